@@ -1,0 +1,6 @@
+"""Backbones: image -> feature maps by name."""
+
+from retina_plugin.backbones.feature import Backbone, ShapeSpec
+from retina_plugin.backbones.resnet import ResNet, build_resnet
+
+__all__ = ["Backbone", "ResNet", "ShapeSpec", "build_resnet"]

@@ -1,0 +1,257 @@
+"""Every config key with its default and its meaning, once; and the safe reading of YAML.
+
+Keys that Detectron2 has keep its name, meaning and default. New keys are those below ``MODEL.RETINA_PLUGIN``.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import yaml
+from fvcore.common.config import CfgNode as FvcoreCfgNode
+
+NODE = "MODEL.RETINA_PLUGIN"
+
+PLUGIN_KEYS: dict[str, tuple[Any, str]] = {
+    f"{NODE}.IMPORTS": ([], "Python modules to import first; each may register backbones and heads of your own"),
+    f"{NODE}.HEAD": ("RetinaHead", "name in RETINA_HEAD_REGISTRY"),
+    f"{NODE}.NORM_GROUPS": (32, "groups of every GN; must divide the number of channels"),
+    f"{NODE}.P6_FROM": ("res5", "where P6 comes from: res5 (C5, as in the paper) or p5"),
+    f"{NODE}.OPTIMIZER": ("SGD", "SGD (with SOLVER.MOMENTUM) or AdamW"),
+}
+
+DETECTRON2_KEYS: dict[str, tuple[Any, str]] = {
+    "VERSION": (2, "of the layout of these keys"),
+    "MODEL.META_ARCHITECTURE": ("GeneralizedRCNN", "the detector; FocalRetinaNet here"),
+    "MODEL.DEVICE": ("cuda", "cuda or cpu; cuda becomes cpu, with a word about it, where there is no GPU"),
+    "MODEL.WEIGHTS": ("", "checkpoint to start from or to evaluate"),
+    "MODEL.PIXEL_MEAN": ([103.530, 116.280, 123.675], "subtracted from each channel, 0..255, in INPUT.FORMAT's order"),
+    "MODEL.PIXEL_STD": ([1.0, 1.0, 1.0], "each channel is divided by it"),
+    "MODEL.BACKBONE.NAME": ("build_resnet_backbone", "builder of backbone and neck"),
+    "MODEL.BACKBONE.FREEZE_AT": (2, "parts that do not learn, from the stem on: 0 none, 1 stem, 2 also res2, ..."),
+    "MODEL.RESNETS.DEPTH": (50, "18, 34, 50 or 101"),
+    "MODEL.RESNETS.OUT_FEATURES": (["res4"], "stages that the backbone returns"),
+    "MODEL.RESNETS.NUM_GROUPS": (1, "groups of the 3x3 convolution of a bottleneck"),
+    "MODEL.RESNETS.NORM": ("FrozenBN", "FrozenBN, BN, SyncBN, GN or nothing"),
+    "MODEL.RESNETS.WIDTH_PER_GROUP": (64, "inner width of a bottleneck in res2, for each group"),
+    "MODEL.RESNETS.STRIDE_IN_1X1": (True, "a bottleneck's stride is in its first 1x1 (MSRA weights) or in its 3x3"),
+    "MODEL.RESNETS.RES2_OUT_CHANNELS": (
+        256,
+        "output width of res2, doubled by each later stage; 64 for depths 18 and 34",
+    ),
+    "MODEL.RESNETS.STEM_OUT_CHANNELS": (64, "width of the stem"),
+    "MODEL.FPN.IN_FEATURES": ([], "stages that the pyramid is built on, finest first"),
+    "MODEL.FPN.OUT_CHANNELS": (256, "width of the pyramid and of the head"),
+    "MODEL.FPN.NORM": ("", "norm of the pyramid's convolutions"),
+    "MODEL.ANCHOR_GENERATOR.SIZES": (
+        [[32, 64, 128, 256, 512]],
+        "anchor sizes in pixels of the resized image, a list for each level",
+    ),
+    "MODEL.ANCHOR_GENERATOR.ASPECT_RATIOS": ([[0.5, 1.0, 2.0]], "height / width of anchors"),
+    "MODEL.ANCHOR_GENERATOR.OFFSET": (0.0, "first anchor centre, in strides"),
+    "MODEL.RETINANET.NUM_CLASSES": (80, "classes without background; -1: as many as the training set has"),
+    "MODEL.RETINANET.IN_FEATURES": (["p3", "p4", "p5", "p6", "p7"], "levels that the head sees"),
+    "MODEL.RETINANET.NUM_CONVS": (4, "convolutions in each subnet of the head"),
+    "MODEL.RETINANET.NORM": ("", "norm of the head: nothing, GN, or BN / SyncBN with statistics for each level"),
+    "MODEL.RETINANET.PRIOR_PROB": (0.01, "score of every anchor before training"),
+    "MODEL.RETINANET.IOU_THRESHOLDS": ([0.4, 0.5], "background below the first, object from the second"),
+    "MODEL.RETINANET.IOU_LABELS": ([0, -1, 1], "background, ignored, object"),
+    "MODEL.RETINANET.FOCAL_LOSS_ALPHA": (0.25, "weight of positives; negatives have 1 - alpha"),
+    "MODEL.RETINANET.FOCAL_LOSS_GAMMA": (2.0, "focusing parameter, at least 0; 0 is balanced cross entropy"),
+    "MODEL.RETINANET.BBOX_REG_LOSS_TYPE": ("smooth_l1", "smooth_l1, giou, diou or ciou"),
+    "MODEL.RETINANET.SMOOTH_L1_LOSS_BETA": (0.1, "corner of smooth L1; 0 is L1"),
+    "MODEL.RETINANET.BBOX_REG_WEIGHTS": ((1.0, 1.0, 1.0, 1.0), "factors of (dx, dy, dw, dh)"),
+    "MODEL.RETINANET.SCORE_THRESH_TEST": (0.05, "detections below are dropped"),
+    "MODEL.RETINANET.TOPK_CANDIDATES_TEST": (1000, "candidates of each level before NMS"),
+    "MODEL.RETINANET.NMS_THRESH_TEST": (0.5, "IoU above which the lower of two boxes of one class goes"),
+    "DATASETS.TRAIN": ((), "data sets to train on: registered names, or annotations.json@image_folder"),
+    "DATASETS.TEST": ((), "data sets to evaluate on, likewise"),
+    "INPUT.FORMAT": ("BGR", "order of channels that the network sees, BGR or RGB"),
+    "INPUT.MIN_SIZE_TRAIN": ((800,), "shorter side in training, pixels; one of these, or between two"),
+    "INPUT.MIN_SIZE_TRAIN_SAMPLING": ("choice", "choice or range"),
+    "INPUT.MAX_SIZE_TRAIN": (1333, "the longer side in training is at most this"),
+    "INPUT.MIN_SIZE_TEST": (800, "shorter side at test time; 0 keeps the size"),
+    "INPUT.MAX_SIZE_TEST": (1333, "the longer side at test time is at most this"),
+    "INPUT.RANDOM_FLIP": ("horizontal", "horizontal, vertical or none; half of the images"),
+    "INPUT.CROP.ENABLED": (False, "random crops in training, before resizing"),
+    "INPUT.CROP.TYPE": ("relative_range", "relative_range, relative, absolute or absolute_range"),
+    "INPUT.CROP.SIZE": ([0.9, 0.9], "height and width of the crop, in image sizes or pixels; a range starts here"),
+    "DATALOADER.NUM_WORKERS": (4, "processes that load images"),
+    "DATALOADER.FILTER_EMPTY_ANNOTATIONS": (True, "leave images without boxes out of training"),
+    "SOLVER.IMS_PER_BATCH": (16, "images of a step, over all GPUs"),
+    "SOLVER.MAX_ITER": (40000, "steps"),
+    "SOLVER.BASE_LR": (0.001, "learning rate after warm-up"),
+    "SOLVER.BASE_LR_END": (0.0, "where WarmupCosineLR ends"),
+    "SOLVER.LR_SCHEDULER_NAME": ("WarmupMultiStepLR", "WarmupMultiStepLR or WarmupCosineLR"),
+    "SOLVER.STEPS": ((30000,), "steps at which WarmupMultiStepLR multiplies by GAMMA"),
+    "SOLVER.GAMMA": (0.1, "see STEPS"),
+    "SOLVER.WARMUP_ITERS": (1000, "steps of warm-up"),
+    "SOLVER.WARMUP_FACTOR": (1.0 / 1000, "warm-up starts at this share of BASE_LR"),
+    "SOLVER.WARMUP_METHOD": ("linear", "linear or constant"),
+    "SOLVER.MOMENTUM": (0.9, "of SGD"),
+    "SOLVER.NESTEROV": (False, "of SGD"),
+    "SOLVER.WEIGHT_DECAY": (0.0001, "of weights"),
+    "SOLVER.WEIGHT_DECAY_NORM": (0.0, "of normalisation layers"),
+    "SOLVER.WEIGHT_DECAY_BIAS": (None, "of biases; None follows WEIGHT_DECAY"),
+    "SOLVER.BIAS_LR_FACTOR": (1.0, "learning rate of biases, in BASE_LR"),
+    "SOLVER.CLIP_GRADIENTS.ENABLED": (False, "clip the gradient of each parameter"),
+    "SOLVER.CLIP_GRADIENTS.CLIP_TYPE": ("value", "value, or norm of each parameter"),
+    "SOLVER.CLIP_GRADIENTS.CLIP_VALUE": (1.0, "the largest value, or norm"),
+    "SOLVER.CLIP_GRADIENTS.NORM_TYPE": (2.0, "which norm"),
+    "SOLVER.AMP.ENABLED": (False, "mixed precision"),
+    "SOLVER.CHECKPOINT_PERIOD": (5000, "steps between checkpoints"),
+    "TEST.EVAL_PERIOD": (0, "steps between evaluations; 0: only at the end"),
+    "TEST.DETECTIONS_PER_IMAGE": (100, "detections of an image at most"),
+    "OUTPUT_DIR": ("./output", "where everything is written"),
+    "SEED": (-1, "of everything random; -1 takes another one each time"),
+    "CUDNN_BENCHMARK": (False, "let cuDNN try its algorithms; pays when all images have one size"),
+    "VIS_PERIOD": (0, "steps between pictures of truth and detections in TensorBoard; 0: none"),
+}
+
+# Nodes of Detectron2 that RetinaNet never reads, and the key that was probably meant.
+NOT_RETINANET = {
+    "MODEL.ROI_HEADS.NUM_CLASSES": "MODEL.RETINANET.NUM_CLASSES",
+    "MODEL.ROI_HEADS.SCORE_THRESH_TEST": "MODEL.RETINANET.SCORE_THRESH_TEST",
+    "MODEL.ROI_HEADS.NMS_THRESH_TEST": "MODEL.RETINANET.NMS_THRESH_TEST",
+    "MODEL.ROI_HEADS.IOU_THRESHOLDS": "MODEL.RETINANET.IOU_THRESHOLDS",
+    "MODEL.RPN.IOU_THRESHOLDS": "MODEL.RETINANET.IOU_THRESHOLDS",
+}
+
+
+class ConfigError(ValueError):
+    """A config file or an override that cannot be used; the message names file, key, what was found and what would do."""
+
+
+class SafeMerge:
+    """Reading of YAML files and overrides, mixed into either host's ``CfgNode``.
+
+    YAML is data here: tags that build Python objects are refused, an unknown key is an error that names the nearest known one.
+    """
+
+    def merge_from_file(self, cfg_filename: str, allow_unsafe: bool = False) -> None:
+        """Merge a YAML file and the files that its ``_BASE_`` names.
+
+        Args:
+            cfg_filename: a path.
+            allow_unsafe: part of Detectron2's signature; must stay False.
+
+        Raises:
+            ConfigError: missing or broken file, Python tags, unknown key, value of another type.
+        """
+        if allow_unsafe:
+            raise ConfigError(f"{cfg_filename}: unsafe YAML is not read; write numbers instead of !!python tags")
+        for path, tree in reversed(_with_bases(os.fspath(cfg_filename))):
+            for key, value in leaves(tree):
+                self._merge_one(key, value, path)
+
+    def merge_from_list(self, cfg_list: list[Any]) -> None:
+        """Merge overrides ``[KEY, VALUE, KEY, VALUE, ...]`` as the command line gives them.
+
+        Raises:
+            ConfigError: an odd number of entries, unknown key, value of another type.
+        """
+        if len(cfg_list) % 2:
+            raise ConfigError(
+                f"overrides come in pairs KEY VALUE, found {len(cfg_list)} entries: {' '.join(map(str, cfg_list))}"
+            )
+        for key, value in zip(cfg_list[0::2], cfg_list[1::2], strict=True):
+            self._merge_one(str(key), value, "command line")
+
+    def _merge_one(self, key: str, value: Any, source: str) -> None:
+        *parents, name = key.split(".")
+        node = self
+        for parent in parents:
+            node = node.get(parent) if isinstance(node, Mapping) else None
+        if not isinstance(node, Mapping) or name not in node:
+            raise ConfigError(f"{source}: unknown key {key}. {_hint(key, [k for k, _ in leaves(self)])}")
+        if isinstance(node[name], Mapping):
+            raise ConfigError(f"{source}: {key} is a group of keys, found the value {value!r}")
+        setattr(node, name, _coerced(self._decode_cfg_value(value), node[name], f"{source}: {key}"))
+
+
+class CfgNode(SafeMerge, FvcoreCfgNode):
+    """fvcore's config tree with safe merging, for use without Detectron2."""
+
+
+def get_cfg() -> CfgNode:
+    """All keys with their defaults, for every host but Detectron2 (there: :func:`retina_plugin.d2.get_cfg`)."""
+    cfg = CfgNode()
+    add_keys(cfg, DETECTRON2_KEYS)
+    add_keys(cfg, PLUGIN_KEYS)
+    return cfg
+
+
+def add_keys(cfg: Any, keys: Mapping[str, tuple[Any, str]]) -> None:
+    """Add keys and their defaults to ``cfg``, with the nodes that they need."""
+    for key, (default, _) in keys.items():
+        *parents, name = key.split(".")
+        node = cfg
+        for parent in parents:
+            node = node.setdefault(parent, type(cfg)())
+        node[name] = type(default)(default) if isinstance(default, (list, tuple)) else default
+
+
+def _with_bases(path: str, seen: tuple[str, ...] = ()) -> list[tuple[str, dict]]:
+    """[(file, its keys)], the file itself first, then its base, the base's base, ..."""
+    if os.path.abspath(path) in seen:
+        raise ConfigError(f"{path}: _BASE_ leads back to itself: {' -> '.join((*seen, os.path.abspath(path)))}")
+    tree = _read_yaml(path)
+    base = tree.pop("_BASE_", None)
+    if base is None:
+        return [(path, tree)]
+    base = os.path.expanduser(str(base))
+    return [(path, tree), *_with_bases(os.path.join(os.path.dirname(path), base), (*seen, os.path.abspath(path)))]
+
+
+def _read_yaml(path: str) -> dict:
+    try:
+        with open(path, encoding="utf-8") as file:
+            tree = yaml.safe_load(file)
+    except OSError as error:
+        raise ConfigError(
+            f"config file {path} cannot be read: {error.strerror}. Configs of this project are in configs/."
+        ) from error
+    except yaml.constructor.ConstructorError as error:
+        raise ConfigError(
+            f"{path}: {error.problem}{error.problem_mark}. Only plain YAML is read; write the numbers out."
+        ) from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not YAML: {error}") from error
+    if not isinstance(tree or {}, dict):
+        raise ConfigError(f"{path}: expected keys and values, found {type(tree).__name__}")
+    return tree or {}
+
+
+def leaves(tree: Mapping, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """(dotted key, value) of everything in a tree that is not a node."""
+    for name, value in tree.items():
+        if isinstance(value, Mapping) and value:
+            yield from leaves(value, f"{prefix}{name}.")
+        elif not isinstance(value, Mapping):
+            yield f"{prefix}{name}", value
+
+
+def _hint(key: str, known: list[str]) -> str:
+    if key in NOT_RETINANET:
+        return f"RetinaNet does not read it; set {NOT_RETINANET[key]}."
+    name = key.rsplit(".", 1)[-1]
+    same_name = [k for k in known if k.rsplit(".", 1)[-1] == name]
+    near = same_name or difflib.get_close_matches(key, known, n=3, cutoff=0.6)
+    return f"Did you mean {' or '.join(near[:3])}?" if near else "See docs/config.md for the known keys."
+
+
+def _coerced(value: Any, old: Any, where: str) -> Any:
+    """``value`` in the type of ``old``: an integer serves as a float, a list as a tuple and the other way round, None as anything."""
+    if isinstance(old, float) and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if isinstance(old, (list, tuple)) and isinstance(value, (list, tuple)):
+        return type(old)(value)
+    if old is None or value is None or type(old) is type(value):
+        return value
+    hint = f". One entry is written ('{value}',)" if isinstance(old, (list, tuple)) and isinstance(value, str) else ""
+    raise ConfigError(
+        f"{where}: expected {type(old).__name__} like {old!r}, found {type(value).__name__} {value!r}{hint}"
+    )

@@ -1,0 +1,10 @@
+"""Detectron2 as the host. Importing this package registers everything in Detectron2's registries; twice is harmless."""
+
+from retina_plugin.d2.config import add_retina_config, get_cfg
+from retina_plugin.d2.datasets import register_datasets
+from retina_plugin.d2.modeling import FocalRetinaNet, register_backbones
+
+register_backbones()
+register_datasets()
+
+__all__ = ["FocalRetinaNet", "add_retina_config", "get_cfg"]

@@ -1,0 +1,33 @@
+"""Detectron2's config tree with this project's node in it."""
+
+from __future__ import annotations
+
+from detectron2.config import CfgNode as Detectron2CfgNode
+from detectron2.config import get_cfg as detectron2_cfg
+
+from retina_plugin.config import DETECTRON2_KEYS, NODE, PLUGIN_KEYS, SafeMerge, add_keys, leaves
+
+
+class CfgNode(SafeMerge, Detectron2CfgNode):
+    """Detectron2's config tree with safe merging and errors that name the nearest key."""
+
+
+def add_retina_config(cfg: Detectron2CfgNode) -> None:
+    """Add ``MODEL.RETINA_PLUGIN`` to any Detectron2 config; a second call changes nothing."""
+    if NODE.split(".")[1] not in cfg.MODEL:
+        add_keys(cfg, PLUGIN_KEYS)
+
+
+def get_cfg() -> CfgNode:
+    """Detectron2's defaults plus ``MODEL.RETINA_PLUGIN``."""
+    cfg = CfgNode(detectron2_cfg())
+    add_retina_config(cfg)
+    return cfg
+
+
+def portable(cfg: Detectron2CfgNode) -> Detectron2CfgNode:
+    """``cfg`` without the keys that have Detectron2's default and that only Detectron2 knows, so that either host reads it."""
+    default, kept = dict(leaves(detectron2_cfg())), CfgNode()
+    keys = {k: (v, "") for k, v in leaves(cfg) if k in DETECTRON2_KEYS or default.get(k, ()) != v or k not in default}
+    add_keys(kept, keys)
+    return kept

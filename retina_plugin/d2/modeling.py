@@ -1,0 +1,113 @@
+"""The model in Detectron2's registries: backbones by name, and the meta-architecture that speaks Detectron2's data types."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from detectron2.config import configurable
+from detectron2.data import MetadataCatalog
+from detectron2.modeling import BACKBONE_REGISTRY, META_ARCH_REGISTRY, Backbone, build_backbone, detector_postprocess
+from detectron2.structures import Boxes, Instances
+from detectron2.utils.events import get_event_storage
+from torch import Tensor
+
+from retina_plugin import backbones, builders
+from retina_plugin.model import Detections, RetinaNet, Target
+from retina_plugin.registry import unknown_name
+
+
+def register_backbones() -> None:
+    """Make every builder of the pure half a builder of Detectron2, and every backbone an instance of Detectron2's base class."""
+    Backbone.register(backbones.Backbone)
+    for name, builder in builders.BACKBONE_REGISTRY.items():
+        if name not in BACKBONE_REGISTRY:
+            BACKBONE_REGISTRY._do_register(name, builder)
+
+
+@META_ARCH_REGISTRY.register()
+class FocalRetinaNet(RetinaNet):
+    """:class:`retina_plugin.model.RetinaNet` with Detectron2's interface: a list of dicts in, losses or ``Instances`` out."""
+
+    @configurable
+    def __init__(self, *, class_names: list[str] | None, vis_period: int, **arguments: Any) -> None:
+        """
+        Args:
+            class_names: for pictures; None shows numbers.
+            vis_period: steps between pictures of truth and detections in the event storage; 0: none.
+            arguments: of :class:`retina_plugin.model.RetinaNet`.
+        """
+        super().__init__(**arguments)
+        self.class_names, self.vis_period = class_names, vis_period
+
+    @classmethod
+    def from_config(cls, cfg: Any) -> dict[str, Any]:
+        builders.import_plugins(cfg)
+        register_backbones()  # those that the plugins brought
+        name = cfg.MODEL.BACKBONE.NAME
+        if name not in BACKBONE_REGISTRY:
+            raise KeyError(unknown_name("backbone", name, [n for n, _ in BACKBONE_REGISTRY]))
+        names = MetadataCatalog.get(cfg.DATASETS.TRAIN[0]).get("thing_classes") if cfg.DATASETS.TRAIN else None
+        return {
+            "class_names": names,
+            "vis_period": cfg.VIS_PERIOD,
+            **builders.model_arguments(cfg, build_backbone(cfg)),
+        }
+
+    def forward(self, batched_inputs: list[dict[str, Any]]) -> dict[str, Tensor] | list[dict[str, Instances]]:
+        """Detectron2's standard formats.
+
+        Args:
+            batched_inputs: for each image "image" (3, H, W), 0..255 in the config's order of channels; in training "instances" with
+                ``gt_boxes`` and ``gt_classes``; at test time "height" and "width" of the result, if not those of the image.
+
+        Returns:
+            In training {"loss_cls", "loss_box_reg"}; otherwise {"instances"} for each image.
+        """
+        images, sizes = self.preprocess([x["image"] for x in batched_inputs])
+        if not self.training:
+            return self._instances(super().forward(images, sizes), sizes, batched_inputs)
+        targets = [self._target(x["instances"]) for x in batched_inputs]
+        if self.vis_period > 0 and get_event_storage().iter % self.vis_period == 0:
+            self._visualize(images, sizes, batched_inputs[0])
+        return super().forward(images, sizes, targets)
+
+    def _target(self, instances: Instances) -> Target:
+        return {
+            "boxes": instances.gt_boxes.tensor.to(self.device),
+            "labels": instances.gt_classes.to(self.device),
+        }
+
+    @staticmethod
+    def _instances(
+        found: list[Detections], sizes: list[tuple[int, int]], inputs: list[dict[str, Any]]
+    ) -> list[dict[str, Instances]]:
+        results = []
+        for detections, size, image in zip(found, sizes, inputs, strict=True):
+            instances = Instances(
+                size,
+                pred_boxes=Boxes(detections["boxes"]),
+                scores=detections["scores"],
+                pred_classes=detections["labels"],
+            )
+            height, width = image.get("height", size[0]), image.get("width", size[1])
+            results.append({"instances": detector_postprocess(instances, height, width)})
+        return results
+
+    @torch.no_grad()
+    def _visualize(self, images: Tensor, sizes: list[tuple[int, int]], first: dict[str, Any]) -> None:
+        """Put truth beside detections of the first image of the batch into the event storage, as "training"."""
+        from retina_plugin.report import training_picture
+
+        self.eval()  # in training mode batch normalisation would take this image into its statistics
+        detections = super().forward(images[:1], sizes[:1])[0]
+        self.train()
+        image = first["image"].permute(1, 2, 0).to(torch.uint8).cpu().numpy()
+        picture = training_picture(
+            np.ascontiguousarray(image[..., ::-1] if self.input_format == "BGR" else image),
+            target=self._target(first["instances"]),
+            detections=detections,
+            class_names=self.class_names or [str(i) for i in range(self.num_classes)],
+        )
+        get_event_storage().put_image("training", picture.transpose(2, 0, 1))

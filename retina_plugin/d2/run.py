@@ -1,0 +1,73 @@
+"""Training and evaluation on Detectron2, from the arguments of ``tools/train_net.py``."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from typing import Any
+
+import torch
+from detectron2.engine import default_setup, launch
+from detectron2.utils import comm
+
+from retina_plugin.checks import resolve_device, resolve_num_classes
+from retina_plugin.config import ConfigError
+from retina_plugin.d2.config import get_cfg, portable
+from retina_plugin.d2.datasets import class_names
+from retina_plugin.d2.trainer import Checkpointer, Trainer
+from retina_plugin.outputs import write_atomically
+from retina_plugin.report import finish
+
+
+def run(args: argparse.Namespace) -> None:
+    """Train or evaluate in ``args.num_gpus`` processes on each of ``args.num_machines``."""
+    launch(
+        _worker,
+        args.num_gpus,
+        num_machines=args.num_machines,
+        machine_rank=args.machine_rank,
+        dist_url=args.dist_url,
+        args=(args,),
+    )
+
+
+def setup(args: argparse.Namespace) -> Any:
+    """The checked and frozen config of a run, written to ``OUTPUT_DIR/config.yaml`` in a form that either host reads."""
+    import retina_plugin  # noqa: F401  a spawned process has registered nothing yet
+
+    cfg = get_cfg()
+    cfg.merge_from_file(args.config_file)
+    cfg.merge_from_list(args.opts)
+    resolve_device(cfg)
+    resolve_num_classes(cfg, class_names, eval_only=args.eval_only)
+    cfg.freeze()
+    default_setup(cfg, args)
+    if comm.is_main_process():
+        write_atomically(os.path.join(cfg.OUTPUT_DIR, "config.yaml"), portable(cfg).dump())
+    # Derivatives of easy anchors and their products reach subnormal numbers, which are very slow on CPUs.
+    torch.set_flush_denormal(True)
+    return cfg
+
+
+def _worker(args: argparse.Namespace) -> None:
+    cfg = setup(args)
+    results = _evaluate(cfg, args) if args.eval_only else _train(cfg, args)
+    if comm.is_main_process():
+        finish(cfg, results)
+
+
+def _train(cfg: Any, args: argparse.Namespace) -> dict[str, Any]:
+    trainer = Trainer(cfg)
+    trainer.resume_or_load(resume=args.resume)
+    trainer.train()
+    return getattr(trainer, "_last_eval_results", None) or Trainer.test(cfg, trainer.model)
+
+
+def _evaluate(cfg: Any, args: argparse.Namespace) -> dict[str, Any]:
+    if not (cfg.MODEL.WEIGHTS or args.resume):
+        raise ConfigError(
+            "--eval-only needs a checkpoint: add MODEL.WEIGHTS path/to/model_final.pth, or --resume for OUTPUT_DIR's last"
+        )
+    model = Trainer.build_model(cfg)
+    Checkpointer(model, save_dir=cfg.OUTPUT_DIR).resume_or_load(cfg.MODEL.WEIGHTS, resume=args.resume)
+    return Trainer.test(cfg, model)

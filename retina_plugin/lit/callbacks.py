@@ -1,0 +1,143 @@
+"""What a run writes and shows: progress, ``metrics.json``, TensorBoard events, checkpoints, pictures. Files as Detectron2's."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from typing import Any
+
+import lightning
+import numpy as np
+import torch
+from torch.utils.tensorboard import SummaryWriter
+from tqdm import tqdm
+
+from retina_plugin.lit.module import Module
+from retina_plugin.outputs import write_atomically
+
+LOG_PERIOD = 20  # steps, as in Detectron2
+
+
+class Progress(lightning.Callback):
+    """A bar with loss, learning rate and time left; another one for evaluation."""
+
+    def on_train_start(self, trainer: lightning.Trainer, module: Module) -> None:
+        self.bar = tqdm(total=trainer.max_steps, initial=trainer.global_step, desc="training", unit="it", mininterval=1)
+
+    def on_train_batch_end(self, trainer: lightning.Trainer, module: Module, outputs: Any, *args: Any) -> None:
+        rate = trainer.optimizers[0].param_groups[0]["lr"]
+        self.bar.set_postfix(loss=f"{float(outputs['loss']):.3f}", lr=f"{rate:.1e}", refresh=False)
+        self.bar.update()
+
+    def on_train_end(self, trainer: lightning.Trainer, module: Module) -> None:
+        self.bar.close()
+
+    def on_validation_start(self, trainer: lightning.Trainer, module: Module) -> None:
+        self.images = tqdm(
+            total=sum(trainer.num_val_batches), desc="evaluation", unit="image", mininterval=1, leave=False
+        )
+
+    def on_validation_batch_end(self, *args: Any, **kwargs: Any) -> None:
+        self.images.update()
+
+    def on_validation_end(self, trainer: lightning.Trainer, module: Module) -> None:
+        self.images.close()
+
+    def on_exception(self, *args: Any) -> None:
+        for bar in vars(self).values():
+            bar.close()
+
+
+class Writer(lightning.Callback):
+    """Scalars, every 20 steps and after each evaluation, as a line of ``metrics.json`` and as TensorBoard events."""
+
+    def __init__(self, folder: str) -> None:
+        self.folder = folder
+        self.sums: dict[str, float] = {}
+        self.steps, self.started = 0, time.perf_counter()
+
+    def setup(self, trainer: lightning.Trainer, module: Module, stage: str) -> None:
+        self.events = SummaryWriter(self.folder)
+
+    def on_train_batch_start(self, *args: Any) -> None:
+        self.steps += 1
+        self.sums["data_time"] = self.sums.get("data_time", 0.0) + time.perf_counter() - self.started
+
+    def on_train_batch_end(self, trainer: lightning.Trainer, module: Module, outputs: Any, *args: Any) -> None:
+        now = time.perf_counter()
+        losses = {"total_loss" if name == "loss" else name: float(loss) for name, loss in outputs.items()}
+        for name, value in (losses | {"time": now - self.started}).items():
+            self.sums[name] = self.sums.get(name, 0.0) + value
+        self.started = now
+        if trainer.global_step % LOG_PERIOD == 0 or trainer.global_step == trainer.max_steps:
+            means = {name: value / self.steps for name, value in self.sums.items()}
+            left = (trainer.max_steps - trainer.global_step) * means["time"]
+            self.write(trainer, means | {"lr": trainer.optimizers[0].param_groups[0]["lr"], "eta_seconds": left})
+            self.sums, self.steps = {}, 0
+
+    def on_validation_end(self, trainer: lightning.Trainer, module: Module) -> None:
+        self.write(trainer, dict(flatten(module.results)))
+        self.started = time.perf_counter()  # evaluation is no part of a step's time
+
+    def write(self, trainer: lightning.Trainer, scalars: dict[str, float]) -> None:
+        """Append one line; a run that is killed leaves whole lines behind."""
+        iteration = max(trainer.global_step - 1, 0)
+        with open(os.path.join(self.folder, "metrics.json"), "a", encoding="utf-8") as file:
+            file.write(json.dumps({"iteration": iteration, **scalars}, sort_keys=True) + "\n")
+        for name, value in scalars.items():
+            self.events.add_scalar(name, value, iteration)
+        self.events.flush()
+
+
+def flatten(results: dict[str, Any], prefix: str = "") -> list[tuple[str, float]]:
+    """{"bbox": {"AP": 1.0}} -> [("bbox/AP", 1.0)]."""
+    pairs: list[tuple[str, float]] = []
+    for name, value in results.items():
+        pairs += flatten(value, f"{prefix}{name}/") if isinstance(value, dict) else [(prefix + name, value)]
+    return pairs
+
+
+class Checkpoints(lightning.Callback):
+    """``model_0004999.pth`` every period, ``model_final.pth`` at the end, ``last_checkpoint`` naming the newest; whole or not at all."""
+
+    def __init__(self, folder: str, period: int) -> None:
+        self.folder, self.period = folder, period
+
+    def on_train_batch_end(self, trainer: lightning.Trainer, *args: Any) -> None:
+        step = trainer.global_step
+        if step == trainer.max_steps:
+            self.save(trainer, "model_final.pth")
+        elif self.period > 0 and step % self.period == 0:
+            self.save(trainer, f"model_{step - 1:07d}.pth")
+
+    def save(self, trainer: lightning.Trainer, name: str) -> None:
+        """Write on rank 0; every rank must call it."""
+        path = os.path.join(self.folder, name)
+        trainer.save_checkpoint(path + ".part")
+        if trainer.is_global_zero:
+            os.replace(path + ".part", path)
+            write_atomically(os.path.join(self.folder, "last_checkpoint"), name)
+
+
+class Pictures(lightning.Callback):
+    """Truth beside detections of a training image in TensorBoard, every ``VIS_PERIOD`` steps."""
+
+    def __init__(self, writer: Writer, period: int) -> None:
+        self.writer, self.period = writer, period
+
+    @torch.no_grad()
+    def on_train_batch_start(self, trainer: lightning.Trainer, module: Module, batch: Any, *args: Any) -> None:
+        from retina_plugin.report import training_picture
+
+        if trainer.global_step % self.period or not trainer.is_global_zero:
+            return
+        model, sample = module.model, batch[0]
+        images, sizes = model.preprocess([sample["image"]])
+        model.eval()
+        detections = model(images, sizes)[0]
+        model.train()
+        image = sample["image"].flip(0) if model.input_format == "BGR" else sample["image"]
+        image = np.ascontiguousarray(image.permute(1, 2, 0).cpu().numpy())
+        picture = training_picture(image, target=sample, detections=detections, class_names=module.class_names)
+        self.writer.events.add_image("training", picture, trainer.global_step, dataformats="HWC")

@@ -1,0 +1,97 @@
+"""RetinaNet as a LightningModule: training step, optimizer, evaluation, and checkpoints that Detectron2 reads too."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import lightning
+import torch
+from torch import Tensor
+
+from retina_plugin import dense
+from retina_plugin.checks import NAN_ADVICE
+from retina_plugin.data import load_dataset
+from retina_plugin.lit.evaluation import coco_results, evaluate
+from retina_plugin.lit.solver import build_optimizer, clip_gradients, lr_multiplier
+from retina_plugin.model import RetinaNet
+from retina_plugin.outputs import results_folder
+
+Batch = list[dict[str, Any]]
+
+
+class Module(lightning.LightningModule):
+    """Adapter around :class:`retina_plugin.model.RetinaNet`."""
+
+    def __init__(self, model: RetinaNet, cfg: Any, *, class_names: list[str], seed: int) -> None:
+        """
+        Args:
+            model: on any device.
+            cfg: the frozen config.
+            class_names: kept in every checkpoint.
+            seed: of the order of images and their augmentation; a resumed run takes the seed of its checkpoint.
+        """
+        super().__init__()
+        self.model, self.cfg, self.class_names, self.seed = model, cfg, class_names, seed
+        self.results: dict[str, Any] = {}  # of the last evaluation
+        self.evaluated_at = -1
+        self._found: list[dict[int, list[dict[str, Any]]]] = []
+
+    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
+        return [{k: v.to(device) if isinstance(v, Tensor) else v for k, v in sample.items()} for sample in batch]
+
+    def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
+        images, sizes = self.model.preprocess([sample["image"] for sample in batch])
+        losses = self.model(images, sizes, batch)
+        total = sum(losses.values())
+        if not math.isfinite(total):
+            lr = self.optimizers().param_groups[0]["lr"]
+            where = {"iteration": self.global_step, "lr": lr, "folder": self.cfg.OUTPUT_DIR}
+            raise FloatingPointError(NAN_ADVICE.format(value=float(total), **where))
+        return {"loss": total, **{name: loss.detach() for name, loss in losses.items()}}
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        optimizer = build_optimizer(self.model, self.cfg)
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lr_multiplier(self.cfg.SOLVER))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def configure_gradient_clipping(self, optimizer: torch.optim.Optimizer, *args: Any, **kwargs: Any) -> None:
+        if self.cfg.SOLVER.CLIP_GRADIENTS.ENABLED:
+            for group in optimizer.param_groups:
+                clip_gradients(group["params"], self.cfg.SOLVER.CLIP_GRADIENTS)
+
+    def on_validation_start(self) -> None:
+        self._found = [{} for _ in self.cfg.DATASETS.TEST]
+
+    def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
+        images, sizes = self.model.preprocess([sample["image"] for sample in batch])
+        category_ids = load_dataset(self.cfg.DATASETS.TEST[dataloader_idx]).category_ids
+        for found, size, sample in zip(self.model(images, sizes), sizes, batch, strict=True):
+            image_size = sample["height"], sample["width"]
+            detections = dense.to_image(found, network_size=size, image_size=image_size)
+            self._found[dataloader_idx][sample["image_id"]] = coco_results(sample["image_id"], detections, category_ids)
+
+    def on_validation_epoch_end(self) -> None:
+        gathered = [self._found]
+        if self.trainer.world_size > 1:  # ranks may share images at the end, hence results by image
+            gathered = [None] * self.trainer.world_size
+            torch.distributed.all_gather_object(gathered, self._found)
+        self.evaluated_at = self.global_step
+        if self.trainer.is_global_zero:
+            results = {}
+            for index, name in enumerate(self.cfg.DATASETS.TEST):
+                by_image = {image: found for part in gathered for image, found in part[index].items()}
+                flat = [result for image in sorted(by_image) for result in by_image[image]]
+                results[name] = evaluate(load_dataset(name), flat, results_folder(self.cfg, name))
+            self.results = results if len(results) > 1 else next(iter(results.values()))
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["model"] = (
+            self.model.state_dict()
+        )  # as Detectron2 and load_weights read it; shares its storage with "state_dict"
+        checkpoint["metadata"] = {"class_names": list(self.class_names)}
+        checkpoint["iteration"] = self.global_step - 1
+        checkpoint["seed"] = self.seed
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.seed = checkpoint["seed"]

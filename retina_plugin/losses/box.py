@@ -1,0 +1,84 @@
+"""Box losses on positive anchors.
+
+Every entry of :data:`BOX_LOSSES` takes predicted deltas, anchors and ground-truth boxes of the P positives, so that nothing is
+encoded or decoded for the others. P may be 0: the sum is then 0 and connected to the deltas.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from retina_plugin.boxes import area, decode, encode
+
+
+def smooth_l1_loss(prediction: Tensor, target: Tensor, *, beta: float, reduction: str = "sum") -> Tensor:
+    """Smooth L1 (Fast R-CNN, arXiv 1504.08083, section 2.3), with the corner at ``beta``.
+
+    Args:
+        prediction, target: any equal shape.
+        beta: where the quadratic part ends and the linear part begins, at least 0; 0 is L1.
+        reduction: "sum" or "none".
+    """
+    distance = (prediction - target).abs()
+    if beta >= 1e-5:  # 0.5 * d^2 / beta is NaN at d = 0 when beta is 0
+        distance = torch.where(distance < beta, 0.5 * distance**2 / beta, distance - 0.5 * beta)
+    return distance.sum() if reduction == "sum" else distance
+
+
+def _overlap(boxes1: Tensor, boxes2: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """IoU (P,), union (P,) and the sizes (P, 2) of the smallest box around each pair."""
+    eps = torch.finfo(boxes1.dtype).eps
+    shared = torch.cat([torch.max(boxes1[:, :2], boxes2[:, :2]), torch.min(boxes1[:, 2:], boxes2[:, 2:])], dim=1)
+    around = torch.max(boxes1[:, 2:], boxes2[:, 2:]) - torch.min(boxes1[:, :2], boxes2[:, :2])
+    union = area(boxes1) + area(boxes2) - area(shared)
+    return area(shared) / (union + eps), union, around
+
+
+def giou_loss(boxes: Tensor, targets: Tensor) -> Tensor:
+    """1 - generalised IoU of each pair, (P,) in [0, 2] (arXiv 1902.09630)."""
+    iou, union, around = _overlap(boxes, targets)
+    hull = around.prod(dim=1)
+    return 1 - iou + (hull - union) / (hull + torch.finfo(hull.dtype).eps)
+
+
+def diou_loss(boxes: Tensor, targets: Tensor) -> Tensor:
+    """1 - distance IoU of each pair, (P,) in [0, 2] (arXiv 1911.08287)."""
+    iou, _, around = _overlap(boxes, targets)
+    gap = (boxes[:, :2] + boxes[:, 2:] - targets[:, :2] - targets[:, 2:]) / 2
+    return 1 - iou + (gap**2).sum(dim=1) / ((around**2).sum(dim=1) + torch.finfo(iou.dtype).eps)
+
+
+def ciou_loss(boxes: Tensor, targets: Tensor) -> Tensor:
+    """1 - complete IoU of each pair, (P,): distance IoU plus the difference of aspect ratios (arXiv 1911.08287, section 3.2)."""
+    eps = torch.finfo(boxes.dtype).eps
+    angle1, angle2 = (torch.atan2(b[:, 2] - b[:, 0], (b[:, 3] - b[:, 1]).clamp(min=eps)) for b in (boxes, targets))
+    aspect = 4 / torch.pi**2 * (angle1 - angle2) ** 2
+    iou, _, _ = _overlap(boxes, targets)
+    with torch.no_grad():  # a weight, not a path for gradients, as in the paper's equation 11
+        weight = aspect / (1 - iou + aspect + eps)
+    return diou_loss(boxes, targets) + weight * aspect
+
+
+def _on_deltas(deltas: Tensor, anchors: Tensor, targets: Tensor, *, weights: Sequence[float], beta: float) -> Tensor:
+    return smooth_l1_loss(deltas, encode(targets, anchors, weights=weights), beta=beta)
+
+
+def _on_boxes(loss: Callable[[Tensor, Tensor], Tensor]) -> Callable[..., Tensor]:
+    def of_decoded(
+        deltas: Tensor, anchors: Tensor, targets: Tensor, *, weights: Sequence[float], beta: float
+    ) -> Tensor:
+        return loss(decode(deltas, anchors, weights=weights), targets).sum()
+
+    return of_decoded
+
+
+# Name in MODEL.RETINANET.BBOX_REG_LOSS_TYPE -> (deltas (P, 4), anchors (P, 4), targets (P, 4), weights, beta) -> scalar sum.
+BOX_LOSSES: dict[str, Callable[..., Tensor]] = {
+    "smooth_l1": _on_deltas,
+    "giou": _on_boxes(giou_loss),
+    "diou": _on_boxes(diou_loss),
+    "ciou": _on_boxes(ciou_loss),
+}

@@ -1,0 +1,228 @@
+"""RetinaNet (Lin et al., arXiv 1708.02002) from its parts: images and targets in, losses or detections out. No host needed.
+
+Axes: N images, L levels, A anchors per cell, R anchors per image (all levels), K classes, M boxes of one image, P positives, H, W.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from retina_plugin import dense
+from retina_plugin.anchors import AnchorGenerator
+from retina_plugin.losses import BOX_LOSSES, INITIAL, sigmoid_focal_loss, update_normalizer
+from retina_plugin.matching import match_anchors
+
+Target = dict[str, Tensor]  # "boxes" (M, 4) XYXY pixels of the network's input, "labels" (M,) int64 in [0, K)
+Detections = dict[str, Tensor]  # "boxes" (M, 4) XYXY pixels, "scores" (M,) in (0, 1), "labels" (M,) int64 in [0, K)
+
+
+class RetinaNet(nn.Module):
+    """One-stage detector: backbone with pyramid, head on every level, focal loss on every anchor."""
+
+    def __init__(
+        self,
+        *,
+        backbone: nn.Module,
+        head: nn.Module,
+        in_features: Sequence[str],
+        anchor_generator: AnchorGenerator,
+        num_classes: int,
+        pixel_mean: Sequence[float],
+        pixel_std: Sequence[float],
+        input_format: str,
+        match_thresholds: tuple[float, float],
+        focal_alpha: float,
+        focal_gamma: float,
+        box_loss: str,
+        smooth_l1_beta: float,
+        box_weights: Sequence[float],
+        score_threshold: float,
+        topk_candidates: int,
+        nms_threshold: float,
+        max_detections: int,
+        min_size: int,
+        max_size: int,
+    ) -> None:
+        """
+        Args:
+            backbone: images -> maps by name; see :class:`retina_plugin.backbones.Backbone`.
+            head: maps -> logits and deltas of each level; see :class:`retina_plugin.head.RetinaHead`.
+            in_features: maps that the head sees, finest first.
+            anchor_generator: for these maps.
+            num_classes: K, without background.
+            pixel_mean, pixel_std: for each channel, in 0..255, in the order of ``input_format``.
+            input_format: "BGR" or "RGB", the order of channels that the backbone expects.
+            match_thresholds: see :func:`retina_plugin.matching.match_anchors`.
+            focal_alpha, focal_gamma: see :func:`retina_plugin.losses.sigmoid_focal_loss`.
+            box_loss: a name of :data:`retina_plugin.losses.BOX_LOSSES`.
+            smooth_l1_beta: see :func:`retina_plugin.losses.smooth_l1_loss`.
+            box_weights: see :func:`retina_plugin.boxes.encode`.
+            score_threshold, topk_candidates, nms_threshold, max_detections: see :func:`retina_plugin.dense.detect`.
+            min_size, max_size: :meth:`predict` resizes the shorter side to ``min_size`` and keeps the longer within ``max_size``;
+                0 as ``min_size`` keeps the size.
+
+        Raises:
+            ValueError: an unknown box loss.
+        """
+        super().__init__()
+        if box_loss not in BOX_LOSSES:
+            raise ValueError(
+                f"MODEL.RETINANET.BBOX_REG_LOSS_TYPE must be one of {sorted(BOX_LOSSES)}, found {box_loss!r}"
+            )
+        self.backbone, self.head, self.anchor_generator = backbone, head, anchor_generator
+        self.in_features, self.num_classes, self.input_format = tuple(in_features), num_classes, input_format
+        self.match_thresholds, self.box_weights = match_thresholds, tuple(box_weights)
+        self.focal_alpha, self.focal_gamma = focal_alpha, focal_gamma
+        self.box_loss, self.smooth_l1_beta = BOX_LOSSES[box_loss], smooth_l1_beta
+        self.score_threshold, self.topk_candidates = score_threshold, topk_candidates
+        self.nms_threshold, self.max_detections = nms_threshold, max_detections
+        self.min_size, self.max_size = min_size, max_size
+        self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(-1, 1, 1), persistent=False)
+        self.register_buffer("pixel_std", torch.tensor(pixel_std).view(-1, 1, 1), persistent=False)
+        self.register_buffer("loss_normalizer", torch.tensor(INITIAL))
+
+    @property
+    def device(self) -> torch.device:
+        return self.pixel_mean.device
+
+    def preprocess(self, images: Sequence[Tensor]) -> tuple[Tensor, list[tuple[int, int]]]:
+        """Normalise images and pad them, right and below, to one size that the backbone divides.
+
+        Args:
+            images: N tensors (3, H, W), each of its own size, 0..255, channels in the order of ``input_format``.
+
+        Returns:
+            The batch (N, 3, H', W') and (H, W) of each image.
+        """
+        sizes = [(image.shape[-2], image.shape[-1]) for image in images]
+        divisor = max(self.backbone.size_divisibility, 1)
+        height, width = (-(-max(side) // divisor) * divisor for side in zip(*sizes, strict=True))
+        batch = self.pixel_mean.new_zeros(len(images), len(self.pixel_mean), height, width)
+        for row, image, (h, w) in zip(batch, images, sizes, strict=True):
+            row[:, :h, :w] = (image.to(self.device) - self.pixel_mean) / self.pixel_std
+        return batch, sizes
+
+    def forward(
+        self, images: Tensor, image_sizes: Sequence[tuple[int, int]], targets: Sequence[Target] | None = None
+    ) -> dict[str, Tensor] | list[Detections]:
+        """Losses when targets are given, detections otherwise.
+
+        Args:
+            images: (N, 3, H, W) from :meth:`preprocess`.
+            image_sizes: (height, width) of each image without padding.
+            targets: N of them; an image without boxes has M = 0.
+
+        Returns:
+            {"loss_cls", "loss_box_reg"}, scalars; or N detections in pixels of the network's input, clipped to ``image_sizes``.
+        """
+        maps = self.backbone(images)
+        features = [maps[name] for name in self.in_features]
+        logits, deltas = self.head(features)
+        anchors = self.anchor_generator([tuple(x.shape[-2:]) for x in features])
+        logits = [dense.flatten_level(x, self.num_classes) for x in logits]  # L of (N, H * W * A, K)
+        deltas = [dense.flatten_level(x, 4) for x in deltas]
+        if targets is not None:
+            return self.losses(torch.cat(anchors), torch.cat(logits, dim=1), torch.cat(deltas, dim=1), targets)
+        return [
+            dense.to_image(
+                self.detect(anchors, [x[i] for x in logits], [x[i] for x in deltas]), network_size=size, image_size=size
+            )
+            for i, size in enumerate(image_sizes)
+        ]
+
+    def losses(self, anchors: Tensor, logits: Tensor, deltas: Tensor, targets: Sequence[Target]) -> dict[str, Tensor]:
+        """anchors (R, 4), logits (N, R, K), deltas (N, R, 4), N targets -> the two losses over the average number of positives."""
+        labels, matches = self.label(anchors, targets)  # (N, R) each
+        image, anchor = ((labels >= 0) & (labels < self.num_classes)).nonzero(as_tuple=True)  # (P,) each
+        gt_boxes = [target["boxes"][matches[i, anchor[image == i]]] for i, target in enumerate(targets)]
+        loss_cls = sigmoid_focal_loss(
+            logits.flatten(0, 1), labels.flatten(), alpha=self.focal_alpha, gamma=self.focal_gamma
+        )
+        loss_box = self.box_loss(
+            deltas[image, anchor],
+            anchors[anchor],
+            torch.cat(gt_boxes),
+            weights=self.box_weights,
+            beta=self.smooth_l1_beta,
+        )
+        normalizer = update_normalizer(self.loss_normalizer, torch.full_like(self.loss_normalizer, len(anchor)))
+        return {"loss_cls": loss_cls / normalizer, "loss_box_reg": loss_box / normalizer}
+
+    def label(self, anchors: Tensor, targets: Sequence[Target]) -> tuple[Tensor, Tensor]:
+        """Match the anchors to each image's boxes: labels and matches, (N, R) each; see :func:`retina_plugin.matching.match_anchors`."""
+        pairs = [
+            match_anchors(
+                anchors, t["boxes"], t["labels"], num_classes=self.num_classes, thresholds=self.match_thresholds
+            )
+            for t in targets
+        ]
+        labels, matches = zip(*pairs, strict=True)
+        return torch.stack(labels), torch.stack(matches)
+
+    def detect(self, anchors: Sequence[Tensor], logits: Sequence[Tensor], deltas: Sequence[Tensor]) -> Detections:
+        """Detections of one image from its levels, in pixels of the network's input, not clipped."""
+        return dense.detect(
+            anchors,
+            logits,
+            deltas,
+            score_threshold=self.score_threshold,
+            topk=self.topk_candidates,
+            nms_threshold=self.nms_threshold,
+            max_detections=self.max_detections,
+            box_weights=self.box_weights,
+        )
+
+    @torch.inference_mode()
+    def predict(self, images: Sequence[Tensor]) -> list[Detections]:
+        """Detect in images as they come from a file.
+
+        Args:
+            images: N tensors (3, H, W), RGB, 0..255, each of its own size; N may be 0. ``torch.from_numpy(array).permute(2, 0, 1)``
+                makes one from an (H, W, 3) array.
+
+        Returns:
+            N detections in pixels of the original images, best first.
+
+        Raises:
+            ValueError: an image of another shape.
+        """
+        for image in images:
+            if image.dim() != 3 or image.shape[0] != 3 or not image.numel():
+                raise ValueError(f"predict takes RGB images (3, H, W), found a tensor {tuple(image.shape)}")
+        training = self.training
+        self.eval()
+        try:
+            return self._predict(images) if len(images) else []
+        finally:
+            self.train(training)
+
+    def _predict(self, images: Sequence[Tensor]) -> list[Detections]:
+        ordered = [image.flip(0) if self.input_format == "BGR" else image for image in images]
+        batch, sizes = self.preprocess([resize(image, self.min_size, self.max_size) for image in ordered])
+        return [
+            dense.to_image(found, network_size=size, image_size=tuple(image.shape[-2:]))
+            for found, size, image in zip(self(batch, sizes), sizes, images, strict=True)
+        ]
+
+
+def resized_shape(height: int, width: int, min_size: int, max_size: int) -> tuple[int, int]:
+    """Height and width after resizing as Detectron2 does: shorter side to ``min_size`` unless the longer would pass ``max_size``."""
+    if min_size == 0:
+        return height, width
+    scale = min_size / min(height, width)
+    if max(height, width) * scale > max_size:
+        scale = max_size / max(height, width)
+    return int(height * scale + 0.5), int(width * scale + 0.5)
+
+
+def resize(image: Tensor, min_size: int, max_size: int) -> Tensor:
+    """Resize (3, H, W) bilinearly, smoothing when it shrinks, to :func:`resized_shape`."""
+    height, width = image.shape[-2:]
+    shape = resized_shape(height, width, min_size, max_size)
+    if shape == (height, width):
+        return image
+    return F.interpolate(image[None].float(), size=shape, mode="bilinear", antialias=True, align_corners=False)[0]

@@ -1,0 +1,31 @@
+"""The one place where non-maximum suppression comes from: torchvision, imported when it is first needed."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+
+def batched_nms(boxes: Tensor, scores: Tensor, groups: Tensor, iou_threshold: float) -> Tensor:
+    """Greedy non-maximum suppression within each group.
+
+    Args:
+        boxes: (M, 4) XYXY pixels.
+        scores: (M,).
+        groups: (M,) int64; boxes of different groups never suppress each other.
+        iou_threshold: a box goes when it overlaps a better one of its group by more than this.
+
+    Returns:
+        (k,) int64 indices of the boxes that stay, best first; empty when M is 0.
+
+    Raises:
+        ImportError: torchvision is missing or does not fit the installed torch.
+    """
+    try:
+        from torchvision.ops import batched_nms as suppress
+    except (ImportError, RuntimeError) as error:  # a torchvision built for another torch raises RuntimeError
+        raise ImportError(
+            f"torchvision's NMS does not load ({error}). Install torch and torchvision of one release: "
+            "pip install --upgrade torch torchvision"
+        ) from error
+    # Half precision overflows on coordinates above 2048 once groups are told apart by an offset.
+    return suppress(boxes.float(), scores, groups, iou_threshold)

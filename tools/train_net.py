@@ -1,0 +1,43 @@
+"""Train or evaluate a RetinaNet from a YAML file, on Detectron2 or, where it is not installed, on Lightning.
+
+    python tools/train_net.py --config-file configs/digits/retinanet_compact.yaml
+    python tools/train_net.py --config-file configs/bccd/retinanet_compact.yaml OUTPUT_DIR out SOLVER.MAX_ITER 500
+    python tools/train_net.py --config-file out/config.yaml --eval-only MODEL.WEIGHTS out/model_final.pth
+
+The flags are those of Detectron2's own tool, and ``--host``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+
+from retina_plugin.hosts import choose_host
+from retina_plugin.report.cli import run
+
+
+def parse(argv: list[str] | None = None) -> argparse.Namespace:
+    """The command line as a namespace."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--config-file", required=True, metavar="FILE", help="YAML file, see configs/")
+    parser.add_argument("--host", choices=("auto", "detectron2", "lightning"), default="auto", help="what to run on")
+    parser.add_argument("--resume", action="store_true", help="continue from the last checkpoint in OUTPUT_DIR")
+    parser.add_argument("--eval-only", action="store_true", help="evaluate MODEL.WEIGHTS on DATASETS.TEST")
+    parser.add_argument("--num-gpus", type=int, default=1, help="GPUs of each machine; without a GPU, 1 is the CPU")
+    parser.add_argument("--num-machines", type=int, default=1)
+    parser.add_argument("--machine-rank", type=int, default=0, help="0 .. num-machines - 1")
+    parser.add_argument("--dist-url", default="tcp://127.0.0.1:29517", help="where the processes meet")
+    parser.add_argument("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="overrides of config keys")
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> None:
+    args = parse(argv)
+    host, reason = choose_host(args.host)
+    print(f"host: {host} ({reason})", flush=True)
+    module = {"detectron2": "retina_plugin.d2.run", "lightning": "retina_plugin.lit.run"}[host]
+    importlib.import_module(module).run(args)
+
+
+if __name__ == "__main__":
+    run(main)

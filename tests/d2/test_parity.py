@@ -1,0 +1,164 @@
+"""Equality with Detectron2's own RetinaNet under shared weights, and the intended differences."""
+
+import pytest
+import torch
+from detectron2.config import get_cfg as detectron2_cfg
+from detectron2.modeling.anchor_generator import DefaultAnchorGenerator
+from detectron2.modeling.box_regression import Box2BoxTransform, _dense_box_regression_loss
+from detectron2.modeling.matcher import Matcher
+from detectron2.modeling.meta_arch.retinanet import RetinaNetHead
+from detectron2.layers import ShapeSpec
+from detectron2.structures import Boxes, pairwise_iou
+from detectron2.utils.events import EventStorage
+from torch.testing import assert_close
+
+from retina_plugin import boxes
+from retina_plugin.anchors import AnchorGenerator
+from retina_plugin.config import DETECTRON2_KEYS, leaves
+from retina_plugin.head import RetinaHead
+from retina_plugin.losses import BOX_LOSSES
+from retina_plugin.matching import match_anchors
+from tests.d2.reference import batch, pair
+
+
+@pytest.mark.parametrize("num_classes", [80, 3])
+def test_losses_and_gradients(root, num_classes: int) -> None:
+    """Three steps: the third sees the moving average of the first two."""
+    reference, own = pair(root, MODEL__RETINANET__NUM_CLASSES=num_classes)
+    inputs = batch(num_classes)
+    with EventStorage():
+        for _ in range(3):
+            theirs, ours = reference(inputs), own(inputs)
+            assert_close(ours, theirs, rtol=1e-5, atol=0)
+        sum(theirs.values()).backward()
+    sum(ours.values()).backward()
+    gradients = dict(own.named_parameters())
+    for name, parameter in reference.named_parameters():
+        if parameter.grad is not None:
+            error = (gradients[name].grad - parameter.grad).norm() / parameter.grad.norm()
+            assert error < 1e-4, name
+
+
+@pytest.mark.parametrize("num_classes", [80, 3])
+def test_detections(root, num_classes: int) -> None:
+    reference, own = (model.eval() for model in pair(root, MODEL__RETINANET__NUM_CLASSES=num_classes))
+    for model in (reference, own):  # spread the scores over (0, 1): a fresh head says 0.01 everywhere
+        torch.manual_seed(1)
+        for name, weight in model.head.named_parameters():
+            if name.endswith("weight"):
+                torch.nn.init.normal_(weight, std=0.04)
+        torch.nn.init.constant_(model.head.cls_score.bias, -2.0)
+    inputs = [{"image": x["image"], "height": 2 * x["image"].shape[1], "width": 99} for x in batch(num_classes)]
+    with torch.no_grad():
+        theirs, ours = reference(inputs), own(inputs)
+    for a, b in zip(ours, theirs, strict=True):
+        a, b = a["instances"], b["instances"]
+        assert len(b) > 10
+        assert b.scores.std() > 1e-2
+        assert b.scores.max() < 0.999
+        assert_close(a.scores, b.scores, atol=1e-5, rtol=0)
+        assert_close(a.pred_boxes.tensor, b.pred_boxes.tensor, atol=1e-2, rtol=0)
+        assert_close(a.pred_classes, b.pred_classes)
+        assert a.image_size == b.image_size
+
+
+def test_state_dicts_load_into_each_other(root) -> None:
+    reference, own = pair(root, MODEL__RETINANET__NUM_CLASSES=3)
+    state = own.state_dict()
+    del state["loss_normalizer"]  # in Detectron2 it is lost with every restart
+    reference.load_state_dict(state, strict=True)
+
+
+@pytest.mark.parametrize("depth", [18, 34, 101])
+@pytest.mark.parametrize("norm", ["FrozenBN", "BN", "GN"])
+def test_backbones_of_other_depths(root, depth: int, norm: str) -> None:
+    changes = {"MODEL__RESNETS__RES2_OUT_CHANNELS": 64} if depth < 50 else {}
+    reference, own = pair(
+        root, MODEL__RESNETS__DEPTH=depth, MODEL__RESNETS__NORM=norm, MODEL__BACKBONE__FREEZE_AT=0, **changes
+    )
+    x = torch.randn(1, 3, 64, 96)
+    theirs, ours = reference.eval().backbone(x), own.eval().backbone(x)
+    for name in theirs:
+        assert_close(ours[name], theirs[name], rtol=1e-4, atol=1e-4)
+    assert {n for n, p in own.named_parameters() if p.requires_grad} == {n for n, p in reference.named_parameters() if p.requires_grad}
+
+
+@pytest.mark.parametrize("norm", ["", "GN", "BN"])
+def test_head(norm: str) -> None:
+    shapes = [ShapeSpec(channels=64, stride=s) for s in (8, 16)]
+    theirs = RetinaNetHead(input_shape=shapes, num_classes=5, num_anchors=3, conv_dims=[64] * 4, norm=norm)
+    own = RetinaHead(
+        in_channels=64, num_levels=2, num_classes=5, num_anchors=3, num_convs=4, norm=norm, norm_groups=32, prior_prob=0.01
+    )
+    own.load_state_dict(theirs.state_dict(), strict=True)
+    features = [torch.randn(2, 64, 9, 7), torch.randn(2, 64, 5, 4)]
+    for training in (True, False):
+        assert_close(own.train(training)(features), theirs.train(training)(features))
+
+
+@pytest.mark.parametrize("offset", [0.0, 0.5])
+def test_anchors(offset: float) -> None:
+    arguments = {"sizes": [[32, 40.3], [64, 80.6]], "aspect_ratios": [[0.5, 1.0, 2.0]], "strides": [8, 16], "offset": offset}
+    theirs = DefaultAnchorGenerator(**arguments)([torch.zeros(1, 1, 5, 7), torch.zeros(1, 1, 3, 4)])
+    ours = AnchorGenerator(**arguments)([(5, 7), (3, 4)])
+    assert_close(ours, [x.tensor for x in theirs], rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("weights", [(1.0, 1.0, 1.0, 1.0), (10.0, 10.0, 5.0, 5.0)])
+def test_box_coding(weights: tuple[float, ...]) -> None:
+    transform = Box2BoxTransform(weights)
+    anchors, targets = (torch.rand(2, 50, 4) * 50).unbind()
+    anchors[:, 2:] += anchors[:, :2] + 1
+    targets[:, 2:] += targets[:, :2] + 1
+    assert_close(boxes.encode(targets, anchors, weights=weights), transform.get_deltas(anchors, targets))
+    deltas = torch.randn(50, 4) * 5  # some beyond the cut
+    assert_close(boxes.decode(deltas, anchors, weights=weights), transform.apply_deltas(deltas, anchors), rtol=1e-5, atol=1e-3)
+
+
+def their_labels(anchors: torch.Tensor, gt: torch.Tensor, classes: torch.Tensor, num_classes: int):
+    matches, flags = Matcher([0.4, 0.5], [0, -1, 1], allow_low_quality_matches=True)(pairwise_iou(Boxes(gt), Boxes(anchors)))
+    labels = torch.where(flags == 1, classes[matches], torch.where(flags == 0, num_classes, -1))
+    return labels, matches
+
+
+@pytest.mark.parametrize("num_boxes", [1, 8, 60])
+def test_matching(num_boxes: int) -> None:
+    anchors = torch.cat(AnchorGenerator(sizes=[[32, 40], [64, 80]], aspect_ratios=[0.5, 1, 2], strides=[8, 16], offset=0.0)([(30, 40), (15, 20)]))
+    gt = torch.rand(num_boxes, 4) * 200
+    gt[:, 2:] = gt[:, :2] + 4 + gt[:, 2:] * 0.6
+    classes = torch.arange(num_boxes) % 7
+    ours = match_anchors(anchors, gt, classes, num_classes=7, thresholds=(0.4, 0.5))
+    for a, b in zip(ours, their_labels(anchors, gt, classes, 7), strict=True):
+        assert_close(a, b)
+
+
+def test_a_box_without_area_differs_on_purpose() -> None:
+    """In Detectron2 it makes every anchor of IoU 0 positive; here it claims none."""
+    anchors = AnchorGenerator(sizes=[[32]], aspect_ratios=[1.0], strides=[16], offset=0.0)([(10, 10)])[0]
+    gt, classes = torch.tensor([[50.0, 50, 50, 50]]), torch.tensor([0])
+    assert (their_labels(anchors, gt, classes, 1)[0] == 0).all()
+    assert (match_anchors(anchors, gt, classes, num_classes=1, thresholds=(0.4, 0.5))[0] == 1).all()
+
+
+@pytest.mark.parametrize("name", BOX_LOSSES)
+def test_box_losses(name: str) -> None:
+    anchors = torch.rand(40, 4) * 50
+    anchors[:, 2:] += anchors[:, :2] + 5
+    targets, deltas = anchors + torch.randn(40, 4), torch.randn(40, 4) * 0.1
+    theirs = _dense_box_regression_loss(
+        [Boxes(anchors)],
+        Box2BoxTransform((1.0, 1.0, 1.0, 1.0)),
+        [deltas[None]],
+        [targets],
+        torch.ones(1, 40, dtype=torch.bool),
+        box_reg_loss_type=name,
+        smooth_l1_beta=0.1,
+    )
+    assert_close(BOX_LOSSES[name](deltas, anchors, targets, weights=(1, 1, 1, 1), beta=0.1), theirs, rtol=1e-5, atol=1e-5)
+
+
+def test_defaults_are_detectron2s() -> None:
+    theirs = dict(leaves(detectron2_cfg()))
+    for key, (default, _) in DETECTRON2_KEYS.items():
+        assert theirs[key] == default, key
+        assert type(theirs[key]) is type(default), key

@@ -1,0 +1,93 @@
+"""Reading of YAML and overrides: what works, and what each mistake is told."""
+
+from pathlib import Path
+
+import pytest
+
+from retina_plugin.config import DETECTRON2_KEYS, PLUGIN_KEYS, CfgNode, ConfigError, get_cfg, leaves
+
+
+def write(folder: Path, text: str, name: str = "config.yaml") -> str:
+    (folder / name).write_text(text, encoding="utf-8")
+    return str(folder / name)
+
+
+def test_every_key_has_a_meaning_and_its_default() -> None:
+    cfg = dict(leaves(get_cfg()))
+    assert set(cfg) == set(DETECTRON2_KEYS) | set(PLUGIN_KEYS)
+    for key, (default, meaning) in {**DETECTRON2_KEYS, **PLUGIN_KEYS}.items():
+        assert cfg[key] == default
+        assert meaning
+        assert "\n" not in meaning
+
+
+def test_defaults_are_not_shared() -> None:
+    first, second = get_cfg(), get_cfg()
+    first.MODEL.RETINANET.IN_FEATURES.append("p8")
+    assert second.MODEL.RETINANET.IN_FEATURES == ["p3", "p4", "p5", "p6", "p7"]
+
+
+def test_leaf_over_base(tmp_path: Path) -> None:
+    (tmp_path / "leaves").mkdir()
+    write(tmp_path, "SOLVER: {MAX_ITER: 7, BASE_LR: 1}\nINPUT:\n  MIN_SIZE_TRAIN: (320, 640)", "base.yaml")
+    cfg = get_cfg()
+    cfg.merge_from_file(write(tmp_path / "leaves", "_BASE_: ../base.yaml\nSOLVER:\n  MAX_ITER: 9\n"))
+    assert (cfg.SOLVER.MAX_ITER, cfg.SOLVER.BASE_LR, cfg.INPUT.MIN_SIZE_TRAIN) == (9, 1.0, (320, 640))
+
+
+def test_overrides() -> None:
+    cfg = get_cfg()
+    cfg.merge_from_list(["SOLVER.STEPS", "(5,)", "SOLVER.BASE_LR", "1e-3", "DATASETS.TRAIN", "('a.json@b',)", "SOLVER.WEIGHT_DECAY_BIAS", 0])
+    assert (cfg.SOLVER.STEPS, cfg.SOLVER.BASE_LR, cfg.DATASETS.TRAIN, cfg.SOLVER.WEIGHT_DECAY_BIAS) == ((5,), 1e-3, ("a.json@b",), 0)
+
+
+def test_dump_is_read_back(tmp_path: Path) -> None:
+    cfg, again = get_cfg(), get_cfg()
+    cfg.merge_from_list(["INPUT.MIN_SIZE_TRAIN", (1, 2), "MODEL.WEIGHTS", "x.pth"])
+    again.merge_from_file(write(tmp_path, cfg.dump()))
+    assert again == cfg
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        pytest.param("SOLVER: {BASE_LRR: 1}", r"config.yaml: unknown key SOLVER.BASE_LRR. Did you mean SOLVER.BASE_LR", id="misspelt"),
+        pytest.param("BASE_LR: 1", r"unknown key BASE_LR. Did you mean SOLVER.BASE_LR", id="without its node"),
+        pytest.param("MODEL: {ROI_HEADS: {NUM_CLASSES: 3}}", "RetinaNet does not read it; set MODEL.RETINANET.NUM_CLASSES", id="R-CNN's key"),
+        pytest.param("SOLVER: {MAX_ITER: many}", "SOLVER.MAX_ITER: expected int like 40000, found str 'many'", id="type"),
+        pytest.param("DATASETS: {TRAIN: coco}", r"found str 'coco'. One entry is written \('coco',\)", id="one name"),
+        pytest.param("SOLVER: 3", "SOLVER is a group of keys", id="a number for a node"),
+        pytest.param("- a\n- b", "expected keys and values, found list", id="a list"),
+        pytest.param("SOLVER: {MAX_ITER: [1", "is not YAML", id="broken"),
+        pytest.param("SEED: !!python/object/apply:eval ['1+1']", "Only plain YAML is read", id="python tag"),
+        pytest.param("_BASE_: none.yaml", "none.yaml cannot be read", id="missing base"),
+        pytest.param("_BASE_: config.yaml", "leads back to itself", id="its own base"),
+    ],
+)
+def test_bad_files(tmp_path: Path, text: str, words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        get_cfg().merge_from_file(write(tmp_path, text))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (["SOLVER.MAX_ITER"], "come in pairs KEY VALUE, found 1"),
+        (["SOLVER.MAX_ITERS", "3"], "command line: unknown key SOLVER.MAX_ITERS. Did you mean SOLVER.MAX_ITER"),
+        (["MODEL.RPN.NMS_THRESH", "0.7"], "unknown key MODEL.RPN.NMS_THRESH"),
+    ],
+)
+def test_bad_overrides(overrides: list[str], words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        get_cfg().merge_from_list(overrides)
+
+
+def test_frozen_stays_frozen() -> None:
+    cfg = get_cfg()
+    cfg.freeze()
+    with pytest.raises(AttributeError):
+        cfg.merge_from_list(["SOLVER.MAX_ITER", 3])
+
+
+def test_clone_keeps_the_class() -> None:
+    assert isinstance(get_cfg().clone().SOLVER, CfgNode)

@@ -84,6 +84,8 @@ class RetinaNet(nn.Module):
         self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(-1, 1, 1), persistent=False)
         self.register_buffer("pixel_std", torch.tensor(pixel_std).view(-1, 1, 1), persistent=False)
         self.register_buffer("loss_normalizer", torch.tensor(INITIAL))
+        # Convolutions run faster on N, H, W, C memory, and flattening the head's maps then copies nothing.
+        self.to(memory_format=torch.channels_last)
 
     @property
     def device(self) -> torch.device:
@@ -101,7 +103,8 @@ class RetinaNet(nn.Module):
         sizes = [(image.shape[-2], image.shape[-1]) for image in images]
         divisor = max(self.backbone.size_divisibility, 1)
         height, width = (-(-max(side) // divisor) * divisor for side in zip(*sizes, strict=True))
-        batch = self.pixel_mean.new_zeros(len(images), len(self.pixel_mean), height, width)
+        shape = (len(images), len(self.pixel_mean), height, width)
+        batch = torch.zeros(shape, device=self.device).to(memory_format=torch.channels_last)
         for row, image, (h, w) in zip(batch, images, sizes, strict=True):
             row[:, :h, :w] = (image.to(self.device) - self.pixel_mean) / self.pixel_std
         return batch, sizes

@@ -46,15 +46,14 @@ def test_detections(root, num_classes: int) -> None:
         torch.manual_seed(1)
         for name, weight in model.head.named_parameters():
             if name.endswith("weight"):
-                torch.nn.init.normal_(weight, std=0.04)
-        torch.nn.init.constant_(model.head.cls_score.bias, -2.0)
+                torch.nn.init.normal_(weight, std=0.03 if "subnet" in name else 0.002)
     inputs = [{"image": x["image"], "height": 2 * x["image"].shape[1], "width": 99} for x in batch(num_classes)]
     with torch.no_grad():
         theirs, ours = reference(inputs), own(inputs)
     for a, b in zip(ours, theirs, strict=True):
         a, b = a["instances"], b["instances"]
         assert len(b) > 10
-        assert b.scores.std() > 1e-2
+        assert b.scores.std() > 1e-3
         assert b.scores.max() < 0.999
         assert_close(a.scores, b.scores, atol=1e-5, rtol=0)
         assert_close(a.pred_boxes.tensor, b.pred_boxes.tensor, atol=1e-2, rtol=0)

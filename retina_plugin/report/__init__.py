@@ -1,0 +1,2 @@
+from retina_plugin.outputs import results_table
+def finish(cfg, results): print(results_table(results))

@@ -8,7 +8,16 @@ from retina_plugin.dense import flatten_level
 
 def test_cell_anchors_by_hand() -> None:
     # size 32, height / width 0.25: width 32 / sqrt(0.25) = 64, height 16
-    expected = torch.tensor([[-32.0, -8, 32, 8], [-16, -16, 16, 16], [-8, -32, 8, 32], [-64, -16, 64, 16], [-32, -32, 32, 32], [-16, -64, 16, 64]])
+    expected = torch.tensor(
+        [
+            [-32.0, -8, 32, 8],
+            [-16, -16, 16, 16],
+            [-8, -32, 8, 32],
+            [-64, -16, 64, 16],
+            [-32, -32, 32, 32],
+            [-16, -64, 16, 64],
+        ]
+    )
     assert_close(cell_anchors([32, 64], [0.25, 1, 4]), expected)
 
 

@@ -37,8 +37,24 @@ def test_leaf_over_base(tmp_path: Path) -> None:
 
 def test_overrides() -> None:
     cfg = get_cfg()
-    cfg.merge_from_list(["SOLVER.STEPS", "(5,)", "SOLVER.BASE_LR", "1e-3", "DATASETS.TRAIN", "('a.json@b',)", "SOLVER.WEIGHT_DECAY_BIAS", 0])
-    assert (cfg.SOLVER.STEPS, cfg.SOLVER.BASE_LR, cfg.DATASETS.TRAIN, cfg.SOLVER.WEIGHT_DECAY_BIAS) == ((5,), 1e-3, ("a.json@b",), 0)
+    cfg.merge_from_list(
+        [
+            "SOLVER.STEPS",
+            "(5,)",
+            "SOLVER.BASE_LR",
+            "1e-3",
+            "DATASETS.TRAIN",
+            "('a.json@b',)",
+            "SOLVER.WEIGHT_DECAY_BIAS",
+            0,
+        ]
+    )
+    assert (cfg.SOLVER.STEPS, cfg.SOLVER.BASE_LR, cfg.DATASETS.TRAIN, cfg.SOLVER.WEIGHT_DECAY_BIAS) == (
+        (5,),
+        1e-3,
+        ("a.json@b",),
+        0,
+    )
 
 
 def test_dump_is_read_back(tmp_path: Path) -> None:
@@ -51,10 +67,20 @@ def test_dump_is_read_back(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        pytest.param("SOLVER: {BASE_LRR: 1}", r"config.yaml: unknown key SOLVER.BASE_LRR. Did you mean SOLVER.BASE_LR", id="misspelt"),
+        pytest.param(
+            "SOLVER: {BASE_LRR: 1}",
+            r"config.yaml: unknown key SOLVER.BASE_LRR. Did you mean SOLVER.BASE_LR",
+            id="misspelt",
+        ),
         pytest.param("BASE_LR: 1", r"unknown key BASE_LR. Did you mean SOLVER.BASE_LR", id="without its node"),
-        pytest.param("MODEL: {ROI_HEADS: {NUM_CLASSES: 3}}", "RetinaNet does not read it; set MODEL.RETINANET.NUM_CLASSES", id="R-CNN's key"),
-        pytest.param("SOLVER: {MAX_ITER: many}", "SOLVER.MAX_ITER: expected int like 40000, found str 'many'", id="type"),
+        pytest.param(
+            "MODEL: {ROI_HEADS: {NUM_CLASSES: 3}}",
+            "RetinaNet does not read it; set MODEL.RETINANET.NUM_CLASSES",
+            id="R-CNN's key",
+        ),
+        pytest.param(
+            "SOLVER: {MAX_ITER: many}", "SOLVER.MAX_ITER: expected int like 40000, found str 'many'", id="type"
+        ),
         pytest.param("DATASETS: {TRAIN: coco}", r"found str 'coco'. One entry is written \('coco',\)", id="one name"),
         pytest.param("SOLVER: 3", "SOLVER is a group of keys", id="a number for a node"),
         pytest.param("- a\n- b", "expected keys and values, found list", id="a list"),

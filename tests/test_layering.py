@@ -26,7 +26,12 @@ PURE = [
     "registry",
     "weights",
 ]
-ALLOWED = {"d2": {"detectron2", "fvcore"}, "lit": {"lightning", "torchvision", "fvcore"}, "config": {"fvcore"}, "nms": {"torchvision"}}
+ALLOWED = {
+    "d2": {"detectron2", "fvcore"},
+    "lit": {"lightning", "torchvision", "fvcore"},
+    "config": {"fvcore"},
+    "nms": {"torchvision"},
+}
 
 
 def run(code: str) -> subprocess.CompletedProcess:
@@ -48,7 +53,11 @@ def test_the_pure_half_works_with_every_host_blocked() -> None:
     assert "yaml" not in result.stdout
 
 
-@pytest.mark.parametrize("path", sorted((Path(__file__).parents[1] / "retina_plugin").rglob("*.py")), ids=lambda p: f"{p.parent.name}/{p.name}")
+@pytest.mark.parametrize(
+    "path",
+    sorted((Path(__file__).parents[1] / "retina_plugin").rglob("*.py")),
+    ids=lambda p: f"{p.parent.name}/{p.name}",
+)
 def test_hosts_are_imported_in_their_rooms_only(path: Path) -> None:
     room = path.relative_to(Path(__file__).parents[1] / "retina_plugin").parts[0].removesuffix(".py")
     imported = set()
@@ -72,7 +81,9 @@ def test_import_adds_under_half_a_second_to_torch() -> None:
 def test_a_broken_detectron2_is_a_warning(tmp_path: Path) -> None:
     (tmp_path / "detectron2").mkdir()
     (tmp_path / "detectron2" / "__init__.py").write_text("raise RuntimeError('built for another torch')")
-    result = run(f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import retina_plugin; print(retina_plugin.hosts.choose_host('auto'))")
+    result = run(
+        f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import retina_plugin; print(retina_plugin.hosts.choose_host('auto'))"
+    )
     assert result.returncode == 0, result.stderr
     assert "not registered" in result.stderr
     assert "lightning" in result.stdout

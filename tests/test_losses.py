@@ -73,7 +73,9 @@ def test_finite_at_saturated_logits(gamma: float, logit: float, label: int) -> N
         assert_close(loss, torch.tensor(200 * weight if wrong else 0.0))
 
 
-@pytest.mark.parametrize(("alpha", "silent"), [(0.0, [0, 1]), (1.0, [2, 4])], ids=["alpha 0: positives", "alpha 1: negatives"])
+@pytest.mark.parametrize(
+    ("alpha", "silent"), [(0.0, [0, 1]), (1.0, [2, 4])], ids=["alpha 0: positives", "alpha 1: negatives"]
+)
 def test_alpha_silences_a_side(alpha: float, silent: list[int]) -> None:
     """K = 1: rows 0 and 1 are positives, rows 2 and 4 negatives, row 3 ignored."""
     logits, labels = torch.randn(5, 1), torch.tensor([0, 0, 1, -1, 1])
@@ -107,7 +109,9 @@ def test_half_precision_is_computed_in_float32(dtype: torch.dtype) -> None:
     assert_close(loss.double(), formula(logits.detach(), LABELS, 0.25, 2.0).sum(), rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("labels", [torch.zeros(0, dtype=torch.int64), torch.tensor([-1, -1])], ids=["no anchors", "all ignored"])
+@pytest.mark.parametrize(
+    "labels", [torch.zeros(0, dtype=torch.int64), torch.tensor([-1, -1])], ids=["no anchors", "all ignored"]
+)
 def test_nothing_to_learn_is_zero_with_gradient(labels: torch.Tensor) -> None:
     logits = torch.randn(len(labels), 4, requires_grad=True)
     loss = sigmoid_focal_loss(logits, labels, alpha=0.25, gamma=2.0)
@@ -143,7 +147,13 @@ def test_one_tensor_is_kept_for_backward() -> None:
     ],
 )
 def test_wrong_arguments(change: dict, words: str) -> None:
-    arguments = {"logits": torch.zeros(6, 3), "labels": LABELS, "alpha": 0.25, "gamma": 2.0, "reduction": "sum"} | change
+    arguments = {
+        "logits": torch.zeros(6, 3),
+        "labels": LABELS,
+        "alpha": 0.25,
+        "gamma": 2.0,
+        "reduction": "sum",
+    } | change
     with pytest.raises(ValueError, match=words):
         sigmoid_focal_loss(arguments.pop("logits"), arguments.pop("labels"), **arguments)
 
@@ -203,10 +213,14 @@ def test_box_losses_without_positives_keep_the_graph(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", BOX_LOSSES)
-@pytest.mark.parametrize("target", [[5.0, 5, 5, 5], [5, 5, 30, 5], [400, 400, 410, 410]], ids=["a point", "a line", "far away"])
+@pytest.mark.parametrize(
+    "target", [[5.0, 5, 5, 5], [5, 5, 30, 5], [400, 400, 410, 410]], ids=["a point", "a line", "far away"]
+)
 def test_degenerate_targets_give_no_nan(name: str, target: list[float]) -> None:
     deltas, anchors = torch.zeros(1, 4, requires_grad=True), torch.tensor([[0.0, 0, 10, 10]])
-    loss = BOX_LOSSES[name](deltas, anchors, torch.tensor([target], dtype=torch.float32), weights=(1, 1, 1, 1), beta=0.1)
+    loss = BOX_LOSSES[name](
+        deltas, anchors, torch.tensor([target], dtype=torch.float32), weights=(1, 1, 1, 1), beta=0.1
+    )
     loss.backward()
     assert loss.isfinite()
     assert deltas.grad.isfinite().all()

@@ -44,7 +44,9 @@ def test_thresholds(anchor: tuple[float, float], expected: int) -> None:
     ("anchors", "boxes", "classes", "labels", "matches"),
     [
         pytest.param([(0, 10), (20, 30)], [], [], [K, K], [0, 0], id="no boxes: all background"),
-        pytest.param([(0, 40), (20, 60)], [(0, 10)], [2], [2, K], [0, 0], id="low-quality match: the best anchor, IoU 0.25"),
+        pytest.param(
+            [(0, 40), (20, 60)], [(0, 10)], [2], [2, K], [0, 0], id="low-quality match: the best anchor, IoU 0.25"
+        ),
         pytest.param([(0, 40), (-30, 10)], [(0, 10)], [2], [2, 2], [0, 0], id="low-quality match: a tie gives both"),
         pytest.param([(0, 10)], [(5, 5)], [2], [K], [0], id="a box of zero area claims nothing"),
         pytest.param([(0, 10)], [(50, 60)], [2], [K], [0], id="a box that no anchor overlaps claims nothing"),

@@ -115,7 +115,11 @@ def test_resized_shape(size: tuple[int, int], limits: tuple[int, int], expected:
 @pytest.mark.parametrize(
     ("changes", "error", "words"),
     [
-        ({"MODEL__BACKBONE__NAME": "build_retina_resnet_fpn_backbon"}, KeyError, "Nearest: build_retina_resnet_fpn_backbone"),
+        (
+            {"MODEL__BACKBONE__NAME": "build_retina_resnet_fpn_backbon"},
+            KeyError,
+            "Nearest: build_retina_resnet_fpn_backbone",
+        ),
         ({"MODEL__RETINA_PLUGIN__HEAD": "RetinaHed"}, KeyError, "Nearest: RetinaHead"),
         ({"MODEL__RETINA_PLUGIN__IMPORTS": ["no_such_module"]}, ImportError, "IMPORTS names 'no_such_module'"),
         ({"MODEL__RETINANET__NUM_CLASSES": -1}, ValueError, "NUM_CLASSES is -1"),

@@ -55,7 +55,9 @@ def test_resnet_takes_odd_sizes(size: tuple[int, int]) -> None:
 def test_freeze_at(freeze_at: int, learning: int) -> None:
     model = resnet(freeze_at=freeze_at)
     parts = [model.stem, model.res2, model.res3, model.res4, model.res5]
-    assert [any(p.requires_grad for p in part.parameters()) for part in parts] == [False] * (5 - learning) + [True] * learning
+    assert [any(p.requires_grad for p in part.parameters()) for part in parts] == [False] * (5 - learning) + [
+        True
+    ] * learning
     assert not any(isinstance(m, nn.BatchNorm2d) for part in parts[:freeze_at] for m in part.modules())
 
 

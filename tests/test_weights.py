@@ -41,7 +41,11 @@ def test_the_normalizer_may_be_missing(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        pytest.param({"MODEL__RETINANET__NUM_CLASSES": 7}, "Only the class head differs: MODEL.RETINANET.NUM_CLASSES", id="classes"),
+        pytest.param(
+            {"MODEL__RETINANET__NUM_CLASSES": 7},
+            "Only the class head differs: MODEL.RETINANET.NUM_CLASSES",
+            id="classes",
+        ),
         pytest.param({"MODEL__RESNETS__DEPTH": 34}, r"has more \(\d+\).*res2\.2", id="depth"),
         pytest.param({"MODEL__FPN__OUT_CHANNELS": 64}, "in the file.*in the model", id="width"),
         pytest.param({"MODEL__RETINANET__NUM_CONVS": 4}, r"lacks \(\d+\): head.cls_subnet.4", id="convolutions"),
@@ -91,7 +95,10 @@ def test_a_malicious_file_runs_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("path", "words"),
-    [("nowhere.pth", "no checkpoint at nowhere.pth"), ("detectron2://ImageNetPretrained/MSRA/R-50.pkl", "nothing is downloaded here")],
+    [
+        ("nowhere.pth", "no checkpoint at nowhere.pth"),
+        ("detectron2://ImageNetPretrained/MSRA/R-50.pkl", "nothing is downloaded here"),
+    ],
 )
 def test_files_that_are_not_there(path: str, words: str) -> None:
     with pytest.raises(WeightsError, match=words):

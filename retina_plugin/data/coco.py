@@ -17,9 +17,7 @@ from PIL import Image, ImageOps
 
 logger = logging.getLogger("retina_plugin.data")
 
-HOW_TO_NAME = (
-    "Name a data set as annotations.json@image_folder, or put it below the folder that the environment variable DETECTRON2_DATASETS names."
-)
+HOW_TO_NAME = "Name a data set as annotations.json@image_folder, or put it below the folder that the environment variable DETECTRON2_DATASETS names."
 
 
 class DatasetError(ValueError):
@@ -69,24 +67,36 @@ def read_coco(json_file: str, image_root: str, *, name: str | None = None) -> Da
     content = read_json(json_file)
     categories = {c["id"]: c["name"] for c in sorted(content["categories"], key=lambda c: c["id"])}
     if not content["images"] or not categories:
-        raise DatasetError(f"{json_file} has {len(content['images'])} images and {len(categories)} categories: nothing to use")
+        raise DatasetError(
+            f"{json_file} has {len(content['images'])} images and {len(categories)} categories: nothing to use"
+        )
     records = _records(content["images"], json_file, image_root)
     problems = _Repairs()
     contiguous = {coco_id: index for index, coco_id in enumerate(categories)}
     seen: set[Any] = set()
     for annotation in content["annotations"]:
         if annotation.get("id") in seen:
-            raise DatasetError(f"{json_file}: annotation id {annotation['id']} occurs twice; ids must be unique (COCO evaluation needs it)")
+            raise DatasetError(
+                f"{json_file}: annotation id {annotation['id']} occurs twice; ids must be unique (COCO evaluation needs it)"
+            )
         seen.add(annotation.get("id"))
         record = records.get(annotation.get("image_id"))
         if record is None:
-            raise DatasetError(f"{json_file}: annotation {annotation.get('id')} belongs to image {annotation.get('image_id')!r}, which is not among the images")
+            raise DatasetError(
+                f"{json_file}: annotation {annotation.get('id')} belongs to image {annotation.get('image_id')!r}, which is not among the images"
+            )
         _add_annotation(record, annotation, contiguous, categories, json_file, problems)
     warnings = tuple(f"{json_file}: {line}" for line in problems.lines(len(content["annotations"])))
     for line in warnings:
         logger.warning(line)
     return Dataset(
-        name or json_file, json_file, image_root, tuple(categories.values()), tuple(categories), list(records.values()), warnings
+        name or json_file,
+        json_file,
+        image_root,
+        tuple(categories.values()),
+        tuple(categories),
+        list(records.values()),
+        warnings,
     )
 
 
@@ -108,11 +118,15 @@ def read_json(json_file: str) -> dict[str, Any]:
     needed = ("images", "annotations", "categories")
     found = list(content) if isinstance(content, dict) else type(content).__name__
     if not isinstance(content, dict) or any(not isinstance(content.get(key), list) for key in needed):
-        raise DatasetError(f"{json_file} is not in COCO's layout: expected the lists {', '.join(needed)}, found {found}")
+        raise DatasetError(
+            f"{json_file} is not in COCO's layout: expected the lists {', '.join(needed)}, found {found}"
+        )
     for key, wanted in (("images", ("id", "file_name")), ("categories", ("id", "name"))):
         for index, entry in enumerate(content[key]):
             if not isinstance(entry, dict) or any(part not in entry for part in wanted):
-                raise DatasetError(f"{json_file}: entry {index} of {key!r} needs {' and '.join(wanted)}, found {entry!r}")
+                raise DatasetError(
+                    f"{json_file}: entry {index} of {key!r} needs {' and '.join(wanted)}, found {entry!r}"
+                )
     return content
 
 
@@ -123,12 +137,20 @@ def _records(images: list[dict[str, Any]], json_file: str, image_root: str) -> d
     missing: list[str] = []
     for image in images:
         if image["id"] in records:
-            raise DatasetError(f"{json_file}: image id {image['id']} occurs twice ({records[image['id']]['file_name']} and {image['file_name']})")
+            raise DatasetError(
+                f"{json_file}: image id {image['id']} occurs twice ({records[image['id']]['file_name']} and {image['file_name']})"
+            )
         path = os.path.join(image_root, image["file_name"])
         folder, file_name = os.path.split(path)
         if folder not in listed:
             listed[folder] = set(os.listdir(folder)) if os.path.isdir(folder) else set()
-        record = {"file_name": path, "image_id": image["id"], "height": image.get("height"), "width": image.get("width"), "annotations": []}
+        record = {
+            "file_name": path,
+            "image_id": image["id"],
+            "height": image.get("height"),
+            "width": image.get("width"),
+            "annotations": [],
+        }
         records[image["id"]] = record
         if file_name not in listed[folder]:
             missing.append(path)
@@ -180,9 +202,13 @@ def _add_annotation(
 ) -> None:
     where = f"{json_file}: annotation {annotation.get('id')} of {os.path.basename(record['file_name'])}"
     if annotation.get("category_id") not in contiguous:
-        raise DatasetError(f"{where} has category_id {annotation.get('category_id')!r}, known are {list(categories)[:20]}. Correct it, or add the category.")
+        raise DatasetError(
+            f"{where} has category_id {annotation.get('category_id')!r}, known are {list(categories)[:20]}. Correct it, or add the category."
+        )
     box = annotation.get("bbox")
-    numbers = isinstance(box, list) and len(box) == 4 and all(isinstance(v, (int, float)) and math.isfinite(v) for v in box)
+    numbers = (
+        isinstance(box, list) and len(box) == 4 and all(isinstance(v, (int, float)) and math.isfinite(v) for v in box)
+    )
     if not numbers:
         raise DatasetError(f"{where} needs a bbox [x, y, width, height] of finite numbers, found {box!r}")
     x, y, width, height = (float(v) for v in box)
@@ -206,7 +232,9 @@ def require_boxes(dataset: Dataset) -> None:
         DatasetError: no image has a box, crowds not counted.
     """
     if not any(not a["iscrowd"] for record in dataset.records for a in record["annotations"]):
-        raise DatasetError(f"training set {dataset.name} has {len(dataset.records)} images and no box to learn from ({dataset.json_file})")
+        raise DatasetError(
+            f"training set {dataset.name} has {len(dataset.records)} images and no box to learn from ({dataset.json_file})"
+        )
 
 
 def coco_ground_truth(json_file: str) -> dict[str, Any]:

@@ -100,7 +100,14 @@ def _make_split(folder: Path, split: str, count: int, *, size: int, seed: list[i
 
 
 def _annotation(number: int, image: int, label: int, box: list[int]) -> dict[str, Any]:
-    return {"id": number, "image_id": image, "category_id": label + 1, "bbox": box, "area": box[2] * box[3], "iscrowd": 0}
+    return {
+        "id": number,
+        "image_id": image,
+        "category_id": label + 1,
+        "bbox": box,
+        "area": box[2] * box[3],
+        "iscrowd": 0,
+    }
 
 
 def make_scene(split: str, *, size: int, rng: np.random.Generator) -> tuple[np.ndarray, list[tuple[int, tuple]]]:

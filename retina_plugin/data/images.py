@@ -28,7 +28,9 @@ def read_image(path: str) -> np.ndarray:
                 image = Image.fromarray(gray.clip(0, 255).astype(np.uint8))
             return np.asarray(image.convert("RGB"))
     except (OSError, SyntaxError, ValueError, UnidentifiedImageError, Image.DecompressionBombError) as error:
-        raise DatasetError(f"image {path} cannot be read: {error}. Repair it, or take it out of the data set.") from error
+        raise DatasetError(
+            f"image {path} cannot be read: {error}. Repair it, or take it out of the data set."
+        ) from error
 
 
 def _scaled(gray: np.ndarray) -> np.ndarray:

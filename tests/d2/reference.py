@@ -29,7 +29,11 @@ def our_cfg(root: Any, **changes: Any) -> CfgNode:
     """The COCO config on the CPU, with ``changes`` (``__`` for dots)."""
     cfg = retina_plugin.get_cfg()
     cfg.merge_from_file(str(root / "configs/coco/retinanet_R_50_FPN_1x.yaml"))
-    for key, value in {"MODEL.DEVICE": "cpu", "MODEL.WEIGHTS": "", **{k.replace("__", "."): v for k, v in changes.items()}}.items():
+    for key, value in {
+        "MODEL.DEVICE": "cpu",
+        "MODEL.WEIGHTS": "",
+        **{k.replace("__", "."): v for k, v in changes.items()},
+    }.items():
         cfg.merge_from_list([key, value])
     return cfg
 
@@ -49,7 +53,9 @@ def pair(root: Any, **changes: Any) -> tuple[nn.Module, FocalRetinaNet]:
     ours = our_cfg(root, **changes)
     reference, own = build_model(their_cfg(ours)), build_model(ours)
     for name, buffer in reference.named_buffers():
-        if name.endswith("conv3.norm.weight"):  # FrozenBN starts as the identity; residual branches must not add up for ever
+        if name.endswith(
+            "conv3.norm.weight"
+        ):  # FrozenBN starts as the identity; residual branches must not add up for ever
             buffer.fill_(0.2)
     missing, surplus = own.load_state_dict(reference.state_dict(), strict=False)
     assert (missing, surplus) == (["loss_normalizer"], [])

@@ -3,11 +3,11 @@
 import pytest
 import torch
 from detectron2.config import get_cfg as detectron2_cfg
+from detectron2.layers import ShapeSpec
 from detectron2.modeling.anchor_generator import DefaultAnchorGenerator
 from detectron2.modeling.box_regression import Box2BoxTransform, _dense_box_regression_loss
 from detectron2.modeling.matcher import Matcher
 from detectron2.modeling.meta_arch.retinanet import RetinaNetHead
-from detectron2.layers import ShapeSpec
 from detectron2.structures import Boxes, pairwise_iou
 from detectron2.utils.events import EventStorage
 from torch.testing import assert_close
@@ -79,7 +79,9 @@ def test_backbones_of_other_depths(root, depth: int, norm: str) -> None:
     theirs, ours = reference.eval().backbone(x), own.eval().backbone(x)
     for name in theirs:
         assert_close(ours[name], theirs[name], rtol=1e-4, atol=1e-4)
-    assert {n for n, p in own.named_parameters() if p.requires_grad} == {n for n, p in reference.named_parameters() if p.requires_grad}
+    assert {n for n, p in own.named_parameters() if p.requires_grad} == {
+        n for n, p in reference.named_parameters() if p.requires_grad
+    }
 
 
 @pytest.mark.parametrize("norm", ["", "GN", "BN"])
@@ -87,7 +89,14 @@ def test_head(norm: str) -> None:
     shapes = [ShapeSpec(channels=64, stride=s) for s in (8, 16)]
     theirs = RetinaNetHead(input_shape=shapes, num_classes=5, num_anchors=3, conv_dims=[64] * 4, norm=norm)
     own = RetinaHead(
-        in_channels=64, num_levels=2, num_classes=5, num_anchors=3, num_convs=4, norm=norm, norm_groups=32, prior_prob=0.01
+        in_channels=64,
+        num_levels=2,
+        num_classes=5,
+        num_anchors=3,
+        num_convs=4,
+        norm=norm,
+        norm_groups=32,
+        prior_prob=0.01,
     )
     own.load_state_dict(theirs.state_dict(), strict=True)
     features = [torch.randn(2, 64, 9, 7), torch.randn(2, 64, 5, 4)]
@@ -97,7 +106,12 @@ def test_head(norm: str) -> None:
 
 @pytest.mark.parametrize("offset", [0.0, 0.5])
 def test_anchors(offset: float) -> None:
-    arguments = {"sizes": [[32, 40.3], [64, 80.6]], "aspect_ratios": [[0.5, 1.0, 2.0]], "strides": [8, 16], "offset": offset}
+    arguments = {
+        "sizes": [[32, 40.3], [64, 80.6]],
+        "aspect_ratios": [[0.5, 1.0, 2.0]],
+        "strides": [8, 16],
+        "offset": offset,
+    }
     theirs = DefaultAnchorGenerator(**arguments)([torch.zeros(1, 1, 5, 7), torch.zeros(1, 1, 3, 4)])
     ours = AnchorGenerator(**arguments)([(5, 7), (3, 4)])
     assert_close(ours, [x.tensor for x in theirs], rtol=0, atol=0)
@@ -111,18 +125,26 @@ def test_box_coding(weights: tuple[float, ...]) -> None:
     targets[:, 2:] += targets[:, :2] + 1
     assert_close(boxes.encode(targets, anchors, weights=weights), transform.get_deltas(anchors, targets))
     deltas = torch.randn(50, 4) * 5  # some beyond the cut
-    assert_close(boxes.decode(deltas, anchors, weights=weights), transform.apply_deltas(deltas, anchors), rtol=1e-5, atol=1e-3)
+    assert_close(
+        boxes.decode(deltas, anchors, weights=weights), transform.apply_deltas(deltas, anchors), rtol=1e-5, atol=1e-3
+    )
 
 
 def their_labels(anchors: torch.Tensor, gt: torch.Tensor, classes: torch.Tensor, num_classes: int):
-    matches, flags = Matcher([0.4, 0.5], [0, -1, 1], allow_low_quality_matches=True)(pairwise_iou(Boxes(gt), Boxes(anchors)))
+    matches, flags = Matcher([0.4, 0.5], [0, -1, 1], allow_low_quality_matches=True)(
+        pairwise_iou(Boxes(gt), Boxes(anchors))
+    )
     labels = torch.where(flags == 1, classes[matches], torch.where(flags == 0, num_classes, -1))
     return labels, matches
 
 
 @pytest.mark.parametrize("num_boxes", [1, 8, 60])
 def test_matching(num_boxes: int) -> None:
-    anchors = torch.cat(AnchorGenerator(sizes=[[32, 40], [64, 80]], aspect_ratios=[0.5, 1, 2], strides=[8, 16], offset=0.0)([(30, 40), (15, 20)]))
+    anchors = torch.cat(
+        AnchorGenerator(sizes=[[32, 40], [64, 80]], aspect_ratios=[0.5, 1, 2], strides=[8, 16], offset=0.0)(
+            [(30, 40), (15, 20)]
+        )
+    )
     gt = torch.rand(num_boxes, 4) * 200
     gt[:, 2:] = gt[:, :2] + 4 + gt[:, 2:] * 0.6
     classes = torch.arange(num_boxes) % 7
@@ -153,7 +175,9 @@ def test_box_losses(name: str) -> None:
         box_reg_loss_type=name,
         smooth_l1_beta=0.1,
     )
-    assert_close(BOX_LOSSES[name](deltas, anchors, targets, weights=(1, 1, 1, 1), beta=0.1), theirs, rtol=1e-5, atol=1e-5)
+    assert_close(
+        BOX_LOSSES[name](deltas, anchors, targets, weights=(1, 1, 1, 1), beta=0.1), theirs, rtol=1e-5, atol=1e-5
+    )
 
 
 def test_defaults_are_detectron2s() -> None:

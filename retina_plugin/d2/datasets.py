@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterator
 from typing import Any
 
-from detectron2.data import DatasetCatalog, DatasetMapper, MetadataCatalog
+from detectron2.data import DatasetCatalog, DatasetMapper, MetadataCatalog, build_detection_train_loader
 from detectron2.data.detection_utils import SizeMismatchError
 from detectron2.structures import BoxMode
 
-from retina_plugin.data import DatasetError, dataset_names, load_dataset
+from retina_plugin.data import DatasetError, dataset_names, load_dataset, register_dataset, require_boxes
 
 
 def register_datasets(names: list[str] | None = None) -> None:
@@ -40,11 +41,47 @@ def _records(name: str) -> list[dict[str, Any]]:
 
 
 def class_names(name: str) -> list[str]:
-    """Names of the classes of a data set, read from its annotations if need be."""
+    """Names of the classes of a data set, read from its annotations if need be.
+
+    A data set that the user has registered in Detectron2 becomes known to this project's reports too.
+    """
     register_datasets([name])
-    if MetadataCatalog.get(name).get("thing_classes") is None:
+    metadata = MetadataCatalog.get(name)
+    if metadata.get("thing_classes") is None:
         DatasetCatalog.get(name)
-    return MetadataCatalog.get(name).thing_classes
+    if (
+        name not in dataset_names()
+        and ".json@" not in name
+        and metadata.get("json_file")
+        and metadata.get("image_root")
+    ):
+        register_dataset(name, metadata.json_file, metadata.image_root)
+    return metadata.thing_classes
+
+
+def require_training_boxes(cfg: Any) -> None:
+    """Make sure that each training set of this project's catalog has something to learn.
+
+    Raises:
+        DatasetError: it has not.
+    """
+    for name in cfg.DATASETS.TRAIN:
+        if name in dataset_names() or ".json@" in name:
+            require_boxes(load_dataset(name))
+
+
+def training_samples(cfg: Any) -> Iterator[dict[str, Any]]:
+    """What Detectron2's training loader feeds, one sample after the other, "image" in RGB; for looking at it. It never ends."""
+    register_datasets(list(cfg.DATASETS.TRAIN))
+    for batch in build_detection_train_loader(cfg, mapper=Mapper(cfg, is_train=True)):
+        for sample in batch:
+            image, instances = sample["image"], sample["instances"]
+            yield {
+                "image": image.flip(0) if cfg.INPUT.FORMAT == "BGR" else image,
+                "boxes": instances.gt_boxes.tensor,
+                "labels": instances.gt_classes,
+                "file_name": sample["file_name"],
+            }
 
 
 class Mapper(DatasetMapper):

@@ -13,7 +13,7 @@ from detectron2.utils import comm
 from retina_plugin.checks import resolve_device, resolve_num_classes
 from retina_plugin.config import ConfigError
 from retina_plugin.d2.config import get_cfg, portable
-from retina_plugin.d2.datasets import class_names
+from retina_plugin.d2.datasets import class_names, require_training_boxes
 from retina_plugin.d2.trainer import Checkpointer, Trainer
 from retina_plugin.outputs import write_atomically
 from retina_plugin.report import finish
@@ -40,6 +40,8 @@ def setup(args: argparse.Namespace) -> Any:
     cfg.merge_from_list(args.opts)
     resolve_device(cfg)
     resolve_num_classes(cfg, class_names, eval_only=args.eval_only)
+    if not args.eval_only:
+        require_training_boxes(cfg)
     cfg.freeze()
     default_setup(cfg, args)
     if comm.is_main_process():

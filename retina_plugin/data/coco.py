@@ -77,7 +77,7 @@ def read_coco(json_file: str, image_root: str, *, name: str | None = None) -> Da
     for annotation in content["annotations"]:
         if annotation.get("id") in seen:
             raise DatasetError(
-                f"{json_file}: annotation id {annotation['id']} occurs twice; ids must be unique (COCO evaluation needs it)"
+                f"{json_file}: annotation id {annotation['id']} occurs twice; COCO evaluation needs unique ids"
             )
         seen.add(annotation.get("id"))
         record = records.get(annotation.get("image_id"))
@@ -233,7 +233,7 @@ def require_boxes(dataset: Dataset) -> None:
     """
     if not any(not a["iscrowd"] for record in dataset.records for a in record["annotations"]):
         raise DatasetError(
-            f"training set {dataset.name} has {len(dataset.records)} images and no box to learn from ({dataset.json_file})"
+            f"training set {dataset.name}: {len(dataset.records)} images and no box to learn from ({dataset.json_file})"
         )
 
 

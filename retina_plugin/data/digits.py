@@ -136,7 +136,7 @@ def render_digit(digit: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     picture = Image.fromarray((framed * 255).astype(np.uint8)).resize((160, 160), Image.Resampling.BICUBIC)
     picture = picture.rotate(rng.uniform(-10, 10), Image.Resampling.BICUBIC, expand=True)
     picture = picture.crop(picture.point(lambda v: 255 if v > 130 else 0).getbbox())
-    height = int(round(np.exp(rng.uniform(*np.log(HEIGHTS)))))
+    height = round(float(np.exp(rng.uniform(*np.log(HEIGHTS)))))
     width = max(6, round(height * picture.width / picture.height * rng.uniform(0.85, 1.2)))
     gray = np.asarray(picture.resize((width, height), Image.Resampling.LANCZOS), dtype=np.float64)
     return ((gray - 90) / 80).clip(0, 1)  # soft edges around the 130 that the cut was made at

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from retina_plugin.config import ConfigError
+from retina_plugin.model import RetinaNet
 
 logger = logging.getLogger("retina_plugin")
 
@@ -60,6 +61,42 @@ def _compare(name: str, found: list[str], number: int, classes: list[str], first
             f"data sets {first} and {name} name their classes differently, first {different[0]!r} and {different[1]!r}: "
             "give both the same categories in the same order of ids."
         )
+
+
+def check_run(cfg: Any, *, num_gpus: int, num_machines: int) -> None:
+    """Make sure that there are steps to take, and that the processes asked for can be started and share a batch equally.
+
+    Raises:
+        ConfigError: a number of steps or images below 1, more GPUs than the machine has, or images of a step that cannot be shared.
+    """
+    for key in ("MAX_ITER", "IMS_PER_BATCH", "CHECKPOINT_PERIOD"):
+        if cfg.SOLVER[key] < 1:
+            raise ConfigError(f"SOLVER.{key} must be at least 1, found {cfg.SOLVER[key]}")
+    if cfg.MODEL.DEVICE.startswith("cuda") and num_gpus > torch.cuda.device_count():
+        raise ConfigError(f"--num-gpus is {num_gpus}, but this machine has {torch.cuda.device_count()}")
+    processes = max(num_gpus, 1) * num_machines
+    if cfg.SOLVER.IMS_PER_BATCH % processes:
+        raise ConfigError(
+            f"SOLVER.IMS_PER_BATCH is {cfg.SOLVER.IMS_PER_BATCH}: {processes} processes cannot share it equally. "
+            f"Set it to a multiple of {processes}."
+        )
+
+
+def freeze_unread(model: RetinaNet) -> None:
+    """Stop parameters of the backbone that no level of ``MODEL.RETINANET.IN_FEATURES`` depends on from learning.
+
+    They have no gradient, for which distributed training would wait in vain, and weight decay would wear them away.
+    """
+    parameters = [p for p in model.backbone.parameters() if p.requires_grad]
+    if set(model.in_features) >= set(model.backbone.output_shape()) or not parameters:
+        return
+    side = max(model.backbone.size_divisibility, 32)
+    training = model.training
+    maps = model.eval().backbone(torch.zeros(1, len(model.pixel_mean), side, side, device=model.device))
+    model.train(training)
+    read = sum(maps[name].sum() for name in model.in_features)
+    for parameter, gradient in zip(parameters, torch.autograd.grad(read, parameters, allow_unused=True), strict=True):
+        parameter.requires_grad_(gradient is not None)
 
 
 NAN_ADVICE = (

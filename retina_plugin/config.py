@@ -131,6 +131,8 @@ class SafeMerge:
     YAML is data here: tags that build Python objects are refused, an unknown key is an error that names the nearest known one.
     """
 
+    REACH = ""  # what a host says of keys that are not its own
+
     def merge_from_file(self, cfg_filename: str, allow_unsafe: bool = False) -> None:
         """Merge a YAML file and the files that its ``_BASE_`` names.
 
@@ -166,7 +168,7 @@ class SafeMerge:
         for parent in parents:
             node = node.get(parent) if isinstance(node, Mapping) else None
         if not isinstance(node, Mapping) or name not in node:
-            raise ConfigError(f"{source}: unknown key {key}. {_hint(key, [k for k, _ in leaves(self)])}")
+            raise ConfigError(f"{source}: unknown key {key}. {_hint(key, [k for k, _ in leaves(self)])}{self.REACH}")
         if isinstance(node[name], Mapping):
             raise ConfigError(f"{source}: {key} is a group of keys, found the value {value!r}")
         setattr(node, name, _coerced(self._decode_cfg_value(value), node[name], f"{source}: {key}"))
@@ -174,6 +176,8 @@ class SafeMerge:
 
 class CfgNode(SafeMerge, FvcoreCfgNode):
     """fvcore's config tree with safe merging, for use without Detectron2."""
+
+    REACH = " Keys that only Detectron2 reads are not supported without it."
 
 
 def get_cfg() -> CfgNode:

@@ -156,10 +156,12 @@ class Data(lightning.LightningDataModule):
 
     def val_dataloader(self) -> list[DataLoader]:
         share = slice(self.trainer.global_rank, None, self.trainer.world_size)
-        return [
-            self._loader(TestImages(load_dataset(name).records[share], inputs=self.cfg.INPUT), batch_size=1)
-            for name in self.cfg.DATASETS.TEST
-        ]
+        loaders = []
+        for name in self.cfg.DATASETS.TEST:
+            records = load_dataset(name).records
+            images = TestImages(records[share] or records[:1], inputs=self.cfg.INPUT)  # no rank may be idle
+            loaders.append(self._loader(images, batch_size=1))
+        return loaders
 
     def _loader(self, images: Dataset, **kwargs: Any) -> DataLoader:
         workers = self.cfg.DATALOADER.NUM_WORKERS

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -12,10 +13,11 @@ USER_ERRORS = (ValueError, KeyError, OSError, ImportError, FloatingPointError)
 
 
 def run(main: Callable[[], Any]) -> None:
-    """Call ``main`` and exit: 0, or 2 after ``error: ...`` on standard error, or 130 after Ctrl-C.
+    """Call ``main`` and exit: 0, or 2 after ``error: ...`` on standard error, or 130 after Ctrl-C or SIGTERM.
 
     The environment variable ``RETINA_PLUGIN_TRACEBACK=1`` shows where an error comes from.
     """
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         main()
     except KeyboardInterrupt:

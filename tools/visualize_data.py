@@ -9,18 +9,25 @@ from __future__ import annotations
 import argparse
 import importlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from itertools import islice
 from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
-from retina_plugin.data import load_dataset, read_image
-from retina_plugin.report import draw_boxes, enlarge, write_picture
-from retina_plugin.report.cli import run
+from retina_plugin.builders import import_plugins
+from retina_plugin.config import ConfigError
+from retina_plugin.data import Dataset, load_dataset, read_record
+from retina_plugin.hosts import choose_host
+from retina_plugin.report import draw_boxes, fit, overview, write_picture
+from retina_plugin.report.cli import LeftOut, run
 
-Picture = tuple[str, np.ndarray]
+Job = tuple[str, Callable[[], np.ndarray]]  # file name, and what draws its picture
+
+CONFIG = {"lightning": "retina_plugin.config", "detectron2": "retina_plugin.d2"}
+LOADER = {"lightning": "retina_plugin.lit.data", "detectron2": "retina_plugin.d2.datasets"}
 
 
 def parse(argv: list[str] | None = None) -> argparse.Namespace:
@@ -30,8 +37,10 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     what.add_argument("--config-file", metavar="FILE", help="show DATASETS.TRAIN of this config")
     what.add_argument("--dataset", metavar="NAME", help="a registered name or annotations.json@image_folder")
     parser.add_argument("--source", choices=("annotation", "dataloader"), default="annotation")
-    parser.add_argument("--host", choices=("lightning", "detectron2"), default="lightning", help="whose data loader")
-    parser.add_argument("--output-dir", default="pictures")
+    parser.add_argument(
+        "--host", choices=("auto", "detectron2", "lightning"), default="auto", help="whose data loader, as in training"
+    )
+    parser.add_argument("--output-dir", default="pictures", metavar="FOLDER")
     parser.add_argument(
         "--max-images", type=int, default=50, help="0: all; the data loader never ends and needs a number"
     )
@@ -42,47 +51,77 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     return args
 
 
-def read_config(args: argparse.Namespace) -> Any:
-    """The config of the chosen host's kind."""
-    module = {"lightning": "retina_plugin.config", "detectron2": "retina_plugin.d2"}[args.host]
-    cfg = importlib.import_module(module).get_cfg()
+def read_config(args: argparse.Namespace, host: str) -> Any:
+    """The config, of the host's kind; its data sets are known afterwards, also those that a plugin of the user registers.
+
+    Raises:
+        ConfigError: it cannot be used, or names no training set.
+    """
+    cfg = importlib.import_module(CONFIG[host]).get_cfg()
     cfg.merge_from_file(args.config_file)
     cfg.merge_from_list(args.opts)
+    import_plugins(cfg)
+    if not cfg.DATASETS.TRAIN:
+        raise ConfigError(
+            f"{args.config_file}: DATASETS.TRAIN is empty: name a data set, or annotations.json@image_folder"
+        )
+    if host == "detectron2":
+        for name in cfg.DATASETS.TRAIN:
+            importlib.import_module(LOADER[host]).class_names(name)
     return cfg
 
 
-def annotations(names: list[str]) -> Iterator[Picture]:
-    """(file name, picture) of every image, as annotated."""
-    for name in names:
-        dataset = load_dataset(name)
-        for record in dataset.records:
-            objects = record["annotations"]
-            image, boxes = enlarge(read_image(record["file_name"]), np.array([a["bbox"] for a in objects]), least=300)
-            labels, crowd = [a["category_id"] for a in objects], [bool(a["iscrowd"]) for a in objects]
-            yield record["file_name"], draw_boxes(image, boxes, labels, class_names=dataset.class_names, crowd=crowd)
+def annotated(names: Iterable[str]) -> list[Job]:
+    """Every image of the data sets, as annotated."""
+    datasets = [load_dataset(name) for name in names]
+    for dataset in datasets:
+        print(overview(dataset))
+    return [
+        (record["file_name"], partial(draw_record, dataset, record))
+        for dataset in datasets
+        for record in dataset.records
+    ]
 
 
-def loaded(cfg: Any, host: str) -> Iterator[Picture]:
-    """(file name, picture) of what the training loader of ``host`` feeds: resized, flipped, cropped. It never ends."""
+def draw_record(dataset: Dataset, record: dict[str, Any]) -> np.ndarray:
+    """An image with its annotations."""
+    objects = record["annotations"]
+    image, boxes = fit(read_record(record), [a["bbox"] for a in objects], least=300)
+    labels, crowd = [a["category_id"] for a in objects], [bool(a["iscrowd"]) for a in objects]
+    return draw_boxes(image, boxes, labels, class_names=dataset.class_names, crowd=crowd)
+
+
+def loaded(cfg: Any, host: str) -> Iterator[Job]:
+    """What the training loader of ``host`` feeds: resized, flipped, cropped. It never ends."""
     names = load_dataset(cfg.DATASETS.TRAIN[0]).class_names
-    module = {"lightning": "retina_plugin.lit.data", "detectron2": "retina_plugin.d2.datasets"}[host]
-    for sample in importlib.import_module(module).training_samples(cfg):
-        image, boxes = enlarge(sample["image"].permute(1, 2, 0).numpy(), sample["boxes"].numpy(), least=300)
-        yield sample["file_name"], draw_boxes(image, boxes, sample["labels"].tolist(), class_names=names)
+    for sample in importlib.import_module(LOADER[host]).training_samples(cfg):
+        yield sample["file_name"], partial(draw_sample, sample, names)
+
+
+def draw_sample(sample: dict[str, Any], class_names: tuple[str, ...]) -> np.ndarray:
+    """One sample of a data loader: "image" (3, H, W) RGB, "boxes" (M, 4), "labels" (M,) tensors."""
+    image, boxes = fit(sample["image"].permute(1, 2, 0).numpy(), sample["boxes"].numpy(), least=300)
+    return draw_boxes(image, boxes, sample["labels"].tolist(), class_names=class_names)
 
 
 def main(argv: list[str] | None = None) -> None:
     args = parse(argv)
-    cfg = read_config(args) if args.config_file else None
-    names = list(cfg.DATASETS.TRAIN) if cfg else [args.dataset]
-    pictures = loaded(cfg, args.host) if args.source == "dataloader" else annotations(names)
+    host, reason = choose_host(args.host)
+    cfg = read_config(args, host) if args.config_file else None
+    if args.source == "dataloader":
+        print(f"host: {host} ({reason})")
+        jobs, count = islice(loaded(cfg, host), args.max_images), args.max_images
+    else:
+        jobs = annotated(cfg.DATASETS.TRAIN if cfg else [args.dataset])[: args.max_images or None]
+        count = len(jobs)
     os.makedirs(args.output_dir, exist_ok=True)
-    total = None if args.source == "dataloader" else sum(len(load_dataset(name).records) for name in names)
-    count = min(args.max_images or total, total or args.max_images)
-    for number, (file_name, picture) in enumerate(tqdm(islice(pictures, count), total=count, unit="image")):
+    left_out = LeftOut()
+    for number, (file_name, draw) in enumerate(tqdm(jobs, total=count, unit="image")):
         stem = os.path.splitext(os.path.basename(file_name))[0]
-        write_picture(os.path.join(args.output_dir, f"{number:05d}_{stem}.jpg"), picture)
-    print(f"{count} pictures in {args.output_dir}")
+        with left_out:
+            write_picture(os.path.join(args.output_dir, f"{number:05d}_{stem}.jpg"), draw())
+    left_out.tell(count)
+    print(f"{count - len(left_out.reasons)} pictures in {args.output_dir}")
 
 
 if __name__ == "__main__":

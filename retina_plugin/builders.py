@@ -101,8 +101,8 @@ def model_arguments(cfg: Any, backbone: nn.Module) -> dict[str, Any]:
     retinanet = cfg.MODEL.RETINANET
     if retinanet.NUM_CLASSES < 1:
         raise ValueError(
-            f"MODEL.RETINANET.NUM_CLASSES is {retinanet.NUM_CLASSES}: call retina_plugin.data.resolve_num_classes(cfg), which "
-            "takes the number from the training set, or set it"
+            f"MODEL.RETINANET.NUM_CLASSES is {retinanet.NUM_CLASSES}: tools/train_net.py takes the number from the training set, "
+            "a model without one must be told it"
         )
     shapes = [backbone.output_shape()[name] for name in retinanet.IN_FEATURES]
     anchor_generator = AnchorGenerator(

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from retina_plugin.builders import import_plugins
 from retina_plugin.config import ConfigError
 from retina_plugin.model import RetinaNet
 
@@ -35,32 +36,39 @@ def resolve_num_classes(cfg: Any, class_names_of: Callable[[str], Sequence[str]]
     Raises:
         ConfigError: no data set is named, a number that differs from that of the data (both are told), or names that differ
             between data sets.
+        ImportError: see :func:`retina_plugin.builders.import_plugins`.
     """
+    import_plugins(cfg)  # they may register data sets too
     key = "DATASETS.TEST" if eval_only else "DATASETS.TRAIN"
     names = list(cfg.DATASETS.TEST) if eval_only else [*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST]
     if not (cfg.DATASETS.TEST if eval_only else cfg.DATASETS.TRAIN):
         raise ConfigError(f"{key} is empty: name a data set, or annotations.json@image_folder")
-    classes = list(class_names_of(names[0]))
-    if cfg.MODEL.RETINANET.NUM_CLASSES == -1:
-        cfg.MODEL.RETINANET.NUM_CLASSES = len(classes)
-    for name in names:
-        _compare(name, list(class_names_of(name)), cfg.MODEL.RETINANET.NUM_CLASSES, classes, names[0])
+    classes, number = list(class_names_of(names[0])), cfg.MODEL.RETINANET.NUM_CLASSES
+    if number not in (-1, len(classes)):
+        raise ConfigError(
+            f"MODEL.RETINANET.NUM_CLASSES is {number}, but data set {names[0]} has {_told(classes)}. "
+            f"Set it to {len(classes)}, or to -1 to take it from {key}; background is not counted."
+        )
+    for name in names[1:]:
+        _require_same(classes, list(class_names_of(name)), names=(names[0], name))
+    cfg.MODEL.RETINANET.NUM_CLASSES = len(classes)
     return classes
 
 
-def _compare(name: str, found: list[str], number: int, classes: list[str], first: str) -> None:
-    if len(found) != number:
-        raise ConfigError(
-            f"MODEL.RETINANET.NUM_CLASSES is {number}, but data set {name} has {len(found)} classes ({', '.join(found[:8])}"
-            f"{', ...' if len(found) > 8 else ''}). Set it to {len(found)}, or to -1 to take it from the training set; "
-            "background is not counted."
-        )
+def _require_same(classes: list[str], found: list[str], *, names: tuple[str, str]) -> None:
+    advice = "give both the same categories in the same order of ids"
+    if len(found) != len(classes):
+        raise ConfigError(f"data set {names[0]} has {_told(classes)}, {names[1]} has {_told(found)}: {advice}")
     if found != classes:
         different = next((a, b) for a, b in zip(classes, found, strict=True) if a != b)
         raise ConfigError(
-            f"data sets {first} and {name} name their classes differently, first {different[0]!r} and {different[1]!r}: "
-            "give both the same categories in the same order of ids."
+            f"data sets {names[0]} and {names[1]} name their classes differently, "
+            f"first {different[0]!r} and {different[1]!r}: {advice}"
         )
+
+
+def _told(classes: list[str]) -> str:
+    return f"{len(classes)} classes ({', '.join(classes[:8])}{', ...' if len(classes) > 8 else ''})"
 
 
 def check_run(cfg: Any, *, num_gpus: int, num_machines: int) -> None:

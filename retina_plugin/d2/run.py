@@ -15,7 +15,7 @@ from detectron2.utils.events import EventStorage, JSONWriter
 from retina_plugin.checks import check_run, resolve_device, resolve_num_classes
 from retina_plugin.config import ConfigError
 from retina_plugin.d2.config import get_cfg, portable
-from retina_plugin.d2.datasets import class_names, require_training_boxes
+from retina_plugin.d2.datasets import check_datasets, class_names
 from retina_plugin.d2.trainer import Checkpointer, Trainer
 from retina_plugin.outputs import write_atomically
 from retina_plugin.report import finish
@@ -52,8 +52,7 @@ def setup(args: argparse.Namespace) -> Any:
     resolve_device(cfg)
     check_run(cfg, num_gpus=args.num_gpus, num_machines=args.num_machines)
     resolve_num_classes(cfg, class_names, eval_only=args.eval_only)
-    if not args.eval_only:
-        require_training_boxes(cfg)
+    check_datasets(cfg, eval_only=args.eval_only)
     cfg.freeze()
     default_setup(cfg, args)
     if comm.is_main_process():

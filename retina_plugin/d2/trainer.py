@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import weakref
 from typing import Any
 
 import torch
 from detectron2.checkpoint import DetectionCheckpointer
-from detectron2.data import MetadataCatalog, build_detection_test_loader, build_detection_train_loader
+from detectron2.data import MetadataCatalog, build_detection_test_loader
 from detectron2.engine import DefaultTrainer
 from detectron2.evaluation import COCOEvaluator
 from detectron2.solver.build import build_optimizer, get_default_optimizer_params, maybe_add_gradient_clipping
 from detectron2.utils import comm
 
 from retina_plugin.checks import NAN_ADVICE, freeze_unread
-from retina_plugin.d2.datasets import Mapper
-from retina_plugin.data import coco_ground_truth
+from retina_plugin.d2.datasets import Mapper, training_loader
+from retina_plugin.data import complete_ground_truth
 from retina_plugin.model import RetinaNet
 from retina_plugin.outputs import results_folder, write_atomically
 from retina_plugin.summary import model_summary, step_summary
@@ -85,8 +87,10 @@ class Evaluator(COCOEvaluator):
 
     def __init__(self, dataset_name: str, **kwargs: Any) -> None:
         super().__init__(dataset_name, **kwargs)
-        self._coco_api.dataset = coco_ground_truth(MetadataCatalog.get(dataset_name).json_file)
-        self._coco_api.createIndex()
+        if "annotations" in self._coco_api.dataset:  # not in those of COCO's test sets
+            complete_ground_truth(self._coco_api.dataset)
+            with contextlib.redirect_stdout(io.StringIO()):
+                self._coco_api.createIndex()
 
     def evaluate(self, img_ids: list[Any] | None = None) -> dict[str, Any]:
         """As in the base class; its files appear when they are whole."""
@@ -169,7 +173,7 @@ class Trainer(DefaultTrainer):
 
     @classmethod
     def build_train_loader(cls, cfg: Any) -> Any:
-        return build_detection_train_loader(cfg, mapper=Mapper(cfg, is_train=True))
+        return training_loader(cfg)
 
     @classmethod
     def build_test_loader(cls, cfg: Any, dataset_name: str) -> Any:

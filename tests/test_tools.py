@@ -85,6 +85,17 @@ def test_annotations_of_a_config_need_no_training(tools: Any, tmp_path: Path, ro
     assert not (tmp_path / "out/config.yaml").exists()
 
 
+def test_anchors_that_are_too_large_are_told(
+    tools: Any, tmp_path: Path, root: Path, capsys: pytest.CaptureFixture
+) -> None:
+    argv = ["--config-file", write_run(tmp_path, root), "--anchors", "--output-dir", str(tmp_path / "out")]
+    shares = []
+    for sizes in ("[[24, 34], [48, 60]]", "[[100, 120], [200, 240]]"):
+        tools["visualize_data"].main([*argv, "--max-images", "1", "MODEL.ANCHOR_GENERATOR.SIZES", sizes])
+        shares.append([line.split()[-1] for line in capsys.readouterr().out.splitlines()[1:5]])
+    assert shares == [["matched", "100%", "100%", "-"], ["matched", "0%", "0%", "-"]]
+
+
 @pytest.mark.parametrize("host", HOSTS)
 def test_dataloader(tools: Any, tmp_path: Path, root: Path, host: str, capsys: pytest.CaptureFixture) -> None:
     """What is fed: sizes as INPUT says, and boxes around the coloured things also after flips."""
@@ -132,10 +143,29 @@ def test_mistakes_of_visualize_data(tools: Any, tmp_path: Path, root: Path, caps
     )
     assert "nowhere.json" in message(capsys, main, "--dataset", "nowhere.json@images", *out)
     assert "--max-images above 0" in message(capsys, main, "--dataset", "a", "--source", "dataloader")
+    assert "--anchors needs --config-file" in message(capsys, main, "--dataset", "a", "--anchors")
     config = write_run(tmp_path, root)
     assert "DATASETS.TRAIN is empty" in message(capsys, main, "--config-file", config, *out, "DATASETS.TRAIN", "()")
     assert "unknown key" in message(capsys, main, "--config-file", config, *out, "DATASET.TRAIN", "()")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_data_sets_of_a_plugin_are_known(
+    tools: Any, tmp_path: Path, root: Path, host: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Registered by a module of the user: here as the host would have it."""
+    config = write_run(tmp_path, root)
+    register = "from retina_plugin.data import register_dataset as register\nregister({0!r}, {1!r}, {2!r})"
+    if host == "detectron2":
+        register = "from detectron2.data.datasets import register_coco_instances as register\nregister({0!r}, {{}}, {1!r}, {2!r})"
+    paths = str(tmp_path / "train/annotations.json"), str(tmp_path / "train/images")
+    (tmp_path / f"sets_of_{host}.py").write_text(register.format(f"mine_{host}", *paths))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    argv = ["--config-file", config, "--source", "dataloader", "--host", host, "--output-dir", str(tmp_path / "out")]
+    opts = ["MODEL.RETINA_PLUGIN.IMPORTS", f"['sets_of_{host}']", "DATASETS.TRAIN", f"('mine_{host}',)"]
+    tools["visualize_data"].main([*argv, "--max-images", "1", *opts])
+    assert len(pictures(tmp_path / "out")) == 1
 
 
 # visualize_json_results

@@ -19,7 +19,7 @@ CONTENT: dict[str, list[dict[str, Any]]] = {
         {"id": 1, "image_id": 5, "category_id": 7, "bbox": [2, 3, 4, 5]},
         {"id": 2, "image_id": 5, "category_id": 3, "bbox": [0, 0, 20, 10], "iscrowd": 1},
     ],
-    "categories": [{"id": 7, "name": "dog"}, {"id": 3, "name": "cat"}],
+    "categories": [{"id": 7, "name": "ant"}, {"id": 3, "name": "cat"}],
 }
 GONE = object()  # as a value: take the key out
 

@@ -80,7 +80,7 @@ def test_registering(tmp_path: Path) -> None:
     register_dataset("pets", *paths)
     register_dataset("pets", *paths)
     assert "pets" in dataset_names()
-    assert load_dataset("pets").class_names == ("cat", "dog")
+    assert load_dataset("pets").class_names == ("cat", "ant")
     with pytest.raises(DatasetError, match=r"name 'pets' is taken by .*annotations\.json; choose another"):
         register_dataset("pets", paths[0], "elsewhere")
     assert resolve("pets") == paths

@@ -105,7 +105,7 @@ def test_a_module_of_ones_own_may_register_data_sets(tmp_path: Path, monkeypatch
     )
     cfg = cfg_of(-1, ["my_pets"], [])
     cfg.MODEL.RETINA_PLUGIN.IMPORTS = ["my_pets"]
-    assert resolve_num_classes(cfg, lambda name: load_dataset(name).class_names, eval_only=False) == ["cat", "dog"]
+    assert resolve_num_classes(cfg, lambda name: load_dataset(name).class_names, eval_only=False) == ["cat", "ant"]
     sys.modules.pop("my_pets")
     cfg.MODEL.RETINA_PLUGIN.IMPORTS = ["my_pest"]
     with pytest.raises(ImportError, match="IMPORTS names 'my_pest'"):

@@ -28,7 +28,7 @@ def test_everything_that_is_read(tmp_path: Path) -> None:
     json_file, images = write_coco(tmp_path)
     dataset = read_coco(json_file, images, name="pets")
     assert (dataset.name, dataset.json_file, dataset.image_root) == ("pets", json_file, images)
-    assert (dataset.class_names, dataset.category_ids, dataset.num_classes) == (("cat", "dog"), (3, 7), 2)
+    assert (dataset.class_names, dataset.category_ids, dataset.num_classes) == (("cat", "ant"), (3, 7), 2)
     assert dataset.warnings == ()
     assert dataset.records == [
         {
@@ -166,7 +166,7 @@ ENTRIES = {
     "annotation id twice": (("annotations", 1, {"id": 1}), "entry 1 of 'annotations' has id 1, as entry 0 has"),
     "image id twice": (("images", 1, {"id": 5}), "entry 1 of 'images' has id 5, as entry 0 has"),
     "category id twice": (("categories", 1, {"id": 7}), "entry 1 of 'categories' has id 7, as entry 0 has"),
-    "category name twice": (("categories", 1, {"name": "dog"}), "categories 7 and 3 are both called 'dog'"),
+    "category name twice": (("categories", 1, {"name": "ant"}), "categories 7 and 3 are both called 'ant'"),
     "two kinds of category id": (("categories", 1, {"id": "3"}), "ids of 'categories' are numbers and text"),
     "two kinds of image id": (("images", 1, {"id": "2"}), "ids of 'images' are numbers and text"),
     "no box": (("annotations", 0, {"bbox": GONE}), r"\(id 1\) needs bbox: \[x, y, width, height\], finite numbers; found nothing"),
@@ -245,6 +245,12 @@ def test_a_missing_folder_is_told_in_one_short_message(tmp_path: Path) -> None:
     assert len(str(error.value)) < 600
 
 
+def test_a_file_system_that_lists_names_in_another_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    json_file, images = write_coco(tmp_path)
+    monkeypatch.setattr("os.listdir", lambda folder: ["A.PNG", "B.PNG"])
+    assert len(read_coco(json_file, images).records) == 2
+
+
 def test_a_broken_image_whose_size_is_needed(tmp_path: Path) -> None:
     json_file, images = write_coco(tmp_path, changed("images", 0, width=GONE))
     Path(images, "a.png").write_bytes(b"no image")
@@ -258,7 +264,7 @@ def test_something_to_learn_is_required(tmp_path: Path) -> None:
     empty = read_coco(*write_coco(tmp_path / "empty", {**CONTENT, "annotations": []}), name="empty")
     require_boxes(full)
     require_boxes(empty, full)  # background may come from a set of its own
-    with pytest.raises(DatasetError, match=r"crowds has 2 images \(.*crowds/annotations.json\), empty has 2 images"):
+    with pytest.raises(DatasetError, match=r"in 2 images of crowds \(.*crowds/annotations.json\), 2 images of empty"):
         require_boxes(crowds, empty)
 
 

@@ -104,8 +104,23 @@ def test_records_and_metadata_are_what_detectron2_reads_itself(tmp_path: Path) -
 
 def test_a_name_of_ours_registered_later(tmp_path: Path) -> None:
     register_dataset("pets", *write_coco(tmp_path))
-    assert class_names("pets") == ["cat", "dog"]
+    assert class_names("pets") == ["cat", "ant"]
     assert len(DatasetCatalog.get("pets")) == 2
+
+
+def test_ours_follow_the_folder_of_data_sets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also when Detectron2 has read them somewhere else before."""
+    json_file, images = write_coco(tmp_path)
+    for folder in ("one", "two"):
+        (tmp_path / folder / "bccd").mkdir(parents=True)
+        (tmp_path / folder / "bccd" / "images").symlink_to(images)
+        (tmp_path / folder / "bccd" / "annotations").mkdir()
+        (tmp_path / folder / "bccd" / "annotations" / "val.json").symlink_to(json_file)
+    MetadataCatalog.data.pop("bccd_val", None)
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path / "one"))
+    assert class_names("bccd_val") == ["cat", "ant"]
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path / "two"))
+    assert load_dataset("bccd_val").json_file == str(tmp_path / "two/bccd/annotations/val.json")
 
 
 def test_a_misspelt_name_is_told_and_stays_free(tmp_path: Path) -> None:
@@ -122,7 +137,7 @@ def test_a_misspelt_name_is_told_and_stays_free(tmp_path: Path) -> None:
 def test_a_coco_file_that_the_user_registered(tmp_path: Path) -> None:
     json_file, images = write_coco(tmp_path)
     register_coco_instances("my_pets", {}, json_file, images)
-    assert class_names("my_pets") == ["cat", "dog"]
+    assert class_names("my_pets") == ["cat", "ant"]
     assert resolve("my_pets") == (json_file, images)
     assert load_dataset("my_pets").category_ids == (3, 7)
     check_datasets(cfg_of("my_pets", "my_pets"), eval_only=False)
@@ -133,8 +148,8 @@ def test_the_users_file_goes_before_ours_of_the_same_name(tmp_path: Path) -> Non
     DatasetCatalog.pop("cards_val")
     register_coco_instances("cards_val", {}, *write_coco(tmp_path))
     register_datasets()
-    assert class_names("cards_val") == ["cat", "dog"]
-    assert load_dataset("cards_val").class_names == ("cat", "dog")
+    assert class_names("cards_val") == ["cat", "ant"]
+    assert load_dataset("cards_val").class_names == ("cat", "ant")
     check_datasets(cfg_of("cards_val", "cards_val"), eval_only=False)
 
 
@@ -145,8 +160,8 @@ def test_a_function_that_the_user_registered(tmp_path: Path) -> None:
     DatasetCatalog.register("my_function", lambda: [{**records[0], "annotations": boxes}])
     with pytest.raises(DatasetError, match=r"'my_function' has no class names. .*MetadataCatalog.get\('my_function'\)"):
         class_names("my_function")
-    MetadataCatalog.get("my_function").thing_classes = ["cat", "dog"]
-    assert class_names("my_function") == ["cat", "dog"]
+    MetadataCatalog.get("my_function").thing_classes = ["cat", "ant"]
+    assert class_names("my_function") == ["cat", "ant"]
     cfg = cfg_of("my_function", "my_function")
     check_datasets(cfg, eval_only=False)
     assert next(training_samples(cfg))["boxes"].shape == (1, 4)
@@ -183,7 +198,7 @@ def without_boxes(folder: Path) -> tuple[str, str]:
         (without_boxes, "data set my_pets cannot be used: AssertionError: No valid data found in my_pets"),
     ],
 )
-@pytest.mark.parametrize("names", [{}, {"thing_classes": ["cat", "dog"]}], ids=["", "names known"])
+@pytest.mark.parametrize("names", [{}, {"thing_classes": ["cat", "ant"]}], ids=["", "names known"])
 def test_mistakes_in_the_users_file(
     tmp_path: Path, write: Callable[[Path], tuple[str, str]], words: str, names: dict
 ) -> None:
@@ -201,7 +216,7 @@ def test_mistakes_in_the_users_file(
 def test_a_class_that_the_users_function_does_not_have(tmp_path: Path) -> None:
     json_file, images = write_coco(tmp_path)
     DatasetCatalog.register("my_function", lambda: load_coco_json(json_file, images))  # ids as in the file: 3 and 7
-    MetadataCatalog.get("my_function").thing_classes = ["cat", "dog"]
+    MetadataCatalog.get("my_function").thing_classes = ["cat", "ant"]
     with pytest.raises(DatasetError, match=r"my_function cannot be used: .*invalid category_id=7 for a dataset of 2"):
         training_loader(cfg_of("my_function"))
 
@@ -209,7 +224,7 @@ def test_a_class_that_the_users_function_does_not_have(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("train", "test", "eval_only", "words"),
     [
-        pytest.param("empty", "full", False, "no box to learn from: .*2 images", id="nothing to learn"),
+        pytest.param("empty", "full", False, "no box to learn from in 2 images of", id="nothing to learn"),
         pytest.param("empty", "full", True, None, id="not needed for evaluation"),
         pytest.param("full", "missing", False, "no annotations at .*none.json", id="no test set"),
         pytest.param("full", "coco_2017_val", False, "no annotations at .*instances_val2017.json", id="no COCO"),
@@ -241,7 +256,7 @@ def test_before_a_run(
 
 
 def evaluated(evaluator: COCOEvaluator, *, boxes: list, image_id: Any = 5) -> float:
-    """AP of dogs found at ``boxes`` of one image."""
+    """AP of ants found at ``boxes`` of one image."""
     instances = Instances((10, 20), pred_boxes=Boxes(torch.tensor(boxes)))
     instances.scores, instances.pred_classes = torch.ones(len(boxes)), torch.ones(len(boxes), dtype=torch.int64)
     evaluator.reset()
@@ -253,7 +268,7 @@ def test_annotations_as_users_write_them(tmp_path: Path) -> None:
     """No ``area``, ids from 0. Detectron2's own evaluator needs the one and never finds the object with id 0."""
     content = changed("annotations", 0, id=0)
     name = "@".join(write_coco(tmp_path, content))
-    assert class_names(name) == ["cat", "dog"]
+    assert class_names(name) == ["cat", "ant"]
     assert evaluated(Evaluator(name, output_dir=str(tmp_path)), boxes=[[2.0, 3, 6, 8]]) == 100
     with pytest.raises(KeyError, match=r"area|iscrowd"):
         evaluated(COCOEvaluator(name, output_dir=str(tmp_path)), boxes=[[2.0, 3, 6, 8]])

@@ -290,6 +290,7 @@ def record_of(path: Path, **others: Any) -> dict[str, Any]:
     return {"file_name": str(path), "image_id": 5, "annotations": boxes, **others}
 
 
+@pytest.mark.filterwarnings("ignore:The given NumPy array is not writable")  # Detectron2's own
 @pytest.mark.parametrize("mode", ["RGB", "L", "P", "RGBA", "rotated"])
 @pytest.mark.parametrize("image_format", ["BGR", "RGB", "L"])
 @pytest.mark.parametrize("is_train", [True, False], ids=["train", "test"])

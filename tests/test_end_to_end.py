@@ -45,7 +45,6 @@ def process_wide_settings() -> Any:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
-    torch.set_flush_denormal(False)
     signal.signal(signal.SIGTERM, handler)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import math
+import os
 import signal
 import subprocess
 import sys
@@ -409,7 +410,8 @@ def test_two_processes_take_the_steps_of_one(train_net: Any, tmp_path: Path, roo
     arguments = ["--config-file", config, "--host", "lightning", *steps]
     train_net.main([*arguments, "OUTPUT_DIR", str(tmp_path / "one")])
     command = [sys.executable, str(root / "tools/train_net.py"), *arguments[:4], "--num-gpus", "2", *arguments[4:]]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=root)
+    environment = {**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}
+    result = subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=root, env=environment)
     assert result.returncode == 0, result.stderr
     one, two = (read_checkpoint(str(tmp_path / name / "model_final.pth"))["model"] for name in ("one", "out"))
     assert_close(two, one, rtol=1e-3, atol=1e-5)

@@ -5,17 +5,14 @@ Axes: R anchors, K classes.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-
 import torch
 from torch import Tensor
 
 from retina_plugin.losses.ladder import Terms
+from retina_plugin.threads import in_threads
 
-# Elements worked on at once. On the CPU a few such pieces of float32 stay in the cache, and torch, which splits operations on 2**15
-# elements and more over its threads, leaves them whole. An accelerator needs large ones.
-PIECE_ELEMENTS = {"cpu": 2**15 - 1, "other": 2**24}
+# Elements worked on at once. On the CPU a few such pieces of float32 stay in the cache; an accelerator needs large ones.
+PIECE_ELEMENTS = {"cpu": 2**17, "other": 2**22}
 
 # Derivatives of easy negatives fall to subnormal numbers, which the CPU multiplies up to a hundred times slower in the whole
 # backward pass. Anything below this is zero for every purpose.
@@ -64,7 +61,7 @@ def in_pieces(
     cpu = logits.device.type == "cpu"
     step = max(1, PIECE_ELEMENTS["cpu" if cpu else "other"] // max(logits.shape[1], 1))
     pieces = [slice(start, start + step) for start in range(0, len(logits), step)]
-    _in_threads(one_piece, pieces, threads=torch.get_num_threads() if cpu else 1)
+    in_threads(one_piece, pieces, threads=None if cpu else 1)
     return values, derivatives
 
 
@@ -72,24 +69,3 @@ def _wake_log1p() -> None:
     """On CPUs with AVX-512 log1p reads a constant by a masked load that needs it for -0.0 only. As long as the page of that
     constant has never been needed, every such load ends in a microcode assist, and log1p and softplus take ten times as long."""
     torch.full((16,), -0.0).log1p_()
-
-
-def _in_threads(work: Callable[[slice], None], pieces: list[slice], *, threads: int) -> None:
-    """``work(piece)`` for every piece.
-
-    Torch's own threads wait for each other after every operation, which on a busy machine, beside the workers of a data loader, takes
-    longer than the operations. These wait once.
-    """
-    queue = iter(pieces)  # shared: whoever is free takes the next
-
-    @torch.no_grad()  # a setting of each thread
-    def worker() -> None:
-        for piece in queue:
-            work(piece)
-
-    threads = min(threads, len(pieces))
-    if threads <= 1:
-        return worker()
-    with ThreadPoolExecutor(threads) as pool:
-        for finished in [pool.submit(worker) for _ in range(threads)]:
-            finished.result()

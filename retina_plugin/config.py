@@ -16,7 +16,7 @@ from fvcore.common.config import CfgNode as FvcoreCfgNode
 NODE = "MODEL.RETINA_PLUGIN"
 
 PLUGIN_KEYS: dict[str, tuple[Any, str]] = {
-    f"{NODE}.IMPORTS": ([], "Python modules to import first; each may register backbones and heads of your own"),
+    f"{NODE}.IMPORTS": ([], "Python modules to import first; each may register data sets and parts of your own"),
     f"{NODE}.HEAD": ("RetinaHead", "name in RETINA_HEAD_REGISTRY"),
     f"{NODE}.NORM_GROUPS": (32, "groups of every GN; must divide the number of channels"),
     f"{NODE}.P6_FROM": ("res5", "where P6 comes from: res5 (C5, as in the paper) or p5"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import math
+import os
 import signal
 import subprocess
 import sys
@@ -45,7 +46,6 @@ def process_wide_settings() -> Any:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
-    torch.set_flush_denormal(False)
     signal.signal(signal.SIGTERM, handler)
 
 
@@ -207,6 +207,40 @@ def test_an_interrupted_run_goes_on(
 
 
 @pytest.mark.parametrize("host", HOSTS)
+def test_a_checkpoint_that_cannot_be_written_leaves_the_old_one(
+    train_net: Any,
+    tmp_path: Path,
+    root: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture,
+    host: str,
+) -> None:
+    arguments = [
+        "--config-file",
+        write_run(tmp_path, root),
+        "--host",
+        host,
+        "SOLVER.MAX_ITER",
+        "1",
+        "DATASETS.TEST",
+        "()",
+    ]
+    train_net.main(arguments)
+    files = [tmp_path / "out" / name for name in ("model_final.pth", "last_checkpoint")]
+    before = [file.read_bytes() for file in files]
+
+    def full_disk(content: Any, file: Any, *args: Any, **kwargs: Any) -> None:
+        file.write(b"half of it")
+        raise OSError("no space left")
+
+    monkeypatch.setattr(torch, "save", full_disk)
+    with pytest.raises(SystemExit, match="2"):
+        cli.run(lambda: train_net.main(arguments))
+    assert "error: no space left" in capsys.readouterr().err
+    assert [file.read_bytes() for file in files] == before
+
+
+@pytest.mark.parametrize("host", HOSTS)
 def test_resuming_a_finished_run_evaluates_it(runs: dict[str, Path], train_net: Any, host: str, tmp_path: Path) -> None:
     for name in ("last_checkpoint", "model_final.pth"):
         (tmp_path / name).write_bytes((runs[host] / "out" / name).read_bytes())
@@ -228,7 +262,9 @@ def test_training_is_not_resumed_on_the_other_host(
 
 
 @pytest.mark.parametrize("host", HOSTS)
-def test_half_precision_and_pictures_while_training(train_net: Any, tmp_path: Path, root: Path, host: str) -> None:
+def test_half_precision_and_pictures_while_training(
+    train_net: Any, tmp_path: Path, root: Path, host: str, capfd: pytest.CaptureFixture
+) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     config = write_run(tmp_path, root)
@@ -240,6 +276,11 @@ def test_half_precision_and_pictures_while_training(train_net: Any, tmp_path: Pa
     assert {"lr", "total_loss", "bbox/AP"} <= set(events.Tags()["scalars"])
     state = read_checkpoint(str(tmp_path / "out/model_final.pth"))["model"]
     assert {value.dtype for value in state.values()} == {torch.float32}
+    shown = capfd.readouterr()
+    words = (
+        ("loss=", "lr=", "3/3") if host == "lightning" else ("training: 3 steps of 4 images",)
+    )  # it logs by the line
+    assert all(word in shown.out + shown.err for word in words)
 
 
 @pytest.mark.parametrize("host", HOSTS)
@@ -327,6 +368,8 @@ def test_weights_of_another_architecture(
         ([], ["MODEL.WEIGHTS", __file__], "is not a checkpoint that can be read safely"),
         ([], ["MODEL.RETINANET.NUM_CLASSES", "7"], "NUM_CLASSES is 7, but data set .* has 3 classes"),
         ([], ["MODEL.RETINA_PLUGIN.OPTIMIZER", "Adam"], "OPTIMIZER must be SGD or AdamW, found 'Adam'"),
+        ([], ["DATASETS.TRAIN", "('none.json@here',)"], "no annotations at .*none.json"),
+        ([], ["DATASETS.TRAIN", "()"], "DATASETS.TRAIN is empty: name a data set"),
         ([], ["SOLVER.CHECKPOINT_PERIOD", "0"], "SOLVER.CHECKPOINT_PERIOD must be at least 1, found 0"),
         ([], ["SOLVER.CLIP_GRADIENTS.ENABLEDD", "True"], "unknown key .* Did you mean SOLVER.CLIP_GRADIENTS.ENABLED"),
         (["--num-gpus", "3"], ["MODEL.DEVICE", "cpu"], "3 processes cannot share it|several processes on GPUs only"),
@@ -338,6 +381,14 @@ def test_mistakes(
     config = write_run(tmp_path, root)
     with pytest.raises(ValueError, match=words):
         train_net.main(["--config-file", config, "--host", host, *flags, *overrides])
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_nothing_to_learn(train_net: Any, tmp_path: Path, root: Path, host: str) -> None:
+    config, path = write_run(tmp_path, root), tmp_path / "train/annotations.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "annotations": []}))
+    with pytest.raises(ValueError, match="no box to learn from"):
+        train_net.main(["--config-file", config, "--host", host])
 
 
 @pytest.mark.parametrize("host", HOSTS)
@@ -359,7 +410,8 @@ def test_two_processes_take_the_steps_of_one(train_net: Any, tmp_path: Path, roo
     arguments = ["--config-file", config, "--host", "lightning", *steps]
     train_net.main([*arguments, "OUTPUT_DIR", str(tmp_path / "one")])
     command = [sys.executable, str(root / "tools/train_net.py"), *arguments[:4], "--num-gpus", "2", *arguments[4:]]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=root)
+    environment = {**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}
+    result = subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=root, env=environment)
     assert result.returncode == 0, result.stderr
     one, two = (read_checkpoint(str(tmp_path / name / "model_final.pth"))["model"] for name in ("one", "out"))
     assert_close(two, one, rtol=1e-3, atol=1e-5)

@@ -18,6 +18,7 @@ from retina_plugin.report import (
     draw_boxes,
     finish,
     fit,
+    matched_shares,
     overview,
     prediction_grid,
     results_by_image,
@@ -239,8 +240,26 @@ def test_training_picture_shows_the_twenty_best() -> None:
 def test_overview(dataset: Dataset) -> None:
     lines = overview(dataset).splitlines()
     assert lines[0].endswith("6 images, 1 of them without boxes; 10 boxes")
+    assert lines[1].split() == ["class", "boxes", "size", "5", "%", "50", "%", "95", "%"]
     assert lines[2].split() == ["square", "5", "26", "26", "26"]
-    assert lines[4].split() == ["nothing", "0", "none"]
+    assert lines[4].split() == ["nothing", "0", "-", "-", "-"]
+    lines = overview(dataset, [0.5, 1.0, float("nan")]).splitlines()
+    assert [line.split()[-1] for line in lines[1:]] == ["matched", "50%", "100%", "-"]
+    assert len({len(line) for line in lines[1:]}) == 1
+
+
+def test_matched_shares(dataset: Dataset) -> None:
+    """Anchors that are the boxes themselves, doubled as the image is, match; half of a square has an IoU of a half."""
+    squares = [
+        a["bbox"] for r in dataset.records for a in r["annotations"] if a["category_id"] == 0 and not a["iscrowd"]
+    ]
+    whole = torch.tensor(squares) * 2
+    halves = whole.clone()
+    halves[:, 3] -= 26
+    for anchors, threshold, expected in ((whole, 0.99, 1.0), (halves, 0.49, 1.0), (halves, 0.51, 0.0)):
+        shares = matched_shares(dataset, lambda h, w, a=anchors: (2.0, a), threshold=threshold)
+        assert shares[0] == expected
+        assert np.isnan(shares[2])
 
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg"])

@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,15 @@ def tools(root: Path) -> Any:
         modules[name] = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(modules[name])
     return modules
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """The models are so small that more of them only cost time."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture
@@ -85,6 +95,17 @@ def test_annotations_of_a_config_need_no_training(tools: Any, tmp_path: Path, ro
     assert not (tmp_path / "out/config.yaml").exists()
 
 
+def test_anchors_that_are_too_large_are_told(
+    tools: Any, tmp_path: Path, root: Path, capsys: pytest.CaptureFixture
+) -> None:
+    argv = ["--config-file", write_run(tmp_path, root), "--anchors", "--output-dir", str(tmp_path / "out")]
+    shares = []
+    for sizes in ("[[24, 34], [48, 60]]", "[[100, 120], [200, 240]]"):
+        tools["visualize_data"].main([*argv, "--max-images", "1", "MODEL.ANCHOR_GENERATOR.SIZES", sizes])
+        shares.append([line.split()[-1] for line in capsys.readouterr().out.splitlines()[1:5]])
+    assert shares == [["matched", "100%", "100%", "-"], ["matched", "0%", "0%", "-"]]
+
+
 @pytest.mark.parametrize("host", HOSTS)
 def test_dataloader(tools: Any, tmp_path: Path, root: Path, host: str, capsys: pytest.CaptureFixture) -> None:
     """What is fed: sizes as INPUT says, and boxes around the coloured things also after flips."""
@@ -132,10 +153,29 @@ def test_mistakes_of_visualize_data(tools: Any, tmp_path: Path, root: Path, caps
     )
     assert "nowhere.json" in message(capsys, main, "--dataset", "nowhere.json@images", *out)
     assert "--max-images above 0" in message(capsys, main, "--dataset", "a", "--source", "dataloader")
+    assert "--anchors needs --config-file" in message(capsys, main, "--dataset", "a", "--anchors")
     config = write_run(tmp_path, root)
     assert "DATASETS.TRAIN is empty" in message(capsys, main, "--config-file", config, *out, "DATASETS.TRAIN", "()")
     assert "unknown key" in message(capsys, main, "--config-file", config, *out, "DATASET.TRAIN", "()")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_data_sets_of_a_plugin_are_known(
+    tools: Any, tmp_path: Path, root: Path, host: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Registered by a module of the user: here as the host would have it."""
+    config = write_run(tmp_path, root)
+    register = "from retina_plugin.data import register_dataset as register\nregister({0!r}, {1!r}, {2!r})"
+    if host == "detectron2":
+        register = "from detectron2.data.datasets import register_coco_instances as register\nregister({0!r}, {{}}, {1!r}, {2!r})"
+    paths = str(tmp_path / "train/annotations.json"), str(tmp_path / "train/images")
+    (tmp_path / f"sets_of_{host}.py").write_text(register.format(f"mine_{host}", *paths))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    argv = ["--config-file", config, "--source", "dataloader", "--host", host, "--output-dir", str(tmp_path / "out")]
+    opts = ["MODEL.RETINA_PLUGIN.IMPORTS", f"['sets_of_{host}']", "DATASETS.TRAIN", f"('mine_{host}',)"]
+    tools["visualize_data"].main([*argv, "--max-images", "1", *opts])
+    assert len(pictures(tmp_path / "out")) == 1
 
 
 # visualize_json_results
@@ -363,7 +403,8 @@ def test_mistakes_of_demo(tools: Any, trained: tuple[str, str], tmp_path: Path, 
     (tmp_path / "empty").mkdir()
     (tmp_path / "broken.jpg").write_bytes(b"broken")
     (tmp_path / "broken.mp4").write_bytes(b"broken")
-    assert "nowhere.jpg: no image or video there" in message(capsys, main, *model, *out, "--input", "nowhere.jpg")
+    assert "nowhere.jpg: there is no such file" in message(capsys, main, *model, *out, "--input", "nowhere.jpg")
+    assert "*.jpg: no image or video there" in message(capsys, main, *model, *out, "--input", f"{tmp_path}/x*.jpg")
     assert "empty: no image or video" in message(capsys, main, *model, *out, "--input", tmp_path / "empty")
     assert "no checkpoint: add --weights" in message(capsys, main, *model[:2], *out, "--input", tmp_path / "broken.jpg")
     assert not (tmp_path / "out").exists()
@@ -412,17 +453,18 @@ def test_the_number_of_classes_may_be_left_to_the_checkpoint(
 # all tools
 
 
-@pytest.mark.parametrize("name", ["visualize_data", "visualize_json_results", "demo"])
-def test_tools_need_no_host(root: Path, name: str) -> None:
-    """With both hosts blocked a tool starts, and says nothing but its help."""
+def test_tools_need_no_host(root: Path) -> None:
+    """With both hosts blocked the tools start, and say nothing but their help."""
     code = (
-        "import runpy, sys\n"
+        "import contextlib, runpy, sys\n"
         "sys.modules.update(dict.fromkeys(['detectron2', 'lightning']))\n"
-        f"sys.argv = [{name!r}, '--help']\n"
-        f"runpy.run_path({str(root / 'tools' / name)!r} + '.py', run_name='__main__')\n"
+        "for name in ('visualize_data', 'visualize_json_results', 'demo'):\n"
+        "    sys.argv = [name, '--help']\n"
+        "    with contextlib.suppress(SystemExit):\n"
+        f"        runpy.run_path(f'{root}/tools/{{name}}.py', run_name='__main__')\n"
     )
     env = {**os.environ, "PYTHONPATH": str(root)}
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, env=env)
     assert result.returncode == 0, result.stderr
-    assert "usage:" in result.stdout
+    assert result.stdout.count("usage:") == 3
     assert result.stderr == ""

@@ -99,6 +99,8 @@ def find_files(patterns: list[str]) -> list[str]:
         else:
             inside = os.path.join(glob.escape(pattern), "*") if os.path.isdir(pattern) else pattern
             files = [p for p in sorted(glob.glob(inside, recursive=True)) if p.lower().endswith(IMAGES + VIDEOS)]
+        if not files and not os.path.exists(pattern) and not glob.has_magic(pattern):
+            raise DatasetError(f"--input {pattern}: there is no such file or folder")
         if not files:
             raise DatasetError(f"--input {pattern}: no image or video there (looked for {', '.join(IMAGES + VIDEOS)})")
         found += files

@@ -1,6 +1,7 @@
 """Look at a data set: its annotations, or what the data loader feeds to training.
 
 python tools/visualize_data.py --dataset digits_train --output-dir pictures
+python tools/visualize_data.py --config-file configs/digits/retinanet_compact.yaml --anchors --output-dir pictures
 python tools/visualize_data.py --config-file configs/digits/retinanet_compact.yaml --source dataloader --output-dir pictures
 """
 
@@ -9,19 +10,22 @@ from __future__ import annotations
 import argparse
 import importlib
 import os
-from collections.abc import Callable, Iterable, Iterator
-from functools import partial
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import lru_cache, partial
 from itertools import islice
 from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
 from tqdm import tqdm
 
-from retina_plugin.builders import import_plugins
+from retina_plugin.builders import build_model, import_plugins
 from retina_plugin.config import ConfigError
 from retina_plugin.data import Dataset, load_dataset, read_record
 from retina_plugin.hosts import choose_host
-from retina_plugin.report import draw_boxes, fit, overview, write_picture
+from retina_plugin.model import resized_shape
+from retina_plugin.report import draw_boxes, fit, matched_shares, overview, write_picture
 from retina_plugin.report.cli import LeftOut, run
 
 Job = tuple[str, Callable[[], np.ndarray]]  # file name, and what draws its picture
@@ -40,6 +44,9 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--host", choices=("auto", "detectron2", "lightning"), default="auto", help="whose data loader, as in training"
     )
+    parser.add_argument(
+        "--anchors", action="store_true", help="also tell how many boxes the anchors of --config-file come close to"
+    )
     parser.add_argument("--output-dir", default="pictures", metavar="FOLDER")
     parser.add_argument(
         "--max-images", type=int, default=50, help="0: all; the data loader never ends and needs a number"
@@ -48,11 +55,13 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     args = parser.parse_args(argv)
     if args.source == "dataloader" and not (args.config_file and args.max_images):
         parser.error("--source dataloader needs --config-file and --max-images above 0")
+    if args.anchors and not args.config_file:
+        parser.error("--anchors needs --config-file")
     return args
 
 
 def read_config(args: argparse.Namespace, host: str) -> Any:
-    """The config, of the host's kind; its data sets are known afterwards, also those that a plugin of the user registers.
+    """The config, of the host's kind; data sets that a plugin of the user registers are known afterwards.
 
     Raises:
         ConfigError: it cannot be used, or names no training set.
@@ -65,22 +74,35 @@ def read_config(args: argparse.Namespace, host: str) -> Any:
         raise ConfigError(
             f"{args.config_file}: DATASETS.TRAIN is empty: name a data set, or annotations.json@image_folder"
         )
-    if host == "detectron2":
-        for name in cfg.DATASETS.TRAIN:
-            importlib.import_module(LOADER[host]).class_names(name)
     return cfg
 
 
-def annotated(names: Iterable[str]) -> list[Job]:
+def annotated(datasets: Iterable[Dataset]) -> list[Job]:
     """Every image of the data sets, as annotated."""
-    datasets = [load_dataset(name) for name in names]
-    for dataset in datasets:
-        print(overview(dataset))
-    return [
-        (record["file_name"], partial(draw_record, dataset, record))
-        for dataset in datasets
-        for record in dataset.records
-    ]
+    return [(r["file_name"], partial(draw_record, dataset, r)) for dataset in datasets for r in dataset.records]
+
+
+def matched(cfg: Any, dataset: Dataset) -> list[float]:
+    """How many boxes of each class the anchors come close to at the smallest training size, where small objects are hardest to match."""
+    anchors = anchors_of(cfg, dataset.num_classes)
+    return matched_shares(dataset, anchors, threshold=cfg.MODEL.RETINANET.IOU_THRESHOLDS[-1])
+
+
+def anchors_of(cfg: Any, num_classes: int) -> Callable[[int, int], tuple[float, Tensor]]:
+    """(height, width) of an image -> factor of resizing and anchors (R, 4), as in training at the smallest size."""
+    cfg = cfg.clone()
+    cfg.MODEL.RETINANET.NUM_CLASSES, cfg.MODEL.DEVICE = num_classes, "cpu"
+    model = build_model(cfg)
+    divisor = max(model.backbone.size_divisibility, 1)
+
+    @lru_cache(maxsize=8)
+    def anchors(height: int, width: int) -> tuple[float, Tensor]:
+        size = resized_shape(height, width, min(cfg.INPUT.MIN_SIZE_TRAIN), cfg.INPUT.MAX_SIZE_TRAIN)
+        padded = [-(-side // divisor) * divisor for side in size]
+        grids = [tuple(-(-side // stride) for side in padded) for stride in model.anchor_generator.strides]
+        return size[0] / height, torch.cat(model.anchor_generator(grids))
+
+    return anchors
 
 
 def draw_record(dataset: Dataset, record: dict[str, Any]) -> np.ndarray:
@@ -91,14 +113,13 @@ def draw_record(dataset: Dataset, record: dict[str, Any]) -> np.ndarray:
     return draw_boxes(image, boxes, labels, class_names=dataset.class_names, crowd=crowd)
 
 
-def loaded(cfg: Any, host: str) -> Iterator[Job]:
+def loaded(cfg: Any, host: str, class_names: Sequence[str]) -> Iterator[Job]:
     """What the training loader of ``host`` feeds: resized, flipped, cropped. It never ends."""
-    names = load_dataset(cfg.DATASETS.TRAIN[0]).class_names
     for sample in importlib.import_module(LOADER[host]).training_samples(cfg):
-        yield sample["file_name"], partial(draw_sample, sample, names)
+        yield sample["file_name"], partial(draw_sample, sample, class_names)
 
 
-def draw_sample(sample: dict[str, Any], class_names: tuple[str, ...]) -> np.ndarray:
+def draw_sample(sample: dict[str, Any], class_names: Sequence[str]) -> np.ndarray:
     """One sample of a data loader: "image" (3, H, W) RGB, "boxes" (M, 4), "labels" (M,) tensors."""
     image, boxes = fit(sample["image"].permute(1, 2, 0).numpy(), sample["boxes"].numpy(), least=300)
     return draw_boxes(image, boxes, sample["labels"].tolist(), class_names=class_names)
@@ -108,11 +129,14 @@ def main(argv: list[str] | None = None) -> None:
     args = parse(argv)
     host, reason = choose_host(args.host)
     cfg = read_config(args, host) if args.config_file else None
+    datasets = [load_dataset(name) for name in (cfg.DATASETS.TRAIN if cfg else [args.dataset])]
+    for dataset in datasets:
+        print(overview(dataset, matched(cfg, dataset) if args.anchors else None))
     if args.source == "dataloader":
         print(f"host: {host} ({reason})")
-        jobs, count = islice(loaded(cfg, host), args.max_images), args.max_images
+        jobs, count = islice(loaded(cfg, host, datasets[0].class_names), args.max_images), args.max_images
     else:
-        jobs = annotated(cfg.DATASETS.TRAIN if cfg else [args.dataset])[: args.max_images or None]
+        jobs = annotated(datasets)[: args.max_images or None]
         count = len(jobs)
     os.makedirs(args.output_dir, exist_ok=True)
     left_out = LeftOut()

@@ -8,7 +8,6 @@ import functools
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from detectron2.data import DatasetCatalog, DatasetMapper, MetadataCatalog, build_detection_train_loader
 from detectron2.data.detection_utils import convert_PIL_to_numpy
@@ -150,7 +149,7 @@ class Mapper(DatasetMapper):
         sample.setdefault("width", image.shape[1])
         augmented = AugInput(convert_PIL_to_numpy(Image.fromarray(image), self.image_format))
         transforms = self.augmentations(augmented)
-        sample["image"] = torch.as_tensor(np.ascontiguousarray(augmented.image.transpose(2, 0, 1)))
+        sample["image"] = torch.as_tensor(augmented.image.transpose(2, 0, 1).copy())
         if not self.is_train:
             sample.pop("annotations", None)
         elif "annotations" in sample:

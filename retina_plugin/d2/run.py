@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 import os
 from typing import Any
 
@@ -32,14 +33,13 @@ def run(args: argparse.Namespace) -> None:
             f"--num-gpus {args.num_gpus} on {args.num_machines} machines: Detectron2 trains in several processes on GPUs only, and "
             "there is none here. Use one process, or --host lightning, which trains in several processes on CPUs too."
         )
-    launch(
-        _worker,
-        args.num_gpus,
-        num_machines=args.num_machines,
-        machine_rank=args.machine_rank,
-        dist_url=args.dist_url,
-        args=(args,),
-    )
+    machines = {"num_machines": args.num_machines, "machine_rank": args.machine_rank, "dist_url": args.dist_url}
+    try:
+        launch(_worker, args.num_gpus, **machines, args=(args,))
+    except KeyboardInterrupt:
+        for process in multiprocessing.active_children():  # of several GPUs; this process would wait for them
+            process.terminate()
+        raise
 
 
 def setup(args: argparse.Namespace) -> Any:

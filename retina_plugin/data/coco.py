@@ -203,7 +203,7 @@ def require_boxes(*datasets: Dataset) -> None:
     """
     if any(not a["iscrowd"] for dataset in datasets for record in dataset.records for a in record["annotations"]):
         return
-    found = ", ".join(f"{dataset.name} has {len(dataset.records)} images ({dataset.json_file})" for dataset in datasets)
+    found = ", ".join(f"{len(dataset.records)} images of {dataset.name} ({dataset.json_file})" for dataset in datasets)
     raise DatasetError(
-        f"no box to learn from: {found} and no usable box. Annotate objects there, or name another data set in DATASETS.TRAIN."
+        f"no box to learn from in {found}. Annotate objects there, or name another data set in DATASETS.TRAIN."
     )

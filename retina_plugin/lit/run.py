@@ -37,7 +37,7 @@ def run(args: argparse.Namespace) -> None:
 def _run(args: argparse.Namespace) -> None:
     cfg, class_names = setup(args)
     seed = cfg.SEED if cfg.SEED >= 0 else secrets.randbelow(2**31)
-    lightning.seed_everything(seed, verbose=False)
+    lightning.seed_everything(seed)
     module = Module(build_model(cfg), cfg, class_names=class_names, seed=seed)
     freeze_unread(module.model)
     trainer = build_trainer(cfg, args)
@@ -77,7 +77,8 @@ def setup(args: argparse.Namespace) -> tuple[Any, list[str]]:
 
 def _quiet() -> None:
     """Silence what Lightning says of its own workings; errors and warnings of this project stay."""
-    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module="lightning")
     # Derivatives of easy anchors and their products reach subnormal numbers, which are very slow on CPUs.
     torch.set_flush_denormal(True)

@@ -1,16 +1,23 @@
-"""A data set in a few lines: how many images, how often each class occurs, how large its boxes are."""
+"""A data set in a few lines: how many images, how often each class occurs, how large its boxes are, how many an anchor comes close to."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 
 from retina_plugin.data import Dataset
 
 
-def overview(dataset: Dataset) -> str:
-    """Images, and for each class its boxes (crowds not counted) and their sizes: the 5th, 50th and 95th of a hundred, in pixels.
+def overview(dataset: Dataset, matched: Sequence[float] | None = None) -> str:
+    """A line on the images and a table with a row for each class; crowds are not counted.
 
-    The size of a box is the root of its area, so that it compares with ``MODEL.ANCHOR_GENERATOR.SIZES``.
+    The size of a box is the root of its area in pixels of the image: of a hundred boxes the 5th, the 50th and the 95th.
+
+    Args:
+        dataset: any.
+        matched: share of boxes that an anchor comes close to, for each class, NaN for none; see
+            :func:`retina_plugin.report.matched_shares`. None leaves the column out.
     """
     sizes: list[list[float]] = [[] for _ in dataset.class_names]
     empty = 0
@@ -21,15 +28,20 @@ def overview(dataset: Dataset) -> str:
             x0, y0, x1, y1 = annotation["bbox"]
             sizes[annotation["category_id"]].append(((x1 - x0) * (y1 - y0)) ** 0.5)
     total = sum(map(len, sizes))
-    lines = [f"{dataset.name}: {len(dataset.records)} images, {empty} of them without boxes; {total} boxes"]
-    width = max(5, *map(len, dataset.class_names))
-    lines.append(f"{'class':<{width}}  boxes  sizes in pixels (5 %, half, 95 %)")
-    lines += [
-        f"{name:<{width}}  {len(found):5d}  {_percentiles(found)}"
-        for name, found in zip(dataset.class_names, sizes, strict=True)
-    ]
-    return "\n".join(lines)
+    rows = [["class", "boxes", "size 5 %", "50 %", "95 %"]]
+    rows += [[n, str(len(s)), *_percentiles(s)] for n, s in zip(dataset.class_names, sizes, strict=True)]
+    if matched is not None:
+        column = ["matched", *("-" if np.isnan(share) else f"{share:.0%}" for share in matched)]
+        rows = [[*row, cell] for row, cell in zip(rows, column, strict=True)]
+    headline = f"{dataset.name}: {len(dataset.records)} images, {empty} of them without boxes; {total} boxes"
+    return "\n".join([headline, *_aligned(rows)])
 
 
-def _percentiles(sizes: list[float]) -> str:
-    return "  ".join(f"{value:.0f}" for value in np.percentile(sizes, [5, 50, 95])) if sizes else "none"
+def _percentiles(sizes: list[float]) -> list[str]:
+    return [f"{value:.0f}" for value in np.percentile(sizes, [5, 50, 95])] if sizes else ["-"] * 3
+
+
+def _aligned(rows: list[list[str]]) -> list[str]:
+    """Rows of cells as lines: the first column to the left, the others to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows]

@@ -103,10 +103,11 @@ def resolve_alpha(cfg: Any, class_names: Sequence[str], counts_of: Callable[[str
 
 
 def check_run(cfg: Any, *, num_gpus: int, num_machines: int) -> None:
-    """Make sure that there are steps to take, and that the processes asked for can be started and share a batch equally.
+    """Make sure that there are steps to take, sizes to draw, and processes that can be started and share a batch equally.
 
     Raises:
-        ConfigError: a number of steps or images below 1, more GPUs than the machine has, or images of a step that cannot be shared.
+        ConfigError: a number of steps or images below 1, more GPUs than the machine has, images of a step that cannot be shared, or a
+            range of sizes without two ends.
     """
     for key in ("MAX_ITER", "IMS_PER_BATCH", "CHECKPOINT_PERIOD"):
         if cfg.SOLVER[key] < 1:
@@ -118,6 +119,12 @@ def check_run(cfg: Any, *, num_gpus: int, num_machines: int) -> None:
         raise ConfigError(
             f"SOLVER.IMS_PER_BATCH is {cfg.SOLVER.IMS_PER_BATCH}: {processes} processes cannot share it equally. "
             f"Set it to a multiple of {processes}."
+        )
+    inputs = cfg.INPUT
+    if inputs.MIN_SIZE_TRAIN_SAMPLING == "range" and len(inputs.MIN_SIZE_TRAIN) != 2:
+        raise ConfigError(
+            "INPUT.MIN_SIZE_TRAIN must be two numbers where INPUT.MIN_SIZE_TRAIN_SAMPLING is range, "
+            f"found {inputs.MIN_SIZE_TRAIN}. Write (low, high), or set the sampling to choice."
         )
 
 

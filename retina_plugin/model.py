@@ -228,9 +228,11 @@ def resized_shape(height: int, width: int, min_size: int, max_size: int) -> tupl
     if min_size == 0:
         return height, width
     scale = min_size / min(height, width)
-    if max(height, width) * scale > max_size:
-        scale = max_size / max(height, width)
-    return int(height * scale + 0.5), int(width * scale + 0.5)
+    shorter, longer = float(min_size), max(height, width) * scale
+    if longer > max_size:  # scaled a second time, not anew: the two differ by rounding, and by a pixel now and then
+        shorter, longer = shorter * (max_size / longer), longer * (max_size / longer)
+    sides = int(shorter + 0.5), int(longer + 0.5)
+    return sides if height <= width else sides[::-1]
 
 
 def resize(image: Tensor, min_size: int, max_size: int) -> Tensor:

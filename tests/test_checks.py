@@ -137,6 +137,13 @@ def test_device(
         pytest.param({"SOLVER.MAX_ITER": 0}, 1, 1, "SOLVER.MAX_ITER must be at least 1, found 0", id="no step"),
         pytest.param({"SOLVER.IMS_PER_BATCH": 0}, 1, 1, "SOLVER.IMS_PER_BATCH must be at least 1", id="no image"),
         pytest.param({"MODEL.DEVICE": "cuda"}, 2, 1, "--num-gpus is 2, but this machine has 1", id="one GPU too many"),
+        pytest.param(
+            {"INPUT.MIN_SIZE_TRAIN_SAMPLING": "range"},
+            1,
+            1,
+            "INPUT.MIN_SIZE_TRAIN must be two numbers",
+            id="a range of one size",
+        ),
     ],
 )
 def test_processes(

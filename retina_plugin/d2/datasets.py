@@ -118,8 +118,9 @@ def training_loader(cfg: Any) -> Any:
     Raises:
         DatasetError: the training sets cannot be used.
     """
+    mapper = Mapper(cfg, is_train=True)
     with _explained(cfg.DATASETS.TRAIN):
-        return build_detection_train_loader(cfg, mapper=Mapper(cfg, is_train=True))
+        return build_detection_train_loader(cfg, mapper=mapper)
 
 
 @contextlib.contextmanager

@@ -22,7 +22,10 @@ PLUGIN_KEYS: dict[str, tuple[Any, str]] = {
     f"{NODE}.P6_FROM": ("res5", "where P6 comes from: res5 (C5, as in the paper) or p5"),
     f"{NODE}.CLASS_LOSS": ("focal", "ce, balanced_ce, focal, focal_star, or one of your own in CLASS_LOSSES"),
     f"{NODE}.AUTO_ALPHA_BASE": (0.25, "mean over classes of the weights that FOCAL_LOSS_ALPHA auto gives"),
-    f"{NODE}.AUTO_ALPHA_POWER": (0.5, "how far auto favours rare classes: 0 not at all, 1 in inverse proportion to boxes"),
+    f"{NODE}.AUTO_ALPHA_POWER": (
+        0.5,
+        "how far auto favours rare classes: 0 not at all, 1 in inverse proportion to boxes",
+    ),
     f"{NODE}.AUTO_ALPHA_CLIP": ([0.01, 0.99], "smallest and largest weight that auto gives"),
     f"{NODE}.OPTIMIZER": ("SGD", "SGD (with SOLVER.MOMENTUM) or AdamW"),
 }

@@ -23,7 +23,9 @@ PART_TILES = {"cpu": 256, "other": 2**24}
 GROUP_ELEMENTS = {"cpu": 2**17, "other": 2**24}
 
 
-Pairs = tuple[Tensor, Tensor, Tensor]  # numbers of tiles, numbers of boxes, the highest overlap of that box in that tile
+Pairs = tuple[
+    Tensor, Tensor, Tensor
+]  # numbers of tiles, numbers of boxes, the highest overlap of that box in that tile
 
 
 @torch.no_grad()

@@ -43,4 +43,6 @@ def alpha_summary(class_names: Sequence[str], counts: Sequence[int], alpha: Sequ
     if len(lines) > most:
         lines[most // 2 : -(most // 2)] = [f"  ... {len(lines) - most} classes between ..."]
     head = f"  {'class':<{width}} {'boxes':>9} {'share':>8} {'alpha':>7}"
-    return "\n".join(["weights of positives, from the boxes of the training set (FOCAL_LOSS_ALPHA auto):", head, *lines])
+    return "\n".join(
+        ["weights of positives, from the boxes of the training set (FOCAL_LOSS_ALPHA auto):", head, *lines]
+    )

@@ -40,7 +40,9 @@ def test_the_worked_example_of_imbalance() -> None:
 
     assert round(ratio(0.0)) == 43
     assert ratio(2.0) < 1
-    assert [ratio(g) for g in (0.0, 0.5, 1.0, 2.0, 5.0)] == sorted((ratio(g) for g in (0.0, 0.5, 1.0, 2.0, 5.0)), reverse=True)
+    assert [ratio(g) for g in (0.0, 0.5, 1.0, 2.0, 5.0)] == sorted(
+        (ratio(g) for g in (0.0, 0.5, 1.0, 2.0, 5.0)), reverse=True
+    )
 
 
 @pytest.mark.parametrize(("terms", "gamma"), RUNGS)

@@ -69,7 +69,12 @@ def test_each_rung_is_the_previous_one_at_its_limit() -> None:
     logits = torch.randn(6, 3, dtype=torch.float64) * 3
     cross_entropy = sigmoid_cross_entropy(logits, LABELS)
     balanced = balanced_cross_entropy(logits, LABELS, alpha=0.3)
-    assert_close(cross_entropy, F.binary_cross_entropy(p_t(logits, LABELS), torch.ones(6, 3).double(), (LABELS >= 0)[:, None].double(), reduction="sum"))
+    assert_close(
+        cross_entropy,
+        F.binary_cross_entropy(
+            p_t(logits, LABELS), torch.ones(6, 3).double(), (LABELS >= 0)[:, None].double(), reduction="sum"
+        ),
+    )
     assert_close(balanced_cross_entropy(logits, LABELS, alpha=0.5), cross_entropy / 2)
     assert_close(balanced_cross_entropy(logits, LABELS, alpha=-1.0), cross_entropy)
     assert_close(sigmoid_focal_loss(logits, LABELS, alpha=0.3, gamma=0.0), balanced)
@@ -217,7 +222,9 @@ def test_autocast(dtype: torch.dtype) -> None:
     [([], 4), ([-1, -1], 4), ([0, 0], 0)],
     ids=["no anchors", "all ignored", "no classes"],
 )
-def test_nothing_to_learn_is_zero_with_gradient(loss: Callable[..., torch.Tensor], labels: list, num_classes: int) -> None:
+def test_nothing_to_learn_is_zero_with_gradient(
+    loss: Callable[..., torch.Tensor], labels: list, num_classes: int
+) -> None:
     logits = torch.randn(len(labels), num_classes, requires_grad=True)
     value = loss(logits, torch.tensor(labels, dtype=torch.int64), alpha=0.25, gamma=2.0)
     value.backward()
@@ -253,7 +260,9 @@ def test_backward_needs_no_second_tensor() -> None:
 @pytest.mark.parametrize("moved", [False, True], ids=["kept in place", "kept elsewhere"])
 def test_a_graph_that_is_kept_gives_every_gradient_right(moved: bool) -> None:
     logits = torch.randn(6, 3, requires_grad=True)
-    elsewhere = torch.autograd.graph.saved_tensors_hooks(lambda x: x.clone() if moved else x, lambda x: x.clone() if moved else x)
+    elsewhere = torch.autograd.graph.saved_tensors_hooks(
+        lambda x: x.clone() if moved else x, lambda x: x.clone() if moved else x
+    )
     with elsewhere:
         loss = sigmoid_focal_loss(logits, LABELS, alpha=0.25, gamma=2.0)
     first, second, third = (
@@ -293,7 +302,7 @@ def test_a_second_derivative_is_refused() -> None:
     def loss(x: torch.Tensor) -> torch.Tensor:
         return sigmoid_focal_loss(x, LABELS, alpha=0.25, gamma=2.0)
 
-    with pytest.raises(RuntimeError, match="no second derivative: call .* without create_graph=True"):
+    with pytest.raises(RuntimeError, match=r"no second derivative: call .* without create_graph=True"):
         torch.autograd.grad(loss(logits), logits, create_graph=True)
     with pytest.raises(RuntimeError, match="no second derivative"):
         torch.autograd.gradgradcheck(loss, logits)
@@ -313,8 +322,7 @@ def test_threads_change_nothing(threads: int, monkeypatch: pytest.MonkeyPatch) -
     assert_close(loss.double(), focal_formula(logits.detach(), labels, 0.25, 2.0).sum(), rtol=1e-5, atol=0)
 
 
-@pytest.mark.parametrize("backend", ["eager", "aot_eager"])
-def test_compiled_code_gives_the_same(backend: str) -> None:
+def test_compiled_code_gives_the_same() -> None:
     """The graph breaks at the loss and goes on behind it."""
 
     def step(x: torch.Tensor) -> torch.Tensor:
@@ -322,11 +330,10 @@ def test_compiled_code_gives_the_same(backend: str) -> None:
 
     logits = torch.randn(6, 3, requires_grad=True)
     torch._dynamo.reset()
-    compiled = torch.compile(step, backend=backend)
-    for function in (compiled, step):
-        (gradient,) = torch.autograd.grad(function(logits), logits)
-        assert_close(function(logits), step(logits))
-        assert_close(gradient, torch.autograd.grad(step(logits), logits)[0])
+    compiled = torch.compile(step, backend="aot_eager")
+    found, expected = compiled(logits), step(logits)
+    assert_close(found, expected)
+    assert_close(torch.autograd.grad(found, logits), torch.autograd.grad(expected, logits))
 
 
 def test_arguments_stay_as_they_are() -> None:
@@ -361,13 +368,19 @@ def test_logits_of_any_layout(layout: str) -> None:
     ],
 )
 def test_wrong_arguments(change: dict, words: str) -> None:
-    arguments = {"logits": torch.zeros(6, 3), "labels": LABELS, "alpha": 0.25, "gamma": 2.0, "reduction": "sum"} | change
+    arguments = {
+        "logits": torch.zeros(6, 3),
+        "labels": LABELS,
+        "alpha": 0.25,
+        "gamma": 2.0,
+        "reduction": "sum",
+    } | change
     with pytest.raises(ValueError, match=words):
         sigmoid_focal_loss(arguments.pop("logits"), arguments.pop("labels"), **arguments)
 
 
 def test_focal_star_needs_a_gamma() -> None:
-    with pytest.raises(ValueError, match="above 0.*balanced_ce"):
+    with pytest.raises(ValueError, match=r"above 0.*balanced_ce"):
         sigmoid_focal_star_loss(torch.zeros(6, 3), LABELS, alpha=0.25, gamma=0.0)
 
 

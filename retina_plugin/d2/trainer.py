@@ -135,7 +135,10 @@ class Trainer(DefaultTrainer):
         # DefaultTrainer makes its own checkpointer just before it asks for the hooks, which hold on to it.
         names = MetadataCatalog.get(self.cfg.DATASETS.TRAIN[0]).thing_classes
         self.checkpointer = Checkpointer(
-            self._trainer.model, self.cfg.OUTPUT_DIR, trainer=weakref.proxy(self), metadata=Metadata(names, self._trainer.model)
+            self._trainer.model,
+            self.cfg.OUTPUT_DIR,
+            trainer=weakref.proxy(self),
+            metadata=Metadata(names, self._trainer.model),
         )
         return super().build_hooks()
 

@@ -35,7 +35,10 @@ def by_q(q: Tensor, terms: Terms, *, gamma: float = 0.0, alpha: float = 1.0) -> 
 
 
 def by_logit(x: Tensor, terms: Terms, *, gamma: float = 0.0, alpha: float = 1.0) -> Tensor:
-    """Its derivative by the logit x of any size, negative: for focal loss ``alpha (1 - q)^gamma (gamma q log q + q - 1)``. See :func:`value`."""
+    """Its derivative by the logit x of any size, negative; for focal loss ``alpha (1 - q)^gamma (gamma q log q + q - 1)``.
+
+    See :func:`value`.
+    """
     return -alpha * terms(-x, gamma)[1]
 
 

@@ -67,7 +67,9 @@ def _class_weights(logits: Tensor, alpha: float | Tensor) -> tuple[Tensor, Tenso
         positive = alpha.to(logits.device, _work_dtype(logits))
         return positive, 1 - positive
     if alpha > 1:
-        raise ValueError(f"alpha is the weight of positives, at most 1 (negatives have 1 - alpha), found {float(alpha)}")
+        raise ValueError(
+            f"alpha is the weight of positives, at most 1 (negatives have 1 - alpha), found {float(alpha)}"
+        )
     sides = (1.0, 1.0) if alpha < 0 else (float(alpha), 1 - float(alpha))
     return tuple(logits.new_full((), side, dtype=_work_dtype(logits)).expand(logits.shape[1]) for side in sides)
 

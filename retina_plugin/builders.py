@@ -121,7 +121,8 @@ def model_arguments(cfg: Any, backbone: nn.Module) -> dict[str, Any]:
         "pixel_std": cfg.MODEL.PIXEL_STD,
         "input_format": cfg.INPUT.FORMAT,
         "match_thresholds": _match_thresholds(retinanet),
-        "focal_alpha": retinanet.FOCAL_LOSS_ALPHA,
+        "class_loss": cfg.MODEL.RETINA_PLUGIN.CLASS_LOSS,
+        "focal_alpha": _focal_alpha(retinanet),
         "focal_gamma": retinanet.FOCAL_LOSS_GAMMA,
         "box_loss": retinanet.BBOX_REG_LOSS_TYPE,
         "smooth_l1_beta": retinanet.SMOOTH_L1_LOSS_BETA,
@@ -147,6 +148,17 @@ def _build_head(cfg: Any, shapes: list[ShapeSpec], num_anchors: int) -> nn.Modul
         norm_groups=cfg.MODEL.RETINA_PLUGIN.NORM_GROUPS,
         prior_prob=retinanet.PRIOR_PROB,
     )
+
+
+def _focal_alpha(retinanet: Any) -> float | list[float] | None:
+    """``FOCAL_LOSS_ALPHA``; None for an ``auto`` that nobody has turned into numbers, with which a model can detect but not learn."""
+    alpha = retinanet.FOCAL_LOSS_ALPHA
+    if isinstance(alpha, (list, tuple)) and len(alpha) != retinanet.NUM_CLASSES:
+        raise ValueError(
+            f"MODEL.RETINANET.FOCAL_LOSS_ALPHA has {len(alpha)} weights, and MODEL.RETINANET.NUM_CLASSES is {retinanet.NUM_CLASSES}: "
+            "give one for each class, or a number, or auto"
+        )
+    return None if alpha == "auto" else alpha
 
 
 def _match_thresholds(retinanet: Any) -> tuple[float, float]:

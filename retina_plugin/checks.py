@@ -10,7 +10,9 @@ import torch
 
 from retina_plugin.builders import import_plugins
 from retina_plugin.config import ConfigError
+from retina_plugin.losses import auto_alpha
 from retina_plugin.model import RetinaNet
+from retina_plugin.summary import alpha_summary
 
 logger = logging.getLogger("retina_plugin")
 
@@ -69,6 +71,35 @@ def _require_same(classes: list[str], found: list[str], *, names: tuple[str, str
 
 def _told(classes: list[str]) -> str:
     return f"{len(classes)} classes ({', '.join(classes[:8])}{', ...' if len(classes) > 8 else ''})"
+
+
+def resolve_alpha(cfg: Any, class_names: Sequence[str], counts_of: Callable[[str], Sequence[int]]) -> str:
+    """Turn ``MODEL.RETINANET.FOCAL_LOSS_ALPHA: auto`` into the weights of the training sets, counted once.
+
+    Args:
+        cfg: a config tree that is not frozen, with its number of classes.
+        class_names: K names.
+        counts_of: name of a data set -> boxes of each class.
+
+    Returns:
+        The table of what was found and given, to be printed; empty when there was nothing to do.
+
+    Raises:
+        ConfigError: values of the keys ``AUTO_ALPHA_*`` that make no weights.
+    """
+    if cfg.MODEL.RETINANET.FOCAL_LOSS_ALPHA != "auto":
+        return ""
+    node = cfg.MODEL.RETINA_PLUGIN
+    base, power, (least, largest) = node.AUTO_ALPHA_BASE, node.AUTO_ALPHA_POWER, node.AUTO_ALPHA_CLIP
+    if not (0 < least <= base <= largest < 1 and power >= 0):
+        raise ConfigError(
+            f"MODEL.RETINA_PLUGIN.AUTO_ALPHA_CLIP {[least, largest]} must lie within (0, 1) around AUTO_ALPHA_BASE {base}, and "
+            f"AUTO_ALPHA_POWER {power} must be at least 0"
+        )
+    counts = [sum(boxes) for boxes in zip(*map(counts_of, cfg.DATASETS.TRAIN), strict=True)]
+    alpha = [float(f"{a:.4g}") for a in auto_alpha(counts, base=base, power=power, clip=(least, largest))]
+    cfg.MODEL.RETINANET.FOCAL_LOSS_ALPHA = alpha
+    return alpha_summary(class_names, counts, alpha)
 
 
 def check_run(cfg: Any, *, num_gpus: int, num_machines: int) -> None:

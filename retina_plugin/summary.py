@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from retina_plugin.model import RetinaNet
@@ -26,4 +27,22 @@ def step_summary(cfg: Any, *, processes: int) -> str:
         f"training: {solver.MAX_ITER} steps of {solver.IMS_PER_BATCH} images ({processes} x {solver.IMS_PER_BATCH // processes}); "
         f"{cfg.MODEL.RETINA_PLUGIN.OPTIMIZER}, learning rate {solver.BASE_LR:g} (for another SOLVER.IMS_PER_BATCH: "
         f"{solver.BASE_LR / solver.IMS_PER_BATCH:g} per image), {solver.LR_SCHEDULER_NAME} after {solver.WARMUP_ITERS} steps of warm-up"
+    )
+
+
+def alpha_summary(class_names: Sequence[str], counts: Sequence[int], alpha: Sequence[float], *, most: int = 40) -> str:
+    """A table of the weights of the classes, rarest first: boxes, share of all boxes, weight of positives.
+
+    Args:
+        class_names, counts, alpha: K each.
+        most: of more classes than this, only the rarest and the most frequent are shown.
+    """
+    total, width = max(sum(counts), 1), max(map(len, ("class", *class_names)))
+    rows = sorted(zip(counts, class_names, alpha, strict=True), key=lambda row: row[0])
+    lines = [f"  {name:<{width}} {count:>9} {count / total:>8.2%} {a:>7.4f}" for count, name, a in rows]
+    if len(lines) > most:
+        lines[most // 2 : -(most // 2)] = [f"  ... {len(lines) - most} classes between ..."]
+    head = f"  {'class':<{width}} {'boxes':>9} {'share':>8} {'alpha':>7}"
+    return "\n".join(
+        ["weights of positives, from the boxes of the training set (FOCAL_LOSS_ALPHA auto):", head, *lines]
     )

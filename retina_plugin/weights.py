@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -36,6 +36,13 @@ def load_weights(model: nn.Module, path: str) -> dict[str, Any]:
     check_state(model, state, path)
     model.load_state_dict(state, strict=False)
     return dict(checkpoint.get("metadata", {}))
+
+
+def checkpoint_metadata(class_names: Sequence[str], model: nn.Module) -> dict[str, Any]:
+    """What a checkpoint says of itself: "class_names", and "class_alpha" where classes were weighted one by one."""
+    model = getattr(model, "module", model)  # what distributed training wraps
+    alpha = getattr(model, "class_alpha", None)
+    return {"class_names": list(class_names), **({} if alpha is None else {"class_alpha": alpha.tolist()})}
 
 
 def read_checkpoint(path: str) -> dict[str, Any]:

@@ -43,7 +43,7 @@ def test_everything_that_is_read(tmp_path: Path) -> None:
         },
         {"file_name": f"{images}/deeper/b.png", "image_id": 2, "height": 10, "width": 20, "annotations": []},
     ]
-    assert class_counts(dataset) == [0, 1]  # the cat is a crowd
+    assert class_counts(dataset.records, dataset.num_classes) == [0, 1]  # the cat is a crowd
 
 
 @pytest.mark.parametrize(

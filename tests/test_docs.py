@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import math
 import re
 import runpy
 import shlex
@@ -90,7 +91,8 @@ def own_parts(desk: Path, root: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
     for language, wanted in (("python", "my_parts.py"), ("yaml", "my.yaml")):
         (desk / wanted).write_text(named_block(root, "docs/plugin.md", language, wanted), encoding="utf-8")
     monkeypatch.syspath_prepend(str(desk))
-    tables = builders.BACKBONE_REGISTRY._entries, head.RETINA_HEAD_REGISTRY._entries, losses.BOX_LOSSES
+    registries = builders.BACKBONE_REGISTRY, head.RETINA_HEAD_REGISTRY, losses.CLASS_LOSSES
+    tables = [*(registry._entries for registry in registries), losses.BOX_LOSSES]
     before = [dict(table) for table in tables]
     yield desk
     for table, entries in zip(tables, before, strict=True):
@@ -115,7 +117,16 @@ def test_own_parts_from_outside_train_on_either_host(own_parts: Path, root: Path
     tool(root, "tools/demo.py").main(arguments)
 
 
-def test_the_loss_of_the_example(own_parts: Path) -> None:
+def test_the_class_loss_of_the_example(own_parts: Path) -> None:
+    import my_parts
+
+    logits, labels = torch.zeros(1, 1, dtype=torch.float64, requires_grad=True), torch.tensor([0])
+    loss = my_parts.poly1_loss(logits, labels, alpha=1.0, gamma=2.0)  # p_t = 1/2: log(2) / 4 + 1 / 8
+    torch.testing.assert_close(loss.item(), math.log(2) / 4 + 1 / 8)
+    assert torch.autograd.gradcheck(lambda x: my_parts.poly1_loss(x, labels, alpha=1.0, gamma=2.0), logits)
+
+
+def test_the_box_loss_of_the_example(own_parts: Path) -> None:
     import my_parts
 
     anchors = torch.tensor([[0.0, 0, 10, 10], [0, 0, 20, 20]])

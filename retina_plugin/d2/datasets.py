@@ -15,7 +15,7 @@ from detectron2.data.transforms import AugInput
 from detectron2.structures import BoxMode
 from PIL import Image
 
-from retina_plugin.data import DatasetError, dataset_names, load_dataset, read_record, require_boxes
+from retina_plugin.data import DatasetError, class_counts, dataset_names, load_dataset, read_record, require_boxes
 from retina_plugin.data.catalog import Paths, add_catalog
 from retina_plugin.registry import unknown_name
 
@@ -84,6 +84,17 @@ def class_names(name: str) -> list[str]:
             f"data set {name!r} has no class names. Where it is registered, set MetadataCatalog.get({name!r}).thing_classes."
         )
     return list(metadata.thing_classes)
+
+
+def boxes_of_classes(name: str) -> list[int]:
+    """Boxes of each class of a data set; see :func:`retina_plugin.data.class_counts`.
+
+    Raises:
+        DatasetError: it cannot be read.
+    """
+    with _explained([name]):
+        records = load_dataset(name).records if _is_ours(name) else DatasetCatalog.get(name)
+        return class_counts(records, len(class_names(name)))
 
 
 def check_datasets(cfg: Any, *, eval_only: bool) -> None:

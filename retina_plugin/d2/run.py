@@ -13,10 +13,10 @@ from detectron2.evaluation.testing import flatten_results_dict
 from detectron2.utils import comm
 from detectron2.utils.events import EventStorage, JSONWriter
 
-from retina_plugin.checks import check_run, resolve_device, resolve_num_classes
+from retina_plugin.checks import check_run, resolve_alpha, resolve_device, resolve_num_classes
 from retina_plugin.config import ConfigError
 from retina_plugin.d2.config import get_cfg, portable
-from retina_plugin.d2.datasets import check_datasets, class_names
+from retina_plugin.d2.datasets import boxes_of_classes, check_datasets, class_names
 from retina_plugin.d2.trainer import Checkpointer, Trainer
 from retina_plugin.outputs import write_atomically
 from retina_plugin.report import finish
@@ -51,8 +51,11 @@ def setup(args: argparse.Namespace) -> Any:
     cfg.merge_from_list(args.opts)
     resolve_device(cfg)
     check_run(cfg, num_gpus=args.num_gpus, num_machines=args.num_machines)
-    resolve_num_classes(cfg, class_names, eval_only=args.eval_only)
+    names = resolve_num_classes(cfg, class_names, eval_only=args.eval_only)
     check_datasets(cfg, eval_only=args.eval_only)
+    table = "" if args.eval_only else resolve_alpha(cfg, names, boxes_of_classes)
+    if table and comm.is_main_process():
+        print(table, flush=True)
     cfg.freeze()
     default_setup(cfg, args)
     if comm.is_main_process():

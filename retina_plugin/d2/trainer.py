@@ -22,20 +22,20 @@ from retina_plugin.data import complete_ground_truth
 from retina_plugin.model import RetinaNet
 from retina_plugin.outputs import results_folder, write_atomically
 from retina_plugin.summary import model_summary, step_summary
-from retina_plugin.weights import OPTIONAL, WeightsError, mismatch, read_checkpoint
+from retina_plugin.weights import OPTIONAL, WeightsError, checkpoint_metadata, mismatch, read_checkpoint
 
 
 class Metadata:
-    """Names of the classes, kept in every checkpoint."""
+    """What every checkpoint says of itself."""
 
-    def __init__(self, class_names: list[str]) -> None:
-        self.class_names = class_names
+    def __init__(self, class_names: list[str], model: torch.nn.Module) -> None:
+        self.class_names, self.model = class_names, model
 
     def state_dict(self) -> dict[str, Any]:
-        return {"class_names": list(self.class_names)}
+        return checkpoint_metadata(self.class_names, self.model)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """The names of the running data set stay."""
+        """The names and weights of the running data set stay."""
 
 
 class Checkpointer(DetectionCheckpointer):
@@ -135,7 +135,10 @@ class Trainer(DefaultTrainer):
         # DefaultTrainer makes its own checkpointer just before it asks for the hooks, which hold on to it.
         names = MetadataCatalog.get(self.cfg.DATASETS.TRAIN[0]).thing_classes
         self.checkpointer = Checkpointer(
-            self._trainer.model, self.cfg.OUTPUT_DIR, trainer=weakref.proxy(self), metadata=Metadata(names)
+            self._trainer.model,
+            self.cfg.OUTPUT_DIR,
+            trainer=weakref.proxy(self),
+            metadata=Metadata(names, self._trainer.model),
         )
         return super().build_hooks()
 

@@ -15,6 +15,7 @@ from retina_plugin.lit.evaluation import coco_results, evaluate
 from retina_plugin.lit.solver import build_optimizer, clip_gradients, lr_multiplier
 from retina_plugin.model import RetinaNet
 from retina_plugin.outputs import results_folder
+from retina_plugin.weights import checkpoint_metadata
 
 Batch = list[dict[str, Any]]
 
@@ -89,7 +90,7 @@ class Module(lightning.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         # As Detectron2 and load_weights read it; it shares its storage with Lightning's "state_dict".
         checkpoint["model"] = self.model.state_dict()
-        checkpoint["metadata"] = {"class_names": list(self.class_names)}
+        checkpoint["metadata"] = checkpoint_metadata(self.class_names, self.model)
         checkpoint["iteration"] = self.global_step - 1
         checkpoint["seed"] = self.seed
 

@@ -334,7 +334,7 @@ def test_a_learning_rate_that_is_far_too_high(
     message = capsys.readouterr().err.split("error: ")[-1]
     assert "The loss became" in message
     assert "Lower SOLVER.BASE_LR (it is 1e+30)" in message
-    assert "--resume continues from there" in message
+    assert "a resumed run keeps the learning rate" in message
     read_checkpoint(str(tmp_path / "out" / (tmp_path / "out/last_checkpoint").read_text()))
 
 

@@ -176,7 +176,7 @@ def test_weights_of_classes_from_the_training_set(
     assert printed.count(["bar", "2", "15.38%", f"{expected[1]:.4f}"]) == 1
     cfg = get_cfg()
     cfg.merge_from_file(str(tmp_path / "out/config.yaml"))
-    assert cfg.MODEL.RETINANET.FOCAL_LOSS_ALPHA == expected
+    assert expected == cfg.MODEL.RETINANET.FOCAL_LOSS_ALPHA
     metadata = read_checkpoint(str(tmp_path / "out/model_final.pth"))["metadata"]
     assert_close(metadata["class_alpha"], expected, rtol=1e-6, atol=0)
     annotations.unlink()

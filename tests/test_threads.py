@@ -54,3 +54,11 @@ def test_an_error_reaches_the_caller() -> None:
     with pytest.raises(ValueError, match="piece"):
         in_threads(work, [0, 1, 2], threads=2)
     assert torch.get_num_threads() == before
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_results_of_inference_mode_can_be_written(threads: int) -> None:
+    with torch.inference_mode():
+        result = torch.zeros(4)
+        in_threads(lambda i: result[i].fill_(i), [0, 1, 2, 3], threads=threads)
+        assert result.tolist() == [0, 1, 2, 3]

@@ -33,6 +33,7 @@ setup(
         "tqdm>=4.60",
     ],
     extras_require={
-        "test": ["pytest>=7.4", "hypothesis>=6.80", "ruff>=0.6"],
+        "timm": ["timm>=1.0"],
+        "test": ["timm>=1.0", "pytest>=7.4", "hypothesis>=6.80", "ruff>=0.6"],
     },
 )

@@ -6,18 +6,23 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable
+from functools import partial
+from operator import attrgetter
 from typing import Any
 
 from torch import nn
 
 from retina_plugin.anchors import AnchorGenerator
-from retina_plugin.backbones import Backbone, ResNet, ShapeSpec, build_resnet
+from retina_plugin.backbones import Backbone, ResNet, ShapeSpec, Timm, build_resnet
+from retina_plugin.backbones.timm import pixel_constants
 from retina_plugin.head import RETINA_HEAD_REGISTRY
 from retina_plugin.model import RetinaNet
-from retina_plugin.necks import FPN
+from retina_plugin.necks import NECK_REGISTRY, Pyramid
 from retina_plugin.registry import Registry
 
 BACKBONE_REGISTRY = Registry("backbone")
+PIXELS_OF_DETECTRON2 = ([103.53, 116.28, 123.675], [1.0, 1.0, 1.0], "BGR")  # its defaults, those of MSRA's ResNets
 
 
 @BACKBONE_REGISTRY.register()
@@ -43,23 +48,83 @@ def build_retina_resnet_backbone(cfg: Any, input_shape: ShapeSpec) -> ResNet:
 
 
 @BACKBONE_REGISTRY.register()
-def build_retina_resnet_fpn_backbone(cfg: Any, input_shape: ShapeSpec) -> FPN:
-    """ResNet with FPN and RetinaNet's P6 and P7, from the keys of the ResNet, ``MODEL.FPN`` and ``MODEL.RETINA_PLUGIN.P6_FROM``."""
-    return with_fpn(cfg, build_retina_resnet_backbone(cfg, input_shape))
+def build_retina_timm_backbone(cfg: Any, input_shape: ShapeSpec) -> Timm:
+    """The timm model of ``MODEL.RETINA_PLUGIN.TIMM``, frozen as far as ``MODEL.BACKBONE.FREEZE_AT`` says.
+
+    Raises:
+        ValueError: the constants of pixels are still Detectron2's defaults; see also :class:`retina_plugin.backbones.Timm`.
+    """
+    timm, name = cfg.MODEL.RETINA_PLUGIN.TIMM, cfg.MODEL.RETINA_PLUGIN.TIMM.NAME
+    if _pixels(cfg) == PIXELS_OF_DETECTRON2:
+        raise ValueError(
+            f"MODEL.PIXEL_MEAN, MODEL.PIXEL_STD and INPUT.FORMAT are those of Detectron2's own backbones, not of timm's {name!r}. "
+            "tools/train_net.py takes the model's; elsewhere call retina_plugin.builders.take_pixels_of_timm(cfg), or set them."
+        )
+    return Timm(
+        name=name,
+        in_channels=input_shape.channels,
+        drop_path=timm.DROP_PATH,
+        freeze_at=cfg.MODEL.BACKBONE.FREEZE_AT,
+        weights="" if cfg.MODEL.WEIGHTS else timm.WEIGHTS,
+    )
 
 
-def with_fpn(cfg: Any, bottom_up: Backbone) -> FPN:
-    """Put the pyramid of ``MODEL.FPN`` on any backbone."""
+def take_pixels_of_timm(cfg: Any) -> None:
+    """Give a timm backbone the normalisation and order of channels that it was trained with, unless the config has set any of them.
+
+    They are keys that hosts read (``MODEL.PIXEL_MEAN``, ``MODEL.PIXEL_STD``, ``INPUT.FORMAT``), so this comes before data are loaded.
+    """
+    if cfg.MODEL.BACKBONE.NAME.startswith("build_retina_timm_") and _pixels(cfg) == PIXELS_OF_DETECTRON2:
+        cfg.MODEL.PIXEL_MEAN, cfg.MODEL.PIXEL_STD = pixel_constants(cfg.MODEL.RETINA_PLUGIN.TIMM.NAME)
+        cfg.INPUT.FORMAT = "RGB"
+
+
+def _pixels(cfg: Any) -> tuple[list[float], list[float], str]:
+    return list(cfg.MODEL.PIXEL_MEAN), list(cfg.MODEL.PIXEL_STD), cfg.INPUT.FORMAT
+
+
+# With a neck: build_retina_resnet_fpn_backbone, build_retina_timm_bifpn_backbone, ...
+BACKBONES = {"resnet": build_retina_resnet_backbone, "timm": build_retina_timm_backbone}
+
+
+def register_pairs() -> None:
+    """Register each of :data:`BACKBONES` with each neck, those of plugins too; twice is harmless."""
+    for backbone, build in BACKBONES.items():
+        for neck in NECK_REGISTRY:
+            name = f"build_retina_{backbone}_{neck}_backbone"
+            if name not in BACKBONE_REGISTRY:
+                BACKBONE_REGISTRY.register(name)(partial(_build_pair, build, neck))
+
+
+def _build_pair(build: Callable[[Any, ShapeSpec], Backbone], neck: str, cfg: Any, input_shape: ShapeSpec) -> Pyramid:
+    return with_neck(cfg, build(cfg, input_shape), neck=neck)
+
+
+def with_neck(cfg: Any, bottom_up: Backbone, *, neck: str = "fpn") -> Pyramid:
+    """Put the pyramid of ``MODEL.FPN`` and ``MODEL.RETINA_PLUGIN.NECK`` on any backbone.
+
+    Args:
+        cfg: with the keys of the neck.
+        bottom_up: the backbone.
+        neck: a name of :data:`retina_plugin.necks.NECK_REGISTRY`.
+    """
     if cfg.MODEL.FPN.get("FUSE_TYPE", "sum") != "sum":
         raise ValueError(f"MODEL.FPN.FUSE_TYPE must stay 'sum' with this neck, found {cfg.MODEL.FPN.FUSE_TYPE!r}")
-    return FPN(
+    kind, plugin = NECK_REGISTRY.get(neck), cfg.MODEL.RETINA_PLUGIN
+    return kind(
         bottom_up=bottom_up,
         in_features=cfg.MODEL.FPN.IN_FEATURES,
+        num_levels=plugin.NECK.LEVELS,
         out_channels=cfg.MODEL.FPN.OUT_CHANNELS,
         norm=cfg.MODEL.FPN.NORM,
-        norm_groups=cfg.MODEL.RETINA_PLUGIN.NORM_GROUPS,
-        top_feature=cfg.MODEL.RETINA_PLUGIN.P6_FROM,
+        norm_groups=plugin.NORM_GROUPS,
+        activation=plugin.NECK.ACTIVATION,
+        top_feature=plugin.P6_FROM,
+        **{argument: attrgetter(key)(plugin) for argument, key in kind.KEYS.items()},
     )
+
+
+register_pairs()
 
 
 def import_plugins(cfg: Any) -> None:
@@ -75,6 +140,7 @@ def import_plugins(cfg: Any) -> None:
             raise ImportError(
                 f"MODEL.RETINA_PLUGIN.IMPORTS names {name!r}: {error}. Install it or put it on PYTHONPATH."
             ) from error
+    register_pairs()
 
 
 def build_backbone(cfg: Any) -> Backbone:

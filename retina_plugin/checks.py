@@ -133,12 +133,13 @@ def check_run(cfg: Any, *, num_gpus: int, num_machines: int) -> None:
 def freeze_unread(model: RetinaNet) -> None:
     """Stop parameters of the backbone that no level of ``MODEL.RETINANET.IN_FEATURES`` depends on from learning.
 
-    They have no gradient, for which distributed training would wait in vain, and weight decay would wear them away.
+    They have no gradient, for which distributed training would wait in vain, and weight decay would wear them away. Levels that the head
+    does not see have such, and some backbones too: what HRNet does only for its finest map, for instance.
     """
     parameters = [p for p in model.backbone.parameters() if p.requires_grad]
-    if set(model.in_features) >= set(model.backbone.output_shape()) or not parameters:
+    if not parameters:
         return
-    side = max(model.backbone.size_divisibility, 32)
+    side = max(model.backbone.size_divisibility, 64)
     training = model.training
     maps = model.eval().backbone(torch.zeros(1, len(model.pixel_mean), side, side, device=model.device))
     model.train(training)

@@ -20,6 +20,18 @@ PLUGIN_KEYS: dict[str, tuple[Any, str]] = {
     f"{NODE}.HEAD": ("RetinaHead", "name in RETINA_HEAD_REGISTRY"),
     f"{NODE}.NORM_GROUPS": (32, "groups of every GN; must divide the number of channels"),
     f"{NODE}.P6_FROM": ("res5", "where P6 comes from: res5 (C5, as in the paper) or p5"),
+    f"{NODE}.NECK.LEVELS": (5, "levels of the pyramid, from the first of FPN.IN_FEATURES on: 5 is P3 to P7"),
+    f"{NODE}.NECK.ACTIVATION": (
+        "paper",
+        "after its convolutions: none, relu, leaky_relu, silu, gelu, hardswish, or paper: none in FPN, relu in PAFPN, silu in BiFPN",
+    ),
+    f"{NODE}.NECK.REPEATS": (3, "layers of BiFPN"),
+    f"{NODE}.TIMM.NAME": ("", "model of timm, for the backbones build_retina_timm_*; see timm.list_models()"),
+    f"{NODE}.TIMM.DROP_PATH": (0.0, "largest rate of stochastic depth"),
+    f"{NODE}.TIMM.WEIGHTS": (
+        "",
+        "file of the backbone's parameters as timm names them, read where MODEL.WEIGHTS is empty; nothing is downloaded",
+    ),
     f"{NODE}.CLASS_LOSS": ("focal", "ce, balanced_ce, focal, focal_star, or one of your own in CLASS_LOSSES"),
     f"{NODE}.AUTO_ALPHA_BASE": (0.25, "mean over classes of the weights that FOCAL_LOSS_ALPHA auto gives"),
     f"{NODE}.AUTO_ALPHA_POWER": (

@@ -7,7 +7,7 @@ part is found on either host.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -65,12 +65,16 @@ class Registry:
         return list(self._entries.items())
 
 
-def unknown_name(kind: str, name: str, known: Iterator[str] | Any) -> str:
+def unknown_name(kind: str, name: str, known: Iterable[str]) -> str:
     """The message for a name that no registry holds: nearest names first, then the way to bring a plugin in."""
-    known = sorted(known)
-    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
-    shown = f"Nearest: {', '.join(near)}." if near else f"Known: {', '.join(known)}."
     return (
-        f"no {kind} is called {name!r}. {shown} If it is your own, name the module that registers it in "
+        f"no {kind} is called {name!r}. {nearest(name, known)} If it is your own, name the module that registers it in "
         "MODEL.RETINA_PLUGIN.IMPORTS, for example IMPORTS: ['my_package.my_module']."
     )
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """The names that were probably meant, or all of them where none is near."""
+    known = sorted(known)
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    return f"Nearest: {', '.join(near)}." if near else f"Known: {', '.join(known)}."

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-HOSTS = {"detectron2", "lightning", "torchvision", "fvcore"}
+HOSTS = {"detectron2", "lightning", "torchvision", "fvcore", "timm"}
 PURE = [
+    "activations",
     "anchors",
     "backbones",
     "boxes",
@@ -24,6 +25,7 @@ PURE = [
     "norms",
     "outputs",
     "registry",
+    "separable",
     "threads",
     "weights",
 ]
@@ -32,6 +34,7 @@ ALLOWED = {
     "lit": {"lightning", "torchvision", "fvcore"},
     "config": {"fvcore"},
     "nms": {"torchvision"},
+    "backbones": {"timm"},
 }
 
 

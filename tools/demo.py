@@ -20,6 +20,7 @@ import torch
 from tqdm import tqdm
 
 from retina_plugin import build_model, get_cfg, load_weights
+from retina_plugin.builders import take_pixels_of_timm
 from retina_plugin.checks import resolve_device
 from retina_plugin.data import DatasetError, load_dataset, read_image
 from retina_plugin.model import Detections, RetinaNet
@@ -72,6 +73,7 @@ def load(args: argparse.Namespace) -> tuple[RetinaNet, list[str]]:
         if not names:
             raise WeightsError(f"{path} does not name its classes: add --opts MODEL.RETINANET.NUM_CLASSES <how many>")
         cfg.MODEL.RETINANET.NUM_CLASSES = len(names)
+    take_pixels_of_timm(cfg)
     model = build_model(cfg)
     load_weights(model, path)
     return model.eval(), names if len(names) == model.num_classes else [f"class {i}" for i in range(model.num_classes)]

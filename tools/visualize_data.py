@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from retina_plugin.builders import build_model, import_plugins
+from retina_plugin.builders import build_model, import_plugins, take_pixels_of_timm
 from retina_plugin.config import ConfigError
 from retina_plugin.data import Dataset, load_dataset, read_record
 from retina_plugin.hosts import choose_host
@@ -92,6 +92,7 @@ def anchors_of(cfg: Any, num_classes: int) -> Callable[[int, int], tuple[float, 
     """(height, width) of an image -> factor of resizing and anchors (R, 4), as in training at the smallest size."""
     cfg = cfg.clone()
     cfg.MODEL.RETINANET.NUM_CLASSES, cfg.MODEL.DEVICE = num_classes, "cpu"
+    take_pixels_of_timm(cfg)
     model = build_model(cfg)
     divisor = max(model.backbone.size_divisibility, 1)
 

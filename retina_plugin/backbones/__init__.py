@@ -2,5 +2,6 @@
 
 from retina_plugin.backbones.feature import Backbone, ShapeSpec
 from retina_plugin.backbones.resnet import ResNet, build_resnet
+from retina_plugin.backbones.timm import Timm
 
-__all__ = ["Backbone", "ResNet", "ShapeSpec", "build_resnet"]
+__all__ = ["Backbone", "ResNet", "ShapeSpec", "Timm", "build_resnet"]

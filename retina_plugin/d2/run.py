@@ -13,6 +13,7 @@ from detectron2.evaluation.testing import flatten_results_dict
 from detectron2.utils import comm
 from detectron2.utils.events import EventStorage, JSONWriter
 
+from retina_plugin.builders import take_pixels_of_timm
 from retina_plugin.checks import check_run, resolve_alpha, resolve_device, resolve_num_classes
 from retina_plugin.config import ConfigError
 from retina_plugin.d2.config import get_cfg, portable
@@ -50,6 +51,7 @@ def setup(args: argparse.Namespace) -> Any:
     cfg.merge_from_file(args.config_file)
     cfg.merge_from_list(args.opts)
     resolve_device(cfg)
+    take_pixels_of_timm(cfg)
     check_run(cfg, num_gpus=args.num_gpus, num_machines=args.num_machines)
     names = resolve_num_classes(cfg, class_names, eval_only=args.eval_only)
     check_datasets(cfg, eval_only=args.eval_only)

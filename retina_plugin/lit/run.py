@@ -14,7 +14,7 @@ import lightning
 import torch
 from lightning.pytorch.utilities import rank_zero_only
 
-from retina_plugin.builders import build_model
+from retina_plugin.builders import build_model, take_pixels_of_timm
 from retina_plugin.checks import check_run, freeze_unread, resolve_alpha, resolve_device, resolve_num_classes
 from retina_plugin.config import ConfigError, get_cfg
 from retina_plugin.data import class_counts, load_dataset
@@ -65,6 +65,7 @@ def setup(args: argparse.Namespace) -> tuple[Any, list[str]]:
             "_BASE_: configs/Base-RetinaNet.yaml sets it."
         )
     resolve_device(cfg)
+    take_pixels_of_timm(cfg)
     check_run(cfg, num_gpus=args.num_gpus, num_machines=args.num_machines)
     names = resolve_num_classes(cfg, lambda name: load_dataset(name).class_names, eval_only=args.eval_only)
     if not args.eval_only:

@@ -27,8 +27,8 @@ PIXELS_OF_DETECTRON2 = ([103.53, 116.28, 123.675], [1.0, 1.0, 1.0], "BGR")  # it
 
 @BACKBONE_REGISTRY.register()
 def build_retina_resnet_backbone(cfg: Any, input_shape: ShapeSpec) -> ResNet:
-    """ResNet from ``MODEL.RESNETS`` and ``MODEL.BACKBONE.FREEZE_AT``; ``input_shape.channels`` of the image."""
-    resnets = cfg.MODEL.RESNETS
+    """ResNet from ``MODEL.RESNETS``, ``MODEL.RETINA_PLUGIN.RESNETS`` and ``MODEL.BACKBONE.FREEZE_AT``."""
+    resnets, more = cfg.MODEL.RESNETS, cfg.MODEL.RETINA_PLUGIN.RESNETS
     for key, only in (("RES5_DILATION", 1), ("DEFORM_ON_PER_STAGE", [False] * 4)):
         if resnets.get(key, only) != only:
             raise ValueError(f"MODEL.RESNETS.{key} must stay {only} with this backbone, found {resnets[key]}")
@@ -40,8 +40,12 @@ def build_retina_resnet_backbone(cfg: Any, input_shape: ShapeSpec) -> ResNet:
         width_per_group=resnets.WIDTH_PER_GROUP,
         num_groups=resnets.NUM_GROUPS,
         stride_in_1x1=resnets.STRIDE_IN_1X1,
+        deep_stem=more.DEEP_STEM,
+        average_shortcut=more.AVG_POOL_SHORTCUT,
         norm=resnets.NORM,
         norm_groups=cfg.MODEL.RETINA_PLUGIN.NORM_GROUPS,
+        standardized=more.WEIGHT_STANDARDIZATION,
+        zero_init=more.ZERO_INIT,
         out_features=resnets.OUT_FEATURES,
         freeze_at=cfg.MODEL.BACKBONE.FREEZE_AT,
     )
@@ -203,16 +207,21 @@ def model_arguments(cfg: Any, backbone: nn.Module) -> dict[str, Any]:
 
 
 def _build_head(cfg: Any, shapes: list[ShapeSpec], num_anchors: int) -> nn.Module:
-    retinanet = cfg.MODEL.RETINANET
-    return RETINA_HEAD_REGISTRY.get(cfg.MODEL.RETINA_PLUGIN.HEAD)(
+    retinanet, plugin = cfg.MODEL.RETINANET, cfg.MODEL.RETINA_PLUGIN
+    prior = retinanet.PRIOR_PROB
+    return RETINA_HEAD_REGISTRY.get(plugin.HEAD)(
         in_channels=shapes[0].channels,
         num_levels=len(shapes),
         num_classes=retinanet.NUM_CLASSES,
         num_anchors=num_anchors,
         num_convs=retinanet.NUM_CONVS,
+        width=plugin.HEAD_WIDTH or shapes[0].channels,
         norm=retinanet.NORM,
-        norm_groups=cfg.MODEL.RETINA_PLUGIN.NORM_GROUPS,
-        prior_prob=retinanet.PRIOR_PROB,
+        norm_groups=plugin.NORM_GROUPS,
+        activation=plugin.HEAD_ACTIVATION,
+        separable=plugin.HEAD_SEPARABLE,
+        level_scale=plugin.HEAD_LEVEL_SCALE,
+        prior_prob=plugin.AUTO_PRIOR_BASE if prior == "auto" else prior,  # a run has turned auto into numbers
     )
 
 

@@ -11,9 +11,9 @@ import torch
 from retina_plugin.bounds import check_bounds
 from retina_plugin.builders import import_plugins
 from retina_plugin.config import ConfigError
-from retina_plugin.losses import auto_alpha
+from retina_plugin.losses import auto_alpha, auto_prior
 from retina_plugin.model import RetinaNet
-from retina_plugin.summary import alpha_summary
+from retina_plugin.summary import alpha_summary, prior_summary
 
 logger = logging.getLogger("retina_plugin")
 
@@ -97,10 +97,30 @@ def resolve_alpha(cfg: Any, class_names: Sequence[str], counts_of: Callable[[str
             f"MODEL.RETINA_PLUGIN.AUTO_ALPHA_CLIP {[least, largest]} must lie within (0, 1) around AUTO_ALPHA_BASE {base}, and "
             f"AUTO_ALPHA_POWER {power} must be at least 0"
         )
-    counts = [sum(boxes) for boxes in zip(*map(counts_of, cfg.DATASETS.TRAIN), strict=True)]
+    counts = _counts(cfg, counts_of)
     alpha = [float(f"{a:.4g}") for a in auto_alpha(counts, base=base, power=power, clip=(least, largest))]
     cfg.MODEL.RETINANET.FOCAL_LOSS_ALPHA = alpha
     return alpha_summary(class_names, counts, alpha)
+
+
+def resolve_prior(cfg: Any, class_names: Sequence[str], counts_of: Callable[[str], Sequence[int]]) -> str:
+    """Turn ``MODEL.RETINANET.PRIOR_PROB: auto`` into the scores that the training sets suggest; otherwise as :func:`resolve_alpha`.
+
+    Raises:
+        ConfigError: an ``AUTO_PRIOR_BASE`` that is no score.
+    """
+    if cfg.MODEL.RETINANET.PRIOR_PROB != "auto":
+        return ""
+    base, counts = cfg.MODEL.RETINA_PLUGIN.AUTO_PRIOR_BASE, _counts(cfg, counts_of)
+    if not 0 < base < 1:
+        raise ConfigError(f"MODEL.RETINA_PLUGIN.AUTO_PRIOR_BASE must lie between 0 and 1, found {base}")
+    prior = [float(f"{p:.4g}") for p in auto_prior(counts, base=base)]
+    cfg.MODEL.RETINANET.PRIOR_PROB = prior
+    return prior_summary(class_names, counts, prior)
+
+
+def _counts(cfg: Any, counts_of: Callable[[str], Sequence[int]]) -> list[int]:
+    return [sum(boxes) for boxes in zip(*map(counts_of, cfg.DATASETS.TRAIN), strict=True)]
 
 
 def check_run(cfg: Any, *, num_gpus: int, num_machines: int) -> None:

@@ -18,6 +18,10 @@ NODE = "MODEL.RETINA_PLUGIN"
 PLUGIN_KEYS: dict[str, tuple[Any, str]] = {
     f"{NODE}.IMPORTS": ([], "Python modules to import first; each may register data sets and parts of your own"),
     f"{NODE}.HEAD": ("RetinaHead", "name in RETINA_HEAD_REGISTRY"),
+    f"{NODE}.HEAD_WIDTH": (0, "channels of the head's convolutions; 0: those of the pyramid"),
+    f"{NODE}.HEAD_ACTIVATION": ("relu", "none, relu, leaky_relu, silu, gelu or hardswish"),
+    f"{NODE}.HEAD_SEPARABLE": (False, "the head's convolutions are depthwise separable, but for the predictions"),
+    f"{NODE}.HEAD_LEVEL_SCALE": (False, "a learnt factor of the box deltas for each level"),
     f"{NODE}.NORM_GROUPS": (32, "groups of every GN; must divide the number of channels"),
     f"{NODE}.P6_FROM": ("res5", "where P6 comes from: res5 (C5, as in the paper) or p5"),
     f"{NODE}.NECK.LEVELS": (5, "levels of the pyramid, from the first of FPN.IN_FEATURES on: 5 is P3 to P7"),
@@ -26,6 +30,19 @@ PLUGIN_KEYS: dict[str, tuple[Any, str]] = {
         "after its convolutions: none, relu, leaky_relu, silu, gelu, hardswish, or paper: none in FPN, relu in PAFPN, silu in BiFPN",
     ),
     f"{NODE}.NECK.REPEATS": (3, "layers of BiFPN"),
+    f"{NODE}.RESNETS.DEEP_STEM": (
+        False,
+        "three 3x3 convolutions in the stem's place of one 7x7, as in ResNet-D and DeepLab",
+    ),
+    f"{NODE}.RESNETS.AVG_POOL_SHORTCUT": (
+        False,
+        "shortcuts of stride 2 average before their 1x1 convolution, as in ResNet-D",
+    ),
+    f"{NODE}.RESNETS.WEIGHT_STANDARDIZATION": (
+        False,
+        "kernels of mean 0 and variance 1; for training with GN from scratch",
+    ),
+    f"{NODE}.RESNETS.ZERO_INIT": (False, "blocks start as their shortcuts; for training from scratch"),
     f"{NODE}.TIMM.NAME": ("", "model of timm, for the backbones build_retina_timm_*; see timm.list_models()"),
     f"{NODE}.TIMM.DROP_PATH": (0.0, "largest rate of stochastic depth"),
     f"{NODE}.TIMM.WEIGHTS": (
@@ -39,6 +56,7 @@ PLUGIN_KEYS: dict[str, tuple[Any, str]] = {
         "how far auto favours rare classes: 0 not at all, 1 in inverse proportion to boxes",
     ),
     f"{NODE}.AUTO_ALPHA_CLIP": ([0.01, 0.99], "smallest and largest weight that auto gives"),
+    f"{NODE}.AUTO_PRIOR_BASE": (0.01, "mean over classes of the scores that PRIOR_PROB auto gives"),
     f"{NODE}.OPTIMIZER": ("SGD", "SGD (with SOLVER.MOMENTUM) or AdamW"),
 }
 
@@ -51,7 +69,7 @@ DETECTRON2_KEYS: dict[str, tuple[Any, str]] = {
     "MODEL.PIXEL_STD": ([1.0, 1.0, 1.0], "each channel is divided by it"),
     "MODEL.BACKBONE.NAME": ("build_resnet_backbone", "builder of backbone and neck"),
     "MODEL.BACKBONE.FREEZE_AT": (2, "parts that do not learn, from the stem on: 0 none, 1 stem, 2 also res2, ..."),
-    "MODEL.RESNETS.DEPTH": (50, "18, 34, 50 or 101"),
+    "MODEL.RESNETS.DEPTH": (50, "18, 34, 50, 101 or 152"),
     "MODEL.RESNETS.OUT_FEATURES": (["res4"], "stages that the backbone returns"),
     "MODEL.RESNETS.NUM_GROUPS": (1, "groups of the 3x3 convolution of a bottleneck"),
     "MODEL.RESNETS.NORM": ("FrozenBN", "FrozenBN, BN, SyncBN, GN or nothing"),
@@ -75,7 +93,10 @@ DETECTRON2_KEYS: dict[str, tuple[Any, str]] = {
     "MODEL.RETINANET.IN_FEATURES": (["p3", "p4", "p5", "p6", "p7"], "levels that the head sees"),
     "MODEL.RETINANET.NUM_CONVS": (4, "convolutions in each subnet of the head"),
     "MODEL.RETINANET.NORM": ("", "norm of the head: nothing, GN, or BN / SyncBN with statistics for each level"),
-    "MODEL.RETINANET.PRIOR_PROB": (0.01, "score of every anchor before training"),
+    "MODEL.RETINANET.PRIOR_PROB": (
+        0.01,
+        "score of every anchor before training; also a list with one for each class, or auto: from the training set",
+    ),
     "MODEL.RETINANET.IOU_THRESHOLDS": ([0.4, 0.5], "background below the first, object from the second"),
     "MODEL.RETINANET.IOU_LABELS": ([0, -1, 1], "background, ignored, object"),
     "MODEL.RETINANET.FOCAL_LOSS_ALPHA": (
@@ -284,8 +305,19 @@ def _alpha(value: Any, where: str) -> float | list[float] | str:
     return "auto" if value == "auto" else float(value) if weights is not value else [float(w) for w in weights]
 
 
+def _prior(value: Any, where: str) -> float | list[float] | str:
+    """A score, scores for each class, or "auto"."""
+    scores = value if isinstance(value, (list, tuple)) else [value]
+    numbers = all(isinstance(p, float) and 0 < p < 1 for p in scores)
+    if value != "auto" and not (scores and numbers):
+        raise ConfigError(
+            f"{where}: expected a score between 0 and 1, a list of them with one for each class, or auto, found {value!r}"
+        )
+    return list(value) if isinstance(value, tuple) else value
+
+
 # Keys whose values are of several types: key -> (value, where it stands) -> the value, or a ConfigError.
-SEVERAL_KINDS = {"MODEL.RETINANET.FOCAL_LOSS_ALPHA": _alpha}
+SEVERAL_KINDS = {"MODEL.RETINANET.FOCAL_LOSS_ALPHA": _alpha, "MODEL.RETINANET.PRIOR_PROB": _prior}
 
 
 def _coerced(value: Any, old: Any, where: str) -> Any:

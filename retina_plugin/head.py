@@ -7,13 +7,17 @@ Axes: N images, A anchors per cell, K classes, C channels, H and W cells of a le
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 
-from retina_plugin.norms import build_norm
+from retina_plugin.activations import build_activation
+from retina_plugin.norms import Conv2d, build_norm
 from retina_plugin.registry import Registry
+from retina_plugin.separable import SeparableConv2d
 
 RETINA_HEAD_REGISTRY = Registry("RetinaNet head")
 
@@ -55,49 +59,99 @@ class RetinaHead(nn.Module):
         num_classes: int,
         num_anchors: int,
         num_convs: int,
+        width: int,
         norm: str,
         norm_groups: int,
-        prior_prob: float,
+        activation: str,
+        separable: bool,
+        level_scale: bool,
+        prior_prob: float | Sequence[float],
     ) -> None:
         """
         Args:
-            in_channels: C of every level, kept by the subnets.
+            in_channels: C of every level.
             num_levels: of the pyramid.
             num_classes: K, without background.
             num_anchors: A.
             num_convs: in each subnet before the prediction; 4 in the paper.
+            width: channels of these; C in the paper.
             norm: "" (the paper), "GN", or "BN" / "SyncBN" with statistics for each level.
             norm_groups: of GN.
-            prior_prob: score of every anchor before training, in (0, 1). At 0.01 the many negatives start as easy ones and
-                do not drown the positives (section 3.3).
+            activation: a name of :data:`retina_plugin.activations.ACTIVATIONS`; "relu" in the paper.
+            separable: the convolutions of the subnets, not the predictions, are depthwise separable (as in EfficientDet).
+            level_scale: box deltas are multiplied by a learnt number for each level, from 1 on (as in FCOS, arXiv 1904.01355).
+            prior_prob: score of every anchor before training, in (0, 1), or one for each of the K classes. At 0.01 the many negatives
+                start as easy ones and do not drown the positives (section 3.3).
 
         Raises:
-            ValueError: ``prior_prob`` outside (0, 1).
+            ValueError: a ``prior_prob`` outside (0, 1) or not for K classes, or an unknown norm or activation.
         """
         super().__init__()
-        if not 0 < prior_prob < 1:
-            raise ValueError(f"MODEL.RETINANET.PRIOR_PROB must lie between 0 and 1, found {prior_prob}")
         self.num_classes = num_classes
-
-        def subnet() -> nn.Sequential:
-            layers: list[nn.Module | None] = []
-            for _ in range(num_convs):
-                layers.append(nn.Conv2d(in_channels, in_channels, 3, padding=1))
-                layers.append(_norm(norm, in_channels, groups=norm_groups, num_levels=num_levels))
-                layers.append(nn.ReLU(inplace=True))
-            return nn.Sequential(*(layer for layer in layers if layer is not None))
-
-        self.cls_subnet, self.bbox_subnet = subnet(), subnet()
-        self.cls_score = nn.Conv2d(in_channels, num_anchors * num_classes, 3, padding=1)
-        self.bbox_pred = nn.Conv2d(in_channels, num_anchors * 4, 3, padding=1)
-        for layer in self.modules():
-            if isinstance(layer, nn.Conv2d):
-                nn.init.normal_(layer.weight, std=0.01)
-                nn.init.zeros_(layer.bias)
-        nn.init.constant_(self.cls_score.bias, -math.log((1 - prior_prob) / prior_prob))
+        self.cls_subnet, self.bbox_subnet = (
+            nn.Sequential(
+                *_subnet(
+                    [in_channels] + [width] * num_convs,
+                    convolution=SeparableConv2d if separable else partial(Conv2d, kernel_size=3),
+                    norm=lambda: _norm(norm, width, groups=norm_groups, num_levels=num_levels),
+                    activation=activation,
+                )
+            )
+            for _ in range(2)
+        )
+        last = width if num_convs else in_channels
+        self.cls_score = Conv2d(last, num_anchors * num_classes, 3)
+        self.bbox_pred = Conv2d(last, num_anchors * 4, 3)
+        self.bbox_scales = nn.Parameter(torch.ones(num_levels)) if level_scale else None
+        self.apply(_small)
+        self.apply(_spread_like_a_full_convolution)
+        self.cls_score.bias.data.copy_(_prior_logits(prior_prob, num_classes).repeat(num_anchors))
 
     def forward(self, features: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
         """Pyramid levels (N, C, H, W), finest first -> logits (N, A * K, H, W) and deltas (N, A * 4, H, W) of each level."""
         logits = [self.cls_score(self.cls_subnet(x)) for x in features]
         deltas = [self.bbox_pred(self.bbox_subnet(x)) for x in features]
+        if self.bbox_scales is not None:
+            deltas = [x * scale for x, scale in zip(deltas, self.bbox_scales, strict=True)]
         return logits, deltas
+
+
+def _subnet(
+    widths: Sequence[int],
+    *,
+    convolution: Callable[[int, int], nn.Module],
+    norm: Callable[[], nn.Module | None],
+    activation: str,
+) -> Iterator[nn.Module]:
+    """Convolution, norm if there is one, activation for each step from one of ``widths`` to the next."""
+    for in_channels, out_channels in pairwise(widths):
+        yield convolution(in_channels, out_channels)
+        normalisation = norm()
+        if normalisation is not None:
+            yield normalisation
+        yield build_activation(activation, key="MODEL.RETINA_PLUGIN.HEAD_ACTIVATION")
+
+
+def _small(layer: nn.Module) -> None:
+    if isinstance(layer, nn.Conv2d):
+        nn.init.normal_(layer.weight, std=0.01)
+        if layer.bias is not None:
+            nn.init.zeros_(layer.bias)
+
+
+def _spread_like_a_full_convolution(layer: nn.Module) -> None:
+    """In two layers of deviation 0.01 the signal would vanish: the first keeps it, the second shrinks it as a 3x3 of 0.01 does."""
+    if isinstance(layer, SeparableConv2d):
+        nn.init.normal_(layer.depthwise.weight, std=1 / 3)
+        nn.init.normal_(layer.pointwise.weight, std=0.03)
+
+
+def _prior_logits(prior_prob: float | Sequence[float], num_classes: int) -> Tensor:
+    """The bias (K,) whose sigmoid is the prior."""
+    priors = list(prior_prob) if isinstance(prior_prob, Sequence) else [prior_prob] * num_classes
+    if len(priors) != num_classes or not all(0 < p < 1 for p in priors):
+        raise ValueError(
+            "MODEL.RETINANET.PRIOR_PROB must lie between 0 and 1, as one number or as one for each of the "
+            f"{num_classes} classes, found {prior_prob}"
+        )
+    return torch.tensor([-math.log((1 - p) / p) for p in priors])

@@ -37,12 +37,22 @@ def alpha_summary(class_names: Sequence[str], counts: Sequence[int], alpha: Sequ
         class_names, counts, alpha: K each.
         most: of more classes than this, only the rarest and the most frequent are shown.
     """
+    title = "weights of positives, from the boxes of the training set (FOCAL_LOSS_ALPHA auto):"
+    return _class_table(title, "alpha", class_names, counts, alpha, most)
+
+
+def prior_summary(class_names: Sequence[str], counts: Sequence[int], prior: Sequence[float], *, most: int = 40) -> str:
+    """The same of the scores that anchors have before training."""
+    title = "scores before training, from the boxes of the training set (PRIOR_PROB auto):"
+    return _class_table(title, "prior", class_names, counts, prior, most)
+
+
+def _class_table(
+    title: str, column: str, class_names: Sequence[str], counts: Sequence[int], values: Sequence[float], most: int
+) -> str:
     total, width = max(sum(counts), 1), max(map(len, ("class", *class_names)))
-    rows = sorted(zip(counts, class_names, alpha, strict=True), key=lambda row: row[0])
-    lines = [f"  {name:<{width}} {count:>9} {count / total:>8.2%} {a:>7.4f}" for count, name, a in rows]
+    rows = sorted(zip(counts, class_names, values, strict=True), key=lambda row: row[0])
+    lines = [f"  {name:<{width}} {count:>9} {count / total:>8.2%} {value:>7.4f}" for count, name, value in rows]
     if len(lines) > most:
         lines[most // 2 : -(most // 2)] = [f"  ... {len(lines) - most} classes between ..."]
-    head = f"  {'class':<{width}} {'boxes':>9} {'share':>8} {'alpha':>7}"
-    return "\n".join(
-        ["weights of positives, from the boxes of the training set (FOCAL_LOSS_ALPHA auto):", head, *lines]
-    )
+    return "\n".join([title, f"  {'class':<{width}} {'boxes':>9} {'share':>8} {column:>7}", *lines])

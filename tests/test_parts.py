@@ -3,12 +3,13 @@
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional as F
 from torch.testing import assert_close
 
 from retina_plugin.backbones import ShapeSpec, build_resnet
 from retina_plugin.builders import build_backbone
 from retina_plugin.head import RetinaHead
-from retina_plugin.norms import FrozenBatchNorm2d, build_norm, freeze
+from retina_plugin.norms import FrozenBatchNorm2d, StandardizedConv2d, build_norm, freeze
 from tests.models import compact_cfg, compact_model
 
 
@@ -21,15 +22,19 @@ def resnet(**changes):
         "width_per_group": 8,
         "num_groups": 1,
         "stride_in_1x1": False,
+        "deep_stem": False,
+        "average_shortcut": False,
         "norm": "BN",
         "norm_groups": 4,
+        "standardized": False,
+        "zero_init": False,
         "out_features": ["res2", "res3", "res4", "res5"],
         "freeze_at": 0,
     }
     return build_resnet(**arguments | changes)
 
 
-@pytest.mark.parametrize("depth", [18, 34, 50, 101])
+@pytest.mark.parametrize("depth", [18, 34, 50, 101, 152])
 @pytest.mark.parametrize("norm", ["FrozenBN", "BN", "GN", ""])
 def test_resnet_strides_channels_and_gradients(depth: int, norm: str) -> None:
     model = resnet(depth=depth, norm=norm)
@@ -70,9 +75,107 @@ def test_stride_in_1x1_moves_the_stride() -> None:
     assert resnet(stride_in_1x1=False).res3[0].conv2.stride == (2, 2)
 
 
+D = {"deep_stem": True, "average_shortcut": True}
+
+
+@pytest.mark.parametrize("depth", [18, 50])
+@pytest.mark.parametrize(
+    "changes",
+    [D, {"norm": "GN", "standardized": True}, {"zero_init": True}, {"zero_init": True, "norm": ""}],
+    ids=["ResNet-D", "weight standardisation", "zero init", "zero init without norm"],
+)
+def test_variants_learn_at_odd_sizes(depth: int, changes: dict) -> None:
+    model = resnet(depth=depth, **changes)
+    maps = model(torch.randn(1, 3, 33, 97))
+    assert {name: tuple(x.shape[2:]) for name, x in maps.items()} == {
+        "res2": (9, 25),
+        "res3": (5, 13),
+        "res4": (3, 7),
+        "res5": (2, 4),
+    }
+    sum(x.sum() for x in maps.values()).backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
+
+
+REFERENCES = {  # one of timm's models and what it is here
+    "resnet18d": {"depth": 18, "res2_channels": 64, **D},
+    "resnet50d": {**D},
+    "resnext50_32x4d": {"num_groups": 32, "width_per_group": 4},
+    "resnet34": {"depth": 34, "res2_channels": 64},
+    "resnet152": {"depth": 152},
+}
+
+
+@pytest.mark.parametrize("name", list(REFERENCES))
+def test_resnets_of_timm(name: str) -> None:
+    """Equal maps under equal weights, which both have in one order under different names."""
+    reference = pytest.importorskip("timm").create_model(name, features_only=True).eval()
+    widths = {"stem_channels": 64, "res2_channels": 256, "width_per_group": 64}
+    own = resnet(**widths | REFERENCES[name]).eval()
+    for module in reference.modules():  # not the identity that a fresh norm is
+        if isinstance(module, nn.BatchNorm2d):
+            (
+                module.running_mean.normal_(std=0.1),
+                module.running_var.uniform_(0.8, 1.2),
+                nn.init.uniform_(module.weight, 0.2, 0.5),
+            )
+    values = list(reference.state_dict().values())
+    assert [v.shape for v in own.state_dict().values()] == [v.shape for v in values]
+    own.load_state_dict(dict(zip(own.state_dict(), values, strict=True)))
+    x = torch.randn(1, 3, 65, 97)
+    with torch.no_grad():
+        for ours, theirs in zip(own(x).values(), reference(x)[1:], strict=True):
+            assert_close(ours, theirs, rtol=1e-3, atol=1e-4 * theirs.abs().max().item())
+
+
+def test_deep_stem_has_detectron2s_names() -> None:
+    """Those of its DeepLab project: conv1, conv2, conv3, the first two half as wide."""
+    stem = resnet(deep_stem=True).stem
+    assert [(n, m.out_channels, m.stride) for n, m in stem.named_children()] == [
+        ("conv1", 4, (2, 2)),
+        ("conv2", 4, (1, 1)),
+        ("conv3", 8, (1, 1)),
+    ]
+
+
+def test_average_shortcut_by_hand() -> None:
+    """A map of one row 1 2 3 4 5 under a shortcut that keeps its input: means of pairs, and the last cell by itself."""
+    model = resnet(depth=18, average_shortcut=True, norm="", res2_channels=1)
+    block = model.res3[0]
+    nn.init.zeros_(block.conv2.weight), nn.init.ones_(block.shortcut.weight)
+    assert block(torch.arange(1.0, 6).view(1, 1, 1, 5))[0, 0].tolist() == [[1.5, 3.5, 5.0]]
+
+
+def test_kernels_of_weight_standardisation() -> None:
+    layer = StandardizedConv2d(4, 6, 3, groups=2)
+    nn.init.normal_(layer.weight, mean=3, std=5)
+    assert_close(layer.kernel().mean(dim=(1, 2, 3)), torch.zeros(6), rtol=0, atol=1e-6)
+    assert_close(layer.kernel().var(dim=(1, 2, 3), correction=0), torch.ones(6))
+    x, before = torch.randn(1, 4, 5, 5), layer.kernel()
+    assert_close(layer(x), F.conv2d(x, before, layer.bias, padding=1, groups=2))
+    layer.weight.data = layer.weight.data * 7 + 2
+    assert_close(layer.kernel(), before, rtol=1e-5, atol=1e-5)
+    constant = StandardizedConv2d(1, 1, 3, bias=False)
+    nn.init.ones_(constant.weight)
+    constant(x[:, :1]).sum().backward()
+    assert constant.weight.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("depth", [18, 50])
+def test_zero_init_starts_as_the_shortcuts(depth: int) -> None:
+    model = resnet(depth=depth, zero_init=True).eval()
+    x = torch.rand(1, 16, 8, 8)
+    assert_close(model.res2[1](x), x)
+    reduced = model.res3[0]
+    assert_close(reduced(x), reduced.shortcut(x).relu())
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
+        ({"zero_init": True, "norm": "FrozenBN"}, "ZERO_INIT: FrozenBN would stay 0"),
+        ({"zero_init": True, "norm": "", "standardized": True}, "ZERO_INIT needs a norm"),
+        ({"depth": 34, "num_groups": 32}, "NUM_GROUPS must be 1 at DEPTH 34, .* found 32"),
         ({"depth": 42}, "DEPTH must be one of .*found 42"),
         ({"out_features": ["res6"]}, "OUT_FEATURES must be among"),
         ({"norm": "LN"}, "unknown norm 'LN'"),
@@ -135,22 +238,61 @@ def head(**changes) -> RetinaHead:
         "num_classes": 5,
         "num_anchors": 3,
         "num_convs": 4,
+        "width": 16,
         "norm": "",
         "norm_groups": 4,
+        "activation": "relu",
+        "separable": False,
+        "level_scale": False,
         "prior_prob": 0.01,
     }
     return RetinaHead(**arguments | changes)
 
 
 @pytest.mark.parametrize("norm", ["", "GN", "BN"])
-def test_head_shapes_prior_and_gradients(norm: str) -> None:
-    model = head(norm=norm)
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"width": 24},
+        {"separable": True, "activation": "silu"},
+        {"level_scale": True},
+        {"num_convs": 0, "width": 24},
+    ],
+    ids=str,
+)
+def test_head_shapes_prior_and_gradients(norm: str, changes: dict) -> None:
+    model = head(norm=norm, **changes)
     logits, deltas = model([torch.randn(2, 16, 8, 8), torch.randn(2, 16, 4, 4)])
     assert [tuple(x.shape) for x in logits] == [(2, 15, 8, 8), (2, 15, 4, 4)]
     assert [tuple(x.shape) for x in deltas] == [(2, 12, 8, 8), (2, 12, 4, 4)]
     assert_close(torch.cat([x.flatten() for x in logits]).sigmoid().mean(), torch.tensor(0.01), rtol=0.3, atol=0)
     (sum(x.sum() for x in logits) + sum(x.sum() for x in deltas)).backward()
     assert all(p.grad is not None for p in model.parameters())
+
+
+def test_prior_of_each_class() -> None:
+    """Anchor after anchor, class after class: the order in which logits are flattened."""
+    prior = [0.5, 0.01, 0.02, 0.03, 0.04]
+    assert_close(head(prior_prob=prior).cls_score.bias.sigmoid(), torch.tensor(prior * 3))
+
+
+def test_separable_head_spreads_like_the_full_one() -> None:
+    """The signal must survive the subnet: deviation of its output within a factor of two."""
+    x = torch.randn(1, 64, 32, 32)
+    full, separable = (head(in_channels=64, width=64, separable=s).cls_subnet(x).std() for s in (False, True))
+    assert 0.5 < separable / full < 2
+    layers = [m for m in head(separable=True).bbox_subnet.modules() if isinstance(m, nn.Conv2d)]
+    assert [(m.groups, m.kernel_size) for m in layers] == [(16, (3, 3)), (1, (1, 1))] * 4
+
+
+def test_level_scales_multiply_deltas_only() -> None:
+    model, features = head(level_scale=True), [torch.randn(1, 16, 4, 4)] * 2
+    logits, deltas = model(features)
+    model.bbox_scales.data = torch.tensor([2.0, 3.0])
+    scaled = model(features)
+    assert_close(scaled, (logits, [deltas[0] * 2, deltas[1] * 3]))
+    assert "bbox_scales" not in head().state_dict()
 
 
 def test_subnets_have_separate_parameters() -> None:
@@ -172,8 +314,23 @@ def test_levels_share_weights_but_not_statistics() -> None:
     assert_close(same[0], same[1])
 
 
-@pytest.mark.parametrize("prior", [0.0, 1.0, -0.5])
-def test_prior_must_be_a_probability(prior: float) -> None:
+def test_head_from_config() -> None:
+    changes = {"WIDTH": 48, "ACTIVATION": "gelu", "SEPARABLE": True, "LEVEL_SCALE": True}
+    model = compact_model(**{f"MODEL__RETINA_PLUGIN__HEAD_{key}": value for key, value in changes.items()}).head
+    assert (model.cls_score.in_channels, len(model.bbox_scales)) == (48, 5)
+    assert [type(m).__name__ for m in model.cls_subnet] == ["SeparableConv2d", "GELU"] * 2
+    with pytest.raises(ValueError, match="HEAD_ACTIVATION: no activation is called 'swish'"):
+        compact_model(MODEL__RETINA_PLUGIN__HEAD_ACTIVATION="swish")
+    with pytest.raises(KeyError, match="Nearest: RetinaHead"):
+        compact_model(MODEL__RETINA_PLUGIN__HEAD="RetinanetHead")
+    with pytest.raises(
+        ValueError, match=r"GN with 8 groups cannot divide 12 channels; change MODEL\.RETINA_PLUGIN\.NORM_GROUPS"
+    ):
+        compact_model(MODEL__RETINA_PLUGIN__HEAD_WIDTH=12, MODEL__RETINANET__NORM="GN")
+
+
+@pytest.mark.parametrize("prior", [0.0, 1.0, -0.5, [0.1] * 4, [0.1, 0.1, 0.1, 0.1, 1.0]], ids=str)
+def test_prior_must_be_a_probability(prior: float | list[float]) -> None:
     with pytest.raises(ValueError, match="PRIOR_PROB"):
         head(prior_prob=prior)
 

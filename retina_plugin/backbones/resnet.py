@@ -1,7 +1,8 @@
-"""ResNet (He et al., arXiv 1512.03385), named parameter for parameter as in Detectron2.
+"""ResNet (He et al., arXiv 1512.03385), named parameter for parameter as in Detectron2, and what later work added to it.
 
 ``stem`` (stride 4), then stages ``res2`` .. ``res5`` (strides 4, 8, 16, 32), each twice as wide as the one before. Widths are
-free, so a compact network for small data is the same code with smaller numbers.
+free, so a compact network for small data is the same code with smaller numbers. By the arguments of :func:`build_resnet` it is also a
+ResNeXt (groups; arXiv 1611.05431) or a ResNet-D (deep stem, average-pool shortcut; arXiv 1812.01187).
 """
 
 from __future__ import annotations
@@ -13,74 +14,127 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from retina_plugin.backbones.feature import Backbone, ShapeSpec
-from retina_plugin.norms import Conv2d, build_norm, freeze
+from retina_plugin.norms import Conv2d, FrozenBatchNorm2d, StandardizedConv2d, build_norm, freeze
 
-BLOCKS_PER_STAGE = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
+BLOCKS_PER_STAGE = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
 STAGES = ("res2", "res3", "res4", "res5")
-Norm = Callable[[int], nn.Module | None]
+Conv = Callable[..., Conv2d]  # :func:`convolution` with norm and standardisation decided
 
 
-def conv(
-    in_channels: int, out_channels: int, kernel_size: int, *, norm: Norm, stride: int = 1, groups: int = 1
+def convolution(
+    in_channels: int,
+    out_channels: int,
+    kernel_size: int,
+    *,
+    norm: Callable[[int], nn.Module | None],
+    standardized: bool,
+    stride: int = 1,
+    groups: int = 1,
 ) -> Conv2d:
     """Convolution without bias and its norm, initialised for the ReLU that follows (arXiv 1502.01852)."""
-    layer = Conv2d(
+    kind = StandardizedConv2d if standardized else Conv2d
+    layer = kind(
         in_channels, out_channels, kernel_size, stride=stride, groups=groups, bias=False, norm=norm(out_channels)
     )
     nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
     return layer
 
 
-class Stem(nn.Module):
-    """7x7 convolution of stride 2, ReLU, 3x3 max pooling of stride 2: (N, 3, H, W) -> (N, C, H / 4, W / 4)."""
+class Chain(nn.Module):
+    """Convolutions ``conv1``, ``conv2``, .. with ReLU between them."""
 
-    def __init__(self, *, in_channels: int, out_channels: int, norm: Norm) -> None:
+    def __init__(self, convolutions: Sequence[Conv2d]) -> None:
         super().__init__()
-        self.conv1 = conv(in_channels, out_channels, 7, stride=2, norm=norm)
+        for index, layer in enumerate(convolutions, start=1):
+            self.add_module(f"conv{index}", layer)
+        self.num_convolutions, self.out_channels = len(convolutions), convolutions[-1].out_channels
 
-    def forward(self, x: Tensor) -> Tensor:
-        return F.max_pool2d(F.relu_(self.conv1(x)), kernel_size=3, stride=2, padding=1)
-
-
-class ResidualBlock(nn.Module):
-    """Convolutions ``conv1`` .. with ReLU between them, plus a shortcut: identity, or a 1x1 convolution where the shape changes."""
-
-    def __init__(self, convolutions: Sequence[Conv2d], *, in_channels: int, stride: int, norm: Norm) -> None:
-        super().__init__()
-        out_channels = convolutions[-1].out_channels
-        reshaped = in_channels != out_channels or stride != 1
-        self.shortcut = conv(in_channels, out_channels, 1, stride=stride, norm=norm) if reshaped else None
-        for index, convolution in enumerate(convolutions, start=1):
-            self.add_module(f"conv{index}", convolution)
-        self.num_convolutions = len(convolutions)
-
-    def forward(self, x: Tensor) -> Tensor:
-        out = self.conv1(x)
+    def chain(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) through all of them; no ReLU after the last."""
+        x = self.conv1(x)
         for index in range(2, self.num_convolutions + 1):
-            out = getattr(self, f"conv{index}")(F.relu_(out))
-        return F.relu_(out + (x if self.shortcut is None else self.shortcut(x)))
+            x = getattr(self, f"conv{index}")(F.relu_(x))
+        return x
 
 
-def basic_block(in_channels: int, out_channels: int, *, stride: int, norm: Norm) -> ResidualBlock:
+class Stem(Chain):
+    """Convolutions of stride 2, ReLU, 3x3 max pooling of stride 2: (N, 3, H, W) -> (N, C, H / 4, W / 4)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.max_pool2d(F.relu_(self.chain(x)), kernel_size=3, stride=2, padding=1)
+
+
+def build_stem(in_channels: int, out_channels: int, *, deep: bool, conv: Conv) -> Stem:
+    """One 7x7 convolution, or three of 3x3, the first two half as wide, with about the same field of view (as in DeepLab, Inception)."""
+    if not deep:
+        return Stem([conv(in_channels, out_channels, 7, stride=2)])
+    half = out_channels // 2
+    return Stem([conv(in_channels, half, 3, stride=2), conv(half, half, 3), conv(half, out_channels, 3)])
+
+
+class ResidualBlock(Chain):
+    """Convolutions plus a shortcut: the identity, or a 1x1 convolution where the shape changes."""
+
+    def __init__(
+        self, convolutions: Sequence[Conv2d], *, in_channels: int, stride: int, average: bool, conv: Conv
+    ) -> None:
+        """
+        Args:
+            convolutions: their strides multiply to ``stride``.
+            in_channels: of the first.
+            stride: 1 or 2.
+            average: a shortcut of stride 2 takes the mean of four cells, and does not drop three of them.
+            conv: makes the convolution of the shortcut.
+        """
+        super().__init__(convolutions)
+        pooled = average and stride > 1
+        self.pool = nn.AvgPool2d(stride, ceil_mode=True, count_include_pad=False) if pooled else nn.Identity()
+        reshaped = in_channels != self.out_channels or stride != 1
+        self.shortcut = conv(in_channels, self.out_channels, 1, stride=1 if pooled else stride) if reshaped else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = self.chain(x)
+        return F.relu_(out + (x if self.shortcut is None else self.shortcut(self.pool(x))))
+
+    def start_as_shortcut(self) -> None:
+        """Let the block do nothing but its shortcut at first (arXiv 1706.02677): the last norm, or convolution if it has none, gives 0."""
+        last = getattr(self, f"conv{self.num_convolutions}")
+        if isinstance(last.norm, FrozenBatchNorm2d):
+            raise ValueError(
+                "MODEL.RETINA_PLUGIN.RESNETS.ZERO_INIT: FrozenBN would stay 0 for ever; set MODEL.RESNETS.NORM BN or GN"
+            )
+        if last.norm is None and isinstance(last, StandardizedConv2d):
+            raise ValueError(
+                "MODEL.RETINA_PLUGIN.RESNETS.ZERO_INIT needs a norm where weights are standardised: set MODEL.RESNETS.NORM"
+            )
+        nn.init.zeros_((last if last.norm is None else last.norm).weight)
+
+
+def basic_block(in_channels: int, out_channels: int, *, stride: int, average: bool, conv: Conv) -> ResidualBlock:
     """Two 3x3 convolutions, for depths 18 and 34."""
-    convolutions = [
-        conv(in_channels, out_channels, 3, stride=stride, norm=norm),
-        conv(out_channels, out_channels, 3, norm=norm),
-    ]
-    return ResidualBlock(convolutions, in_channels=in_channels, stride=stride, norm=norm)
+    convolutions = [conv(in_channels, out_channels, 3, stride=stride), conv(out_channels, out_channels, 3)]
+    return ResidualBlock(convolutions, in_channels=in_channels, stride=stride, average=average, conv=conv)
 
 
 def bottleneck_block(
-    in_channels: int, out_channels: int, *, width: int, groups: int, stride: int, stride_in_1x1: bool, norm: Norm
+    in_channels: int,
+    out_channels: int,
+    *,
+    width: int,
+    groups: int,
+    stride: int,
+    stride_in_1x1: bool,
+    average: bool,
+    conv: Conv,
 ) -> ResidualBlock:
-    """1x1, 3x3 of ``width`` channels, 1x1, for depths 50 and 101. The original has its stride in the first 1x1, torchvision in the 3x3."""
+    """1x1, 3x3 of ``width`` channels, 1x1, for depths from 50 on. The original has its stride in the first 1x1, torchvision in the 3x3."""
     first, second = (stride, 1) if stride_in_1x1 else (1, stride)
     convolutions = [
-        conv(in_channels, width, 1, stride=first, norm=norm),
-        conv(width, width, 3, stride=second, groups=groups, norm=norm),
-        conv(width, out_channels, 1, norm=norm),
+        conv(in_channels, width, 1, stride=first),
+        conv(width, width, 3, stride=second, groups=groups),
+        conv(width, out_channels, 1),
     ]
-    return ResidualBlock(convolutions, in_channels=in_channels, stride=stride, norm=norm)
+    return ResidualBlock(convolutions, in_channels=in_channels, stride=stride, average=average, conv=conv)
 
 
 class ResNet(Backbone):
@@ -108,8 +162,7 @@ class ResNet(Backbone):
         for index, name in enumerate(self.stage_names):
             self.add_module(name, stages[name])
             if name in out_features:
-                channels = stages[name][-1].get_submodule(f"conv{stages[name][-1].num_convolutions}").out_channels
-                self._shapes[name] = ShapeSpec(channels, 4 * 2**index)
+                self._shapes[name] = ShapeSpec(stages[name][-1].out_channels, 4 * 2**index)
         for part in ("stem", *self.stage_names)[:freeze_at]:
             freeze(getattr(self, part))
 
@@ -132,8 +185,12 @@ def build_resnet(
     width_per_group: int,
     num_groups: int,
     stride_in_1x1: bool,
+    deep_stem: bool,
+    average_shortcut: bool,
     norm: str,
     norm_groups: int,
+    standardized: bool,
+    zero_init: bool,
     out_features: Sequence[str],
     freeze_at: int,
 ) -> ResNet:
@@ -141,37 +198,42 @@ def build_resnet(
 
     Args:
         in_channels: of the image.
-        depth: 18, 34, 50 or 101.
+        depth: 18, 34, 50, 101 or 152.
         stem_channels: width of the stem; 64 in the paper.
         res2_channels: output width of res2, doubled by each later stage; 64 (basic blocks) or 256 (bottlenecks) in the paper.
-        width_per_group, num_groups: their product is the inner width of a bottleneck in res2; unused by basic blocks.
+        width_per_group, num_groups: their product is the inner width of a bottleneck in res2; basic blocks have no groups.
         stride_in_1x1: see :func:`bottleneck_block`.
+        deep_stem: see :func:`build_stem`.
+        average_shortcut: see :class:`ResidualBlock`.
         norm, norm_groups: see :func:`retina_plugin.norms.build_norm`.
+        standardized: see :class:`retina_plugin.norms.StandardizedConv2d`.
+        zero_init: see :meth:`ResidualBlock.start_as_shortcut`.
         out_features, freeze_at: see :class:`ResNet`.
 
     Raises:
-        ValueError: a depth that does not exist.
+        ValueError: a depth that does not exist, groups in basic blocks, or a start at zero that no step would leave.
     """
     if depth not in BLOCKS_PER_STAGE:
         raise ValueError(f"MODEL.RESNETS.DEPTH must be one of {list(BLOCKS_PER_STAGE)}, found {depth}")
-    make_norm = partial(build_norm, norm, groups=norm_groups)
+    if depth < 50 and num_groups != 1:
+        raise ValueError(
+            f"MODEL.RESNETS.NUM_GROUPS must be 1 at DEPTH {depth}, whose blocks have no groups, found {num_groups}"
+        )
+    conv = partial(convolution, norm=partial(build_norm, norm, groups=norm_groups), standardized=standardized)
     stages: dict[str, nn.Sequential] = {}
     channels = stem_channels
     for index, (name, num_blocks) in enumerate(zip(STAGES, BLOCKS_PER_STAGE[depth], strict=True)):
-        block = basic_block
+        block = partial(basic_block, average=average_shortcut, conv=conv)
         if depth >= 50:
-            block = partial(
-                bottleneck_block,
-                width=num_groups * width_per_group * 2**index,
-                groups=num_groups,
-                stride_in_1x1=stride_in_1x1,
-            )
+            width = num_groups * width_per_group * 2**index
+            kind = partial(bottleneck_block, width=width, groups=num_groups, stride_in_1x1=stride_in_1x1)
+            block = partial(kind, average=average_shortcut, conv=conv)
         out_channels = res2_channels * 2**index
         strides = [1 if index == 0 else 2] + [1] * (num_blocks - 1)
         inputs = [channels] + [out_channels] * (num_blocks - 1)
-        stages[name] = nn.Sequential(
-            *(block(i, out_channels, stride=s, norm=make_norm) for i, s in zip(inputs, strides, strict=True))
-        )
+        stages[name] = nn.Sequential(*(block(i, out_channels, stride=s) for i, s in zip(inputs, strides, strict=True)))
         channels = out_channels
-    stem = Stem(in_channels=in_channels, out_channels=stem_channels, norm=make_norm)
+    for residual in (block for stage in stages.values() for block in stage if zero_init):
+        residual.start_as_shortcut()
+    stem = build_stem(in_channels, stem_channels, deep=deep_stem, conv=conv)
     return ResNet(stem=stem, stages=stages, out_features=out_features, freeze_at=freeze_at)

@@ -14,7 +14,7 @@ from detectron2.utils import comm
 from detectron2.utils.events import EventStorage, JSONWriter
 
 from retina_plugin.builders import take_pixels_of_timm
-from retina_plugin.checks import check_run, resolve_alpha, resolve_device, resolve_num_classes
+from retina_plugin.checks import check_run, resolve_alpha, resolve_device, resolve_num_classes, resolve_prior
 from retina_plugin.config import ConfigError
 from retina_plugin.d2.config import get_cfg, portable
 from retina_plugin.d2.datasets import boxes_of_classes, check_datasets, class_names
@@ -55,9 +55,10 @@ def setup(args: argparse.Namespace) -> Any:
     check_run(cfg, num_gpus=args.num_gpus, num_machines=args.num_machines)
     names = resolve_num_classes(cfg, class_names, eval_only=args.eval_only)
     check_datasets(cfg, eval_only=args.eval_only)
-    table = "" if args.eval_only else resolve_alpha(cfg, names, boxes_of_classes)
-    if table and comm.is_main_process():
-        print(table, flush=True)
+    for resolve in () if args.eval_only else (resolve_alpha, resolve_prior):
+        table = resolve(cfg, names, boxes_of_classes)
+        if table and comm.is_main_process():
+            print(table, flush=True)
     cfg.freeze()
     default_setup(cfg, args)
     if comm.is_main_process():

@@ -15,7 +15,14 @@ import torch
 from lightning.pytorch.utilities import rank_zero_only
 
 from retina_plugin.builders import build_model, take_pixels_of_timm
-from retina_plugin.checks import check_run, freeze_unread, resolve_alpha, resolve_device, resolve_num_classes
+from retina_plugin.checks import (
+    check_run,
+    freeze_unread,
+    resolve_alpha,
+    resolve_device,
+    resolve_num_classes,
+    resolve_prior,
+)
 from retina_plugin.config import ConfigError, get_cfg
 from retina_plugin.data import class_counts, load_dataset
 from retina_plugin.lit.callbacks import Checkpoints, Pictures, Progress, Writer
@@ -70,9 +77,10 @@ def setup(args: argparse.Namespace) -> tuple[Any, list[str]]:
     names = resolve_num_classes(cfg, lambda name: load_dataset(name).class_names, eval_only=args.eval_only)
     if not args.eval_only:
         training_records(cfg)  # an empty training set ends here, not in a worker process
-        table = resolve_alpha(cfg, names, lambda name: class_counts(load_dataset(name).records, len(names)))
-        if table:
-            rank_zero_only(print)(table, flush=True)
+        for resolve in (resolve_alpha, resolve_prior):
+            table = resolve(cfg, names, lambda name: class_counts(load_dataset(name).records, len(names)))
+            if table:
+                rank_zero_only(print)(table, flush=True)
     cfg.freeze()
     os.makedirs(cfg.OUTPUT_DIR, exist_ok=True)
     write_atomically(os.path.join(cfg.OUTPUT_DIR, "config.yaml"), cfg.dump())

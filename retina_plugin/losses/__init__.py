@@ -13,12 +13,14 @@ from retina_plugin.losses.class_losses import (
 from retina_plugin.losses.ladder import cross_entropy_terms, focal_star_terms, focal_terms
 from retina_plugin.losses.normalizer import INITIAL, update_normalizer
 from retina_plugin.losses.one_pass import sigmoid_loss
+from retina_plugin.losses.prior import auto_prior
 
 __all__ = [
     "BOX_LOSSES",
     "CLASS_LOSSES",
     "INITIAL",
     "auto_alpha",
+    "auto_prior",
     "balanced_cross_entropy",
     "cross_entropy_terms",
     "derivatives",

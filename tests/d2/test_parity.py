@@ -84,6 +84,30 @@ def test_backbones_of_other_depths(root, depth: int, norm: str) -> None:
     }
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"MODEL__RESNETS__DEPTH": 152},
+        {
+            "MODEL__RESNETS__NUM_GROUPS": 32,
+            "MODEL__RESNETS__WIDTH_PER_GROUP": 4,
+            "MODEL__RESNETS__STRIDE_IN_1X1": False,
+        },
+        {"MODEL__RESNETS__STRIDE_IN_1X1": False, "MODEL__BACKBONE__FREEZE_AT": 3},
+    ],
+    ids=["152", "ResNeXt", "stride in 3x3, frozen"],
+)
+def test_variants_of_resnet(root, changes: dict) -> None:
+    reference, own = pair(root, **changes)
+    x = torch.randn(1, 3, 64, 96)
+    theirs, ours = reference.eval().backbone(x), own.eval().backbone(x)
+    for name in theirs:
+        assert_close(ours[name], theirs[name], rtol=1e-4, atol=1e-4)
+    assert {n for n, p in own.named_parameters() if p.requires_grad} == {
+        n for n, p in reference.named_parameters() if p.requires_grad
+    }
+
+
 @pytest.mark.parametrize("norm", ["", "GN", "BN"])
 def test_head(norm: str) -> None:
     shapes = [ShapeSpec(channels=64, stride=s) for s in (8, 16)]
@@ -94,8 +118,12 @@ def test_head(norm: str) -> None:
         num_classes=5,
         num_anchors=3,
         num_convs=4,
+        width=64,
         norm=norm,
         norm_groups=32,
+        activation="relu",
+        separable=False,
+        level_scale=False,
         prior_prob=0.01,
     )
     own.load_state_dict(theirs.state_dict(), strict=True)

@@ -49,18 +49,28 @@ LOSSES: dict[str, dict[str, Any]] = {
     "focal 5": {GAMMA: 5.0, ALPHA: 0.25},
     "focal 2 auto": {GAMMA: 2.0, ALPHA: "auto"},
 }
+# Budgets of less than five minutes of one CPU core.
 DATA: dict[str, dict[str, Any]] = {
-    "digits": {"config": "configs/digits/retinanet_longtail.yaml", "seeds": (1, 2), "losses": list(LOSSES)},
+    "digits": {
+        "config": "configs/digits/retinanet_longtail.yaml",
+        "train": "digits_longtail_train",
+        "losses": list(LOSSES),
+        "seeds": (1, 2),
+        "overrides": {},
+    },
     "bccd": {
         "config": "configs/bccd/retinanet_compact.yaml",
-        "seeds": (1,),
+        "train": "bccd_train",
         "losses": ["CE", "balanced CE .75", "focal 2", "focal 2 auto"],
-        # A quarter of the recipe's pixels and half of its images a step: 5 minutes of one CPU core.
+        "seeds": (1,),
         "overrides": {
-            "INPUT.MIN_SIZE_TRAIN": "(160, 240)", "INPUT.MIN_SIZE_TEST": 240, "SOLVER.IMS_PER_BATCH": 4, "SOLVER.MAX_ITER": 600,
+            "INPUT.MIN_SIZE_TRAIN": "(160, 240)",
+            "INPUT.MIN_SIZE_TEST": 240,
+            "SOLVER.IMS_PER_BATCH": 4,
+            "SOLVER.MAX_ITER": 600,
         },
     },
-}  # fmt: skip
+}
 
 
 def parse(argv: list[str] | None = None) -> argparse.Namespace:
@@ -128,7 +138,7 @@ def main(argv: list[str] | None = None) -> None:
 
     def one(job: tuple[str, int]) -> dict[str, Any]:
         loss, seed = job
-        overrides = what.get("overrides", {}) | LOSSES[loss] | {"SEED": seed}
+        overrides = what["overrides"] | LOSSES[loss] | {"SEED": seed}
         return train(folder / f"{loss.replace(' ', '_')}-{seed}", what["config"], overrides, args.opts)
 
     with ThreadPoolExecutor(args.jobs) as pool:
@@ -136,7 +146,7 @@ def main(argv: list[str] | None = None) -> None:
     results: dict[str, list[dict[str, float]]] = {}
     for (loss, _), found in zip(jobs, runs, strict=True):
         results.setdefault(loss, []).append(found["metrics"])
-    report(folder, results, f"{args.data}_longtail_train" if args.data == "digits" else f"{args.data}_train")
+    report(folder, results, what["train"])
     print(f"at most {max(found['cpu_seconds'] for found in runs):.0f} CPU seconds a run")
 
 

@@ -1,0 +1,43 @@
+"""Every config of the tree takes a step and detects on Lightning."""
+
+import lightning
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+from retina_plugin.builders import build_model
+from retina_plugin.checks import freeze_unread
+from retina_plugin.config import get_cfg
+from retina_plugin.lit.module import Module
+from tests.configs import CONFIGS, scene, shrink, tame
+
+
+def one_step(module: Module) -> None:
+    trainer = lightning.Trainer(
+        accelerator="cpu",
+        max_steps=1,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    trainer.fit(module, train_dataloaders=DataLoader([scene(), scene()], batch_size=2, collate_fn=list))
+    assert trainer.global_step == 1
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_config(name: str) -> None:
+    cfg = shrink(get_cfg(), name)
+    cfg.merge_from_list(["SOLVER.WARMUP_FACTOR", 1.0])  # so that the only step is one to be seen
+    module = Module(build_model(cfg), cfg, class_names=["a", "b", "c"], seed=0)
+    freeze_unread(tame(module.model))
+    before = {n: p.detach().clone() for n, p in module.model.named_parameters() if p.requires_grad}
+    one_step(module)
+    parameters = dict(module.model.named_parameters())
+    assert all(parameters[n].isfinite().all() for n in before)
+    assert any((parameters[n] != value).any() for n, value in before.items() if n.startswith("backbone"))
+    assert any((parameters[n] != value).any() for n, value in before.items() if n.startswith("head"))
+    model = module.model.eval()
+    with torch.no_grad():
+        (found,) = model(*model.preprocess([scene()["image"]]))
+    assert 0 < len(found["boxes"]) == len(found["scores"]) <= cfg.TEST.DETECTIONS_PER_IMAGE

@@ -1,0 +1,231 @@
+"""What a model costs, part by part: parameters, operations, activations, memory for learning, time; and what its head gives out.
+
+    python tools/analyze_model.py --config-file configs/coco/retinanet_R_50_FPN_1x.yaml
+    python tools/analyze_model.py --config-file configs/digits/retinanet_compact.yaml --size 160 160 MODEL.FPN.OUT_CHANNELS 32
+
+Nothing is loaded: weights are random, and the image is noise, in which nothing is detected.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+import warnings
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from statistics import median
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from retina_plugin import build_model, get_cfg
+from retina_plugin.builders import import_plugins, take_pixels_of_timm
+from retina_plugin.checks import resolve_device
+from retina_plugin.data import load_dataset
+from retina_plugin.model import RetinaNet, resized_shape
+from retina_plugin.outputs import write_atomically
+from retina_plugin.report.cli import run
+from retina_plugin.summary import model_summary
+
+REST = "detections"  # scores to boxes, top k, NMS
+
+
+@dataclass
+class Part:
+    """One row of the table; all for one image."""
+
+    name: str
+    parameters: int
+    flops: int  # a multiplication and its addition are one, as fvcore counts
+    activations: int  # numbers that convolutions and matrix products give out
+    kept: int  # bytes that a training step keeps for its backward pass, parameters not counted
+    ms: float
+
+
+def parse(argv: list[str] | None = None) -> argparse.Namespace:
+    """The command line as a namespace."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--config-file", required=True, metavar="FILE", help="YAML file, see configs/")
+    parser.add_argument(
+        "--size", type=int, nargs=2, metavar=("H", "W"), help="of the image; default: 3:4 at INPUT.MIN_SIZE_TEST"
+    )
+    parser.add_argument("--repeats", type=int, default=7, help="timed runs, of which the median counts")
+    parser.add_argument("--json", metavar="FILE", help="write the table there too")
+    parser.add_argument("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="overrides of config keys")
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> None:
+    args = parse(argv)
+    cfg = config_of(args.config_file, args.opts)
+    model = build_model(cfg)
+    height, width = args.size or default_size(cfg)
+    parts = analyze(model, height, width, repeats=args.repeats)
+    print(model_summary(model))
+    print(
+        f"one image of {height}x{width} pixels on {cfg.MODEL.DEVICE}, {torch.get_num_threads()} threads, torch {torch.__version__}"
+    )
+    print(table(parts))
+    if args.json:
+        write_atomically(args.json, json.dumps([asdict(part) for part in parts], indent=1))
+
+
+def config_of(path: str, opts: list[str]) -> Any:
+    """The config of a model, with as many classes as its training set has if it leaves them open."""
+    cfg = get_cfg()
+    cfg.merge_from_file(path)
+    cfg.merge_from_list(opts)
+    import_plugins(cfg)
+    resolve_device(cfg)
+    take_pixels_of_timm(cfg)
+    if cfg.MODEL.RETINANET.NUM_CLASSES == -1:
+        cfg.MODEL.RETINANET.NUM_CLASSES = load_dataset(cfg.DATASETS.TRAIN[0]).num_classes
+    return cfg
+
+
+def default_size(cfg: Any) -> tuple[int, int]:
+    """Height and width of a photograph of 3:4 at test time."""
+    short = cfg.INPUT.MIN_SIZE_TEST or 480
+    return resized_shape(3 * short, 4 * short, short, cfg.INPUT.MAX_SIZE_TEST)
+
+
+def analyze(model: RetinaNet, height: int, width: int, *, repeats: int) -> list[Part]:
+    """Rows for backbone, neck, head, detections and all of it."""
+    image = torch.randint(0, 256, (len(model.pixel_mean), height, width), device=model.device).float()
+    images, sizes = model.preprocess([image])
+    with warnings.catch_warnings():  # of fvcore, about functions of torch that it uses
+        warnings.simplefilter("ignore", FutureWarning)
+        from fvcore.nn import ActivationCountAnalysis, FlopCountAnalysis
+    flops = by_part(FlopCountAnalysis, model, images)
+    activations = by_part(ActivationCountAnalysis, model, images)
+    kept, ms = kept_by_part(model, images), time_by_part(model, images, sizes, repeats)
+    parameters = {name: sum(p.numel() for p in module.parameters()) for name, module in modules_of(model).items()}
+    if "neck" in parameters:
+        parameters["neck"] -= parameters["backbone"]
+    names = [*parameters, REST]
+    rows = [Part(n, parameters.get(n, 0), flops[n], activations[n], kept[n], ms[n]) for n in names]
+    totals = (sum(getattr(row, key) for row in rows) for key in ("parameters", "flops", "activations", "kept", "ms"))
+    return [*rows, Part("all", *totals)]
+
+
+def modules_of(model: RetinaNet) -> dict[str, nn.Module]:
+    """The modules whose calls begin and end a part; a neck calls its backbone, so that its own share is the difference."""
+    inner = getattr(model.backbone, "bottom_up", None)
+    backbone = {"backbone": model.backbone} if inner is None else {"backbone": inner, "neck": model.backbone}
+    return backbone | {"head": model.head}
+
+
+class Dense(nn.Module):
+    """Images -> what the head gives out for every anchor: the part of a model that can be traced."""
+
+    def __init__(self, model: RetinaNet) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        maps = self.model.backbone(images)
+        logits, deltas = self.model.head([maps[name] for name in self.model.in_features])
+        return [*logits, *deltas]
+
+
+def by_part(analysis: Callable[..., Any], model: RetinaNet, images: Tensor) -> dict[str, int]:
+    """What one of fvcore's analyses counts in each part."""
+    dense = Dense(model.eval())
+    counts = analysis(dense, images).unsupported_ops_warnings(False).uncalled_modules_warnings(False).by_module()
+    names = {id(module): name for name, module in dense.named_modules()}
+    found = defaultdict(int, {part: int(counts[names[id(m)]]) for part, m in modules_of(model).items()})
+    if "neck" in found:
+        found["neck"] -= found["backbone"]
+    return found
+
+
+@contextmanager
+def listening(model: RetinaNet, enter: Callable[[str], object], leave: Callable[[str], object]) -> Iterator[None]:
+    """Call ``enter`` and ``leave`` with the name of a part at the begin and end of its module's calls."""
+
+    def hook(call: Callable[[str], object], part: str) -> Callable[..., None]:
+        def without_result(*_: object) -> None:  # which would take the place of the module's own
+            call(part)
+
+        return without_result
+
+    handles = []
+    for part, module in modules_of(model).items():
+        handles.append(module.register_forward_pre_hook(hook(enter, part)))
+        handles.append(module.register_forward_hook(hook(leave, part)))
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def kept_by_part(model: RetinaNet, images: Tensor) -> dict[str, int]:
+    """Bytes of the tensors that autograd saves in a training step; memory that several share counts once, where it is saved first."""
+    own = {tensor.untyped_storage().data_ptr() for tensor in (*model.parameters(), *model.buffers(), images)}
+    kept: dict[str, int] = defaultdict(int)
+    seen, stack, alive = set(own), [REST], []
+
+    def pack(x: Tensor) -> Tensor:
+        storage = x.untyped_storage()
+        if storage.data_ptr() not in seen:
+            seen.add(storage.data_ptr())
+            alive.append(x)  # so that no other tensor gets its place
+            kept[stack[-1]] += storage.nbytes()
+        return x
+
+    with (
+        listening(model.train(), stack.append, lambda _: stack.pop()),
+        torch.autograd.graph.saved_tensors_hooks(pack, lambda x: x),
+    ):
+        Dense(model)(torch.cat([images, images]))  # two, because batch normalisation may refuse to learn from one
+    model.eval()
+    return defaultdict(int, {part: value // 2 for part, value in kept.items()})
+
+
+def time_by_part(model: RetinaNet, images: Tensor, sizes: list[tuple[int, int]], repeats: int) -> dict[str, float]:
+    """Milliseconds of detection, medians."""
+    begun: dict[str, float] = {}
+    taken: dict[str, list[float]] = defaultdict(list)
+
+    def now() -> float:
+        if model.device.type == "cuda":
+            torch.cuda.synchronize(model.device)
+        return 1000 * time.perf_counter()
+
+    with torch.no_grad():
+        model.eval()(images, sizes)  # what is computed once, such as anchors
+        with listening(
+            model,
+            lambda part: begun.update({part: now()}),
+            lambda part: taken[part].append(now() - begun[part]),
+        ):
+            for _ in range(repeats):
+                start = now()
+                model(images, sizes)
+                taken["all"].append(now() - start)
+    ms = {part: median(values) for part, values in taken.items()}
+    ms[REST] = ms.pop("all") - ms.get("neck", ms["backbone"]) - ms["head"]
+    if "neck" in ms:
+        ms["neck"] -= ms["backbone"]
+    return ms
+
+
+def table(parts: list[Part]) -> str:
+    """Markdown, right-aligned."""
+    rows = [["part", "parameters, M", "GFLOPs", "activations, M", "kept to learn, MB", "ms"]]
+    for p in parts:
+        numbers = (p.parameters / 1e6, p.flops / 1e9, p.activations / 1e6, p.kept / 1e6, p.ms)
+        rows.append([p.name, *(f"{x:.{d}f}" for x, d in zip(numbers, (2, 2, 2, 1, 1), strict=True))])
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    lines = ["| " + " | ".join(cell.rjust(w) for cell, w in zip(row, widths, strict=True)) + " |" for row in rows]
+    lines.insert(1, "|" + "|".join("-" * (w + 1) + ":" for w in widths) + "|")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    run(main)

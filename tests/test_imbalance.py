@@ -13,7 +13,8 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from retina_plugin.data import load_dataset
+from retina_plugin.data import load_dataset, read_record
+from retina_plugin.losses import derivatives, focal_terms
 from retina_plugin.losses.one_pass import NO_WEIGHTS
 from retina_plugin.report import imbalance, loss_figures
 from retina_plugin.report.imbalance import anchor_losses, cumulative_share, easy_to_hard, ladder
@@ -72,8 +73,7 @@ def test_curves_rise_from_0_to_1_and_focusing_bends_them() -> None:
     """Whatever the losses, a larger gamma gives the easier examples a smaller share."""
     logits = torch.randn(1000, dtype=torch.float64)
     curves = [
-        cumulative_share(loss_figures.derivatives.value(logits.sigmoid(), loss_figures.focal_terms, gamma=gamma))
-        for gamma in loss_figures.GAMMAS
+        cumulative_share(derivatives.value(logits.sigmoid(), focal_terms, gamma=gamma)) for gamma in loss_figures.GAMMAS
     ]
     for curve in curves:
         assert (curve.diff() >= 0).all()
@@ -92,7 +92,7 @@ def test_anchor_losses_are_those_of_training(tmp_path: Path, input_format: str) 
     assert model.class_loss is class_loss
     expected = torch.zeros(())
     for record in records:
-        image = torch.tensor(imbalance.read_record(record)).permute(2, 0, 1)
+        image = torch.tensor(read_record(record)).permute(2, 0, 1)
         boxes = [a for a in record["annotations"] if not a["iscrowd"]]
         target = {
             "boxes": torch.tensor([a["bbox"] for a in boxes]).view(-1, 4).float(),

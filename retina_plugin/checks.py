@@ -145,10 +145,3 @@ def freeze_unread(model: RetinaNet) -> None:
     read = sum(maps[name].sum() for name in model.in_features)
     for parameter, gradient in zip(parameters, torch.autograd.grad(read, parameters, allow_unused=True), strict=True):
         parameter.requires_grad_(gradient is not None)
-
-
-NAN_ADVICE = (
-    "The loss became {value} at iteration {iteration}. Lower SOLVER.BASE_LR (it is {lr:g}), lengthen SOLVER.WARMUP_ITERS, or set "
-    "SOLVER.CLIP_GRADIENTS.ENABLED True. Start again with that: what lies in {folder} is whole, but a resumed run keeps the learning "
-    "rate of its checkpoint."
-)

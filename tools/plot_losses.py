@@ -15,6 +15,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from retina_plugin import build_model, get_cfg, load_weights
+from retina_plugin.bounds import check_bounds
 from retina_plugin.checks import resolve_device, resolve_num_classes
 from retina_plugin.data import load_dataset
 from retina_plugin.model import RetinaNet
@@ -57,6 +58,7 @@ def load(args: argparse.Namespace) -> tuple[RetinaNet, list[dict[str, Any]]]:
     cfg = get_cfg()
     cfg.merge_from_file(args.config_file)
     cfg.merge_from_list(args.opts)
+    check_bounds(cfg)
     resolve_device(cfg)
     path = args.weights or cfg.MODEL.WEIGHTS
     if not path:

@@ -408,7 +408,9 @@ def test_mistakes_of_demo(tools: Any, trained: tuple[str, str], tmp_path: Path, 
     assert "empty: no image or video" in message(capsys, main, *model, *out, "--input", tmp_path / "empty")
     assert "no checkpoint: add --weights" in message(capsys, main, *model[:2], *out, "--input", tmp_path / "broken.jpg")
     assert not (tmp_path / "out").exists()
-    assert "broken.jpg cannot be read" in message(capsys, main, *model, *out, "--input", tmp_path / "broken.jpg")
+    said = message(capsys, main, *model, *out, "--input", tmp_path / "broken.jpg")
+    assert "broken.jpg cannot be read" in said
+    assert "data set" not in said
     assert "cannot be opened as a video" in message(capsys, main, *model, *out, "--input", tmp_path / "broken.mp4")
     assert "nowhere.pth" in message(capsys, main, *model[:3], "nowhere.pth", *out, "--input", tmp_path / "broken.jpg")
     assert not list((tmp_path / "out").iterdir())

@@ -26,7 +26,6 @@ def _one_of(*names: str) -> Rule:
 
 DATASETS: Rule = (lambda v: all(isinstance(name, str) for name in v), "names, or annotations.json@image_folder")
 
-
 RULES: dict[str, Rule] = {
     "DATASETS.TRAIN": DATASETS,
     "DATASETS.TEST": DATASETS,

@@ -15,6 +15,7 @@ PURE = [
     "boxes",
     "builders",
     "dense",
+    "divergence",
     "head",
     "hosts",
     "losses",

@@ -23,6 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from retina_plugin import build_model, get_cfg
+from retina_plugin.bounds import check_bounds
 from retina_plugin.builders import import_plugins, take_pixels_of_timm
 from retina_plugin.checks import resolve_device
 from retina_plugin.data import load_dataset
@@ -79,6 +80,7 @@ def config_of(path: str, opts: list[str]) -> Any:
     cfg = get_cfg()
     cfg.merge_from_file(path)
     cfg.merge_from_list(opts)
+    check_bounds(cfg)
     import_plugins(cfg)
     resolve_device(cfg)
     take_pixels_of_timm(cfg)

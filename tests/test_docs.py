@@ -18,14 +18,15 @@ import pytest
 import torch
 from PIL import Image
 
-from retina_plugin import builders, head, losses
+from retina_plugin import builders, head, losses, necks
 from retina_plugin.data import load_dataset
+from tests.models import compact_cfg
 from tests.scenes import write_scenes
 
 HAS_DETECTRON2 = importlib.util.find_spec("detectron2") is not None
 HOSTS = ["lightning"] + ["detectron2"] * HAS_DETECTRON2
 TRAIN, TEST = "('my/train.json@my/images',)", "('my/val.json@my/images',)"
-PAGES = ["README.md", "docs/plugin.md", "docs/your_own_data.md", "docs/theory.md", "docs/config.md"]
+PAGES = ["README.md", "docs/plugin.md", "docs/your_own_data.md", "docs/theory.md", "docs/config.md", "docs/models.md"]
 # What makes any run of these pages a matter of seconds.
 QUICK = {
     "MODEL.DEVICE": "cpu",
@@ -185,7 +186,6 @@ def test_another_detector_with_other_classes_gives_all_but_its_class_scores(
 ) -> None:
     from retina_plugin.builders import build_model
     from retina_plugin.weights import load_weights
-    from tests.models import compact_cfg
 
     (desk / "out").mkdir()
     cfg, other = compact_cfg(), build_model(compact_cfg(MODEL__RETINANET__NUM_CLASSES=5))
@@ -217,6 +217,16 @@ def test_the_json_of_the_page_is_read(desk: Path, root: Path) -> None:
     dataset = load_dataset("page.json@photos")
     assert dataset.class_names == ("cell", "platelet")
     assert not dataset.warnings
+
+
+def test_the_neck_of_the_page(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for registry in (necks.NECK_REGISTRY, builders.BACKBONE_REGISTRY):
+        monkeypatch.setattr(registry, "_entries", dict(registry.items()))
+    exec(named_block(root, "docs/models.md", "python", "my_neck.py"), {"__name__": "my_neck"})
+    builders.register_pairs()
+    cfg = compact_cfg(MODEL__BACKBONE__NAME="build_retina_resnet_sharp_backbone")
+    maps = builders.build_backbone(cfg)(torch.zeros(1, 3, 64, 64))
+    assert list(maps) == ["p3", "p4", "p5", "p6", "p7"]
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
-import torch
 from torch import Tensor
 
 T = TypeVar("T")

@@ -104,7 +104,9 @@ class RetinaNet(nn.Module):
         divisor = max(self.backbone.size_divisibility, 1)
         height, width = (-(-max(side) // divisor) * divisor for side in zip(*sizes, strict=True))
         shape = (len(images), len(self.pixel_mean), height, width)
-        batch = torch.zeros(shape, dtype=self.pixel_mean.dtype, device=self.device).to(memory_format=torch.channels_last)
+        batch = torch.zeros(shape, dtype=self.pixel_mean.dtype, device=self.device).to(
+            memory_format=torch.channels_last
+        )
         for row, image, (h, w) in zip(batch, images, sizes, strict=True):
             row[:, :h, :w] = (image.to(self.device) - self.pixel_mean) / self.pixel_std
         return batch, sizes

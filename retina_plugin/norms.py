@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -97,24 +98,33 @@ class Conv2d(nn.Conv2d):
         self._transformed: Memo[tuple[Tensor, Tensor | None]] = Memo()
 
     def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) -> (N, F, H', W')."""
+        return self.on_levels([x])[0]
+
+    def on_levels(self, maps: Sequence[Tensor]) -> list[Tensor]:
+        """:meth:`forward` of several maps of one type, together where that is faster."""
         fixed = is_fixed(self.norm)
-        x = self._learn(x, fixed) if torch.is_grad_enabled() else self._infer(x, fixed)
-        return x if fixed or self.norm is None else self.norm(x)
+        maps = self._learn(maps, fixed) if torch.is_grad_enabled() else self._infer(maps, fixed)
+        return maps if fixed or self.norm is None else [self.norm(x) for x in maps]
 
-    def _learn(self, x: Tensor, fixed: bool) -> Tensor:
+    def _learn(self, maps: Sequence[Tensor], fixed: bool) -> list[Tensor]:
         weight, bias = self._fold(fixed)
-        return winograd.conv3x3(x, weight, bias) if self._by_winograd(x) else self._conv_forward(x, weight, bias)
+        if self._by_winograd(maps):
+            return winograd.conv3x3(maps, weight, bias)
+        return [self._conv_forward(x, weight, bias) for x in maps]
 
-    def _infer(self, x: Tensor, fixed: bool) -> Tensor:
+    def _infer(self, maps: Sequence[Tensor], fixed: bool) -> list[Tensor]:
         norm = (self.norm.weight, self.norm.bias, self.norm.running_mean, self.norm.running_var) if fixed else ()
         sources = [tensor for tensor in (self.weight, self.bias, *norm) if tensor is not None]
-        if self._by_winograd(x):
-            return winograd.apply_kernel(x, *self._transformed.get(sources, lambda: self._transform(fixed)))
-        return self._conv_forward(x, *self._folded.get(sources, lambda: self._fold(fixed)))
+        if self._by_winograd(maps):
+            kernel, bias = self._transformed.get(sources, lambda: self._transform(fixed))
+            return winograd.apply_kernel(maps, kernel, bias)
+        weight, bias = self._folded.get(sources, lambda: self._fold(fixed))
+        return [self._conv_forward(x, weight, bias) for x in maps]
 
-    def _by_winograd(self, x: Tensor) -> bool:
+    def _by_winograd(self, maps: Sequence[Tensor]) -> bool:
         plain = (self.kernel_size, self.stride, self.dilation, self.groups) == ((3, 3), (1, 1), (1, 1), 1)
-        return plain and winograd.pays(x, self.weight)
+        return plain and winograd.pays(maps, self.weight)
 
     def _fold(self, fixed: bool) -> tuple[Tensor, Tensor | None]:
         if not fixed:

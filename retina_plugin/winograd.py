@@ -9,7 +9,7 @@ Read as a product of polynomials that are evaluated at six points in each direct
 Summed over the channels, these products are 36 matrix products over all tiles. The result is that of the direct sum but for the
 order of roundings: both differ from float64 in the seventh digit.
 
-Axes: N images, C input channels, F output channels, H and W, T tiles of all images, 36 = 6 * 6 products of a tile.
+Axes: N images, C input channels, F output channels, H and W, T tiles, 36 = 6 * 6 products of a tile.
 """
 
 from __future__ import annotations
@@ -32,99 +32,125 @@ POINTS = (Fraction(0), Fraction(3, 4), Fraction(-3, 4), Fraction(3, 2), Fraction
 # there and back, in every step.
 MIN_CHANNELS, MIN_TILES, MIN_TILES_LEARNING = 256, 32, 256
 
-TILES_AT_ONCE = 512  # of all images; more would not be faster and take more memory
+TILES_AT_ONCE = 320  # more would only take more memory
+
+Piece = tuple[int, slice]  # which map, which rows of its tiles
 
 
-def pays(x: Tensor, weight: Tensor) -> bool:
+def pays(maps: Sequence[Tensor], weight: Tensor) -> bool:
     """Whether :func:`conv3x3` beats the direct sum: float32 on a CPU with MKL's matrix products, and enough channels and tiles."""
-    if x.device.type != "cpu" or not x.dtype == weight.dtype == torch.float32 or not torch.backends.mkl.is_available():
+    on_cpu = all(x.device.type == "cpu" and x.dtype == weight.dtype == torch.float32 for x in maps)
+    if not on_cpu or min(weight.shape[:2]) < MIN_CHANNELS or not torch.backends.mkl.is_available():
         return False
-    learns = torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad)
-    tiles = len(x) * math.prod(_grid(x))
-    enough = min(weight.shape[:2]) >= MIN_CHANNELS and tiles >= (MIN_TILES_LEARNING if learns else MIN_TILES)
+    learns = torch.is_grad_enabled() and (weight.requires_grad or any(x.requires_grad for x in maps))
+    enough = sum(len(x) * math.prod(_grid(x)) for x in maps) >= (MIN_TILES_LEARNING if learns else MIN_TILES)
     return enough and not (_autocast() or torch.jit.is_tracing() or torch.compiler.is_compiling())
 
 
-def conv3x3(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """Convolution of stride 1 and padding 1, differentiable once.
+def conv3x3(maps: Sequence[Tensor], weight: Tensor, bias: Tensor | None) -> list[Tensor]:
+    """Convolution of stride 1 and padding 1 of several maps, differentiable once.
 
     Args:
-        x: (N, C, H, W), none of them 0; fastest in channels-last memory.
+        maps: each (N, C, H, W), of any sizes but 0; fastest in channels-last memory.
         weight: (F, C, 3, 3).
         bias: (F,).
 
     Returns:
-        (N, F, H, W) in channels-last memory.
+        For each map (N, F, H, W) in channels-last memory.
     """
-    return _Conv3x3.apply(x, weight, bias)
+    return list(_Conv3x3.apply(weight, bias, *maps))
 
 
-def apply_kernel(x: Tensor, kernel: Tensor, bias: Tensor | None) -> Tensor:
-    """:func:`conv3x3` without gradients, from what :func:`transform_kernel` made of the weights."""
-    return _convolve(x, kernel.transpose(1, 2), bias)
+def transform_kernel(weight: Tensor) -> Tensor:
+    """(F, C, 3, 3) -> (36, C, F), four times as large: what :func:`apply_kernel` needs of the weights."""
+    return _transform_kernel(weight).transpose(1, 2).contiguous()
 
 
-def transform_kernel(weight: Tensor, *, mirrored: bool = False) -> Tensor:
-    """(F, C, 3, 3) -> G w G^T as (36, F, C), four times as large; ``mirrored`` turns the kernel by 180 degrees first."""
-    transform = _transforms(weight.dtype)[1]
-    columns = weight.permute(2, 3, 0, 1).reshape(KERNEL**2, -1)
-    return ((transform.flip(1) if mirrored else transform) @ columns).view(IN**2, *weight.shape[:2])
+def apply_kernel(maps: Sequence[Tensor], kernel: Tensor, bias: Tensor | None) -> list[Tensor]:
+    """:func:`conv3x3` without gradients."""
+    return _convolve(maps, kernel, bias)
 
 
 class _Conv3x3(torch.autograd.Function):
-    """All three convolutions of a training step: the output, the gradient of the input, the gradient of the weights."""
+    """All three convolutions of a training step: the outputs, the gradients of the inputs, the gradient of the weights."""
 
     @staticmethod
-    def forward(ctx, x, weight, bias):
-        ctx.save_for_backward(x, weight)
-        return _convolve(x, transform_kernel(weight).transpose(1, 2), bias)
+    def forward(ctx, weight, bias, *maps):
+        ctx.save_for_backward(weight, *maps)
+        return tuple(_convolve(maps, _transform_kernel(weight).transpose(1, 2), bias))
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, gradient):
-        x, weight = ctx.saved_tensors
-        grad_x = grad_weight = grad_bias = None
+    def backward(ctx, *gradients):
+        weight, *maps = ctx.saved_tensors
+        grad_weight = grad_bias = None
+        grad_maps: Sequence[Tensor | None] = [None] * len(maps)
         if ctx.needs_input_grad[0]:
-            grad_x = _convolve(gradient, transform_kernel(weight, mirrored=True), None)
+            grad_weight = _weight_gradient(maps, gradients)
         if ctx.needs_input_grad[1]:
-            grad_weight = _weight_gradient(x, gradient)
-        if ctx.needs_input_grad[2]:
-            grad_bias = gradient.sum(dim=(0, 2, 3))
-        return grad_x, grad_weight, grad_bias
+            grad_bias = sum(gradient.sum(dim=(0, 2, 3)) for gradient in gradients)
+        if any(ctx.needs_input_grad[2:]):
+            grad_maps = _convolve(gradients, _transform_kernel(weight, mirrored=True), None)
+        return grad_weight, grad_bias, *grad_maps
 
 
-def _convolve(x: Tensor, kernel: Tensor, bias: Tensor | None) -> Tensor:
-    """(N, C, H, W) by a transformed kernel (36, C, F) -> (N, F, H, W)."""
-    to_outputs, _, to_inputs = _transforms(x.dtype)
-    (n, channels, height, width), (rows, columns), features = x.shape, _grid(x), kernel.shape[2]
-    out = torch.empty((n, features, rows * OUT, columns * OUT), dtype=x.dtype, memory_format=torch.channels_last)
-    by_tiles = out.permute(0, 2, 3, 1).view(n, rows, OUT, columns, OUT, features)
-    for part, tiles in _tiles(x, size=IN):
-        products = torch.bmm((to_inputs @ tiles).view(IN**2, -1, channels), kernel)  # (36, T, F)
-        tiles = (to_outputs @ products.view(IN**2, -1)).view(OUT, OUT, n, -1, columns, features)
-        torch.add(tiles.permute(2, 3, 0, 4, 1, 5), 0 if bias is None else bias, out=by_tiles[:, part])
-    if out.shape[2:] == x.shape[2:]:
-        return out
-    return out[:, :, :height, :width].clone(memory_format=torch.channels_last)
+def _convolve(maps: Sequence[Tensor], kernel: Tensor, bias: Tensor | None) -> list[Tensor]:
+    """Maps (N, C, H, W) by a transformed kernel (36, C, F) -> (N, F, H, W) each."""
+    to_outputs, features = _transforms(kernel.dtype)[0], kernel.shape[2]
+    windows = [_windows(x, size=IN) for x in maps]
+    outputs = [_empty_output(x, features) for x in maps]
+    for pieces in _plan(maps):
+        tiles = _gather(windows, pieces)
+        halfway = tiles.new_empty(IN, OUT, tiles.shape[2], features)
+        for row, row_kernel, out in zip(
+            _rows(_transforms(kernel.dtype)[2], tiles), kernel.split(IN), halfway, strict=True
+        ):
+            torch.mm(to_outputs, torch.bmm(row, row_kernel).view(IN, -1), out=out.view(OUT, -1))
+        tiles = _on_first(to_outputs, halfway)  # (4, 4, T, F)
+        for (index, rows), part in zip(pieces, _split(tiles, maps, pieces), strict=True):
+            torch.add(
+                part.permute(2, 3, 0, 4, 1, 5), 0 if bias is None else bias, out=_by_tiles(outputs[index])[:, rows]
+            )
+    return [_crop(y, x) for y, x in zip(outputs, maps, strict=True)]
 
 
-def _weight_gradient(x: Tensor, gradient: Tensor) -> Tensor:
-    """(N, C, H, W), (N, F, H, W) -> (F, C, 3, 3): the transpose, as a linear map, of output by kernel."""
-    to_outputs, to_kernel, to_inputs = _transforms(x.dtype)
-    channels, features = x.shape[1], gradient.shape[1]
-    kernel = x.new_zeros(IN**2, features, channels)
-    for (_, tiles), (_, gradients) in zip(_tiles(x, size=IN), _tiles(gradient, size=OUT), strict=True):
-        products = (to_outputs.t() @ gradients).view(IN**2, -1, features)
-        kernel.baddbmm_(products.transpose(1, 2), (to_inputs @ tiles).view(IN**2, -1, channels))
-    columns = to_kernel.t() @ kernel.view(IN**2, -1)
-    return columns.view(KERNEL, KERNEL, features, channels).permute(2, 3, 0, 1)
+def _weight_gradient(maps: Sequence[Tensor], gradients: Sequence[Tensor]) -> Tensor:
+    """Maps (N, C, H, W) and gradients (N, F, H, W) -> (F, C, 3, 3): the transpose, as a linear map, of output by kernel."""
+    to_outputs, to_kernel, to_inputs = _transforms(maps[0].dtype)
+    windows, grad_windows = [_windows(x, size=IN) for x in maps], [_windows(x, size=OUT) for x in gradients]
+    kernel = maps[0].new_zeros(IN, IN, gradients[0].shape[1], maps[0].shape[1])
+    for pieces in _plan(maps):
+        rows = _rows(to_inputs, _gather(windows, pieces))
+        grad_rows = _rows(to_outputs.t(), _gather(grad_windows, pieces))
+        for out, row, grad_row in zip(kernel, rows, grad_rows, strict=True):
+            out.baddbmm_(grad_row.transpose(1, 2), row)
+    return torch.stack(list(_rows(to_kernel.t(), kernel))).permute(2, 3, 0, 1)
 
 
-def _tiles(x: Tensor, *, size: int) -> Iterator[tuple[slice, Tensor]]:
-    """Windows of ``size`` pixels every 4 pixels of (N, C, H, W), overlapping by ``size - 4``, with zeros beyond the borders.
+def _transform_kernel(weight: Tensor, *, mirrored: bool = False) -> Tensor:
+    """(F, C, 3, 3) -> G w G^T as (36, F, C); ``mirrored`` turns the kernel by 180 degrees first."""
+    matrix = _transforms(weight.dtype)[1]
+    return torch.cat(list(_rows(matrix.flip(1) if mirrored else matrix, weight.permute(2, 3, 0, 1))))
 
-    Yields:
-        Some rows of tiles of all images, and what they hold as (size^2, T * C): all tiles at once would not stay in the cache.
+
+def _rows(matrix: Tensor, x: Tensor) -> Iterator[Tensor]:
+    """The rows, (a, ...) each, of a matrix (a, b) applied to the first and to the second axis of x (b, b, ...).
+
+    One after the other: six of the 36 products, their kernels and their inputs fit into the cache together.
+    """
+    for row in _on_first(matrix, x):
+        yield _on_first(matrix, row)
+
+
+def _on_first(matrix: Tensor, x: Tensor) -> Tensor:
+    """(a, b) by (b, ...) -> (a, ...)."""
+    return (matrix @ x.reshape(len(x), -1)).view(len(matrix), *x.shape[1:])
+
+
+def _windows(x: Tensor, *, size: int) -> Tensor:
+    """Windows every 4 pixels, overlapping by ``size - 4``, as a view of a copy with zeros beyond the borders.
+
+    (N, C, H, W) -> (size, size, N, rows, columns, C)
     """
     n, channels, height, width = x.shape
     rows, columns = _grid(x)
@@ -132,16 +158,62 @@ def _tiles(x: Tensor, *, size: int) -> Iterator[tuple[slice, Tensor]]:
     padded = x.new_zeros(n, rows * OUT + 2 * border, columns * OUT + 2 * border, channels)
     padded[:, border : border + height, border : border + width] = x.permute(0, 2, 3, 1)
     image, row, column, channel = padded.stride()
-    shape, strides = (size, size, n, rows, columns, channels), (row, column, image, OUT * row, OUT * column, channel)
-    windows, step = padded.as_strided(shape, strides), max(1, TILES_AT_ONCE // (n * columns))
-    for start in range(0, rows, step):
-        part = slice(start, min(start + step, rows))
-        yield part, windows[:, :, :, part].reshape(size**2, -1)
+    return padded.as_strided(
+        (size, size, n, rows, columns, channels), (row, column, image, OUT * row, OUT * column, channel)
+    )
+
+
+def _plan(maps: Sequence[Tensor]) -> Iterator[list[Piece]]:
+    """Rows of tiles, of one map or of several small ones, in groups of about :data:`TILES_AT_ONCE`."""
+    pieces: list[Piece] = []
+    room = TILES_AT_ONCE
+    for index, x in enumerate(maps):
+        rows, columns = _grid(x)
+        start, in_a_row = 0, len(x) * columns
+        while start < rows:
+            count = min(rows - start, max(room // in_a_row, 0 if pieces else 1))
+            if count:
+                pieces.append((index, slice(start, start + count)))
+                start, room = start + count, room - count * in_a_row
+            if start < rows:
+                yield pieces
+                pieces, room = [], TILES_AT_ONCE
+    yield pieces
+
+
+def _gather(windows: Sequence[Tensor], pieces: Sequence[Piece]) -> Tensor:
+    """The windows of some pieces, one after the other: (size, size, T, C)."""
+    return torch.cat([windows[index][:, :, :, rows].flatten(2, 4) for index, rows in pieces], dim=2)
+
+
+def _split(tiles: Tensor, maps: Sequence[Tensor], pieces: Sequence[Piece]) -> list[Tensor]:
+    """The inverse of :func:`_gather`: (4, 4, T, F) -> (4, 4, N, rows, columns, F) for each piece."""
+    shapes = [(len(maps[index]), rows.stop - rows.start, _grid(maps[index])[1]) for index, rows in pieces]
+    parts = tiles.split([math.prod(shape) for shape in shapes], dim=2)
+    return [part.unflatten(2, shape) for part, shape in zip(parts, shapes, strict=True)]
 
 
 def _grid(x: Tensor) -> tuple[int, int]:
     """Rows and columns of tiles that cover a map."""
     return -(-x.shape[2] // OUT), -(-x.shape[3] // OUT)
+
+
+def _empty_output(x: Tensor, features: int) -> Tensor:
+    rows, columns = _grid(x)
+    shape = len(x), features, rows * OUT, columns * OUT
+    return torch.empty(shape, dtype=x.dtype, memory_format=torch.channels_last)
+
+
+def _by_tiles(output: Tensor) -> Tensor:
+    """A view (N, rows, 4, columns, 4, F) of (N, F, H, W)."""
+    return output.permute(0, 2, 3, 1).unflatten(2, (-1, OUT)).unflatten(1, (-1, OUT))
+
+
+def _crop(output: Tensor, x: Tensor) -> Tensor:
+    """Without what the last tiles have beyond the borders; never a view, because autograd lets nobody write to a Function's views."""
+    if output.shape[2:] == x.shape[2:]:
+        return output
+    return output[:, :, : x.shape[2], : x.shape[3]].clone(memory_format=torch.channels_last)
 
 
 def matrices() -> tuple[list[list[Fraction]], ...]:
@@ -168,10 +240,8 @@ def _polynomial(roots: Sequence[Fraction]) -> list[Fraction]:
 
 @functools.cache
 def _transforms(dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
-    """The matrices for rows and columns at once: (16, 36), (36, 9), (36, 36)."""
     with torch.inference_mode(False):
-        exact = [torch.tensor([[float(x) for x in row] for row in m], dtype=torch.float64) for m in matrices()]
-        return tuple(torch.kron(m, m).to(dtype) for m in exact)
+        return tuple(torch.tensor([[float(x) for x in row] for row in m], dtype=dtype) for m in matrices())
 
 
 def _autocast() -> bool:

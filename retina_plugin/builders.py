@@ -102,8 +102,8 @@ def model_arguments(cfg: Any, backbone: nn.Module) -> dict[str, Any]:
     retinanet = cfg.MODEL.RETINANET
     if retinanet.NUM_CLASSES < 1:
         raise ValueError(
-            f"MODEL.RETINANET.NUM_CLASSES is {retinanet.NUM_CLASSES}: call retina_plugin.data.resolve_num_classes(cfg), which "
-            "takes the number from the training set, or set it"
+            f"MODEL.RETINANET.NUM_CLASSES is {retinanet.NUM_CLASSES}: tools/train_net.py takes the number from the training set, "
+            "a model without one must be told it"
         )
     shapes = [backbone.output_shape()[name] for name in retinanet.IN_FEATURES]
     anchor_generator = AnchorGenerator(
@@ -122,7 +122,8 @@ def model_arguments(cfg: Any, backbone: nn.Module) -> dict[str, Any]:
         "pixel_std": cfg.MODEL.PIXEL_STD,
         "input_format": cfg.INPUT.FORMAT,
         "match_thresholds": _match_thresholds(retinanet),
-        "focal_alpha": retinanet.FOCAL_LOSS_ALPHA,
+        "class_loss": cfg.MODEL.RETINA_PLUGIN.CLASS_LOSS,
+        "focal_alpha": _focal_alpha(retinanet),
         "focal_gamma": retinanet.FOCAL_LOSS_GAMMA,
         "box_loss": retinanet.BBOX_REG_LOSS_TYPE,
         "smooth_l1_beta": retinanet.SMOOTH_L1_LOSS_BETA,
@@ -156,6 +157,17 @@ def _inference_dtype(name: str) -> torch.dtype:
     if name not in known:
         raise ValueError(f"MODEL.RETINA_PLUGIN.INFERENCE_DTYPE must be one of {list(known)}, found {name!r}")
     return known[name]
+
+
+def _focal_alpha(retinanet: Any) -> float | list[float] | None:
+    """``FOCAL_LOSS_ALPHA``; None for an ``auto`` that nobody has turned into numbers, with which a model can detect but not learn."""
+    alpha = retinanet.FOCAL_LOSS_ALPHA
+    if isinstance(alpha, (list, tuple)) and len(alpha) != retinanet.NUM_CLASSES:
+        raise ValueError(
+            f"MODEL.RETINANET.FOCAL_LOSS_ALPHA has {len(alpha)} weights, and MODEL.RETINANET.NUM_CLASSES is {retinanet.NUM_CLASSES}: "
+            "give one for each class, or a number, or auto"
+        )
+    return None if alpha == "auto" else alpha
 
 
 def _match_thresholds(retinanet: Any) -> tuple[float, float]:

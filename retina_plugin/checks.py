@@ -8,7 +8,11 @@ from typing import Any
 
 import torch
 
+from retina_plugin.builders import import_plugins
 from retina_plugin.config import ConfigError
+from retina_plugin.losses import auto_alpha
+from retina_plugin.model import RetinaNet
+from retina_plugin.summary import alpha_summary
 
 logger = logging.getLogger("retina_plugin")
 
@@ -34,32 +38,111 @@ def resolve_num_classes(cfg: Any, class_names_of: Callable[[str], Sequence[str]]
     Raises:
         ConfigError: no data set is named, a number that differs from that of the data (both are told), or names that differ
             between data sets.
+        ImportError: see :func:`retina_plugin.builders.import_plugins`.
     """
+    import_plugins(cfg)  # they may register data sets too
     key = "DATASETS.TEST" if eval_only else "DATASETS.TRAIN"
     names = list(cfg.DATASETS.TEST) if eval_only else [*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST]
     if not (cfg.DATASETS.TEST if eval_only else cfg.DATASETS.TRAIN):
         raise ConfigError(f"{key} is empty: name a data set, or annotations.json@image_folder")
-    classes = list(class_names_of(names[0]))
-    if cfg.MODEL.RETINANET.NUM_CLASSES == -1:
-        cfg.MODEL.RETINANET.NUM_CLASSES = len(classes)
-    for name in names:
-        _compare(name, list(class_names_of(name)), cfg.MODEL.RETINANET.NUM_CLASSES, classes, names[0])
+    classes, number = list(class_names_of(names[0])), cfg.MODEL.RETINANET.NUM_CLASSES
+    if number not in (-1, len(classes)):
+        raise ConfigError(
+            f"MODEL.RETINANET.NUM_CLASSES is {number}, but data set {names[0]} has {_told(classes)}. "
+            f"Set it to {len(classes)}, or to -1 to take it from {key}; background is not counted."
+        )
+    for name in names[1:]:
+        _require_same(classes, list(class_names_of(name)), names=(names[0], name))
+    cfg.MODEL.RETINANET.NUM_CLASSES = len(classes)
     return classes
 
 
-def _compare(name: str, found: list[str], number: int, classes: list[str], first: str) -> None:
-    if len(found) != number:
-        raise ConfigError(
-            f"MODEL.RETINANET.NUM_CLASSES is {number}, but data set {name} has {len(found)} classes ({', '.join(found[:8])}"
-            f"{', ...' if len(found) > 8 else ''}). Set it to {len(found)}, or to -1 to take it from the training set; "
-            "background is not counted."
-        )
+def _require_same(classes: list[str], found: list[str], *, names: tuple[str, str]) -> None:
+    advice = "give both the same categories in the same order of ids"
+    if len(found) != len(classes):
+        raise ConfigError(f"data set {names[0]} has {_told(classes)}, {names[1]} has {_told(found)}: {advice}")
     if found != classes:
         different = next((a, b) for a, b in zip(classes, found, strict=True) if a != b)
         raise ConfigError(
-            f"data sets {first} and {name} name their classes differently, first {different[0]!r} and {different[1]!r}: "
-            "give both the same categories in the same order of ids."
+            f"data sets {names[0]} and {names[1]} name their classes differently, "
+            f"first {different[0]!r} and {different[1]!r}: {advice}"
         )
+
+
+def _told(classes: list[str]) -> str:
+    return f"{len(classes)} classes ({', '.join(classes[:8])}{', ...' if len(classes) > 8 else ''})"
+
+
+def resolve_alpha(cfg: Any, class_names: Sequence[str], counts_of: Callable[[str], Sequence[int]]) -> str:
+    """Turn ``MODEL.RETINANET.FOCAL_LOSS_ALPHA: auto`` into the weights of the training sets, counted once.
+
+    Args:
+        cfg: a config tree that is not frozen, with its number of classes.
+        class_names: K names.
+        counts_of: name of a data set -> boxes of each class.
+
+    Returns:
+        The table of what was found and given, to be printed; empty when there was nothing to do.
+
+    Raises:
+        ConfigError: values of the keys ``AUTO_ALPHA_*`` that make no weights.
+    """
+    if cfg.MODEL.RETINANET.FOCAL_LOSS_ALPHA != "auto":
+        return ""
+    node = cfg.MODEL.RETINA_PLUGIN
+    base, power, (least, largest) = node.AUTO_ALPHA_BASE, node.AUTO_ALPHA_POWER, node.AUTO_ALPHA_CLIP
+    if not (0 < least <= base <= largest < 1 and power >= 0):
+        raise ConfigError(
+            f"MODEL.RETINA_PLUGIN.AUTO_ALPHA_CLIP {[least, largest]} must lie within (0, 1) around AUTO_ALPHA_BASE {base}, and "
+            f"AUTO_ALPHA_POWER {power} must be at least 0"
+        )
+    counts = [sum(boxes) for boxes in zip(*map(counts_of, cfg.DATASETS.TRAIN), strict=True)]
+    alpha = [float(f"{a:.4g}") for a in auto_alpha(counts, base=base, power=power, clip=(least, largest))]
+    cfg.MODEL.RETINANET.FOCAL_LOSS_ALPHA = alpha
+    return alpha_summary(class_names, counts, alpha)
+
+
+def check_run(cfg: Any, *, num_gpus: int, num_machines: int) -> None:
+    """Make sure that there are steps to take, sizes to draw, and processes that can be started and share a batch equally.
+
+    Raises:
+        ConfigError: a number of steps or images below 1, more GPUs than the machine has, images of a step that cannot be shared, or a
+            range of sizes without two ends.
+    """
+    for key in ("MAX_ITER", "IMS_PER_BATCH", "CHECKPOINT_PERIOD"):
+        if cfg.SOLVER[key] < 1:
+            raise ConfigError(f"SOLVER.{key} must be at least 1, found {cfg.SOLVER[key]}")
+    if cfg.MODEL.DEVICE.startswith("cuda") and num_gpus > torch.cuda.device_count():
+        raise ConfigError(f"--num-gpus is {num_gpus}, but this machine has {torch.cuda.device_count()}")
+    processes = max(num_gpus, 1) * num_machines
+    if cfg.SOLVER.IMS_PER_BATCH % processes:
+        raise ConfigError(
+            f"SOLVER.IMS_PER_BATCH is {cfg.SOLVER.IMS_PER_BATCH}: {processes} processes cannot share it equally. "
+            f"Set it to a multiple of {processes}."
+        )
+    inputs = cfg.INPUT
+    if inputs.MIN_SIZE_TRAIN_SAMPLING == "range" and len(inputs.MIN_SIZE_TRAIN) != 2:
+        raise ConfigError(
+            "INPUT.MIN_SIZE_TRAIN must be two numbers where INPUT.MIN_SIZE_TRAIN_SAMPLING is range, "
+            f"found {inputs.MIN_SIZE_TRAIN}. Write (low, high), or set the sampling to choice."
+        )
+
+
+def freeze_unread(model: RetinaNet) -> None:
+    """Stop parameters of the backbone that no level of ``MODEL.RETINANET.IN_FEATURES`` depends on from learning.
+
+    They have no gradient, for which distributed training would wait in vain, and weight decay would wear them away.
+    """
+    parameters = [p for p in model.backbone.parameters() if p.requires_grad]
+    if set(model.in_features) >= set(model.backbone.output_shape()) or not parameters:
+        return
+    side = max(model.backbone.size_divisibility, 32)
+    training = model.training
+    maps = model.eval().backbone(torch.zeros(1, len(model.pixel_mean), side, side, device=model.device))
+    model.train(training)
+    read = sum(maps[name].sum() for name in model.in_features)
+    for parameter, gradient in zip(parameters, torch.autograd.grad(read, parameters, allow_unused=True), strict=True):
+        parameter.requires_grad_(gradient is not None)
 
 
 NAN_ADVICE = (

@@ -16,11 +16,18 @@ from fvcore.common.config import CfgNode as FvcoreCfgNode
 NODE = "MODEL.RETINA_PLUGIN"
 
 PLUGIN_KEYS: dict[str, tuple[Any, str]] = {
-    f"{NODE}.IMPORTS": ([], "Python modules to import first; each may register backbones and heads of your own"),
+    f"{NODE}.IMPORTS": ([], "Python modules to import first; each may register data sets and parts of your own"),
     f"{NODE}.HEAD": ("RetinaHead", "name in RETINA_HEAD_REGISTRY"),
     f"{NODE}.NORM_GROUPS": (32, "groups of every GN; must divide the number of channels"),
     f"{NODE}.P6_FROM": ("res5", "where P6 comes from: res5 (C5, as in the paper) or p5"),
     f"{NODE}.INFERENCE_DTYPE": ("float32", "float32, or bfloat16 / float16: faster detection, of lower precision"),
+    f"{NODE}.CLASS_LOSS": ("focal", "ce, balanced_ce, focal, focal_star, or one of your own in CLASS_LOSSES"),
+    f"{NODE}.AUTO_ALPHA_BASE": (0.25, "mean over classes of the weights that FOCAL_LOSS_ALPHA auto gives"),
+    f"{NODE}.AUTO_ALPHA_POWER": (
+        0.5,
+        "how far auto favours rare classes: 0 not at all, 1 in inverse proportion to boxes",
+    ),
+    f"{NODE}.AUTO_ALPHA_CLIP": ([0.01, 0.99], "smallest and largest weight that auto gives"),
     f"{NODE}.OPTIMIZER": ("SGD", "SGD (with SOLVER.MOMENTUM) or AdamW"),
 }
 
@@ -60,7 +67,10 @@ DETECTRON2_KEYS: dict[str, tuple[Any, str]] = {
     "MODEL.RETINANET.PRIOR_PROB": (0.01, "score of every anchor before training"),
     "MODEL.RETINANET.IOU_THRESHOLDS": ([0.4, 0.5], "background below the first, object from the second"),
     "MODEL.RETINANET.IOU_LABELS": ([0, -1, 1], "background, ignored, object"),
-    "MODEL.RETINANET.FOCAL_LOSS_ALPHA": (0.25, "weight of positives; negatives have 1 - alpha"),
+    "MODEL.RETINANET.FOCAL_LOSS_ALPHA": (
+        0.25,
+        "weight of positives; negatives have 1 - alpha; also a list with one for each class, or auto: from the training set",
+    ),
     "MODEL.RETINANET.FOCAL_LOSS_GAMMA": (2.0, "focusing parameter, at least 0; 0 is balanced cross entropy"),
     "MODEL.RETINANET.BBOX_REG_LOSS_TYPE": ("smooth_l1", "smooth_l1, giou, diou or ciou"),
     "MODEL.RETINANET.SMOOTH_L1_LOSS_BETA": (0.1, "corner of smooth L1; 0 is L1"),
@@ -132,6 +142,8 @@ class SafeMerge:
     YAML is data here: tags that build Python objects are refused, an unknown key is an error that names the nearest known one.
     """
 
+    REACH = ""  # what a host says of keys that are not its own
+
     def merge_from_file(self, cfg_filename: str, allow_unsafe: bool = False) -> None:
         """Merge a YAML file and the files that its ``_BASE_`` names.
 
@@ -167,14 +179,20 @@ class SafeMerge:
         for parent in parents:
             node = node.get(parent) if isinstance(node, Mapping) else None
         if not isinstance(node, Mapping) or name not in node:
-            raise ConfigError(f"{source}: unknown key {key}. {_hint(key, [k for k, _ in leaves(self)])}")
+            raise ConfigError(f"{source}: unknown key {key}. {_hint(key, [k for k, _ in leaves(self)])}{self.REACH}")
         if isinstance(node[name], Mapping):
             raise ConfigError(f"{source}: {key} is a group of keys, found the value {value!r}")
-        setattr(node, name, _coerced(self._decode_cfg_value(value), node[name], f"{source}: {key}"))
+        value = self._decode_cfg_value(value)
+        if key in SEVERAL_KINDS:
+            setattr(node, name, SEVERAL_KINDS[key](value, f"{source}: {key}"))
+        else:
+            setattr(node, name, _coerced(value, node[name], f"{source}: {key}"))
 
 
 class CfgNode(SafeMerge, FvcoreCfgNode):
     """fvcore's config tree with safe merging, for use without Detectron2."""
+
+    REACH = " Keys that only Detectron2 reads are not supported without it."
 
 
 def get_cfg() -> CfgNode:
@@ -242,6 +260,21 @@ def _hint(key: str, known: list[str]) -> str:
     same_name = [k for k in known if k.rsplit(".", 1)[-1] == name]
     near = same_name or difflib.get_close_matches(key, known, n=3, cutoff=0.6)
     return f"Did you mean {' or '.join(near[:3])}?" if near else "See docs/config.md for the known keys."
+
+
+def _alpha(value: Any, where: str) -> float | list[float] | str:
+    """A weight, weights for each class, or "auto"."""
+    weights = value if isinstance(value, (list, tuple)) else [value]
+    numbers = all(isinstance(w, (int, float)) and not isinstance(w, bool) and w <= 1 for w in weights)
+    if value != "auto" and not (weights and numbers):
+        raise ConfigError(
+            f"{where}: expected a weight in [0, 1], a list of them with one for each class, or auto, found {value!r}"
+        )
+    return "auto" if value == "auto" else float(value) if weights is not value else [float(w) for w in weights]
+
+
+# Keys whose values are of several types: key -> (value, where it stands) -> the value, or a ConfigError.
+SEVERAL_KINDS = {"MODEL.RETINANET.FOCAL_LOSS_ALPHA": _alpha}
 
 
 def _coerced(value: Any, old: Any, where: str) -> Any:

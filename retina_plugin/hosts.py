@@ -17,7 +17,10 @@ def detectron2_problem() -> str | None:
     if importlib.util.find_spec("detectron2") is None:
         return "is not installed"
     try:
-        importlib.import_module("detectron2.modeling")
+        with warnings.catch_warnings():
+            # Old torch.jit calls of fvcore would be told at the start of every tool; nobody who runs one can mend them.
+            warnings.filterwarnings("ignore", ".*torch.jit.script", FutureWarning)
+            importlib.import_module("detectron2.modeling")
     except Exception as error:  # a build for another torch fails with anything from ImportError to RuntimeError
         return f"is installed but does not import ({type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''})"
     return None

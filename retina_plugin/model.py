@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from retina_plugin import dense
 from retina_plugin.anchors import AnchorGenerator
 from retina_plugin.dense import Detections
-from retina_plugin.losses import BOX_LOSSES, INITIAL, sigmoid_focal_loss, update_normalizer
+from retina_plugin.losses import BOX_LOSSES, CLASS_LOSSES, INITIAL, update_normalizer
 from retina_plugin.matching import match_anchors
 
 Target = dict[str, Tensor]  # "boxes" (M, 4) XYXY pixels of the network's input, "labels" (M,) int64 in [0, K)
@@ -36,7 +36,8 @@ class RetinaNet(nn.Module):
         pixel_std: Sequence[float],
         input_format: str,
         match_thresholds: tuple[float, float],
-        focal_alpha: float,
+        class_loss: str,
+        focal_alpha: float | Sequence[float] | None,
         focal_gamma: float,
         box_loss: str,
         smooth_l1_beta: float,
@@ -59,7 +60,9 @@ class RetinaNet(nn.Module):
             pixel_mean, pixel_std: for each channel, in 0..255, in the order of ``input_format``.
             input_format: "BGR" or "RGB", the order of channels that the backbone expects.
             match_thresholds: see :func:`retina_plugin.matching.match_anchors`.
-            focal_alpha, focal_gamma: see :func:`retina_plugin.losses.sigmoid_focal_loss`.
+            class_loss: a name of :data:`retina_plugin.losses.CLASS_LOSSES`.
+            focal_alpha, focal_gamma: see :func:`retina_plugin.losses.sigmoid_focal_loss`; weights may be a list for the K classes. None
+                makes a model that detects only.
             box_loss: a name of :data:`retina_plugin.losses.BOX_LOSSES`.
             smooth_l1_beta: see :func:`retina_plugin.losses.smooth_l1_loss`.
             box_weights: see :func:`retina_plugin.boxes.encode`.
@@ -71,6 +74,7 @@ class RetinaNet(nn.Module):
 
         Raises:
             ValueError: an unknown box loss.
+            KeyError: an unknown class loss.
         """
         super().__init__()
         if box_loss not in BOX_LOSSES:
@@ -80,7 +84,10 @@ class RetinaNet(nn.Module):
         self.backbone, self.head, self.anchor_generator = backbone, head, anchor_generator
         self.in_features, self.num_classes, self.input_format = tuple(in_features), num_classes, input_format
         self.match_thresholds, self.box_weights = match_thresholds, tuple(box_weights)
-        self.focal_alpha, self.focal_gamma = focal_alpha, focal_gamma
+        self.class_loss, self.focal_gamma = CLASS_LOSSES.get(class_loss), focal_gamma
+        self.focal_alpha = None if isinstance(focal_alpha, Sequence) else focal_alpha
+        per_class = torch.tensor(focal_alpha) if isinstance(focal_alpha, Sequence) else None
+        self.register_buffer("class_alpha", per_class, persistent=False)  # Detectron2's RetinaNet has none
         self.box_loss, self.smooth_l1_beta = BOX_LOSSES[box_loss], smooth_l1_beta
         self.score_threshold, self.topk_candidates = score_threshold, topk_candidates
         self.nms_threshold, self.max_detections = nms_threshold, max_detections
@@ -152,9 +159,13 @@ class RetinaNet(nn.Module):
         labels, matches = self.label(anchors, targets)  # (N, R) each
         image, anchor = ((labels >= 0) & (labels < self.num_classes)).nonzero(as_tuple=True)  # (P,) each
         gt_boxes = [target["boxes"][matches[i, anchor[image == i]]] for i, target in enumerate(targets)]
-        loss_cls = sigmoid_focal_loss(
-            logits.flatten(0, 1), labels.flatten(), alpha=self.focal_alpha, gamma=self.focal_gamma
-        )
+        alpha = self.focal_alpha if self.class_alpha is None else self.class_alpha
+        if alpha is None:
+            raise ValueError(
+                "this model has no weights of classes to learn with: MODEL.RETINANET.FOCAL_LOSS_ALPHA was auto, which "
+                "retina_plugin.checks.resolve_alpha(cfg, ...) turns into numbers before the model is built"
+            )
+        loss_cls = self.class_loss(logits.flatten(0, 1), labels.flatten(), alpha=alpha, gamma=self.focal_gamma)
         loss_box = self.box_loss(
             deltas[image, anchor],
             anchors[anchor],
@@ -229,9 +240,11 @@ def resized_shape(height: int, width: int, min_size: int, max_size: int) -> tupl
     if min_size == 0:
         return height, width
     scale = min_size / min(height, width)
-    if max(height, width) * scale > max_size:
-        scale = max_size / max(height, width)
-    return int(height * scale + 0.5), int(width * scale + 0.5)
+    shorter, longer = float(min_size), max(height, width) * scale
+    if longer > max_size:  # scaled a second time, not anew: the two differ by rounding, and by a pixel now and then
+        shorter, longer = shorter * (max_size / longer), longer * (max_size / longer)
+    sides = int(shorter + 0.5), int(longer + 0.5)
+    return sides if height <= width else sides[::-1]
 
 
 def resize(image: Tensor, min_size: int, max_size: int) -> Tensor:

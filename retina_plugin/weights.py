@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -38,6 +38,13 @@ def load_weights(model: nn.Module, path: str) -> dict[str, Any]:
     return dict(checkpoint.get("metadata", {}))
 
 
+def checkpoint_metadata(class_names: Sequence[str], model: nn.Module) -> dict[str, Any]:
+    """What a checkpoint says of itself: "class_names", and "class_alpha" where classes were weighted one by one."""
+    model = getattr(model, "module", model)  # what distributed training wraps
+    alpha = getattr(model, "class_alpha", None)
+    return {"class_names": list(class_names), **({} if alpha is None else {"class_alpha": alpha.tolist()})}
+
+
 def read_checkpoint(path: str) -> dict[str, Any]:
     """The content of a ``.pth`` file, with the parameters under "model".
 
@@ -56,7 +63,7 @@ def read_checkpoint(path: str) -> dict[str, Any]:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
         raise WeightsError(
-            f"{path} is not a checkpoint that can be read safely: {str(error).splitlines()[0]}"
+            f"{path} is not a checkpoint that can be read safely: {(str(error) or type(error).__name__).splitlines()[0]}"
         ) from error
     if (
         isinstance(checkpoint, Mapping)
@@ -83,14 +90,23 @@ def check_state(model: nn.Module, state: Mapping[str, Tensor], path: str) -> Non
         for k in own
         if k in state and state[k].shape != own[k].shape
     ]
-    if not (missing or surplus or shapes):
-        return
+    if missing or surplus or shapes:
+        raise WeightsError(mismatch(path, missing, surplus, shapes))
+
+
+def mismatch(path: str, missing: list[str], surplus: list[str], shapes: list[str]) -> str:
+    """What does not fit, counted and shown, and what that hints at.
+
+    Args:
+        path: of the checkpoint.
+        missing, surplus: names of parameters.
+        shapes: "name: (3, 4) in the file, (3, 5) in the model".
+    """
     lines = [f"{path} does not fit this model."]
     for title, found in (("lacks", missing), ("has more", surplus), ("has other shapes", shapes)):
         if found:
             lines.append(f"  {title} ({len(found)}): " + ", ".join(found[:4]) + (", ..." if len(found) > 4 else ""))
-    lines.append("  " + _advice(missing, surplus, shapes))
-    raise WeightsError("\n".join(lines))
+    return "\n".join([*lines, "  " + _advice(missing, surplus, shapes)])
 
 
 def _advice(missing: list[str], surplus: list[str], shapes: list[str]) -> str:

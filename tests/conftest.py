@@ -10,8 +10,10 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture(autouse=True)
-def seed() -> None:
+def fresh_process() -> None:
+    """What an earlier test may have changed in this process: random numbers, and subnormal ones, which every run turns off."""
     torch.manual_seed(0)
+    torch.set_flush_denormal(False)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -92,7 +92,7 @@ def test_chunks_change_nothing(anchors: list, boxes: list, chunk: int) -> None:
 
     grid, truth, classes = ordered(anchors), ordered(boxes), torch.arange(len(boxes)) % K
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(matching, "CHUNK_ELEMENTS", chunk)
+        patch.setattr(matching, "GROUP_ELEMENTS", {"cpu": chunk})
         found = match_anchors(grid, truth, classes, num_classes=K, thresholds=(0.4, 0.5))
     expected = plain(grid, truth, classes, 0.4, 0.5)
     assert_close(found[0], expected[0])

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 
 from retina_plugin.hosts import choose_host
 from retina_plugin.report.cli import run
@@ -34,7 +35,8 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> None:
     args = parse(argv)
     host, reason = choose_host(args.host)
-    print(f"host: {host} ({reason})", flush=True)
+    if os.environ.get("LOCAL_RANK", "0") == "0":  # Lightning starts this tool again for each further process
+        print(f"host: {host} ({reason})", flush=True)
     module = {"detectron2": "retina_plugin.d2.run", "lightning": "retina_plugin.lit.run"}[host]
     importlib.import_module(module).run(args)
 

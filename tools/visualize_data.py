@@ -1,6 +1,7 @@
 """Look at a data set: its annotations, or what the data loader feeds to training.
 
 python tools/visualize_data.py --dataset digits_train --output-dir pictures
+python tools/visualize_data.py --config-file configs/digits/retinanet_compact.yaml --anchors --output-dir pictures
 python tools/visualize_data.py --config-file configs/digits/retinanet_compact.yaml --source dataloader --output-dir pictures
 """
 
@@ -9,18 +10,28 @@ from __future__ import annotations
 import argparse
 import importlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import lru_cache, partial
 from itertools import islice
 from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
 from tqdm import tqdm
 
-from retina_plugin.data import load_dataset, read_image
-from retina_plugin.report import draw_boxes, enlarge, write_picture
-from retina_plugin.report.cli import run
+from retina_plugin.builders import build_model, import_plugins
+from retina_plugin.config import ConfigError
+from retina_plugin.data import Dataset, load_dataset, read_record
+from retina_plugin.hosts import choose_host
+from retina_plugin.model import resized_shape
+from retina_plugin.report import draw_boxes, fit, matched_shares, overview, write_picture
+from retina_plugin.report.cli import LeftOut, run
 
-Picture = tuple[str, np.ndarray]
+Job = tuple[str, Callable[[], np.ndarray]]  # file name, and what draws its picture
+
+CONFIG = {"lightning": "retina_plugin.config", "detectron2": "retina_plugin.d2"}
+LOADER = {"lightning": "retina_plugin.lit.data", "detectron2": "retina_plugin.d2.datasets"}
 
 
 def parse(argv: list[str] | None = None) -> argparse.Namespace:
@@ -30,8 +41,13 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     what.add_argument("--config-file", metavar="FILE", help="show DATASETS.TRAIN of this config")
     what.add_argument("--dataset", metavar="NAME", help="a registered name or annotations.json@image_folder")
     parser.add_argument("--source", choices=("annotation", "dataloader"), default="annotation")
-    parser.add_argument("--host", choices=("lightning", "detectron2"), default="lightning", help="whose data loader")
-    parser.add_argument("--output-dir", default="pictures")
+    parser.add_argument(
+        "--host", choices=("auto", "detectron2", "lightning"), default="auto", help="whose data loader, as in training"
+    )
+    parser.add_argument(
+        "--anchors", action="store_true", help="also tell how many boxes the anchors of --config-file come close to"
+    )
+    parser.add_argument("--output-dir", default="pictures", metavar="FOLDER")
     parser.add_argument(
         "--max-images", type=int, default=50, help="0: all; the data loader never ends and needs a number"
     )
@@ -39,50 +55,97 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     args = parser.parse_args(argv)
     if args.source == "dataloader" and not (args.config_file and args.max_images):
         parser.error("--source dataloader needs --config-file and --max-images above 0")
+    if args.anchors and not args.config_file:
+        parser.error("--anchors needs --config-file")
     return args
 
 
-def read_config(args: argparse.Namespace) -> Any:
-    """The config of the chosen host's kind."""
-    module = {"lightning": "retina_plugin.config", "detectron2": "retina_plugin.d2"}[args.host]
-    cfg = importlib.import_module(module).get_cfg()
+def read_config(args: argparse.Namespace, host: str) -> Any:
+    """The config, of the host's kind; data sets that a plugin of the user registers are known afterwards.
+
+    Raises:
+        ConfigError: it cannot be used, or names no training set.
+    """
+    cfg = importlib.import_module(CONFIG[host]).get_cfg()
     cfg.merge_from_file(args.config_file)
     cfg.merge_from_list(args.opts)
+    import_plugins(cfg)
+    if not cfg.DATASETS.TRAIN:
+        raise ConfigError(
+            f"{args.config_file}: DATASETS.TRAIN is empty: name a data set, or annotations.json@image_folder"
+        )
     return cfg
 
 
-def annotations(names: list[str]) -> Iterator[Picture]:
-    """(file name, picture) of every image, as annotated."""
-    for name in names:
-        dataset = load_dataset(name)
-        for record in dataset.records:
-            objects = record["annotations"]
-            image, boxes = enlarge(read_image(record["file_name"]), np.array([a["bbox"] for a in objects]), least=300)
-            labels, crowd = [a["category_id"] for a in objects], [bool(a["iscrowd"]) for a in objects]
-            yield record["file_name"], draw_boxes(image, boxes, labels, class_names=dataset.class_names, crowd=crowd)
+def annotated(datasets: Iterable[Dataset]) -> list[Job]:
+    """Every image of the data sets, as annotated."""
+    return [(r["file_name"], partial(draw_record, dataset, r)) for dataset in datasets for r in dataset.records]
 
 
-def loaded(cfg: Any, host: str) -> Iterator[Picture]:
-    """(file name, picture) of what the training loader of ``host`` feeds: resized, flipped, cropped. It never ends."""
-    names = load_dataset(cfg.DATASETS.TRAIN[0]).class_names
-    module = {"lightning": "retina_plugin.lit.data", "detectron2": "retina_plugin.d2.datasets"}[host]
-    for sample in importlib.import_module(module).training_samples(cfg):
-        image, boxes = enlarge(sample["image"].permute(1, 2, 0).numpy(), sample["boxes"].numpy(), least=300)
-        yield sample["file_name"], draw_boxes(image, boxes, sample["labels"].tolist(), class_names=names)
+def matched(cfg: Any, dataset: Dataset) -> list[float]:
+    """How many boxes of each class the anchors come close to at the smallest training size, where small objects are hardest to match."""
+    anchors = anchors_of(cfg, dataset.num_classes)
+    return matched_shares(dataset, anchors, threshold=cfg.MODEL.RETINANET.IOU_THRESHOLDS[-1])
+
+
+def anchors_of(cfg: Any, num_classes: int) -> Callable[[int, int], tuple[float, Tensor]]:
+    """(height, width) of an image -> factor of resizing and anchors (R, 4), as in training at the smallest size."""
+    cfg = cfg.clone()
+    cfg.MODEL.RETINANET.NUM_CLASSES, cfg.MODEL.DEVICE = num_classes, "cpu"
+    model = build_model(cfg)
+    divisor = max(model.backbone.size_divisibility, 1)
+
+    @lru_cache(maxsize=8)
+    def anchors(height: int, width: int) -> tuple[float, Tensor]:
+        size = resized_shape(height, width, min(cfg.INPUT.MIN_SIZE_TRAIN), cfg.INPUT.MAX_SIZE_TRAIN)
+        padded = [-(-side // divisor) * divisor for side in size]
+        grids = [tuple(-(-side // stride) for side in padded) for stride in model.anchor_generator.strides]
+        return size[0] / height, torch.cat(model.anchor_generator(grids))
+
+    return anchors
+
+
+def draw_record(dataset: Dataset, record: dict[str, Any]) -> np.ndarray:
+    """An image with its annotations."""
+    objects = record["annotations"]
+    image, boxes = fit(read_record(record), [a["bbox"] for a in objects], least=300)
+    labels, crowd = [a["category_id"] for a in objects], [bool(a["iscrowd"]) for a in objects]
+    return draw_boxes(image, boxes, labels, class_names=dataset.class_names, crowd=crowd)
+
+
+def loaded(cfg: Any, host: str, class_names: Sequence[str]) -> Iterator[Job]:
+    """What the training loader of ``host`` feeds: resized, flipped, cropped. It never ends."""
+    for sample in importlib.import_module(LOADER[host]).training_samples(cfg):
+        yield sample["file_name"], partial(draw_sample, sample, class_names)
+
+
+def draw_sample(sample: dict[str, Any], class_names: Sequence[str]) -> np.ndarray:
+    """One sample of a data loader: "image" (3, H, W) RGB, "boxes" (M, 4), "labels" (M,) tensors."""
+    image, boxes = fit(sample["image"].permute(1, 2, 0).numpy(), sample["boxes"].numpy(), least=300)
+    return draw_boxes(image, boxes, sample["labels"].tolist(), class_names=class_names)
 
 
 def main(argv: list[str] | None = None) -> None:
     args = parse(argv)
-    cfg = read_config(args) if args.config_file else None
-    names = list(cfg.DATASETS.TRAIN) if cfg else [args.dataset]
-    pictures = loaded(cfg, args.host) if args.source == "dataloader" else annotations(names)
+    host, reason = choose_host(args.host)
+    cfg = read_config(args, host) if args.config_file else None
+    datasets = [load_dataset(name) for name in (cfg.DATASETS.TRAIN if cfg else [args.dataset])]
+    for dataset in datasets:
+        print(overview(dataset, matched(cfg, dataset) if args.anchors else None))
+    if args.source == "dataloader":
+        print(f"host: {host} ({reason})")
+        jobs, count = islice(loaded(cfg, host, datasets[0].class_names), args.max_images), args.max_images
+    else:
+        jobs = annotated(datasets)[: args.max_images or None]
+        count = len(jobs)
     os.makedirs(args.output_dir, exist_ok=True)
-    total = None if args.source == "dataloader" else sum(len(load_dataset(name).records) for name in names)
-    count = min(args.max_images or total, total or args.max_images)
-    for number, (file_name, picture) in enumerate(tqdm(islice(pictures, count), total=count, unit="image")):
+    left_out = LeftOut()
+    for number, (file_name, draw) in enumerate(tqdm(jobs, total=count, unit="image")):
         stem = os.path.splitext(os.path.basename(file_name))[0]
-        write_picture(os.path.join(args.output_dir, f"{number:05d}_{stem}.jpg"), picture)
-    print(f"{count} pictures in {args.output_dir}")
+        with left_out:
+            write_picture(os.path.join(args.output_dir, f"{number:05d}_{stem}.jpg"), draw())
+    left_out.tell(count)
+    print(f"{count - len(left_out.reasons)} pictures in {args.output_dir}")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Look at results: truth beside detections, one picture for each image.
 
-python tools/visualize_json_results.py --input output/digits/inference/coco_instances_results.json --dataset digits_test --output pictures
+python tools/visualize_json_results.py --input output/inference/coco_instances_results.json --dataset digits_test --output pictures
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from typing import Any
 
 from tqdm import tqdm
 
-from retina_plugin.data import DatasetError, load_dataset, read_image
+from retina_plugin.data import DatasetError, load_dataset, read_record
 from retina_plugin.report import results_by_image, side_by_side, write_picture
-from retina_plugin.report.cli import run
+from retina_plugin.report.cli import LeftOut, run, share
 
 
 def parse(argv: list[str] | None = None) -> argparse.Namespace:
@@ -25,7 +25,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
         "--dataset", required=True, metavar="NAME", help="a registered name or annotations.json@image_folder"
     )
     parser.add_argument("--output", default="pictures", metavar="FOLDER")
-    parser.add_argument("--conf-threshold", type=float, default=0.5, help="detections below are not shown")
+    parser.add_argument("--conf-threshold", type=share, default=0.5, help="detections below are not shown (0.5)")
     parser.add_argument("--max-images", type=int, default=0, help="0: all")
     return parser.parse_args(argv)
 
@@ -43,26 +43,43 @@ def read_results(path: str) -> list[dict[str, Any]]:
         raise DatasetError(f"no results at {path}; tools/train_net.py writes them to OUTPUT_DIR/inference") from error
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise DatasetError(f"{path} is not JSON ({error})") from error
-    needed = {"image_id", "category_id", "bbox", "score"}
-    if not isinstance(results, list) or any(not isinstance(r, dict) or not needed <= set(r) for r in results):
-        raise DatasetError(f"{path}: expected a list of results with {', '.join(sorted(needed))}")
+    if not isinstance(results, list):
+        raise DatasetError(f"{path}: expected a list of results, found {type(results).__name__}")
+    for index, result in enumerate(results):
+        if not _is_result(result):
+            raise DatasetError(
+                f"{path}: entry {index} needs image_id, category_id, bbox [x, y, width, height] and score, found {result!r:.200}"
+            )
     return results
+
+
+def _is_result(entry: Any) -> bool:
+    if not isinstance(entry, dict) or not {"image_id", "category_id", "bbox", "score"} <= set(entry):
+        return False
+    box = entry["bbox"]
+    if not all(isinstance(entry[key], (int, str)) for key in ("image_id", "category_id")):
+        return False
+    return isinstance(box, list) and len(box) == 4 and all(isinstance(v, (int, float)) for v in (*box, entry["score"]))
 
 
 def main(argv: list[str] | None = None) -> None:
     args = parse(argv)
-    dataset = load_dataset(args.dataset)
-    found = results_by_image(dataset, read_results(args.input), args.conf_threshold)
+    dataset, results = load_dataset(args.dataset), read_results(args.input)
+    found = results_by_image(dataset, results, args.conf_threshold)
     os.makedirs(args.output, exist_ok=True)
     records = dataset.records[: args.max_images or None]
-    for record in tqdm(records, unit="image"):
+    left_out = LeftOut()
+    for number, record in enumerate(tqdm(records, unit="image")):
         name = os.path.basename(record["file_name"])
-        here = found[record["image_id"]]
-        picture = side_by_side(
-            read_image(record["file_name"]), record["annotations"], here, class_names=dataset.class_names, caption=name
-        )
-        write_picture(os.path.join(args.output, f"{os.path.splitext(name)[0]}.jpg"), picture)
-    print(f"{len(records)} pictures in {args.output}")
+        path = os.path.join(args.output, f"{number:05d}_{os.path.splitext(name)[0]}.jpg")
+        with left_out:
+            pair = {"truth": record["annotations"], "found": found[record["image_id"]]}
+            image = read_record(record)
+            write_picture(path, side_by_side(image, **pair, class_names=dataset.class_names, caption=name))
+    left_out.tell(len(records))
+    sure = sum(map(len, found.values()))
+    print(f"{len(records) - len(left_out.reasons)} pictures in {args.output}")
+    print(f"{sure} of {len(results)} detections reach {args.conf_threshold:.0%}")
 
 
 if __name__ == "__main__":

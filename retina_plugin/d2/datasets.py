@@ -1,27 +1,40 @@
-"""Data sets of this project in Detectron2's catalogs, and its reader of images with errors that name the file."""
+"""Data sets of this project in Detectron2's catalogs and the other way round, and images read with errors that name the file."""
 
 from __future__ import annotations
 
+import contextlib
+import copy
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
+import torch
 from detectron2.data import DatasetCatalog, DatasetMapper, MetadataCatalog, build_detection_train_loader
-from detectron2.data.detection_utils import SizeMismatchError
+from detectron2.data.detection_utils import convert_PIL_to_numpy
+from detectron2.data.transforms import AugInput
 from detectron2.structures import BoxMode
+from PIL import Image
 
-from retina_plugin.data import DatasetError, dataset_names, load_dataset, register_dataset, require_boxes
+from retina_plugin.data import DatasetError, class_counts, dataset_names, load_dataset, read_record, require_boxes
+from retina_plugin.data.catalog import Paths, add_catalog
+from retina_plugin.registry import unknown_name
 
 
-def register_datasets(names: list[str] | None = None) -> None:
+def register_datasets(names: Sequence[str] | None = None) -> None:
     """Register data sets by name in ``DatasetCatalog`` unless the name is taken; nothing is read before it is used.
 
     Args:
         names: registered names or ``annotations.json@image_folder``; None for all registered ones.
+
+    Raises:
+        DatasetError: a name that neither Detectron2 nor this project knows; it stays free.
     """
     for name in dataset_names() if names is None else names:
-        if name not in DatasetCatalog:
-            DatasetCatalog.register(name, functools.partial(_records, name))
+        if name in DatasetCatalog:
+            continue
+        if name not in dataset_names() and ".json@" not in name:
+            raise DatasetError(unknown_name("data set", name, {*dataset_names(), *DatasetCatalog.list()}))
+        DatasetCatalog.register(name, functools.partial(_records, name))
 
 
 def _records(name: str) -> list[dict[str, Any]]:
@@ -40,40 +53,94 @@ def _records(name: str) -> list[dict[str, Any]]:
     ]
 
 
+def _is_ours(name: str) -> bool:
+    return getattr(DatasetCatalog[name], "func", None) is _records if name in DatasetCatalog else False
+
+
+def _paths_in_detectron2(name: str) -> Paths | None:
+    """Where a data set lies that Detectron2 or the user has registered there, so that reports can read it."""
+    if name not in DatasetCatalog or _is_ours(name):
+        return None
+    metadata = MetadataCatalog.get(name)
+    return (metadata.json_file, metadata.get("image_root") or "") if metadata.get("json_file") else None
+
+
+add_catalog(_paths_in_detectron2)
+
+
 def class_names(name: str) -> list[str]:
     """Names of the classes of a data set, read from its annotations if need be.
 
-    A data set that the user has registered in Detectron2 becomes known to this project's reports too.
+    Raises:
+        DatasetError: the data set cannot be read, or has no names.
     """
     register_datasets([name])
     metadata = MetadataCatalog.get(name)
     if metadata.get("thing_classes") is None:
-        DatasetCatalog.get(name)
-    if (
-        name not in dataset_names()
-        and ".json@" not in name
-        and metadata.get("json_file")
-        and metadata.get("image_root")
-    ):
-        register_dataset(name, metadata.json_file, metadata.image_root)
-    return metadata.thing_classes
+        with _explained([name]):
+            DatasetCatalog.get(name)
+    if metadata.get("thing_classes") is None:
+        raise DatasetError(
+            f"data set {name!r} has no class names. Where it is registered, set MetadataCatalog.get({name!r}).thing_classes."
+        )
+    return list(metadata.thing_classes)
 
 
-def require_training_boxes(cfg: Any) -> None:
-    """Make sure that each training set of this project's catalog has something to learn.
+def boxes_of_classes(name: str) -> list[int]:
+    """Boxes of each class of a data set; see :func:`retina_plugin.data.class_counts`.
 
     Raises:
-        DatasetError: it has not.
+        DatasetError: it cannot be read.
     """
-    for name in cfg.DATASETS.TRAIN:
-        if name in dataset_names() or ".json@" in name:
-            require_boxes(load_dataset(name))
+    with _explained([name]):
+        records = load_dataset(name).records if _is_ours(name) else DatasetCatalog.get(name)
+        return class_counts(records, len(class_names(name)))
+
+
+def check_datasets(cfg: Any, *, eval_only: bool) -> None:
+    """Read what the run will need at its end, and make sure that there is something to learn.
+
+    Data sets that only Detectron2 can read are left to it: see :func:`training_loader`.
+
+    Raises:
+        DatasetError: a test set that cannot be read, or training sets without a box.
+    """
+    for name in cfg.DATASETS.TEST:
+        if _is_ours(name) or _paths_in_detectron2(name):
+            load_dataset(name)
+    if not eval_only and all(map(_is_ours, cfg.DATASETS.TRAIN)):
+        require_boxes(*map(load_dataset, cfg.DATASETS.TRAIN))
+
+
+def training_loader(cfg: Any) -> Any:
+    """Detectron2's training loader with :class:`Mapper`.
+
+    Raises:
+        DatasetError: the training sets cannot be used.
+    """
+    mapper = Mapper(cfg, is_train=True)
+    with _explained(cfg.DATASETS.TRAIN):
+        return build_detection_train_loader(cfg, mapper=mapper)
+
+
+@contextlib.contextmanager
+def _explained(names: Sequence[str]) -> Iterator[None]:
+    """Turn the assertions, KeyErrors and the like that Detectron2's readers raise into a :class:`DatasetError`."""
+    try:
+        yield
+    except DatasetError:
+        raise
+    except (AssertionError, KeyError, OSError, ValueError) as error:
+        for name in names:
+            if _paths_in_detectron2(name):
+                load_dataset(name)  # names file, annotation and remedy where it meets the same mistake
+        raise DatasetError(f"data set {', '.join(names)} cannot be used: {type(error).__name__}: {error}") from error
 
 
 def training_samples(cfg: Any) -> Iterator[dict[str, Any]]:
     """What Detectron2's training loader feeds, one sample after the other, "image" in RGB; for looking at it. It never ends."""
-    register_datasets(list(cfg.DATASETS.TRAIN))
-    for batch in build_detection_train_loader(cfg, mapper=Mapper(cfg, is_train=True)):
+    register_datasets(cfg.DATASETS.TRAIN)
+    for batch in training_loader(cfg):
         for sample in batch:
             image, instances = sample["image"], sample["instances"]
             yield {
@@ -85,12 +152,18 @@ def training_samples(cfg: Any) -> Iterator[dict[str, Any]]:
 
 
 class Mapper(DatasetMapper):
-    """Detectron2's mapper; a file that cannot be read is named."""
+    """Detectron2's mapper over this project's reader: 16 bits are scaled, not cut, and a file that cannot be used is named."""
 
     def __call__(self, dataset_dict: dict[str, Any]) -> dict[str, Any]:
-        try:
-            return super().__call__(dataset_dict)
-        except (OSError, SyntaxError, SizeMismatchError) as error:
-            raise DatasetError(
-                f"image {dataset_dict['file_name']} cannot be used: {error}. Repair it, or take it out of the annotations."
-            ) from error
+        sample = copy.deepcopy(dataset_dict)
+        image = read_record(sample)
+        sample.setdefault("height", image.shape[0])
+        sample.setdefault("width", image.shape[1])
+        augmented = AugInput(convert_PIL_to_numpy(Image.fromarray(image), self.image_format))
+        transforms = self.augmentations(augmented)
+        sample["image"] = torch.as_tensor(augmented.image.transpose(2, 0, 1).copy())
+        if not self.is_train:
+            sample.pop("annotations", None)
+        elif "annotations" in sample:
+            self._transform_annotations(sample, transforms, augmented.image.shape[:2])
+        return sample

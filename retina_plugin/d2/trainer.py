@@ -2,50 +2,83 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
+import os
 import weakref
 from typing import Any
 
 import torch
 from detectron2.checkpoint import DetectionCheckpointer
-from detectron2.data import MetadataCatalog, build_detection_test_loader, build_detection_train_loader
+from detectron2.data import MetadataCatalog, build_detection_test_loader
 from detectron2.engine import DefaultTrainer
 from detectron2.evaluation import COCOEvaluator
 from detectron2.solver.build import build_optimizer, get_default_optimizer_params, maybe_add_gradient_clipping
+from detectron2.utils import comm
 
-from retina_plugin.checks import NAN_ADVICE
-from retina_plugin.d2.datasets import Mapper
-from retina_plugin.data import coco_ground_truth
-from retina_plugin.outputs import results_folder
-from retina_plugin.weights import OPTIONAL, WeightsError
+from retina_plugin.checks import NAN_ADVICE, freeze_unread
+from retina_plugin.d2.datasets import Mapper, training_loader
+from retina_plugin.data import complete_ground_truth
+from retina_plugin.model import RetinaNet
+from retina_plugin.outputs import results_folder, write_atomically
+from retina_plugin.summary import model_summary, step_summary
+from retina_plugin.weights import OPTIONAL, WeightsError, checkpoint_metadata, mismatch, read_checkpoint
 
 
 class Metadata:
-    """Names of the classes, kept in every checkpoint."""
+    """What every checkpoint says of itself."""
 
-    def __init__(self, class_names: list[str]) -> None:
-        self.class_names = class_names
+    def __init__(self, class_names: list[str], model: torch.nn.Module) -> None:
+        self.class_names, self.model = class_names, model
 
     def state_dict(self) -> dict[str, Any]:
-        return {"class_names": list(self.class_names)}
+        return checkpoint_metadata(self.class_names, self.model)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """The names of the running data set stay."""
+        """The names and weights of the running data set stay."""
 
 
 class Checkpointer(DetectionCheckpointer):
-    """Detectron2's checkpointer, for which weights that do not fit are an error and not a line in the log."""
+    """Detectron2's checkpointer with whole files only, safe reading of ``.pth``, and an error for weights that do not fit."""
+
+    def save(self, name: str, **kwargs: Any) -> None:
+        super().save(f"{name}.part", **kwargs)
+
+    def tag_last_checkpoint(self, last_filename_basename: str) -> None:
+        """Called when a file is written: only now it gets its name."""
+        name = last_filename_basename.replace(".part", "")
+        os.replace(os.path.join(self.save_dir, last_filename_basename), os.path.join(self.save_dir, name))
+        write_atomically(os.path.join(self.save_dir, "last_checkpoint"), name)
+
+    def load(self, path: str, checkpointables: list[str] | None = None) -> dict[str, Any]:
+        """As in the base class.
+
+        Raises:
+            WeightsError: a file that is missing, broken, of another model, or, when training is to be resumed, Lightning's.
+        """
+        local = "://" not in (path or "://") and path.partition("?")[0]
+        if local and not os.path.isfile(local):
+            read_checkpoint(local)  # says what is missing and what to do
+        self.path = path
+        rest = super().load(path, checkpointables)
+        if checkpointables is None and "trainer" in self.checkpointables and "pytorch-lightning_version" in rest:
+            raise WeightsError(
+                f"{path} was written by Lightning: resume it with --host lightning, or start from its weights: MODEL.WEIGHTS {path}"
+            )
+        return rest
+
+    def _torch_load(self, f: str) -> dict[str, Any]:
+        return read_checkpoint(f)
 
     def _load_model(self, checkpoint: Any) -> Any:
         whole = any("head.cls_score" in key for key in checkpoint["model"])
         incompatible = super()._load_model(checkpoint)
         part = "" if whole else "backbone.bottom_up."
         missing = [k for k in incompatible.missing_keys if k.startswith(part) and k not in OPTIONAL]
+        surplus = incompatible.unexpected_keys if whole else []
         shapes = [f"{key}: {a} in the file, {b} in the model" for key, a, b in incompatible.incorrect_shapes]
-        if missing or shapes:
-            raise WeightsError(
-                f"MODEL.WEIGHTS does not fit this model: {len(missing)} parameters are missing ({', '.join(missing[:3])}), "
-                f"{len(shapes)} have another shape ({'; '.join(shapes[:3])}). Use the config that it was trained with."
-            )
+        if missing or surplus or shapes:
+            raise WeightsError(mismatch(self.path, missing, surplus, shapes))
         return incompatible
 
 
@@ -54,24 +87,65 @@ class Evaluator(COCOEvaluator):
 
     def __init__(self, dataset_name: str, **kwargs: Any) -> None:
         super().__init__(dataset_name, **kwargs)
-        self._coco_api.dataset = coco_ground_truth(MetadataCatalog.get(dataset_name).json_file)
-        self._coco_api.createIndex()
+        if "annotations" in self._coco_api.dataset:  # not in those of COCO's test sets
+            complete_ground_truth(self._coco_api.dataset)
+            with contextlib.redirect_stdout(io.StringIO()):
+                self._coco_api.createIndex()
+
+    def evaluate(self, img_ids: list[Any] | None = None) -> dict[str, Any]:
+        """As in the base class; its files appear when they are whole."""
+        folder, self._output_dir = self._output_dir, os.path.join(self._output_dir, ".part")
+        try:
+            results = super().evaluate(img_ids)
+        finally:
+            draft, self._output_dir = self._output_dir, folder
+        if os.path.isdir(draft) and comm.is_main_process():
+            for name in os.listdir(draft):
+                os.replace(os.path.join(draft, name), os.path.join(folder, name))
+            os.rmdir(draft)
+        return results
 
 
 class Trainer(DefaultTrainer):
     """DefaultTrainer; see :mod:`retina_plugin.d2.run` for how it is started."""
 
+    def __init__(self, cfg: Any) -> None:
+        # Detectron2's own mixed precision needs a GPU; on the CPU its plain trainer runs under bfloat16.
+        self.bfloat16 = cfg.SOLVER.AMP.ENABLED and cfg.MODEL.DEVICE == "cpu"
+        if self.bfloat16:
+            cfg = cfg.clone()
+            cfg.defrost()
+            cfg.SOLVER.AMP.ENABLED = False
+            cfg.freeze()
+        super().__init__(cfg)
+        if comm.is_main_process():
+            print(step_summary(cfg, processes=comm.get_world_size()), flush=True)
+
+    @classmethod
+    def build_model(cls, cfg: Any) -> torch.nn.Module:
+        """The model of the config; of ours, a line on its size is printed."""
+        model = super().build_model(cfg)
+        if isinstance(model, RetinaNet):
+            freeze_unread(model)
+            if comm.is_main_process():
+                print(model_summary(model), flush=True)
+        return model
+
     def build_hooks(self) -> list[Any]:
         # DefaultTrainer makes its own checkpointer just before it asks for the hooks, which hold on to it.
         names = MetadataCatalog.get(self.cfg.DATASETS.TRAIN[0]).thing_classes
         self.checkpointer = Checkpointer(
-            self._trainer.model, self.cfg.OUTPUT_DIR, trainer=weakref.proxy(self), metadata=Metadata(names)
+            self._trainer.model,
+            self.cfg.OUTPUT_DIR,
+            trainer=weakref.proxy(self),
+            metadata=Metadata(names, self._trainer.model),
         )
         return super().build_hooks()
 
     def run_step(self) -> None:
         try:
-            super().run_step()
+            with torch.autocast("cpu", dtype=torch.bfloat16, enabled=self.bfloat16):
+                super().run_step()
         except FloatingPointError as error:
             lr = self.optimizer.param_groups[0]["lr"]
             advice = NAN_ADVICE.format(value="infinite or NaN", iteration=self.iter, lr=lr, folder=self.cfg.OUTPUT_DIR)
@@ -102,7 +176,7 @@ class Trainer(DefaultTrainer):
 
     @classmethod
     def build_train_loader(cls, cfg: Any) -> Any:
-        return build_detection_train_loader(cfg, mapper=Mapper(cfg, is_train=True))
+        return training_loader(cfg)
 
     @classmethod
     def build_test_loader(cls, cfg: Any, dataset_name: str) -> Any:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Callable
 
-from retina_plugin.data.coco import HOW_TO_NAME, Dataset, DatasetError, read_coco
+from retina_plugin.data.coco import Dataset, read_coco
+from retina_plugin.data.coco_json import HOW_TO_NAME
 from retina_plugin.data.digits import digits_dataset
+from retina_plugin.data.errors import DatasetError
 from retina_plugin.registry import unknown_name
 
 Paths = tuple[str, str]  # annotation file, image folder
@@ -31,7 +34,8 @@ _CATALOG: dict[str, Callable[[], Paths]] = {
     "digits_train": lambda: digits_dataset("train"),
     "digits_test": lambda: digits_dataset("test"),
 }
-_LOADED: dict[tuple[str, str, float], Dataset] = {}
+_OTHERS: list[Callable[[str], Paths | None]] = []  # catalogs of hosts; what they know goes before what is above
+_LOADED: dict[tuple[str, str, tuple[int, int]], Dataset] = {}
 
 
 def dataset_names() -> list[str]:
@@ -50,9 +54,19 @@ def register_dataset(name: str, json_file: str, image_root: str) -> None:
     Raises:
         DatasetError: the name belongs to another data set.
     """
-    if name in _CATALOG and _CATALOG[name]() != (json_file, image_root):
+    paths = os.path.expanduser(json_file), os.path.expanduser(image_root)
+    if name in _CATALOG and _CATALOG[name]() != paths:
         raise DatasetError(f"data set name {name!r} is taken by {_CATALOG[name]()[0]}; choose another")
-    _CATALOG[name] = lambda: (json_file, image_root)
+    _CATALOG[name] = lambda: paths
+
+
+def add_catalog(paths_of: Callable[[str], Paths | None]) -> None:
+    """Let a host's own catalog find data sets too.
+
+    Args:
+        paths_of: name -> annotation file and image folder, or None for a name that it does not know.
+    """
+    _OTHERS.append(paths_of)
 
 
 def resolve(name: str) -> Paths:
@@ -61,13 +75,18 @@ def resolve(name: str) -> Paths:
     Raises:
         DatasetError: neither; the nearest names are listed.
     """
-    if name in _CATALOG:
-        return _CATALOG[name]()
+    for paths_of in (*_OTHERS, _own_paths):
+        paths = paths_of(name)
+        if paths is not None:
+            return paths
     json_file, at, image_root = name.rpartition(".json@")
     if at:
-        return os.path.expanduser(json_file) + ".json", os.path.expanduser(image_root)
-    message = unknown_name("data set", name, _CATALOG).split(" If it is")[0]
-    raise DatasetError(f"{message} {HOW_TO_NAME}")
+        return os.path.expanduser(json_file) + ".json", os.path.expanduser(image_root) or "."
+    raise DatasetError(f"{unknown_name('data set', name, _CATALOG)} {HOW_TO_NAME}")
+
+
+def _own_paths(name: str) -> Paths | None:
+    return _CATALOG[name]() if name in _CATALOG else None
 
 
 def load_dataset(name: str) -> Dataset:
@@ -77,8 +96,15 @@ def load_dataset(name: str) -> Dataset:
         DatasetError: see :func:`resolve` and :func:`retina_plugin.data.read_coco`.
     """
     json_file, image_root = resolve(name)
-    changed = os.path.getmtime(json_file) if os.path.exists(json_file) else 0.0
-    key = (os.path.abspath(json_file), os.path.abspath(image_root), changed)
+    key = (os.path.abspath(json_file), os.path.abspath(image_root), _state(json_file))
     if key not in _LOADED:
         _LOADED[key] = read_coco(json_file, image_root, name=name)
-    return _LOADED[key]
+    return dataclasses.replace(_LOADED[key], name=name)
+
+
+def _state(path: str) -> tuple[int, int]:
+    """Time of the last change and size of a file; zeros where there is none."""
+    if not os.path.exists(path):
+        return 0, 0
+    found = os.stat(path)
+    return found.st_mtime_ns, found.st_size

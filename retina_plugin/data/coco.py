@@ -1,27 +1,25 @@
-"""COCO annotations (https://cocodataset.org/#format-data), read once and checked, so that mistakes are told before training.
+"""Images and their boxes from COCO annotations, checked and repaired once, so that mistakes are told before training.
 
 A record is Detectron2's "standard dataset dict" of one image, its boxes XYXY in pixels and its category ids contiguous.
 """
 
 from __future__ import annotations
 
-import json
 import logging
-import math
 import os
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from PIL import Image, ImageOps
+from retina_plugin.data.coco_json import read_json
+from retina_plugin.data.errors import DatasetError
+from retina_plugin.data.images import image_size
 
 logger = logging.getLogger("retina_plugin.data")
 
-HOW_TO_NAME = "Name a data set as annotations.json@image_folder, or put it below the folder that the environment variable DETECTRON2_DATASETS names."
-
-
-class DatasetError(ValueError):
-    """Data that cannot be used; the message names the file, the annotation, what was expected and found, and what to do."""
+Record = dict[str, Any]
+TOLERANCE = 1.0  # pixels that a box may reach outside without a word: rounding of the annotation tool
 
 
 @dataclass(frozen=True)
@@ -41,8 +39,8 @@ class Dataset:
     json_file: str
     image_root: str
     class_names: tuple[str, ...]
-    category_ids: tuple[int, ...]
-    records: list[dict[str, Any]] = field(repr=False)
+    category_ids: tuple[Any, ...]
+    records: list[Record] = field(repr=False)
     warnings: tuple[str, ...] = ()
 
     @property
@@ -65,112 +63,101 @@ def read_coco(json_file: str, image_root: str, *, name: str | None = None) -> Da
         DatasetError: anything else that is wrong.
     """
     content = read_json(json_file)
-    categories = {c["id"]: c["name"] for c in sorted(content["categories"], key=lambda c: c["id"])}
-    if not content["images"] or not categories:
-        raise DatasetError(
-            f"{json_file} has {len(content['images'])} images and {len(categories)} categories: nothing to use"
-        )
+    categories = _categories(content["categories"], json_file)
     records = _records(content["images"], json_file, image_root)
-    problems = _Repairs()
-    contiguous = {coco_id: index for index, coco_id in enumerate(categories)}
-    seen: set[Any] = set()
-    for annotation in content["annotations"]:
-        if annotation.get("id") in seen:
-            raise DatasetError(
-                f"{json_file}: annotation id {annotation['id']} occurs twice; COCO evaluation needs unique ids"
-            )
-        seen.add(annotation.get("id"))
-        record = records.get(annotation.get("image_id"))
-        if record is None:
-            raise DatasetError(
-                f"{json_file}: annotation {annotation.get('id')} belongs to image {annotation.get('image_id')!r}, which is not among the images"
-            )
-        _add_annotation(record, annotation, contiguous, categories, json_file, problems)
-    warnings = tuple(f"{json_file}: {line}" for line in problems.lines(len(content["annotations"])))
+    warnings = _add_boxes(records, content["annotations"], list(categories), json_file)
     for line in warnings:
         logger.warning(line)
     return Dataset(
-        name or json_file,
-        json_file,
-        image_root,
-        tuple(categories.values()),
-        tuple(categories),
-        list(records.values()),
-        warnings,
+        name=name or json_file,
+        json_file=json_file,
+        image_root=image_root,
+        class_names=tuple(categories.values()),
+        category_ids=tuple(categories),
+        records=list(records.values()),
+        warnings=warnings,
     )
 
 
-def read_json(json_file: str) -> dict[str, Any]:
-    """The content of an annotation file, its layout checked.
-
-    Raises:
-        DatasetError: missing, not JSON, or without COCO's keys.
-    """
-    try:
-        with open(json_file, encoding="utf-8") as file:
-            content = json.load(file)
-    except FileNotFoundError as error:
-        raise DatasetError(f"no annotations at {os.path.abspath(json_file)}. {HOW_TO_NAME}") from error
-    except OSError as error:
-        raise DatasetError(f"annotations {json_file} cannot be read: {error.strerror}") from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise DatasetError(f"{json_file} is not JSON ({error}); it may be cut off: write it again") from error
-    needed = ("images", "annotations", "categories")
-    found = list(content) if isinstance(content, dict) else type(content).__name__
-    if not isinstance(content, dict) or any(not isinstance(content.get(key), list) for key in needed):
-        raise DatasetError(
-            f"{json_file} is not in COCO's layout: expected the lists {', '.join(needed)}, found {found}"
-        )
-    for key, wanted in (("images", ("id", "file_name")), ("categories", ("id", "name"))):
-        for index, entry in enumerate(content[key]):
-            if not isinstance(entry, dict) or any(part not in entry for part in wanted):
-                raise DatasetError(
-                    f"{json_file}: entry {index} of {key!r} needs {' and '.join(wanted)}, found {entry!r}"
-                )
-    return content
-
-
-def _records(images: list[dict[str, Any]], json_file: str, image_root: str) -> dict[Any, dict[str, Any]]:
-    """Image id -> record without annotations. Folders are listed once instead of asking for every file."""
-    records: dict[Any, dict[str, Any]] = {}
-    listed: dict[str, set[str]] = {}
-    missing: list[str] = []
-    for image in images:
-        if image["id"] in records:
+def _categories(entries: list[dict[str, Any]], json_file: str) -> dict[Any, str]:
+    """Id -> name, ids rising."""
+    if not entries:
+        raise DatasetError(f"{json_file} has no categories: list the classes there, each with id and name")
+    id_of: dict[str, Any] = {}
+    for entry in entries:
+        if id_of.setdefault(entry["name"], entry["id"]) != entry["id"]:
             raise DatasetError(
-                f"{json_file}: image id {image['id']} occurs twice ({records[image['id']]['file_name']} and {image['file_name']})"
+                f"{json_file}: categories {id_of[entry['name']]!r} and {entry['id']!r} are both called {entry['name']!r}; "
+                "metrics and pictures go by name: rename one, or merge them"
             )
-        path = os.path.join(image_root, image["file_name"])
+    return {coco_id: name for name, coco_id in sorted(id_of.items(), key=lambda item: item[1])}
+
+
+def _records(images: list[dict[str, Any]], json_file: str, image_root: str) -> dict[Any, Record]:
+    """Image id -> record without annotations."""
+    if not images:
+        raise DatasetError(f"{json_file} has no images: nothing to use")
+    paths = [os.path.join(image_root, image["file_name"]) for image in images]
+    missing = _missing(paths)
+    if missing:
+        shown = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
+        raise DatasetError(
+            f"{len(missing)} of {len(images)} images of {json_file} are missing: {shown}. "
+            "Check the image folder, or take them out of the JSON."
+        )
+    return {image["id"]: _record(image, path) for image, path in zip(images, paths, strict=True)}
+
+
+def _record(image: dict[str, Any], path: str) -> Record:
+    width, height = image.get("width"), image.get("height")
+    if not (width and height):
+        width, height = image_size(path)
+    return {
+        "file_name": path,
+        "image_id": image["id"],
+        "height": int(height),
+        "width": int(width),
+        "annotations": [],
+    }
+
+
+def _missing(paths: list[str]) -> list[str]:
+    """Those that are no files. Folders are listed once, as asking for each of many files takes long on network disks."""
+    listed: dict[str, set[str]] = {}
+    missing = []
+    for path in paths:
         folder, file_name = os.path.split(path)
         if folder not in listed:
             listed[folder] = set(os.listdir(folder)) if os.path.isdir(folder) else set()
-        record = {
-            "file_name": path,
-            "image_id": image["id"],
-            "height": image.get("height"),
-            "width": image.get("width"),
-            "annotations": [],
-        }
-        records[image["id"]] = record
-        if file_name not in listed[folder]:
+        # A file system may spell a name in another way than it lists it: upper case, accents.
+        if file_name not in listed[folder] and not os.path.isfile(path):
             missing.append(path)
-        elif not (record["height"] and record["width"]):
-            record["width"], record["height"] = _size_of(path)
-    if missing:
-        raise DatasetError(
-            f"{len(missing)} of {len(images)} images of {json_file} are missing: {', '.join(missing[:3])}{', ...' if len(missing) > 3 else ''}. "
-            "Check the image folder, or take them out of the JSON."
-        )
-    return records
+    return missing
 
 
-def _size_of(path: str) -> tuple[int, int]:
-    """(width, height) after EXIF rotation."""
-    try:
-        with Image.open(path) as image:
-            return ImageOps.exif_transpose(image).size
-    except (OSError, SyntaxError) as error:
-        raise DatasetError(f"image {path} cannot be read: {error}") from error
+def _add_boxes(
+    records: dict[Any, Record], annotations: list[dict[str, Any]], category_ids: list[Any], json_file: str
+) -> tuple[str, ...]:
+    """File each annotation with its image; returns what was repaired or dropped, counted."""
+    contiguous = {coco_id: index for index, coco_id in enumerate(category_ids)}
+    repairs = _Repairs()
+    for annotation in annotations:
+        record = records.get(annotation["image_id"])
+        if record is None:
+            raise DatasetError(
+                f"{json_file}: annotation {annotation['id']!r} belongs to image {annotation['image_id']!r}, which is not among the images. "
+                "Take it out, or add the image."
+            )
+        if annotation["category_id"] not in contiguous:
+            raise DatasetError(
+                f"{json_file}: annotation {annotation['id']!r} of {os.path.basename(record['file_name'])} has category_id "
+                f"{annotation['category_id']!r}, known are {category_ids[:20]}. Correct it, or add the category."
+            )
+        box = _clipped(annotation, record, repairs)
+        if box is not None:
+            entry = {"id": annotation["id"], "bbox": box, "category_id": contiguous[annotation["category_id"]]}
+            record["annotations"].append({**entry, "iscrowd": int(annotation.get("iscrowd") or 0)})
+    return tuple(f"{json_file}: {line}" for line in repairs.lines(len(annotations)))
 
 
 class _Repairs:
@@ -180,11 +167,11 @@ class _Repairs:
         self.counts: Counter[str] = Counter()
         self.first: dict[str, str] = {}
 
-    def note(self, what: str, annotation: dict[str, Any], record: dict[str, Any]) -> None:
+    def note(self, what: str, annotation: Mapping[str, Any], record: Record) -> None:
         self.counts[what] += 1
         self.first.setdefault(
             what,
-            f"first: annotation {annotation.get('id')} of {os.path.basename(record['file_name'])}, "
+            f"first: annotation {annotation['id']} of {os.path.basename(record['file_name'])}, "
             f"bbox {annotation['bbox']} in {record['width']}x{record['height']}",
         )
 
@@ -192,56 +179,31 @@ class _Repairs:
         return [f"{count} of {total} boxes {what} ({self.first[what]})" for what, count in self.counts.items()]
 
 
-def _add_annotation(
-    record: dict[str, Any],
-    annotation: dict[str, Any],
-    contiguous: dict[int, int],
-    categories: dict[int, str],
-    json_file: str,
-    repairs: _Repairs,
-) -> None:
-    where = f"{json_file}: annotation {annotation.get('id')} of {os.path.basename(record['file_name'])}"
-    if annotation.get("category_id") not in contiguous:
-        raise DatasetError(
-            f"{where} has category_id {annotation.get('category_id')!r}, known are {list(categories)[:20]}. Correct it, or add the category."
-        )
-    box = annotation.get("bbox")
-    numbers = (
-        isinstance(box, list) and len(box) == 4 and all(isinstance(v, (int, float)) and math.isfinite(v) for v in box)
-    )
-    if not numbers:
-        raise DatasetError(f"{where} needs a bbox [x, y, width, height] of finite numbers, found {box!r}")
-    x, y, width, height = (float(v) for v in box)
-    corners = [max(x, 0.0), max(y, 0.0), min(x + width, record["width"]), min(y + height, record["height"])]
+def _clipped(annotation: Mapping[str, Any], record: Record, repairs: _Repairs) -> list[float] | None:
+    """The box as XYXY inside its image; None when nothing of it is there."""
+    x, y, width, height = (float(value) for value in annotation["bbox"])
+    corners = [x, y, x + width, y + height]
+    inside = [max(x, 0.0), max(y, 0.0), min(corners[2], record["width"]), min(corners[3], record["height"])]
     if width <= 0 or height <= 0:
         repairs.note("have no area and were dropped", annotation, record)
-    elif corners[2] <= corners[0] or corners[3] <= corners[1]:
+        return None
+    if inside[2] <= inside[0] or inside[3] <= inside[1]:
         repairs.note("lie outside their image and were dropped", annotation, record)
-    else:
-        # Rounding of the annotation tool is no mistake of the annotator.
-        if max(abs(a - b) for a, b in zip(corners, (x, y, x + width, y + height), strict=True)) > 1:
-            repairs.note("reach outside their image and were clipped", annotation, record)
-        entry = {"id": annotation.get("id"), "bbox": corners, "category_id": contiguous[annotation["category_id"]]}
-        record["annotations"].append({**entry, "iscrowd": int(annotation.get("iscrowd", 0))})
+        return None
+    if max(abs(a - b) for a, b in zip(corners, inside, strict=True)) > TOLERANCE:
+        repairs.note("reach outside their image and were clipped", annotation, record)
+    return inside
 
 
-def require_boxes(dataset: Dataset) -> None:
-    """Make sure that there is something to learn.
+def require_boxes(*datasets: Dataset) -> None:
+    """Make sure that training sets have something to learn between them; one of them may hold background only.
 
     Raises:
         DatasetError: no image has a box, crowds not counted.
     """
-    if not any(not a["iscrowd"] for record in dataset.records for a in record["annotations"]):
-        raise DatasetError(
-            f"training set {dataset.name}: {len(dataset.records)} images and no box to learn from ({dataset.json_file})"
-        )
-
-
-def coco_ground_truth(json_file: str) -> dict[str, Any]:
-    """The JSON as pycocotools needs it: ``iscrowd`` 0 and ``area`` width x height where they are not given, ``info`` if it lacks."""
-    content = read_json(json_file)
-    content.setdefault("info", {})
-    for annotation in content["annotations"]:
-        annotation.setdefault("iscrowd", 0)
-        annotation.setdefault("area", annotation["bbox"][2] * annotation["bbox"][3])
-    return content
+    if any(not a["iscrowd"] for dataset in datasets for record in dataset.records for a in record["annotations"]):
+        return
+    found = ", ".join(f"{len(dataset.records)} images of {dataset.name} ({dataset.json_file})" for dataset in datasets)
+    raise DatasetError(
+        f"no box to learn from in {found}. Annotate objects there, or name another data set in DATASETS.TRAIN."
+    )

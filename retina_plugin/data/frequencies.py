@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from retina_plugin.data.coco import Dataset
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 
-def class_counts(dataset: Dataset) -> list[int]:
-    """Boxes of each class, crowds not counted; 0 for a class that never occurs."""
-    counts = [0] * dataset.num_classes
-    for record in dataset.records:
+def class_counts(records: Iterable[Mapping[str, Any]], num_classes: int) -> list[int]:
+    """Boxes of each class, crowds not counted; 0 for a class that never occurs.
+
+    Args:
+        records: see :class:`retina_plugin.data.Dataset`; Detectron2's dicts do as well.
+        num_classes: K.
+    """
+    counts = [0] * num_classes
+    for record in records:
         for annotation in record["annotations"]:
-            if not annotation["iscrowd"]:
+            if not annotation.get("iscrowd", 0):
                 counts[annotation["category_id"]] += 1
     return counts

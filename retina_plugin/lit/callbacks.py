@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import time
+from collections import Counter
 from typing import Any
 
 import lightning
@@ -22,21 +24,24 @@ LOG_PERIOD = 20  # steps, as in Detectron2
 class Progress(lightning.Callback):
     """A bar with loss, learning rate and time left; another one for evaluation."""
 
+    def _open(self, trainer: lightning.Trainer, **arguments: Any) -> tqdm:
+        return tqdm(mininterval=1, disable=not trainer.is_global_zero, **arguments)
+
     def on_train_start(self, trainer: lightning.Trainer, module: Module) -> None:
-        self.bar = tqdm(total=trainer.max_steps, initial=trainer.global_step, desc="training", unit="it", mininterval=1)
+        self.steps = self._open(
+            trainer, total=trainer.max_steps, initial=trainer.global_step, desc="training", unit="it"
+        )
 
     def on_train_batch_end(self, trainer: lightning.Trainer, module: Module, outputs: Any, *args: Any) -> None:
-        rate = trainer.optimizers[0].param_groups[0]["lr"]
-        self.bar.set_postfix(loss=f"{float(outputs['loss']):.3f}", lr=f"{rate:.1e}", refresh=False)
-        self.bar.update()
+        self.steps.set_postfix(loss=f"{float(outputs['loss']):.3f}", lr=f"{module.lr:.1e}", refresh=False)
+        self.steps.update()
 
     def on_train_end(self, trainer: lightning.Trainer, module: Module) -> None:
-        self.bar.close()
+        self.steps.close()
 
     def on_validation_start(self, trainer: lightning.Trainer, module: Module) -> None:
-        self.images = tqdm(
-            total=sum(trainer.num_val_batches), desc="evaluation", unit="image", mininterval=1, leave=False
-        )
+        total = sum(trainer.num_val_batches)
+        self.images = self._open(trainer, total=total, desc="evaluation", unit="image", leave=False)
 
     def on_validation_batch_end(self, *args: Any, **kwargs: Any) -> None:
         self.images.update()
@@ -46,7 +51,8 @@ class Progress(lightning.Callback):
 
     def on_exception(self, *args: Any) -> None:
         for bar in vars(self).values():
-            bar.close()
+            if isinstance(bar, tqdm):  # Lightning hangs other things on a callback
+                bar.close()
 
 
 class Writer(lightning.Callback):
@@ -54,34 +60,42 @@ class Writer(lightning.Callback):
 
     def __init__(self, folder: str) -> None:
         self.folder = folder
-        self.sums: dict[str, float] = {}
-        self.steps, self.started = 0, time.perf_counter()
+        self.sums: Counter[str] = Counter()
+        self.steps, self.started = 0, 0.0
 
-    def setup(self, trainer: lightning.Trainer, module: Module, stage: str) -> None:
-        self.events = SummaryWriter(self.folder)
+    @functools.cached_property
+    def events(self) -> SummaryWriter:
+        """Of rank 0 only: opening it makes a file."""
+        return SummaryWriter(self.folder)
+
+    def on_train_start(self, *args: Any) -> None:
+        self.started = time.perf_counter()
 
     def on_train_batch_start(self, *args: Any) -> None:
-        self.steps += 1
-        self.sums["data_time"] = self.sums.get("data_time", 0.0) + time.perf_counter() - self.started
+        self.sums["data_time"] += time.perf_counter() - self.started
 
     def on_train_batch_end(self, trainer: lightning.Trainer, module: Module, outputs: Any, *args: Any) -> None:
+        self.sums.update({"total_loss" if name == "loss" else name: float(value) for name, value in outputs.items()})
         now = time.perf_counter()
-        losses = {"total_loss" if name == "loss" else name: float(loss) for name, loss in outputs.items()}
-        for name, value in (losses | {"time": now - self.started}).items():
-            self.sums[name] = self.sums.get(name, 0.0) + value
+        self.sums["time"] += now - self.started
         self.started = now
+        self.steps += 1
         if trainer.global_step % LOG_PERIOD == 0 or trainer.global_step == trainer.max_steps:
-            means = {name: value / self.steps for name, value in self.sums.items()}
-            left = (trainer.max_steps - trainer.global_step) * means["time"]
-            self.write(trainer, means | {"lr": trainer.optimizers[0].param_groups[0]["lr"], "eta_seconds": left})
-            self.sums, self.steps = {}, 0
+            names = sorted(self.sums)
+            means = torch.tensor([self.sums[name] / self.steps for name in names], device=module.device)
+            scalars = dict(zip(names, trainer.strategy.reduce(means, reduce_op="mean").tolist(), strict=True))
+            left = (trainer.max_steps - trainer.global_step) * scalars["time"]
+            self.write(trainer, scalars | {"lr": module.lr, "eta_seconds": left})
+            self.sums, self.steps = Counter(), 0
 
     def on_validation_end(self, trainer: lightning.Trainer, module: Module) -> None:
         self.write(trainer, dict(flatten(module.results)))
         self.started = time.perf_counter()  # evaluation is no part of a step's time
 
     def write(self, trainer: lightning.Trainer, scalars: dict[str, float]) -> None:
-        """Append one line; a run that is killed leaves whole lines behind."""
+        """Append one line, on rank 0; a run that is killed leaves whole lines behind."""
+        if not trainer.is_global_zero:
+            return
         iteration = max(trainer.global_step - 1, 0)
         with open(os.path.join(self.folder, "metrics.json"), "a", encoding="utf-8") as file:
             file.write(json.dumps({"iteration": iteration, **scalars}, sort_keys=True) + "\n")
@@ -108,7 +122,7 @@ class Checkpoints(lightning.Callback):
         step = trainer.global_step
         if step == trainer.max_steps:
             self.save(trainer, "model_final.pth")
-        elif self.period > 0 and step % self.period == 0:
+        elif step % self.period == 0:
             self.save(trainer, f"model_{step - 1:07d}.pth")
 
     def save(self, trainer: lightning.Trainer, name: str) -> None:
@@ -134,8 +148,7 @@ class Pictures(lightning.Callback):
             return
         model, sample = module.model, batch[0]
         images, sizes = model.preprocess([sample["image"]])
-        model.eval()
-        detections = model(images, sizes)[0]
+        detections = model.eval()(images, sizes)[0]
         model.train()
         image = sample["image"].flip(0) if model.input_format == "BGR" else sample["image"]
         image = np.ascontiguousarray(image.permute(1, 2, 0).cpu().numpy())

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from retina_plugin.data import DatasetError, load_dataset, read_image, require_boxes
+from retina_plugin.data import load_dataset, read_record, require_boxes
 from retina_plugin.lit.augment import augment, resize
 
 Record = dict[str, Any]
@@ -88,22 +88,6 @@ class TestImages(Dataset):
         }
 
 
-def read_record(record: Record) -> np.ndarray:
-    """The image of a record, (H, W, 3) uint8 RGB.
-
-    Raises:
-        DatasetError: it cannot be read, or has another size than the annotations say.
-    """
-    image = read_image(record["file_name"])
-    found, expected = image.shape[:2], (record["height"], record["width"])
-    if found != expected:
-        raise DatasetError(
-            f"image {record['file_name']} is {found[1]}x{found[0]} pixels, its annotations say {expected[1]}x{expected[0]}: "
-            "its boxes cannot be placed. Correct width and height in the JSON (after EXIF rotation)."
-        )
-    return image
-
-
 def to_tensor(image: np.ndarray, input_format: str) -> Tensor:
     """(H, W, 3) RGB array -> (3, H, W) tensor in the config's order of channels."""
     return torch.from_numpy(np.ascontiguousarray(image[..., :: -1 if input_format == "BGR" else 1].transpose(2, 0, 1)))
@@ -115,11 +99,9 @@ def training_records(cfg: Any) -> list[Record]:
     Raises:
         DatasetError: there is no box to learn from.
     """
-    records: list[Record] = []
-    for name in cfg.DATASETS.TRAIN:
-        dataset = load_dataset(name)
-        require_boxes(dataset)
-        records += dataset.records
+    datasets = [load_dataset(name) for name in cfg.DATASETS.TRAIN]
+    require_boxes(*datasets)  # one of several may be of background only
+    records = [record for dataset in datasets for record in dataset.records]
     if cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS:
         records = [r for r in records if any(not a["iscrowd"] for a in r["annotations"])]
     return records
@@ -156,10 +138,12 @@ class Data(lightning.LightningDataModule):
 
     def val_dataloader(self) -> list[DataLoader]:
         share = slice(self.trainer.global_rank, None, self.trainer.world_size)
-        return [
-            self._loader(TestImages(load_dataset(name).records[share], inputs=self.cfg.INPUT), batch_size=1)
-            for name in self.cfg.DATASETS.TEST
-        ]
+        loaders = []
+        for name in self.cfg.DATASETS.TEST:
+            records = load_dataset(name).records
+            images = TestImages(records[share] or records[:1], inputs=self.cfg.INPUT)  # no rank may be idle
+            loaders.append(self._loader(images, batch_size=1))
+        return loaders
 
     def _loader(self, images: Dataset, **kwargs: Any) -> DataLoader:
         workers = self.cfg.DATALOADER.NUM_WORKERS

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import lightning
@@ -16,6 +15,7 @@ from retina_plugin.lit.evaluation import coco_results, evaluate
 from retina_plugin.lit.solver import build_optimizer, clip_gradients, lr_multiplier
 from retina_plugin.model import RetinaNet
 from retina_plugin.outputs import results_folder
+from retina_plugin.weights import checkpoint_metadata
 
 Batch = list[dict[str, Any]]
 
@@ -35,19 +35,20 @@ class Module(lightning.LightningModule):
         self.model, self.cfg, self.class_names, self.seed = model, cfg, class_names, seed
         self.results: dict[str, Any] = {}  # of the last evaluation
         self.evaluated_at = -1
+        self.lr = 0.0  # of the step under way
         self._found: list[dict[int, list[dict[str, Any]]]] = []
 
-    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
-        return [{k: v.to(device) if isinstance(v, Tensor) else v for k, v in sample.items()} for sample in batch]
+    def setup(self, stage: str) -> None:
+        self.seed = self.trainer.strategy.broadcast(self.seed)  # each process may have drawn its own
 
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
+        self.lr = max(self.trainer.optimizers[0].param_groups, key=lambda group: len(group["params"]))["lr"]
         images, sizes = self.model.preprocess([sample["image"] for sample in batch])
         losses = self.model(images, sizes, batch)
         total = sum(losses.values())
-        if not math.isfinite(total):
-            lr = self.optimizers().param_groups[0]["lr"]
-            where = {"iteration": self.global_step, "lr": lr, "folder": self.cfg.OUTPUT_DIR}
-            raise FloatingPointError(NAN_ADVICE.format(value=float(total), **where))
+        if not total.isfinite():
+            where = {"iteration": self.global_step, "lr": self.lr, "folder": self.cfg.OUTPUT_DIR}
+            raise FloatingPointError(NAN_ADVICE.format(value=total.item(), **where))
         return {"loss": total, **{name: loss.detach() for name, loss in losses.items()}}
 
     def configure_optimizers(self) -> dict[str, Any]:
@@ -65,11 +66,12 @@ class Module(lightning.LightningModule):
 
     def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
         images, sizes = self.model.preprocess([sample["image"] for sample in batch])
+        with torch.autocast(self.device.type, enabled=False):  # evaluation is in full precision, as Detectron2's
+            detections = self.model(images, sizes)
         category_ids = load_dataset(self.cfg.DATASETS.TEST[dataloader_idx]).category_ids
-        for found, size, sample in zip(self.model(images, sizes), sizes, batch, strict=True):
-            image_size = sample["height"], sample["width"]
-            detections = dense.to_image(found, network_size=size, image_size=image_size)
-            self._found[dataloader_idx][sample["image_id"]] = coco_results(sample["image_id"], detections, category_ids)
+        for found, size, sample in zip(detections, sizes, batch, strict=True):
+            found = dense.to_image(found, network_size=size, image_size=(sample["height"], sample["width"]))
+            self._found[dataloader_idx][sample["image_id"]] = coco_results(sample["image_id"], found, category_ids)
 
     def on_validation_epoch_end(self) -> None:
         gathered = [self._found]
@@ -86,10 +88,9 @@ class Module(lightning.LightningModule):
             self.results = results if len(results) > 1 else next(iter(results.values()))
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["model"] = (
-            self.model.state_dict()
-        )  # as Detectron2 and load_weights read it; shares its storage with "state_dict"
-        checkpoint["metadata"] = {"class_names": list(self.class_names)}
+        # As Detectron2 and load_weights read it; it shares its storage with Lightning's "state_dict".
+        checkpoint["model"] = self.model.state_dict()
+        checkpoint["metadata"] = checkpoint_metadata(self.class_names, self.model)
         checkpoint["iteration"] = self.global_step - 1
         checkpoint["seed"] = self.seed
 

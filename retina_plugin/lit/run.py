@@ -12,34 +12,45 @@ from urllib.parse import urlparse
 
 import lightning
 import torch
+from lightning.pytorch.utilities import rank_zero_only
 
 from retina_plugin.builders import build_model
-from retina_plugin.checks import resolve_device, resolve_num_classes
+from retina_plugin.checks import check_run, freeze_unread, resolve_alpha, resolve_device, resolve_num_classes
 from retina_plugin.config import ConfigError, get_cfg
-from retina_plugin.data import load_dataset
+from retina_plugin.data import class_counts, load_dataset
 from retina_plugin.lit.callbacks import Checkpoints, Pictures, Progress, Writer
 from retina_plugin.lit.data import Data, training_records
 from retina_plugin.lit.module import Module
 from retina_plugin.outputs import write_atomically
 from retina_plugin.report import finish
-from retina_plugin.weights import WeightsError, load_weights, read_checkpoint
+from retina_plugin.summary import model_summary, step_summary
+from retina_plugin.weights import WeightsError, check_state, load_weights, read_checkpoint
 
 
 def run(args: argparse.Namespace) -> None:
     """Train or evaluate; with several GPUs Lightning starts a process for each."""
+    try:
+        _run(args)
+    except SystemExit:  # how Lightning ends on Ctrl-C
+        raise KeyboardInterrupt from None
+
+
+def _run(args: argparse.Namespace) -> None:
     cfg, class_names = setup(args)
     seed = cfg.SEED if cfg.SEED >= 0 else secrets.randbelow(2**31)
-    lightning.seed_everything(seed, verbose=False)
+    lightning.seed_everything(seed)
     module = Module(build_model(cfg), cfg, class_names=class_names, seed=seed)
-    resumed = _last_checkpoint(cfg) if args.resume else None
+    freeze_unread(module.model)
     trainer = build_trainer(cfg, args)
-    if args.eval_only:
-        _load_for_evaluation(module, resumed)
-    else:
-        _train(trainer, module, resumed)
-    if module.evaluated_at != trainer.global_step or args.eval_only:
-        trainer.validate(module, datamodule=Data(cfg), verbose=False)
     if trainer.is_global_zero:
+        print(model_summary(module.model), flush=True)
+    if args.eval_only:
+        _load_for_evaluation(module, resume=args.resume)
+    else:
+        _train(trainer, module, resume=args.resume)
+    if cfg.DATASETS.TEST and (args.eval_only or module.evaluated_at != trainer.global_step):
+        trainer.validate(module, datamodule=Data(cfg), verbose=False)
+    if cfg.DATASETS.TEST and trainer.is_global_zero:
         finish(cfg, module.results)
 
 
@@ -48,15 +59,19 @@ def setup(args: argparse.Namespace) -> tuple[Any, list[str]]:
     cfg = get_cfg()
     cfg.merge_from_file(args.config_file)
     cfg.merge_from_list(args.opts)
-    resolve_device(cfg)
-    names = resolve_num_classes(cfg, lambda name: load_dataset(name).class_names, eval_only=args.eval_only)
-    world = max(args.num_gpus, 1) * args.num_machines
-    if cfg.SOLVER.IMS_PER_BATCH % world:
+    if cfg.MODEL.META_ARCHITECTURE != "FocalRetinaNet":
         raise ConfigError(
-            f"SOLVER.IMS_PER_BATCH {cfg.SOLVER.IMS_PER_BATCH} cannot be shared equally by {world} processes"
+            f"MODEL.META_ARCHITECTURE is {cfg.MODEL.META_ARCHITECTURE}, without Detectron2 it must be FocalRetinaNet. "
+            "_BASE_: configs/Base-RetinaNet.yaml sets it."
         )
+    resolve_device(cfg)
+    check_run(cfg, num_gpus=args.num_gpus, num_machines=args.num_machines)
+    names = resolve_num_classes(cfg, lambda name: load_dataset(name).class_names, eval_only=args.eval_only)
     if not args.eval_only:
         training_records(cfg)  # an empty training set ends here, not in a worker process
+        table = resolve_alpha(cfg, names, lambda name: class_counts(load_dataset(name).records, len(names)))
+        if table:
+            rank_zero_only(print)(table, flush=True)
     cfg.freeze()
     os.makedirs(cfg.OUTPUT_DIR, exist_ok=True)
     write_atomically(os.path.join(cfg.OUTPUT_DIR, "config.yaml"), cfg.dump())
@@ -66,7 +81,8 @@ def setup(args: argparse.Namespace) -> tuple[Any, list[str]]:
 
 def _quiet() -> None:
     """Silence what Lightning says of its own workings; errors and warnings of this project stay."""
-    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module="lightning")
     # Derivatives of easy anchors and their products reach subnormal numbers, which are very slow on CPUs.
     torch.set_flush_denormal(True)
@@ -77,18 +93,17 @@ def build_trainer(cfg: Any, args: argparse.Namespace) -> lightning.Trainer:
     if args.num_machines > 1:
         url = urlparse(args.dist_url)
         os.environ.update(MASTER_ADDR=url.hostname or "", MASTER_PORT=str(url.port), NODE_RANK=str(args.machine_rank))
-    on_gpu = cfg.MODEL.DEVICE.startswith("cuda")
-    devices = max(args.num_gpus, 1)
+    device, processes = torch.device(cfg.MODEL.DEVICE), max(args.num_gpus, 1)
     writer = Writer(cfg.OUTPUT_DIR)
     callbacks = [writer, Checkpoints(cfg.OUTPUT_DIR, cfg.SOLVER.CHECKPOINT_PERIOD), Progress()]
     if cfg.VIS_PERIOD > 0:
         callbacks.append(Pictures(writer, cfg.VIS_PERIOD))
-    precision = ("16-mixed" if on_gpu else "bf16-mixed") if cfg.SOLVER.AMP.ENABLED else "32-true"
+    precision = ("16-mixed" if device.type == "cuda" else "bf16-mixed") if cfg.SOLVER.AMP.ENABLED else "32-true"
     return lightning.Trainer(
-        accelerator="gpu" if on_gpu else "cpu",
-        devices=devices,
+        accelerator=device.type,
+        devices=processes if device.index is None else [device.index],
         num_nodes=args.num_machines,
-        strategy="ddp" if devices * args.num_machines > 1 else "auto",
+        strategy="ddp" if processes * args.num_machines > 1 else "auto",
         precision=precision,
         max_steps=cfg.SOLVER.MAX_ITER,
         max_epochs=-1,
@@ -106,15 +121,22 @@ def build_trainer(cfg: Any, args: argparse.Namespace) -> lightning.Trainer:
     )
 
 
-def _train(trainer: lightning.Trainer, module: Module, resumed: str | None) -> None:
+def _train(trainer: lightning.Trainer, module: Module, *, resume: bool) -> None:
     cfg = module.cfg
-    if resumed is None and cfg.MODEL.WEIGHTS:
+    resumed = _last_checkpoint(cfg.OUTPUT_DIR) if resume else None
+    if resumed:
+        _require_continuation(module, resumed)
+    elif cfg.MODEL.WEIGHTS:
         load_weights(module.model, cfg.MODEL.WEIGHTS)
+    if trainer.is_global_zero:
+        print(step_summary(cfg, processes=trainer.world_size), flush=True)
     trainer.fit(module, datamodule=Data(cfg), ckpt_path=resumed)
+    if trainer.interrupted:  # Ctrl-C with an old Lightning
+        raise KeyboardInterrupt
 
 
-def _load_for_evaluation(module: Module, resumed: str | None) -> None:
-    path = resumed or module.cfg.MODEL.WEIGHTS
+def _load_for_evaluation(module: Module, *, resume: bool) -> None:
+    path = (_last_checkpoint(module.cfg.OUTPUT_DIR) if resume else None) or module.cfg.MODEL.WEIGHTS
     if not path:
         raise ConfigError(
             "--eval-only needs a checkpoint: add MODEL.WEIGHTS path/to/model_final.pth, or --resume for OUTPUT_DIR's last"
@@ -122,19 +144,24 @@ def _load_for_evaluation(module: Module, resumed: str | None) -> None:
     load_weights(module.model, path)
 
 
-def _last_checkpoint(cfg: Any) -> str | None:
-    """Path of the newest checkpoint below ``OUTPUT_DIR``; None when there is none.
-
-    Raises:
-        WeightsError: it was written by Detectron2, whose optimizer state Lightning cannot continue.
-    """
-    pointer = os.path.join(cfg.OUTPUT_DIR, "last_checkpoint")
+def _last_checkpoint(folder: str) -> str | None:
+    """Path of the newest checkpoint of a run; None when there is none."""
+    pointer = os.path.join(folder, "last_checkpoint")
     if not os.path.isfile(pointer):
         return None
     with open(pointer, encoding="utf-8") as file:
-        path = os.path.join(cfg.OUTPUT_DIR, file.read().strip())
-    if "pytorch-lightning_version" not in read_checkpoint(path):
+        return os.path.join(folder, file.read().strip())
+
+
+def _require_continuation(module: Module, path: str) -> None:
+    """Make sure that Lightning can go on from a checkpoint.
+
+    Raises:
+        WeightsError: it is of another model, or Detectron2's, whose optimizer state Lightning cannot continue.
+    """
+    checkpoint = read_checkpoint(path)
+    check_state(module.model, checkpoint["model"], path)
+    if "pytorch-lightning_version" not in checkpoint:
         raise WeightsError(
             f"{path} was written by Detectron2: resume it with --host detectron2, or start from its weights: MODEL.WEIGHTS {path}"
         )
-    return path

@@ -61,7 +61,7 @@ def clip_gradients(parameters: Iterable[nn.Parameter], clipping: Any) -> None:
     """
     if clipping.CLIP_TYPE not in ("value", "norm"):
         raise ValueError(f"SOLVER.CLIP_GRADIENTS.CLIP_TYPE must be value or norm, found {clipping.CLIP_TYPE!r}")
-    for parameter in parameters:
+    for parameter in (p for p in parameters if p.grad is not None):
         if clipping.CLIP_TYPE == "value":
             nn.utils.clip_grad_value_(parameter, clipping.CLIP_VALUE)
         else:

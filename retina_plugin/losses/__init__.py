@@ -1,7 +1,33 @@
 """The losses of RetinaNet, as functions of tensors."""
 
+from retina_plugin.losses import derivatives
+from retina_plugin.losses.alpha import auto_alpha
 from retina_plugin.losses.box import BOX_LOSSES, smooth_l1_loss
-from retina_plugin.losses.focal import sigmoid_focal_loss
+from retina_plugin.losses.class_losses import (
+    CLASS_LOSSES,
+    balanced_cross_entropy,
+    sigmoid_cross_entropy,
+    sigmoid_focal_loss,
+    sigmoid_focal_star_loss,
+)
+from retina_plugin.losses.ladder import cross_entropy_terms, focal_star_terms, focal_terms
 from retina_plugin.losses.normalizer import INITIAL, update_normalizer
+from retina_plugin.losses.one_pass import sigmoid_loss
 
-__all__ = ["BOX_LOSSES", "INITIAL", "sigmoid_focal_loss", "smooth_l1_loss", "update_normalizer"]
+__all__ = [
+    "BOX_LOSSES",
+    "CLASS_LOSSES",
+    "INITIAL",
+    "auto_alpha",
+    "balanced_cross_entropy",
+    "cross_entropy_terms",
+    "derivatives",
+    "focal_star_terms",
+    "focal_terms",
+    "sigmoid_cross_entropy",
+    "sigmoid_focal_loss",
+    "sigmoid_focal_star_loss",
+    "sigmoid_loss",
+    "smooth_l1_loss",
+    "update_normalizer",
+]

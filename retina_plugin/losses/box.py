@@ -28,38 +28,47 @@ def smooth_l1_loss(prediction: Tensor, target: Tensor, *, beta: float, reduction
     return distance.sum() if reduction == "sum" else distance
 
 
-def _overlap(boxes1: Tensor, boxes2: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """IoU (P,), union (P,) and the sizes (P, 2) of the smallest box around each pair."""
-    eps = torch.finfo(boxes1.dtype).eps
-    shared = torch.cat([torch.max(boxes1[:, :2], boxes2[:, :2]), torch.min(boxes1[:, 2:], boxes2[:, 2:])], dim=1)
-    around = torch.max(boxes1[:, 2:], boxes2[:, 2:]) - torch.min(boxes1[:, :2], boxes2[:, :2])
-    union = area(boxes1) + area(boxes2) - area(shared)
-    return area(shared) / (union + eps), union, around
-
-
 def giou_loss(boxes: Tensor, targets: Tensor) -> Tensor:
-    """1 - generalised IoU of each pair, (P,) in [0, 2] (arXiv 1902.09630)."""
+    """1 - generalised IoU of each pair, (P,) in [0, 2] (arXiv 1902.09630): what the smallest box around both leaves empty counts too."""
     iou, union, around = _overlap(boxes, targets)
-    hull = around.prod(dim=1)
-    return 1 - iou + (hull - union) / (hull + torch.finfo(hull.dtype).eps)
+    hull = around[:, 0] * around[:, 1]
+    return 1 - iou + (hull - union) / (hull + _eps(hull))
 
 
 def diou_loss(boxes: Tensor, targets: Tensor) -> Tensor:
-    """1 - distance IoU of each pair, (P,) in [0, 2] (arXiv 1911.08287)."""
-    iou, _, around = _overlap(boxes, targets)
-    gap = (boxes[:, :2] + boxes[:, 2:] - targets[:, :2] - targets[:, 2:]) / 2
-    return 1 - iou + (gap**2).sum(dim=1) / ((around**2).sum(dim=1) + torch.finfo(iou.dtype).eps)
+    """1 - distance IoU of each pair, (P,) in [0, 2] (arXiv 1911.08287): the distance of the centres counts too."""
+    iou, distance = _overlap_and_distance(boxes, targets)
+    return 1 - iou + distance
 
 
 def ciou_loss(boxes: Tensor, targets: Tensor) -> Tensor:
     """1 - complete IoU of each pair, (P,): distance IoU plus the difference of aspect ratios (arXiv 1911.08287, section 3.2)."""
-    eps = torch.finfo(boxes.dtype).eps
-    angle1, angle2 = (torch.atan2(b[:, 2] - b[:, 0], (b[:, 3] - b[:, 1]).clamp(min=eps)) for b in (boxes, targets))
+    iou, distance = _overlap_and_distance(boxes, targets)
+    angle1, angle2 = (torch.atan2(b[:, 2] - b[:, 0], (b[:, 3] - b[:, 1]).clamp(min=_eps(b))) for b in (boxes, targets))
     aspect = 4 / torch.pi**2 * (angle1 - angle2) ** 2
-    iou, _, _ = _overlap(boxes, targets)
     with torch.no_grad():  # a weight, not a path for gradients, as in the paper's equation 11
-        weight = aspect / (1 - iou + aspect + eps)
-    return diou_loss(boxes, targets) + weight * aspect
+        weight = aspect / (1 - iou + aspect + _eps(iou))
+    return 1 - iou + distance + weight * aspect
+
+
+def _overlap(boxes1: Tensor, boxes2: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """IoU (P,), union (P,) and the sizes (P, 2) of the smallest box around each pair."""
+    shared = torch.cat([torch.max(boxes1[:, :2], boxes2[:, :2]), torch.min(boxes1[:, 2:], boxes2[:, 2:])], dim=1)
+    around = torch.max(boxes1[:, 2:], boxes2[:, 2:]) - torch.min(boxes1[:, :2], boxes2[:, :2])
+    union = area(boxes1) + area(boxes2) - area(shared)
+    return area(shared) / (union + _eps(union)), union, around
+
+
+def _overlap_and_distance(boxes: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """IoU (P,), and the distance of the centres over the diagonal of the smallest box around both, squared (P,)."""
+    iou, _, around = _overlap(boxes, targets)
+    gap = (boxes[:, :2] + boxes[:, 2:] - targets[:, :2] - targets[:, 2:]) / 2
+    return iou, (gap**2).sum(dim=1) / ((around**2).sum(dim=1) + _eps(iou))
+
+
+def _eps(x: Tensor) -> float:
+    """Keeps the quotients of boxes without a size finite."""
+    return torch.finfo(x.dtype).eps
 
 
 def _on_deltas(deltas: Tensor, anchors: Tensor, targets: Tensor, *, weights: Sequence[float], beta: float) -> Tensor:

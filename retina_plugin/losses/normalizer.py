@@ -25,7 +25,7 @@ def update_normalizer(average: Tensor, num_positives: Tensor) -> Tensor:
     Returns:
         Scalar above 0: the average divided by the number of ranks, because gradients are averaged over ranks.
     """
-    count, ranks = num_positives.to(average.dtype), 1
+    count, ranks = num_positives.to(average.dtype, copy=True), 1
     if dist.is_available() and dist.is_initialized():
         dist.all_reduce(count)
         ranks = dist.get_world_size()

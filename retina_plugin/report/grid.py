@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw
 
-from retina_plugin.data import Dataset, read_image
-from retina_plugin.report.draw import draw_boxes, enlarge, font
+from retina_plugin.data import Dataset, read_record
+from retina_plugin.report.draw import draw_boxes, fit, font
 
 CAPTION = 22  # pixels
 GAP = 6
@@ -32,8 +32,8 @@ def results_by_image(
     strange_classes = {r["category_id"] for r in results} - set(index)
     if strange_images or strange_classes:
         raise ValueError(
-            f"results do not belong to data set {dataset.name}: {len(strange_images)} image ids {sorted(strange_images)[:3]} and "
-            f"{len(strange_classes)} category ids {sorted(strange_classes)[:3]} are not in {dataset.json_file}"
+            f"results do not belong to data set {dataset.name}: {len(strange_images)} image ids {sorted(strange_images, key=str)[:3]} "
+            f"and {len(strange_classes)} category ids {sorted(strange_classes, key=str)[:3]} are not in {dataset.json_file}"
         )
     found: dict[Any, list[dict[str, Any]]] = defaultdict(list)
     for result in results:
@@ -55,6 +55,7 @@ def side_by_side(
     *,
     class_names: Sequence[str],
     caption: str,
+    most: int | None = None,
 ) -> np.ndarray:
     """Truth on the left, detections on the right, a caption above each.
 
@@ -64,19 +65,20 @@ def side_by_side(
         found: the same with "score".
         class_names: K names.
         caption: of the left half, such as the file name.
+        most: pixels of the longer side of each half at most; None keeps large images as they are.
 
     Returns:
         (H', W', 3) uint8 RGB.
     """
     halves = []
     for entries, title in ((truth, f"{caption}: {len(truth)} true"), (found, f"{len(found)} found")):
-        large, boxes = enlarge(image, np.array([e["bbox"] for e in entries]), least=300)
+        scaled, boxes = fit(image, [e["bbox"] for e in entries], least=300, most=most)
         drawn = draw_boxes(
-            large,
+            scaled,
             boxes,
             [e["category_id"] for e in entries],
             class_names=class_names,
-            scores=[e["score"] for e in entries] if entries is found and entries else None,
+            scores=[e["score"] for e in entries] if entries is found else None,
             crowd=[bool(e.get("iscrowd")) for e in entries],
         )
         halves.append(_captioned(drawn, title))
@@ -115,39 +117,42 @@ def prediction_grid(
     """
     found = results_by_image(dataset, results, score_threshold)
     chosen = np.linspace(0, len(dataset.records) - 1, min(max_images, len(dataset.records))).round().astype(int)
-    cells = []
-    for record in (dataset.records[i] for i in chosen):
-        name = os.path.basename(record["file_name"])
-        image, here = read_image(record["file_name"]), found[record["image_id"]]
-        cells.append(side_by_side(image, record["annotations"], here, class_names=dataset.class_names, caption=name))
-    headline = f"{dataset.name}: truth on the left, detections above {score_threshold:.0%} on the right"
+    cells = [
+        side_by_side(
+            read_record(record),
+            record["annotations"],
+            found[record["image_id"]],
+            class_names=dataset.class_names,
+            caption=os.path.basename(record["file_name"]),
+            most=480,
+        )
+        for record in (dataset.records[i] for i in chosen)
+    ]
+    headline = f"{dataset.name}: truth on the left, detections of at least {score_threshold:.0%} on the right"
     return _captioned(_tiled(cells, columns), headline)
 
 
 def _tiled(cells: list[np.ndarray], columns: int) -> np.ndarray:
-    """Cells of different sizes on white paper, each scaled to the width of the first."""
-    width = cells[0].shape[1]
-    cells = [_to_width(cell, width) for cell in cells]
+    """Cells of different sizes on white paper, in columns as wide as the widest."""
+    width = max(cell.shape[1] for cell in cells) + 2 * GAP
     rows = [cells[i : i + columns] for i in range(0, len(cells), columns)]
-    heights = [max(cell.shape[0] for cell in row) for row in rows]
-    paper = Image.new("RGB", (min(columns, len(cells)) * (width + 2 * GAP), sum(heights) + 2 * GAP * len(rows)), PAPER)
-    top = 0
-    for row, height in zip(rows, heights, strict=True):
+    heights = [max(cell.shape[0] for cell in row) + 2 * GAP for row in rows]
+    paper = np.full((sum(heights), min(columns, len(cells)) * width, 3), PAPER, dtype=np.uint8)
+    for row, top in zip(rows, np.cumsum([0, *heights]), strict=False):
         for column, cell in enumerate(row):
-            paper.paste(Image.fromarray(cell), (column * (width + 2 * GAP) + GAP, top + GAP))
-        top += height + 2 * GAP
-    return np.asarray(paper)
-
-
-def _to_width(image: np.ndarray, width: int) -> np.ndarray:
-    if image.shape[1] == width:
-        return image
-    height = round(image.shape[0] * width / image.shape[1])
-    return np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.LANCZOS))
+            left = column * width + GAP
+            paper[top + GAP : top + GAP + cell.shape[0], left : left + cell.shape[1]] = cell
+    return paper
 
 
 def write_picture(path: str, image: np.ndarray) -> None:
     """Write a picture, its kind by the suffix of ``path``, whole or not at all."""
     root, suffix = os.path.splitext(path)
-    Image.fromarray(image).save(f"{root}.part{suffix}")
-    os.replace(f"{root}.part{suffix}", path)
+    draft = f"{root}.part{suffix}"
+    try:
+        # JPEG would by default halve the resolution of colours, which blurs thin lines and letters.
+        Image.fromarray(image).save(draft, **({"quality": 92, "subsampling": 0} if suffix in (".jpg", ".jpeg") else {}))
+        os.replace(draft, path)
+    finally:
+        if os.path.exists(draft):
+            os.remove(draft)

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from benchmarks.measure import Comparison, Work
 from torch import Tensor, nn
 from torch.testing import assert_close
 
+from benchmarks.measure import Comparison, Work
 from retina_plugin.builders import build_model
 from retina_plugin.config import get_cfg, leaves
 

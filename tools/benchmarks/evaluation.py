@@ -9,6 +9,7 @@ import io
 from typing import Any
 
 import numpy as np
+
 from benchmarks.measure import Comparison, Work
 
 CLASSES = 80

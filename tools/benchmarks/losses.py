@@ -7,11 +7,11 @@ import importlib.util
 from collections.abc import Callable
 
 import torch
-from benchmarks.measure import Comparison, Work
 from torch import Tensor
 from torch.nn import functional as F
 from torch.testing import assert_close
 
+from benchmarks.measure import Comparison, Work
 from retina_plugin.losses import sigmoid_focal_loss
 
 ALPHA, GAMMA = 0.25, 2.0

@@ -6,10 +6,10 @@ import argparse
 import importlib.util
 
 import torch
-from benchmarks.measure import Comparison, Work
 from torch import Tensor
 from torch.testing import assert_close
 
+from benchmarks.measure import Comparison, Work
 from retina_plugin.anchors import AnchorGenerator
 from retina_plugin.matching import match_anchors
 

@@ -155,6 +155,7 @@ def table(comparison: Comparison, rows: dict[str, dict[str, Any]]) -> str:
     widths = [max(len(line[i]) for line in lines) for i in range(len(heads))]
     text = [comparison.title]
     text += [
-        "  ".join([line[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(line[1:], widths[1:]))]) for line in lines
+        "  ".join([line[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(line[1:], widths[1:], strict=True))])
+        for line in lines
     ]
     return "\n".join([*text, *(f"absent: {reason}" for reason in comparison.absent)])

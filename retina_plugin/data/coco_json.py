@@ -1,0 +1,104 @@
+"""COCO annotation files (https://cocodataset.org/#format-data): read, every entry checked, completed for COCO's own metrics."""
+
+from __future__ import annotations
+
+import json
+import os
+import reprlib
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from retina_plugin.data.errors import DatasetError
+
+HOW_TO_NAME = (
+    "Name a data set as annotations.json@image_folder, or put it below the folder that the environment variable "
+    "DETECTRON2_DATASETS names."
+)
+
+
+def _is_number(value: Any) -> bool:
+    """A finite number; integers may have any length."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
+
+
+Rule = tuple[str, Callable[[Any], bool]]  # what is expected, and whether a value is that
+
+ID: Rule = ("a number or text", lambda v: _is_number(v) or isinstance(v, str))
+TEXT: Rule = ("text", lambda v: isinstance(v, str) and v != "")
+BOX: Rule = (
+    "[x, y, width, height], finite numbers",
+    lambda v: isinstance(v, list) and len(v) == 4 and all(map(_is_number, v)),
+)
+FLAG: Rule = ("0 or 1", lambda v: v in (None, 0, 1))  # or left out
+PIXELS: Rule = ("a whole number of pixels", lambda v: v is None or (_is_number(v) and v >= 0 and v % 1 == 0))
+
+RULES: dict[str, dict[str, Rule]] = {
+    "images": {"id": ID, "file_name": TEXT, "height": PIXELS, "width": PIXELS},
+    "annotations": {"id": ID, "image_id": ID, "category_id": ID, "bbox": BOX, "iscrowd": FLAG},
+    "categories": {"id": ID, "name": TEXT},
+}
+
+
+def read_json(json_file: str) -> dict[str, Any]:
+    """The content of an annotation file, each entry checked by itself.
+
+    Raises:
+        DatasetError: missing, not JSON, not in COCO's layout, an entry that lacks a key or has a strange value, an id that occurs twice.
+    """
+    try:
+        with open(json_file, encoding="utf-8") as file:
+            content = json.load(file)
+    except FileNotFoundError as error:
+        raise DatasetError(f"no annotations at {os.path.abspath(json_file)}. {HOW_TO_NAME}") from error
+    except OSError as error:
+        raise DatasetError(f"annotations {json_file} cannot be read: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
+        raise DatasetError(f"{json_file} is not JSON ({error}); it may be cut off: write it again") from error
+    if not isinstance(content, dict) or any(not isinstance(content.get(kind), list) for kind in RULES):
+        found = list(content) if isinstance(content, dict) else type(content).__name__
+        raise DatasetError(
+            f"{json_file} is not in COCO's layout: expected the lists {', '.join(RULES)}, found {reprlib.repr(found)}"
+        )
+    for kind in RULES:
+        _check_entries(content[kind], kind, json_file)
+    return content
+
+
+def _check_entries(entries: list[Any], kind: str, json_file: str) -> None:
+    place_of: dict[Any, int] = {}  # by id
+    for place, entry in enumerate(entries):
+        where = f"{json_file}: entry {place} of {kind!r}"
+        if not isinstance(entry, dict):
+            raise DatasetError(f"{where} must have {', '.join(RULES[kind])}, found {reprlib.repr(entry)}")
+        for key, (wanted, fits) in RULES[kind].items():
+            if not fits(entry.get(key)):
+                found = reprlib.repr(entry[key]) if key in entry else "nothing"
+                raise DatasetError(
+                    f"{where} (id {entry.get('id')!r}) needs {key}: {wanted}; found {found}. Correct it."
+                )
+        if place_of.setdefault(entry["id"], place) != place:
+            raise DatasetError(f"{where} has id {entry['id']!r}, as entry {place_of[entry['id']]} has; ids must differ")
+    if len({isinstance(number, str) for number in place_of}) > 1:
+        raise DatasetError(f"{json_file}: ids of {kind!r} are numbers and text; make them all the same")
+
+
+def coco_ground_truth(json_file: str) -> dict[str, Any]:
+    """The JSON as pycocotools needs it; see :func:`complete_ground_truth`."""
+    content = read_json(json_file)
+    complete_ground_truth(content)
+    return content
+
+
+def complete_ground_truth(content: dict[str, Any]) -> None:
+    """Make annotations fit for pycocotools, in place.
+
+    What files of other tools lack is filled in: ``info``, ``iscrowd`` 0, ``area`` width x height. Annotations are numbered from 1: text
+    as an id ends in an error there, and an object with id 0 counts as never found.
+    """
+    content.setdefault("info", {})
+    for number, annotation in enumerate(content["annotations"], start=1):
+        annotation["id"] = number
+        annotation["iscrowd"] = int(annotation.get("iscrowd") or 0)
+        if not _is_number(annotation.get("area")):
+            annotation["area"] = annotation["bbox"][2] * annotation["bbox"][3]

@@ -1,0 +1,335 @@
+"""The Lightning host beside Detectron2's own trainer, loaders and evaluator: equal learning, equal images, equal metrics."""
+
+from __future__ import annotations
+
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from detectron2.config import CfgNode
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.data import transforms as T
+from detectron2.evaluation import COCOEvaluator
+from detectron2.solver import build_lr_scheduler
+from detectron2.structures import Boxes, Instances
+from PIL import Image
+from torch import nn
+from torch.testing import assert_close
+
+from retina_plugin import get_cfg
+from retina_plugin.builders import build_model
+from retina_plugin.d2.datasets import Mapper, register_datasets
+from retina_plugin.d2.trainer import Evaluator, Trainer
+from retina_plugin.data import coco_ground_truth, load_dataset
+from retina_plugin.lit import data
+from retina_plugin.lit.augment import crop, flip, resize
+from retina_plugin.lit.evaluation import coco_results, evaluate
+from retina_plugin.lit.solver import build_optimizer, clip_gradients, lr_multiplier, parameter_groups
+from retina_plugin.model import resized_shape
+from tests.models import COMPACT
+from tests.scenes import write_scenes
+
+
+def cfg_of(**changes: Any) -> CfgNode:
+    """Detectron2's tree with the small model of the other tests; ``changes`` are keys with ``__`` for dots."""
+    cfg = get_cfg()
+    for key, value in {**COMPACT, **{k.replace("__", "."): v for k, v in changes.items()}}.items():
+        cfg.merge_from_list([key, value])
+    return cfg
+
+
+# ---------------------------------------------------------------------------------------------------------------- learning
+
+DECAYS = {
+    "none": {},
+    "norms": {"SOLVER__WEIGHT_DECAY_NORM": 0.3},
+    "biases": {"SOLVER__WEIGHT_DECAY_BIAS": 0.0, "SOLVER__BIAS_LR_FACTOR": 2.0},
+    "both": {"SOLVER__WEIGHT_DECAY_NORM": 0.3, "SOLVER__WEIGHT_DECAY_BIAS": 0.2, "SOLVER__BIAS_LR_FACTOR": 0.5},
+}
+
+
+@pytest.mark.parametrize("decays", DECAYS.values(), ids=DECAYS)
+@pytest.mark.parametrize("norm", ["GN", "BN", "FrozenBN"])
+@pytest.mark.parametrize("optimizer", ["SGD", "AdamW"])
+def test_parameter_groups(decays: dict, norm: str, optimizer: str) -> None:
+    cfg = cfg_of(
+        MODEL__RESNETS__NORM=norm, MODEL__RETINANET__NORM="GN", MODEL__RETINA_PLUGIN__OPTIMIZER=optimizer, **decays
+    )
+    model = build_model(cfg)
+    theirs, ours = Trainer.build_optimizer(cfg, model), build_optimizer(model, cfg)
+    assert rates(ours.param_groups) == rates(theirs.param_groups) == rates(parameter_groups(model, cfg.SOLVER))
+    assert set(rates(ours.param_groups)) == {p for p in model.parameters() if p.requires_grad}
+    for key in ("momentum", "nesterov", "betas", "eps"):
+        assert ours.defaults.get(key) == theirs.defaults.get(key)
+
+
+def rates(groups: list[dict[str, Any]]) -> dict[nn.Parameter, tuple[float, float]]:
+    """Parameter -> its learning rate and weight decay."""
+    return {p: (group["lr"], group["weight_decay"]) for group in groups for p in group["params"]}
+
+
+@pytest.mark.parametrize(
+    "solver",
+    [
+        {"STEPS": (20, 35), "WARMUP_ITERS": 10},
+        {"STEPS": (20, 99), "WARMUP_ITERS": 25, "GAMMA": 0.3},
+        {"STEPS": (), "WARMUP_ITERS": 100},
+        {"STEPS": (3,), "WARMUP_ITERS": 7, "WARMUP_METHOD": "constant", "WARMUP_FACTOR": 0.2},
+        {"LR_SCHEDULER_NAME": "WarmupCosineLR", "WARMUP_ITERS": 10},
+        {"LR_SCHEDULER_NAME": "WarmupCosineLR", "WARMUP_ITERS": 0, "BASE_LR_END": 0.001},
+    ],
+)
+def test_learning_rate_at_every_step(solver: dict) -> None:
+    cfg = cfg_of(
+        SOLVER__MAX_ITER=40, SOLVER__BASE_LR=0.02, **{f"SOLVER__{key}": value for key, value in solver.items()}
+    )
+    parameters = [nn.Parameter(torch.zeros(1))]
+    theirs, ours = torch.optim.SGD(parameters, lr=0.02), torch.optim.SGD(parameters, lr=0.02)
+    schedulers = [
+        build_lr_scheduler(cfg, theirs),
+        torch.optim.lr_scheduler.LambdaLR(ours, lr_multiplier(cfg.SOLVER)),
+    ]
+    for _ in range(40):
+        assert_close(ours.param_groups[0]["lr"], theirs.param_groups[0]["lr"], rtol=1e-12, atol=0)
+        for optimizer, scheduler in zip((theirs, ours), schedulers, strict=True):
+            optimizer.step()
+            scheduler.step()
+
+
+@pytest.mark.parametrize("optimizer", ["SGD", "AdamW"])
+@pytest.mark.parametrize(
+    "clipping",
+    [
+        {"ENABLED": False},
+        {"ENABLED": True, "CLIP_TYPE": "value", "CLIP_VALUE": 0.5},
+        {"ENABLED": True, "CLIP_TYPE": "norm", "CLIP_VALUE": 0.5},
+        {"ENABLED": True, "CLIP_TYPE": "norm", "CLIP_VALUE": 0.1, "NORM_TYPE": 1.0},
+    ],
+)
+def test_steps_with_clipped_gradients(optimizer: str, clipping: dict) -> None:
+    changes = {f"SOLVER__CLIP_GRADIENTS__{key}": value for key, value in clipping.items()}
+    cfg = cfg_of(
+        MODEL__RETINA_PLUGIN__OPTIMIZER=optimizer, SOLVER__BASE_LR=0.1, SOLVER__NESTEROV=optimizer == "SGD", **changes
+    )
+    reference = nn.Sequential(nn.Conv2d(3, 8, 3), nn.GroupNorm(2, 8), nn.Conv2d(8, 4, 1))
+    own = copy.deepcopy(reference)
+    theirs, ours = Trainer.build_optimizer(cfg, reference), build_optimizer(own, cfg)
+    for _ in range(3):
+        for a, b in zip(reference.parameters(), own.parameters(), strict=True):
+            a.grad = torch.randn_like(a)
+            b.grad = a.grad.clone()
+        theirs.step()
+        if clipping["ENABLED"]:
+            clip_gradients(own.parameters(), cfg.SOLVER.CLIP_GRADIENTS)
+        ours.step()
+        assert_close(list(own.parameters()), list(reference.parameters()))
+
+
+# ------------------------------------------------------------------------------------------------------------------ images
+
+
+@pytest.mark.parametrize("limits", [(800, 1333), (640, 1333), (320, 400), (97, 131)])
+def test_sizes_after_resizing(limits: tuple[int, int]) -> None:
+    numbers = np.random.default_rng(0)
+    for height, width in numbers.integers(1, 2000, (500, 2)).tolist():
+        expected = T.ResizeShortestEdge.get_output_shape(height, width, *limits)
+        assert resized_shape(height, width, *limits) == expected, (height, width)
+
+
+def test_size_0_keeps_the_size() -> None:
+    assert isinstance(T.ResizeShortestEdge(0, 10).get_transform(picture(40, 60)[0]), T.NoOpTransform)
+    assert resized_shape(40, 60, 0, 10) == (40, 60)
+
+
+def picture(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+    """Noise and eight boxes in it."""
+    numbers = np.random.default_rng(height)
+    corners = numbers.random((8, 2, 2)) * [width, height]
+    return numbers.integers(0, 256, (height, width, 3), dtype=np.uint8), np.concatenate(
+        [corners.min(1), corners.max(1)], axis=1
+    )
+
+
+@pytest.mark.parametrize("shape", [(40, 60), (61, 37), (20, 200)])
+@pytest.mark.parametrize("limits", [(25, 1000), (80, 1000), (80, 110), (40, 1000)])
+def test_resized_images(shape: tuple[int, int], limits: tuple[int, int]) -> None:
+    image, boxes = picture(*shape)
+    transform = T.ResizeShortestEdge(limits[:1], limits[1], "choice").get_transform(image)
+    ours = resize(image, boxes, min_size=limits[0], max_size=limits[1])
+    assert (ours[0] == transform.apply_image(image)).all()
+    np.testing.assert_allclose(ours[1], transform.apply_box(boxes), rtol=1e-12, atol=1e-9)
+
+
+@pytest.mark.parametrize("direction", ["horizontal", "vertical"])
+def test_flipped_images(direction: str) -> None:
+    image, boxes = picture(40, 60)
+    transform = T.HFlipTransform(60) if direction == "horizontal" else T.VFlipTransform(40)
+    ours = flip(image, boxes, direction=direction)
+    assert (ours[0] == transform.apply_image(image)).all()
+    np.testing.assert_allclose(ours[1], transform.apply_box(boxes))
+
+
+@pytest.mark.parametrize(
+    ("kind", "size"),
+    [("relative", [0.37, 0.6]), ("absolute", [17, 90]), ("relative_range", [0.4, 0.7]), ("absolute_range", [10, 90])],
+)
+def test_crops(kind: str, size: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the same draws the same window: Detectron2 draws from numpy's global generator, ours from the one that it is given."""
+    image, boxes = picture(40, 60)
+    for seed in range(20):
+        shared = np.random.default_rng(seed)
+        monkeypatch.setattr(np.random, "rand", lambda *shape, shared=shared: shared.random(shape))
+        monkeypatch.setattr(np.random, "randint", lambda *ends, shared=shared: shared.integers(*ends))
+        transform = T.RandomCrop(kind, size).get_transform(image)
+        ours = crop(image, boxes, kind=kind, size=size, rng=np.random.default_rng(seed))
+        assert (ours[0] == transform.apply_image(image)).all()
+        height, width = ours[0].shape[:2]
+        np.testing.assert_allclose(ours[1], transform.apply_box(boxes).clip(0, [width, height, width, height]))
+
+
+@pytest.fixture
+def strange_images(tmp_path: Path) -> str:
+    """Scenes of which some files are grayscale, JPEG, palette images, or rotated by EXIF."""
+    name = write_scenes(tmp_path, count=6, seed=0)
+    files = sorted((tmp_path / "images").iterdir())
+    Image.open(files[0]).convert("L").save(files[0])
+    Image.open(files[3]).convert("P").save(files[3])
+    Image.open(files[4]).save(files[4], format="JPEG")
+    rotated, exif = Image.open(files[5]).transpose(Image.Transpose.ROTATE_90), Image.Exif()
+    exif[0x0112] = 6  # to be turned by 270 degrees
+    rotated.save(files[5], exif=exif)
+    return name
+
+
+@pytest.mark.parametrize("input_format", ["BGR", "RGB"])
+def test_samples(strange_images: str, input_format: str) -> None:
+    """What Detectron2's mapper makes of a file, in training without chance and at test time."""
+    cfg = cfg_of(
+        INPUT__FORMAT=input_format,
+        INPUT__MIN_SIZE_TRAIN=(96,),
+        INPUT__MAX_SIZE_TRAIN=110,
+        INPUT__MIN_SIZE_TEST=50,
+        INPUT__RANDOM_FLIP="none",
+        DATASETS__TRAIN=(strange_images,),
+        DATALOADER__FILTER_EMPTY_ANNOTATIONS=False,
+    )
+    register_datasets([strange_images])
+    training = data.TrainingImages(data.training_records(cfg), inputs=cfg.INPUT, seed=0)
+    testing = data.TestImages(training.records, inputs=cfg.INPUT)
+    mappers = Mapper(cfg, is_train=True), Mapper(cfg, is_train=False)
+    for index, record in enumerate(DatasetCatalog.get(strange_images)):
+        theirs, ours = mappers[0](copy.deepcopy(record)), training[0, index]
+        assert_close(ours["image"], theirs["image"], rtol=0, atol=0)
+        assert_close(ours["boxes"], theirs["instances"].gt_boxes.tensor)
+        assert_close(ours["labels"], theirs["instances"].gt_classes)
+        theirs, ours = mappers[1](copy.deepcopy(record)), testing[index]
+        assert_close(ours["image"], theirs["image"], rtol=0, atol=0)
+        assert (ours["height"], ours["width"]) == (theirs["height"], theirs["width"])
+
+
+# ----------------------------------------------------------------------------------------------------------------- metrics
+
+
+def write_truth(folder: Path, num_classes: int) -> str:
+    """30 images of boxes of all sizes: crowds, images without boxes, ids with gaps, and a last class that never occurs."""
+    numbers = np.random.default_rng(0)
+    (folder / "images").mkdir()
+    ids = [3 * k + 2 for k in range(num_classes)]
+    images, annotations = [], []
+    for image in range(10, 40):
+        (folder / "images" / f"{image}.png").touch()
+        images.append({"id": image, "file_name": f"{image}.png", "height": 300, "width": 300})
+        for _ in range(0 if image % 5 == 0 else int(numbers.integers(1, 8))):
+            size, corner = np.exp(numbers.uniform(2, 5.2, 2)), numbers.uniform(0, 100, 2)
+            category = ids[int(numbers.integers(max(num_classes - 1, 1)))]
+            entry = {"id": len(annotations) + 1, "image_id": image, "category_id": category, "bbox": [*corner, *size]}
+            annotations.append({**entry, "area": size.prod(), "iscrowd": int(numbers.random() < 0.15)})
+    categories = [{"id": coco_id, "name": f"class {coco_id}"} for coco_id in ids]
+    content = {"info": {}, "images": images, "annotations": annotations, "categories": categories}
+    (folder / "annotations.json").write_text(json.dumps(content))
+    return f"{folder / 'annotations.json'}@{folder / 'images'}"
+
+
+def guesses(name: str) -> dict[int, dict[str, torch.Tensor]]:
+    """Image -> detections: most boxes shifted a little, some of another class, some of nothing; no two scores are equal."""
+    dataset, numbers = load_dataset(name), np.random.default_rng(1)
+    found = {}
+    for record in dataset.records:
+        true = np.array([a["bbox"] for a in record["annotations"]]).reshape(-1, 4)
+        labels = np.array([a["category_id"] for a in record["annotations"]], dtype=np.int64)
+        near = np.repeat(true, 3, axis=0)
+        near += numbers.normal(0, 0.08, near.shape) * np.tile(near[:, 2:] - near[:, :2], 2)
+        away = numbers.uniform([0, 0, 150, 150], [150, 150, 300, 300], (4, 4))
+        other = numbers.integers(0, dataset.num_classes, 3 * len(true) + 4)
+        kind = np.where(numbers.random(len(other)) < 0.8, np.append(np.repeat(labels, 3), other[-4:]), other)
+        found[record["image_id"]] = {
+            "boxes": torch.tensor(np.concatenate([near, away]), dtype=torch.float32),
+            "scores": torch.tensor(numbers.random(len(other)), dtype=torch.float32),
+            "labels": torch.tensor(kind),
+        }
+    return found
+
+
+@pytest.mark.parametrize("kind", [COCOEvaluator, Evaluator])
+@pytest.mark.parametrize("num_classes", [4, 1])
+def test_metrics(tmp_path: Path, kind: type, num_classes: int) -> None:
+    name = write_truth(tmp_path, num_classes)
+    detections, dataset = guesses(name), load_dataset(name)
+    register_datasets([name])
+    DatasetCatalog.get(name)
+    evaluator = kind(name, output_dir=str(tmp_path / "theirs"))
+    evaluator.reset()
+    for image, found in detections.items():
+        instances = Instances(
+            (300, 300), pred_boxes=Boxes(found["boxes"]), scores=found["scores"], pred_classes=found["labels"]
+        )
+        evaluator.process([{"image_id": image}], [{"instances": instances}])
+    theirs = evaluator.evaluate()
+    flat = [r for image, found in detections.items() for r in coco_results(image, found, dataset.category_ids)]
+    ours = evaluate(dataset, flat, str(tmp_path / "ours"))
+    assert 5 < theirs["bbox"]["AP"] < 95
+    assert_close(ours, dict(theirs), rtol=0, atol=1e-6, equal_nan=True)
+    files = [json.loads((tmp_path / side / "coco_instances_results.json").read_text()) for side in ("theirs", "ours")]
+    assert files[0] == files[1]
+    assert sum(value != value for value in ours["bbox"].values()) == (num_classes > 1)  # the class that never occurs
+
+
+def test_metrics_without_detections(tmp_path: Path) -> None:
+    name = write_truth(tmp_path, 2)
+    register_datasets([name])
+    DatasetCatalog.get(name)
+    evaluator = COCOEvaluator(name, output_dir=str(tmp_path))
+    evaluator.reset()
+    empty = Instances(
+        (300, 300), pred_boxes=Boxes(torch.zeros(0, 4)), scores=torch.zeros(0), pred_classes=torch.zeros(0)
+    )
+    evaluator.process([{"image_id": 10}], [{"instances": empty}])
+    assert_close(evaluate(load_dataset(name), [], str(tmp_path)), dict(evaluator.evaluate()), equal_nan=True)
+
+
+def test_annotations_without_area_and_iscrowd(tmp_path: Path) -> None:
+    """Detectron2's evaluator needs both; ours, on either host, takes width x height and 0."""
+    name = write_truth(tmp_path, 2)
+    path = tmp_path / "annotations.json"
+    content = coco_ground_truth(str(path))
+    for annotation in content["annotations"]:
+        del annotation["area"], annotation["iscrowd"]
+    path.write_text(json.dumps(content))
+    register_datasets([name])
+    DatasetCatalog.get(name)
+    assert MetadataCatalog.get(name).thing_classes == ["class 2", "class 5"]
+    evaluator = Evaluator(name, output_dir=str(tmp_path / "theirs"))
+    evaluator.reset()
+    flat = []
+    for image, found in guesses(name).items():
+        instances = Instances(
+            (300, 300), pred_boxes=Boxes(found["boxes"]), scores=found["scores"], pred_classes=found["labels"]
+        )
+        evaluator.process([{"image_id": image}], [{"instances": instances}])
+        flat += coco_results(image, found, load_dataset(name).category_ids)
+    ours = evaluate(load_dataset(name), flat, str(tmp_path / "ours"))
+    assert_close(ours, dict(evaluator.evaluate()), rtol=0, atol=1e-6, equal_nan=True)

@@ -1,0 +1,52 @@
+"""One ``import retina_plugin`` makes everything known to Detectron2."""
+
+import importlib
+from typing import Any
+
+import pytest
+from detectron2.config import get_cfg as detectron2_cfg
+from detectron2.data import DatasetCatalog
+from detectron2.layers import ShapeSpec
+from detectron2.modeling import BACKBONE_REGISTRY, META_ARCH_REGISTRY, Backbone, build_model
+
+import retina_plugin
+from retina_plugin.builders import BACKBONE_REGISTRY as OURS
+from retina_plugin.d2 import FocalRetinaNet, add_retina_config
+from tests.models import COMPACT
+
+
+def test_names() -> None:
+    assert META_ARCH_REGISTRY.get("FocalRetinaNet") is FocalRetinaNet
+    for name, builder in OURS.items():
+        assert BACKBONE_REGISTRY.get(name) is builder
+    assert {"digits_train", "digits_test", "bccd_train", "cards_val", "coco_2017_val"} <= set(DatasetCatalog.list())
+
+
+def test_twice_is_harmless() -> None:
+    importlib.reload(importlib.import_module("retina_plugin.d2"))
+    importlib.reload(retina_plugin)
+    test_names()
+
+
+def compact(**changes: Any) -> Any:
+    """A config of Detectron2 itself, with our node added and the small model of the other tests."""
+    cfg = detectron2_cfg()
+    add_retina_config(cfg)
+    add_retina_config(cfg)
+    for key, value in {**COMPACT, **changes}.items():
+        cfg.merge_from_list([key, value])
+    return cfg
+
+
+def test_detectron2s_own_config_and_builders() -> None:
+    cfg = compact()
+    model = build_model(cfg)
+    assert isinstance(model, FocalRetinaNet)
+    assert isinstance(model.backbone, Backbone)
+    backbone = BACKBONE_REGISTRY.get("build_retina_resnet_backbone")(cfg, ShapeSpec(channels=3))
+    assert list(backbone.output_shape()) == ["res3", "res4", "res5"]
+
+
+def test_a_backbone_that_nobody_registered() -> None:
+    with pytest.raises(KeyError, match="build_retina_resnet_fpn_backbone"):
+        build_model(compact(**{"MODEL.BACKBONE.NAME": "build_retina_resnet_fpm_backbone"}))

@@ -1,0 +1,18 @@
+"""Absent means not collected; present but broken means red."""
+
+import importlib.util
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+collect_ignore_glob = ["test_*.py"] if importlib.util.find_spec("lightning") is None else []
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Steps of tiny models are slower with several threads, and very much so on a busy machine."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)

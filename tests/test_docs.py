@@ -1,0 +1,248 @@
+"""What the pages say is what the code does: their code blocks run, their commands parse, the page of keys is up to date."""
+
+from __future__ import annotations
+
+import importlib.util
+import math
+import re
+import runpy
+import shlex
+import shutil
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+
+from retina_plugin import builders, head, losses
+from retina_plugin.data import load_dataset
+from tests.scenes import write_scenes
+
+HAS_DETECTRON2 = importlib.util.find_spec("detectron2") is not None
+HOSTS = ["lightning"] + ["detectron2"] * HAS_DETECTRON2
+TRAIN, TEST = "('my/train.json@my/images',)", "('my/val.json@my/images',)"
+PAGES = ["README.md", "docs/plugin.md", "docs/your_own_data.md", "docs/config.md"]
+# What makes any run of these pages a matter of seconds.
+QUICK = {
+    "MODEL.DEVICE": "cpu",
+    "MODEL.WEIGHTS": "",
+    "SOLVER.MAX_ITER": "2",
+    "SOLVER.IMS_PER_BATCH": "2",
+    "SOLVER.CHECKPOINT_PERIOD": "100",
+    "INPUT.MIN_SIZE_TRAIN": "(64, 64)",  # serves both ways of sampling
+    "INPUT.MIN_SIZE_TEST": "64",
+    "DATALOADER.NUM_WORKERS": "0",
+}
+
+SMALL = {"MODEL.RESNETS.DEPTH": "18", "MODEL.RESNETS.RES2_OUT_CHANNELS": "32", "MODEL.FPN.OUT_CHANNELS": "32"}
+
+
+def blocks(root: Path, page: str, language: str) -> list[tuple[str, str]]:
+    """(file name or "", text) of the code blocks of a page."""
+    text = (root / page).read_text(encoding="utf-8")
+    return re.findall(rf"^```{language} ?(\S*)\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL)
+
+
+def named_block(root: Path, page: str, language: str, name: str) -> str:
+    (text,) = [text for found, text in blocks(root, page, language) if found == name]
+    return text
+
+
+def commands(root: Path, page: str) -> list[list[str]]:
+    """Every ``python tools/...`` of a page, in words."""
+    lines = "\n".join(text for _, text in blocks(root, page, "bash")).replace("\\\n", " ").splitlines()
+    return [shlex.split(line[line.index("python tools/") :])[1:] for line in lines if "python tools/" in line]
+
+
+def tool(root: Path, path: str) -> Any:
+    spec = importlib.util.spec_from_file_location(Path(path).stem, root / path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def quick(**others: str) -> list[str]:
+    return [word for pair in (QUICK | others).items() for word in pair]
+
+
+@pytest.fixture
+def desk(tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder as the pages suppose it: configs beside one's own data, ``my/{train,val}.json`` and ``my/images``."""
+    shutil.copytree(root / "configs", tmp_path / "configs")
+    write_scenes(tmp_path / "my", count=6, seed=0)
+    for name in ("train", "val"):
+        shutil.copy(tmp_path / "my/annotations.json", tmp_path / f"my/{name}.json")
+    monkeypatch.chdir(tmp_path)
+    threads, handler = torch.get_num_threads(), signal.getsignal(signal.SIGTERM)
+    torch.set_num_threads(1)
+    yield tmp_path
+    torch.set_num_threads(threads)
+    torch.set_flush_denormal(False)
+    signal.signal(signal.SIGTERM, handler)
+
+
+@pytest.fixture
+def own_parts(desk: Path, root: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The example of docs/plugin.md on disk; what it registers is taken away afterwards."""
+    for language, wanted in (("python", "my_parts.py"), ("yaml", "my.yaml")):
+        (desk / wanted).write_text(named_block(root, "docs/plugin.md", language, wanted), encoding="utf-8")
+    monkeypatch.syspath_prepend(str(desk))
+    registries = builders.BACKBONE_REGISTRY, head.RETINA_HEAD_REGISTRY, losses.CLASS_LOSSES
+    tables = [*(registry._entries for registry in registries), losses.BOX_LOSSES]
+    before = [dict(table) for table in tables]
+    yield desk
+    for table, entries in zip(tables, before, strict=True):
+        table.clear()
+        table.update(entries)
+    sys.modules.pop("my_parts", None)
+    if HAS_DETECTRON2:
+        from detectron2.modeling import BACKBONE_REGISTRY
+
+        BACKBONE_REGISTRY._obj_map.pop("build_plain_lateral_backbone", None)
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_own_parts_from_outside_train_on_either_host(own_parts: Path, root: Path, host: str) -> None:
+    options = quick(**{"DATASETS.TRAIN": TRAIN, "DATASETS.TEST": TEST})
+    tool(root, "tools/train_net.py").main(["--config-file", "my.yaml", "--host", host, *options])
+    state = torch.load(own_parts / "out/model_final.pth", weights_only=True)["model"]
+    assert "backbone.bottom_up.convs.0.weight" in state
+    assert not any(key.startswith("head.bbox_subnet") for key in state)
+    assert (own_parts / "out/predictions.png").is_file()
+    arguments = ["--config-file", "out/config.yaml", "--weights", "out/model_final.pth", "--input", "my/images/001.png"]
+    tool(root, "tools/demo.py").main(arguments)
+
+
+def test_the_class_loss_of_the_example(own_parts: Path) -> None:
+    import my_parts
+
+    logits, labels = torch.zeros(1, 1, dtype=torch.float64, requires_grad=True), torch.tensor([0])
+    loss = my_parts.poly1_loss(logits, labels, alpha=1.0, gamma=2.0)  # p_t = 1/2: log(2) / 4 + 1 / 8
+    torch.testing.assert_close(loss.item(), math.log(2) / 4 + 1 / 8)
+    assert torch.autograd.gradcheck(lambda x: my_parts.poly1_loss(x, labels, alpha=1.0, gamma=2.0), logits)
+
+
+def test_the_box_loss_of_the_example(own_parts: Path) -> None:
+    import my_parts
+
+    anchors = torch.tensor([[0.0, 0, 10, 10], [0, 0, 20, 20]])
+    targets = torch.tensor([[0.0, 0, 10, 10], [0, 0, 20, 10]])
+    deltas = torch.zeros(2, 4, requires_grad=True)
+    loss = my_parts.log_iou(deltas, anchors, targets, weights=(1, 1, 1, 1), beta=0.0)
+    torch.testing.assert_close(loss, torch.tensor(2.0).log())  # IoU 1 and 1/2
+    nothing = my_parts.log_iou(deltas[:0], anchors[:0], targets[:0], weights=(1, 1, 1, 1), beta=0.0)
+    assert nothing == 0
+    nothing.backward()
+
+
+@pytest.mark.skipif(not HAS_DETECTRON2, reason="needs Detectron2")
+def test_detectron2s_own_trainer_with_two_more_lines(desk: Path, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from retina_plugin.d2.datasets import register_datasets
+
+    script = named_block(root, "docs/plugin.md", "python", "plain_train.py")
+    (desk / "plain_train.py").write_text(script, encoding="utf-8")
+    register_datasets(["my/train.json@my/images"])
+    options = {
+        "MODEL.RETINANET.NUM_CLASSES": "3",
+        "DATASETS.TRAIN": TRAIN,
+        "DATASETS.TEST": "()",
+        "OUTPUT_DIR": "plain",
+    }
+    config = ["--config-file", "configs/digits/retinanet_compact.yaml"]
+    monkeypatch.setattr(sys, "argv", ["plain_train.py", *config, *quick(**options)])
+    runpy.run_path("plain_train.py", run_name="__main__")
+    assert (desk / "plain/model_final.pth").is_file()
+
+
+def test_every_command_on_own_data(desk: Path, root: Path, capsys: pytest.CaptureFixture) -> None:
+    """In the order of the page, on a few small images, and with a network small enough for that."""
+    (desk / "more").mkdir()
+    Image.new("RGB", (80, 64)).save("more/another.jpg")
+    for path, *argv in commands(root, "docs/your_own_data.md"):
+        if "start.pth" in argv:  # made by the block of code before
+            shutil.copy("out/model_final.pth", "other.pth")
+            exec(named_block(root, "docs/your_own_data.md", "python", "start.py"), {})
+        if "detectron2" in argv and not HAS_DETECTRON2:
+            continue
+        if path.endswith(("train_net.py", "visualize_data.py")) and "--dataset" not in argv:
+            weights = argv[argv.index("MODEL.WEIGHTS") + 1] if "MODEL.WEIGHTS" in argv else ""
+            argv += quick(**SMALL, **{"MODEL.WEIGHTS": weights})
+        tool(root, path).main(argv)
+    said = capsys.readouterr().out
+    assert "fresh: []" in said
+    for folder in ("pictures", "fed", "looked", "found"):
+        assert list((desk / folder).glob("*.jpg"))
+    assert (desk / "found/detections.json").is_file()
+    assert (desk / "out2/predictions.png").is_file()
+
+
+def test_another_detector_with_other_classes_gives_all_but_its_class_scores(
+    desk: Path, root: Path, capsys: pytest.CaptureFixture
+) -> None:
+    from retina_plugin.builders import build_model
+    from retina_plugin.weights import load_weights
+    from tests.models import compact_cfg
+
+    (desk / "out").mkdir()
+    cfg, other = compact_cfg(), build_model(compact_cfg(MODEL__RETINANET__NUM_CLASSES=5))
+    (desk / "out/config.yaml").write_text(cfg.dump(), encoding="utf-8")
+    torch.save({"model": other.state_dict()}, desk / "other.pth")
+    exec(named_block(root, "docs/your_own_data.md", "python", "start.py"), {})
+    assert "fresh: ['head.cls_score.bias', 'head.cls_score.weight']" in capsys.readouterr().out
+    model = build_model(cfg)
+    load_weights(model, "start.pth")
+    torch.testing.assert_close(model.head.bbox_pred.weight, other.head.bbox_pred.weight)
+
+
+def test_conversion(desk: Path, root: Path) -> None:
+    names: dict[str, Any] = {}
+    exec(named_block(root, "docs/your_own_data.md", "python", "to_coco.py"), names)
+    names["to_coco"]({"001.png": [("dog", 1, 2, 31, 42), ("cat", 5, 5, 10, 10)], "002.png": []}, "made.json")
+    dataset = load_dataset("made.json@my/images")
+    assert dataset.class_names == ("cat", "dog")
+    assert [a["bbox"] for a in dataset.records[0]["annotations"]] == [[1, 2, 31, 42], [5, 5, 10, 10]]
+    assert dataset.records[1]["annotations"] == []
+    assert (dataset.records[0]["width"], dataset.records[0]["height"]) == (80, 64)
+
+
+def test_the_json_of_the_page_is_read(desk: Path, root: Path) -> None:
+    (text,) = [text for _, text in blocks(root, "docs/your_own_data.md", "json")]
+    Path("page.json").write_text(text, encoding="utf-8")
+    (desk / "photos").mkdir()
+    Image.new("RGB", (640, 480)).save(desk / "photos/a.jpg")
+    dataset = load_dataset("page.json@photos")
+    assert dataset.class_names == ("cell", "platelet")
+    assert not dataset.warnings
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_commands_parse_and_their_configs_exist(page: str, root: Path) -> None:
+    for path, *argv in commands(root, page):
+        tool(root, path).parse(argv)
+        for word in argv:
+            if word.startswith("configs/"):
+                assert (root / word).is_file()
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_lead_somewhere(page: str, root: Path) -> None:
+    text = (root / page).read_text(encoding="utf-8")
+    for target in re.findall(r"\]\(([^)#]+)[^)]*\)", text):
+        if "://" not in target:
+            assert ((root / page).parent / target).exists(), target
+
+
+def test_the_page_of_keys_is_up_to_date(root: Path) -> None:
+    assert (root / "docs/config.md").read_text(encoding="utf-8") == tool(root, "tools/config_page.py").page(), (
+        "run python tools/config_page.py"
+    )
+
+
+def test_tables_of_keys_have_three_columns(root: Path) -> None:
+    rows = [line for line in (root / "docs/config.md").read_text(encoding="utf-8").splitlines() if line.startswith("|")]
+    assert len(rows) > 50
+    assert {row.count("|") for row in rows} == {4}

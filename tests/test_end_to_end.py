@@ -1,0 +1,424 @@
+"""A whole run on each host, by the tool's own command line: files, metrics, checkpoints, and what mistakes are told."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+from retina_plugin.builders import build_model
+from retina_plugin.config import get_cfg
+from retina_plugin.model import RetinaNet
+from retina_plugin.report import cli
+from retina_plugin.weights import load_weights, read_checkpoint
+from tests.scenes import write_run, write_scenes
+
+HOSTS = ["lightning"] + ["detectron2"] * (importlib.util.find_spec("detectron2") is not None)
+BOTH = pytest.mark.skipif(len(HOSTS) < 2, reason="needs both hosts")
+AP_KEYS = {"bbox/AP", "bbox/AP50", "bbox/AP75", "bbox/APs", "bbox/APm", "bbox/APl"}
+CLASS_KEYS = {"bbox/AP-square", "bbox/AP-bar", "bbox/AP-nothing"}
+STEP_KEYS = {"iteration", "total_loss", "loss_cls", "loss_box_reg", "lr", "time", "data_time", "eta_seconds"}
+
+
+@pytest.fixture(scope="module")
+def train_net(root: Path) -> Any:
+    """The tool as a module."""
+    spec = importlib.util.spec_from_file_location("train_net", root / "tools/train_net.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module", autouse=True)
+def process_wide_settings() -> Any:
+    """What a run changes in its process and other tests must not see; one thread, as larger numbers only cost time here."""
+    threads, handler = torch.get_num_threads(), signal.getsignal(signal.SIGTERM)
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+    signal.signal(signal.SIGTERM, handler)
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory, train_net: Any, root: Path) -> dict[str, Path]:
+    """Each host's folder after training on the same scenes for 40 steps, with an evaluation on the way."""
+    folders = {}
+    for host in HOSTS:
+        folders[host] = tmp_path_factory.mktemp(host)
+        config = write_run(folders[host], root)
+        train_net.main(
+            ["--config-file", config, "--host", host, "TEST.EVAL_PERIOD", "25", "SOLVER.CHECKPOINT_PERIOD", "15"]
+        )
+    return folders
+
+
+def metrics(folder: Path) -> list[dict[str, float]]:
+    return [json.loads(line) for line in (folder / "metrics.json").read_text(encoding="utf-8").splitlines()]
+
+
+def last_ap(folder: Path) -> dict[str, float]:
+    return {key: value for key, value in metrics(folder)[-1].items() if key.startswith("bbox/")}
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_files(runs: dict[str, Path], host: str) -> None:
+    out = runs[host] / "out"
+    found = {str(path.relative_to(out)) for path in out.rglob("*") if path.is_file()}
+    expected = {"config.yaml", "metrics.json", "last_checkpoint", "model_final.pth", "predictions.png"}
+    expected |= {"model_0000014.pth", "model_0000029.pth", "inference/coco_instances_results.json"}
+    assert expected <= found
+    assert sum("tfevents" in name for name in found) == 1
+    assert not [name for name in found if ".part" in name]
+    assert (out / "last_checkpoint").read_text() == "model_final.pth"
+    assert (out / "predictions.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_metrics_have_the_same_keys_on_every_host(runs: dict[str, Path], host: str) -> None:
+    lines = metrics(runs[host] / "out")
+    keys = set().union(*lines) - {"rank_data_time"}  # which Detectron2 alone writes, for its distributed runs
+    assert keys == STEP_KEYS | AP_KEYS | CLASS_KEYS
+    steps = [line for line in lines if "lr" in line]
+    assert {19, 39} <= {line["iteration"] for line in steps}
+    assert sum("bbox/AP" in line for line in lines) == 2
+    for line in steps:
+        assert set(line) >= STEP_KEYS
+        assert line["total_loss"] > 0
+        assert 0 <= line["data_time"] < line["time"]
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_learning_rate_that_is_written(runs: dict[str, Path], host: str) -> None:
+    """Linear warm-up over 30 steps from a thousandth of 0.01."""
+    rates = {line["iteration"]: line["lr"] for line in metrics(runs[host] / "out") if "lr" in line}
+    assert_close(rates[19], 0.01 * (0.001 + 0.999 * 19 / 30))
+    assert_close(rates[39], 0.01)
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_it_learns(runs: dict[str, Path], host: str) -> None:
+    found = last_ap(runs[host] / "out")
+    assert set(found) == AP_KEYS | CLASS_KEYS
+    assert found["bbox/AP50"] > 20
+    assert math.isnan(found["bbox/AP-nothing"])
+    assert math.isnan(found["bbox/APl"])
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_checkpoint(runs: dict[str, Path], host: str) -> None:
+    """It loads into the model that the written config describes, without a host, and knows the names of its classes."""
+    out = runs[host] / "out"
+    checkpoint = read_checkpoint(str(out / "model_final.pth"))
+    assert all(isinstance(value, torch.Tensor) for value in checkpoint["model"].values())
+    assert checkpoint["iteration"] == 39
+    cfg = get_cfg()
+    cfg.merge_from_file(str(out / "config.yaml"))
+    assert cfg.MODEL.RETINANET.NUM_CLASSES == 3
+    metadata = load_weights(build_model(cfg), str(out / "model_final.pth"))
+    assert metadata == {"class_names": ["square", "bar", "nothing"]}
+
+
+@pytest.mark.parametrize("trained_on", HOSTS)
+@pytest.mark.parametrize("host", HOSTS)
+def test_evaluation_of_a_checkpoint(
+    runs: dict[str, Path], train_net: Any, tmp_path: Path, capsys: pytest.CaptureFixture, trained_on: str, host: str
+) -> None:
+    """On the host that it was trained on it gives the metrics of the end of training, on the other one nearly so."""
+    trained = runs[trained_on] / "out"
+    weights = ["MODEL.WEIGHTS", str(trained / "model_final.pth"), "OUTPUT_DIR", str(tmp_path)]
+    train_net.main(["--config-file", str(trained / "config.yaml"), "--host", host, "--eval-only", *weights])
+    expected, found = last_ap(trained), last_ap(tmp_path)
+    assert set(found) == set(expected)
+    assert_close(found, expected, rtol=0, atol=1e-6 if host == trained_on else 0.05, equal_nan=True)
+    printed = capsys.readouterr().out
+    assert f"host: {host} (asked for with --host)" in printed
+    assert "A = 4 anchors per cell of p3, p4" in printed
+    assert f"{found['bbox/AP']:.1f}" in printed
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_evaluation_of_the_last_checkpoint_of_the_other_host(
+    runs: dict[str, Path], train_net: Any, tmp_path: Path, host: str
+) -> None:
+    """``--eval-only --resume`` needs the weights alone, whoever wrote them."""
+    for name, content in {"last_checkpoint": b"model_final.pth", "model_final.pth": None}.items():
+        (tmp_path / name).write_bytes(content or (runs[HOSTS[0]] / "out" / name).read_bytes())
+    config = str(runs[HOSTS[0]] / "out/config.yaml")
+    train_net.main(["--config-file", config, "--host", host, "--eval-only", "--resume", "OUTPUT_DIR", str(tmp_path)])
+    assert last_ap(tmp_path)["bbox/AP"] > 0
+
+
+def signals_at(monkeypatch: pytest.MonkeyPatch, steps: dict[int, signal.Signals]) -> list[float]:
+    """Send signals to this process at given calls of the loss; the returned list collects the normaliser before each call."""
+    seen: list[float] = []
+    losses = RetinaNet.losses
+
+    def counted(self: RetinaNet, *args: Any) -> Any:
+        seen.append(float(self.loss_normalizer))
+        if len(seen) in steps:
+            signal.raise_signal(steps[len(seen)])
+        return losses(self, *args)
+
+    monkeypatch.setattr(RetinaNet, "losses", counted)
+    return seen
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_an_interrupted_run_goes_on(
+    train_net: Any,
+    tmp_path: Path,
+    root: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture,
+    host: str,
+) -> None:
+    """SIGTERM at the 9th of 12 steps, Ctrl-C at the 11th of the run that went on from the 6th; then to the end."""
+    config = write_run(tmp_path, root)
+    arguments = ["--config-file", config, "--host", host, "SOLVER.MAX_ITER", "12", "SOLVER.CHECKPOINT_PERIOD", "6"]
+    seen = signals_at(monkeypatch, {9: signal.SIGTERM, 14: signal.SIGINT})
+    for end in ("model_0000005.pth", "model_0000005.pth"):
+        with pytest.raises(SystemExit, match="130"):
+            cli.run(lambda: train_net.main([*arguments[:4], "--resume", *arguments[4:]]))
+        assert (tmp_path / "out/last_checkpoint").read_text() == end
+        assert not list((tmp_path / "out").rglob("*.part*"))
+        printed = capsys.readouterr()
+        assert "interrupted; what was written before is whole" in printed.err
+        assert "AP50" not in printed.out
+    train_net.main([*arguments[:4], "--resume", *arguments[4:]])
+    kept = read_checkpoint(str(tmp_path / "out/model_0000005.pth"))["model"]["loss_normalizer"].item()
+    assert kept != 100
+    assert len(seen) == 9 + 5 + 6
+    assert seen[9] == seen[14] == kept
+    if host == "lightning":  # Detectron2's sampler starts its order of images again
+        train_net.main([*arguments, "OUTPUT_DIR", str(tmp_path / "straight")])
+        straight, resumed = (read_checkpoint(str(tmp_path / name / "model_final.pth")) for name in ("straight", "out"))
+        assert_close(resumed["model"], straight["model"], rtol=0, atol=0)
+        assert last_ap(tmp_path / "out") == pytest.approx(last_ap(tmp_path / "straight"), nan_ok=True, abs=0)
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_a_checkpoint_that_cannot_be_written_leaves_the_old_one(
+    train_net: Any,
+    tmp_path: Path,
+    root: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture,
+    host: str,
+) -> None:
+    arguments = [
+        "--config-file",
+        write_run(tmp_path, root),
+        "--host",
+        host,
+        "SOLVER.MAX_ITER",
+        "1",
+        "DATASETS.TEST",
+        "()",
+    ]
+    train_net.main(arguments)
+    files = [tmp_path / "out" / name for name in ("model_final.pth", "last_checkpoint")]
+    before = [file.read_bytes() for file in files]
+
+    def full_disk(content: Any, file: Any, *args: Any, **kwargs: Any) -> None:
+        file.write(b"half of it")
+        raise OSError("no space left")
+
+    monkeypatch.setattr(torch, "save", full_disk)
+    with pytest.raises(SystemExit, match="2"):
+        cli.run(lambda: train_net.main(arguments))
+    assert "error: no space left" in capsys.readouterr().err
+    assert [file.read_bytes() for file in files] == before
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_resuming_a_finished_run_evaluates_it(runs: dict[str, Path], train_net: Any, host: str, tmp_path: Path) -> None:
+    for name in ("last_checkpoint", "model_final.pth"):
+        (tmp_path / name).write_bytes((runs[host] / "out" / name).read_bytes())
+    config = str(runs[host] / "out/config.yaml")
+    train_net.main(["--config-file", config, "--host", host, "--resume", "OUTPUT_DIR", str(tmp_path)])
+    assert last_ap(tmp_path) == pytest.approx(last_ap(runs[host] / "out"), nan_ok=True, abs=1e-6)
+
+
+@BOTH
+@pytest.mark.parametrize(("host", "other"), [HOSTS, HOSTS[::-1]] if len(HOSTS) > 1 else [])
+def test_training_is_not_resumed_on_the_other_host(
+    runs: dict[str, Path], train_net: Any, host: str, other: str, tmp_path: Path
+) -> None:
+    for name in ("last_checkpoint", "model_final.pth"):
+        (tmp_path / name).write_bytes((runs[host] / "out" / name).read_bytes())
+    arguments = ["--config-file", str(runs[host] / "out/config.yaml"), "--host", other, "--resume"]
+    with pytest.raises(ValueError, match=f"(?i)was written by {host}: resume it with --host {host}"):
+        train_net.main([*arguments, "OUTPUT_DIR", str(tmp_path), "SOLVER.MAX_ITER", "50"])
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_half_precision_and_pictures_while_training(
+    train_net: Any, tmp_path: Path, root: Path, host: str, capfd: pytest.CaptureFixture
+) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    config = write_run(tmp_path, root)
+    steps = ["SOLVER.MAX_ITER", "3", "VIS_PERIOD", "2", "SOLVER.AMP.ENABLED", "True"]
+    train_net.main(["--config-file", config, "--host", host, *steps])
+    events = EventAccumulator(str(tmp_path / "out"))
+    events.Reload()
+    assert "training" in events.Tags()["images"]
+    assert {"lr", "total_loss", "bbox/AP"} <= set(events.Tags()["scalars"])
+    state = read_checkpoint(str(tmp_path / "out/model_final.pth"))["model"]
+    assert {value.dtype for value in state.values()} == {torch.float32}
+    shown = capfd.readouterr()
+    words = (
+        ("loss=", "lr=", "3/3") if host == "lightning" else ("training: 3 steps of 4 images",)
+    )  # it logs by the line
+    assert all(word in shown.out + shown.err for word in words)
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_half_precision_reaches_the_convolutions_in_training_alone(
+    train_net: Any, tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch, host: str
+) -> None:
+    seen: dict[bool, set[torch.dtype]] = {True: set(), False: set()}
+    losses, detect = RetinaNet.losses, RetinaNet.detect
+
+    def spied_losses(self: RetinaNet, anchors: Any, logits: torch.Tensor, *args: Any) -> Any:
+        seen[True].add(logits.dtype)
+        return losses(self, anchors, logits, *args)
+
+    def spied_detect(self: RetinaNet, anchors: Any, logits: Any, *args: Any) -> Any:
+        seen[False].add(logits[0].dtype)
+        return detect(self, anchors, logits, *args)
+
+    monkeypatch.setattr(RetinaNet, "losses", spied_losses)
+    monkeypatch.setattr(RetinaNet, "detect", spied_detect)
+    config = write_run(tmp_path, root)
+    train_net.main(["--config-file", config, "--host", host, "SOLVER.MAX_ITER", "1", "SOLVER.AMP.ENABLED", "True"])
+    assert seen == {True: {torch.bfloat16}, False: {torch.float32}}
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_without_a_test_set(train_net: Any, tmp_path: Path, root: Path, host: str) -> None:
+    config = write_run(tmp_path, root)
+    train_net.main(["--config-file", config, "--host", host, "SOLVER.MAX_ITER", "1", "DATASETS.TEST", "()"])
+    assert (tmp_path / "out/model_final.pth").is_file()
+    assert not (tmp_path / "out/predictions.png").exists()
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_several_test_sets(train_net: Any, tmp_path: Path, root: Path, host: str) -> None:
+    config = write_run(tmp_path, root)
+    names = [write_scenes(tmp_path / name, count=3, seed=5) for name in ("a", "b")]
+    train_net.main(["--config-file", config, "--host", host, "SOLVER.MAX_ITER", "1", "DATASETS.TEST", str(names)])
+    assert {f"{name}/bbox/AP" for name in names} <= set(metrics(tmp_path / "out")[-1])
+    assert len(list((tmp_path / "out/inference").rglob("coco_instances_results.json"))) == 2
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_a_learning_rate_that_is_far_too_high(
+    train_net: Any, tmp_path: Path, root: Path, host: str, capsys: pytest.CaptureFixture
+) -> None:
+    """The run ends with advice, and its last checkpoint is whole."""
+    config = write_run(tmp_path, root)
+    overrides = ["SOLVER.BASE_LR", "1e30", "SOLVER.WARMUP_FACTOR", "1.0", "SOLVER.CHECKPOINT_PERIOD", "1"]
+    with pytest.raises(SystemExit, match="2"):
+        cli.run(lambda: train_net.main(["--config-file", config, "--host", host, *overrides]))
+    message = capsys.readouterr().err.split("error: ")[-1]
+    assert "The loss became" in message
+    assert "Lower SOLVER.BASE_LR (it is 1e+30)" in message
+    assert "--resume continues from there" in message
+    read_checkpoint(str(tmp_path / "out" / (tmp_path / "out/last_checkpoint").read_text()))
+
+
+@pytest.mark.parametrize("host", HOSTS)
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        pytest.param(["MODEL.RESNETS.DEPTH", "34"], r"lacks \(\d+\): backbone", id="deeper"),
+        pytest.param(
+            ["MODEL.RETINANET.NUM_CONVS", "0"], r"has more \(\d+\): head.*config.yaml beside it", id="smaller"
+        ),
+        pytest.param(["MODEL.FPN.OUT_CHANNELS", "32"], r"has other shapes \(\d+\): backbone.fpn", id="wider"),
+    ],
+)
+@pytest.mark.parametrize("flags", [["--eval-only"], []])
+def test_weights_of_another_architecture(
+    runs: dict[str, Path], train_net: Any, tmp_path: Path, host: str, overrides: list[str], words: str, flags: list[str]
+) -> None:
+    out = runs[host] / "out"
+    arguments = ["--config-file", str(out / "config.yaml"), "--host", host, *flags, *overrides]
+    with pytest.raises(ValueError, match=f"(?s)model_final.pth does not fit this model.*{words}"):
+        train_net.main([*arguments, "MODEL.WEIGHTS", str(out / "model_final.pth"), "OUTPUT_DIR", str(tmp_path)])
+
+
+@pytest.mark.parametrize("host", HOSTS)
+@pytest.mark.parametrize(
+    ("flags", "overrides", "words"),
+    [
+        (["--eval-only"], [], "--eval-only needs a checkpoint"),
+        (["--eval-only"], ["MODEL.WEIGHTS", "none.pth"], "no checkpoint at none.pth"),
+        ([], ["MODEL.WEIGHTS", __file__], "is not a checkpoint that can be read safely"),
+        ([], ["MODEL.RETINANET.NUM_CLASSES", "7"], "NUM_CLASSES is 7, but data set .* has 3 classes"),
+        ([], ["MODEL.RETINA_PLUGIN.OPTIMIZER", "Adam"], "OPTIMIZER must be SGD or AdamW, found 'Adam'"),
+        ([], ["DATASETS.TRAIN", "('none.json@here',)"], "no annotations at .*none.json"),
+        ([], ["DATASETS.TRAIN", "()"], "DATASETS.TRAIN is empty: name a data set"),
+        ([], ["SOLVER.CHECKPOINT_PERIOD", "0"], "SOLVER.CHECKPOINT_PERIOD must be at least 1, found 0"),
+        ([], ["SOLVER.CLIP_GRADIENTS.ENABLEDD", "True"], "unknown key .* Did you mean SOLVER.CLIP_GRADIENTS.ENABLED"),
+        (["--num-gpus", "3"], ["MODEL.DEVICE", "cpu"], "3 processes cannot share it|several processes on GPUs only"),
+    ],
+)
+def test_mistakes(
+    train_net: Any, tmp_path: Path, root: Path, host: str, flags: list[str], overrides: list[str], words: str
+) -> None:
+    config = write_run(tmp_path, root)
+    with pytest.raises(ValueError, match=words):
+        train_net.main(["--config-file", config, "--host", host, *flags, *overrides])
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_nothing_to_learn(train_net: Any, tmp_path: Path, root: Path, host: str) -> None:
+    config, path = write_run(tmp_path, root), tmp_path / "train/annotations.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "annotations": []}))
+    with pytest.raises(ValueError, match="no box to learn from"):
+        train_net.main(["--config-file", config, "--host", host])
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_a_broken_image_is_named(train_net: Any, tmp_path: Path, root: Path, host: str) -> None:
+    config = write_run(tmp_path, root)
+    (tmp_path / "train/images/004.png").write_bytes(b"no image")
+    with pytest.raises(ValueError, match=r"004\.png cannot be"):
+        train_net.main(["--config-file", config, "--host", host])
+
+
+def test_two_processes_take_the_steps_of_one(train_net: Any, tmp_path: Path, root: Path) -> None:
+    """On Lightning, on the CPU: the same images, the joint normaliser and averaged gradients give the same weights.
+
+    All images are cut to one size, because a batch is padded to its largest image.
+    """
+    config = write_run(tmp_path, root)
+    crop = ["INPUT.CROP.ENABLED", "True", "INPUT.CROP.TYPE", "absolute", "INPUT.CROP.SIZE", "[64, 64]"]
+    steps = ["SOLVER.MAX_ITER", "4", "MODEL.RETINA_PLUGIN.OPTIMIZER", "SGD", *crop]
+    arguments = ["--config-file", config, "--host", "lightning", *steps]
+    train_net.main([*arguments, "OUTPUT_DIR", str(tmp_path / "one")])
+    command = [sys.executable, str(root / "tools/train_net.py"), *arguments[:4], "--num-gpus", "2", *arguments[4:]]
+    environment = {**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}
+    result = subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=root, env=environment)
+    assert result.returncode == 0, result.stderr
+    one, two = (read_checkpoint(str(tmp_path / name / "model_final.pth"))["model"] for name in ("one", "out"))
+    assert_close(two, one, rtol=1e-3, atol=1e-5)
+    assert [set(line) for line in metrics(tmp_path / "out")] == [set(line) for line in metrics(tmp_path / "one")]
+    for key in ("total_loss", "loss_cls"):
+        assert_close(metrics(tmp_path / "out")[0][key], metrics(tmp_path / "one")[0][key], rtol=1e-3, atol=0)
+    assert (
+        len({r["image_id"] for r in json.loads((tmp_path / "out/inference/coco_instances_results.json").read_text())})
+        > 3
+    )

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from retina_plugin.bounds import check_bounds
 from retina_plugin.builders import import_plugins
 from retina_plugin.config import ConfigError
 from retina_plugin.losses import auto_alpha
@@ -106,9 +107,10 @@ def check_run(cfg: Any, *, num_gpus: int, num_machines: int) -> None:
     """Make sure that there are steps to take, sizes to draw, and processes that can be started and share a batch equally.
 
     Raises:
-        ConfigError: a number of steps or images below 1, more GPUs than the machine has, images of a step that cannot be shared, or a
-            range of sizes without two ends.
+        ConfigError: a value out of its bounds, a number of steps or images below 1, more GPUs than the machine has, images of a step that
+            cannot be shared, or a range of sizes without two ends.
     """
+    check_bounds(cfg)
     for key in ("MAX_ITER", "IMS_PER_BATCH", "CHECKPOINT_PERIOD"):
         if cfg.SOLVER[key] < 1:
             raise ConfigError(f"SOLVER.{key} must be at least 1, found {cfg.SOLVER[key]}")
@@ -147,5 +149,6 @@ def freeze_unread(model: RetinaNet) -> None:
 
 NAN_ADVICE = (
     "The loss became {value} at iteration {iteration}. Lower SOLVER.BASE_LR (it is {lr:g}), lengthen SOLVER.WARMUP_ITERS, or set "
-    "SOLVER.CLIP_GRADIENTS.ENABLED True. What was written to {folder} before stays valid; --resume continues from there."
+    "SOLVER.CLIP_GRADIENTS.ENABLED True. Start again with that: what lies in {folder} is whole, but a resumed run keeps the learning "
+    "rate of its checkpoint."
 )

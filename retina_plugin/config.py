@@ -278,12 +278,12 @@ SEVERAL_KINDS = {"MODEL.RETINANET.FOCAL_LOSS_ALPHA": _alpha}
 
 
 def _coerced(value: Any, old: Any, where: str) -> Any:
-    """``value`` in the type of ``old``: an integer serves as a float, a list as a tuple and the other way round, None as anything."""
+    """``value`` in the type of ``old``: an integer serves as a float, a list as a tuple and back; a default of None takes all."""
     if isinstance(old, float) and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if isinstance(old, (list, tuple)) and isinstance(value, (list, tuple)):
         return type(old)(value)
-    if old is None or value is None or type(old) is type(value):
+    if old is None or type(old) is type(value):
         return value
     hint = f". One entry is written ('{value}',)" if isinstance(old, (list, tuple)) and isinstance(value, str) else ""
     raise ConfigError(

@@ -20,12 +20,10 @@ TILE = 128  # T: a few cells of one row of the grid
 PART_TILES = {"cpu": 256, "other": 2**24}
 
 # Overlaps computed at once: on the CPU a few such tables of float32 stay in the cache.
-GROUP_ELEMENTS = {"cpu": 2**17, "other": 2**24}
+GROUP_ELEMENTS = {"cpu": 2**17, "other": 2**21}
 
-
-Pairs = tuple[
-    Tensor, Tensor, Tensor
-]  # numbers of tiles, numbers of boxes, the highest overlap of that box in that tile
+# Numbers of tiles, numbers of boxes, and the highest overlap of that box in that tile.
+Pairs = tuple[Tensor, Tensor, Tensor]
 
 
 @torch.no_grad()

@@ -23,11 +23,12 @@ def in_threads(work: Callable[[T], None], pieces: Sequence[T], *, threads: int |
         threads: how many; None for as many as torch uses.
     """
     queue = iter(pieces)  # shared: whoever is free takes the next
+    inference = torch.is_inference_mode_enabled()
 
-    @torch.no_grad()  # a setting of each thread
     def worker() -> None:
-        for piece in queue:
-            work(piece)
+        with torch.inference_mode(inference), torch.no_grad():  # settings of each thread
+            for piece in queue:
+                work(piece)
 
     own = torch.get_num_threads()
     threads = min(own if threads is None else threads, len(pieces))

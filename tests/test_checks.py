@@ -136,6 +136,21 @@ def test_device(
         pytest.param({}, 3, 1, "IMS_PER_BATCH is 16: 3 processes cannot share it equally", id="16 images for 3"),
         pytest.param({"SOLVER.MAX_ITER": 0}, 1, 1, "SOLVER.MAX_ITER must be at least 1, found 0", id="no step"),
         pytest.param({"SOLVER.IMS_PER_BATCH": 0}, 1, 1, "SOLVER.IMS_PER_BATCH must be at least 1", id="no image"),
+        pytest.param(
+            {"SOLVER.BASE_LR": 0.0}, 1, 1, "SOLVER.BASE_LR: expected above 0, found 0.0", id="no learning rate"
+        ),
+        pytest.param({"SOLVER.STEPS": ("a",)}, 1, 1, "SOLVER.STEPS: expected rising numbers", id="a step in letters"),
+        pytest.param(
+            {"MODEL.RETINANET.SCORE_THRESH_TEST": 1.0},
+            1,
+            1,
+            "expected at least 0 and below 1, found 1.0",
+            id="no score",
+        ),
+        pytest.param(
+            {"MODEL.RETINANET.BBOX_REG_WEIGHTS": (1.0, 1.0)}, 1, 1, "expected four numbers above 0", id="two weights"
+        ),
+        pytest.param({"INPUT.MIN_SIZE_TRAIN": ("a",)}, 1, 1, "expected sizes in pixels", id="a size in letters"),
         pytest.param({"MODEL.DEVICE": "cuda"}, 2, 1, "--num-gpus is 2, but this machine has 1", id="one GPU too many"),
         pytest.param(
             {"INPUT.MIN_SIZE_TRAIN_SAMPLING": "range"},

@@ -18,6 +18,7 @@ from torch.testing import assert_close
 
 from retina_plugin.builders import build_model
 from retina_plugin.config import get_cfg
+from retina_plugin.losses import auto_alpha
 from retina_plugin.model import RetinaNet
 from retina_plugin.report import cli
 from retina_plugin.weights import load_weights, read_checkpoint
@@ -156,6 +157,32 @@ def test_evaluation_of_the_last_checkpoint_of_the_other_host(
     config = str(runs[HOSTS[0]] / "out/config.yaml")
     train_net.main(["--config-file", config, "--host", host, "--eval-only", "--resume", "OUTPUT_DIR", str(tmp_path)])
     assert last_ap(tmp_path)["bbox/AP"] > 0
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_weights_of_classes_from_the_training_set(
+    train_net: Any, tmp_path: Path, root: Path, capsys: pytest.CaptureFixture, host: str
+) -> None:
+    """Counted and told once, written down, and not needed to evaluate: with ``auto`` still there, the training set may be gone."""
+    config, annotations = write_run(tmp_path, root), tmp_path / "train/annotations.json"
+    content = json.loads(annotations.read_text(encoding="utf-8"))
+    bars = [a for a in content["annotations"] if a["category_id"] == 7]
+    content["annotations"] = [a for a in content["annotations"] if a not in bars[2:]]
+    annotations.write_text(json.dumps(content), encoding="utf-8")
+    command = ["--config-file", config, "--host", host, "MODEL.RETINANET.FOCAL_LOSS_ALPHA", "auto"]
+    train_net.main([*command, "SOLVER.MAX_ITER", "1"])
+    expected = [float(f"{a:.4g}") for a in auto_alpha([11, 2, 0])]
+    printed = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert printed.count(["bar", "2", "15.38%", f"{expected[1]:.4f}"]) == 1
+    cfg = get_cfg()
+    cfg.merge_from_file(str(tmp_path / "out/config.yaml"))
+    assert expected == cfg.MODEL.RETINANET.FOCAL_LOSS_ALPHA
+    metadata = read_checkpoint(str(tmp_path / "out/model_final.pth"))["metadata"]
+    assert_close(metadata["class_alpha"], expected, rtol=1e-6, atol=0)
+    annotations.unlink()
+    weights = ["MODEL.WEIGHTS", str(tmp_path / "out/model_final.pth"), "OUTPUT_DIR", str(tmp_path / "again")]
+    train_net.main(["--eval-only", *command, *weights])
+    assert set(last_ap(tmp_path / "again")) == AP_KEYS | CLASS_KEYS
 
 
 def signals_at(monkeypatch: pytest.MonkeyPatch, steps: dict[int, signal.Signals]) -> list[float]:
@@ -334,7 +361,7 @@ def test_a_learning_rate_that_is_far_too_high(
     message = capsys.readouterr().err.split("error: ")[-1]
     assert "The loss became" in message
     assert "Lower SOLVER.BASE_LR (it is 1e+30)" in message
-    assert "--resume continues from there" in message
+    assert "a resumed run keeps the learning rate" in message
     read_checkpoint(str(tmp_path / "out" / (tmp_path / "out/last_checkpoint").read_text()))
 
 

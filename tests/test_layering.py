@@ -24,6 +24,7 @@ PURE = [
     "norms",
     "outputs",
     "registry",
+    "threads",
     "weights",
 ]
 ALLOWED = {

@@ -1,12 +1,19 @@
 """Anchors are unit rows on a line, so that every IoU can be read off."""
 
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.testing import assert_close
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from retina_plugin import matching
+from retina_plugin.anchors import AnchorGenerator
 from retina_plugin.boxes import pairwise_iou
 from retina_plugin.matching import match_anchors
 
@@ -74,26 +81,97 @@ def plain(anchors: torch.Tensor, boxes: torch.Tensor, classes: torch.Tensor, low
     return labels, matches
 
 
-coordinate = st.integers(0, 12)
+def assert_like_plain(anchors: torch.Tensor, boxes: torch.Tensor) -> None:
+    classes = torch.arange(len(boxes)) % K
+    found = match_anchors(anchors, boxes, classes, num_classes=K, thresholds=(0.4, 0.5))
+    for ours, expected in zip(found, plain(anchors, boxes, classes, 0.4, 0.5), strict=True):
+        assert_close(ours, expected)
 
 
-@settings(deadline=None, max_examples=60)
-@given(
-    anchors=st.lists(st.tuples(coordinate, coordinate, coordinate, coordinate), min_size=1, max_size=40),
-    boxes=st.lists(st.tuples(coordinate, coordinate, coordinate, coordinate), min_size=1, max_size=6),
-    chunk=st.integers(1, 64),
-)
-def test_chunks_change_nothing(anchors: list, boxes: list, chunk: int) -> None:
-    """Small integer coordinates make ties, empty boxes and equal boxes common."""
+def ordered(rows: list) -> torch.Tensor:
+    """Any two corners as XYXY."""
+    table = torch.tensor(rows, dtype=torch.float32)
+    return torch.cat([torch.min(table[:, :2], table[:, 2:]), torch.max(table[:, :2], table[:, 2:])], dim=1)
 
-    def ordered(rows: list) -> torch.Tensor:
-        table = torch.tensor(rows, dtype=torch.float32)
-        return torch.cat([torch.min(table[:, :2], table[:, 2:]), torch.max(table[:, :2], table[:, 2:])], dim=1)
 
-    grid, truth, classes = ordered(anchors), ordered(boxes), torch.arange(len(boxes)) % K
+@contextlib.contextmanager
+def pieces_of(tile: int, tiles: int, elements: int) -> Iterator[None]:
+    """Tiles of ``tile`` anchors, parts of ``tiles`` tiles, groups of ``elements`` overlaps."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(matching, "GROUP_ELEMENTS", {"cpu": chunk})
-        found = match_anchors(grid, truth, classes, num_classes=K, thresholds=(0.4, 0.5))
-    expected = plain(grid, truth, classes, 0.4, 0.5)
-    assert_close(found[0], expected[0])
-    assert_close(found[1], expected[1])
+        patch.setattr(matching, "TILE", tile)
+        patch.setitem(matching.PART_TILES, "cpu", tiles)
+        patch.setitem(matching.GROUP_ELEMENTS, "cpu", elements)
+        yield
+
+
+coordinate = st.integers(0, 12)
+corners = st.tuples(coordinate, coordinate, coordinate, coordinate)
+sizes = st.tuples(st.integers(1, 9), st.integers(1, 5), st.integers(1, 64))
+
+
+@settings(deadline=None, max_examples=100)
+@given(
+    anchors=st.lists(corners, min_size=1, max_size=40), boxes=st.lists(corners, min_size=1, max_size=6), pieces=sizes
+)
+def test_any_anchors_in_any_pieces(anchors: list, boxes: list, pieces: tuple[int, int, int]) -> None:
+    """Small integer coordinates make ties, empty boxes and equal boxes common."""
+    with pieces_of(*pieces):
+        assert_like_plain(ordered(anchors), ordered(boxes))
+
+
+@settings(deadline=None, max_examples=50)
+@given(
+    boxes=st.lists(st.tuples(*[st.integers(-20, 140)] * 4), min_size=1, max_size=30),
+    scale=st.sampled_from([0.5, 1.0, 1 / 3]),
+    offset=st.sampled_from([0.0, 0.5]),
+    pieces=sizes,
+)
+def test_grids_of_three_levels(boxes: list, scale: float, offset: float, pieces: tuple[int, int, int]) -> None:
+    """Boxes on and off the grid, some outside of the image; thirds of pixels make overlaps that differ in their last digit only."""
+    generator = AnchorGenerator(
+        sizes=[[8, 11], [16, 22], [32, 45]], aspect_ratios=[0.5, 1.0, 2.0], strides=[8, 16, 32], offset=offset
+    )
+    with pieces_of(*pieces):
+        assert_like_plain(torch.cat(generator([(12, 16), (6, 8), (3, 4)])), scale * ordered(boxes))
+
+
+@pytest.mark.parametrize("order", ["grid", "shuffled"])
+@pytest.mark.parametrize("num_boxes", [1, 40])
+def test_a_pyramid_in_pieces_of_the_usual_size(order: str, num_boxes: int) -> None:
+    """More anchors than a part has, on several threads."""
+    generator = AnchorGenerator(sizes=[[8, 11], [16, 22]], aspect_ratios=[0.5, 1.0, 2.0], strides=[4, 8], offset=0.0)
+    anchors = torch.cat(generator([(80, 100), (40, 50)]))
+    anchors = anchors[torch.randperm(len(anchors))] if order == "shuffled" else anchors
+    assert len(anchors) > matching.PART_TILES["cpu"] * matching.TILE
+    boxes = torch.rand(num_boxes, 4) * torch.tensor([360, 280, 60, 60])
+    boxes[:, 2:] += boxes[:, :2]
+    assert_like_plain(anchors, boxes)
+
+
+def test_no_anchors() -> None:
+    labels, matches = match(torch.zeros(0, 4), spans((0, 10)), [1])
+    assert labels.shape == matches.shape == (0,)
+    assert labels.dtype == matches.dtype == torch.int64
+
+
+def test_memory_does_not_grow_with_the_number_of_pairs() -> None:
+    """The largest tensor, of 20 000 anchors and 400 boxes: their table of overlaps would have 8 million entries."""
+    largest = 0
+
+    class Watch(TorchDispatchMode):
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            nonlocal largest
+            result = function(*args, **(kwargs or {}))
+            for x in result if isinstance(result, (tuple, list)) else [result]:
+                largest = max(largest, x.numel() if isinstance(x, torch.Tensor) else 0)
+            return result
+
+    anchors = torch.rand(20_000, 4) * 100
+    anchors[:, 2:] += anchors[:, :2]
+    boxes = anchors[torch.randperm(20_000)[:400]]
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # the watch sees its own thread only
+    with Watch():
+        match(anchors, boxes, [0] * 400)
+    torch.set_num_threads(threads)
+    assert 20_000 <= largest <= 2**18

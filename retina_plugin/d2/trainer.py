@@ -13,7 +13,7 @@ from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.data import MetadataCatalog, build_detection_test_loader
 from detectron2.engine import DefaultTrainer
 from detectron2.evaluation import COCOEvaluator
-from detectron2.solver.build import build_optimizer, get_default_optimizer_params, maybe_add_gradient_clipping
+from detectron2.solver.build import build_optimizer, maybe_add_gradient_clipping
 from detectron2.utils import comm
 
 from retina_plugin.checks import NAN_ADVICE, freeze_unread
@@ -158,21 +158,13 @@ class Trainer(DefaultTrainer):
     @classmethod
     def build_optimizer(cls, cfg: Any, model: torch.nn.Module) -> torch.optim.Optimizer:
         """SGD as Detectron2 makes it, or AdamW over the same groups of parameters."""
-        if cfg.MODEL.RETINA_PLUGIN.OPTIMIZER == "SGD":
-            return build_optimizer(cfg, model)
-        if cfg.MODEL.RETINA_PLUGIN.OPTIMIZER != "AdamW":
-            raise ValueError(
-                f"MODEL.RETINA_PLUGIN.OPTIMIZER must be SGD or AdamW, found {cfg.MODEL.RETINA_PLUGIN.OPTIMIZER!r}"
-            )
-        groups = get_default_optimizer_params(
-            model,
-            base_lr=cfg.SOLVER.BASE_LR,
-            weight_decay_norm=cfg.SOLVER.WEIGHT_DECAY_NORM,
-            bias_lr_factor=cfg.SOLVER.BIAS_LR_FACTOR,
-            weight_decay_bias=cfg.SOLVER.WEIGHT_DECAY_BIAS,
-        )
-        adamw = torch.optim.AdamW(groups, lr=cfg.SOLVER.BASE_LR, weight_decay=cfg.SOLVER.WEIGHT_DECAY)
-        return maybe_add_gradient_clipping(cfg, adamw)
+        name, sgd = cfg.MODEL.RETINA_PLUGIN.OPTIMIZER, build_optimizer(cfg, model)
+        if name == "SGD":
+            return sgd
+        if name != "AdamW":
+            raise ValueError(f"MODEL.RETINA_PLUGIN.OPTIMIZER must be SGD or AdamW, found {name!r}")
+        groups = [{key: group[key] for key in ("params", "lr", "weight_decay")} for group in sgd.param_groups]
+        return maybe_add_gradient_clipping(cfg, torch.optim.AdamW(groups, lr=cfg.SOLVER.BASE_LR))
 
     @classmethod
     def build_train_loader(cls, cfg: Any) -> Any:

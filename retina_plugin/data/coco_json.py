@@ -47,7 +47,7 @@ def read_json(json_file: str) -> dict[str, Any]:
         DatasetError: missing, not JSON, not in COCO's layout, an entry that lacks a key or has a strange value, an id that occurs twice.
     """
     try:
-        with open(json_file, encoding="utf-8") as file:
+        with open(json_file, encoding="utf-8-sig") as file:  # some programs of Windows begin a file with its mark
             content = json.load(file)
     except FileNotFoundError as error:
         raise DatasetError(f"no annotations at {os.path.abspath(json_file)}. {HOW_TO_NAME}") from error

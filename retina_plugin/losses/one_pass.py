@@ -27,12 +27,8 @@ def sigmoid_loss(
 
     Args:
         terms: what one sigmoid costs, see :mod:`retina_plugin.losses.ladder`.
-        logits: (R, K), any floating dtype; computed in float32 at least.
-        labels: (R,) int64: a class in [0, K), K for background (all K logits are negatives), -1 for ignored (loss and gradient 0).
-        alpha: weight of positives in [0, 1], negatives have ``1 - alpha``; a tensor (K,) gives each class its own; a negative number
-            means no weighting at all.
+        logits, labels, alpha, reduction: see :func:`retina_plugin.losses.sigmoid_focal_loss`.
         gamma: handed to ``terms``; at least 0.
-        reduction: "sum", "mean" (over R * K) or "none".
 
     Returns:
         A scalar, or (R, K) for "none". For R = 0 the sum is 0 and connected to ``logits``.

@@ -68,4 +68,4 @@ def in_pieces(
 def _wake_log1p() -> None:
     """On CPUs with AVX-512 log1p reads a constant by a masked load that needs it for -0.0 only. As long as the page of that
     constant has never been needed, every such load ends in a microcode assist, and log1p and softplus take ten times as long."""
-    torch.full((16,), -0.0).log1p_()
+    torch.full((16,), -0.0, dtype=torch.float32, device="cpu").log1p_()

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from retina_plugin.norms import Conv2d, build_norm
+from retina_plugin.norms import Conv2d, build_norm, on_levels
 from retina_plugin.registry import Registry
 
 RETINA_HEAD_REGISTRY = Registry("RetinaNet head")
@@ -98,13 +98,9 @@ class RetinaHead(nn.Module):
 
     def forward(self, features: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
         """Pyramid levels (N, C, H, W), finest first -> logits (N, A * K, H, W) and deltas (N, A * 4, H, W) of each level."""
-        logits = self.cls_score.on_levels(_on_levels(self.cls_subnet, features))
-        deltas = self.bbox_pred.on_levels(_on_levels(self.bbox_subnet, features))
+        logits, deltas = features, features
+        for layer in (*self.cls_subnet, self.cls_score):
+            logits = on_levels(layer, logits)
+        for layer in (*self.bbox_subnet, self.bbox_pred):
+            deltas = on_levels(layer, deltas)
         return logits, deltas
-
-
-def _on_levels(subnet: nn.Sequential, maps: Sequence[Tensor]) -> list[Tensor]:
-    """Layer by layer, because a convolution of all levels at once is faster than one for each."""
-    for layer in subnet:
-        maps = layer.on_levels(maps) if isinstance(layer, Conv2d) else [layer(x) for x in maps]
-    return list(maps)

@@ -14,8 +14,8 @@ class Memo(Generic[T]):
     """One value and what it was computed from. It belongs to no ``state_dict``, and copying or pickling its owner leaves it behind.
 
     Autograd counts the in-place changes of every tensor, for its own safety; a value is used again only while the counts of its
-    sources stand still. Optimizers, ``load_state_dict`` and all of ``torch.nn.init`` are seen that way. Writing through
-    ``parameter.data`` is not, which is why owners also call :meth:`forget`, in ``train()`` and ``eval()`` for instance.
+    sources stand still. ``load_state_dict``, ``torch.nn.init`` and most optimizers are seen that way. Writing into ``parameter.data``
+    and fused optimizers are not, which is why owners also call :meth:`forget`: in ``train()``, in ``eval()``, when they learn.
     """
 
     def __init__(self) -> None:

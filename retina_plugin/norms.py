@@ -65,8 +65,17 @@ def build_norm(name: str, channels: int, *, groups: int) -> nn.Module | None:
     return kinds[name](channels) if name else None
 
 
+def has_hooks(module: nn.Module) -> bool:
+    """Whether somebody listens to the calls of a module, so that it must be called."""
+    return bool(
+        module._forward_hooks or module._forward_pre_hooks or module._backward_hooks or module._backward_pre_hooks
+    )
+
+
 def is_fixed(norm: nn.Module | None) -> bool:
     """Whether a norm is the same map x * scale + shift of each channel for every input, and nothing of it is being learnt."""
+    if norm is None or has_hooks(norm):
+        return False
     if isinstance(norm, nn.modules.batchnorm._BatchNorm):
         return norm.running_var is not None and not norm.training and not torch.is_grad_enabled()
     return isinstance(norm, FrozenBatchNorm2d)
@@ -84,9 +93,10 @@ class Conv2d(nn.Conv2d):
     """Convolution followed by its ``norm``, which is a child module as in Detectron2: ``conv1.weight``, ``conv1.norm.weight``.
 
     A batch normalisation that is frozen, or evaluated without gradients, is folded: (w x) scale + shift = (w scale) x + shift, so
-    that no pass over the maps is spent on it; its own ``forward`` is not called then. 3x3 convolutions go by
+    that no pass over the maps is spent on it; its own ``forward`` is not called then, unless it has hooks. 3x3 convolutions go by
     :mod:`retina_plugin.winograd` where that is faster. Without gradients, what is derived from the parameters is kept while they
-    stay as they are; ``state_dict`` knows nothing of it.
+    stay as they are (see :class:`Memo`); ``state_dict`` knows nothing of it. Compilers and exporters see none of this, but a plain
+    convolution.
     """
 
     def __init__(
@@ -104,14 +114,21 @@ class Conv2d(nn.Conv2d):
     def on_levels(self, maps: Sequence[Tensor]) -> list[Tensor]:
         """:meth:`forward` of several maps of one type, together where that is faster."""
         fixed = is_fixed(self.norm)
-        maps = self._learn(maps, fixed) if torch.is_grad_enabled() else self._infer(maps, fixed)
+        if torch.jit.is_tracing() or torch.compiler.is_compiling():
+            maps = self._direct(maps, *self._fold(fixed))
+        elif torch.is_grad_enabled():
+            maps = self._learn(maps, fixed)
+        else:
+            maps = self._infer(maps, fixed)
         return maps if fixed or self.norm is None else [self.norm(x) for x in maps]
 
-    def _learn(self, maps: Sequence[Tensor], fixed: bool) -> list[Tensor]:
-        weight, bias = self._fold(fixed)
-        if self._by_winograd(maps):
-            return winograd.conv3x3(maps, weight, bias)
+    def _direct(self, maps: Sequence[Tensor], weight: Tensor, bias: Tensor | None) -> list[Tensor]:
         return [self._conv_forward(x, weight, bias) for x in maps]
+
+    def _learn(self, maps: Sequence[Tensor], fixed: bool) -> list[Tensor]:
+        self.forget()  # what follows may be a step of an optimizer whose changes nobody counts: torch's fused ones are such
+        weight, bias = self._fold(fixed)
+        return winograd.conv3x3(maps, weight, bias) if self._by_winograd(maps) else self._direct(maps, weight, bias)
 
     def _infer(self, maps: Sequence[Tensor], fixed: bool) -> list[Tensor]:
         norm = (self.norm.weight, self.norm.bias, self.norm.running_mean, self.norm.running_var) if fixed else ()
@@ -119,8 +136,7 @@ class Conv2d(nn.Conv2d):
         if self._by_winograd(maps):
             kernel, bias = self._transformed.get(sources, lambda: self._transform(fixed))
             return winograd.apply_kernel(maps, kernel, bias)
-        weight, bias = self._folded.get(sources, lambda: self._fold(fixed))
-        return [self._conv_forward(x, weight, bias) for x in maps]
+        return self._direct(maps, *self._folded.get(sources, lambda: self._fold(fixed)))
 
     def _by_winograd(self, maps: Sequence[Tensor]) -> bool:
         plain = (self.kernel_size, self.stride, self.dilation, self.groups) == ((3, 3), (1, 1), (1, 1), 1)
@@ -149,6 +165,13 @@ class Conv2d(nn.Conv2d):
     def _apply(self, *args: Any, **kwargs: Any) -> Conv2d:  # to(), cuda(), half(): they write through parameter.data
         self.forget()
         return super()._apply(*args, **kwargs)
+
+
+def on_levels(layer: nn.Module, maps: Sequence[Tensor]) -> list[Tensor]:
+    """A layer on each map; a :class:`Conv2d` that nobody listens to takes them together, which is faster."""
+    if isinstance(layer, Conv2d) and not has_hooks(layer):
+        return layer.on_levels(maps)
+    return [layer(x) for x in maps]
 
 
 def freeze(module: nn.Module) -> nn.Module:

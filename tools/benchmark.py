@@ -1,12 +1,12 @@
 """Time this project beside what it replaces: the same work, checked to give the same result, then measured in turns.
 
     python tools/benchmark.py loss match                    the class loss; anchors against boxes
-    python tools/benchmark.py step infer --threads 2        R-50-FPN: a training step of two images; detection in one
+    python tools/benchmark.py step infer                    R-50-FPN: a training step of two images; detection in one
     python tools/benchmark.py step infer --device cuda --amp
     python tools/benchmark.py eval --json eval.json         COCO metrics
 
-Detectron2, fvcore, torchvision and faster-coco-eval take part where they are installed. A result that differs ends the part
-with an error before anything is timed.
+Detectron2, fvcore, torchvision and faster-coco-eval take part where they are installed. A result that differs ends the run
+with an error before anything of that comparison is timed. Nothing else should run on the machine meanwhile.
 """
 
 from __future__ import annotations
@@ -38,10 +38,12 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("parts", nargs="+", choices=PARTS, metavar="PART", help=f"among {', '.join(PARTS)}")
     parser.add_argument("--repeats", type=int, default=7, help="timed runs of each, after one that is checked")
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="of the CPU")
+    parser.add_argument("--threads", type=int, default=2, help="of the CPU")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--amp", action="store_true", help="step and infer under bfloat16 autocast, for everybody")
-    parser.add_argument("--quick", action="store_true", help="tiny sizes: does everything run? The times mean nothing")
+    parser.add_argument(
+        "--quick", action="store_true", help="one tiny size of each: does it run? The times mean nothing"
+    )
     parser.add_argument("--json", metavar="FILE", help="write all numbers there")
     parser.add_argument("--peak-of", nargs=2, help=argparse.SUPPRESS)  # what a fresh process is asked for
     args = parser.parse_args(argv)

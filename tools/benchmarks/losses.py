@@ -19,9 +19,12 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 
 
 def comparisons(args: argparse.Namespace) -> list[Comparison]:
-    """Two images of 480x640 with COCO's classes, and LVIS's number of classes."""
-    sizes = [(200, 8), (50, 30)] if args.quick else [(2 * 57_600, 80), (20_000, 1203)]
-    return [_comparison(rows, classes, args.device) for rows, classes in sizes]
+    """Two images of 480x640 with COCO's classes, and LVIS's number of classes. On a GPU also how near it comes to the memory's limit."""
+    sizes = [(200, 8)] if args.quick else [(2 * 57_600, 80), (20_000, 1203)]
+    found = [_comparison(rows, classes, args.device) for rows, classes in sizes]
+    if args.device.startswith("cuda"):
+        found += [bandwidth(rows, classes, args.device) for rows, classes in sizes]
+    return found
 
 
 def _comparison(rows: int, classes: int, device: str) -> Comparison:
@@ -36,7 +39,7 @@ def _comparison(rows: int, classes: int, device: str) -> Comparison:
     else:
         absent.append("torchvision is not installed")
     return Comparison(
-        f"loss, R = {rows}, K = {classes}, {device}",
+        f"loss, R = {rows}, K = {classes}, logits of {4 * rows * classes / 2**20:.1f} MiB, {device}",
         {name: lambda loss=loss: _work(loss, rows, classes, device) for name, loss in losses.items()},
         _same,
         absent,
@@ -59,6 +62,19 @@ def _work(loss: Loss, rows: int, classes: int, device: str) -> Work:
         return value.detach(), logits.grad
 
     return work
+
+
+def bandwidth(rows: int, classes: int, device: str) -> Comparison:
+    """Value and derivative, without ``backward``, beside a copy: both read the logits once and write as much."""
+    logits = torch.zeros(rows, classes, device=device, requires_grad=True)
+    labels = torch.full((rows,), classes, device=device)
+    contestants = {
+        "value and derivative": lambda: lambda: _ours(logits, labels),
+        "copy of the logits": lambda: lambda: logits.detach().clone(),
+    }
+    return Comparison(
+        f"loss against bandwidth, R = {rows}, K = {classes}, {device}", contestants, lambda result, expected: None
+    )
 
 
 def _ours(logits: Tensor, labels: Tensor) -> Tensor:

@@ -57,9 +57,11 @@ def measure(comparison: Comparison, *, repeats: int, device: str, command: Seque
         Disagreement: a result that differs from the first one's.
     """
     works = {name: prepare() for name, prepare in comparison.contestants.items()}
+    _tell(f"{comparison.title}: do the results agree?")
     _check(comparison, {name: work() for name, work in works.items()})
     times: dict[str, list[float]] = {name: [] for name in works}
-    for _ in range(repeats):
+    for repeat in range(1, repeats + 1):
+        _tell(f"{comparison.title}: {repeat} of {repeats}")
         for name, work in works.items():
             times[name].append(_timed(work, device))
     first = statistics.median(next(iter(times.values())))
@@ -68,8 +70,16 @@ def measure(comparison: Comparison, *, repeats: int, device: str, command: Seque
         rows[name].update({title: tell(work) for title, tell in comparison.extra.items()})
     works.clear()  # the processes below need the memory
     for name in rows:
+        _tell(f"{comparison.title}: memory of {name}")
         rows[name]["peak"] = _peak_in_a_fresh_process(command, comparison.title, name)
+    _tell("")
     return rows
+
+
+def _tell(progress: str) -> None:
+    """One line that replaces the one before, for whoever sits at a terminal."""
+    if sys.stderr.isatty():
+        print(f"\r\x1b[K{progress}", end="", file=sys.stderr, flush=True)
 
 
 def _check(comparison: Comparison, results: dict[str, Any]) -> None:
@@ -101,7 +111,9 @@ def _row(seconds: list[float], first: float) -> dict[str, Any]:
 
 
 def _peak_in_a_fresh_process(command: Sequence[str], title: str, name: str) -> float:
-    result = subprocess.run([*command, "--peak-of", title, name], capture_output=True, text=True)
+    # glibc gives every block back as soon as it is free, so that what the process holds is what the work holds.
+    environment = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "65536"}
+    result = subprocess.run([*command, "--peak-of", title, name], capture_output=True, text=True, env=environment)
     if result.returncode:
         raise RuntimeError(f"{title}: {name} failed in a process of its own:\n{result.stderr}")
     return float(result.stdout.split()[-1])

@@ -49,6 +49,7 @@ PLUGIN_KEYS: dict[str, tuple[Any, str]] = {
         "",
         "file of the backbone's parameters as timm names them, read where MODEL.WEIGHTS is empty; nothing is downloaded",
     ),
+    f"{NODE}.INFERENCE_DTYPE": ("float32", "float32, or bfloat16 / float16: faster detection, of lower precision"),
     f"{NODE}.CLASS_LOSS": ("focal", "ce, balanced_ce, focal, focal_star, or one of your own in CLASS_LOSSES"),
     f"{NODE}.AUTO_ALPHA_BASE": (0.25, "mean over classes of the weights that FOCAL_LOSS_ALPHA auto gives"),
     f"{NODE}.AUTO_ALPHA_POWER": (

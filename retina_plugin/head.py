@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from retina_plugin.activations import build_activation
-from retina_plugin.norms import Conv2d, build_norm
+from retina_plugin.norms import Conv2d, build_norm, on_levels
 from retina_plugin.registry import Registry
 from retina_plugin.separable import SeparableConv2d
 
@@ -109,8 +109,11 @@ class RetinaHead(nn.Module):
 
     def forward(self, features: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
         """Pyramid levels (N, C, H, W), finest first -> logits (N, A * K, H, W) and deltas (N, A * 4, H, W) of each level."""
-        logits = [self.cls_score(self.cls_subnet(x)) for x in features]
-        deltas = [self.bbox_pred(self.bbox_subnet(x)) for x in features]
+        logits, deltas = features, features
+        for layer in (*self.cls_subnet, self.cls_score):
+            logits = on_levels(layer, logits)
+        for layer in (*self.bbox_subnet, self.bbox_pred):
+            deltas = on_levels(layer, deltas)
         if self.bbox_scales is not None:
             deltas = [x * scale for x, scale in zip(deltas, self.bbox_scales, strict=True)]
         return logits, deltas

@@ -15,9 +15,8 @@ import warnings
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
 from statistics import median
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -35,8 +34,7 @@ from retina_plugin.summary import model_summary
 REST = "detections"  # scores to boxes, top k, NMS
 
 
-@dataclass
-class Part:
+class Part(NamedTuple):
     """One row of the table; all for one image."""
 
     name: str
@@ -72,7 +70,7 @@ def main(argv: list[str] | None = None) -> None:
     )
     print(table(parts))
     if args.json:
-        write_atomically(args.json, json.dumps([asdict(part) for part in parts], indent=1))
+        write_atomically(args.json, json.dumps([part._asdict() for part in parts], indent=1))
 
 
 def config_of(path: str, opts: list[str]) -> Any:

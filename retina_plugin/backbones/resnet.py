@@ -94,7 +94,7 @@ class ResidualBlock(Chain):
 
     def forward(self, x: Tensor) -> Tensor:
         out = self.chain(x)
-        return F.relu_(out + (x if self.shortcut is None else self.shortcut(self.pool(x))))
+        return F.relu_(out.add_(x if self.shortcut is None else self.shortcut(self.pool(x))))
 
     def start_as_shortcut(self) -> None:
         """Let the block do nothing but its shortcut at first (arXiv 1706.02677): the last norm, or convolution if it has none, gives 0."""

@@ -22,7 +22,15 @@ from retina_plugin.data import complete_ground_truth
 from retina_plugin.model import RetinaNet
 from retina_plugin.outputs import results_folder, write_atomically
 from retina_plugin.summary import model_summary, step_summary
-from retina_plugin.weights import OPTIONAL, WeightsError, checkpoint_metadata, mismatch, read_checkpoint
+from retina_plugin.weights import (
+    WeightsError,
+    checkpoint_metadata,
+    fit_all,
+    fit_to_start,
+    read_checkpoint,
+    require_file,
+    source_of,
+)
 
 
 class Metadata:
@@ -39,7 +47,19 @@ class Metadata:
 
 
 class Checkpointer(DetectionCheckpointer):
-    """Detectron2's checkpointer with whole files only, safe reading of ``.pth``, and an error for weights that do not fit."""
+    """Detectron2's checkpointer with whole files only, safe reading of every file, and an error for weights that do not fit."""
+
+    def __init__(
+        self, model: torch.nn.Module, save_dir: str, *, fine_tune: bool = False, **checkpointables: Any
+    ) -> None:
+        """
+        Args:
+            model, save_dir: as in the base class.
+            fine_tune: see :func:`retina_plugin.weights.start_from`.
+            checkpointables: as in the base class; with a "trainer" among them, weights without the rest are what training starts from.
+        """
+        super().__init__(model, save_dir, **checkpointables)
+        self.fine_tune, self.starts, self.named = fine_tune, False, ""
 
     def save(self, name: str, **kwargs: Any) -> None:
         super().save(f"{name}.part", **kwargs)
@@ -51,15 +71,14 @@ class Checkpointer(DetectionCheckpointer):
         write_atomically(os.path.join(self.save_dir, "last_checkpoint"), name)
 
     def load(self, path: str, checkpointables: list[str] | None = None) -> dict[str, Any]:
-        """As in the base class.
+        """As in the base class; addresses such as ``detectron2://`` and ``https://`` are fetched by Detectron2 and read like any file.
 
         Raises:
             WeightsError: a file that is missing, broken, of another model, or, when training is to be resumed, Lightning's.
         """
-        local = "://" not in (path or "://") and path.partition("?")[0]
-        if local and not os.path.isfile(local):
-            read_checkpoint(local)  # says what is missing and what to do
-        self.path = path
+        self.named, self.starts = path, checkpointables is not None and "trainer" in self.checkpointables
+        if path:
+            self._require(path.partition("?")[0])
         rest = super().load(path, checkpointables)
         if checkpointables is None and "trainer" in self.checkpointables and "pytorch-lightning_version" in rest:
             raise WeightsError(
@@ -67,19 +86,30 @@ class Checkpointer(DetectionCheckpointer):
             )
         return rest
 
-    def _torch_load(self, f: str) -> dict[str, Any]:
-        return read_checkpoint(f)
+    def _require(self, path: str) -> None:
+        if "://" not in path:
+            require_file(path)
+            return
+        try:
+            self.path_manager.get_local_path(path)
+        except Exception as error:  # what handlers of addresses raise: URLError, OSError, KeyError, AssertionError, ...
+            raise WeightsError(
+                f"MODEL.WEIGHTS {path} cannot be fetched: {error}. Get the file{source_of(path)} and give its path, or '' to start from "
+                "scratch."
+            ) from error
 
-    def _load_model(self, checkpoint: Any) -> Any:
-        whole = any("head.cls_score" in key for key in checkpoint["model"])
-        incompatible = super()._load_model(checkpoint)
-        part = "" if whole else "backbone.bottom_up."
-        missing = [k for k in incompatible.missing_keys if k.startswith(part) and k not in OPTIONAL]
-        surplus = incompatible.unexpected_keys if whole else []
-        shapes = [f"{key}: {a} in the file, {b} in the model" for key, a, b in incompatible.incorrect_shapes]
-        if missing or surplus or shapes:
-            raise WeightsError(mismatch(self.path, missing, surplus, shapes))
-        return incompatible
+    def _load_file(self, filename: str) -> dict[str, Any]:
+        return read_checkpoint(filename)
+
+    def _load_model(self, checkpoint: dict[str, Any]) -> None:
+        if self.starts:
+            found = fit_to_start(self.model, checkpoint, self.named, fine_tune=self.fine_tune)
+        else:
+            found = fit_all(self.model, checkpoint, self.named)
+        del checkpoint["model"]
+        found.load_into(self.model)
+        if self.starts and comm.is_main_process():
+            print(found, flush=True)
 
 
 class Evaluator(COCOEvaluator):
@@ -137,6 +167,7 @@ class Trainer(DefaultTrainer):
         self.checkpointer = Checkpointer(
             self._trainer.model,
             self.cfg.OUTPUT_DIR,
+            fine_tune=self.cfg.MODEL.RETINA_PLUGIN.FINE_TUNE,
             trainer=weakref.proxy(self),
             metadata=Metadata(names, self._trainer.model),
         )

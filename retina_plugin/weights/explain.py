@@ -11,42 +11,47 @@ from retina_plugin.weights.fit import Fit
 def describe(found: Fit, *, only: str = "") -> str:
     """What does not fit, counted and shown, shapes one by one, and what that hints at; of parameters below ``only``."""
     lines = [f"{found.path} does not fit this model. It was read as: {found.title}."]
-    missing, surplus = ([n for n in names if n.startswith(only)] for names in (found.missing, found.surplus))
-    shapes = {name: pair for name, pair in found.shapes.items() if name.startswith(only)}
+    missing, surplus, shapes = (
+        [n for n in names if n.startswith(only)] for names in (found.missing, found.surplus, found.shapes)
+    )
     for title, names in (("lacks", missing), ("has more", surplus)):
         if names:
             lines.append(f"  {title} ({len(names)}): " + ", ".join(names[:4]) + (", ..." if len(names) > 4 else ""))
     if shapes:
         lines.append(f"  has other shapes ({len(shapes)}):")
-        lines += [f"    {name}: {a} in the file, {b} in the model" for name, (a, b) in list(shapes.items())[:12]]
+        lines += [
+            f"    {name}: {found.shapes[name][0]} in the file, {found.shapes[name][1]} in the model"
+            for name in shapes[:12]
+        ]
         lines += ["    ..."] * (len(shapes) > 12)
-    return "\n".join([*lines, "  " + advice(found)])
+    return "\n".join([*lines, "  " + _advice(found, [*missing, *surplus, *shapes])])
 
 
-def advice(found: Fit) -> str:
+def _advice(found: Fit, misfits: list[str]) -> str:
     """The config key that most likely differs."""
-    misfits = found.misfits
     if not found.taken and not found.shapes:
         return f"Not one name is known; the file has {', '.join([*found.surplus, *found.unused][:3])}, ..."
-    if not found.detector and not any(name.startswith(found.backbone) for name in misfits):
+    if not any(name.startswith(found.backbone) for name in misfits) and not found.detector:
         return "It holds a backbone alone, enough to start training from, not to detect with."
     if "head.bbox_pred.bias" in found.shapes:
         theirs, ours = (shape[0] // 4 for shape in found.shapes["head.bbox_pred.bias"])
         return f"It has {theirs} anchors per cell, the model {ours}: MODEL.ANCHOR_GENERATOR.SIZES and ASPECT_RATIOS."
-    if misfits and all(name.startswith("head.cls_score.") for name in misfits) and found.shapes:
-        return "Only the class head differs: MODEL.RETINANET.NUM_CLASSES is not that of the training of this file" + (
-            _classes(found) + ". To start training with fresh class scores set MODEL.RETINA_PLUGIN.FINE_TUNE True."
+    if all(name.startswith("head.cls_score.") for name in misfits):
+        return (
+            f"Only the class head differs: MODEL.RETINANET.NUM_CLASSES is not that of the training of this file{_classes(found)}. "
+            "To start training with fresh class scores set MODEL.RETINA_PLUGIN.FINE_TUNE True."
         )
-    blocks = (
-        _blocks(found.state, found.backbone),
-        _blocks((*found.taken, *found.missing, *found.shapes), found.backbone),
+    theirs, ours = (
+        _blocks(names, found.backbone) for names in (found.state, [*found.taken, *found.missing, *found.shapes])
     )
-    if blocks[0] and blocks[1] and blocks[0][: len(blocks[1])] != blocks[1]:
-        return f"It is a ResNet of {blocks[0]} blocks, the model has {blocks[1]}: MODEL.RESNETS.DEPTH."
-    if misfits and all(".norm." in name for name in misfits) and found.backbone:
+    if theirs and ours and theirs[: len(ours)] != ours:
+        return f"It is a ResNet of {theirs} blocks, the model has {ours}: MODEL.RESNETS.DEPTH."
+    if all(".norm." in name for name in misfits):
         return "The normalisation differs: MODEL.RESNETS.NORM, MODEL.FPN.NORM or MODEL.RETINANET.NORM."
-    if any(name.startswith("backbone.top_block.p6.") for name in found.shapes):
+    if any(name.startswith("backbone.top_block.p6.") for name in misfits):
         return "P6 has another source: MODEL.RETINA_PLUGIN.P6_FROM."
+    if not found.detector:
+        return "It is another backbone: MODEL.BACKBONE.NAME and the keys of MODEL.RESNETS."
     return "Use the config that it was trained with: the config.yaml beside it, or the same --config-file."
 
 

@@ -9,13 +9,14 @@ from dataclasses import dataclass, field
 
 from torch import nn
 
-from retina_plugin.weights.layouts import BOTTOM_UP, Layout, State
+from retina_plugin.weights.layouts import Layout
+from retina_plugin.weights.torchvision_names import BOTTOM_UP, State
 
 # Buffers that a checkpoint may lack: Detectron2's own RetinaNet has no first, frozen and converted batch norms have no second.
 OPTIONAL = ("loss_normalizer", "num_batches_tracked")
 # What files have beyond a detector: constants of older Detectron2s, and the classifier and the stem's bias of ImageNet's backbones.
 UNUSED = re.compile(
-    r"^(pixel_mean|pixel_std)$|^anchor_generator\.|\.num_batches_tracked$|(^|\.)stem\.(fc\.|conv1\.bias$)"
+    r"^(pixel_mean|pixel_std|loss_normalizer)$|^anchor_generator\.|\.num_batches_tracked$|(^|\.)stem\.(fc\.|conv1\.bias$)"
 )
 
 
@@ -59,7 +60,7 @@ def fit(model: nn.Module, layout: Layout, path: str) -> Fit:
     """Compare a file with ``model``, name for name and shape for shape. Nothing is loaded."""
     own = model.state_dict()
     backbone = BOTTOM_UP if any(name.startswith(BOTTOM_UP) for name in own) else "backbone."
-    state = _complete_frozen(_placed(layout.state, own, backbone), model, own)
+    state = _placed(layout.state, own, backbone)
     detector = all(any(name.startswith(part) for name in layout.state) for part in ("backbone.", "head."))
     found = Fit(path, layout.title, state, backbone, detector)
     for name, value in own.items():
@@ -69,10 +70,8 @@ def fit(model: nn.Module, layout: Layout, path: str) -> Fit:
             found.taken.append(name)
         elif not name.endswith(OPTIONAL):
             found.missing.append(name)
-    for name in state.keys() - own.keys():
-        (found.surplus if _misplaced(name, own, backbone) else found.unused).append(name)
-    found.surplus.sort()
-    found.unused.sort()
+    for name in sorted(state.keys() - own.keys()):
+        (found.surplus if _misplaced(found, name, own) else found.unused).append(name)
     return found
 
 
@@ -93,24 +92,12 @@ def _plain(name: str) -> str:
     return name.removeprefix("model.").replace("_", ".")
 
 
-def _complete_frozen(state: State, model: nn.Module, own: State) -> State:
-    """Statistics of frozen batch norms for files that have them multiplied into weight and bias: mean 0, and variance 1 with epsilon."""
-    state = dict(state)
-    for name in own:
-        norm = name.removesuffix(".running_var")
-        frozen = norm != name and f"{norm}.num_batches_tracked" not in own
-        if frozen and name not in state and f"{norm}.running_mean" not in state and f"{norm}.weight" in state:
-            state[f"{norm}.running_mean"] = own[name].new_zeros(own[name].shape)
-            state[name] = own[name].new_ones(own[name].shape) - model.get_submodule(norm).eps
-    return state
-
-
-def _misplaced(name: str, own: State, backbone: str) -> bool:
-    """Whether a name that the model lacks tells of another architecture: more of a part that the model has."""
+def _misplaced(found: Fit, name: str, own: State) -> bool:
+    """Whether a name that the model lacks tells of another architecture: anything in a detector, more of a stage in a backbone."""
     if UNUSED.search(name):
         return False
-    part = re.match(rf"{re.escape(backbone)}(stem|res\d)\.|backbone\.(?!bottom_up\.)|head\.", name)
-    return part is not None and any(key.startswith(part[0]) for key in own)
+    stage = re.match(rf"{re.escape(found.backbone)}(stem|res\d)\.", name)
+    return found.detector or (stage is not None and any(key.startswith(stage[0]) for key in own))
 
 
 def _modules(names: Iterable[str], limit: int = 12) -> str:

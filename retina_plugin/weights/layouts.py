@@ -1,24 +1,18 @@
-"""Other programs' names of parameters, turned into Detectron2's, which are this project's.
-
-Axes: A anchors per cell, K classes.
-"""
+"""Other programs' names of parameters, turned into Detectron2's, which are this project's."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 
 from retina_plugin.anchors import AnchorGenerator
+from retina_plugin.weights.torchvision_names import State, resnet_names, retinanet_names, with_our_outputs
 
-State = dict[str, Tensor]
-
-BOTTOM_UP = "backbone.bottom_up."
-# Categories of COCO among the 91 that its ids span and torchvision's models have outputs for.
-COCO_IDS = [i for i in range(1, 91) if i not in (12, 26, 29, 30, 45, 66, 68, 69, 71, 83)]
+EPSILON = 1e-5  # of every batch norm
+LEARNING_NORM = re.compile(r"\b(stem|res\d)\..*\.num_batches_tracked$")
 
 
 @dataclass(frozen=True)
@@ -56,17 +50,16 @@ def translate(state: State, author: str, *, own: State, anchors: AnchorGenerator
     """
     if any(name.startswith("backbone.body.") for name in state):
         renamed = resnet_names(retinanet_names(state), own)
-        return Layout("torchvision RetinaNet", torchvision_outputs(renamed, own, anchors), TORCHVISION)
+        return Layout("torchvision RetinaNet", with_our_outputs(renamed, own, anchors), TORCHVISION)
     if any(CAFFE2_NAME.match(name) for name in state):
-        return Layout("Caffe2 names", caffe2_names(state), MSRA if _is_msra(state) else CAFFE2)
+        return Layout("Caffe2 names", caffe2_names(state, own), MSRA if _is_msra(state) else CAFFE2)
     if "layer1.0.conv1.weight" in state:
         return Layout("torchvision ResNet", resnet_names(state, own), TORCHVISION)
     inputs = {"torchvision": TORCHVISION, "Detectron2 Model Zoo": MSRA}.get(author)
     return Layout(author or "Detectron2's names", state, inputs)
 
 
-# --- Caffe2: conv1_w, res_conv1_bn_s, res2_0_branch2a_w, ...
-
+# Caffe2's: conv1_w, res_conv1_bn_s, res2_0_branch2a_w, ...
 CAFFE2_NAME = re.compile(
     r"(?:(?P<stem>(?:res_)?conv1)|res(?P<stage>\d)_(?P<block>\d+)_branch(?P<branch>1|2a|2b|2c))"
     r"(?:_(?P<norm>bn|gn))?_(?P<kind>w|b|s|gamma|beta|rm|riv|running_mean|running_var)$"
@@ -83,9 +76,20 @@ KINDS = {
 }
 
 
-def caffe2_names(state: State) -> State:
-    """Those of a ResNet; names of anything else stay."""
-    return {_caffe2_name(name): value for name, value in state.items() if not name.endswith("_momentum")}
+def caffe2_names(state: State, own: Iterable[str]) -> State:
+    """Those of a ResNet; names of anything else stay.
+
+    Older files have the statistics of batch norms multiplied into weight and bias. For frozen norms that is mean 0 and a variance which
+    makes 1 with epsilon; norms that learn, which count their batches, cannot take them.
+    """
+    renamed = {_caffe2_name(name): value for name, value in state.items() if not name.endswith("_momentum")}
+    if any("_bn_" in name for name in state) and not any(LEARNING_NORM.search(name) for name in own):
+        for name, value in list(renamed.items()):
+            if name.endswith(".norm.weight"):
+                norm = name.removesuffix(".weight")
+                renamed.setdefault(f"{norm}.running_mean", torch.zeros_like(value))
+                renamed.setdefault(f"{norm}.running_var", torch.full_like(value, 1 - EPSILON))
+    return renamed
 
 
 def _caffe2_name(name: str) -> str:
@@ -100,96 +104,3 @@ def _is_msra(state: State) -> bool:
     """The original ResNets, and not the later ones with group norm or with groups of channels."""
     inner = state.get("res2_0_branch2b_w")
     return inner is not None and inner.shape[0] == inner.shape[1] and not any("_gn_" in name for name in state)
-
-
-# --- torchvision: conv1.weight, bn1.weight, layer1.0.conv1.weight, layer1.0.downsample.0.weight, ...
-
-RESNET_NAMES = [
-    (r"^conv1\.", "stem.conv1."),
-    (r"^bn1\.", "stem.conv1.norm."),
-    (r"^layer(\d)\.", lambda found: f"res{int(found[1]) + 1}."),
-    (r"\.bn(\d)\.", r".conv\1.norm."),
-    (r"\.downsample\.0\.", ".shortcut."),
-    (r"\.downsample\.1\.", ".shortcut.norm."),
-]
-
-
-def resnet_names(state: State, own: Iterable[str]) -> State:
-    """torchvision's ResNet names, bare or below ``backbone.bottom_up.``, unless the model's backbone uses these names too, as timm's do."""
-    if any("layer1." in name for name in own):
-        return state
-    return {_substitute(name, RESNET_NAMES, below=BOTTOM_UP): value for name, value in state.items()}
-
-
-def _substitute(name: str, pairs: list[tuple[str, str | Callable]], *, below: str = "") -> str:
-    prefix = below if name.startswith(below) else ""
-    if not prefix and name.startswith(("backbone.", "head.")):
-        return name
-    rest = name.removeprefix(prefix)
-    for pattern, replacement in pairs:
-        rest = re.sub(pattern, replacement, rest)
-    return prefix + rest
-
-
-def retinanet_names(state: State) -> State:
-    """Names of torchvision's detector around its ResNet, those of its first versions too, where a number is missing.
-
-    Its convolutions before a norm have no bias; Detectron2's have one, which becomes zero.
-    """
-    normed = any(re.search(r"_head\.conv\.\d+\.1\.", name) for name in state)
-    renamed = {_retinanet_name(name, normed): value for name, value in state.items()}
-    for name, value in list(renamed.items()):
-        if normed and re.search(r"_subnet\.\d+\.weight$", name) and value.dim() == 4:
-            renamed.setdefault(name.replace(".weight", ".bias"), value.new_zeros(len(value)))
-    return renamed
-
-
-def _retinanet_name(name: str, normed: bool) -> str:
-    layers = 3 if normed else 2  # convolution, norm, ReLU
-    head = re.match(r"head\.(classification|regression)_head\.conv\.(\d+)\.(?:(\d)\.)?(\w+)$", name)
-    if head:
-        subnet = "cls_subnet" if head[1] == "classification" else "bbox_subnet"
-        index = int(head[2]) if head[3] is None else layers * int(head[2]) + int(head[3])
-        return f"head.{subnet}.{index}.{head[4]}"
-    for pattern, replacement in (
-        (r"^backbone\.body\.", BOTTOM_UP),
-        (r"^backbone\.fpn\.inner_blocks\.(\d)\.(?:0\.)?", lambda found: f"backbone.fpn_lateral{int(found[1]) + 3}."),
-        (r"^backbone\.fpn\.layer_blocks\.(\d)\.(?:0\.)?", lambda found: f"backbone.fpn_output{int(found[1]) + 3}."),
-        (r"^backbone\.fpn\.extra_blocks\.", "backbone.top_block."),
-        (r"^head\.classification_head\.cls_logits\.", "head.cls_score."),
-        (r"^head\.regression_head\.bbox_reg\.", "head.bbox_pred."),
-    ):
-        name = re.sub(pattern, replacement, name)
-    return name
-
-
-def torchvision_outputs(state: State, own: State, anchors: AnchorGenerator | None) -> State:
-    """Put the outputs of torchvision's head in the order of this project's: anchors by size, then ratio; classes without background.
-
-    torchvision orders the anchors of a cell by ratio, then size.
-    """
-    state = dict(state)
-    if anchors is None or "head.bbox_pred.bias" not in state or "head.cls_score.bias" not in state:
-        return state
-    num_anchors = len(state["head.bbox_pred.bias"]) // 4
-    order = _size_major(anchors) if num_anchors == anchors.num_anchors else torch.arange(num_anchors)
-    classes = _classes(len(state["head.cls_score.bias"]) // num_anchors, len(own["head.cls_score.bias"]) // num_anchors)
-    for kind in ("weight", "bias"):
-        for layer, rows in (("bbox_pred", list(range(4))), ("cls_score", classes)):
-            outputs = state[f"head.{layer}.{kind}"].unflatten(0, (num_anchors, -1))
-            state[f"head.{layer}.{kind}"] = outputs[order][:, rows].flatten(0, 1)
-    return state
-
-
-def _size_major(anchors: AnchorGenerator) -> Tensor:
-    """(A,) where each of our anchors stands in torchvision's order."""
-    width, height = (anchors.cells[0, :, 2:] - anchors.cells[0, :, :2]).unbind(dim=1)
-    num_ratios = len((height / width).mul(1000).round().unique())
-    return torch.arange(anchors.num_anchors).view(num_ratios, -1).t().flatten()
-
-
-def _classes(found: int, wanted: int) -> list[int]:
-    """Which of the file's classes the model takes. torchvision counts a background at 0, which is never the class of a box."""
-    if (found, wanted) == (91, 80):
-        return COCO_IDS
-    return list(range(1, found)) if found == wanted + 1 else list(range(found))

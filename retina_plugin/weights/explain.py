@@ -48,7 +48,8 @@ def _advice(found: Fit, misfits: list[str]) -> str:
         return f"It is a ResNet of {theirs} blocks, the model has {ours}: MODEL.RESNETS.DEPTH."
     if all(".norm." in name for name in misfits):
         return "The normalisation differs: MODEL.RESNETS.NORM, MODEL.FPN.NORM or MODEL.RETINANET.NORM."
-    if any(name.startswith("backbone.top_block.p6.") for name in misfits):
+    p6 = found.shapes.get("backbone.top_block.p6.weight")
+    if p6 is not None and p6[0][0] == p6[1][0]:  # so that only its input differs
         return "P6 has another source: MODEL.RETINA_PLUGIN.P6_FROM."
     if not found.detector:
         return "It is another backbone: MODEL.BACKBONE.NAME and the keys of MODEL.RESNETS."

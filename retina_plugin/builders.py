@@ -104,7 +104,13 @@ def model_arguments(cfg: Any, backbone: nn.Module) -> dict[str, Any]:
             f"MODEL.RETINANET.NUM_CLASSES is {retinanet.NUM_CLASSES}: tools/train_net.py takes the number from the training set, "
             "a model without one must be told it"
         )
-    shapes = [backbone.output_shape()[name] for name in retinanet.IN_FEATURES]
+    levels = backbone.output_shape()
+    unknown = [name for name in retinanet.IN_FEATURES if name not in levels]
+    if unknown:
+        raise ValueError(
+            f"MODEL.RETINANET.IN_FEATURES: {unknown[0]!r} is none of the backbone's levels {', '.join(levels)}"
+        )
+    shapes = [levels[name] for name in retinanet.IN_FEATURES]
     anchor_generator = AnchorGenerator(
         sizes=cfg.MODEL.ANCHOR_GENERATOR.SIZES,
         aspect_ratios=cfg.MODEL.ANCHOR_GENERATOR.ASPECT_RATIOS,

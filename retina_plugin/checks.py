@@ -19,7 +19,15 @@ logger = logging.getLogger("retina_plugin")
 
 
 def resolve_device(cfg: Any) -> None:
-    """Turn ``MODEL.DEVICE: cuda`` into ``cpu``, with a word about it, where there is no GPU."""
+    """Turn ``MODEL.DEVICE: cuda`` into ``cpu``, with a word about it, where there is no GPU.
+
+    Raises:
+        ConfigError: no device has that name.
+    """
+    try:
+        torch.device(cfg.MODEL.DEVICE)
+    except RuntimeError as error:
+        raise ConfigError(f"MODEL.DEVICE: expected cuda, cuda:0, ... or cpu, found {cfg.MODEL.DEVICE!r}") from error
     if cfg.MODEL.DEVICE.startswith("cuda") and not torch.cuda.is_available():
         logger.warning("MODEL.DEVICE is %s and there is no GPU here: using the CPU", cfg.MODEL.DEVICE)
         cfg.MODEL.DEVICE = "cpu"
@@ -145,10 +153,3 @@ def freeze_unread(model: RetinaNet) -> None:
     read = sum(maps[name].sum() for name in model.in_features)
     for parameter, gradient in zip(parameters, torch.autograd.grad(read, parameters, allow_unused=True), strict=True):
         parameter.requires_grad_(gradient is not None)
-
-
-NAN_ADVICE = (
-    "The loss became {value} at iteration {iteration}. Lower SOLVER.BASE_LR (it is {lr:g}), lengthen SOLVER.WARMUP_ITERS, or set "
-    "SOLVER.CLIP_GRADIENTS.ENABLED True. Start again with that: what lies in {folder} is whole, but a resumed run keeps the learning "
-    "rate of its checkpoint."
-)

@@ -259,9 +259,11 @@ def leaves(tree: Mapping, prefix: str = "") -> Iterator[tuple[str, Any]]:
 def _hint(key: str, known: list[str]) -> str:
     if key in NOT_RETINANET:
         return f"RetinaNet does not read it; set {NOT_RETINANET[key]}."
-    name = key.rsplit(".", 1)[-1]
-    same_name = [k for k in known if k.rsplit(".", 1)[-1] == name]
-    near = same_name or difflib.get_close_matches(key, known, n=3, cutoff=0.6)
+    node, _, name = key.rpartition(".")
+    # Longer names of the same node come first: RETINANET.GAMMA is FOCAL_LOSS_GAMMA, hardly SOLVER's GAMMA.
+    longer = [k for k in known if k.startswith(f"{node}.") and k.endswith(f"_{name}")]
+    same_name = [k for k in known if k.rpartition(".")[2] == name]
+    near = [*longer, *same_name] or difflib.get_close_matches(key, known, n=3, cutoff=0.6)
     return f"Did you mean {' or '.join(near[:3])}?" if near else "See docs/config.md for the known keys."
 
 

@@ -100,6 +100,7 @@ def test_bad_files(tmp_path: Path, text: str, words: str) -> None:
     [
         (["SOLVER.MAX_ITER"], "come in pairs KEY VALUE, found 1"),
         (["SOLVER.MAX_ITERS", "3"], "command line: unknown key SOLVER.MAX_ITERS. Did you mean SOLVER.MAX_ITER"),
+        (["MODEL.RETINANET.GAMMA", "1"], "Did you mean MODEL.RETINANET.FOCAL_LOSS_GAMMA or SOLVER.GAMMA"),
         (["MODEL.RPN.NMS_THRESH", "0.7"], "unknown key MODEL.RPN.NMS_THRESH"),
     ],
 )

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from retina_plugin.data import DatasetError, digits, load_dataset, read_coco, read_image
+from retina_plugin.data import DatasetError, class_counts, digits, load_dataset, read_coco, read_image
 from retina_plugin.data.digits import make_digits, make_scene, render_digit, split_digits
 
 
@@ -69,6 +69,17 @@ def test_coco_layout(made: Path, split: str, count: int) -> None:
         assert 0 <= x < x + width <= 160
         assert 0 <= y < y + height <= 160
         assert height <= digits.HEIGHTS[1]
+
+
+def test_the_long_tail_falls_geometrically_and_only_in_training(tmp_path: Path) -> None:
+    """With 512 : 1 each class is drawn twice as often as the next, 10 classes making 1023 / 512 times the first."""
+    make_digits(tmp_path / "tail", num_train=300, num_test=60, size=160, seed=0, imbalance=512)
+    make_digits(tmp_path / "even", num_train=1, num_test=60, size=160, seed=0)
+    counts = class_counts(read_coco(str(tmp_path / "tail/train.json"), str(tmp_path / "tail/train")).records, 10)
+    expected = sum(counts) * np.array([512 / 1023 / 2**label for label in range(10)])
+    assert np.all(np.abs(counts - expected) <= 4 * np.sqrt(expected))  # four standard deviations
+    tail, even = content(tmp_path / "tail"), content(tmp_path / "even")
+    assert {name for name in even if tail[name] != even[name]} == {"train.json", "train/00000.jpg"}
 
 
 def test_a_rendered_digit_is_cut_tight() -> None:
@@ -152,7 +163,7 @@ def test_nothing_is_left_of_an_interrupted_run(
 ) -> None:
     scenes = iter(range(4))
 
-    def interrupted(split: str, *, size: int, rng: np.random.Generator) -> tuple:
+    def interrupted(split: str, *, size: int, **others: object) -> tuple:
         if next(scenes, None) is None:
             raise error
         return np.zeros((size, size, 3), dtype=np.uint8), []
@@ -193,6 +204,12 @@ def test_the_default_scenes_are_made_once_below_the_cache(tmp_path: Path, monkey
     monkeypatch.setattr(digits, "make_digits", None)  # a call would fail
     assert digits.digits_dataset("train") == (train.json_file, train.image_root)
     assert content(tmp_path) == before
+    monkeypatch.undo()
+    monkeypatch.setenv("RETINA_PLUGIN_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(digits, "NUM_TRAIN", 4)
+    monkeypatch.setattr(digits, "NUM_TEST", 2)
+    tail = load_dataset("digits_longtail_train")
+    assert (len(tail.records), content(tmp_path).items() >= before.items()) == (4, True)
     (tmp_path / "usual").mkdir()  # others may read as much as of any folder
     assert os.stat(os.path.dirname(train.image_root)).st_mode == os.stat(tmp_path / "usual").st_mode
 

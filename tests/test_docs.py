@@ -25,7 +25,7 @@ from tests.scenes import write_scenes
 HAS_DETECTRON2 = importlib.util.find_spec("detectron2") is not None
 HOSTS = ["lightning"] + ["detectron2"] * HAS_DETECTRON2
 TRAIN, TEST = "('my/train.json@my/images',)", "('my/val.json@my/images',)"
-PAGES = ["README.md", "docs/plugin.md", "docs/your_own_data.md", "docs/config.md"]
+PAGES = ["README.md", "docs/plugin.md", "docs/your_own_data.md", "docs/theory.md", "docs/config.md"]
 # What makes any run of these pages a matter of seconds.
 QUICK = {
     "MODEL.DEVICE": "cpu",

@@ -367,6 +367,21 @@ def test_a_learning_rate_that_is_far_too_high(
 
 
 @pytest.mark.parametrize("host", HOSTS)
+@pytest.mark.parametrize("steps", ["1", "2"], ids=["seen in the model", "seen in the loss"])
+def test_a_run_that_diverges_in_its_last_step(
+    train_net: Any, tmp_path: Path, root: Path, host: str, steps: str, capsys: pytest.CaptureFixture
+) -> None:
+    """No model is written that predicts nothing, nothing is evaluated, and the run does not end as if all were well."""
+    config = write_run(tmp_path, root)
+    overrides = ["SOLVER.BASE_LR", "1e30", "SOLVER.WARMUP_FACTOR", "1.0", "SOLVER.MAX_ITER", steps]
+    with pytest.raises(SystemExit, match="2"):
+        cli.run(lambda: train_net.main(["--config-file", config, "--host", host, *overrides]))
+    assert f" at iteration {int(steps) - 1}. Lower SOLVER.BASE_LR (it is 1e+30)" in capsys.readouterr().err
+    assert not (tmp_path / "out/model_final.pth").exists()
+    assert not (tmp_path / "out/inference").exists()
+
+
+@pytest.mark.parametrize("host", HOSTS)
 @pytest.mark.parametrize(
     ("overrides", "words"),
     [

@@ -1,5 +1,10 @@
 """Which host a run takes, and the words for it."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
 from retina_plugin import hosts
@@ -26,3 +31,15 @@ def test_detectron2_asked_for_and_not_there(monkeypatch: pytest.MonkeyPatch) -> 
         ImportError, match=r"detectron2 is not installed\. Install it from source, or use --host lightning"
     ):
         hosts.choose_host("detectron2")
+
+
+def test_lightning_asked_for_does_not_import_detectron2(root: Path, tmp_path: Path) -> None:
+    """It takes seconds, and may be broken: here it would warn."""
+    (tmp_path / "detectron2").mkdir()
+    (tmp_path / "detectron2/__init__.py").write_text("raise RuntimeError('was imported')")
+    command = [sys.executable, str(root / "tools/train_net.py"), "--host", "lightning", "--config-file", "none.yaml"]
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(root)])}
+    result = subprocess.run(command, capture_output=True, text=True, timeout=120, env=env)
+    assert "host: lightning (asked for with --host)" in result.stdout
+    assert "config file none.yaml cannot be read" in result.stderr
+    assert "was imported" not in result.stderr

@@ -104,7 +104,7 @@ def test_unreadable_files_are_named(tmp_path: Path, name: str) -> None:
     for path in (tmp_path / "short.png", tmp_path / "short.jpg"):
         noise.save(path)
         path.write_bytes(path.read_bytes()[:1500])
-    with pytest.raises(DatasetError, match=f"image .*{name} cannot be read: .+ Repair it, or take it out") as error:
+    with pytest.raises(DatasetError, match=f"image .*{name} cannot be read: .+ Repair it, or leave it out") as error:
         read_image(str(tmp_path / name))
     assert "\n" not in str(error.value)
 

@@ -14,6 +14,7 @@ PURE = [
     "boxes",
     "builders",
     "dense",
+    "divergence",
     "head",
     "hosts",
     "losses",

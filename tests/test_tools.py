@@ -31,7 +31,7 @@ HOSTS = ["lightning"] + ["detectron2"] * (importlib.util.find_spec("detectron2")
 def tools(root: Path) -> Any:
     """The tools as modules: ``tools["demo"].main([...])``."""
     modules = {}
-    for name in ("visualize_data", "visualize_json_results", "demo"):
+    for name in ("visualize_data", "visualize_json_results", "demo", "plot_losses"):
         spec = importlib.util.spec_from_file_location(name, root / f"tools/{name}.py")
         modules[name] = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(modules[name])
@@ -408,7 +408,9 @@ def test_mistakes_of_demo(tools: Any, trained: tuple[str, str], tmp_path: Path, 
     assert "empty: no image or video" in message(capsys, main, *model, *out, "--input", tmp_path / "empty")
     assert "no checkpoint: add --weights" in message(capsys, main, *model[:2], *out, "--input", tmp_path / "broken.jpg")
     assert not (tmp_path / "out").exists()
-    assert "broken.jpg cannot be read" in message(capsys, main, *model, *out, "--input", tmp_path / "broken.jpg")
+    said = message(capsys, main, *model, *out, "--input", tmp_path / "broken.jpg")
+    assert "broken.jpg cannot be read" in said
+    assert "data set" not in said
     assert "cannot be opened as a video" in message(capsys, main, *model, *out, "--input", tmp_path / "broken.mp4")
     assert "nowhere.pth" in message(capsys, main, *model[:3], "nowhere.pth", *out, "--input", tmp_path / "broken.jpg")
     assert not list((tmp_path / "out").iterdir())
@@ -450,6 +452,34 @@ def test_the_number_of_classes_may_be_left_to_the_checkpoint(
         tools["demo"].load(tools["demo"].parse(["--config-file", trained[0], "--weights", str(bare), *opts]))
 
 
+# plot_losses
+
+
+def test_figures_without_and_with_a_model(
+    tools: Any, trained: tuple[str, str], scenes: str, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    main, out = tools["plot_losses"].main, ["--output", str(tmp_path / "figures")]
+    main(out)
+    drawn = {"cross_entropy.png", "focal_derivatives.png", "focal_loss.png", "imbalance.png"}
+    assert {path.name for path in (tmp_path / "figures").iterdir()} == drawn
+    model = ["--config-file", trained[0], "--weights", trained[1], "--max-images", "3"]
+    main([*out, *model, "DATASETS.TEST", f"('{scenes}',)"])
+    assert {path.name for path in (tmp_path / "figures").iterdir()} == drawn | {"loss_shares.png"}
+    said = capsys.readouterr().out
+    assert "43.5 : 1  cross entropy" in said
+    assert "background in all loss" in said
+
+
+def test_mistakes_of_plot_losses(
+    tools: Any, trained: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    main, out = tools["plot_losses"].main, ("--output", tmp_path / "figures")
+    assert "need --config-file" in message(capsys, main, *out, "--weights", trained[1])
+    assert "no checkpoint: add --weights" in message(capsys, main, *out, "--config-file", trained[0])
+    assert "DATASETS.TEST is empty" in message(capsys, main, *out, "--config-file", trained[0], "--weights", trained[1])
+    assert not (tmp_path / "figures").exists()
+
+
 # all tools
 
 
@@ -458,7 +488,7 @@ def test_tools_need_no_host(root: Path) -> None:
     code = (
         "import contextlib, runpy, sys\n"
         "sys.modules.update(dict.fromkeys(['detectron2', 'lightning']))\n"
-        "for name in ('visualize_data', 'visualize_json_results', 'demo'):\n"
+        "for name in ('visualize_data', 'visualize_json_results', 'demo', 'plot_losses'):\n"
         "    sys.argv = [name, '--help']\n"
         "    with contextlib.suppress(SystemExit):\n"
         f"        runpy.run_path(f'{root}/tools/{{name}}.py', run_name='__main__')\n"
@@ -466,5 +496,5 @@ def test_tools_need_no_host(root: Path) -> None:
     env = {**os.environ, "PYTHONPATH": str(root)}
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, env=env)
     assert result.returncode == 0, result.stderr
-    assert result.stdout.count("usage:") == 3
+    assert result.stdout.count("usage:") == 4
     assert result.stderr == ""

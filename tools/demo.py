@@ -20,6 +20,7 @@ import torch
 from tqdm import tqdm
 
 from retina_plugin import build_model, get_cfg, load_weights
+from retina_plugin.bounds import check_bounds
 from retina_plugin.checks import resolve_device
 from retina_plugin.data import DatasetError, load_dataset, read_image
 from retina_plugin.model import Detections, RetinaNet
@@ -58,10 +59,12 @@ def load(args: argparse.Namespace) -> tuple[RetinaNet, list[str]]:
 
     Raises:
         WeightsError: no checkpoint is named, or it does not fit.
+        ConfigError: the config cannot be used.
     """
     cfg = get_cfg()
     cfg.merge_from_file(args.config_file)
     cfg.merge_from_list(args.opts)
+    check_bounds(cfg)
     cfg.MODEL.RETINANET.SCORE_THRESH_TEST = args.confidence_threshold
     resolve_device(cfg)
     path = args.weights or cfg.MODEL.WEIGHTS

@@ -12,9 +12,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import os
-
-from retina_plugin.hosts import choose_host
-from retina_plugin.report.cli import run
+import sys
 
 
 def parse(argv: list[str] | None = None) -> argparse.Namespace:
@@ -33,6 +31,8 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def main(argv: list[str] | None = None) -> None:
+    from retina_plugin.hosts import choose_host
+
     args = parse(argv)
     host, reason = choose_host(args.host)
     if os.environ.get("LOCAL_RANK", "0") == "0":  # Lightning starts this tool again for each further process
@@ -42,4 +42,9 @@ def main(argv: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
+    if parse().host == "lightning":
+        sys.modules["detectron2"] = None  # as if it were not installed: to import it takes seconds
+
+    from retina_plugin.report.cli import run
+
     run(main)

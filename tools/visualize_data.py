@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from retina_plugin.bounds import check_bounds
 from retina_plugin.builders import build_model, import_plugins
 from retina_plugin.config import ConfigError
 from retina_plugin.data import Dataset, load_dataset, read_record
@@ -69,6 +70,7 @@ def read_config(args: argparse.Namespace, host: str) -> Any:
     cfg = importlib.import_module(CONFIG[host]).get_cfg()
     cfg.merge_from_file(args.config_file)
     cfg.merge_from_list(args.opts)
+    check_bounds(cfg)
     import_plugins(cfg)
     if not cfg.DATASETS.TRAIN:
         raise ConfigError(

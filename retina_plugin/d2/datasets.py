@@ -17,6 +17,7 @@ from PIL import Image
 
 from retina_plugin.data import DatasetError, class_counts, dataset_names, load_dataset, read_record, require_boxes
 from retina_plugin.data.catalog import Paths, add_catalog
+from retina_plugin.data.coco_json import HOW_TO_NAME
 from retina_plugin.registry import unknown_name
 
 
@@ -33,7 +34,8 @@ def register_datasets(names: Sequence[str] | None = None) -> None:
         if name in DatasetCatalog:
             continue
         if name not in dataset_names() and ".json@" not in name:
-            raise DatasetError(unknown_name("data set", name, {*dataset_names(), *DatasetCatalog.list()}))
+            known = {*dataset_names(), *DatasetCatalog.list()}
+            raise DatasetError(f"{unknown_name('data set', name, known)} {HOW_TO_NAME}")
         DatasetCatalog.register(name, functools.partial(_records, name))
 
 

@@ -16,9 +16,10 @@ from detectron2.evaluation import COCOEvaluator
 from detectron2.solver.build import build_optimizer, maybe_add_gradient_clipping
 from detectron2.utils import comm
 
-from retina_plugin.checks import NAN_ADVICE, freeze_unread
+from retina_plugin.checks import freeze_unread
 from retina_plugin.d2.datasets import Mapper, training_loader
 from retina_plugin.data import complete_ground_truth
+from retina_plugin.divergence import divergence, is_finite
 from retina_plugin.model import RetinaNet
 from retina_plugin.outputs import results_folder, write_atomically
 from retina_plugin.summary import model_summary, step_summary
@@ -178,9 +179,15 @@ class Trainer(DefaultTrainer):
             with torch.autocast("cpu", dtype=torch.bfloat16, enabled=self.bfloat16):
                 super().run_step()
         except FloatingPointError as error:
-            lr = self.optimizer.param_groups[0]["lr"]
-            advice = NAN_ADVICE.format(value="infinite or NaN", iteration=self.iter, lr=lr, folder=self.cfg.OUTPUT_DIR)
-            raise FloatingPointError(advice) from error
+            raise self._divergence("The loss became infinite or NaN") from error
+        model = getattr(self.model, "module", self.model)  # of several processes, each of which looks at its own
+        if self.iter == self.max_iter - 1 and isinstance(model, RetinaNet) and not is_finite(model):
+            raise self._divergence("What the model predicts became infinite or NaN")
+
+    def _divergence(self, what: str) -> FloatingPointError:
+        self.max_iter = self.iter + 2  # else Detectron2 takes a failure in the last step for the end, and evaluates
+        lr = self.optimizer.param_groups[0]["lr"]
+        return divergence(what, iteration=self.iter, lr=lr, folder=self.cfg.OUTPUT_DIR)
 
     @property
     def optimizer(self) -> torch.optim.Optimizer:

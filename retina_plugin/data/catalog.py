@@ -31,6 +31,7 @@ _CATALOG: dict[str, Callable[[], Paths]] = {
     "coco_2017_train": _below_datasets("coco/annotations/instances_train2017.json", "coco/train2017"),
     "coco_2017_val": _below_datasets("coco/annotations/instances_val2017.json", "coco/val2017"),
     "coco_2017_val_100": _below_datasets("coco/annotations/instances_val2017_100.json", "coco/val2017"),
+    "digits_longtail_train": lambda: digits_dataset("train", imbalance=100),
     "digits_train": lambda: digits_dataset("train"),
     "digits_test": lambda: digits_dataset("test"),
 }

@@ -2,7 +2,8 @@
 
 Scenes are composed from the 1797 handwritten digits that come with scikit-learn (8x8 pixels, UCI "Optical Recognition of Handwritten
 Digits"), at many scales, colours and contrasts, over gradients, noise and strokes that are no digits. Train and test scenes are
-made from different digits. The same seed gives the same scenes.
+made from different digits. The same seed gives the same scenes. In the long-tailed variant the training scenes have class 0 most often and
+each further class less often by the same factor, down to class 9; its test scenes are those of the usual one.
 """
 
 from __future__ import annotations
@@ -26,23 +27,25 @@ HEIGHTS = (18, 64)  # pixels of a digit
 MAX_OVERLAP = 0.15  # of the smaller of two boxes
 
 
-def digits_dataset(split: str) -> tuple[str, str]:
+def digits_dataset(split: str, *, imbalance: int = 1) -> tuple[str, str]:
     """Annotation file and image folder of the default scenes, made on first use (some seconds).
 
     Args:
         split: "train" or "test".
+        imbalance: see :func:`make_digits`.
 
     Returns:
         Two paths below ``RETINA_PLUGIN_CACHE``, or ``~/.cache/retina_plugin``.
     """
     cache = os.path.expanduser(os.environ.get("RETINA_PLUGIN_CACHE", "~/.cache/retina_plugin"))
-    folder = Path(cache) / f"digits-v{VERSION}-{NUM_TRAIN}-{NUM_TEST}-{SIZE}-{SEED}"
+    kind = "" if imbalance == 1 else f"-imbalance{imbalance}"
+    folder = Path(cache) / f"digits-v{VERSION}-{NUM_TRAIN}-{NUM_TEST}-{SIZE}-{SEED}{kind}"
     if not folder.is_dir():
-        make_digits(folder, num_train=NUM_TRAIN, num_test=NUM_TEST, size=SIZE, seed=SEED)
+        make_digits(folder, num_train=NUM_TRAIN, num_test=NUM_TEST, size=SIZE, seed=SEED, imbalance=imbalance)
     return str(folder / f"{split}.json"), str(folder / split)
 
 
-def make_digits(folder: Path, *, num_train: int, num_test: int, size: int, seed: int) -> None:
+def make_digits(folder: Path, *, num_train: int, num_test: int, size: int, seed: int, imbalance: float = 1) -> None:
     """Make ``train.json``, ``test.json`` and their images below ``folder``, whole or not at all.
 
     Args:
@@ -50,6 +53,8 @@ def make_digits(folder: Path, *, num_train: int, num_test: int, size: int, seed:
         num_train, num_test: scenes.
         size: height and width of a scene, pixels.
         seed: of everything.
+        imbalance: how many times as often class 0 occurs as class 9 in the training scenes; the frequencies fall geometrically. With 1 all
+            are alike, as they always are in the test scenes.
 
     Raises:
         DatasetError: nothing can be written there.
@@ -61,8 +66,10 @@ def make_digits(folder: Path, *, num_train: int, num_test: int, size: int, seed:
             draft = Path(drafts) / folder.name
             draft.mkdir()
             with tqdm(total=num_train + num_test, desc="making digit scenes", unit="scene", leave=False) as bar:
-                for number, (split, count) in enumerate((("train", num_train), ("test", num_test))):
-                    _make_split(draft, split, count, size=size, seed=[seed, number], bar=bar)
+                for number, (split, count, ratio) in enumerate(
+                    (("train", num_train, imbalance), ("test", num_test, 1))
+                ):
+                    _make_split(draft, split, count, size=size, seed=[seed, number], imbalance=ratio, bar=bar)
             os.replace(draft, folder)
     except OSError as error:
         if not folder.is_dir():
@@ -86,11 +93,21 @@ def split_digits(split: str) -> tuple[np.ndarray, np.ndarray]:
     return digits.images[chosen] / 16, digits.target[chosen]
 
 
-def _make_split(folder: Path, split: str, count: int, *, size: int, seed: list[int], bar: tqdm) -> None:
+@functools.cache
+def _chances(split: str, imbalance: float) -> np.ndarray:
+    """How likely each digit of a split is drawn (D,), so that class c is drawn in proportion to ``imbalance ** (-c / 9)``."""
+    labels = split_digits(split)[1]
+    chances = (imbalance ** (-np.arange(10) / 9) / np.bincount(labels, minlength=10))[labels]
+    return chances / chances.sum()
+
+
+def _make_split(
+    folder: Path, split: str, count: int, *, size: int, seed: list[int], imbalance: float, bar: tqdm
+) -> None:
     (folder / split).mkdir()
     images, annotations = [], []
     for index in range(count):
-        scene, objects = make_scene(split, size=size, rng=np.random.default_rng([*seed, index]))
+        scene, objects = make_scene(split, size=size, rng=np.random.default_rng([*seed, index]), imbalance=imbalance)
         name = f"{index:05d}.jpg"
         Image.fromarray(scene).save(folder / split / name, quality=95)
         images.append({"id": index + 1, "file_name": name, "height": size, "width": size})
@@ -117,13 +134,16 @@ def _annotation(number: int, image: int, label: int, box: list[int]) -> dict[str
     }
 
 
-def make_scene(split: str, *, size: int, rng: np.random.Generator) -> tuple[np.ndarray, list[tuple[int, tuple]]]:
+def make_scene(
+    split: str, *, size: int, rng: np.random.Generator, imbalance: float = 1
+) -> tuple[np.ndarray, list[tuple[int, tuple]]]:
     """One scene: (size, size, 3) uint8 and its objects as (digit, (x0, y0, x1, y1)). One in fifty has none."""
     digits, labels = split_digits(split)
+    chances = None if imbalance == 1 else _chances(split, imbalance)
     scene = _background(size, rng)
     objects: list[tuple[int, tuple]] = []
     for _ in range(0 if rng.random() < 0.02 else int(rng.integers(2, 7))):
-        index = int(rng.integers(len(digits)))
+        index = int(rng.choice(len(digits), p=chances))
         ink = render_digit(digits[index], rng)
         place = _free_place(ink.shape, [box for _, box in objects], size, rng)
         if place is not None:

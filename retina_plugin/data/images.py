@@ -80,9 +80,7 @@ def _opened(path: str) -> Iterator[Image.Image]:
             yield file
     except Exception as error:  # what Pillow's decoders raise on broken files has no common base
         reason = str(error) or type(error).__name__
-        raise DatasetError(
-            f"image {path} cannot be read: {reason}. Repair it, or take it out of the data set."
-        ) from error
+        raise DatasetError(f"image {path} cannot be read: {reason}. Repair it, or leave it out.") from error
 
 
 def _orientation(image: Image.Image) -> Any:

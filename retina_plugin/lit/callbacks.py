@@ -118,9 +118,10 @@ class Checkpoints(lightning.Callback):
     def __init__(self, folder: str, period: int) -> None:
         self.folder, self.period = folder, period
 
-    def on_train_batch_end(self, trainer: lightning.Trainer, *args: Any) -> None:
+    def on_train_batch_end(self, trainer: lightning.Trainer, module: Module, *args: Any) -> None:
         step = trainer.global_step
         if step == trainer.max_steps:
+            module.require_finite()
             self.save(trainer, "model_final.pth")
         elif step % self.period == 0:
             self.save(trainer, f"model_{step - 1:07d}.pth")

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from retina_plugin import dense
-from retina_plugin.checks import NAN_ADVICE
 from retina_plugin.data import load_dataset
+from retina_plugin.divergence import divergence, is_finite
 from retina_plugin.lit.evaluation import coco_results, evaluate
 from retina_plugin.lit.solver import build_optimizer, clip_gradients, lr_multiplier
 from retina_plugin.model import RetinaNet
@@ -47,9 +47,16 @@ class Module(lightning.LightningModule):
         losses = self.model(images, sizes, batch)
         total = sum(losses.values())
         if not total.isfinite():
-            where = {"iteration": self.global_step, "lr": self.lr, "folder": self.cfg.OUTPUT_DIR}
-            raise FloatingPointError(NAN_ADVICE.format(value=total.item(), **where))
+            raise self._divergence(f"The loss became {total.item()}", self.global_step)
         return {"loss": total, **{name: loss.detach() for name, loss in losses.items()}}
+
+    def require_finite(self) -> None:
+        """Make sure that the model still predicts something after its last step; see :mod:`retina_plugin.divergence`."""
+        if not is_finite(self.model):
+            raise self._divergence("What the model predicts became infinite or NaN", self.global_step - 1)
+
+    def _divergence(self, what: str, iteration: int) -> FloatingPointError:
+        return divergence(what, iteration=iteration, lr=self.lr, folder=self.cfg.OUTPUT_DIR)
 
     def configure_optimizers(self) -> dict[str, Any]:
         optimizer = build_optimizer(self.model, self.cfg)

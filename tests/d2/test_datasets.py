@@ -126,7 +126,9 @@ def test_ours_follow_the_folder_of_data_sets(tmp_path: Path, monkeypatch: pytest
 def test_a_misspelt_name_is_told_and_stays_free(tmp_path: Path) -> None:
     register_coco_instances("my_pets", {}, *write_coco(tmp_path))
     for name, nearest in (("my_pest", "my_pets"), ("coco_2014_trian", "coco_2014_train"), ("bccd_vall", "bccd_val")):
-        with pytest.raises(DatasetError, match=f"no data set is called '{name}'. Nearest: .*{nearest}.*IMPORTS"):
+        with pytest.raises(
+            DatasetError, match=f"no data set is called '{name}'. Nearest: .*{nearest}.*IMPORTS.*json@image_folder"
+        ):
             class_names(name)
         assert name not in DatasetCatalog
 

@@ -22,14 +22,6 @@ from tests.scenes import write_run
             "META_ARCHITECTURE is RetinaNet, without Detectron2 it must be Focal",
         ),
         (["SOLVER.LR_SCHEDULER_NAME", "WarmupStepWithFixedGammaLR"], "LR_SCHEDULER_NAME must be"),
-        (["SOLVER.WARMUP_METHOD", "burnin"], "WARMUP_METHOD must be linear or constant, found 'burnin'"),
-        (
-            ["SOLVER.CLIP_GRADIENTS.ENABLED", "True", "SOLVER.CLIP_GRADIENTS.CLIP_TYPE", "all"],
-            "CLIP_TYPE must be value or norm",
-        ),
-        (["INPUT.RANDOM_FLIP", "both"], "INPUT.RANDOM_FLIP must be"),
-        (["INPUT.CROP.ENABLED", "True", "INPUT.CROP.TYPE", "square"], "INPUT.CROP.TYPE must be"),
-        (["INPUT.MIN_SIZE_TRAIN_SAMPLING", "any"], "INPUT.MIN_SIZE_TRAIN_SAMPLING must be"),
     ],
 )
 def test_unsupported(tmp_path: Path, root: Path, overrides: list[str], words: str) -> None:

@@ -1,0 +1,135 @@
+"""How the loss is shared between the many easy examples and the few hard ones: by hand, and measured on a model.
+
+Axes: R anchors of some images, K classes, G values of gamma.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from retina_plugin.data import read_record
+from retina_plugin.losses import (
+    auto_alpha,
+    cross_entropy_terms,
+    derivatives,
+    focal_star_terms,
+    focal_terms,
+    sigmoid_focal_loss,
+)
+from retina_plugin.losses.ladder import Terms
+from retina_plugin.losses.one_pass import NO_WEIGHTS
+from retina_plugin.model import RetinaNet, Target, resize
+
+EASY, HARD = (100_000, 0.1), (100, 2.3)  # examples, and the cross entropy of each
+
+
+@dataclass(frozen=True)
+class Rung:
+    """A loss as the worked example meets it: easy examples are background, hard ones objects."""
+
+    name: str
+    terms: Terms
+    gamma: float = 0.0
+    weights: Sequence[float] = (1.0, 1.0)  # of an easy and of a hard example
+
+
+def ladder() -> list[Rung]:
+    """The rungs in their order, with the paper's weights of objects: 0.75 without focusing, 0.25 with it.
+
+    Weights from frequencies take the two kinds of examples as two classes.
+    """
+    counts = [EASY[0], HARD[0]]
+    inverse, auto = auto_alpha(counts, power=1, clip=(0, 1)), auto_alpha(counts)
+    focal = [Rung(f"focal, gamma {g:g}, alpha 0.25", focal_terms, g, (0.75, 0.25)) for g in (0.5, 1.0, 2.0, 5.0)]
+    return [
+        Rung("cross entropy", cross_entropy_terms),
+        Rung("balanced, alpha 0.75", cross_entropy_terms, weights=(0.25, 0.75)),
+        Rung("balanced, alpha = 1 / (f + eps)", cross_entropy_terms, weights=inverse),
+        Rung("balanced, alpha auto", cross_entropy_terms, weights=auto),
+        *focal,
+        Rung("focal*, gamma 2, alpha 0.25", focal_star_terms, 2.0, (0.75, 0.25)),
+    ]
+
+
+def easy_to_hard(rung: Rung) -> float:
+    """The loss of all easy examples over that of all hard ones."""
+    easy, hard = (
+        count * derivatives.value(_probability(loss), rung.terms, gamma=rung.gamma, alpha=weight).item()
+        for (count, loss), weight in zip((EASY, HARD), rung.weights, strict=True)
+    )
+    return easy / hard
+
+
+def _probability(cross_entropy: float) -> Tensor:
+    return torch.tensor(math.exp(-cross_entropy), dtype=torch.float64)
+
+
+def cumulative_share(losses: Tensor) -> Tensor:
+    """Share of the loss that the easiest 0, 1, 2, ... examples have together.
+
+    Args:
+        losses: (R,), at least 0.
+
+    Returns:
+        (R + 1,) float64, rising from 0 to 1.
+
+    Raises:
+        ValueError: there is no loss to share.
+    """
+    cumulative = torch.cat([losses.new_zeros(1, dtype=torch.float64), losses.double().sort().values.cumsum(0)])
+    if not cumulative[-1] > 0:
+        raise ValueError(f"there is no loss to share: {len(losses)} examples, all of loss 0")
+    return cumulative / cumulative[-1]
+
+
+@torch.no_grad()
+def anchor_losses(
+    model: RetinaNet, records: Iterable[Mapping[str, Any]], *, gammas: Sequence[float]
+) -> tuple[Tensor, Tensor]:
+    """Focal loss of every anchor of some images, without weights of classes, at several gammas.
+
+    Labels are those that the model's own matching gives in training; the loss of an anchor is the sum over its K sigmoids.
+
+    Args:
+        model: trained.
+        records: see :class:`retina_plugin.data.Dataset`; resized as for a test.
+        gammas: G of them.
+
+    Returns:
+        Losses on objects (G, P) and on background (G, R - P), ignored anchors left out. P may be 0.
+    """
+    kept: list[tuple[Tensor, Tensor]] = []
+
+    def keep(logits: Tensor, labels: Tensor, **unread: Any) -> Tensor:
+        losses = [sigmoid_focal_loss(logits, labels, alpha=NO_WEIGHTS, gamma=g, reduction="none") for g in gammas]
+        rows = torch.stack([loss.sum(dim=1) for loss in losses]).cpu()
+        background, objects = (labels == model.num_classes).cpu(), ((labels >= 0) & (labels < model.num_classes)).cpu()
+        kept.append((rows[:, objects], rows[:, background]))
+        return logits.new_zeros(())
+
+    trained_with, model.class_loss = model.class_loss, keep  # it is given logits and labels, as in training
+    try:
+        for record in records:
+            image, target = _sample(model, record)
+            model(*model.preprocess([image]), [target])
+    finally:
+        model.class_loss = trained_with
+    objects, background = (torch.cat(parts, dim=1) for parts in zip(*kept, strict=True))
+    return objects, background
+
+
+def _sample(model: RetinaNet, record: Mapping[str, Any]) -> tuple[Tensor, Target]:
+    """An image and its boxes as the network sees them at test time; crowds are left out."""
+    image = torch.tensor(read_record(record)).permute(2, 0, 1)
+    resized = resize(image.flip(0) if model.input_format == "BGR" else image, model.min_size, model.max_size)
+    scale_y, scale_x = resized.shape[1] / image.shape[1], resized.shape[2] / image.shape[2]
+    objects = [a for a in record["annotations"] if not a["iscrowd"]]
+    boxes = torch.tensor([a["bbox"] for a in objects], device=model.device, dtype=torch.float32).view(-1, 4)
+    labels = torch.tensor([a["category_id"] for a in objects], device=model.device, dtype=torch.int64)
+    return resized, {"boxes": boxes * boxes.new_tensor([scale_x, scale_y, scale_x, scale_y]), "labels": labels}

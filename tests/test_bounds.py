@@ -1,0 +1,104 @@
+"""Values that no run can use: each is told by its key, on either host, before anything is trained or written."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from retina_plugin.bounds import check_bounds
+from retina_plugin.config import ConfigError
+from tests.scenes import write_run
+
+HOSTS = {"lightning": "retina_plugin.config"}
+if importlib.util.find_spec("detectron2") is not None:
+    HOSTS["detectron2"] = "retina_plugin.d2"
+CROP = ["INPUT.CROP.ENABLED", "True", "INPUT.CROP.TYPE"]
+
+
+def load_tool(root: Path, name: str) -> Any:
+    spec = importlib.util.spec_from_file_location(name, root / f"tools/{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("host", HOSTS)
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (["MODEL.ANCHOR_GENERATOR.SIZES", "[['a'], ['b']]"], "SIZES: expected numbers above 0"),
+        (["MODEL.ANCHOR_GENERATOR.SIZES", "[]"], "SIZES: expected numbers above 0"),
+        (["MODEL.ANCHOR_GENERATOR.SIZES", "[[], []]"], "SIZES: expected numbers above 0"),
+        (["MODEL.ANCHOR_GENERATOR.ASPECT_RATIOS", "[[0.0, 1.0]]"], "ASPECT_RATIOS: expected numbers above 0"),
+        (["MODEL.DEVICE", "gpu"], "MODEL.DEVICE: expected cuda, cuda:0, ... or cpu, found 'gpu'"),
+        (["MODEL.PIXEL_MEAN", "[100.0]"], "PIXEL_MEAN: expected three numbers"),
+        (["MODEL.PIXEL_MEAN", "['a', 'b', 'c']"], "PIXEL_MEAN: expected three numbers"),
+        (["MODEL.RETINANET.IN_FEATURES", "['p9']"], "IN_FEATURES: 'p9' is none of the backbone's levels p3, p4"),
+        (["MODEL.RETINANET.IOU_THRESHOLDS", "['a', 'b']"], "IOU_THRESHOLDS: expected numbers from 0 to 1"),
+        (["MODEL.RETINANET.NMS_THRESH_TEST", "50.0"], "NMS_THRESH_TEST: expected from 0 to 1"),
+        (["MODEL.RETINANET.NUM_CONVS", "-1"], "NUM_CONVS: expected at least 0"),
+        (["DATASETS.TRAIN", "(1, 2)"], "DATASETS.TRAIN: expected names"),
+        (["DATASETS.TEST", "(1,)"], "DATASETS.TEST: expected names"),
+        ([*CROP, "relative", "INPUT.CROP.SIZE", "[1.5, 1.5]"], "CROP.SIZE .*: expected two shares of an image"),
+        ([*CROP, "relative_range", "INPUT.CROP.SIZE", "[0.0, 0.5]"], "CROP.SIZE .*: expected two shares of an image"),
+        ([*CROP, "absolute", "INPUT.CROP.SIZE", "[0.5, 0.5]"], "CROP.SIZE .*: expected two numbers of pixels"),
+        ([*CROP, "absolute_range", "INPUT.CROP.SIZE", "[60, 30]"], "CROP.SIZE .*: expected .* rising"),
+        ([*CROP, "square"], "INPUT.CROP.TYPE: expected relative_range, relative, absolute or absolute_range"),
+        (["INPUT.RANDOM_FLIP", "both"], "RANDOM_FLIP: expected horizontal, vertical or none, found 'both'"),
+        (["INPUT.MIN_SIZE_TRAIN_SAMPLING", "any"], "MIN_SIZE_TRAIN_SAMPLING: expected choice or range"),
+        (["SOLVER.LR_SCHEDULER_NAME", "Cosine"], "LR_SCHEDULER_NAME: expected WarmupMultiStepLR, WarmupCosineLR"),
+        (["SOLVER.WARMUP_METHOD", "burnin"], "WARMUP_METHOD: expected linear or constant, found 'burnin'"),
+        (["SOLVER.CLIP_GRADIENTS.CLIP_TYPE", "all"], "CLIP_TYPE: expected value or norm, found 'all'"),
+        (["SOLVER.CLIP_GRADIENTS.CLIP_VALUE", "0.0"], "CLIP_VALUE: expected above 0"),
+        (["OUTPUT_DIR", ""], "OUTPUT_DIR: expected a folder"),
+        (["SEED", "99999999999"], r"SEED: expected below 2\^32"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_what_no_run_can_use(tmp_path: Path, root: Path, host: str, overrides: list[str], words: str) -> None:
+    config = write_run(tmp_path, root)
+    with pytest.raises(ValueError, match=words):
+        load_tool(root, "train_net").main(["--config-file", config, "--host", host, *overrides])
+    assert not list(tmp_path.rglob("*.pth"))
+
+
+@pytest.mark.parametrize("host", HOSTS)
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        pytest.param([], id="defaults"),
+        pytest.param(["MODEL.ANCHOR_GENERATOR.SIZES", [32, 64.5]], id="one list for all levels"),
+        pytest.param(["MODEL.PIXEL_MEAN", [0, 0, 0]], id="no mean"),
+        pytest.param([*CROP, "absolute_range", "INPUT.CROP.SIZE", [30, 30]], id="a range of one size"),
+        pytest.param([*CROP, "relative", "INPUT.CROP.SIZE", [1.0, 1.0]], id="all of the image"),
+        pytest.param(["INPUT.CROP.SIZE", [5, 5]], id="a size that is not read"),
+        pytest.param(["DATASETS.TRAIN", ("a.json@b", "digits_train")], id="names"),
+        pytest.param(["SEED", -5], id="any seed"),
+    ],
+)
+def test_what_a_run_can_use(host: str, overrides: list[Any]) -> None:
+    cfg = importlib.import_module(HOSTS[host]).get_cfg()
+    cfg.merge_from_list(overrides)
+    check_bounds(cfg)
+
+
+@pytest.mark.parametrize(
+    ("name", "read", "arguments"),
+    [
+        ("visualize_data", lambda tool, args: tool.read_config(args, "lightning"), []),
+        ("demo", lambda tool, args: tool.load(args), ["--input", "x", "--opts"]),
+        ("plot_losses", lambda tool, args: tool.load(args), []),
+    ],
+)
+def test_tools_that_only_look_check_too(
+    root: Path, tmp_path: Path, name: str, read: Callable[[Any, Any], Any], arguments: list[str]
+) -> None:
+    tool = load_tool(root, name)
+    argv = ["--config-file", write_run(tmp_path, root), *arguments, "DATASETS.TRAIN", "(1, 2)"]
+    with pytest.raises(ConfigError, match=r"DATASETS\.TRAIN: expected names"):
+        read(tool, tool.parse(argv))

@@ -1,0 +1,166 @@
+"""Does the loss ladder hold? Train one model with every class loss on imbalanced data, and compare AP class by class.
+
+    python tools/compare_losses.py --output-dir output/losses
+    DETECTRON2_DATASETS=folder/of/bccd python tools/compare_losses.py --data bccd --output-dir output/losses_bccd
+
+Each run is ``tools/train_net.py`` on one CPU thread; runs that are finished are not repeated. At the end the folder has ``table.md``,
+``results.json`` and ``ap_by_frequency.png``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+from tqdm import tqdm
+
+from retina_plugin.data import class_counts, load_dataset
+from retina_plugin.outputs import write_atomically
+from retina_plugin.report.cli import run
+from retina_plugin.report.frequency import ap_by_frequency
+from retina_plugin.report.grid import write_picture
+
+TOOL = Path(__file__).with_name("train_net.py")
+ALPHA, GAMMA, LOSS = (
+    "MODEL.RETINANET.FOCAL_LOSS_ALPHA",
+    "MODEL.RETINANET.FOCAL_LOSS_GAMMA",
+    "MODEL.RETINA_PLUGIN.CLASS_LOSS",
+)
+BASE = "MODEL.RETINA_PLUGIN.AUTO_ALPHA_BASE"
+
+# The ladder, with the alpha that the paper pairs with each gamma (arXiv 1708.02002, table 1b).
+LOSSES: dict[str, dict[str, Any]] = {
+    "CE without prior": {LOSS: "ce", "MODEL.RETINANET.PRIOR_PROB": 0.5},
+    "CE": {LOSS: "ce"},
+    "balanced CE .75": {LOSS: "balanced_ce", ALPHA: 0.75},
+    "balanced CE auto": {LOSS: "balanced_ce", ALPHA: "auto", BASE: 0.75},
+    "focal 0.5": {GAMMA: 0.5, ALPHA: 0.5},
+    "focal 1": {GAMMA: 1.0, ALPHA: 0.25},
+    "focal 2": {GAMMA: 2.0, ALPHA: 0.25},
+    "focal 5": {GAMMA: 5.0, ALPHA: 0.25},
+    "focal 2 auto": {GAMMA: 2.0, ALPHA: "auto"},
+}
+# Budgets of less than five minutes of one CPU core.
+DATA: dict[str, dict[str, Any]] = {
+    "digits": {
+        "config": "configs/digits/retinanet_longtail.yaml",
+        "train": "digits_longtail_train",
+        "losses": list(LOSSES),
+        "seeds": (1, 2),
+        "overrides": {},
+    },
+    "bccd": {
+        "config": "configs/bccd/retinanet_compact.yaml",
+        "train": "bccd_train",
+        "losses": ["CE", "balanced CE .75", "focal 2", "focal 2 auto"],
+        "seeds": (1,),
+        "overrides": {
+            "INPUT.MIN_SIZE_TRAIN": "(160, 240)",
+            "INPUT.MIN_SIZE_TEST": 240,
+            "SOLVER.IMS_PER_BATCH": 4,
+            "SOLVER.MAX_ITER": 600,
+        },
+    },
+}
+
+
+def parse(argv: list[str] | None = None) -> argparse.Namespace:
+    """The command line as a namespace."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", choices=sorted(DATA), default="digits")
+    parser.add_argument("--output-dir", default="output/losses", metavar="FOLDER")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="runs at a time, each on one thread")
+    parser.add_argument("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="overrides for every run")
+    return parser.parse_args(argv)
+
+
+def train(folder: Path, config: str, overrides: dict[str, Any], opts: Sequence[str]) -> dict[str, Any]:
+    """One run in a process of its own, or what it left earlier: metrics and CPU seconds.
+
+    Raises:
+        ChildProcessError: it failed; the message names its log.
+    """
+    done = folder / "run.json"
+    if not done.is_file():
+        folder.mkdir(parents=True, exist_ok=True)
+        options = [str(word) for pair in overrides.items() for word in pair]
+        command = [
+            sys.executable,
+            str(TOOL),
+            "--resume",
+            "--config-file",
+            config,
+            *options,
+            *opts,
+            "OUTPUT_DIR",
+            str(folder),
+        ]
+        with open(folder / "log.txt", "w", encoding="utf-8") as log:
+            process = subprocess.Popen(command, stdout=log, stderr=log, env=os.environ | {"OMP_NUM_THREADS": "1"})
+            _, status, usage = os.wait4(process.pid, 0)
+        if status:
+            raise ChildProcessError(f"{' '.join(command)} failed, see {folder / 'log.txt'}")
+        metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8").splitlines()[-1])
+        found = {name.removeprefix("bbox/"): value for name, value in metrics.items() if name.startswith("bbox/")}
+        write_atomically(str(done), json.dumps({"metrics": found, "cpu_seconds": usage.ru_utime + usage.ru_stime}))
+    return json.loads(done.read_text(encoding="utf-8"))
+
+
+def mean_of(runs: Sequence[dict[str, float]], key: str) -> float:
+    """Mean of a metric over runs; a run without any detection, which has no metrics, counts 0."""
+    return mean(run[key] if run.get(key, math.nan) >= 0 else 0.0 for run in runs)
+
+
+def table(results: dict[str, list[dict[str, float]]], names: Sequence[str], counts: Sequence[int]) -> str:
+    """Markdown: a row for each loss, means over seeds, the classes from the most frequent to the rarest."""
+    order = sorted(range(len(names)), key=lambda i: -counts[i])
+    columns = {"AP": "AP", "AP50": "AP50"} | {f"{names[i]} ({counts[i]})": f"AP-{names[i]}" for i in order}
+    rows = [["loss", *columns, "AP of each seed"], ["---"] * (len(columns) + 2)]
+    for loss, runs in results.items():
+        values = [f"{mean_of(runs, key):.1f}" for key in columns.values()]
+        rows.append([loss, *values, ", ".join(f"{mean_of([run], 'AP'):.1f}" for run in runs)])
+    return "\n".join("| " + " | ".join(row) + " |" for row in rows) + "\n"
+
+
+def main(argv: list[str] | None = None) -> None:
+    args = parse(argv)
+    what, folder = DATA[args.data], Path(args.output_dir)
+    jobs = [(loss, seed) for seed in what["seeds"] for loss in what["losses"]]
+
+    def one(job: tuple[str, int]) -> dict[str, Any]:
+        loss, seed = job
+        overrides = what["overrides"] | LOSSES[loss] | {"SEED": seed}
+        return train(folder / f"{loss.replace(' ', '_')}-{seed}", what["config"], overrides, args.opts)
+
+    with ThreadPoolExecutor(args.jobs) as pool:
+        runs = list(tqdm(pool.map(one, jobs), total=len(jobs), unit="run"))
+    results: dict[str, list[dict[str, float]]] = {}
+    for (loss, _), found in zip(jobs, runs, strict=True):
+        results.setdefault(loss, []).append(found["metrics"])
+    report(folder, results, what["train"])
+    print(f"at most {max(found['cpu_seconds'] for found in runs):.0f} CPU seconds a run")
+
+
+def report(folder: Path, results: dict[str, list[dict[str, float]]], train_set: str) -> None:
+    """Print and write the table, the numbers and the figure."""
+    dataset = load_dataset(train_set)
+    counts = class_counts(dataset.records, dataset.num_classes)
+    text = table(results, dataset.class_names, counts)
+    print(text)
+    write_atomically(str(folder / "table.md"), text)
+    write_atomically(str(folder / "results.json"), json.dumps(results, indent=1))
+    by_class = {loss: [mean_of(runs, f"AP-{name}") for name in dataset.class_names] for loss, runs in results.items()}
+    write_picture(str(folder / "ap_by_frequency.png"), ap_by_frequency(by_class, counts))
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,108 @@
+"""Draw the figures of docs/theory.md from the losses as they are, and measure how a trained model's loss is shared among its anchors.
+
+python tools/plot_losses.py --output figures
+python tools/plot_losses.py --config-file output/config.yaml --weights output/model_final.pth --output figures
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+from tqdm import tqdm
+
+from retina_plugin import build_model, get_cfg, load_weights
+from retina_plugin.bounds import check_bounds
+from retina_plugin.checks import resolve_device, resolve_num_classes
+from retina_plugin.data import load_dataset
+from retina_plugin.model import RetinaNet
+from retina_plugin.report import write_picture
+from retina_plugin.report.cli import run
+from retina_plugin.report.imbalance import anchor_losses, cumulative_share, easy_to_hard, ladder
+from retina_plugin.report.loss_figures import (
+    cross_entropy_figure,
+    derivatives_figure,
+    focal_figure,
+    ladder_figure,
+    shares_figure,
+)
+from retina_plugin.weights import WeightsError
+
+GAMMAS = (0.0, 0.5, 1.0, 2.0)  # of the paper's figure 4
+
+
+def parse(argv: list[str] | None = None) -> argparse.Namespace:
+    """The command line as a namespace."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--output", default="figures", metavar="FOLDER")
+    parser.add_argument("--config-file", metavar="FILE", help="config.yaml of a training, to measure its model")
+    parser.add_argument("--weights", metavar="FILE", help="checkpoint; else MODEL.WEIGHTS of the config")
+    parser.add_argument("--max-images", type=int, default=400, help="of the first DATASETS.TEST to measure on; 0: all")
+    parser.add_argument("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="overrides of config keys")
+    args = parser.parse_args(argv)
+    if not args.config_file and (args.weights or args.opts):
+        parser.error("--weights and overrides need --config-file")
+    return args
+
+
+def load(args: argparse.Namespace) -> tuple[RetinaNet, list[dict[str, Any]]]:
+    """The model in evaluation mode, and images of the first test set, chosen evenly.
+
+    Raises:
+        WeightsError: no checkpoint is named, or it does not fit.
+        ConfigError: the config cannot be used or names no test set.
+    """
+    cfg = get_cfg()
+    cfg.merge_from_file(args.config_file)
+    cfg.merge_from_list(args.opts)
+    check_bounds(cfg)
+    resolve_device(cfg)
+    path = args.weights or cfg.MODEL.WEIGHTS
+    if not path:
+        raise WeightsError("no checkpoint: add --weights path/to/model_final.pth")
+    resolve_num_classes(cfg, lambda name: load_dataset(name).class_names, eval_only=True)
+    model = build_model(cfg)
+    load_weights(model, path)
+    records = load_dataset(cfg.DATASETS.TEST[0]).records
+    count = min(args.max_images or len(records), len(records))
+    return model.eval(), [records[i] for i in np.linspace(0, len(records) - 1, count).round().astype(int)]
+
+
+def shares_table(objects: Tensor, background: Tensor) -> str:
+    """What the hardest anchors carry, and what background does, a line for each of :data:`GAMMAS`."""
+    lines = ["gamma  hardest 20 % of objects  hardest 1 % of background  background in all loss"]
+    for gamma, *rows in zip(GAMMAS, objects, background, strict=True):
+        hardest = [
+            1 - cumulative_share(row)[round(len(row) * (1 - part))] for row, part in zip(rows, (0.2, 0.01), strict=True)
+        ]
+        whole = rows[1].sum() / (rows[0].sum() + rows[1].sum())
+        lines.append(f"{gamma:5g}  {hardest[0]:>23.1%}  {hardest[1]:>25.1%}  {whole:>22.1%}")
+    return "\n".join(lines)
+
+
+def main(argv: list[str] | None = None) -> None:
+    args = parse(argv)
+    pictures = {
+        "cross_entropy": cross_entropy_figure(),
+        "focal_loss": focal_figure(),
+        "focal_derivatives": derivatives_figure(),
+        "imbalance": ladder_figure(ladder()),
+    }
+    for rung in ladder():
+        print(f"{easy_to_hard(rung):>9.3g} : 1  {rung.name}")
+    if args.config_file:
+        model, records = load(args)
+        objects, background = anchor_losses(model, tqdm(records, unit="image"), gammas=GAMMAS)
+        pictures["loss_shares"] = shares_figure(objects, background, GAMMAS)
+        print(shares_table(objects, background))
+    os.makedirs(args.output, exist_ok=True)
+    for name, picture in pictures.items():
+        write_picture(os.path.join(args.output, f"{name}.png"), picture)
+    print(f"{len(pictures)} figures in {args.output}")
+
+
+if __name__ == "__main__":
+    run(main)

@@ -12,12 +12,10 @@ from torch import nn
 from retina_plugin.weights.layouts import Layout
 from retina_plugin.weights.torchvision_names import BOTTOM_UP, State
 
-# Buffers that a checkpoint may lack: Detectron2's own RetinaNet has no first, frozen and converted batch norms have no second.
+# Buffers that a file may lack or have in vain: Detectron2's own RetinaNet has no first, frozen and converted batch norms have no second.
 OPTIONAL = ("loss_normalizer", "num_batches_tracked")
 # What files have beyond a detector: constants of older Detectron2s, and the classifier and the stem's bias of ImageNet's backbones.
-UNUSED = re.compile(
-    r"^(pixel_mean|pixel_std|loss_normalizer)$|^anchor_generator\.|\.num_batches_tracked$|(^|\.)stem\.(fc\.|conv1\.bias$)"
-)
+UNUSED = re.compile(r"^(pixel_mean|pixel_std)$|^anchor_generator\.|(^|\.)stem\.(fc\.|conv1\.bias$)")
 
 
 @dataclass
@@ -70,7 +68,7 @@ def fit(model: nn.Module, layout: Layout, path: str) -> Fit:
             found.taken.append(name)
         elif not name.endswith(OPTIONAL):
             found.missing.append(name)
-    for name in sorted(state.keys() - own.keys()):
+    for name in sorted(name for name in state.keys() - own.keys() if not name.endswith(OPTIONAL)):
         (found.surplus if _misplaced(found, name, own) else found.unused).append(name)
     return found
 

@@ -93,7 +93,10 @@ def _fit(model: nn.Module, checkpoint: Mapping[str, Any], path: str) -> Fit:
     if layout.inputs is not None:
         unlike = _unlike(model, layout.inputs)
         if unlike:
-            warnings.warn(f"{path} ({layout.title}) was trained with {', '.join(unlike)}", stacklevel=3)
+            warnings.warn(
+                f"{path} ({layout.title}) was trained with {', '.join(unlike)}. Set these keys: the weights know no other images.",
+                stacklevel=4,
+            )
     return fit(model, layout, path)
 
 
@@ -110,7 +113,7 @@ def _unlike(model: nn.Module, inputs: Inputs) -> list[str]:
         "MODEL.RESNETS.STRIDE_IN_1X1": (inputs.stride_in_1x1, stride),
     }
     known = {key: pair for key, pair in pairs.items() if None not in pair}
-    return [f"{key} {theirs}, here it is {ours}" for key, (theirs, ours) in known.items() if theirs != ours]
+    return [f"{key} {theirs} (here {ours})" for key, (theirs, ours) in known.items() if theirs != ours]
 
 
 def _numbers(buffer: Tensor) -> tuple[float, ...]:

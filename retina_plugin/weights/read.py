@@ -62,7 +62,7 @@ def source_of(path: str) -> str:
     """ " (where a file of this name can be had)"; nothing where its name says nothing."""
     name = os.path.basename(path)
     if path.startswith("detectron2://") or name in ("R-50.pkl", "R-101.pkl") or name.startswith("model_final_"):
-        return f" (linked from {DETECTRON2_ZOO})"
+        return f" (files of this name are linked from {DETECTRON2_ZOO})"
     if name.startswith(("resnet", "resnext", "wide_resnet", "retinanet_resnet50_fpn")):
         return " (torchvision.models.get_model_weights(...).DEFAULT.url is the address of torchvision's)"
     return ""

@@ -179,7 +179,7 @@ def test_another_order_of_channels_is_a_warning(tmp_path: Path) -> None:
     options = {"MODEL.RESNETS.RES2_OUT_CHANNELS": 64, "MODEL.RESNETS.STEM_OUT_CHANNELS": 64, "MODEL.RESNETS.NORM": "BN"}
     cfg = compact_cfg(**{key.replace(".", "__"): value for key, value in options.items()})
     with pytest.warns(
-        UserWarning, match=r"trained with INPUT.FORMAT RGB, here it is BGR, MODEL.PIXEL_MEAN \(123"
+        UserWarning, match=r"trained with INPUT.FORMAT RGB \(here BGR\), MODEL.PIXEL_MEAN \(123"
     ) as caught:
         start_from(build_model(cfg), str(tmp_path / "resnet18.pth"), fine_tune=False)
     assert "STRIDE_IN_1X1" not in str(caught[0].message)  # basic blocks have none

@@ -57,6 +57,7 @@ def test_the_normalizer_may_be_missing(tmp_path: Path) -> None:
         pytest.param(
             {"MODEL__ANCHOR_GENERATOR__ASPECT_RATIOS": [[1.0]]}, "It has 2 anchors per cell, the model 6", id="anchors"
         ),
+        pytest.param({"MODEL__RETINANET__NUM_CONVS": 4}, r"has more \(8\): head.bbox_subnet.4", id="more convolutions"),
         pytest.param({"MODEL__RETINANET__NUM_CONVS": 4}, r"lacks \(\d+\): head.cls_subnet.4", id="convolutions"),
     ],
 )

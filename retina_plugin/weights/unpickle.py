@@ -81,11 +81,11 @@ class _Unpickler(pickle.Unpickler):
     """Knows the names that pickles of arrays use, by every version of NumPy, and no others."""
 
     def find_class(self, module: str, name: str) -> Any:
-        """A stand-in. A pickle can set attributes on what it is given: hence methods, which take none, and classes of one reading."""
+        """A stand-in. A pickle may set attributes on what it is given, on functions too; methods and classes with a state refuse that."""
         known = {
-            "numpy.dtype": type("dtype", (_Dtype,), {}),
+            "numpy.dtype": _Dtype,
             "numpy.ndarray": "numpy.ndarray",  # only ever handed to _reconstruct
-            "numpy.core.multiarray._reconstruct": type("ndarray", (_Array,), {}),
+            "numpy.core.multiarray._reconstruct": _Array,
             "numpy.core.multiarray.scalar": self._scalar,
             "numpy.core.numeric._frombuffer": self._frombuffer,
             "collections.OrderedDict": OrderedDict,

@@ -164,8 +164,9 @@ def test_statistics_multiplied_into_weight_and_bias(root: Path, tmp_path: Path) 
     theirs, prefix = reference.state_dict(), "backbone.bottom_up."
     theirs = {name.removeprefix(prefix): x.numpy() for name, x in theirs.items() if name.startswith(prefix)}
     assert_backbone(own, theirs, rtol=0, atol=2e-5)
-    norm, x = own.backbone.bottom_up.res2[0].conv1.norm, torch.randn(1, 8, 2, 2)
-    assert_close(norm(x), x * norm.weight[:, None, None] + norm.bias[:, None, None])
+    norm = own.backbone.bottom_up.res2[0].conv1.norm.double()
+    x = torch.randn(1, 8, 2, 2, dtype=torch.float64)
+    assert_close(norm(x), x * norm.weight[:, None, None] + norm.bias[:, None, None], rtol=0, atol=1e-6)
     groups = {**NARROW, "MODEL__RETINA_PLUGIN__NORM_GROUPS": 4}
     for other in ("BN", "GN"):  # which would learn statistics for numbers that are none, or normalise twice
         with pytest.raises(WeightsError, match=r"The normalisation differs: MODEL.RESNETS.NORM"):

@@ -170,7 +170,7 @@ def test_every_command_on_own_data(desk: Path, root: Path, capsys: pytest.Captur
             argv += quick(**SMALL, **{"MODEL.WEIGHTS": weights})
         tool(root, path).main(argv)
     said = capsys.readouterr().out
-    assert "model_final.pth (Detectron2's names): " in said
+    assert "model_final.pth (names as they are): " in said
     for folder in ("pictures", "fed", "looked", "found"):
         assert list((desk / folder).glob("*.jpg"))
     assert (desk / "found/detections.json").is_file()

@@ -45,18 +45,18 @@ def translate(state: State, author: str, *, own: State, anchors: AnchorGenerator
     Args:
         state: as read.
         author: what the file says of its origin; may be "".
-        own: the model's parameters; a backbone that has torchvision's names itself keeps them.
+        own: the model's parameters; a backbone that has torchvision's names itself, as timm's ResNets do, gets them as they are.
         anchors: of the model; None for one that is no RetinaNet of this project.
     """
     if any(name.startswith("backbone.body.") for name in state):
-        renamed = resnet_names(retinanet_names(state), own)
+        renamed = resnet_names(retinanet_names(state))
         return Layout("torchvision RetinaNet", with_our_outputs(renamed, own, anchors), TORCHVISION)
     if any(CAFFE2_NAME.match(name) for name in state):
         return Layout("Caffe2 names", caffe2_names(state, own), MSRA if _is_msra(state) else CAFFE2)
-    if "layer1.0.conv1.weight" in state:
-        return Layout("torchvision ResNet", resnet_names(state, own), TORCHVISION)
+    if "layer1.0.conv1.weight" in state and not any("layer1." in name for name in own):
+        return Layout("torchvision ResNet", resnet_names(state), TORCHVISION)
     inputs = {"torchvision": TORCHVISION, "Detectron2 Model Zoo": MSRA}.get(author)
-    return Layout(author or "Detectron2's names", state, inputs)
+    return Layout(author or "names as they are", state, inputs)
 
 
 # Caffe2's: conv1_w, res_conv1_bn_s, res2_0_branch2a_w, ...

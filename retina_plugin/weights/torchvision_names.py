@@ -6,7 +6,6 @@ Axes: A anchors per cell, K classes.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor
@@ -31,21 +30,27 @@ RESNET_NAMES = [
 ]
 
 
-def resnet_names(state: State, own: Iterable[str]) -> State:
-    """torchvision's ResNet names, bare or below ``backbone.bottom_up.``, unless the model's backbone uses these names too, as timm's do."""
-    if any("layer1." in name for name in own):
-        return state
-    return {_substitute(name, RESNET_NAMES, below=BOTTOM_UP): value for name, value in state.items()}
+RETINANET_NAMES = [
+    (r"^backbone\.body\.", BOTTOM_UP),
+    (r"^backbone\.fpn\.inner_blocks\.(\d)\.(?:0\.)?", lambda found: f"backbone.fpn_lateral{int(found[1]) + 3}."),
+    (r"^backbone\.fpn\.layer_blocks\.(\d)\.(?:0\.)?", lambda found: f"backbone.fpn_output{int(found[1]) + 3}."),
+    (r"^backbone\.fpn\.extra_blocks\.", "backbone.top_block."),
+    (r"^head\.classification_head\.cls_logits\.", "head.cls_score."),
+    (r"^head\.regression_head\.bbox_reg\.", "head.bbox_pred."),
+]
 
 
-def _substitute(name: str, pairs: list[tuple[str, str | Callable]], *, below: str = "") -> str:
-    prefix = below if name.startswith(below) else ""
-    if not prefix and name.startswith(("backbone.", "head.")):
-        return name
-    rest = name.removeprefix(prefix)
-    for pattern, replacement in pairs:
-        rest = re.sub(pattern, replacement, rest)
-    return prefix + rest
+def resnet_names(state: State) -> State:
+    """torchvision's names of a ResNet, bare or below ``backbone.bottom_up.``; others stay."""
+    return {_resnet_name(name): value for name, value in state.items()}
+
+
+def _resnet_name(name: str) -> str:
+    prefix = BOTTOM_UP if name.startswith(BOTTOM_UP) else ""
+    name = name.removeprefix(prefix)
+    for pattern, replacement in RESNET_NAMES:
+        name = re.sub(pattern, replacement, name)
+    return prefix + name
 
 
 def retinanet_names(state: State) -> State:
@@ -68,14 +73,7 @@ def _retinanet_name(name: str, normed: bool) -> str:
         subnet = "cls_subnet" if head[1] == "classification" else "bbox_subnet"
         index = int(head[2]) if head[3] is None else layers * int(head[2]) + int(head[3])
         return f"head.{subnet}.{index}.{head[4]}"
-    for pattern, replacement in (
-        (r"^backbone\.body\.", BOTTOM_UP),
-        (r"^backbone\.fpn\.inner_blocks\.(\d)\.(?:0\.)?", lambda found: f"backbone.fpn_lateral{int(found[1]) + 3}."),
-        (r"^backbone\.fpn\.layer_blocks\.(\d)\.(?:0\.)?", lambda found: f"backbone.fpn_output{int(found[1]) + 3}."),
-        (r"^backbone\.fpn\.extra_blocks\.", "backbone.top_block."),
-        (r"^head\.classification_head\.cls_logits\.", "head.cls_score."),
-        (r"^head\.regression_head\.bbox_reg\.", "head.bbox_pred."),
-    ):
+    for pattern, replacement in RETINANET_NAMES:
         name = re.sub(pattern, replacement, name)
     return name
 

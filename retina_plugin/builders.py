@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
+import torch
 from torch import nn
 
 from retina_plugin.anchors import AnchorGenerator
@@ -139,6 +140,7 @@ def model_arguments(cfg: Any, backbone: nn.Module) -> dict[str, Any]:
         "max_detections": cfg.TEST.DETECTIONS_PER_IMAGE,
         "min_size": cfg.INPUT.MIN_SIZE_TEST,
         "max_size": cfg.INPUT.MAX_SIZE_TEST,
+        "inference_dtype": _inference_dtype(cfg.MODEL.RETINA_PLUGIN.INFERENCE_DTYPE),
     }
 
 
@@ -154,6 +156,13 @@ def _build_head(cfg: Any, shapes: list[ShapeSpec], num_anchors: int) -> nn.Modul
         norm_groups=cfg.MODEL.RETINA_PLUGIN.NORM_GROUPS,
         prior_prob=retinanet.PRIOR_PROB,
     )
+
+
+def _inference_dtype(name: str) -> torch.dtype:
+    known = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+    if name not in known:
+        raise ValueError(f"MODEL.RETINA_PLUGIN.INFERENCE_DTYPE must be one of {list(known)}, found {name!r}")
+    return known[name]
 
 
 def _focal_alpha(retinanet: Any) -> float | list[float] | None:

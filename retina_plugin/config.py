@@ -20,6 +20,7 @@ PLUGIN_KEYS: dict[str, tuple[Any, str]] = {
     f"{NODE}.HEAD": ("RetinaHead", "name in RETINA_HEAD_REGISTRY"),
     f"{NODE}.NORM_GROUPS": (32, "groups of every GN; must divide the number of channels"),
     f"{NODE}.P6_FROM": ("res5", "where P6 comes from: res5 (C5, as in the paper) or p5"),
+    f"{NODE}.INFERENCE_DTYPE": ("float32", "float32, or bfloat16 / float16: faster detection, of lower precision"),
     f"{NODE}.CLASS_LOSS": ("focal", "ce, balanced_ce, focal, focal_star, or one of your own in CLASS_LOSSES"),
     f"{NODE}.AUTO_ALPHA_BASE": (0.25, "mean over classes of the weights that FOCAL_LOSS_ALPHA auto gives"),
     f"{NODE}.AUTO_ALPHA_POWER": (

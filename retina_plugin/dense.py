@@ -14,6 +14,8 @@ from torch import Tensor
 from retina_plugin.boxes import clip, decode
 from retina_plugin.nms import batched_nms
 
+Detections = dict[str, Tensor]  # "boxes" (M, 4) XYXY pixels, "scores" (M,) in (0, 1), "labels" (M,) int64 in [0, K)
+
 
 def flatten_level(predictions: Tensor, num_values: int) -> Tensor:
     """(N, A * K, H, W) -> (N, H * W * A, K), the order in which anchors are generated."""
@@ -33,14 +35,16 @@ def select(logits: Tensor, *, score_threshold: float, topk: int) -> tuple[Tensor
         topk: how many pairs to keep at most.
 
     Returns:
-        anchors: (k,) int64 row of each pair. classes: (k,) int64. scores: (k,) in (0, 1), falling. All empty when nothing passes.
+        anchors: (k,) int64 row of each pair. classes: (k,) int64. scores: (k,) in (0, 1), falling, float32 at least. All empty when
+        nothing passes.
     """
     threshold = math.log(score_threshold / (1 - score_threshold)) if score_threshold > 0 else -math.inf
     flat = logits.flatten()
     candidates = (flat > threshold).nonzero()[:, 0]
     values, order = flat[candidates].topk(min(topk, len(candidates)))
     pairs = candidates[order]
-    return pairs // logits.shape[1], pairs % logits.shape[1], values.sigmoid()
+    scores = values.to(torch.promote_types(values.dtype, torch.float32)).sigmoid()
+    return pairs // logits.shape[1], pairs % logits.shape[1], scores
 
 
 def detect(
@@ -53,33 +57,73 @@ def detect(
     nms_threshold: float,
     max_detections: int,
     box_weights: Sequence[float],
-) -> dict[str, Tensor]:
-    """Detections of one image.
+) -> list[Detections]:
+    """Detections of a batch of images.
 
     Args:
         anchors: a tensor (R, 4) for each level.
-        logits: a tensor (R, K) for each level.
-        deltas: a tensor (R, 4) for each level.
-        score_threshold, topk: see :func:`select`; ``topk`` counts per level.
+        logits: a tensor (N, R, K) for each level.
+        deltas: a tensor (N, R, 4) for each level.
+        score_threshold, topk: see :func:`select`; ``topk`` counts per level and image.
         nms_threshold: IoU above which the lower of two boxes of one class goes.
-        max_detections: how many boxes to return at most.
+        max_detections: how many boxes of an image to return at most.
         box_weights: of the box coding, see :func:`retina_plugin.boxes.encode`.
 
     Returns:
-        boxes (M, 4) XYXY in pixels of the network's input, not clipped; scores (M,), falling; labels (M,) int64. M may be 0.
+        For each image boxes (M, 4) XYXY in pixels of the network's input, not clipped; scores (M,), falling; labels (M,) int64.
+        M may be 0.
     """
-    found: list[tuple[Tensor, Tensor, Tensor]] = []
-    for level_anchors, level_logits, level_deltas in zip(anchors, logits, deltas, strict=True):
-        rows, classes, scores = select(level_logits, score_threshold=score_threshold, topk=topk)
-        found.append((decode(level_deltas[rows], level_anchors[rows], weights=box_weights), scores, classes))
-    boxes, scores, labels = (torch.cat(parts) for parts in zip(*found, strict=True))
-    keep = batched_nms(boxes, scores, labels, nms_threshold)[:max_detections]
-    return {"boxes": boxes[keep], "scores": scores[keep], "labels": labels[keep]}
+    candidates = []
+    for image in range(len(logits[0])):
+        chosen = [select(x[image], score_threshold=score_threshold, topk=topk) for x in logits]
+        rows, labels, scores = zip(*chosen, strict=True)
+        boxes = decode(
+            torch.cat([x[image][r] for x, r in zip(deltas, rows, strict=True)]),
+            torch.cat([x[r] for x, r in zip(anchors, rows, strict=True)]),
+            weights=box_weights,
+        )
+        scores, order = torch.cat(scores).sort(descending=True, stable=True)
+        candidates.append({"boxes": boxes[order], "scores": scores, "labels": torch.cat(labels)[order]})
+    return suppress(candidates, nms_threshold=nms_threshold, max_detections=max_detections)
 
 
-def to_image(
-    detections: dict[str, Tensor], *, network_size: tuple[int, int], image_size: tuple[int, int]
-) -> dict[str, Tensor]:
+def suppress(candidates: Sequence[Detections], *, nms_threshold: float, max_detections: int) -> list[Detections]:
+    """The best ``max_detections`` that non-maximum suppression leaves of each image, by one call for all images.
+
+    A box is suppressed by better ones only, so the best that remain are known from the best candidates: few are tried first, and
+    more only if too few of them remain.
+
+    Args:
+        candidates: of each image, scores falling.
+        nms_threshold, max_detections: see :func:`detect`.
+    """
+    width, longest = 4 * max_detections, max(len(found["scores"]) for found in candidates)
+    while True:
+        tried = [{name: x[:width] for name, x in found.items()} for found in candidates]
+        kept = _suppress(tried, nms_threshold)
+        enough = (
+            len(k["scores"]) >= max_detections or len(c["scores"]) <= width
+            for k, c in zip(kept, candidates, strict=True)
+        )
+        if width >= longest or all(enough):
+            return [{name: x[:max_detections] for name, x in found.items()} for found in kept]
+        width *= 4
+
+
+def _suppress(candidates: Sequence[Detections], nms_threshold: float) -> list[Detections]:
+    sizes = [len(found["scores"]) for found in candidates]
+    boxes, scores, labels = (torch.cat([found[name] for found in candidates]) for name in ("boxes", "scores", "labels"))
+    image = torch.arange(len(sizes), device=boxes.device).repeat_interleave(torch.tensor(sizes, device=boxes.device))
+    classes = labels.max() + 1 if len(labels) else 1
+    keep = (
+        batched_nms(boxes, scores, image * classes + labels, nms_threshold).sort().values
+    )  # scores fall within each image
+    counts = torch.bincount(image[keep], minlength=len(sizes)).tolist()
+    parts = (x[keep].split(counts) for x in (boxes, scores, labels))
+    return [{"boxes": b, "scores": s, "labels": c} for b, s, c in zip(*parts, strict=True)]
+
+
+def to_image(detections: Detections, *, network_size: tuple[int, int], image_size: tuple[int, int]) -> Detections:
     """Carry detections from the network's input to the original image: scale, clip, drop boxes without area.
 
     Args:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from retina_plugin.norms import build_norm
+from retina_plugin.norms import Conv2d, build_norm, on_levels
 from retina_plugin.registry import Registry
 
 RETINA_HEAD_REGISTRY = Registry("RetinaNet head")
@@ -82,14 +82,14 @@ class RetinaHead(nn.Module):
         def subnet() -> nn.Sequential:
             layers: list[nn.Module | None] = []
             for _ in range(num_convs):
-                layers.append(nn.Conv2d(in_channels, in_channels, 3, padding=1))
+                layers.append(Conv2d(in_channels, in_channels, 3))
                 layers.append(_norm(norm, in_channels, groups=norm_groups, num_levels=num_levels))
                 layers.append(nn.ReLU(inplace=True))
             return nn.Sequential(*(layer for layer in layers if layer is not None))
 
         self.cls_subnet, self.bbox_subnet = subnet(), subnet()
-        self.cls_score = nn.Conv2d(in_channels, num_anchors * num_classes, 3, padding=1)
-        self.bbox_pred = nn.Conv2d(in_channels, num_anchors * 4, 3, padding=1)
+        self.cls_score = Conv2d(in_channels, num_anchors * num_classes, 3)
+        self.bbox_pred = Conv2d(in_channels, num_anchors * 4, 3)
         for layer in self.modules():
             if isinstance(layer, nn.Conv2d):
                 nn.init.normal_(layer.weight, std=0.01)
@@ -98,6 +98,9 @@ class RetinaHead(nn.Module):
 
     def forward(self, features: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
         """Pyramid levels (N, C, H, W), finest first -> logits (N, A * K, H, W) and deltas (N, A * 4, H, W) of each level."""
-        logits = [self.cls_score(self.cls_subnet(x)) for x in features]
-        deltas = [self.bbox_pred(self.bbox_subnet(x)) for x in features]
+        logits, deltas = features, features
+        for layer in (*self.cls_subnet, self.cls_score):
+            logits = on_levels(layer, logits)
+        for layer in (*self.bbox_subnet, self.bbox_pred):
+            deltas = on_levels(layer, deltas)
         return logits, deltas

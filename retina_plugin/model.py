@@ -5,6 +5,7 @@ Axes: N images, L levels, A anchors per cell, R anchors per image (all levels), 
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 
 import torch
@@ -13,11 +14,11 @@ from torch.nn import functional as F
 
 from retina_plugin import dense
 from retina_plugin.anchors import AnchorGenerator
+from retina_plugin.dense import Detections
 from retina_plugin.losses import BOX_LOSSES, CLASS_LOSSES, INITIAL, update_normalizer
 from retina_plugin.matching import match_anchors
 
 Target = dict[str, Tensor]  # "boxes" (M, 4) XYXY pixels of the network's input, "labels" (M,) int64 in [0, K)
-Detections = dict[str, Tensor]  # "boxes" (M, 4) XYXY pixels, "scores" (M,) in (0, 1), "labels" (M,) int64 in [0, K)
 
 
 class RetinaNet(nn.Module):
@@ -47,6 +48,7 @@ class RetinaNet(nn.Module):
         max_detections: int,
         min_size: int,
         max_size: int,
+        inference_dtype: torch.dtype,
     ) -> None:
         """
         Args:
@@ -67,6 +69,8 @@ class RetinaNet(nn.Module):
             score_threshold, topk_candidates, nms_threshold, max_detections: see :func:`retina_plugin.dense.detect`.
             min_size, max_size: :meth:`predict` resizes the shorter side to ``min_size`` and keeps the longer within ``max_size``;
                 0 as ``min_size`` keeps the size.
+            inference_dtype: of the network's maps when it detects. float32 leaves the choice to the caller's autocast; bfloat16 or
+                float16 are autocast here. Scores and boxes are float32 in any case.
 
         Raises:
             ValueError: an unknown box loss.
@@ -87,7 +91,7 @@ class RetinaNet(nn.Module):
         self.box_loss, self.smooth_l1_beta = BOX_LOSSES[box_loss], smooth_l1_beta
         self.score_threshold, self.topk_candidates = score_threshold, topk_candidates
         self.nms_threshold, self.max_detections = nms_threshold, max_detections
-        self.min_size, self.max_size = min_size, max_size
+        self.min_size, self.max_size, self.inference_dtype = min_size, max_size, inference_dtype
         self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(-1, 1, 1), persistent=False)
         self.register_buffer("pixel_std", torch.tensor(pixel_std).view(-1, 1, 1), persistent=False)
         self.register_buffer("loss_normalizer", torch.tensor(INITIAL))
@@ -111,7 +115,9 @@ class RetinaNet(nn.Module):
         divisor = max(self.backbone.size_divisibility, 1)
         height, width = (-(-max(side) // divisor) * divisor for side in zip(*sizes, strict=True))
         shape = (len(images), len(self.pixel_mean), height, width)
-        batch = torch.zeros(shape, device=self.device).to(memory_format=torch.channels_last)
+        batch = torch.zeros(shape, dtype=self.pixel_mean.dtype, device=self.device).to(
+            memory_format=torch.channels_last
+        )
         for row, image, (h, w) in zip(batch, images, sizes, strict=True):
             row[:, :h, :w] = (image.to(self.device) - self.pixel_mean) / self.pixel_std
         return batch, sizes
@@ -129,20 +135,24 @@ class RetinaNet(nn.Module):
         Returns:
             {"loss_cls", "loss_box_reg"}, scalars; or N detections in pixels of the network's input, clipped to ``image_sizes``.
         """
-        maps = self.backbone(images)
-        features = [maps[name] for name in self.in_features]
-        logits, deltas = self.head(features)
+        with self._precision(detecting=targets is None):
+            maps = self.backbone(images)
+            features = [maps[name] for name in self.in_features]
+            logits, deltas = self.head(features)
         anchors = self.anchor_generator([tuple(x.shape[-2:]) for x in features])
         logits = [dense.flatten_level(x, self.num_classes) for x in logits]  # L of (N, H * W * A, K)
         deltas = [dense.flatten_level(x, 4) for x in deltas]
         if targets is not None:
             return self.losses(torch.cat(anchors), torch.cat(logits, dim=1), torch.cat(deltas, dim=1), targets)
         return [
-            dense.to_image(
-                self.detect(anchors, [x[i] for x in logits], [x[i] for x in deltas]), network_size=size, image_size=size
-            )
-            for i, size in enumerate(image_sizes)
+            dense.to_image(found, network_size=size, image_size=size)
+            for found, size in zip(self.detect(anchors, logits, deltas), image_sizes, strict=True)
         ]
+
+    def _precision(self, *, detecting: bool) -> contextlib.AbstractContextManager:
+        if not detecting or self.inference_dtype == torch.float32:
+            return contextlib.nullcontext()
+        return torch.autocast(self.device.type, self.inference_dtype)
 
     def losses(self, anchors: Tensor, logits: Tensor, deltas: Tensor, targets: Sequence[Target]) -> dict[str, Tensor]:
         """anchors (R, 4), logits (N, R, K), deltas (N, R, 4), N targets -> the two losses over the average number of positives."""
@@ -177,8 +187,8 @@ class RetinaNet(nn.Module):
         labels, matches = zip(*pairs, strict=True)
         return torch.stack(labels), torch.stack(matches)
 
-    def detect(self, anchors: Sequence[Tensor], logits: Sequence[Tensor], deltas: Sequence[Tensor]) -> Detections:
-        """Detections of one image from its levels, in pixels of the network's input, not clipped."""
+    def detect(self, anchors: Sequence[Tensor], logits: Sequence[Tensor], deltas: Sequence[Tensor]) -> list[Detections]:
+        """Detections of each image from its levels, in pixels of the network's input, not clipped."""
         return dense.detect(
             anchors,
             logits,
@@ -208,11 +218,13 @@ class RetinaNet(nn.Module):
             if image.dim() != 3 or image.shape[0] != 3 or not image.numel():
                 raise ValueError(f"predict takes RGB images (3, H, W), found a tensor {tuple(image.shape)}")
         training = self.training
-        self.eval()
+        if training:  # eval() would drop what evaluation keeps of the parameters
+            self.eval()
         try:
             return self._predict(images) if len(images) else []
         finally:
-            self.train(training)
+            if training:
+                self.train()
 
     def _predict(self, images: Sequence[Tensor]) -> list[Detections]:
         ordered = [image.flip(0) if self.input_format == "BGR" else image for image in images]

@@ -21,11 +21,16 @@ def batched_nms(boxes: Tensor, scores: Tensor, groups: Tensor, iou_threshold: fl
         ImportError: torchvision is missing or does not fit the installed torch.
     """
     try:
-        from torchvision.ops import batched_nms as suppress
+        from torchvision.ops import nms
     except (ImportError, RuntimeError) as error:  # a torchvision built for another torch raises RuntimeError
         raise ImportError(
             f"torchvision's NMS does not load ({error}). Install torch and torchvision of one release: "
             "pip install --upgrade torch torchvision"
         ) from error
-    # Half precision overflows on coordinates above 2048 once groups are told apart by an offset.
-    return suppress(boxes.float(), scores, groups, iou_threshold)
+    if len(boxes) == 0:
+        return groups
+    # Each group has a place of its own, out of reach of the others. In float64, because hundreds of groups, as many as there are
+    # classes in all images, would leave float32 with tenths of a pixel.
+    boxes = boxes.double()
+    reach = boxes.max() - boxes.min() + 1
+    return nms(boxes + (groups * reach)[:, None], scores.double(), iou_threshold)

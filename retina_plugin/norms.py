@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from retina_plugin import winograd
+from retina_plugin.memo import Memo
 
 NORMS = ("", "FrozenBN", "BN", "SyncBN", "GN")
 
@@ -59,18 +65,113 @@ def build_norm(name: str, channels: int, *, groups: int) -> nn.Module | None:
     return kinds[name](channels) if name else None
 
 
+def has_hooks(module: nn.Module) -> bool:
+    """Whether somebody listens to the calls of a module, so that it must be called."""
+    return bool(
+        module._forward_hooks or module._forward_pre_hooks or module._backward_hooks or module._backward_pre_hooks
+    )
+
+
+def is_fixed(norm: nn.Module | None) -> bool:
+    """Whether a norm is the same map x * scale + shift of each channel for every input, and nothing of it is being learnt."""
+    if norm is None or has_hooks(norm):
+        return False
+    if isinstance(norm, nn.modules.batchnorm._BatchNorm):
+        return norm.running_var is not None and not norm.training and not torch.is_grad_enabled()
+    return isinstance(norm, FrozenBatchNorm2d)
+
+
+def scale_and_shift(norm: nn.Module) -> tuple[Tensor, Tensor]:
+    """The map of a norm that :func:`is_fixed`, (C,) each."""
+    scale = (norm.running_var + norm.eps).rsqrt()
+    scale = scale if norm.weight is None else scale * norm.weight
+    shift = -norm.running_mean * scale
+    return scale, shift if norm.bias is None else shift + norm.bias
+
+
 class Conv2d(nn.Conv2d):
-    """Convolution followed by its ``norm``, which is a child module as in Detectron2: ``conv1.weight``, ``conv1.norm.weight``."""
+    """Convolution followed by its ``norm``, which is a child module as in Detectron2: ``conv1.weight``, ``conv1.norm.weight``.
+
+    A batch normalisation that is frozen, or evaluated without gradients, is folded: (w x) scale + shift = (w scale) x + shift, so
+    that no pass over the maps is spent on it; its own ``forward`` is not called then, unless it has hooks. 3x3 convolutions go by
+    :mod:`retina_plugin.winograd` where that is faster. Without gradients, what is derived from the parameters is kept while they
+    stay as they are (see :class:`Memo`); ``state_dict`` knows nothing of it. Compilers and exporters see none of this, but a plain
+    convolution.
+    """
 
     def __init__(
         self, in_channels: int, out_channels: int, kernel_size: int, *, norm: nn.Module | None = None, **kwargs
     ) -> None:
         super().__init__(in_channels, out_channels, kernel_size, padding=kernel_size // 2, **kwargs)
         self.norm = norm
+        self._folded: Memo[tuple[Tensor, Tensor | None]] = Memo()
+        self._transformed: Memo[tuple[Tensor, Tensor | None]] = Memo()
 
     def forward(self, x: Tensor) -> Tensor:
-        x = super().forward(x)
-        return x if self.norm is None else self.norm(x)
+        """(N, C, H, W) -> (N, F, H', W')."""
+        return self.on_levels([x])[0]
+
+    def on_levels(self, maps: Sequence[Tensor]) -> list[Tensor]:
+        """:meth:`forward` of several maps of one type, together where that is faster."""
+        fixed = is_fixed(self.norm)
+        if torch.jit.is_tracing() or torch.compiler.is_compiling():
+            maps = self._direct(maps, *self._fold(fixed))
+        elif torch.is_grad_enabled():
+            maps = self._learn(maps, fixed)
+        else:
+            maps = self._infer(maps, fixed)
+        return maps if fixed or self.norm is None else [self.norm(x) for x in maps]
+
+    def _direct(self, maps: Sequence[Tensor], weight: Tensor, bias: Tensor | None) -> list[Tensor]:
+        return [self._conv_forward(x, weight, bias) for x in maps]
+
+    def _learn(self, maps: Sequence[Tensor], fixed: bool) -> list[Tensor]:
+        self.forget()  # what follows may be a step of an optimizer whose changes nobody counts: torch's fused ones are such
+        weight, bias = self._fold(fixed)
+        return winograd.conv3x3(maps, weight, bias) if self._by_winograd(maps) else self._direct(maps, weight, bias)
+
+    def _infer(self, maps: Sequence[Tensor], fixed: bool) -> list[Tensor]:
+        norm = (self.norm.weight, self.norm.bias, self.norm.running_mean, self.norm.running_var) if fixed else ()
+        sources = [tensor for tensor in (self.weight, self.bias, *norm) if tensor is not None]
+        if self._by_winograd(maps):
+            kernel, bias = self._transformed.get(sources, lambda: self._transform(fixed))
+            return winograd.apply_kernel(maps, kernel, bias)
+        return self._direct(maps, *self._folded.get(sources, lambda: self._fold(fixed)))
+
+    def _by_winograd(self, maps: Sequence[Tensor]) -> bool:
+        plain = (self.kernel_size, self.stride, self.dilation, self.groups) == ((3, 3), (1, 1), (1, 1), 1)
+        return plain and winograd.pays(maps, self.weight)
+
+    def _fold(self, fixed: bool) -> tuple[Tensor, Tensor | None]:
+        if not fixed:
+            return self.weight, self.bias
+        scale, shift = scale_and_shift(self.norm)
+        bias = shift if self.bias is None else self.bias * scale + shift
+        return self.weight * scale[:, None, None, None], bias
+
+    def _transform(self, fixed: bool) -> tuple[Tensor, Tensor | None]:
+        weight, bias = self._fold(fixed)
+        return winograd.transform_kernel(weight), bias
+
+    def forget(self) -> None:
+        """Drop what was derived from the parameters."""
+        self._folded.forget()
+        self._transformed.forget()
+
+    def train(self, mode: bool = True) -> Conv2d:
+        self.forget()
+        return super().train(mode)
+
+    def _apply(self, *args: Any, **kwargs: Any) -> Conv2d:  # to(), cuda(), half(): they write through parameter.data
+        self.forget()
+        return super()._apply(*args, **kwargs)
+
+
+def on_levels(layer: nn.Module, maps: Sequence[Tensor]) -> list[Tensor]:
+    """A layer on each map; a :class:`Conv2d` that nobody listens to takes them together, which is faster."""
+    if isinstance(layer, Conv2d) and not has_hooks(layer):
+        return layer.on_levels(maps)
+    return [layer(x) for x in maps]
 
 
 def freeze(module: nn.Module) -> nn.Module:

@@ -30,7 +30,7 @@ def test_select(threshold: float, topk: int, pairs: list[tuple[int, int]]) -> No
 
 def run(anchors: torch.Tensor, logits: torch.Tensor, **changes: float) -> dict[str, torch.Tensor]:
     options = {"score_threshold": 0.05, "topk": 100, "nms_threshold": 0.5, "max_detections": 100} | changes
-    return detect([anchors], [logits], [torch.zeros(len(anchors), 4)], box_weights=(1, 1, 1, 1), **options)
+    return detect([anchors], [logits[None]], [torch.zeros(1, len(anchors), 4)], box_weights=(1, 1, 1, 1), **options)[0]
 
 
 def test_suppression_is_per_class() -> None:

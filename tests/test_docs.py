@@ -25,7 +25,15 @@ from tests.scenes import write_scenes
 HAS_DETECTRON2 = importlib.util.find_spec("detectron2") is not None
 HOSTS = ["lightning"] + ["detectron2"] * HAS_DETECTRON2
 TRAIN, TEST = "('my/train.json@my/images',)", "('my/val.json@my/images',)"
-PAGES = ["README.md", "docs/plugin.md", "docs/your_own_data.md", "docs/weights.md", "docs/theory.md", "docs/config.md"]
+PAGES = [
+    "README.md",
+    "docs/plugin.md",
+    "docs/your_own_data.md",
+    "docs/weights.md",
+    "docs/theory.md",
+    "docs/benchmarks.md",
+    "docs/config.md",
+]
 # What makes any run of these pages a matter of seconds.
 QUICK = {
     "MODEL.DEVICE": "cpu",
@@ -59,6 +67,9 @@ def commands(root: Path, page: str) -> list[list[str]]:
 
 
 def tool(root: Path, path: str) -> Any:
+    folder = str((root / path).parent)
+    if folder not in sys.path:  # where Python looks first when it runs a script
+        sys.path.append(folder)
     spec = importlib.util.spec_from_file_location(Path(path).stem, root / path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

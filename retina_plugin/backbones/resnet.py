@@ -58,7 +58,7 @@ class ResidualBlock(nn.Module):
         out = self.conv1(x)
         for index in range(2, self.num_convolutions + 1):
             out = getattr(self, f"conv{index}")(F.relu_(out))
-        return F.relu_(out + (x if self.shortcut is None else self.shortcut(x)))
+        return F.relu_(out.add_(x if self.shortcut is None else self.shortcut(x)))
 
 
 def basic_block(in_channels: int, out_channels: int, *, stride: int, norm: Norm) -> ResidualBlock:

@@ -1,8 +1,9 @@
-"""COCO metrics (pycocotools), named and scaled as Detectron2's COCOEvaluator names and scales them."""
+"""COCO metrics, named and scaled as Detectron2's COCOEvaluator names and scales them, by pycocotools or what is faster."""
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import json
 import math
@@ -11,8 +12,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from pycocotools.coco import COCO
-from pycocotools.cocoeval import COCOeval
 
 from retina_plugin.data import Dataset, coco_ground_truth
 from retina_plugin.model import Detections
@@ -59,16 +58,31 @@ def evaluate(dataset: Dataset, results: list[dict[str, Any]], folder: str) -> di
     return {"bbox": metrics}
 
 
-def _run_cocoeval(ground_truth: dict[str, Any], results: list[dict[str, Any]]) -> COCOeval:
+def _run_cocoeval(ground_truth: dict[str, Any], results: list[dict[str, Any]]) -> Any:
+    coco, evaluator = back_end()
     with contextlib.redirect_stdout(io.StringIO()):  # its own report comes without names
-        truth = COCO()
+        truth = coco()
         truth.dataset = ground_truth
         truth.createIndex()
-        coco_eval = COCOeval(truth, truth.loadRes([dict(r) for r in results]), "bbox")
+        coco_eval = evaluator(truth, truth.loadRes([dict(r) for r in results]), "bbox")
         coco_eval.evaluate()
         coco_eval.accumulate()
         coco_eval.summarize()
     return coco_eval
+
+
+@functools.cache
+def back_end() -> tuple[type, type]:
+    """COCO and COCOeval of faster-coco-eval, whose numbers are the same, or of pycocotools; says once which."""
+    try:
+        from faster_coco_eval import COCO, COCOeval_faster
+    except ImportError:
+        from pycocotools.coco import COCO
+        from pycocotools.cocoeval import COCOeval
+
+        return COCO, COCOeval
+    print("COCO metrics by faster-coco-eval", flush=True)
+    return COCO, COCOeval_faster
 
 
 def _percent(value: float) -> float:

@@ -87,7 +87,9 @@ class FPN(Backbone):
         merged, outputs = None, {}
         for name, level in zip(reversed(self.in_features), reversed(self.levels), strict=True):
             lateral = getattr(self, f"fpn_lateral{level}")(features[name])
-            merged = lateral if merged is None else lateral + F.interpolate(merged, scale_factor=2.0, mode="nearest")
+            merged = (
+                lateral if merged is None else lateral.add_(F.interpolate(merged, scale_factor=2.0, mode="nearest"))
+            )
             outputs[f"p{level}"] = getattr(self, f"fpn_output{level}")(merged)
         top = self.levels[-1]
         source = features | outputs

@@ -12,7 +12,7 @@ from detectron2.structures import Boxes, pairwise_iou
 from detectron2.utils.events import EventStorage
 from torch.testing import assert_close
 
-from retina_plugin import boxes
+from retina_plugin import boxes, winograd
 from retina_plugin.anchors import AnchorGenerator
 from retina_plugin.config import DETECTRON2_KEYS, leaves
 from retina_plugin.head import RetinaHead
@@ -22,31 +22,41 @@ from tests.d2.reference import batch, pair
 
 
 @pytest.mark.parametrize("num_classes", [80, 3])
-def test_losses_and_gradients(root, num_classes: int) -> None:
-    """Three steps: the third sees the moving average of the first two."""
+def test_losses(root, num_classes: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three steps: the third sees the moving average of the first two. With Winograd's convolutions, as with larger images."""
+    monkeypatch.setattr(winograd, "MIN_TILES_LEARNING", 1)
     reference, own = pair(root, MODEL__RETINANET__NUM_CLASSES=num_classes)
     inputs = batch(num_classes)
     with EventStorage():
         for _ in range(3):
-            theirs, ours = reference(inputs), own(inputs)
-            assert_close(ours, theirs, rtol=1e-5, atol=0)
-        sum(theirs.values()).backward()
-    sum(ours.values()).backward()
+            assert_close(own(inputs), reference(inputs), rtol=1e-5, atol=0)
+
+
+def test_gradients(root) -> None:
+    """In float64, because float32 decides about some ReLUs near 0 at random, and each such decision is a jump."""
+    reference, own = (model.double() for model in pair(root, MODEL__RETINANET__NUM_CLASSES=3))
+    inputs = batch(3)[1:]
+    for model in (reference, own):
+        model.anchor_generator.float()  # matching stays in float32: ties between anchors are part of the rule
+    for x in inputs:
+        x["image"] = x["image"].double()
+    with EventStorage():
+        sum(reference(inputs).values()).backward()
+    sum(own(inputs).values()).backward()
     gradients = dict(own.named_parameters())
     for name, parameter in reference.named_parameters():
         if parameter.grad is not None:
             error = (gradients[name].grad - parameter.grad).norm() / parameter.grad.norm()
-            assert error < 1e-4, name
+            assert error < 1e-5, name  # Detectron2's focal loss stays in float32
 
 
 @pytest.mark.parametrize("num_classes", [80, 3])
 def test_detections(root, num_classes: int) -> None:
     reference, own = (model.eval() for model in pair(root, MODEL__RETINANET__NUM_CLASSES=num_classes))
-    for model in (reference, own):  # spread the scores over (0, 1): a fresh head says 0.01 everywhere
-        torch.manual_seed(1)
-        for name, weight in model.head.named_parameters():
-            if name.endswith("weight"):
-                torch.nn.init.normal_(weight, std=0.03 if "subnet" in name else 0.002)
+    for name, weight in reference.head.named_parameters():  # spread the scores: a fresh head says 0.01 everywhere
+        if name.endswith("weight"):
+            torch.nn.init.normal_(weight, std=0.03 if "subnet" in name else 0.002)
+    own.head.load_state_dict(reference.head.state_dict())
     inputs = [{"image": x["image"], "height": 2 * x["image"].shape[1], "width": 99} for x in batch(num_classes)]
     with torch.no_grad():
         theirs, ours = reference(inputs), own(inputs)
@@ -56,9 +66,14 @@ def test_detections(root, num_classes: int) -> None:
         assert b.scores.std() > 1e-3
         assert b.scores.max() < 0.999
         assert_close(a.scores, b.scores, atol=1e-5, rtol=0)
-        assert_close(a.pred_boxes.tensor, b.pred_boxes.tensor, atol=1e-2, rtol=0)
-        assert_close(a.pred_classes, b.pred_classes)
         assert a.image_size == b.image_size
+        same = (  # each with each, because scores that differ in the sixth digit may change places
+            (a.pred_classes[:, None] == b.pred_classes)
+            & ((a.scores[:, None] - b.scores).abs() < 1e-5)
+            & ((a.pred_boxes.tensor[:, None] - b.pred_boxes.tensor).abs().amax(dim=2) < 1e-2)
+        )
+        assert same.any(dim=0).all()
+        assert same.any(dim=1).all()
 
 
 def test_state_dicts_load_into_each_other(root) -> None:
@@ -75,10 +90,10 @@ def test_backbones_of_other_depths(root, depth: int, norm: str) -> None:
     reference, own = pair(
         root, MODEL__RESNETS__DEPTH=depth, MODEL__RESNETS__NORM=norm, MODEL__BACKBONE__FREEZE_AT=0, **changes
     )
-    x = torch.randn(1, 3, 64, 96)
-    theirs, ours = reference.eval().backbone(x), own.eval().backbone(x)
+    x = torch.randn(1, 3, 64, 96, dtype=torch.float64)
+    theirs, ours = reference.double().eval().backbone(x), own.double().eval().backbone(x)
     for name in theirs:
-        assert_close(ours[name], theirs[name], rtol=1e-4, atol=1e-4)
+        assert_close(ours[name], theirs[name])
     assert {n for n, p in own.named_parameters() if p.requires_grad} == {
         n for n, p in reference.named_parameters() if p.requires_grad
     }

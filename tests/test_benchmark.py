@@ -1,0 +1,152 @@
+"""The tool at tiny sizes: everything runs, agrees and is reported. The times mean nothing."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import re
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from retina_plugin.lit import evaluation
+
+
+@pytest.fixture
+def measure(root: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(str(root / "tools"))
+    return importlib.import_module("benchmarks.measure")
+
+
+@pytest.fixture
+def tool(root: Path, measure: ModuleType) -> Iterator[ModuleType]:
+    threads = torch.get_num_threads()
+    yield importlib.import_module("benchmark")
+    torch.set_num_threads(threads)
+
+
+def test_small_parts(
+    tool: ModuleType,
+    measure: ModuleType,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture,
+) -> None:
+    """One size of each: the table has a line for every contestant, the JSON has the numbers behind it."""
+    monkeypatch.setattr(measure, "_peak_in_a_fresh_process", lambda *_: 12.0)
+    file = tmp_path / "numbers.json"
+    tool.main(["loss", "match", "eval", "--quick", "--repeats", "2", "--threads", "1", "--json", str(file)])
+    printed, report = capsys.readouterr().out, json.loads(file.read_text())
+    assert report["machine"]["threads"] == 1
+    titles = [comparison["title"] for comparison in report["comparisons"]]
+    assert [title.split(",")[0] for title in titles] == ["loss", "match", "eval"]
+    for comparison in report["comparisons"]:
+        assert comparison["title"] in printed
+        assert next(iter(comparison["rows"].values()))["ratio"] == 1
+        for name, row in comparison["rows"].items():
+            assert len(row["times"]) == 2
+            assert row["median"] > 0
+            assert re.search(rf"^{re.escape(name)} .* 12( |$)", printed, flags=re.MULTILINE)
+
+
+@pytest.mark.parametrize("part", ["loss", "match", "step", "infer", "eval"])
+def test_without_the_others(part: str, tool: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Everybody else may be missing, and is named then."""
+    for module in ("detectron2", "fvcore", "torchvision", "faster_coco_eval"):
+        monkeypatch.setitem(sys.modules, module, None)
+    (first, *_) = tool.comparisons(tool.parse([part, "--quick"]))
+    assert len(first.contestants) == 1
+    assert any("not installed" in reason for reason in first.absent)
+
+
+def test_memory_is_measured_in_a_fresh_process(root: Path, tool: ModuleType, measure: ModuleType) -> None:
+    arguments = ["loss", "--quick"]
+    (comparison,) = tool.comparisons(tool.parse(arguments))
+    command = [sys.executable, str(root / "tools/benchmark.py"), *arguments]
+    assert 0 <= measure._peak_in_a_fresh_process(command, comparison.title, "retina_plugin") < 200
+    with pytest.raises(RuntimeError, match="nobody failed in a process of its own"):
+        measure._peak_in_a_fresh_process([sys.executable, "-c", "raise SystemExit(1)"], comparison.title, "nobody")
+
+
+def test_our_loss_keeps_one_tensor_of_the_logits_size(measure: ModuleType) -> None:
+    losses = importlib.import_module("benchmarks.losses")
+    work = losses._work(losses._ours, 500, 20, "cpu")
+    assert losses.saved_bytes(work) <= 1.05 * 4 * 500 * 20
+
+
+def test_bandwidth_runs(measure: ModuleType) -> None:
+    losses = importlib.import_module("benchmarks.losses")
+    for prepare in losses.bandwidth(50, 8, "cpu").contestants.values():
+        assert prepare()().isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["los"], "invalid choice: 'los'"),
+        (["loss", "--repeats", "0"], "must be at least 1"),
+        pytest.param(
+            ["loss", "--device", "cuda"],
+            "torch finds no GPU",
+            marks=pytest.mark.skipif(torch.cuda.is_available(), reason="there is one"),
+        ),
+    ],
+)
+def test_mistakes(tool: ModuleType, arguments: list[str], words: str, capsys: pytest.CaptureFixture) -> None:
+    with pytest.raises(SystemExit):
+        tool.parse(arguments)
+    assert words in capsys.readouterr().err
+
+
+def test_different_results_end_it(measure: ModuleType) -> None:
+    def check(a: int, b: int) -> None:
+        assert a == b, f"{a} is not {b}"
+
+    comparison = measure.Comparison("sums", {"one": lambda: lambda: 1, "two": lambda: lambda: 2}, check)
+    with pytest.raises(measure.Disagreement, match="sums: two and one disagree: 2 is not 1"):
+        measure.measure(comparison, repeats=1, device="cpu", command=[])
+
+
+def test_peak_is_what_the_first_run_adds(measure: ModuleType) -> None:
+    """64 MiB that were there before do not count, 128 MiB that come and go do."""
+
+    def prepare() -> Callable[[], Any]:
+        kept = torch.ones(2**24)
+        return lambda: (torch.ones(2**25).sum(), kept.sum())
+
+    assert 120 < measure.peak_memory(prepare, "cpu") < 160
+
+
+# -------------------------------------------------------------------------------------------------------- faster-coco-eval
+
+
+def test_the_faster_back_end_gives_the_same_metrics(
+    measure: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    pytest.importorskip("faster_coco_eval")
+    from retina_plugin.data import load_dataset
+
+    truth, results = importlib.import_module("benchmarks.evaluation").scene(6, 30)
+    (tmp_path / "images").mkdir()
+    for image in truth["images"]:
+        image["file_name"] = f"{image['id']}.png"
+        (tmp_path / "images" / image["file_name"]).touch()
+    (tmp_path / "truth.json").write_text(json.dumps(truth))
+    dataset = load_dataset(f"{tmp_path / 'truth.json'}@{tmp_path / 'images'}")
+    found = []
+    for blocked in (False, True):
+        evaluation.back_end.cache_clear()
+        if blocked:
+            monkeypatch.setitem(sys.modules, "faster_coco_eval", None)
+        found.append(evaluation.evaluate(dataset, results, str(tmp_path / "out"))["bbox"])
+        assert ("faster-coco-eval" in capsys.readouterr().out) is not blocked
+    evaluation.back_end.cache_clear()
+    assert found[0].keys() == found[1].keys()
+    np.testing.assert_allclose(list(found[0].values()), list(found[1].values()), atol=1e-6)
+    assert 1 < found[0]["AP"] < 99

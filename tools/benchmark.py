@@ -1,0 +1,93 @@
+"""Time this project beside what it replaces: the same work, checked to give the same result, then measured in turns.
+
+    python tools/benchmark.py loss match                    the class loss; anchors against boxes
+    python tools/benchmark.py step infer                    R-50-FPN: a training step of two images; detection in one
+    python tools/benchmark.py step infer --device cuda --amp
+    python tools/benchmark.py eval --json eval.json         COCO metrics
+
+Detectron2, fvcore, torchvision and faster-coco-eval take part where they are installed. A result that differs ends the run
+with an error before anything of that comparison is timed. Nothing else should run on the machine meanwhile.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import sys
+from typing import Any
+
+import torch
+from benchmarks import detection, evaluation, losses, matching
+from benchmarks.measure import Comparison, measure, peak_memory, table
+
+from retina_plugin.outputs import write_atomically
+from retina_plugin.report.cli import run
+
+PARTS = {
+    "loss": losses.comparisons,
+    "match": matching.comparisons,
+    "step": detection.steps,
+    "infer": detection.inferences,
+    "eval": evaluation.comparisons,
+}
+
+
+def parse(argv: list[str] | None = None) -> argparse.Namespace:
+    """The command line as a namespace."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("parts", nargs="+", choices=PARTS, metavar="PART", help=f"among {', '.join(PARTS)}")
+    parser.add_argument("--repeats", type=int, default=7, help="timed runs of each, after one that is checked")
+    parser.add_argument("--threads", type=int, default=2, help="of the CPU")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    parser.add_argument("--amp", action="store_true", help="step and infer under bfloat16 autocast, for everybody")
+    parser.add_argument(
+        "--quick", action="store_true", help="one tiny size of each: does it run? The times mean nothing"
+    )
+    parser.add_argument("--json", metavar="FILE", help="write all numbers there")
+    parser.add_argument("--peak-of", nargs=2, help=argparse.SUPPRESS)  # what a fresh process is asked for
+    args = parser.parse_args(argv)
+    if args.repeats < 1 or args.threads < 1:
+        parser.error("--repeats and --threads must be at least 1")
+    if args.device.startswith("cuda") and not torch.cuda.is_available():
+        parser.error(f"--device {args.device}: torch finds no GPU")
+    return args
+
+
+def comparisons(args: argparse.Namespace) -> list[Comparison]:
+    return [comparison for part in args.parts for comparison in PARTS[part](args)]
+
+
+def machine(args: argparse.Namespace) -> dict[str, Any]:
+    """What the numbers depend on."""
+    return {
+        "device": torch.cuda.get_device_name() if args.device.startswith("cuda") else platform.processor() or "cpu",
+        "threads": args.threads,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "amp": args.amp,
+        "quick": args.quick,
+    }
+
+
+def main(argv: list[str] | None = None) -> None:
+    args = parse(argv)
+    torch.set_num_threads(args.threads)
+    if args.peak_of:
+        title, name = args.peak_of
+        chosen = next(c for c in comparisons(args) if c.title == title)
+        print(peak_memory(chosen.contestants[name], args.device))
+        return
+    command = [sys.executable, __file__, *(sys.argv[1:] if argv is None else argv)]
+    report: dict[str, Any] = {"machine": machine(args), "comparisons": []}
+    print("  ".join(f"{key} {value}" for key, value in report["machine"].items()), flush=True)
+    for comparison in comparisons(args):
+        rows = measure(comparison, repeats=args.repeats, device=args.device, command=command)
+        report["comparisons"].append({"title": comparison.title, "absent": comparison.absent, "rows": rows})
+        print(f"\n{table(comparison, rows)}", flush=True)
+    if args.json:
+        write_atomically(args.json, json.dumps(report, indent=1))
+
+
+if __name__ == "__main__":
+    run(main)

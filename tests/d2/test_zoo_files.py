@@ -18,7 +18,7 @@ from torch import nn
 from torch.testing import assert_close
 
 from retina_plugin.builders import build_model
-from retina_plugin.d2.trainer import Checkpointer
+from retina_plugin.d2.checkpoint import Checkpointer
 from retina_plugin.weights import WeightsError, load_weights, start_from
 from tests.d2.reference import batch, our_cfg, their_cfg
 from tests.test_weights import Payload

@@ -58,6 +58,10 @@ PLUGIN_KEYS: dict[str, tuple[Any, str]] = {
     ),
     f"{NODE}.AUTO_ALPHA_CLIP": ([0.01, 0.99], "smallest and largest weight that auto gives"),
     f"{NODE}.AUTO_PRIOR_BASE": (0.01, "mean over classes of the scores that PRIOR_PROB auto gives"),
+    f"{NODE}.FINE_TUNE": (
+        False,
+        "start training with fresh class scores where MODEL.WEIGHTS has another number of classes",
+    ),
     f"{NODE}.OPTIMIZER": ("SGD", "SGD (with SOLVER.MOMENTUM) or AdamW"),
 }
 
@@ -65,7 +69,7 @@ DETECTRON2_KEYS: dict[str, tuple[Any, str]] = {
     "VERSION": (2, "of the layout of these keys"),
     "MODEL.META_ARCHITECTURE": ("GeneralizedRCNN", "the detector; FocalRetinaNet here"),
     "MODEL.DEVICE": ("cuda", "cuda or cpu; cuda becomes cpu, with a word about it, where there is no GPU"),
-    "MODEL.WEIGHTS": ("", "checkpoint to start from or to evaluate"),
+    "MODEL.WEIGHTS": ("", "checkpoint to evaluate or to start from, then also of a backbone alone; see weights.md"),
     "MODEL.PIXEL_MEAN": ([103.530, 116.280, 123.675], "subtracted from each channel, 0..255, in INPUT.FORMAT's order"),
     "MODEL.PIXEL_STD": ([1.0, 1.0, 1.0], "each channel is divided by it"),
     "MODEL.BACKBONE.NAME": ("build_resnet_backbone", "builder of backbone and neck"),

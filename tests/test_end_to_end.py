@@ -6,6 +6,7 @@ import importlib.util
 import json
 import math
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -388,7 +389,11 @@ def test_a_run_that_diverges_in_its_last_step(
         pytest.param(
             ["MODEL.RETINANET.NUM_CONVS", "0"], r"has more \(\d+\): head.*config.yaml beside it", id="smaller"
         ),
-        pytest.param(["MODEL.FPN.OUT_CHANNELS", "32"], r"has other shapes \(\d+\): backbone", id="wider"),
+        pytest.param(
+            ["MODEL.FPN.OUT_CHANNELS", "32"],
+            r"has other shapes \(\d+\):\n +backbone.*config.yaml beside it",
+            id="wider",
+        ),
     ],
 )
 @pytest.mark.parametrize("flags", [["--eval-only"], []])
@@ -399,6 +404,39 @@ def test_weights_of_another_architecture(
     arguments = ["--config-file", str(out / "config.yaml"), "--host", host, *flags, *overrides]
     with pytest.raises(ValueError, match=f"(?s)model_final.pth does not fit this model.*{words}"):
         train_net.main([*arguments, "MODEL.WEIGHTS", str(out / "model_final.pth"), "OUTPUT_DIR", str(tmp_path)])
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_a_backbone_starts_training_and_cannot_be_evaluated(
+    runs: dict[str, Path], train_net: Any, tmp_path: Path, host: str, capsys: pytest.CaptureFixture
+) -> None:
+    state = read_checkpoint(str(runs[host] / "out/model_final.pth"))["model"]
+    prefix = "backbone.bottom_up."
+    arrays = {name.removeprefix(prefix): x.contiguous().numpy() for name, x in state.items() if name.startswith(prefix)}
+    (tmp_path / "R-18.pkl").write_bytes(pickle.dumps({"model": arrays, "__author__": "me"}))
+    command = ["--config-file", str(runs[host] / "out/config.yaml"), "--host", host]
+    overrides = ["MODEL.WEIGHTS", str(tmp_path / "R-18.pkl"), "OUTPUT_DIR", str(tmp_path), "SOLVER.MAX_ITER", "1"]
+    train_net.main([*command, *overrides])
+    assert f"R-18.pkl (me): {len(arrays)} of " in capsys.readouterr().out
+    with pytest.raises(ValueError, match="a backbone alone, enough to start training from, not to detect with"):
+        train_net.main([*command, "--eval-only", *overrides])
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_fine_tuning_with_other_classes(
+    runs: dict[str, Path], train_net: Any, tmp_path: Path, host: str, capsys: pytest.CaptureFixture
+) -> None:
+    state = read_checkpoint(str(runs[host] / "out/model_final.pth"))["model"]
+    for name in ("head.cls_score.weight", "head.cls_score.bias"):  # of four anchors
+        state[name] = state[name][:4].repeat(7, *[1] * (state[name].dim() - 1))
+    torch.save({"model": state}, tmp_path / "other.pth")
+    command = ["--config-file", str(runs[host] / "out/config.yaml"), "--host", host]
+    overrides = ["MODEL.WEIGHTS", str(tmp_path / "other.pth"), "OUTPUT_DIR", str(tmp_path), "SOLVER.MAX_ITER", "1"]
+    with pytest.raises(ValueError, match="7 there, 3 here"):
+        train_net.main([*command, *overrides])
+    train_net.main([*command, *overrides, "MODEL.RETINA_PLUGIN.FINE_TUNE", "True"])
+    assert "fresh (2): head.cls_score" in capsys.readouterr().out
+    train_net.main([*command, "--eval-only", *overrides, "MODEL.WEIGHTS", str(tmp_path / "model_final.pth")])
 
 
 @pytest.mark.parametrize("host", HOSTS)

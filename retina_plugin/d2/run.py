@@ -16,9 +16,10 @@ from detectron2.utils.events import EventStorage, JSONWriter
 from retina_plugin.builders import take_pixels_of_timm
 from retina_plugin.checks import check_run, resolve_alpha, resolve_device, resolve_num_classes, resolve_prior
 from retina_plugin.config import ConfigError
+from retina_plugin.d2.checkpoint import Checkpointer
 from retina_plugin.d2.config import get_cfg, portable
 from retina_plugin.d2.datasets import boxes_of_classes, check_datasets, class_names
-from retina_plugin.d2.trainer import Checkpointer, Trainer
+from retina_plugin.d2.trainer import Trainer
 from retina_plugin.outputs import write_atomically
 from retina_plugin.report import finish
 

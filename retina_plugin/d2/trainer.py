@@ -9,7 +9,6 @@ import weakref
 from typing import Any
 
 import torch
-from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.data import MetadataCatalog, build_detection_test_loader
 from detectron2.engine import DefaultTrainer
 from detectron2.evaluation import COCOEvaluator
@@ -17,70 +16,13 @@ from detectron2.solver.build import build_optimizer, maybe_add_gradient_clipping
 from detectron2.utils import comm
 
 from retina_plugin.checks import freeze_unread
+from retina_plugin.d2.checkpoint import Checkpointer, Metadata
 from retina_plugin.d2.datasets import Mapper, training_loader
 from retina_plugin.data import complete_ground_truth
 from retina_plugin.divergence import divergence, is_finite
 from retina_plugin.model import RetinaNet
-from retina_plugin.outputs import results_folder, write_atomically
+from retina_plugin.outputs import results_folder
 from retina_plugin.summary import model_summary, step_summary
-from retina_plugin.weights import OPTIONAL, WeightsError, checkpoint_metadata, mismatch, read_checkpoint
-
-
-class Metadata:
-    """What every checkpoint says of itself."""
-
-    def __init__(self, class_names: list[str], model: torch.nn.Module) -> None:
-        self.class_names, self.model = class_names, model
-
-    def state_dict(self) -> dict[str, Any]:
-        return checkpoint_metadata(self.class_names, self.model)
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """The names and weights of the running data set stay."""
-
-
-class Checkpointer(DetectionCheckpointer):
-    """Detectron2's checkpointer with whole files only, safe reading of ``.pth``, and an error for weights that do not fit."""
-
-    def save(self, name: str, **kwargs: Any) -> None:
-        super().save(f"{name}.part", **kwargs)
-
-    def tag_last_checkpoint(self, last_filename_basename: str) -> None:
-        """Called when a file is written: only now it gets its name."""
-        name = last_filename_basename.replace(".part", "")
-        os.replace(os.path.join(self.save_dir, last_filename_basename), os.path.join(self.save_dir, name))
-        write_atomically(os.path.join(self.save_dir, "last_checkpoint"), name)
-
-    def load(self, path: str, checkpointables: list[str] | None = None) -> dict[str, Any]:
-        """As in the base class.
-
-        Raises:
-            WeightsError: a file that is missing, broken, of another model, or, when training is to be resumed, Lightning's.
-        """
-        local = "://" not in (path or "://") and path.partition("?")[0]
-        if local and not os.path.isfile(local):
-            read_checkpoint(local)  # says what is missing and what to do
-        self.path = path
-        rest = super().load(path, checkpointables)
-        if checkpointables is None and "trainer" in self.checkpointables and "pytorch-lightning_version" in rest:
-            raise WeightsError(
-                f"{path} was written by Lightning: resume it with --host lightning, or start from its weights: MODEL.WEIGHTS {path}"
-            )
-        return rest
-
-    def _torch_load(self, f: str) -> dict[str, Any]:
-        return read_checkpoint(f)
-
-    def _load_model(self, checkpoint: Any) -> Any:
-        whole = any("head.cls_score" in key for key in checkpoint["model"])
-        incompatible = super()._load_model(checkpoint)
-        part = "" if whole else "backbone.bottom_up."
-        missing = [k for k in incompatible.missing_keys if k.startswith(part) and k not in OPTIONAL]
-        surplus = incompatible.unexpected_keys if whole else []
-        shapes = [f"{key}: {a} in the file, {b} in the model" for key, a, b in incompatible.incorrect_shapes]
-        if missing or surplus or shapes:
-            raise WeightsError(mismatch(self.path, missing, surplus, shapes))
-        return incompatible
 
 
 class Evaluator(COCOEvaluator):
@@ -138,6 +80,7 @@ class Trainer(DefaultTrainer):
         self.checkpointer = Checkpointer(
             self._trainer.model,
             self.cfg.OUTPUT_DIR,
+            fine_tune=self.cfg.MODEL.RETINA_PLUGIN.FINE_TUNE,
             trainer=weakref.proxy(self),
             metadata=Metadata(names, self._trainer.model),
         )

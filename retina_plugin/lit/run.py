@@ -31,7 +31,7 @@ from retina_plugin.lit.module import Module
 from retina_plugin.outputs import write_atomically
 from retina_plugin.report import finish
 from retina_plugin.summary import model_summary, step_summary
-from retina_plugin.weights import WeightsError, check_state, load_weights, read_checkpoint
+from retina_plugin.weights import WeightsError, fit_all, load_weights, read_checkpoint, start_from
 
 
 def run(args: argparse.Namespace) -> None:
@@ -136,7 +136,8 @@ def _train(trainer: lightning.Trainer, module: Module, *, resume: bool) -> None:
     if resumed:
         _require_continuation(module, resumed)
     elif cfg.MODEL.WEIGHTS:
-        load_weights(module.model, cfg.MODEL.WEIGHTS)
+        found = start_from(module.model, cfg.MODEL.WEIGHTS, fine_tune=cfg.MODEL.RETINA_PLUGIN.FINE_TUNE)
+        rank_zero_only(print)(found, flush=True)
     if trainer.is_global_zero:
         print(step_summary(cfg, processes=trainer.world_size), flush=True)
     trainer.fit(module, datamodule=Data(cfg), ckpt_path=resumed)
@@ -169,7 +170,7 @@ def _require_continuation(module: Module, path: str) -> None:
         WeightsError: it is of another model, or Detectron2's, whose optimizer state Lightning cannot continue.
     """
     checkpoint = read_checkpoint(path)
-    check_state(module.model, checkpoint["model"], path)
+    fit_all(module.model, checkpoint, path)
     if "pytorch-lightning_version" not in checkpoint:
         raise WeightsError(
             f"{path} was written by Detectron2: resume it with --host detectron2, or start from its weights: MODEL.WEIGHTS {path}"

@@ -1,0 +1,100 @@
+"""Detectron2's checkpointer with this project's reading of files, and what a checkpoint says of itself."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import torch
+from detectron2.checkpoint import DetectionCheckpointer
+from detectron2.utils import comm
+
+from retina_plugin.outputs import write_atomically
+from retina_plugin.weights import (
+    WeightsError,
+    checkpoint_metadata,
+    fit_all,
+    fit_to_start,
+    read_checkpoint,
+    require_file,
+    source_of,
+)
+
+
+class Metadata:
+    """What every checkpoint says of itself."""
+
+    def __init__(self, class_names: list[str], model: torch.nn.Module) -> None:
+        self.class_names, self.model = class_names, model
+
+    def state_dict(self) -> dict[str, Any]:
+        return checkpoint_metadata(self.class_names, self.model)
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """The names and weights of the running data set stay."""
+
+
+class Checkpointer(DetectionCheckpointer):
+    """Detectron2's checkpointer with whole files only, safe reading of every file, and an error for weights that do not fit."""
+
+    def __init__(
+        self, model: torch.nn.Module, save_dir: str, *, fine_tune: bool = False, **checkpointables: Any
+    ) -> None:
+        """
+        Args:
+            model, save_dir: as in the base class.
+            fine_tune: see :func:`retina_plugin.weights.start_from`.
+            checkpointables: as in the base class; with a "trainer" among them, weights without the rest are what training starts from.
+        """
+        super().__init__(model, save_dir, **checkpointables)
+        self.fine_tune, self.starts, self.named = fine_tune, False, ""
+
+    def save(self, name: str, **kwargs: Any) -> None:
+        super().save(f"{name}.part", **kwargs)
+
+    def tag_last_checkpoint(self, last_filename_basename: str) -> None:
+        """Called when a file is written: only now it gets its name."""
+        name = last_filename_basename.replace(".part", "")
+        os.replace(os.path.join(self.save_dir, last_filename_basename), os.path.join(self.save_dir, name))
+        write_atomically(os.path.join(self.save_dir, "last_checkpoint"), name)
+
+    def load(self, path: str, checkpointables: list[str] | None = None) -> dict[str, Any]:
+        """As in the base class; addresses such as ``detectron2://`` and ``https://`` are fetched by Detectron2 and read like any file.
+
+        Raises:
+            WeightsError: a file that is missing, broken, of another model, or, when training is to be resumed, Lightning's.
+        """
+        self.named, self.starts = path, checkpointables is not None and "trainer" in self.checkpointables
+        if path:
+            self._require(path.partition("?")[0])
+        rest = super().load(path, checkpointables)
+        if checkpointables is None and "trainer" in self.checkpointables and "pytorch-lightning_version" in rest:
+            raise WeightsError(
+                f"{path} was written by Lightning: resume it with --host lightning, or start from its weights: MODEL.WEIGHTS {path}"
+            )
+        return rest
+
+    def _require(self, path: str) -> None:
+        if "://" not in path:
+            require_file(path)
+            return
+        try:
+            self.path_manager.get_local_path(path)
+        except Exception as error:  # what handlers of addresses raise: URLError, OSError, KeyError, AssertionError, ...
+            raise WeightsError(
+                f"MODEL.WEIGHTS {path} cannot be fetched: {error}. Get the file{source_of(path)} and give its path, or '' to start from "
+                "scratch."
+            ) from error
+
+    def _load_file(self, filename: str) -> dict[str, Any]:
+        return read_checkpoint(filename)
+
+    def _load_model(self, checkpoint: dict[str, Any]) -> None:
+        if self.starts:
+            found = fit_to_start(self.model, checkpoint, self.named, fine_tune=self.fine_tune)
+        else:
+            found = fit_all(self.model, checkpoint, self.named)
+        del checkpoint["model"]
+        found.load_into(self.model)
+        if self.starts and comm.is_main_process():
+            print(found, flush=True)

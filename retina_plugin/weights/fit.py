@@ -1,0 +1,104 @@
+"""A checkpoint's parameters beside a model's: what matches by name and shape, what does not, what that hints at."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from torch import nn
+
+from retina_plugin.weights.layouts import Layout
+from retina_plugin.weights.torchvision_names import BOTTOM_UP, State
+
+# Buffers that a file may lack or have in vain: Detectron2's own RetinaNet has no first, frozen and converted batch norms have no second.
+OPTIONAL = ("loss_normalizer", "num_batches_tracked")
+# What files have beyond a detector: constants of older Detectron2s, and the classifier and the stem's bias of ImageNet's backbones.
+UNUSED = re.compile(r"^(pixel_mean|pixel_std)$|^anchor_generator\.|(^|\.)stem\.(fc\.|conv1\.bias$)")
+
+
+@dataclass
+class Fit:
+    """Names of ``state`` are the model's wherever a parameter was recognised."""
+
+    path: str
+    title: str  # of the layout
+    state: State
+    backbone: str  # prefix of the backbone's parameters without neck
+    detector: bool  # whether the file has a head, not a backbone alone
+    taken: list[str] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)  # in the model only
+    surplus: list[str] = field(default_factory=list)  # in the file only, and the model has nothing of the kind
+    unused: list[str] = field(default_factory=list)  # in the file only, rightly
+    shapes: dict[str, tuple[tuple, tuple]] = field(default_factory=dict)  # name -> (in the file, in the model)
+
+    @property
+    def misfits(self) -> list[str]:
+        """Everything that a complete match would not have."""
+        return [*self.missing, *self.surplus, *self.shapes]
+
+    def load_into(self, model: nn.Module) -> None:
+        """Give ``model`` the parameters that match."""
+        model.load_state_dict({name: self.state[name] for name in self.taken}, strict=False)
+
+    def __str__(self) -> str:
+        """Two to four lines for people: how much was taken over, what is fresh, what was not used."""
+        total = len(self.taken) + len(self.missing) + len(self.shapes)
+        lines = [
+            f"{os.path.basename(self.path)} ({self.title}): {len(self.taken)} of {total} parameters are taken over"
+        ]
+        for title, names in (("fresh", [*self.missing, *self.shapes]), ("not used", [*self.unused, *self.surplus])):
+            if names:
+                lines.append(f"  {title} ({len(names)}): {_modules(names)}")
+        return "\n".join(lines)
+
+
+def fit(model: nn.Module, layout: Layout, path: str) -> Fit:
+    """Compare a file with ``model``, name for name and shape for shape. Nothing is loaded."""
+    own = model.state_dict()
+    backbone = BOTTOM_UP if any(name.startswith(BOTTOM_UP) for name in own) else "backbone."
+    state = _placed(layout.state, own, backbone)
+    detector = all(any(name.startswith(part) for name in layout.state) for part in ("backbone.", "head."))
+    found = Fit(path, layout.title, state, backbone, detector)
+    for name, value in own.items():
+        if name in state and state[name].shape != value.shape:
+            found.shapes[name] = tuple(state[name].shape), tuple(value.shape)
+        elif name in state:
+            found.taken.append(name)
+        elif not name.endswith(OPTIONAL):
+            found.missing.append(name)
+    for name in sorted(name for name in state.keys() - own.keys() if not name.endswith(OPTIONAL)):
+        (found.surplus if _misplaced(found, name, own) else found.unused).append(name)
+    return found
+
+
+def _placed(state: State, own: State, backbone: str) -> State:
+    """Names of a bare backbone below ``backbone``.
+
+    timm calls ``stages.0.x`` ``stages_0.x`` where it returns maps, or puts "model." before it; the two are one here.
+    """
+    known = {_plain(name.removeprefix(backbone)): name for name in own if name.startswith(backbone)}
+    placed = {}
+    for name, value in state.items():
+        stage = re.match(r"(stem|res\d)\.", name) and any(key.startswith("stem.") for key in known)
+        placed[name if name in own else known.get(_plain(name), f"{backbone}{name}" if stage else name)] = value
+    return placed
+
+
+def _plain(name: str) -> str:
+    return name.removeprefix("model.").replace("_", ".")
+
+
+def _misplaced(found: Fit, name: str, own: State) -> bool:
+    """Whether a name that the model lacks tells of another architecture: anything in a detector, more of a stage in a backbone."""
+    if UNUSED.search(name):
+        return False
+    stage = re.match(rf"{re.escape(found.backbone)}(stem|res\d)\.", name)
+    return found.detector or (stage is not None and any(key.startswith(stage[0]) for key in own))
+
+
+def _modules(names: Iterable[str], limit: int = 12) -> str:
+    """Modules instead of their parameters, the first few of them."""
+    modules = list(dict.fromkeys(name.rpartition(".")[0] or name for name in names))
+    return ", ".join(modules[:limit]) + (f", ... ({len(modules)} modules)" if len(modules) > limit else "")

@@ -1,0 +1,127 @@
+"""Weights into a model: all of them, to detect with, or those of a backbone at least, to start training from."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import Tensor, nn
+
+from retina_plugin.anchors import AnchorGenerator
+from retina_plugin.weights.explain import describe
+from retina_plugin.weights.fit import Fit, fit
+from retina_plugin.weights.layouts import Inputs, translate
+from retina_plugin.weights.read import WeightsError, read_checkpoint
+
+
+def load_weights(model: nn.Module, path: str) -> dict[str, Any]:
+    """Load a detector's checkpoint into ``model``, every parameter of it.
+
+    Args:
+        model: from :func:`retina_plugin.build_model`.
+        path: a ``.pth`` or ``.pkl`` file of this project, of Detectron2's model zoo or of torchvision's RetinaNet; see ``docs/weights.md``.
+            It cannot run code.
+
+    Returns:
+        What the file says of itself, such as ``{"class_names": ["cat", "dog"]}``; empty when it says nothing.
+
+    Raises:
+        WeightsError: missing or broken file, or parameters that do not match ``model`` name for name and shape for shape.
+    """
+    checkpoint = read_checkpoint(path)
+    fit_all(model, checkpoint, path).load_into(model)
+    return dict(checkpoint.get("metadata", {}))
+
+
+def start_from(model: nn.Module, path: str, *, fine_tune: bool) -> Fit:
+    """Load what training starts from: a whole detector, or a backbone such as ImageNet's, with everything else fresh.
+
+    Args:
+        model: from :func:`retina_plugin.build_model`.
+        path: as in :func:`load_weights`, or a backbone of Caffe2, torchvision or timm.
+        fine_tune: the class scores stay fresh when their number differs, instead of an error.
+
+    Returns:
+        What was taken over and what was not; as text, a report for people.
+
+    Raises:
+        WeightsError: as in :func:`load_weights`; also a backbone that does not match in full.
+    """
+    found = fit_to_start(model, read_checkpoint(path), path, fine_tune=fine_tune)
+    found.load_into(model)
+    return found
+
+
+def fit_all(model: nn.Module, checkpoint: Mapping[str, Any], path: str) -> Fit:
+    """Make sure that every parameter of ``model`` is in a checkpoint, and no other.
+
+    Args:
+        model: from :func:`retina_plugin.build_model`.
+        checkpoint: from :func:`read_checkpoint`.
+        path: of the file, for messages.
+
+    Raises:
+        WeightsError: any difference but the optional buffers; the message shows it and says what it hints at.
+    """
+    found = _fit(model, checkpoint, path)
+    if found.misfits:
+        raise WeightsError(describe(found))
+    return found
+
+
+def fit_to_start(model: nn.Module, checkpoint: Mapping[str, Any], path: str, *, fine_tune: bool) -> Fit:
+    """The same for what training starts from, see :func:`start_from`: all of a detector, or at least all of the backbone."""
+    found = _fit(model, checkpoint, path)
+    part = "" if found.detector else found.backbone
+    misfits = [name for name in found.misfits if name.startswith(part)]
+    only_classes = all(name.startswith("head.cls_score.") and name in found.shapes for name in misfits)
+    if misfits and not (fine_tune and only_classes):
+        raise WeightsError(describe(found, only=part))
+    return found
+
+
+def _fit(model: nn.Module, checkpoint: Mapping[str, Any], path: str) -> Fit:
+    """Compare what :func:`read_checkpoint` has read with ``model``, and warn where the model gets other pixels than the weights know."""
+    own, anchors = model.state_dict(), getattr(model, "anchor_generator", None)
+    layout = translate(
+        checkpoint["model"],
+        str(checkpoint.get("__author__", "")),
+        own=own,
+        anchors=anchors if isinstance(anchors, AnchorGenerator) else None,
+    )
+    if layout.inputs is not None:
+        unlike = _unlike(model, layout.inputs)
+        if unlike:
+            warnings.warn(
+                f"{path} ({layout.title}) was trained with {', '.join(unlike)}. Set these keys: the weights know no other images.",
+                stacklevel=4,
+            )
+    return fit(model, layout, path)
+
+
+def _unlike(model: nn.Module, inputs: Inputs) -> list[str]:
+    """Config keys whose values are not those of the training of a file, with the values that they had there."""
+    stride = None  # of a bottleneck's first convolution where a stage halves the resolution
+    for name, module in model.named_modules():
+        if name.endswith("res3.0.conv1") and isinstance(module, nn.Conv2d) and module.kernel_size == (1, 1):
+            stride = module.stride == (2, 2)
+    pairs = {
+        "INPUT.FORMAT": (inputs.input_format, model.input_format),
+        "MODEL.PIXEL_MEAN": (inputs.pixel_mean, _numbers(model.pixel_mean)),
+        "MODEL.PIXEL_STD": (inputs.pixel_std, _numbers(model.pixel_std)),
+        "MODEL.RESNETS.STRIDE_IN_1X1": (inputs.stride_in_1x1, stride),
+    }
+    known = {key: pair for key, pair in pairs.items() if None not in pair}
+    return [f"{key} {theirs} (here {ours})" for key, (theirs, ours) in known.items() if theirs != ours]
+
+
+def _numbers(buffer: Tensor) -> tuple[float, ...]:
+    return tuple(round(value, 4) for value in buffer.flatten().tolist())
+
+
+def checkpoint_metadata(class_names: Sequence[str], model: nn.Module) -> dict[str, Any]:
+    """What a checkpoint says of itself: "class_names", and "class_alpha" where classes were weighted one by one."""
+    model = getattr(model, "module", model)  # what distributed training wraps
+    alpha = getattr(model, "class_alpha", None)
+    return {"class_names": list(class_names), **({} if alpha is None else {"class_alpha": alpha.tolist()})}

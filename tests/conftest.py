@@ -22,6 +22,12 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     os.environ["RETINA_PLUGIN_CACHE"] = str(tmp_path_factory.mktemp("cache"))
 
 
+@pytest.fixture(scope="session", autouse=True)
+def package_of_this_tree() -> None:
+    """Processes that tests start find this very package, installed or not."""
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+
+
 @pytest.fixture(scope="session")
 def root() -> Path:
     """The top folder of the project."""

@@ -132,7 +132,7 @@ def test_a_backbone_of_the_zoo(root: Path, tmp_path: Path, layout: str, capsys: 
     Checkpointer(on_detectron2, str(tmp_path), trainer=nn.Module()).load(str(path), checkpointables=[])
     assert_backbone(on_detectron2, arrays, rtol=0, atol=0)
     assert "265 of 301 parameters are taken over" in report
-    assert "fresh (36): backbone.fpn_lateral3, " in report
+    assert "fresh (36): backbone.top_block.p6, " in report
     assert report.splitlines()[-1].startswith(f"  not used ({len(rest)}): ")
     assert report in capsys.readouterr().out
 

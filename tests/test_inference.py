@@ -323,11 +323,24 @@ def one_by_one(found: dict[str, torch.Tensor], threshold: float) -> dict[str, to
 @pytest.mark.parametrize("max_detections", [1, 10, 1000])
 @pytest.mark.parametrize("spread", [30.0, 200.0], ids=["crowded", "sparse"])
 def test_suppression_of_a_batch(max_detections: int, spread: float) -> None:
-    """Images with many, few and no candidates; in a crowd the first tries leave too few boxes and more are needed."""
+    """Images with many, few and no candidates."""
     images = [candidates(number, classes=3, spread=spread) for number in (300, 7, 0, 120)]
     found = suppress(images, nms_threshold=0.3, max_detections=max_detections)
     expected = [{name: x[:max_detections] for name, x in one_by_one(image, 0.3).items()} for image in images]
     assert_close(found, expected, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(("crowd", "others"), [(480, 20), (480, 5), (100, 20)])
+def test_behind_a_crowd(crowd: int, others: int) -> None:
+    """The best candidates are one object seen many times, so that more of them must be tried to find ten boxes, or all there are."""
+    corners = torch.cat([torch.zeros(crowd), 100.0 * torch.arange(1, others + 1)])
+    boxes = torch.stack([corners, corners, corners + 10, corners + 10], dim=1)
+    scores = torch.linspace(1, 0.1, len(boxes))
+    found = {"boxes": boxes, "scores": scores, "labels": torch.zeros(len(boxes), dtype=torch.int64)}
+    alone = {name: x[-1:] for name, x in found.items()}
+    kept = [0, *range(crowd, crowd + others)][:10]
+    expected = [{name: x[kept] for name, x in found.items()}, alone]
+    assert_close(suppress([found, alone], nms_threshold=0.5, max_detections=10), expected, rtol=0, atol=0)
 
 
 def test_many_groups_do_not_blur_the_boxes() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
 import re
@@ -102,6 +103,24 @@ def test_mistakes(tool: ModuleType, arguments: list[str], words: str, capsys: py
     with pytest.raises(SystemExit):
         tool.parse(arguments)
     assert words in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("labels", "boxes", "words"),
+    [
+        pytest.param([80, 3, -1], [0, 1, 2], None, id="the same; what a negative is matched with says nothing"),
+        pytest.param([80, 4, -1], [0, 1, 0], "Tensor-likes are not equal", id="another class"),
+        pytest.param([80, 3, 80], [0, 1, 0], "Tensor-likes are not equal", id="a negative that was ignored"),
+        pytest.param([80, 3, -1], [0, 2, 0], "Tensor-likes are not equal", id="another box"),
+    ],
+)
+def test_what_makes_two_matchings_one(
+    measure: ModuleType, labels: list[int], boxes: list[int], words: str | None
+) -> None:
+    same = importlib.import_module("benchmarks.matching")._same
+    expected = torch.tensor([80, 3, -1]), torch.tensor([0, 1, 0])
+    with pytest.raises(AssertionError, match=words) if words else contextlib.nullcontext():
+        same((torch.tensor(labels), torch.tensor(boxes)), expected)
 
 
 def test_different_results_end_it(measure: ModuleType) -> None:

@@ -140,7 +140,7 @@ class Conv2d(nn.Conv2d):
 
     def _by_winograd(self, maps: Sequence[Tensor]) -> bool:
         plain = (self.kernel_size, self.stride, self.dilation, self.groups) == ((3, 3), (1, 1), (1, 1), 1)
-        return plain and winograd.pays(maps, self.weight)
+        return plain and self.padding_mode == "zeros" and winograd.pays(maps, self.weight)
 
     def kernel(self) -> Tensor:
         """(F, C / groups, H, W), what images are convolved with before any norm is folded into it."""

@@ -39,7 +39,7 @@ Piece = tuple[int, slice]  # which map, which rows of its tiles
 
 def pays(maps: Sequence[Tensor], weight: Tensor) -> bool:
     """Whether :func:`conv3x3` beats the direct sum: float32 on a CPU with MKL's matrix products, and enough channels and tiles."""
-    on_cpu = all(x.device.type == "cpu" and x.dtype == weight.dtype == torch.float32 for x in maps)
+    on_cpu = all(x.device.type == "cpu" and x.dtype == weight.dtype == torch.float32 and x.dim() == 4 for x in maps)
     if not on_cpu or min(weight.shape[:2]) < MIN_CHANNELS or not torch.backends.mkl.is_available():
         return False
     learns = torch.is_grad_enabled() and (weight.requires_grad or any(x.requires_grad for x in maps))

@@ -102,6 +102,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
         ({"groups": 2}, False),
         ({"kernel_size": 1}, False),
         ({"kernel_size": 5}, False),
+        ({"padding_mode": "reflect"}, False),
     ],
 )
 @pytest.mark.parametrize("learning", [True, False])
@@ -110,7 +111,14 @@ def test_which_convolutions_go_by_it(options: dict, used: bool, learning: bool, 
     with torch.set_grad_enabled(learning):
         y = layer(x)
     assert bool(counted) == (used and torch.backends.mkl.is_available())
-    assert_close(y, F.conv2d(x, layer.weight, layer.bias, layer.stride, layer.padding, layer.dilation, layer.groups))
+    assert_close(y, nn.Conv2d.forward(layer, x))
+
+
+@pytest.mark.parametrize("learning", [True, False])
+def test_a_map_without_a_batch(learning: bool, counted: list[int]) -> None:
+    layer, x = Conv2d(4, 6, 3), torch.randn(4, 9, 10)
+    with torch.set_grad_enabled(learning):
+        assert_close(layer(x), layer(x[None])[0])
 
 
 def test_other_types_and_autocast_go_the_direct_way(counted: list[int]) -> None:

@@ -96,15 +96,13 @@ class _Conv3x3(torch.autograd.Function):
 
 def _convolve(maps: Sequence[Tensor], kernel: Tensor, bias: Tensor | None) -> list[Tensor]:
     """Maps (N, C, H, W) by a transformed kernel (36, C, F) -> (N, F, H, W) each."""
-    to_outputs, features = _transforms(kernel.dtype)[0], kernel.shape[2]
+    (to_outputs, _, to_inputs), features = _transforms(kernel.dtype), kernel.shape[2]
     windows = [_windows(x, size=IN) for x in maps]
     outputs = [_empty_output(x, features) for x in maps]
     for pieces in _plan(maps):
         tiles = _gather(windows, pieces)
         halfway = tiles.new_empty(IN, OUT, tiles.shape[2], features)
-        for row, row_kernel, out in zip(
-            _rows(_transforms(kernel.dtype)[2], tiles), kernel.split(IN), halfway, strict=True
-        ):
+        for row, row_kernel, out in zip(_rows(to_inputs, tiles), kernel.split(IN), halfway, strict=True):
             torch.mm(to_outputs, torch.bmm(row, row_kernel).view(IN, -1), out=out.view(OUT, -1))
         tiles = _on_first(to_outputs, halfway)  # (4, 4, T, F)
         for (index, rows), part in zip(pieces, _split(tiles, maps, pieces), strict=True):
@@ -201,7 +199,7 @@ def _grid(x: Tensor) -> tuple[int, int]:
 def _empty_output(x: Tensor, features: int) -> Tensor:
     rows, columns = _grid(x)
     shape = len(x), features, rows * OUT, columns * OUT
-    return torch.empty(shape, dtype=x.dtype, memory_format=torch.channels_last)
+    return torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
 
 
 def _by_tiles(output: Tensor) -> Tensor:
@@ -239,9 +237,13 @@ def _polynomial(roots: Sequence[Fraction]) -> list[Fraction]:
 
 
 @functools.cache
+def _numbers() -> tuple[list[list[float]], ...]:
+    return tuple([[float(x) for x in row] for row in matrix] for matrix in matrices())
+
+
 def _transforms(dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
-    with torch.inference_mode(False):
-        return tuple(torch.tensor([[float(x) for x in row] for row in m], dtype=dtype) for m in matrices())
+    """A^T, G and B^T. Kept as numbers: a tensor would belong to the mode, of inference or of fake tensors, that was on when it was made."""
+    return tuple(torch.tensor(matrix, dtype=dtype, device="cpu") for matrix in _numbers())
 
 
 def _autocast() -> bool:

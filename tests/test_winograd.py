@@ -1,10 +1,12 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 
 import pytest
 import torch
 from torch import nn
+from torch._subclasses import FakeTensorMode
 from torch.nn import functional as F
 from torch.testing import assert_close
 
@@ -127,6 +129,23 @@ def test_other_types_and_autocast_go_the_direct_way(counted: list[int]) -> None:
         assert layer(x).dtype == torch.bfloat16
     layer.double()(x.double())
     assert not counted
+
+
+@pytest.mark.parametrize(
+    "first",
+    [FakeTensorMode, lambda: torch.device("meta"), torch.inference_mode],
+    ids=["fake tensors", "default device", "inference"],
+)
+def test_a_mode_leaves_nothing_behind(first: Callable[[], AbstractContextManager], counted: list[int]) -> None:
+    """Shape propagation, or another default device, or inference may come before everything else in a process."""
+    with first():
+        layer, x = Conv2d(4, 6, 3, device="cpu"), torch.randn(2, 4, 9, 10, device="cpu", requires_grad=True)
+        with torch.no_grad():
+            assert layer(x).shape == (2, 6, 9, 10)
+    layer, x = Conv2d(4, 6, 3), torch.randn(2, 4, 9, 10, requires_grad=True)
+    y, expected = layer(x), nn.Conv2d.forward(layer, x)
+    assert_close(y, expected)
+    assert_close(torch.autograd.grad(y.sum(), x), torch.autograd.grad(expected.sum(), x))
 
 
 def test_second_derivatives_are_refused() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -13,6 +13,8 @@ from retina_plugin import winograd
 from retina_plugin.memo import Memo
 
 NORMS = ("", "FrozenBN", "BN", "SyncBN", "GN")
+
+Derived = tuple[Tensor, Tensor | None]  # a kernel and a bias, from parameters and a norm
 
 
 class FrozenBatchNorm2d(nn.Module):
@@ -94,9 +96,9 @@ class Conv2d(nn.Conv2d):
 
     A batch normalisation that is frozen, or evaluated without gradients, is folded: (w x) scale + shift = (w scale) x + shift, so
     that no pass over the maps is spent on it; its own ``forward`` is not called then, unless it has hooks. 3x3 convolutions go by
-    :mod:`retina_plugin.winograd` where that is faster. Without gradients, what is derived from the parameters is kept while they
-    stay as they are (see :class:`Memo`); ``state_dict`` knows nothing of it. Compilers and exporters see none of this, but a plain
-    convolution.
+    :mod:`retina_plugin.winograd` where that is faster. In evaluation without gradients, what is derived from the parameters is kept
+    while they stay as they are (see :class:`Memo`); ``state_dict`` knows nothing of it. Compilers and exporters see none of this,
+    but a plain convolution.
     """
 
     def __init__(
@@ -104,8 +106,8 @@ class Conv2d(nn.Conv2d):
     ) -> None:
         super().__init__(in_channels, out_channels, kernel_size, padding=kernel_size // 2, **kwargs)
         self.norm = norm
-        self._folded: Memo[tuple[Tensor, Tensor | None]] = Memo()
-        self._transformed: Memo[tuple[Tensor, Tensor | None]] = Memo()
+        self._folded: Memo[Derived] = Memo()
+        self._transformed: Memo[Derived] = Memo()
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) -> (N, F, H', W')."""
@@ -131,12 +133,18 @@ class Conv2d(nn.Conv2d):
         return winograd.conv3x3(maps, weight, bias) if self._by_winograd(maps) else self._direct(maps, weight, bias)
 
     def _infer(self, maps: Sequence[Tensor], fixed: bool) -> list[Tensor]:
+        if self._by_winograd(maps):
+            return winograd.apply_kernel(maps, *self._keep(self._transformed, self._transform, fixed))
+        return self._direct(maps, *self._keep(self._folded, self._fold, fixed))
+
+    def _keep(self, memo: Memo[Derived], derive: Callable[[bool], Derived], fixed: bool) -> Derived:
+        if (
+            self.training
+        ):  # the step that follows a look in between, at a validation loss for instance, may be one that nobody counts
+            return derive(fixed)
         norm = (self.norm.weight, self.norm.bias, self.norm.running_mean, self.norm.running_var) if fixed else ()
         sources = [tensor for tensor in (self.weight, self.bias, *norm) if tensor is not None]
-        if self._by_winograd(maps):
-            kernel, bias = self._transformed.get(sources, lambda: self._transform(fixed))
-            return winograd.apply_kernel(maps, kernel, bias)
-        return self._direct(maps, *self._folded.get(sources, lambda: self._fold(fixed)))
+        return memo.get(sources, lambda: derive(fixed), setting=self.norm.eps if fixed else None)
 
     def _by_winograd(self, maps: Sequence[Tensor]) -> bool:
         plain = (self.kernel_size, self.stride, self.dilation, self.groups) == ((3, 3), (1, 1), (1, 1), 1)

@@ -132,7 +132,24 @@ def change_in_inference_mode(layer: Conv2d) -> None:
         layer.weight.mul_(2)
 
 
+def change_epsilon(layer: Conv2d) -> None:
+    layer.norm.eps = 3.0
+
+
+def look_before_the_step(layer: Conv2d) -> None:
+    """A forward pass without gradients between ``backward`` and the step."""
+    layer.train()
+    layer.norm.eval()
+    x, optimizer = torch.randn(2, 4, 9, 12), torch.optim.AdamW(layer.parameters(), lr=0.1, fused=True)
+    layer(x).sum().backward()
+    with torch.no_grad():
+        layer(x)
+    optimizer.step()
+
+
 CHANGES = [
+    change_epsilon,
+    look_before_the_step,
     change_weight_in_place,
     change_statistics,
     optimise,
@@ -203,11 +220,13 @@ def test_memo_computes_once_and_forgets() -> None:
     memo.forget()
     memo.get([source], lambda: calls.append(1))
     assert len(calls) == 2
+    memo.get([source], lambda: calls.append(1), setting=1e-3)
+    assert len(calls) == 3
     with torch.inference_mode():
         uncounted = torch.zeros(1)
     for _ in range(2):  # changes of such a tensor cannot be seen
         memo.get([uncounted], lambda: calls.append(1))
-    assert len(calls) == 4
+    assert len(calls) == 5
 
 
 def test_copies_and_pickles_leave_it_behind() -> None:

@@ -138,9 +138,7 @@ class Conv2d(nn.Conv2d):
         return self._direct(maps, *self._keep(self._folded, self._fold, fixed))
 
     def _keep(self, memo: Memo[Derived], derive: Callable[[bool], Derived], fixed: bool) -> Derived:
-        if (
-            self.training
-        ):  # the step that follows a look in between, at a validation loss for instance, may be one that nobody counts
+        if self.training:  # between backward and a step that nobody counts somebody may look at a loss
             return derive(fixed)
         norm = (self.norm.weight, self.norm.bias, self.norm.running_mean, self.norm.running_var) if fixed else ()
         sources = [tensor for tensor in (self.weight, self.bias, *norm) if tensor is not None]

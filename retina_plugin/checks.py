@@ -12,7 +12,7 @@ from retina_plugin.bounds import check_bounds
 from retina_plugin.builders import import_plugins
 from retina_plugin.config import ConfigError
 from retina_plugin.losses import auto_alpha, auto_prior
-from retina_plugin.model import RetinaNet
+from retina_plugin.model import RetinaNet, evaluating
 from retina_plugin.summary import alpha_summary, prior_summary
 
 logger = logging.getLogger("retina_plugin")
@@ -168,9 +168,8 @@ def freeze_unread(model: RetinaNet) -> None:
     if not parameters:
         return
     side = max(model.backbone.size_divisibility, 64)
-    training = model.training
-    maps = model.eval().backbone(torch.zeros(1, len(model.pixel_mean), side, side, device=model.device))
-    model.train(training)
+    with evaluating(model):
+        maps = model.backbone(torch.zeros(1, len(model.pixel_mean), side, side, device=model.device))
     read = sum(maps[name].sum() for name in model.in_features)
     for parameter, gradient in zip(parameters, torch.autograd.grad(read, parameters, allow_unused=True), strict=True):
         parameter.requires_grad_(gradient is not None)

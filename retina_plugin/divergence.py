@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from retina_plugin.model import RetinaNet
+from retina_plugin.model import RetinaNet, evaluating
 
 
 def divergence(what: str, *, iteration: int, lr: float, folder: str) -> FloatingPointError:
@@ -30,9 +30,9 @@ def is_finite(model: RetinaNet) -> bool:
     A step that goes wrong shows in the loss of the next one, and the last step has none. Parameters may be finite and yet so large
     that nothing comes out of them, so a small picture is sent through the network as at test time.
     """
-    side, training = max(model.backbone.size_divisibility, 32), model.training
+    side = max(model.backbone.size_divisibility, 32)
     picture = torch.linspace(0, 255, len(model.pixel_mean) * side**2).view(-1, side, side)
-    maps = model.eval().backbone(model.preprocess([picture])[0])
-    logits, deltas = model.head([maps[name] for name in model.in_features])
-    model.train(training)
+    with evaluating(model):
+        maps = model.backbone(model.preprocess([picture])[0])
+        logits, deltas = model.head([maps[name] for name in model.in_features])
     return all(bool(x.isfinite().all()) for x in (*logits, *deltas))

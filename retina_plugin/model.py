@@ -6,7 +6,7 @@ Axes: N images, L levels, A anchors per cell, R anchors per image (all levels), 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -217,14 +217,8 @@ class RetinaNet(nn.Module):
         for image in images:
             if image.dim() != 3 or image.shape[0] != 3 or not image.numel():
                 raise ValueError(f"predict takes RGB images (3, H, W), found a tensor {tuple(image.shape)}")
-        training = self.training
-        if training:  # eval() would drop what evaluation keeps of the parameters
-            self.eval()
-        try:
+        with evaluating(self):
             return self._predict(images) if len(images) else []
-        finally:
-            if training:
-                self.train()
 
     def _predict(self, images: Sequence[Tensor]) -> list[Detections]:
         ordered = [image.flip(0) if self.input_format == "BGR" else image for image in images]
@@ -233,6 +227,22 @@ class RetinaNet(nn.Module):
             dense.to_image(found, network_size=size, image_size=tuple(image.shape[-2:]))
             for found, size, image in zip(self(batch, sizes), sizes, images, strict=True)
         ]
+
+
+@contextlib.contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode for a while; then every module has its own mode again, also where a part was evaluating in a model that trains."""
+    if not model.training:  # eval() would drop what evaluation keeps of the parameters
+        yield
+        return
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train()
+        for module, training in modes.items():
+            module.training = training
 
 
 def resized_shape(height: int, width: int, min_size: int, max_size: int) -> tuple[int, int]:

@@ -83,6 +83,19 @@ def test_predict_in_original_pixels() -> None:
     assert model.predict([]) == []
 
 
+def test_predict_leaves_every_module_in_its_mode() -> None:
+    """A backbone that evaluates in a model that trains goes on with that, after an error too."""
+    model = compact_model().train()
+    model.backbone.eval()
+    modes = [module.training for module in model.modules()]
+    model.predict([torch.zeros(3, 64, 64)])
+    assert [module.training for module in model.modules()] == modes
+    model.in_features = ("nowhere",)
+    with pytest.raises(KeyError):
+        model.predict([torch.zeros(3, 64, 64)])
+    assert [module.training for module in model.modules()] == modes
+
+
 def test_predict_refuses_other_shapes() -> None:
     with pytest.raises(ValueError, match=r"RGB images \(3, H, W\), found a tensor \(10, 20, 3\)"):
         compact_model().predict([torch.zeros(10, 20, 3)])

@@ -14,7 +14,7 @@ from detectron2.utils.events import get_event_storage
 from torch import Tensor
 
 from retina_plugin import backbones, builders
-from retina_plugin.model import Detections, RetinaNet, Target
+from retina_plugin.model import Detections, RetinaNet, Target, evaluating
 from retina_plugin.registry import unknown_name
 
 
@@ -100,9 +100,8 @@ class FocalRetinaNet(RetinaNet):
         """Put truth beside detections of the first image of the batch into the event storage, as "training"."""
         from retina_plugin.report import training_picture
 
-        self.eval()  # in training mode batch normalisation would take this image into its statistics
-        detections = super().forward(images[:1], sizes[:1])[0]
-        self.train()
+        with evaluating(self):  # in training mode batch normalisation would take this image into its statistics
+            detections = super().forward(images[:1], sizes[:1])[0]
         image = first["image"].permute(1, 2, 0).to(torch.uint8).cpu().numpy()
         picture = training_picture(
             np.ascontiguousarray(image[..., ::-1] if self.input_format == "BGR" else image),

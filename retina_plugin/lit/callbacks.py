@@ -16,6 +16,7 @@ from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from retina_plugin.lit.module import Module
+from retina_plugin.model import evaluating
 from retina_plugin.outputs import write_atomically
 
 LOG_PERIOD = 20  # steps, as in Detectron2
@@ -149,8 +150,8 @@ class Pictures(lightning.Callback):
             return
         model, sample = module.model, batch[0]
         images, sizes = model.preprocess([sample["image"]])
-        detections = model.eval()(images, sizes)[0]
-        model.train()
+        with evaluating(model):
+            detections = model(images, sizes)[0]
         image = sample["image"].flip(0) if model.input_format == "BGR" else sample["image"]
         image = np.ascontiguousarray(image.permute(1, 2, 0).cpu().numpy())
         picture = training_picture(image, target=sample, detections=detections, class_names=module.class_names)

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from retina_plugin import dense
 from retina_plugin.anchors import AnchorGenerator
 from retina_plugin.dense import Detections
-from retina_plugin.losses import BOX_LOSSES, CLASS_LOSSES, INITIAL, update_normalizer
+from retina_plugin.losses import BOX_LOSSES, CLASS_LOSSES, INITIAL, rank_normalizer, update_normalizer
 from retina_plugin.matching import match_anchors
 
 Target = dict[str, Tensor]  # "boxes" (M, 4) XYXY pixels of the network's input, "labels" (M,) int64 in [0, K)
@@ -155,7 +155,10 @@ class RetinaNet(nn.Module):
         return torch.autocast(self.device.type, self.inference_dtype)
 
     def losses(self, anchors: Tensor, logits: Tensor, deltas: Tensor, targets: Sequence[Target]) -> dict[str, Tensor]:
-        """anchors (R, 4), logits (N, R, K), deltas (N, R, 4), N targets -> the two losses over the average number of positives."""
+        """anchors (R, 4), logits (N, R, K), deltas (N, R, 4), N targets -> the two losses over the average number of positives.
+
+        Training moves that average; evaluation, of a validation loss for instance, divides by it as it is.
+        """
         labels, matches = self.label(anchors, targets)  # (N, R) each
         image, anchor = ((labels >= 0) & (labels < self.num_classes)).nonzero(as_tuple=True)  # (P,) each
         gt_boxes = [target["boxes"][matches[i, anchor[image == i]]] for i, target in enumerate(targets)]
@@ -173,8 +176,13 @@ class RetinaNet(nn.Module):
             weights=self.box_weights,
             beta=self.smooth_l1_beta,
         )
-        normalizer = update_normalizer(self.loss_normalizer, torch.full_like(self.loss_normalizer, len(anchor)))
+        normalizer = self._normalizer(len(anchor))
         return {"loss_cls": loss_cls / normalizer, "loss_box_reg": loss_box / normalizer}
+
+    def _normalizer(self, num_positives: int) -> Tensor:
+        if not self.training:
+            return rank_normalizer(self.loss_normalizer)
+        return update_normalizer(self.loss_normalizer, torch.full_like(self.loss_normalizer, num_positives))
 
     def label(self, anchors: Tensor, targets: Sequence[Target]) -> tuple[Tensor, Tensor]:
         """Match the anchors to each image's boxes: labels and matches, (N, R) each; see :func:`retina_plugin.matching.match_anchors`."""

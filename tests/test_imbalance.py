@@ -14,7 +14,7 @@ import torch
 from torch.testing import assert_close
 
 from retina_plugin.data import load_dataset, read_record
-from retina_plugin.losses import derivatives, focal_terms
+from retina_plugin.losses import INITIAL, derivatives, focal_terms
 from retina_plugin.losses.one_pass import NO_WEIGHTS
 from retina_plugin.report import imbalance, loss_figures
 from retina_plugin.report.imbalance import anchor_losses, cumulative_share, easy_to_hard, ladder
@@ -90,6 +90,8 @@ def test_anchor_losses_are_those_of_training(tmp_path: Path, input_format: str) 
     class_loss = model.class_loss
     objects, background = anchor_losses(model, records, gammas=(0.0, 2.0))
     assert model.class_loss is class_loss
+    assert model.training
+    assert model.loss_normalizer == INITIAL
     expected = torch.zeros(())
     for record in records:
         image = torch.tensor(read_record(record)).permute(2, 0, 1)

@@ -40,6 +40,19 @@ def test_normalizer_is_part_of_the_state() -> None:
     assert model.state_dict()["loss_normalizer"] < 100
 
 
+def test_evaluation_leaves_the_normalizer_alone() -> None:
+    """A validation loss is divided by the average of training, and changes nothing that is learnt afterwards."""
+    model = compact_model()  # its norm, GN, does the same in both modes
+    images, sizes = model.preprocess([torch.rand(3, 64, 64) * 255])
+    targets = [target([5.0, 5, 40, 40], labels=[1])]
+    before = model(images, sizes, targets)
+    average = model.loss_normalizer.clone()
+    with torch.no_grad():
+        validation = model.eval()(images, sizes, targets)
+    assert_close(model.loss_normalizer, average, rtol=0, atol=0)
+    assert_close(validation, {name: loss.detach() for name, loss in before.items()})
+
+
 def test_padding_changes_neither_sizes_nor_the_image() -> None:
     model, image = compact_model(), torch.rand(3, 40, 33) * 255
     batch, sizes = model.preprocess([image])

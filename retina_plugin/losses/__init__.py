@@ -11,7 +11,7 @@ from retina_plugin.losses.class_losses import (
     sigmoid_focal_star_loss,
 )
 from retina_plugin.losses.ladder import cross_entropy_terms, focal_star_terms, focal_terms
-from retina_plugin.losses.normalizer import INITIAL, update_normalizer
+from retina_plugin.losses.normalizer import INITIAL, rank_normalizer, update_normalizer
 from retina_plugin.losses.one_pass import sigmoid_loss
 from retina_plugin.losses.prior import auto_prior
 
@@ -26,6 +26,7 @@ __all__ = [
     "derivatives",
     "focal_star_terms",
     "focal_terms",
+    "rank_normalizer",
     "sigmoid_cross_entropy",
     "sigmoid_focal_loss",
     "sigmoid_focal_star_loss",

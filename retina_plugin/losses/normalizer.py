@@ -25,9 +25,17 @@ def update_normalizer(average: Tensor, num_positives: Tensor) -> Tensor:
     Returns:
         Scalar above 0: the average divided by the number of ranks, because gradients are averaged over ranks.
     """
-    count, ranks = num_positives.to(average.dtype, copy=True), 1
-    if dist.is_available() and dist.is_initialized():
+    count = num_positives.to(average.dtype, copy=True)
+    if _distributed():
         dist.all_reduce(count)
-        ranks = dist.get_world_size()
     average.mul_(MOMENTUM).add_(count.clamp(min=1), alpha=1 - MOMENTUM)
-    return average / ranks
+    return rank_normalizer(average)
+
+
+def rank_normalizer(average: Tensor) -> Tensor:
+    """What a rank divides its summed losses by at a moving average as it stands; evaluation leaves the average to training."""
+    return average / (dist.get_world_size() if _distributed() else 1)
+
+
+def _distributed() -> bool:
+    return dist.is_available() and dist.is_initialized()

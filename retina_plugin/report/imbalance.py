@@ -24,7 +24,7 @@ from retina_plugin.losses import (
 )
 from retina_plugin.losses.ladder import Terms
 from retina_plugin.losses.one_pass import NO_WEIGHTS
-from retina_plugin.model import RetinaNet, Target, resize
+from retina_plugin.model import RetinaNet, Target, evaluating, resize
 
 EASY, HARD = (100_000, 0.1), (100, 2.3)  # examples, and the cross entropy of each
 
@@ -115,9 +115,10 @@ def anchor_losses(
 
     trained_with, model.class_loss = model.class_loss, keep  # it is given logits and labels, as in training
     try:
-        for record in records:
-            image, target = _sample(model, record)
-            model(*model.preprocess([image]), [target])
+        with evaluating(model):
+            for record in records:
+                image, target = _sample(model, record)
+                model(*model.preprocess([image]), [target])
     finally:
         model.class_loss = trained_with
     objects, background = (torch.cat(parts, dim=1) for parts in zip(*kept, strict=True))

@@ -41,10 +41,18 @@ def select(logits: Tensor, *, score_threshold: float, topk: int) -> tuple[Tensor
     threshold = math.log(score_threshold / (1 - score_threshold)) if score_threshold > 0 else -math.inf
     flat = logits.flatten()
     candidates = (flat > threshold).nonzero()[:, 0]
-    values, order = flat[candidates].topk(min(topk, len(candidates)))
+    values, order = _highest(flat[candidates], topk)
     pairs = candidates[order]
     scores = values.to(torch.promote_types(values.dtype, torch.float32)).sigmoid()
     return pairs // logits.shape[1], pairs % logits.shape[1], scores
+
+
+def _highest(values: Tensor, number: int) -> tuple[Tensor, Tensor]:
+    """The ``number`` highest of (M,), or all of them if there are fewer, and their indices."""
+    if torch.jit.is_tracing():  # M would be recorded as what it is in this image
+        values, order = values.sort(descending=True)
+        return values[:number], order[:number]
+    return values.topk(min(number, len(values)))
 
 
 def detect(
@@ -97,6 +105,8 @@ def suppress(candidates: Sequence[Detections], *, nms_threshold: float, max_dete
         candidates: of each image, scores falling.
         nms_threshold, max_detections: see :func:`detect`.
     """
+    if torch.jit.is_tracing():  # lengths and decisions would be recorded as what they are in these images
+        return [_suppress_one(found, nms_threshold, max_detections) for found in candidates]
     width, longest = 4 * max_detections, max(len(found["scores"]) for found in candidates)
     while True:
         tried = [{name: x[:width] for name, x in found.items()} for found in candidates]
@@ -121,6 +131,13 @@ def _suppress(candidates: Sequence[Detections], nms_threshold: float) -> list[De
     counts = torch.bincount(image[keep], minlength=len(sizes)).tolist()
     parts = (x[keep].split(counts) for x in (boxes, scores, labels))
     return [{"boxes": b, "scores": s, "labels": c} for b, s, c in zip(*parts, strict=True)]
+
+
+def _suppress_one(candidates: Detections, nms_threshold: float, max_detections: int) -> Detections:
+    """The same of one image without widening, by operations on tensors alone."""
+    keep = batched_nms(candidates["boxes"], candidates["scores"], candidates["labels"], nms_threshold)
+    keep = keep.sort().values[:max_detections]
+    return {name: x[keep] for name, x in candidates.items()}
 
 
 def to_image(detections: Detections, *, network_size: tuple[int, int], image_size: tuple[int, int]) -> Detections:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 
@@ -27,10 +28,10 @@ def batched_nms(boxes: Tensor, scores: Tensor, groups: Tensor, iou_threshold: fl
             f"torchvision's NMS does not load ({error}). Install torch and torchvision of one release: "
             "pip install --upgrade torch torchvision"
         ) from error
-    if len(boxes) == 0:
-        return groups
     # Each group has a place of its own, out of reach of the others. In float64, because hundreds of groups, as many as there are
-    # classes in all images, would leave float32 with tenths of a pixel.
+    # classes in all images, would leave float32 with tenths of a pixel. The origin is there even if no box is, and a tracer, which
+    # records no branch, needs no other way for that.
     boxes = boxes.double()
-    reach = boxes.max() - boxes.min() + 1
+    corners = torch.cat([boxes, boxes.new_zeros(1, 4)])
+    reach = corners.max() - corners.min() + 1
     return nms(boxes + (groups * reach)[:, None], scores.double(), iou_threshold)

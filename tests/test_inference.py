@@ -8,6 +8,7 @@ import pickle
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional as F
 from torch.testing import assert_close
 
 from retina_plugin import winograd
@@ -360,6 +361,32 @@ def test_behind_a_crowd(crowd: int, others: int) -> None:
     kept = [0, *range(crowd, crowd + others)][:10]
     expected = [{name: x[kept] for name, x in found.items()}, alone]
     assert_close(suppress([found, alone], nms_threshold=0.5, max_detections=10), expected, rtol=0, atol=0)
+
+
+class Traced(nn.Module):
+    """A batch of one size -> boxes, scores and labels of each image; tracers take tensors only."""
+
+    def __init__(self, model: RetinaNet, sizes: list[tuple[int, int]]) -> None:
+        super().__init__()
+        self.model, self.sizes = model, sizes
+
+    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        return tuple(x for found in self.model(images, self.sizes) for x in found.values())
+
+
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning", "ignore:.*torch.jit.trace.*:FutureWarning")
+@pytest.mark.parametrize("recorded_from", [0, 1, 2])
+def test_a_traced_detector_sees_other_images(recorded_from: int) -> None:
+    """None, a few or more candidates than are wanted: the numbers of the image that was recorded are not those of another."""
+    model = scattered(compact_model(TEST__DETECTIONS_PER_IMAGE=15, MODEL__RETINANET__TOPK_CANDIDATES_TEST=20)).eval()
+    noise, sizes = model.preprocess([torch.rand(3, 64, 96) * 255 for _ in range(2)])
+    corner = F.pad(noise[..., :24], (0, 72))
+    batches, eager = [torch.zeros_like(noise), corner, noise], Traced(model, sizes)
+    with torch.no_grad():
+        assert len({tuple(len(x) for x in eager(batch)) for batch in batches}) == 3
+        traced = torch.jit.trace(eager, batches[recorded_from], check_trace=False)
+        for batch in batches:
+            assert_close(traced(batch), eager(batch), rtol=1e-4, atol=1e-3)
 
 
 def test_many_groups_do_not_blur_the_boxes() -> None:

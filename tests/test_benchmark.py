@@ -92,6 +92,9 @@ def test_bandwidth_runs(measure: ModuleType) -> None:
     [
         (["los"], "invalid choice: 'los'"),
         (["loss", "--repeats", "0"], "must be at least 1"),
+        (["loss", "--device", "gpu"], "--device must be cpu, cuda or cuda:N, found 'gpu'"),
+        (["loss", "--device", "mps"], "--device must be cpu, cuda or cuda:N, found 'mps'"),
+        (["loss", "--json", "no/such/folder/x.json"], "there is no folder 'no/such/folder'"),
         pytest.param(
             ["loss", "--device", "cuda"],
             "torch finds no GPU",
@@ -130,6 +133,39 @@ def test_different_results_end_it(measure: ModuleType) -> None:
     comparison = measure.Comparison("sums", {"one": lambda: lambda: 1, "two": lambda: lambda: 2}, check)
     with pytest.raises(measure.Disagreement, match="sums: two and one disagree: 2 is not 1"):
         measure.measure(comparison, repeats=1, device="cpu", command=[])
+
+
+def test_what_was_measured_before_a_difference_is_kept(
+    tool: ModuleType, measure: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def check(a: int, b: int) -> None:
+        assert a == b
+
+    def parts(*results: int) -> Any:
+        contestants = {f"contestant {i}": lambda result=result: lambda: result for i, result in enumerate(results)}
+        return lambda args: [measure.Comparison(f"results {results}", contestants, check)]
+
+    monkeypatch.setattr(measure, "_peak_in_a_fresh_process", lambda *_: 12.0)
+    monkeypatch.setattr(tool, "PARTS", {"same": parts(1, 1), "different": parts(1, 2)})
+    file = tmp_path / "numbers.json"
+    with pytest.raises(measure.Disagreement):
+        tool.main(["same", "different", "--repeats", "1", "--json", str(file)])
+    assert [comparison["title"] for comparison in json.loads(file.read_text())["comparisons"]] == ["results (1, 1)"]
+
+
+def test_rows_and_table_by_hand(measure: ModuleType) -> None:
+    """Seconds become milliseconds; the ratio is how many times longer the other takes."""
+    ours, theirs = measure._row([0.002, 0.001, 0.005], 0.002), measure._row([0.006, 0.008, 0.007], 0.002)
+    assert (ours["median"], ours["ratio"]) == (0.002, 1)
+    assert theirs["ratio"] == pytest.approx(3.5)
+    assert theirs["spread"] == pytest.approx(0.001)  # quartiles 6.5 and 7.5 ms
+    comparison = measure.Comparison("sums", {}, lambda a, b: None, ["nobody is not installed"])
+    lines = measure.table(comparison, {"ours": ours | {"peak": 12.3}, "theirs": theirs | {"peak": 45.6}}).splitlines()
+    assert lines[0] == "sums"
+    assert lines[1].split() == ["median", "ms", "spread", "ms", "times", "ours", "peak", "MiB"]
+    assert lines[2].split() == ["ours", "2.0", "2.0", "1.00", "12"]
+    assert lines[3].split() == ["theirs", "7.0", "1.0", "3.50", "46"]
+    assert lines[4] == "absent: nobody is not installed"
 
 
 def test_peak_is_what_the_first_run_adds(measure: ModuleType) -> None:

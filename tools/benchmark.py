@@ -13,7 +13,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import platform
+import re
 import sys
 from typing import Any
 
@@ -39,18 +41,22 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("parts", nargs="+", choices=PARTS, metavar="PART", help=f"among {', '.join(PARTS)}")
     parser.add_argument("--repeats", type=int, default=7, help="timed runs of each, after one that is checked")
     parser.add_argument("--threads", type=int, default=2, help="of the CPU")
-    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N")
     parser.add_argument("--amp", action="store_true", help="step and infer under bfloat16 autocast, for everybody")
     parser.add_argument(
         "--quick", action="store_true", help="one tiny size of each: does it run? The times mean nothing"
     )
-    parser.add_argument("--json", metavar="FILE", help="write all numbers there")
+    parser.add_argument("--json", metavar="FILE", help="write all numbers there, after every comparison")
     parser.add_argument("--peak-of", nargs=2, help=argparse.SUPPRESS)  # what a fresh process is asked for
     args = parser.parse_args(argv)
     if args.repeats < 1 or args.threads < 1:
         parser.error("--repeats and --threads must be at least 1")
+    if not re.fullmatch(r"cpu|cuda(:\d+)?", args.device):
+        parser.error(f"--device must be cpu, cuda or cuda:N, found {args.device!r}")
     if args.device.startswith("cuda") and not torch.cuda.is_available():
         parser.error(f"--device {args.device}: torch finds no GPU")
+    if args.json and not os.path.isdir(os.path.dirname(args.json) or "."):
+        parser.error(f"--json {args.json}: there is no folder {os.path.dirname(args.json)!r}")
     return args
 
 
@@ -85,8 +91,8 @@ def main(argv: list[str] | None = None) -> None:
         rows = measure(comparison, repeats=args.repeats, device=args.device, command=command)
         report["comparisons"].append({"title": comparison.title, "absent": comparison.absent, "rows": rows})
         print(f"\n{table(comparison, rows)}", flush=True)
-    if args.json:
-        write_atomically(args.json, json.dumps(report, indent=1))
+        if args.json:  # now, because a later comparison may end the run
+            write_atomically(args.json, json.dumps(report, indent=1))
 
 
 if __name__ == "__main__":

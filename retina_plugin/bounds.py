@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -39,7 +40,7 @@ RULES: dict[str, Rule] = {
     "MODEL.PIXEL_MEAN": (lambda v: len(v) == 3 and all(isinstance(x, (int, float)) for x in v), "three numbers"),
     "MODEL.PIXEL_STD": (_positive, "numbers above 0"),
     "MODEL.RETINANET.BBOX_REG_WEIGHTS": (lambda v: len(v) == 4 and _positive(v), "four numbers above 0"),
-    "MODEL.RETINANET.FOCAL_LOSS_GAMMA": (lambda v: v >= 0, "at least 0"),
+    "MODEL.RETINANET.FOCAL_LOSS_GAMMA": (lambda v: 0 <= v < math.inf, "at least 0"),
     "MODEL.RETINANET.IN_FEATURES": (len, "at least one level"),
     "MODEL.RETINANET.IOU_THRESHOLDS": (lambda v: all(0 <= iou <= 1 for iou in v), "numbers from 0 to 1"),
     "MODEL.RETINANET.NMS_THRESH_TEST": (lambda v: 0 <= v <= 1, "from 0 to 1"),
@@ -47,6 +48,11 @@ RULES: dict[str, Rule] = {
     "MODEL.RETINANET.SCORE_THRESH_TEST": (lambda v: 0 <= v < 1, "at least 0 and below 1"),
     "MODEL.RETINANET.SMOOTH_L1_LOSS_BETA": (lambda v: v >= 0, "at least 0"),
     "MODEL.RETINANET.TOPK_CANDIDATES_TEST": (lambda v: v >= 1, "at least 1"),
+    "MODEL.RETINA_PLUGIN.AUTO_ALPHA_POWER": (lambda v: 0 <= v <= 4, "from 0 to 4"),
+    "MODEL.RETINA_PLUGIN.AUTO_ALPHA_CLIP": (
+        lambda v: len(v) == 2 and 0 < v[0] <= v[1] < 1,
+        "two rising numbers in (0, 1)",
+    ),
     "MODEL.RETINA_PLUGIN.HEAD_WIDTH": (lambda v: v >= 0, "at least 0"),
     "MODEL.RETINA_PLUGIN.NORM_GROUPS": (lambda v: v >= 1, "at least 1"),
     "MODEL.RETINA_PLUGIN.TIMM.DROP_PATH": (lambda v: 0 <= v < 1, "at least 0 and below 1"),
@@ -97,6 +103,11 @@ def check_bounds(cfg: Any) -> None:
         for name in key.split("."):
             value = value[name]
         _check(key, value, rule)
+    if cfg.MODEL.RETINA_PLUGIN.CLASS_LOSS == "focal_star":
+        above_0: Rule = (lambda v: v > 0, "above 0, as it divides by it; without focusing, take balanced_ce")
+        _check(
+            "MODEL.RETINANET.FOCAL_LOSS_GAMMA for CLASS_LOSS focal_star", cfg.MODEL.RETINANET.FOCAL_LOSS_GAMMA, above_0
+        )
     crop = cfg.INPUT.CROP
     if crop.ENABLED:
         _check(f"INPUT.CROP.SIZE for INPUT.CROP.TYPE {crop.TYPE}", crop.SIZE, CROP_SIZES[crop.TYPE])

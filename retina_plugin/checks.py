@@ -94,16 +94,15 @@ def resolve_alpha(cfg: Any, class_names: Sequence[str], counts_of: Callable[[str
         The table of what was found and given, to be printed; empty when there was nothing to do.
 
     Raises:
-        ConfigError: values of the keys ``AUTO_ALPHA_*`` that make no weights.
+        ConfigError: a mean of the weights that is out of their bounds.
     """
     if cfg.MODEL.RETINANET.FOCAL_LOSS_ALPHA != "auto":
         return ""
     node = cfg.MODEL.RETINA_PLUGIN
     base, power, (least, largest) = node.AUTO_ALPHA_BASE, node.AUTO_ALPHA_POWER, node.AUTO_ALPHA_CLIP
-    if not (0 < least <= base <= largest < 1 and power >= 0):
+    if not least <= base <= largest:
         raise ConfigError(
-            f"MODEL.RETINA_PLUGIN.AUTO_ALPHA_CLIP {[least, largest]} must lie within (0, 1) around AUTO_ALPHA_BASE {base}, and "
-            f"AUTO_ALPHA_POWER {power} must be at least 0"
+            f"MODEL.RETINA_PLUGIN.AUTO_ALPHA_BASE: expected a mean within AUTO_ALPHA_CLIP {[least, largest]}, found {base}"
         )
     counts = _counts(cfg, counts_of)
     alpha = [float(f"{a:.4g}") for a in auto_alpha(counts, base=base, power=power, clip=(least, largest))]

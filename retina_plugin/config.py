@@ -51,7 +51,10 @@ PLUGIN_KEYS: dict[str, tuple[Any, str]] = {
     ),
     f"{NODE}.INFERENCE_DTYPE": ("float32", "float32, or bfloat16 / float16: faster detection, of lower precision"),
     f"{NODE}.CLASS_LOSS": ("focal", "ce, balanced_ce, focal, focal_star, or one of your own in CLASS_LOSSES"),
-    f"{NODE}.AUTO_ALPHA_BASE": (0.25, "mean over classes of the weights that FOCAL_LOSS_ALPHA auto gives"),
+    f"{NODE}.AUTO_ALPHA_BASE": (
+        0.25,
+        "mean over classes of the weights that FOCAL_LOSS_ALPHA auto gives; 0.75 goes with balanced_ce",
+    ),
     f"{NODE}.AUTO_ALPHA_POWER": (
         0.5,
         "how far auto favours rare classes: 0 not at all, 1 in inverse proportion to boxes",
@@ -106,7 +109,7 @@ DETECTRON2_KEYS: dict[str, tuple[Any, str]] = {
     "MODEL.RETINANET.IOU_LABELS": ([0, -1, 1], "background, ignored, object"),
     "MODEL.RETINANET.FOCAL_LOSS_ALPHA": (
         0.25,
-        "weight of positives; negatives have 1 - alpha; also a list with one for each class, or auto: from the training set",
+        "weight of positives (1 - alpha: of negatives); 0.75 goes with balanced_ce; also one for each class, or auto: from the data",
     ),
     "MODEL.RETINANET.FOCAL_LOSS_GAMMA": (2.0, "focusing parameter, at least 0; 0 is balanced cross entropy"),
     "MODEL.RETINANET.BBOX_REG_LOSS_TYPE": ("smooth_l1", "smooth_l1, giou, diou or ciou"),
@@ -305,6 +308,7 @@ def _alpha(value: Any, where: str) -> float | list[float] | str:
     """A weight, weights for each class, or "auto"."""
     weights = value if isinstance(value, (list, tuple)) else [value]
     numbers = all(isinstance(w, (int, float)) and not isinstance(w, bool) and w <= 1 for w in weights)
+    numbers = numbers and (weights is not value or min(weights, default=0) >= 0)  # alone, -1 is for no weighting
     if value != "auto" and not (weights and numbers):
         raise ConfigError(
             f"{where}: expected a weight in [0, 1], a list of them with one for each class, or auto, found {value!r}"

@@ -44,8 +44,8 @@ def match_anchors(
 
     Args:
         anchors: (R, 4) XYXY pixels.
-        gt_boxes: (M, 4) XYXY pixels; M may be 0, then all is background.
-        gt_classes: (M,) int64 in [0, num_classes).
+        gt_boxes: (M, 4) XYXY pixels, compared in the type of ``anchors``; M may be 0, then all is background.
+        gt_classes: (M,) integers in [0, num_classes).
         num_classes: K.
         thresholds: (background below, foreground from).
 
@@ -57,7 +57,7 @@ def match_anchors(
     matches = torch.zeros_like(overlaps, dtype=torch.int64)
     if len(gt_boxes) == 0:
         return matches + num_classes, matches
-    boxes, pairs = _planes(gt_boxes), []
+    boxes, pairs = _planes(gt_boxes.to(anchors.dtype)), []
 
     def one_part(part: slice) -> None:
         overlaps[part], matches[part], found = _best_boxes(anchors[part], boxes)
@@ -69,7 +69,7 @@ def match_anchors(
     in_threads(one_part, parts[::-1], threads=None if cpu else 1)  # large anchors, which meet most boxes, come last
     low, high = thresholds
     negative = (overlaps < high).index_fill_(0, _winners(anchors, boxes, pairs), False)
-    labels = gt_classes.index_select(0, matches).masked_fill_(negative, -1)
+    labels = gt_classes.long().index_select(0, matches).masked_fill_(negative, -1)
     return labels.masked_fill_(negative & (overlaps < low), num_classes), matches
 
 

@@ -185,7 +185,21 @@ class RetinaNet(nn.Module):
         return update_normalizer(self.loss_normalizer, torch.full_like(self.loss_normalizer, num_positives))
 
     def label(self, anchors: Tensor, targets: Sequence[Target]) -> tuple[Tensor, Tensor]:
-        """Match the anchors to each image's boxes: labels and matches, (N, R) each; see :func:`retina_plugin.matching.match_anchors`."""
+        """Match the anchors to each image's boxes: labels and matches, (N, R) each; see :func:`retina_plugin.matching.match_anchors`.
+
+        Raises:
+            ValueError: a target whose class is none of the model's, which would be learnt as background; seen on the CPU.
+        """
+        for number, classes in enumerate(t["labels"] for t in targets):
+            if (
+                classes.device.type == "cpu"
+                and len(classes)
+                and not 0 <= classes.min() <= classes.max() < self.num_classes
+            ):
+                raise ValueError(
+                    f"targets of image {number} of the batch: expected classes from 0 to {self.num_classes - 1}, "
+                    f"found {sorted(set(classes.tolist()))}"
+                )
         pairs = [
             match_anchors(
                 anchors, t["boxes"], t["labels"], num_classes=self.num_classes, thresholds=self.match_thresholds

@@ -17,6 +17,7 @@ from tests.scenes import write_run
 HOSTS = {"lightning": "retina_plugin.config"}
 if importlib.util.find_spec("detectron2") is not None:
     HOSTS["detectron2"] = "retina_plugin.d2"
+STAR = ["MODEL.RETINA_PLUGIN.CLASS_LOSS", "focal_star"]
 CROP = ["INPUT.CROP.ENABLED", "True", "INPUT.CROP.TYPE"]
 
 
@@ -41,6 +42,17 @@ def load_tool(root: Path, name: str) -> Any:
         (["MODEL.RETINANET.IN_FEATURES", "['p9']"], "IN_FEATURES: 'p9' is none of the backbone's levels p3, p4"),
         (["MODEL.RETINANET.IOU_THRESHOLDS", "['a', 'b']"], "IOU_THRESHOLDS: expected numbers from 0 to 1"),
         (["MODEL.RETINANET.NMS_THRESH_TEST", "50.0"], "NMS_THRESH_TEST: expected from 0 to 1"),
+        (["MODEL.RETINANET.FOCAL_LOSS_ALPHA", "[-1, 0.2]"], "FOCAL_LOSS_ALPHA: expected a weight in"),
+        (["MODEL.RETINANET.FOCAL_LOSS_GAMMA", "1e400"], "FOCAL_LOSS_GAMMA: expected at least 0, found inf"),
+        (
+            [*STAR, "MODEL.RETINANET.FOCAL_LOSS_GAMMA", "0.0"],
+            "FOCAL_LOSS_GAMMA for CLASS_LOSS focal_star: expected above 0",
+        ),
+        (["MODEL.RETINA_PLUGIN.AUTO_ALPHA_CLIP", "[0.1]"], "AUTO_ALPHA_CLIP: expected two rising numbers"),
+        (["MODEL.RETINA_PLUGIN.AUTO_ALPHA_CLIP", "[0.1, 1.0]"], "AUTO_ALPHA_CLIP: expected two rising numbers"),
+        (["MODEL.RETINA_PLUGIN.AUTO_ALPHA_CLIP", "['a', 0.2]"], "AUTO_ALPHA_CLIP: expected two rising numbers"),
+        (["MODEL.RETINA_PLUGIN.AUTO_ALPHA_POWER", "-1.0"], "AUTO_ALPHA_POWER: expected from 0 to 4"),
+        (["MODEL.RETINA_PLUGIN.AUTO_ALPHA_POWER", "1000.0"], "AUTO_ALPHA_POWER: expected from 0 to 4, found 1000.0"),
         (["MODEL.RETINANET.NUM_CONVS", "-1"], "NUM_CONVS: expected at least 0"),
         (["DATASETS.TRAIN", "(1, 2)"], "DATASETS.TRAIN: expected names"),
         (["DATASETS.TEST", "(1,)"], "DATASETS.TEST: expected names"),

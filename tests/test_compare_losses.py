@@ -44,26 +44,30 @@ def test_runs_end_in_a_table_and_a_figure_and_are_not_repeated(
     monkeypatch.setattr(tool.subprocess, "Popen", None)  # a call would fail
     tool.main(argv)
     assert capsys.readouterr().out == said
+    with pytest.raises(
+        ValueError, match=r"focal_2_auto-1 has a run with other arguments: .* SOLVER.MAX_ITER 2 .*--output-dir"
+    ):
+        tool.main([*argv, "SOLVER.BASE_LR", "0.1"])
 
 
 def test_a_failed_run_names_its_log(tool: Any, tmp_path: Path) -> None:
     with pytest.raises(ChildProcessError, match=r"no\.yaml.* failed, see .*log\.txt"):
         tool.train(tmp_path / "run", "no.yaml", {}, [])
-    assert "config file no.yaml cannot be read" in (tmp_path / "run/log.txt").read_text(encoding="utf-8")
+    assert "no.yaml cannot be read" in (tmp_path / "run/log.txt").read_text(encoding="utf-8")
     assert not (tmp_path / "run/run.json").exists()
 
 
 def test_the_table(tool: Any) -> None:
     """Means over seeds; classes from the most frequent; a run that detected nothing has no metrics and counts 0."""
     results = {
-        "CE": [{"AP": math.nan}, {"AP": 2.0, "AP50": 4.0, "AP-a": 1.0, "AP-b": 3.0}],
-        "focal 2": [{"AP": 40.0, "AP50": 60.0, "AP-a": 30.0, "AP-b": 50.0}] * 2,
+        "CE": [{"AP": math.nan}, {"AP": 2.0, "AP50": 4.0, "AP-a": 1.0, "AP-b": 3.0, "AP-c": math.nan}],
+        "focal 2": [{"AP": 40.0, "AP50": 60.0, "AP-a": 30.0, "AP-b": 50.0, "AP-c": math.nan}] * 2,
     }
-    assert tool.table(results, ["a", "b"], [5, 500]).splitlines() == [
-        "| loss | AP | AP50 | b (500) | a (5) | AP of each seed |",
-        "| --- | --- | --- | --- | --- | --- |",
-        "| CE | 1.0 | 2.0 | 1.5 | 0.5 | 0.0, 2.0 |",
-        "| focal 2 | 40.0 | 60.0 | 50.0 | 30.0 | 40.0, 40.0 |",
+    assert tool.table(results, ["a", "b", "c"], [5, 500, 50]).splitlines() == [
+        "| loss | AP | AP50 | b (500) | c (50) | a (5) | AP of each seed |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+        "| CE | 1.0 | 2.0 | 1.5 | nan | 0.5 | 0.0, 2.0 |",
+        "| focal 2 | 40.0 | 60.0 | 50.0 | nan | 30.0 | 40.0, 40.0 |",
     ]
 
 

@@ -114,6 +114,21 @@ def test_boxes_follow_the_size_of_the_test(tmp_path: Path) -> None:
     assert_close(target["boxes"], 2 * torch.tensor([a["bbox"] for a in record["annotations"]]).float())
 
 
+def test_lines_are_the_formulas(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loss_figures, "_drawn", lambda figure: figure)
+    (focal,), (by_q, by_logit) = loss_figures.focal_figure().axes, loss_figures.derivatives_figure().axes
+    for axes in (focal, by_q, by_logit):
+        for gamma, line in zip(loss_figures.GAMMAS, axes.lines, strict=True):
+            x, y = (np.asarray(values, dtype=np.float64) for values in line.get_data())
+            q = 1 / (1 + np.exp(-x)) if axes is by_logit else x
+            formula = {
+                focal: -((1 - q) ** gamma) * np.log(q),
+                by_q: (1 - q) ** gamma * (gamma * np.log(q) / (1 - q) - 1 / q),
+                by_logit: (1 - q) ** gamma * (gamma * q * np.log(q) + q - 1),
+            }
+            np.testing.assert_allclose(y, formula[axes], rtol=1e-4, atol=1e-6)
+
+
 @pytest.mark.parametrize(
     "draw",
     [

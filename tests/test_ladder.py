@@ -379,6 +379,18 @@ def test_wrong_arguments(change: dict, words: str) -> None:
         sigmoid_focal_loss(arguments.pop("logits"), arguments.pop("labels"), **arguments)
 
 
+def test_weights_of_classes_have_bounds() -> None:
+    for alpha in ([0.2, -1.0, 0.3], [0.2, 1.5, 0.3], [0.2, math.nan, 0.3]):
+        with pytest.raises(ValueError, match=r"alpha of each class must lie in \[0, 1\], found \[0.2"):
+            sigmoid_focal_loss(torch.zeros(6, 3), LABELS, alpha=torch.tensor(alpha), gamma=2.0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bool, torch.uint8, torch.int32])
+def test_labels_are_int64(dtype: torch.dtype) -> None:
+    with pytest.raises(ValueError, match=r"labels must be int64, found .*labels.long\(\)"):
+        sigmoid_focal_loss(torch.zeros(6, 3), LABELS.to(dtype), alpha=0.25, gamma=2.0)
+
+
 def test_focal_star_needs_a_gamma() -> None:
     with pytest.raises(ValueError, match=r"above 0.*balanced_ce"):
         sigmoid_focal_star_loss(torch.zeros(6, 3), LABELS, alpha=0.25, gamma=0.0)

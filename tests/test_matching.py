@@ -148,6 +148,16 @@ def test_a_pyramid_in_pieces_of_the_usual_size(order: str, num_boxes: int) -> No
     assert_like_plain(anchors, boxes)
 
 
+def test_boxes_and_classes_of_other_types() -> None:
+    """As they come from NumPy: float64 boxes, int32 classes."""
+    anchors, boxes = torch.tensor([[0.0, 0, 10, 10], [50, 50, 60, 60]]), torch.tensor([[0, 0, 10, 9]])
+    labels, matches = match_anchors(
+        anchors, boxes.double(), torch.tensor([2], dtype=torch.int32), num_classes=3, thresholds=(0.4, 0.5)
+    )
+    assert_close(labels, torch.tensor([2, 3]))
+    assert_close(matches, torch.tensor([0, 0]))
+
+
 def test_no_anchors() -> None:
     labels, matches = match(torch.zeros(0, 4), spans((0, 10)), [1])
     assert labels.shape == matches.shape == (0,)

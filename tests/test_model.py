@@ -33,6 +33,14 @@ def test_only_empty_images() -> None:
     assert all(p.grad is not None for p in model.parameters())
 
 
+@pytest.mark.parametrize("classes", [[0, 3], [-1, 2]])
+def test_classes_that_the_model_does_not_have(classes: list[int]) -> None:
+    model = compact_model()
+    target = {"boxes": torch.tensor([[10.0, 10, 40, 40]] * 2), "labels": torch.tensor(classes)}
+    with pytest.raises(ValueError, match=r"image 0 of the batch: expected classes from 0 to 2, found \["):
+        model(*model.preprocess([torch.zeros(3, 64, 64)]), [target])
+
+
 def test_normalizer_is_part_of_the_state() -> None:
     model = compact_model()
     images, sizes = model.preprocess([torch.rand(3, 64, 64) * 255])

@@ -36,6 +36,7 @@ def compare(terms: Terms, gamma: float, dtype: torch.dtype, elementwise: bool, d
     logits[:14] = torch.tensor([-200, -30, -1e-3, 0, 1e-3, 30, 200], device=device)
     labels = torch.randint(-1, 8, (301,), device=device)
     labels[:7], labels[7:14] = torch.arange(7), 7
+    logits[14], labels[14] = -torch.inf, 7
     positive = torch.linspace(0, 1, 7, device=device)
     arguments = {"positive": positive, "negative": 1 - positive, "gamma": gamma, "elementwise": elementwise}
     values, derivatives = triton_focal.one_pass(terms, logits, labels, **arguments)

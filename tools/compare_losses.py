@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import os
 import subprocess
 import sys
@@ -29,7 +28,8 @@ from retina_plugin.report.cli import run
 from retina_plugin.report.frequency import ap_by_frequency
 from retina_plugin.report.grid import write_picture
 
-TOOL = Path(__file__).with_name("train_net.py")
+ROOT = Path(__file__).resolve().parents[1]
+TOOL = ROOT / "tools/train_net.py"
 ALPHA, GAMMA, LOSS = (
     "MODEL.RETINANET.FOCAL_LOSS_ALPHA",
     "MODEL.RETINANET.FOCAL_LOSS_GAMMA",
@@ -84,26 +84,18 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def train(folder: Path, config: str, overrides: dict[str, Any], opts: Sequence[str]) -> dict[str, Any]:
-    """One run in a process of its own, or what it left earlier: metrics and CPU seconds.
+    """One run in a process of its own, or what it left earlier: metrics and CPU seconds (of the last part, if it was interrupted).
 
     Raises:
+        ValueError: the folder belongs to another run.
         ChildProcessError: it failed; the message names its log.
     """
+    options = [str(word) for pair in overrides.items() for word in pair]
+    arguments = ["--config-file", str(ROOT / config), *options, *opts]
+    claim(folder, arguments)
     done = folder / "run.json"
     if not done.is_file():
-        folder.mkdir(parents=True, exist_ok=True)
-        options = [str(word) for pair in overrides.items() for word in pair]
-        command = [
-            sys.executable,
-            str(TOOL),
-            "--resume",
-            "--config-file",
-            config,
-            *options,
-            *opts,
-            "OUTPUT_DIR",
-            str(folder),
-        ]
+        command = [sys.executable, str(TOOL), "--resume", *arguments, "OUTPUT_DIR", str(folder)]
         with open(folder / "log.txt", "w", encoding="utf-8") as log:
             process = subprocess.Popen(command, stdout=log, stderr=log, env=os.environ | {"OMP_NUM_THREADS": "1"})
             _, status, usage = os.wait4(process.pid, 0)
@@ -115,9 +107,21 @@ def train(folder: Path, config: str, overrides: dict[str, Any], opts: Sequence[s
     return json.loads(done.read_text(encoding="utf-8"))
 
 
+def claim(folder: Path, arguments: Sequence[str]) -> None:
+    """Make a folder the place of one run, so that no other is taken for it."""
+    note = folder / "arguments.json"
+    earlier = json.loads(note.read_text(encoding="utf-8")) if note.is_file() else arguments
+    if earlier != arguments:
+        raise ValueError(
+            f"{folder} has a run with other arguments: {' '.join(earlier)}. Give another --output-dir, or delete it."
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomically(str(note), json.dumps(arguments))
+
+
 def mean_of(runs: Sequence[dict[str, float]], key: str) -> float:
-    """Mean of a metric over runs; a run without any detection, which has no metrics, counts 0."""
-    return mean(run[key] if run.get(key, math.nan) >= 0 else 0.0 for run in runs)
+    """Mean of a metric over runs; a run without any detection, which has no metrics, counts 0. NaN for a class that is never tested."""
+    return mean(run[key] if run.get("AP", -1) >= 0 else 0.0 for run in runs)
 
 
 def table(results: dict[str, list[dict[str, float]]], names: Sequence[str], counts: Sequence[int]) -> str:

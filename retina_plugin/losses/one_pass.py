@@ -34,7 +34,7 @@ def sigmoid_loss(
         A scalar, or (R, K) for "none". For R = 0 the sum is 0 and connected to ``logits``.
 
     Raises:
-        ValueError: shapes that do not fit, an alpha above 1, a negative gamma, an unknown reduction.
+        ValueError: shapes or types that do not fit, an alpha above 1 or, for a class, below 0, a negative gamma, an unknown reduction.
         RuntimeError: by the backward pass, when a second derivative is asked for (``create_graph=True``).
     """
     _check(logits, labels, gamma, reduction)
@@ -47,6 +47,8 @@ def _check(logits: Tensor, labels: Tensor, gamma: float, reduction: str) -> None
         raise ValueError(
             f"expected logits (R, K) and labels (R,), found {tuple(logits.shape)} and {tuple(labels.shape)}"
         )
+    if labels.dtype != torch.int64:
+        raise ValueError(f"labels must be int64, found {labels.dtype}; use labels.long()")
     if not gamma >= 0:
         raise ValueError(f"gamma must be at least 0, found {gamma}")
     if reduction not in ("sum", "mean", "none"):
@@ -60,6 +62,10 @@ def _class_weights(logits: Tensor, alpha: float | Tensor) -> tuple[Tensor, Tenso
             raise ValueError(
                 f"alpha must be a number or have one entry for each of {logits.shape[1]} classes, found {tuple(alpha.shape)}"
             )
+        if (
+            alpha.device.type == "cpu" and not ((alpha >= 0) & (alpha <= 1)).all()
+        ):  # elsewhere it would have to be waited for
+            raise ValueError(f"alpha of each class must lie in [0, 1], found {alpha.tolist()}")
         positive = alpha.to(logits.device, _work_dtype(logits))
         return positive, 1 - positive
     if alpha > 1:
@@ -119,7 +125,7 @@ def _scaled(derivative: Tensor, factor: Tensor) -> Tensor:
         derivative.scaled_by = factor
         derivative.data.mul_(factor)  # .data: for autograd this is not the misuse of a saved tensor that it looks like
         return derivative
-    if first == 0 or not first.isfinite():
+    if first.abs() < torch.finfo(first.dtype).tiny or not first.isfinite():
         raise RuntimeError(
             f"backward() through this class loss was called with {float(first)} first, from which it cannot be repeated: "
             "compute the loss again"

@@ -124,7 +124,8 @@ def _kernel(
     large = 1 / (1 + small)  # sigmoid(|z|)
     little = small * large
     wrong, right = tl.where(z > 0, large, little), tl.where(z > 0, little, large)
-    modulator = wrong * wrong if SQUARE else tl.exp(power * (tl.minimum(z, 0.0) - log1p))
+    log_wrong = tl.maximum(tl.minimum(z, 0.0) - log1p, -1e30)  # not -inf, which a power of 0 would turn into NaN
+    modulator = wrong * wrong if SQUARE else tl.exp(power * log_wrong)
     modulator *= tl.load(tl.where(present, positive + column, negative + column), mask=inside, other=0.0)
     derivative = modulator * (wrong + power * right * cross_entropy)
     keep = (label >= 0) & ((derivative > NEGLIGIBLE) | (derivative != derivative))

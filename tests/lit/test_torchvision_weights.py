@@ -50,7 +50,7 @@ def test_a_resnet(root: Path, tmp_path: Path, depth: int) -> None:
     own = our_model(root, CONFIGS["v1"], **widths)
     report = str(start_from(own, str(tmp_path / "resnet.pth"), fine_tune=False))
     assert "(torchvision ResNet)" in report
-    assert "fresh (36): backbone.fpn_lateral3, " in report
+    assert "fresh (36): backbone.top_block.p6, " in report
     assert report.endswith("not used (2): fc")
     x = torch.randn(1, 3, 64, 96)
     maps = own.backbone.bottom_up(x)

@@ -181,7 +181,12 @@ def _plan(maps: Sequence[Tensor]) -> Iterator[list[Piece]]:
 
 def _gather(windows: Sequence[Tensor], pieces: Sequence[Piece]) -> Tensor:
     """The windows of some pieces, one after the other: (size, size, T, C)."""
-    return torch.cat([windows[index][:, :, :, rows].flatten(2, 4) for index, rows in pieces], dim=2)
+    parts = [windows[index][:, :, :, rows] for index, rows in pieces]
+    counts = [math.prod(part.shape[2:5]) for part in parts]
+    tiles = parts[0].new_empty(*parts[0].shape[:2], sum(counts), parts[0].shape[-1])
+    for place, part in zip(tiles.split(counts, dim=2), parts, strict=True):
+        place.unflatten(2, part.shape[2:5]).copy_(part)  # at once: overlapping windows cannot be flattened without a copy of their own
+    return tiles
 
 
 def _split(tiles: Tensor, maps: Sequence[Tensor], pieces: Sequence[Piece]) -> list[Tensor]:

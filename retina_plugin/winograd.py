@@ -185,7 +185,9 @@ def _gather(windows: Sequence[Tensor], pieces: Sequence[Piece]) -> Tensor:
     counts = [math.prod(part.shape[2:5]) for part in parts]
     tiles = parts[0].new_empty(*parts[0].shape[:2], sum(counts), parts[0].shape[-1])
     for place, part in zip(tiles.split(counts, dim=2), parts, strict=True):
-        place.unflatten(2, part.shape[2:5]).copy_(part)  # at once: overlapping windows cannot be flattened without a copy of their own
+        place.unflatten(2, part.shape[2:5]).copy_(
+            part
+        )  # at once: overlapping windows cannot be flattened without a copy of their own
     return tiles
 
 

@@ -25,6 +25,8 @@ def sigmoid_loss(
 ) -> Tensor:
     """A class loss from its terms.
 
+    ``torch.compile`` leaves it as it is, a call between two graphs; ``fullgraph=True`` and ``torch.func`` are not supported.
+
     Args:
         terms: what one sigmoid costs, see :mod:`retina_plugin.losses.ladder`.
         logits, labels, alpha, reduction: see :func:`retina_plugin.losses.sigmoid_focal_loss`.

@@ -213,6 +213,7 @@ def test_an_interrupted_run_goes_on(
     """SIGTERM at the 9th of 12 steps, Ctrl-C at the 11th of the run that went on from the 6th; then to the end."""
     config = write_run(tmp_path, root)
     arguments = ["--config-file", config, "--host", host, "SOLVER.MAX_ITER", "12", "SOLVER.CHECKPOINT_PERIOD", "6"]
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
     seen = signals_at(monkeypatch, {9: signal.SIGTERM, 14: signal.SIGINT})
     for end in ("model_0000005.pth", "model_0000005.pth"):
         with pytest.raises(SystemExit, match="130"):

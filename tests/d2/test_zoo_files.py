@@ -75,20 +75,29 @@ def test_a_detector_of_the_zoo(root: Path, tmp_path: Path, depth: int, suffix: s
     with EventStorage():
         theirs, ours = reference(inputs), own(inputs)
     assert_close(ours, theirs, rtol=1e-5, atol=0)
-    sum(theirs.values()).backward()
-    sum(ours.values()).backward()
-    gradients = {name: p.grad for name, p in own.named_parameters()}
-    for name, parameter in reference.named_parameters():
-        if parameter.grad is not None:
-            assert (gradients[name] - parameter.grad).norm() / parameter.grad.norm() < 1e-4, name
     with torch.no_grad():
-        pairs = zip(own.eval()(inputs), reference.eval()(inputs), strict=True)
+        pairs = list(zip(own.eval()(inputs), reference.eval()(inputs), strict=True))
     for a, b in ((a["instances"], b["instances"]) for a, b in pairs):
         assert len(b) > 10
         assert b.scores.std() > 1e-3
         assert_close(a.scores, b.scores, atol=1e-5, rtol=0)
         assert_close(a.pred_boxes.tensor, b.pred_boxes.tensor, atol=1e-2, rtol=0)
         assert_close(a.pred_classes, b.pred_classes)
+    compare_gradients(own.train().double(), reference.train().double(), inputs)
+
+
+def compare_gradients(own: nn.Module, reference: nn.Module, inputs: list[dict[str, Any]]) -> None:
+    """In float64, because float32 decides about some ReLUs near 0 at random, and each such decision is a jump."""
+    for x in inputs:
+        x["image"] = x["image"].double()
+    with EventStorage():
+        for model in (own, reference):
+            model.anchor_generator.float()  # matching stays in float32: ties between anchors are part of the rule
+            sum(model(inputs).values()).backward()
+    gradients = {name: p.grad for name, p in own.named_parameters()}
+    for name, parameter in reference.named_parameters():
+        if parameter.grad is not None:
+            assert (gradients[name] - parameter.grad).norm() / parameter.grad.norm() < 1e-4, name
 
 
 def crop(sample: dict[str, Any]) -> dict[str, Any]:

@@ -191,11 +191,7 @@ class RetinaNet(nn.Module):
             ValueError: a target whose class is none of the model's, which would be learnt as background; seen on the CPU.
         """
         for number, classes in enumerate(t["labels"] for t in targets):
-            if (
-                classes.device.type == "cpu"
-                and len(classes)
-                and not 0 <= classes.min() <= classes.max() < self.num_classes
-            ):
+            if classes.device.type == "cpu" and ((classes < 0) | (classes >= self.num_classes)).any():
                 raise ValueError(
                     f"targets of image {number} of the batch: expected classes from 0 to {self.num_classes - 1}, "
                     f"found {sorted(set(classes.tolist()))}"

@@ -12,6 +12,7 @@ import pytest
 
 from retina_plugin.bounds import check_bounds
 from retina_plugin.config import ConfigError
+from tests.load_tools import load_tool
 from tests.scenes import write_run
 
 HOSTS = {"lightning": "retina_plugin.config"}
@@ -19,13 +20,6 @@ if importlib.util.find_spec("detectron2") is not None:
     HOSTS["detectron2"] = "retina_plugin.d2"
 STAR = ["MODEL.RETINA_PLUGIN.CLASS_LOSS", "focal_star"]
 CROP = ["INPUT.CROP.ENABLED", "True", "INPUT.CROP.TYPE"]
-
-
-def load_tool(root: Path, name: str) -> Any:
-    spec = importlib.util.spec_from_file_location(name, root / f"tools/{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.mark.parametrize("host", HOSTS)
@@ -75,7 +69,7 @@ def load_tool(root: Path, name: str) -> Any:
 def test_what_no_run_can_use(tmp_path: Path, root: Path, host: str, overrides: list[str], words: str) -> None:
     config = write_run(tmp_path, root)
     with pytest.raises(ValueError, match=words):
-        load_tool(root, "train_net").main(["--config-file", config, "--host", host, *overrides])
+        load_tool("train_net").main(["--config-file", config, "--host", host, *overrides])
     assert not list(tmp_path.rglob("*.pth"))
 
 
@@ -110,7 +104,7 @@ def test_what_a_run_can_use(host: str, overrides: list[Any]) -> None:
 def test_tools_that_only_look_check_too(
     root: Path, tmp_path: Path, name: str, read: Callable[[Any, Any], Any], arguments: list[str]
 ) -> None:
-    tool = load_tool(root, name)
+    tool = load_tool(name)
     argv = ["--config-file", write_run(tmp_path, root), *arguments, "DATASETS.TRAIN", "(1, 2)"]
     with pytest.raises(ConfigError, match=r"DATASETS\.TRAIN: expected names"):
         read(tool, tool.parse(argv))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import math
 from pathlib import Path
@@ -13,15 +12,13 @@ import pytest
 from PIL import Image
 
 from retina_plugin.report.frequency import ap_by_frequency
+from tests.load_tools import load_tool
 from tests.scenes import write_run
 
 
 @pytest.fixture(scope="module")
-def tool(root: Path) -> Any:
-    spec = importlib.util.spec_from_file_location("compare_losses", root / "tools/compare_losses.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def tool() -> Any:
+    return load_tool("compare_losses")
 
 
 def test_runs_end_in_a_table_and_a_figure_and_are_not_repeated(

@@ -20,6 +20,7 @@ from PIL import Image
 
 from retina_plugin import builders, head, losses, necks
 from retina_plugin.data import load_dataset
+from tests.load_tools import load_tool
 from tests.models import compact_cfg
 from tests.scenes import write_scenes
 
@@ -68,16 +69,6 @@ def commands(root: Path, page: str) -> list[list[str]]:
     return [shlex.split(line[line.index("python tools/") :])[1:] for line in lines if "python tools/" in line]
 
 
-def tool(root: Path, path: str) -> Any:
-    folder = str((root / path).parent)
-    if folder not in sys.path:  # where Python looks first when it runs a script
-        sys.path.append(folder)
-    spec = importlib.util.spec_from_file_location(Path(path).stem, root / path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 def quick(**others: str) -> list[str]:
     return [word for pair in (QUICK | others).items() for word in pair]
 
@@ -121,13 +112,13 @@ def own_parts(desk: Path, root: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
 @pytest.mark.parametrize("host", HOSTS)
 def test_own_parts_from_outside_train_on_either_host(own_parts: Path, root: Path, host: str) -> None:
     options = quick(**{"DATASETS.TRAIN": TRAIN, "DATASETS.TEST": TEST})
-    tool(root, "tools/train_net.py").main(["--config-file", "my.yaml", "--host", host, *options])
+    load_tool("train_net").main(["--config-file", "my.yaml", "--host", host, *options])
     state = torch.load(own_parts / "out/model_final.pth", weights_only=True)["model"]
     assert "backbone.bottom_up.convs.0.weight" in state
     assert not any(key.startswith("head.bbox_subnet") for key in state)
     assert (own_parts / "out/predictions.png").is_file()
     arguments = ["--config-file", "out/config.yaml", "--weights", "out/model_final.pth", "--input", "my/images/001.png"]
-    tool(root, "tools/demo.py").main(arguments)
+    load_tool("demo").main(arguments)
 
 
 def test_the_class_loss_of_the_example(own_parts: Path) -> None:
@@ -181,7 +172,7 @@ def test_every_command_on_own_data(desk: Path, root: Path, capsys: pytest.Captur
         if path.endswith(("train_net.py", "visualize_data.py")) and "--dataset" not in argv:
             weights = argv[argv.index("MODEL.WEIGHTS") + 1] if "MODEL.WEIGHTS" in argv else ""
             argv += quick(**SMALL, **{"MODEL.WEIGHTS": weights})
-        tool(root, path).main(argv)
+        load_tool(Path(path).stem).main(argv)
     said = capsys.readouterr().out
     assert "model_final.pth (names as they are): " in said
     for folder in ("pictures", "fed", "looked", "found"):
@@ -224,7 +215,7 @@ def test_the_neck_of_the_page(root: Path, monkeypatch: pytest.MonkeyPatch) -> No
 @pytest.mark.parametrize("page", PAGES)
 def test_commands_parse_and_their_configs_exist(page: str, root: Path) -> None:
     for path, *argv in commands(root, page):
-        tool(root, path).parse(argv)
+        load_tool(Path(path).stem).parse(argv)
         for word in argv:
             if word.startswith("configs/"):
                 assert (root / word).is_file()
@@ -239,7 +230,7 @@ def test_links_lead_somewhere(page: str, root: Path) -> None:
 
 
 def test_the_page_of_keys_is_up_to_date(root: Path) -> None:
-    assert (root / "docs/config.md").read_text(encoding="utf-8") == tool(root, "tools/config_page.py").page(), (
+    assert (root / "docs/config.md").read_text(encoding="utf-8") == load_tool("config_page").page(), (
         "run python tools/config_page.py"
     )
 

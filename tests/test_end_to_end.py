@@ -23,6 +23,7 @@ from retina_plugin.losses import auto_alpha
 from retina_plugin.model import RetinaNet
 from retina_plugin.report import cli
 from retina_plugin.weights import load_weights, read_checkpoint
+from tests.load_tools import load_tool
 from tests.scenes import write_run, write_scenes
 
 HOSTS = ["lightning"] + ["detectron2"] * (importlib.util.find_spec("detectron2") is not None)
@@ -33,12 +34,9 @@ STEP_KEYS = {"iteration", "total_loss", "loss_cls", "loss_box_reg", "lr", "time"
 
 
 @pytest.fixture(scope="module")
-def train_net(root: Path) -> Any:
+def train_net() -> Any:
     """The tool as a module."""
-    spec = importlib.util.spec_from_file_location("train_net", root / "tools/train_net.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_tool("train_net")
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -21,6 +21,7 @@ from PIL import Image
 from retina_plugin.data import load_dataset
 from retina_plugin.model import RetinaNet
 from retina_plugin.report import cli
+from tests.load_tools import load_tool
 from tests.models import compact_cfg, compact_model
 from tests.scenes import COLOURS, write_run, write_scenes
 
@@ -28,14 +29,9 @@ HOSTS = ["lightning"] + ["detectron2"] * (importlib.util.find_spec("detectron2")
 
 
 @pytest.fixture(scope="module")
-def tools(root: Path) -> Any:
+def tools() -> Any:
     """The tools as modules: ``tools["demo"].main([...])``."""
-    modules = {}
-    for name in ("visualize_data", "visualize_json_results", "demo", "plot_losses"):
-        spec = importlib.util.spec_from_file_location(name, root / f"tools/{name}.py")
-        modules[name] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(modules[name])
-    return modules
+    return {name: load_tool(name) for name in ("visualize_data", "visualize_json_results", "demo", "plot_losses")}
 
 
 @pytest.fixture(scope="module", autouse=True)

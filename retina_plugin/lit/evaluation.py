@@ -65,9 +65,8 @@ def _run_cocoeval(ground_truth: dict[str, Any], results: list[dict[str, Any]]) -
         truth.dataset = ground_truth
         truth.createIndex()
         coco_eval = evaluator(truth, truth.loadRes([dict(r) for r in results]), "bbox")
-        coco_eval.evaluate()
-        coco_eval.accumulate()
-        coco_eval.summarize()
+        for stage in (coco_eval.evaluate, coco_eval.accumulate, coco_eval.summarize):
+            stage()
     return coco_eval
 
 

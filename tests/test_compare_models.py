@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import math
+import subprocess
 from pathlib import Path
 from types import ModuleType
 
@@ -38,19 +39,19 @@ def test_a_run_fits_its_minutes_and_is_not_repeated(
     written = (tmp_path / "models/ResNet-18-bifpn/config.yaml").read_text(encoding="utf-8")
     assert "build_retina_resnet_bifpn_backbone" in written
     assert "MAX_ITER: 3" in written
-    monkeypatch.setattr(tool.subprocess, "run", None)  # a call would fail
+    monkeypatch.setattr(subprocess, "Popen", None)  # a call would fail
     tool.main(argv)
     assert capsys.readouterr().out == said
+    with pytest.raises(ValueError, match=r"bifpn-probe has a run with other arguments"):
+        tool.main([*argv, "SOLVER.BASE_LR", "0.1"])
+    monkeypatch.setattr(tool, "steps_in", lambda *_: 4)
+    with pytest.raises(ValueError, match=r"bifpn has a run with other arguments: .* SOLVER.MAX_ITER 3 .*--output-dir"):
+        tool.main(argv)
 
 
 @pytest.mark.parametrize(("minutes", "seconds", "steps"), [(2.0, 0.5, 240), (1.0, 0.7, 85), (0.1, 10.0, 1)])
 def test_steps_that_fit(tool: ModuleType, minutes: float, seconds: float, steps: int) -> None:
     assert tool.steps_in(minutes, seconds) == steps
-
-
-def test_a_failed_run_names_its_log(tool: ModuleType, tmp_path: Path) -> None:
-    with pytest.raises(ChildProcessError, match=r"no\.yaml.* failed, see .*log\.txt"):
-        tool.train(tmp_path / "run", "no.yaml", [])
 
 
 def test_minutes_are_positive(tool: ModuleType, capsys: pytest.CaptureFixture) -> None:

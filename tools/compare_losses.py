@@ -12,14 +12,13 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from statistics import mean
 from typing import Any
 
+from one_run import box_metrics, one_run
 from tqdm import tqdm
 
 from retina_plugin.data import class_counts, load_dataset
@@ -28,8 +27,6 @@ from retina_plugin.report.cli import run
 from retina_plugin.report.frequency import ap_by_frequency
 from retina_plugin.report.grid import write_picture
 
-ROOT = Path(__file__).resolve().parents[1]
-TOOL = ROOT / "tools/train_net.py"
 ALPHA, GAMMA, LOSS = (
     "MODEL.RETINANET.FOCAL_LOSS_ALPHA",
     "MODEL.RETINANET.FOCAL_LOSS_GAMMA",
@@ -83,42 +80,6 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def train(folder: Path, config: str, overrides: dict[str, Any], opts: Sequence[str]) -> dict[str, Any]:
-    """One run in a process of its own, or what it left earlier: metrics and CPU seconds (of the last part, if it was interrupted).
-
-    Raises:
-        ValueError: the folder belongs to another run.
-        ChildProcessError: it failed; the message names its log.
-    """
-    options = [str(word) for pair in overrides.items() for word in pair]
-    arguments = ["--config-file", str(ROOT / config), *options, *opts]
-    claim(folder, arguments)
-    done = folder / "run.json"
-    if not done.is_file():
-        command = [sys.executable, str(TOOL), "--resume", *arguments, "OUTPUT_DIR", str(folder)]
-        with open(folder / "log.txt", "w", encoding="utf-8") as log:
-            process = subprocess.Popen(command, stdout=log, stderr=log, env=os.environ | {"OMP_NUM_THREADS": "1"})
-            _, status, usage = os.wait4(process.pid, 0)
-        if status:
-            raise ChildProcessError(f"{' '.join(command)} failed, see {folder / 'log.txt'}")
-        metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8").splitlines()[-1])
-        found = {name.removeprefix("bbox/"): value for name, value in metrics.items() if name.startswith("bbox/")}
-        write_atomically(str(done), json.dumps({"metrics": found, "cpu_seconds": usage.ru_utime + usage.ru_stime}))
-    return json.loads(done.read_text(encoding="utf-8"))
-
-
-def claim(folder: Path, arguments: Sequence[str]) -> None:
-    """Make a folder the place of one run, so that no other is taken for it."""
-    note = folder / "arguments.json"
-    earlier = json.loads(note.read_text(encoding="utf-8")) if note.is_file() else arguments
-    if earlier != arguments:
-        raise ValueError(
-            f"{folder} has a run with other arguments: {' '.join(earlier)}. Give another --output-dir, or delete it."
-        )
-    folder.mkdir(parents=True, exist_ok=True)
-    write_atomically(str(note), json.dumps(arguments))
-
-
 def mean_of(runs: Sequence[dict[str, float]], key: str) -> float:
     """Mean of a metric over runs; a run without any detection, which has no metrics, counts 0. NaN for a class that is never tested."""
     return mean(run[key] if run.get("AP", -1) >= 0 else 0.0 for run in runs)
@@ -143,13 +104,14 @@ def main(argv: list[str] | None = None) -> None:
     def one(job: tuple[str, int]) -> dict[str, Any]:
         loss, seed = job
         overrides = what["overrides"] | LOSSES[loss] | {"SEED": seed}
-        return train(folder / f"{loss.replace(' ', '_')}-{seed}", what["config"], overrides, args.opts)
+        options = [str(word) for pair in overrides.items() for word in pair] + args.opts
+        return one_run(folder / f"{loss.replace(' ', '_')}-{seed}", what["config"], options, threads=1)
 
     with ThreadPoolExecutor(args.jobs) as pool:
         runs = list(tqdm(pool.map(one, jobs), total=len(jobs), unit="run"))
     results: dict[str, list[dict[str, float]]] = {}
     for (loss, _), found in zip(jobs, runs, strict=True):
-        results.setdefault(loss, []).append(found["metrics"])
+        results.setdefault(loss, []).append(box_metrics(found["metrics"]))
     report(folder, results, what["train"])
     print(f"at most {max(found['cpu_seconds'] for found in runs):.0f} CPU seconds a run")
 

@@ -3,31 +3,28 @@
     python tools/compare_models.py --minutes 4 --output-dir output/models
     DETECTRON2_DATASETS=folder/of/bccd python tools/compare_models.py --data bccd --minutes 8 --output-dir output/models_bccd
 
-A few steps tell how long a step takes; the schedule then has as many as fit into ``--minutes``. Start and evaluation are not counted.
-Runs go one after another, so that none slows another down, and those that are finished are not repeated. Nothing else should run
-meanwhile. At the end the folder has ``table.md`` and ``results.json``.
+First all are measured, one after another, and nothing else should run meanwhile: what an image costs, and how long a step takes, so how
+many fit into ``--minutes``. Then all are trained for that many; start and evaluation are not counted. What is finished is not done again.
+At the end the folder has ``table.md`` and ``results.json``.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from analyze_model import analyze, config_of
+from one_run import box_metrics, one_run
 from tqdm import tqdm
 
 from retina_plugin import build_model
 from retina_plugin.outputs import write_atomically
 from retina_plugin.report.cli import run
 
-TOOL = Path(__file__).with_name("train_net.py")
 DATA = {"digits": "configs/digits/retinanet_compact.yaml", "bccd": "configs/bccd/retinanet_compact.yaml"}
 SIZES = {"digits": (160, 160), "bccd": (360, 480)}  # of an image at test time
 BACKBONES = {
@@ -60,27 +57,40 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> None:
     args = parse(argv)
     models = [(backbone, neck) for backbone in BACKBONES for neck in NECKS]
+    costs = [measure(*model, args) for model in tqdm(models, desc="measure", unit="model")]
     results = []
-    for backbone, neck in tqdm(models, unit="model"):
-        folder = Path(args.output_dir) / f"{backbone.replace(' ', '_')}-{neck}"
-        results.append({"backbone": backbone, "neck": neck} | compare_one(folder, backbone, neck, args))
+    for (backbone, neck), cost in zip(tqdm(models, desc="train", unit="model"), costs, strict=True):
+        steps = steps_in(args.minutes, cost["seconds_a_step"])
+        metrics = learn(backbone, neck, steps, args)
+        results.append({"backbone": backbone, "neck": neck, "steps": steps, "metrics": metrics} | cost)
     report(Path(args.output_dir), results)
 
 
-def compare_one(folder: Path, backbone: str, neck: str, args: argparse.Namespace) -> dict[str, Any]:
-    """Train and measure one model, or read what was found earlier."""
-    done = folder / "run.json"
+def measure(backbone: str, neck: str, args: argparse.Namespace) -> dict[str, float]:
+    """What a training step and one image cost, or what was found earlier."""
+    probe = ["SOLVER.MAX_ITER", str(PROBE_STEPS), "SOLVER.CHECKPOINT_PERIOD", str(10**6), "DATASETS.TEST", "()"]
+    folder, found = train(backbone, neck, probe, args, "-probe")
+    done = folder / "cost.json"
     if not done.is_file():
-        options = [*options_of(backbone, neck), *args.opts]
-        probe = ["SOLVER.MAX_ITER", str(PROBE_STEPS), "SOLVER.CHECKPOINT_PERIOD", str(10**6), "DATASETS.TEST", "()"]
-        seconds = train(folder / "probe", DATA[args.data], [*options, *probe])["time"]
-        steps = steps_in(args.minutes, seconds)
-        budget = ["SOLVER.MAX_ITER", str(steps), "SOLVER.WARMUP_ITERS", str(min(100, steps // 10))]
-        metrics = train(folder, DATA[args.data], [*options, *budget])
-        found = {key.removeprefix("bbox/"): value for key, value in metrics.items() if key.startswith("bbox/")}
         cost = cost_of(str(folder / "config.yaml"), SIZES[args.data])
-        write_atomically(str(done), json.dumps({"steps": steps, "seconds_a_step": seconds, "metrics": found, **cost}))
+        write_atomically(str(done), json.dumps({"seconds_a_step": found["time"]} | cost))
     return json.loads(done.read_text(encoding="utf-8"))
+
+
+def learn(backbone: str, neck: str, steps: int, args: argparse.Namespace) -> dict[str, float]:
+    """AP and its family after so many steps."""
+    budget = ["SOLVER.MAX_ITER", str(steps), "SOLVER.WARMUP_ITERS", str(min(100, steps // 10))]
+    _, found = train(backbone, neck, budget, args)
+    return box_metrics(found)
+
+
+def train(
+    backbone: str, neck: str, options: list[str], args: argparse.Namespace, suffix: str = ""
+) -> tuple[Path, dict[str, float]]:
+    """One run with some more options: its folder and everything that it logged."""
+    folder = Path(args.output_dir) / f"{backbone.replace(' ', '_')}-{neck}{suffix}"
+    options = [*options_of(backbone, neck), *args.opts, *options]
+    return folder, one_run(folder, DATA[args.data], options, threads=torch.get_num_threads())["metrics"]
 
 
 def options_of(backbone: str, neck: str) -> list[str]:
@@ -93,23 +103,6 @@ def options_of(backbone: str, neck: str) -> list[str]:
 def steps_in(minutes: float, seconds: float) -> int:
     """Steps of so many seconds that fit into so many minutes, at least 1."""
     return max(int(60 * minutes / seconds), 1)
-
-
-def train(folder: Path, config: str, options: Sequence[str]) -> dict[str, float]:
-    """One run of ``tools/train_net.py``; the last value of everything that it logged.
-
-    Raises:
-        ChildProcessError: it failed; the message names its log.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    metrics = folder / "metrics.json"
-    metrics.unlink(missing_ok=True)  # of a run that was interrupted
-    command = [sys.executable, str(TOOL), "--config-file", config, *options, "OUTPUT_DIR", str(folder)]
-    with open(folder / "log.txt", "w", encoding="utf-8") as log:
-        if subprocess.run(command, stdout=log, stderr=log, env=os.environ).returncode:
-            raise ChildProcessError(f"{' '.join(command)} failed, see {folder / 'log.txt'}")
-    lines = metrics.read_text(encoding="utf-8").splitlines()
-    return {key: value for line in lines for key, value in json.loads(line).items()}
 
 
 def cost_of(config: str, size: tuple[int, int]) -> dict[str, float]:

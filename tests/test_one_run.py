@@ -1,0 +1,21 @@
+"""One run of the training tool in a process of its own. Runs that end well are in the tests of the tools that compare them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.load_tools import load_tool
+
+
+def test_a_failed_run_names_its_log(tmp_path: Path) -> None:
+    with pytest.raises(ChildProcessError, match=r"no\.yaml.* failed, see .*log\.txt"):
+        load_tool("one_run").one_run(tmp_path / "run", "no.yaml", [], threads=1)
+    assert "no.yaml cannot be read" in (tmp_path / "run/log.txt").read_text(encoding="utf-8")
+    assert not (tmp_path / "run/run.json").exists()
+
+
+def test_only_metrics_of_boxes() -> None:
+    logged = {"bbox/AP": 12.5, "bbox/AP-cat": 3.0, "loss_cls": 0.5}
+    assert load_tool("one_run").box_metrics(logged) == {"AP": 12.5, "AP-cat": 3.0}

@@ -108,6 +108,8 @@ def check_bounds(cfg: Any) -> None:
         _check(
             "MODEL.RETINANET.FOCAL_LOSS_GAMMA for CLASS_LOSS focal_star", cfg.MODEL.RETINANET.FOCAL_LOSS_GAMMA, above_0
         )
+    falling: Rule = (lambda v: v <= cfg.SOLVER.BASE_LR, f"at most SOLVER.BASE_LR, {cfg.SOLVER.BASE_LR}")
+    _check("SOLVER.BASE_LR_END", cfg.SOLVER.BASE_LR_END, falling)
     crop = cfg.INPUT.CROP
     if crop.ENABLED:
         _check(f"INPUT.CROP.SIZE for INPUT.CROP.TYPE {crop.TYPE}", crop.SIZE, CROP_SIZES[crop.TYPE])

@@ -57,6 +57,7 @@ CROP = ["INPUT.CROP.ENABLED", "True", "INPUT.CROP.TYPE"]
         ([*CROP, "square"], "INPUT.CROP.TYPE: expected relative_range, relative, absolute or absolute_range"),
         (["INPUT.RANDOM_FLIP", "both"], "RANDOM_FLIP: expected horizontal, vertical or none, found 'both'"),
         (["INPUT.MIN_SIZE_TRAIN_SAMPLING", "any"], "MIN_SIZE_TRAIN_SAMPLING: expected choice or range"),
+        (["SOLVER.BASE_LR_END", "0.5"], "BASE_LR_END: expected at most SOLVER.BASE_LR, 0.01, found 0.5"),
         (["SOLVER.LR_SCHEDULER_NAME", "Cosine"], "LR_SCHEDULER_NAME: expected WarmupMultiStepLR, WarmupCosineLR"),
         (["SOLVER.WARMUP_METHOD", "burnin"], "WARMUP_METHOD: expected linear or constant, found 'burnin'"),
         (["SOLVER.CLIP_GRADIENTS.CLIP_TYPE", "all"], "CLIP_TYPE: expected value or norm, found 'all'"),

@@ -108,7 +108,7 @@ def steps_in(minutes: float, seconds: float) -> int:
 def cost_of(config: str, size: tuple[int, int]) -> dict[str, float]:
     """Parameters in millions, GFLOPs and milliseconds of detecting in one image, and images of a training step."""
     cfg = config_of(config, [])
-    total = analyze(build_model(cfg), *size, repeats=15)[-1]
+    total = analyze(build_model(cfg), *size, repeats=100)[-1]
     cost = {"parameters": total.parameters / 1e6, "gflops": total.flops / 1e9, "ms": total.ms}
     return cost | {"images_a_step": cfg.SOLVER.IMS_PER_BATCH}
 

@@ -39,6 +39,15 @@ RULES: dict[str, Rule] = {
     "MODEL.FPN.OUT_CHANNELS": (lambda v: v >= 1, "at least 1"),
     "MODEL.PIXEL_MEAN": (lambda v: len(v) == 3 and all(isinstance(x, (int, float)) for x in v), "three numbers"),
     "MODEL.PIXEL_STD": (_positive, "numbers above 0"),
+    **dict.fromkeys(
+        (
+            "MODEL.RESNETS.STEM_OUT_CHANNELS",
+            "MODEL.RESNETS.RES2_OUT_CHANNELS",
+            "MODEL.RESNETS.WIDTH_PER_GROUP",
+            "MODEL.RESNETS.NUM_GROUPS",
+        ),
+        (lambda v: v >= 1, "at least 1"),
+    ),
     "MODEL.RETINANET.BBOX_REG_WEIGHTS": (lambda v: len(v) == 4 and _positive(v), "four numbers above 0"),
     "MODEL.RETINANET.FOCAL_LOSS_GAMMA": (lambda v: 0 <= v < math.inf, "at least 0"),
     "MODEL.RETINANET.IN_FEATURES": (len, "at least one level"),
@@ -54,6 +63,7 @@ RULES: dict[str, Rule] = {
         "two rising numbers in (0, 1)",
     ),
     "MODEL.RETINA_PLUGIN.HEAD_WIDTH": (lambda v: v >= 0, "at least 0"),
+    "MODEL.RETINA_PLUGIN.NECK.LEVELS": (lambda v: 1 <= v <= 8, "from 1 to 8"),
     "MODEL.RETINA_PLUGIN.NORM_GROUPS": (lambda v: v >= 1, "at least 1"),
     "MODEL.RETINA_PLUGIN.TIMM.DROP_PATH": (lambda v: 0 <= v < 1, "at least 0 and below 1"),
     "TEST.DETECTIONS_PER_IMAGE": (lambda v: v >= 1, "at least 1"),

@@ -70,7 +70,6 @@ def build_retina_timm_backbone(cfg: Any, input_shape: ShapeSpec) -> Timm:
         in_channels=input_shape.channels,
         drop_path=timm.DROP_PATH,
         freeze_at=cfg.MODEL.BACKBONE.FREEZE_AT,
-        weights="" if cfg.MODEL.WEIGHTS else timm.WEIGHTS,
     )
 
 
@@ -78,7 +77,11 @@ def take_pixels_of_timm(cfg: Any) -> None:
     """Give a timm backbone the normalisation and order of channels that it was trained with, unless the config has set any of them.
 
     They are keys that hosts read (``MODEL.PIXEL_MEAN``, ``MODEL.PIXEL_STD``, ``INPUT.FORMAT``), so this comes before data are loaded.
+
+    Raises:
+        ImportError, ValueError: see :func:`retina_plugin.backbones.timm.pixel_constants` and :func:`import_plugins`.
     """
+    import_plugins(cfg)  # one of them may register the model
     if cfg.MODEL.BACKBONE.NAME.startswith("build_retina_timm_") and _pixels(cfg) == PIXELS_OF_DETECTRON2:
         cfg.MODEL.PIXEL_MEAN, cfg.MODEL.PIXEL_STD = pixel_constants(cfg.MODEL.RETINA_PLUGIN.TIMM.NAME)
         cfg.INPUT.FORMAT = "RGB"
@@ -182,6 +185,11 @@ def model_arguments(cfg: Any, backbone: nn.Module) -> dict[str, Any]:
             f"MODEL.RETINANET.IN_FEATURES: {unknown[0]!r} is none of the backbone's levels {', '.join(levels)}"
         )
     shapes = [levels[name] for name in retinanet.IN_FEATURES]
+    if len({shape.channels for shape in shapes}) > 1:
+        raise ValueError(
+            f"MODEL.BACKBONE.NAME: levels of {cfg.MODEL.BACKBONE.NAME} have {[shape.channels for shape in shapes]} channels, and the head "
+            "needs as many in each: take a backbone with a neck, such as build_retina_resnet_fpn_backbone"
+        )
     anchor_generator = AnchorGenerator(
         sizes=cfg.MODEL.ANCHOR_GENERATOR.SIZES,
         aspect_ratios=cfg.MODEL.ANCHOR_GENERATOR.ASPECT_RATIOS,

@@ -45,10 +45,6 @@ PLUGIN_KEYS: dict[str, tuple[Any, str]] = {
     f"{NODE}.RESNETS.ZERO_INIT": (False, "blocks start as their shortcuts; for training from scratch"),
     f"{NODE}.TIMM.NAME": ("", "model of timm, for the backbones build_retina_timm_*; see timm.list_models()"),
     f"{NODE}.TIMM.DROP_PATH": (0.0, "largest rate of stochastic depth"),
-    f"{NODE}.TIMM.WEIGHTS": (
-        "",
-        "file of the backbone's parameters as timm names them, read where MODEL.WEIGHTS is empty; nothing is downloaded",
-    ),
     f"{NODE}.INFERENCE_DTYPE": ("float32", "float32, or bfloat16 / float16: faster detection, of lower precision"),
     f"{NODE}.CLASS_LOSS": ("focal", "ce, balanced_ce, focal, focal_star, or one of your own in CLASS_LOSSES"),
     f"{NODE}.AUTO_ALPHA_BASE": (

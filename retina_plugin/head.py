@@ -34,6 +34,10 @@ class LevelBatchNorm(nn.ModuleList):
         self.bias = nn.Parameter(torch.zeros(channels))
         self._level = 0
 
+    def restart(self) -> None:
+        """The next level is the first, whatever became of an earlier call."""
+        self._level = 0
+
     def forward(self, x: Tensor) -> Tensor:
         x = self[self._level](x)
         self._level = (self._level + 1) % len(self)
@@ -44,7 +48,7 @@ def _norm(name: str, channels: int, *, groups: int, num_levels: int) -> nn.Modul
     if name in ("BN", "SyncBN"):
         kind = nn.BatchNorm2d if name == "BN" else nn.SyncBatchNorm
         return LevelBatchNorm(kind, channels, num_levels=num_levels)
-    return build_norm(name, channels, groups=groups)
+    return build_norm(name, channels, groups=groups, key="MODEL.RETINANET.NORM")
 
 
 @RETINA_HEAD_REGISTRY.register()
@@ -109,6 +113,9 @@ class RetinaHead(nn.Module):
 
     def forward(self, features: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
         """Pyramid levels (N, C, H, W), finest first -> logits (N, A * K, H, W) and deltas (N, A * 4, H, W) of each level."""
+        for layer in (*self.cls_subnet, *self.bbox_subnet):
+            if isinstance(layer, LevelBatchNorm):
+                layer.restart()
         logits, deltas = features, features
         for layer in (*self.cls_subnet, self.cls_score):
             logits = on_levels(layer, logits)

@@ -43,23 +43,24 @@ class FrozenBatchNorm2d(nn.Module):
         return f"{self.num_features}, eps={self.eps}"
 
 
-def build_norm(name: str, channels: int, *, groups: int) -> nn.Module | None:
+def build_norm(name: str, channels: int, *, groups: int, key: str) -> nn.Module | None:
     """The normalisation called ``name`` in a config.
 
     Args:
         name: "" (none), "FrozenBN", "BN", "SyncBN" or "GN".
         channels: of the map that it normalises.
         groups: of GN (arXiv 1803.08494; 32 in the paper), ignored by the others.
+        key: of the config, for messages.
 
     Raises:
         ValueError: an unknown name, or groups that do not divide the channels.
     """
     if name not in NORMS:
-        raise ValueError(f"unknown norm {name!r}; known: {', '.join(repr(n) for n in NORMS)}")
+        raise ValueError(f"{key}: unknown norm {name!r}; known: {', '.join(repr(n) for n in NORMS)}")
     if name == "GN":
         if channels % groups:
             raise ValueError(
-                f"GN with {groups} groups cannot divide {channels} channels; "
+                f"{key}: GN with {groups} groups cannot divide {channels} channels; "
                 "change MODEL.RETINA_PLUGIN.NORM_GROUPS or the number of channels"
             )
         return nn.GroupNorm(groups, channels)

@@ -73,8 +73,9 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> str:
     )
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
-    """The names that were probably meant, or all of them where none is near."""
+def nearest(name: str, known: Iterable[str], limit: int = 20) -> str:
+    """The names that were probably meant, or where none is near all of them, up to ``limit``."""
     known = sorted(known)
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
-    return f"Nearest: {', '.join(near)}." if near else f"Known: {', '.join(known)}."
+    rest = f", ... ({len(known)})" if len(known) > limit else ""
+    return f"Nearest: {', '.join(near)}." if near else f"Known: {', '.join(known[:limit])}{rest}."

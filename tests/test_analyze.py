@@ -9,7 +9,8 @@ from types import ModuleType
 
 import pytest
 
-from tests.models import compact_model
+from retina_plugin.builders import build_model, take_pixels_of_timm
+from tests.models import compact_cfg, compact_model
 
 
 @pytest.fixture
@@ -49,6 +50,30 @@ def test_a_backbone_without_a_neck_has_one_part(tool: ModuleType) -> None:
     assert list(tool.modules_of(model)) == ["backbone", "head"]
     model.backbone.bottom_up = inner
     assert list(tool.modules_of(model)) == ["backbone", "neck", "head"]
+
+
+@pytest.mark.parametrize("name", ["mobilevit_xxs", "pvt_v2_b0"])
+def test_fused_attention_counts_as_its_two_products(tool: ModuleType, name: str) -> None:
+    """timm's models can do without the fused operation; then fvcore sees the products itself."""
+    pytest.importorskip("timm")
+    cfg = compact_cfg(MODEL__BACKBONE__NAME="build_retina_timm_fpn_backbone", MODEL__RETINA_PLUGIN__TIMM__NAME=name)
+    take_pixels_of_timm(cfg)
+    model = build_model(cfg)
+    attentions = [module for module in model.modules() if hasattr(module, "fused_attn")]
+    assert attentions
+    assert all(module.fused_attn for module in attentions)
+    fused = tool.analyze(model, 64, 96, repeats=1)[0]
+    for module in attentions:
+        module.fused_attn = False
+    plain = tool.analyze(model, 64, 96, repeats=1)[0]
+    assert (fused.flops, fused.activations) == (plain.flops, plain.activations)
+
+
+@pytest.mark.parametrize(("options", "words"), [(["--size", "0", "64"], "--size"), (["--repeats", "0"], "--repeats")])
+def test_bad_numbers(tool: ModuleType, options: list[str], words: str, capsys: pytest.CaptureFixture) -> None:
+    with pytest.raises(SystemExit):
+        tool.parse(["--config-file", "x.yaml", *options])
+    assert f"argument {words}: expected at least 1, found 0" in capsys.readouterr().err
 
 
 def test_command_line(tool: ModuleType, root: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:

@@ -154,6 +154,14 @@ def test_resized_shape(size: tuple[int, int], limits: tuple[int, int], expected:
             KeyError,
             "Nearest: build_retina_resnet_fpn_backbone",
         ),
+        (
+            {
+                "MODEL__BACKBONE__NAME": "build_retina_resnet_backbone",
+                "MODEL__RETINANET__IN_FEATURES": ["res3", "res4"],
+            },
+            ValueError,
+            r"levels of build_retina_resnet_backbone have \[32, 64\] channels, .* take a backbone with a neck",
+        ),
         ({"MODEL__RETINA_PLUGIN__HEAD": "RetinaHed"}, KeyError, "Nearest: RetinaHead"),
         ({"MODEL__RETINA_PLUGIN__IMPORTS": ["no_such_module"]}, ImportError, "IMPORTS names 'no_such_module'"),
         ({"MODEL__RETINANET__NUM_CLASSES": -1}, ValueError, "NUM_CLASSES is -1"),

@@ -178,7 +178,14 @@ def test_zero_init_starts_as_the_shortcuts(depth: int) -> None:
         ({"depth": 34, "num_groups": 32}, "NUM_GROUPS must be 1 at DEPTH 34, .* found 32"),
         ({"depth": 42}, "DEPTH must be one of .*found 42"),
         ({"out_features": ["res6"]}, "OUT_FEATURES must be among"),
-        ({"norm": "LN"}, "unknown norm 'LN'"),
+        ({"depth": 18, "res2_channels": 256}, "RES2_OUT_CHANNELS is 256, as for bottlenecks; at DEPTH 18 it is 64"),
+        ({"deep_stem": True, "stem_channels": 1}, "STEM_OUT_CHANNELS must be at least 2 with DEEP_STEM, found 1"),
+        ({"freeze_at": -1}, "FREEZE_AT must be at least 0, found -1"),
+        (
+            {"zero_init": True, "norm": "GN", "freeze_at": 2},
+            "ZERO_INIT: stages that MODEL.BACKBONE.FREEZE_AT 2 freezes",
+        ),
+        ({"norm": "LN"}, "MODEL.RESNETS.NORM: unknown norm 'LN'"),
         ({"norm": "GN", "norm_groups": 32}, "GN with 32 groups cannot divide 8 channels"),
     ],
 )
@@ -198,7 +205,7 @@ def test_frozen_batchnorm_is_batchnorm_in_eval() -> None:
 
 
 def test_freeze_replaces_a_norm() -> None:
-    assert isinstance(freeze(build_norm("BN", 8, groups=1)), FrozenBatchNorm2d)
+    assert isinstance(freeze(build_norm("BN", 8, groups=1, key="NORM")), FrozenBatchNorm2d)
 
 
 @pytest.mark.parametrize("top", ["res5", "p5"])
@@ -224,6 +231,8 @@ def test_fpn_levels(top: str) -> None:
         ({"MODEL__FPN__IN_FEATURES": ["res3", "res5"]}, "must double"),
         ({"MODEL__FPN__IN_FEATURES": ["res2", "res3"]}, "must name maps that the backbone returns"),
         ({"MODEL__RETINA_PLUGIN__P6_FROM": "p4"}, "P6_FROM must be one of"),
+        ({"MODEL__RETINA_PLUGIN__P6_FROM": "res4"}, r"P6_FROM must be one of \['res5', 'p5'\], found 'res4'"),
+        ({"MODEL__FPN__NORM": "LN"}, "MODEL.FPN.NORM: unknown norm 'LN'"),
     ],
 )
 def test_fpn_refuses(changes: dict, words: str) -> None:
@@ -312,6 +321,18 @@ def test_levels_share_weights_but_not_statistics() -> None:
     x = torch.randn(1, 16, 4, 4)
     same = head(norm="").eval()([x, x])[0]
     assert_close(same[0], same[1])
+
+
+def test_statistics_stay_with_their_level_after_a_call_that_failed() -> None:
+    model = head(norm="BN", num_convs=1).train()
+    levels = [torch.randn(2, 16, 8, 8), 5 + torch.randn(2, 16, 4, 4)]
+    with pytest.raises(RuntimeError):
+        model([levels[0], torch.randn(2, 3, 4, 4)])  # of another width, in the second level
+    with pytest.raises(ValueError, match="more than 1 value"):
+        model([levels[0], torch.randn(1, 16, 1, 1)])
+    fresh = head(norm="BN", num_convs=1).train()
+    fresh.load_state_dict(model.state_dict())
+    assert_close(model(levels), fresh(levels))
 
 
 def test_head_from_config() -> None:

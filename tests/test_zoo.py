@@ -2,6 +2,8 @@
 
 import socket
 import sys
+import textwrap
+import warnings
 from pathlib import Path
 
 import pytest
@@ -18,6 +20,7 @@ from retina_plugin.config import CfgNode, get_cfg
 from retina_plugin.necks import NECK_REGISTRY, Pyramid
 from retina_plugin.necks.bifpn import BiFPNLayer, Fusion
 from retina_plugin.separable import SeparableConv2d
+from retina_plugin.weights import WeightsError, start_from
 from tests.models import compact_cfg
 
 timm = pytest.importorskip("timm")
@@ -293,7 +296,7 @@ def test_unknown_backbones_and_necks_list_the_nearest() -> None:
 
 
 def small(**changes) -> Timm:
-    arguments = {"name": "resnet10t", "in_channels": 3, "drop_path": 0.0, "freeze_at": 0, "weights": ""}
+    arguments = {"name": "resnet10t", "in_channels": 3, "drop_path": 0.0, "freeze_at": 0}
     return Timm(**arguments | changes)
 
 
@@ -329,6 +332,32 @@ def test_pixels_are_those_of_the_model_unless_set() -> None:
     other = compact_cfg()
     take_pixels_of_timm(other)
     assert other == compact_cfg()
+
+
+def test_a_timm_model_of_your_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Registered by a plugin; it says nothing of its pixels, so the config must."""
+    code = """
+        import timm
+        from timm.models.resnet import BasicBlock, ResNet
+
+        @timm.models.register_model
+        def my_resnet(pretrained=False, **kwargs):
+            return timm.models.build_model_with_cfg(ResNet, "my_resnet", pretrained, block=BasicBlock, layers=[1, 1, 1, 1], **kwargs)
+    """
+    (tmp_path / "my_timm.py").write_text(textwrap.dedent(code), encoding="utf-8")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    keys = {
+        "MODEL__BACKBONE__NAME": "build_retina_timm_fpn_backbone",
+        "MODEL__RETINA_PLUGIN__TIMM__NAME": "my_resnet",
+        "MODEL__RETINA_PLUGIN__IMPORTS": ["my_timm"],
+    }
+    with pytest.raises(
+        ValueError, match=r"'my_resnet' does not say how its pixels are normalised: set MODEL.PIXEL_MEAN"
+    ):
+        take_pixels_of_timm(compact_cfg(**keys))
+    cfg = compact_cfg(**keys, MODEL__PIXEL_STD=[58.0, 57.0, 57.0])
+    take_pixels_of_timm(cfg)
+    assert build_backbone(cfg).bottom_up.output_shape()["res5"] == ShapeSpec(512, 32)
 
 
 def test_models_differ_in_their_pixels() -> None:
@@ -369,22 +398,31 @@ def test_freezing(name: str) -> None:
 def test_weights_of_a_local_file(name: str, suffix: str, tmp_path: Path) -> None:
     """As timm's own: the whole classifier under its names."""
     whole, path = timm.create_model(name).eval(), str(tmp_path / f"file{suffix}")
-    if suffix == ".pth":
-        torch.save(whole.state_dict(), path)
-    else:
-        pytest.importorskip("safetensors.torch").save_file(whole.state_dict(), path)
+    save(whole.state_dict(), path)
+    model = build_model(zoo_cfg("build_retina_timm_fpn_backbone", name)).eval()
+    start_from(model, path, fine_tune=False)
     x = torch.randn(1, 3, 64, 64)
-    maps = small(name=name, weights=path).eval()(x)
+    maps = model.backbone.bottom_up(x)
     expected = whole.forward_intermediates(x, intermediates_only=True)
     assert_close(maps["res5"], expected[-1])
     assert_close(maps["res3"], expected[-3])
 
 
-def test_weights_are_not_read_below_a_checkpoint() -> None:
-    with pytest.raises(ValueError, match=r"TIMM.WEIGHTS: nowhere\.pth cannot be read"):
-        zoo_backbone("build_retina_timm_fpn_backbone", MODEL__RETINA_PLUGIN__TIMM__WEIGHTS="nowhere.pth")
-    changes = {"MODEL__RETINA_PLUGIN__TIMM__WEIGHTS": "nowhere.pth", "MODEL__WEIGHTS": "model_final.pth"}
-    assert zoo_backbone("build_retina_timm_fpn_backbone", **changes)
+@pytest.mark.parametrize("name", FAMILIES.values())
+def test_files_of_every_family_are_taken_in_full(name: str, tmp_path: Path) -> None:
+    save(timm.create_model(name).state_dict(), str(tmp_path / "file.pth"))
+    model = build_model(zoo_cfg("build_retina_timm_fpn_backbone", name))
+    found = start_from(model, str(tmp_path / "file.pth"), fine_tune=False)
+    inside = {n for n in model.state_dict() if n.startswith("backbone.bottom_up.")}
+    assert inside == {n for n in found.taken if n.startswith("backbone.bottom_up.")}
+    assert found.unused  # the classifier
+
+
+def save(state: dict[str, Tensor], path: str) -> None:
+    if path.endswith(".pth"):
+        torch.save(state, path)
+    else:
+        pytest.importorskip("safetensors.torch").save_file({n: x.contiguous() for n, x in state.items()}, path)
 
 
 def test_nothing_is_downloaded(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -402,7 +440,10 @@ def test_nothing_is_downloaded(monkeypatch: pytest.MonkeyPatch) -> None:
     ("changes", "words"),
     [
         ({"name": "resnet10tt"}, "has no model 'resnet10tt'. Nearest: resnet10t"),
-        ({"name": ""}, "TIMM.NAME: timm .* has no model ''"),
+        ({"name": ""}, "TIMM.NAME is empty: set it to one of timm.list_models"),
+        ({"name": "zzzzzzzzzz"}, r"has no model 'zzzzzzzzzz'. Known: .*, \.\.\. \(\d+\)\.$"),
+        ({"name": "resnet18.a1_in2k"}, "resnet18 has no weights 'a1_in2k'. Nearest: resnet18.a1_in1k"),
+        ({"name": "botnet26t_256"}, "'botnet26t_256' does not take images of any size: at 96x160, AssertionError"),
         ({"name": "vit_tiny_patch16_224"}, r"maps of strides \[16, 16, 16\], a detector needs 8, 16 and 32"),
         ({"name": "maxvit_rmlp_pico_rw_256"}, "does not take images of any size: at 96x160, "),
         ({"name": "selecsls42", "drop_path": 0.5}, "TIMM.DROP_PATH: 'selecsls42' has no drop path"),
@@ -419,21 +460,33 @@ def test_timm_refuses(changes: dict, words: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "words"),
+    ("theirs", "ours", "words"),
     [
-        (
-            lambda: timm.create_model("resnet18").state_dict(),
-            "does not fit 'resnet10t': of .* are missing or of another shape, first ",
-        ),
-        (lambda: {"a": 1}, "does not fit 'resnet10t'"),
-        (lambda: nn.Linear(1, 1), "cannot be read"),
+        ("resnet18", "resnet10t", r"lacks \(\d+\): backbone.bottom_up.model.conv1.0.weight"),
+        ("resnet34", "resnet18", r"has more \(\d+\): backbone.bottom_up.layer1.2"),
+        ("seresnet50", "resnet50", r"has more \(\d+\): backbone.bottom_up.layer1.0.se"),
+        ("resnet50", "resnet50_gn", r"has more \(\d+\): backbone.bottom_up.bn1.running_mean"),
+        ("convnext_femto", "convnext_atto", r"other shapes \(\d+\)"),
+        ("convnext_tiny", "convnext_nano", "MODEL.RETINA_PLUGIN.TIMM.NAME"),
     ],
-    ids=["another model", "no state dict", "an object"],
 )
-def test_files_that_do_not_fit(content, words: str, tmp_path: Path) -> None:
-    torch.save(content(), tmp_path / "file.pth")
-    with pytest.raises(ValueError, match=words):
-        small(weights=str(tmp_path / "file.pth"))
+def test_files_that_do_not_fit(theirs: str, ours: str, words: str, tmp_path: Path) -> None:
+    """Less, more, or otherwise than the model has, though it would fill every parameter."""
+    save(timm.create_model(theirs).state_dict(), str(tmp_path / "file.pth"))
+    model = build_model(zoo_cfg("build_retina_timm_fpn_backbone", ours))
+    with pytest.raises(WeightsError, match=words):
+        start_from(model, str(tmp_path / "file.pth"), fine_tune=False)
+
+
+def test_other_pixels_than_the_file_was_trained_with(tmp_path: Path) -> None:
+    save(timm.create_model("resnet10t").state_dict(), str(tmp_path / "file.pth"))
+    cfg = zoo_cfg("build_retina_timm_fpn_backbone", "resnet10t")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        start_from(build_model(cfg), str(tmp_path / "file.pth"), fine_tune=False)
+    cfg.INPUT.FORMAT = "BGR"
+    with pytest.warns(UserWarning, match=r"file.pth .* was trained with INPUT.FORMAT RGB \(here BGR\)"):
+        start_from(build_model(cfg), str(tmp_path / "file.pth"), fine_tune=False)
 
 
 def test_a_model_without_maps(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,6 +15,7 @@ import warnings
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from math import prod
 from statistics import median
 from typing import Any, NamedTuple
 
@@ -55,7 +56,11 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--repeats", type=int, default=7, help="timed runs, of which the median counts")
     parser.add_argument("--json", metavar="FILE", help="write the table there too")
     parser.add_argument("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="overrides of config keys")
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    for option, values in (("--size", args.size or [1]), ("--repeats", [args.repeats])):
+        if min(values) < 1:
+            parser.error(f"argument {option}: expected at least 1, found {min(values)}")
+    return args
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -100,8 +105,8 @@ def analyze(model: RetinaNet, height: int, width: int, *, repeats: int) -> list[
     with warnings.catch_warnings():  # of fvcore, about functions of torch that it uses
         warnings.simplefilter("ignore", FutureWarning)
         from fvcore.nn import ActivationCountAnalysis, FlopCountAnalysis
-    flops = by_part(FlopCountAnalysis, model, images)
-    activations = by_part(ActivationCountAnalysis, model, images)
+    flops = by_part(FlopCountAnalysis, attention_flops, model, images)
+    activations = by_part(ActivationCountAnalysis, attention_activations, model, images)
     kept, ms = kept_by_part(model, images), time_by_part(model, images, sizes, repeats)
     parameters = {name: sum(p.numel() for p in module.parameters()) for name, module in modules_of(model).items()}
     if "neck" in parameters:
@@ -132,10 +137,25 @@ class Dense(nn.Module):
         return [*logits, *deltas]
 
 
-def by_part(analysis: Callable[..., Any], model: RetinaNet, images: Tensor) -> dict[str, int]:
+def attention_flops(inputs: list[Any], outputs: list[Any]) -> int:
+    """softmax(q k^T) v in one operation, which fvcore does not know: its two matrix products; q (.., L, D), k (.., S, D), v (.., S, E)."""
+    (*heads, length, depth), (*_, source, _), (*_, width) = (value.type().sizes() for value in inputs[:3])
+    return prod(heads) * length * source * (depth + width)
+
+
+def attention_activations(inputs: list[Any], outputs: list[Any]) -> int:
+    """Numbers that the two products give out."""
+    (*heads, length, _), (*_, source, _), (*_, width) = (value.type().sizes() for value in inputs[:3])
+    return prod(heads) * length * (source + width)
+
+
+def by_part(
+    analysis: Callable[..., Any], attention: Callable[..., int], model: RetinaNet, images: Tensor
+) -> dict[str, int]:
     """What one of fvcore's analyses counts in each part."""
     dense = Dense(model.eval())
-    counts = analysis(dense, images).unsupported_ops_warnings(False).uncalled_modules_warnings(False).by_module()
+    counter = analysis(dense, images).unsupported_ops_warnings(False).uncalled_modules_warnings(False)
+    counts = counter.set_op_handle("aten::scaled_dot_product_attention", attention).by_module()
     names = {id(module): name for name, module in dense.named_modules()}
     found = defaultdict(int, {part: int(counts[names[id(m)]]) for part, m in modules_of(model).items()})
     if "neck" in found:

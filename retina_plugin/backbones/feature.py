@@ -14,6 +14,14 @@ class ShapeSpec(NamedTuple):
     stride: int = 1
 
 
+class Origin(NamedTuple):
+    """The model of another library that a backbone is a part of, whose files it can start from."""
+
+    names: frozenset[str]  # of all its parameters and buffers
+    pixel_mean: tuple[float, ...] | None  # RGB, 0..255; None: not known
+    pixel_std: tuple[float, ...] | None
+
+
 class Backbone(nn.Module):
     """Base of backbones and of backbone-plus-neck: ``forward`` takes images (N, 3, H, W) and returns feature maps by name."""
 
@@ -34,3 +42,7 @@ class Backbone(nn.Module):
     def padding_constraints(self) -> dict[str, int]:
         """Further wishes about padding, in Detectron2's terms; none."""
         return {}
+
+    def origin(self) -> Origin | None:
+        """Of which model of another library it is a part; None for a backbone of this project."""
+        return None

@@ -68,6 +68,8 @@ def build_stem(in_channels: int, out_channels: int, *, deep: bool, conv: Conv) -
     """One 7x7 convolution, or three of 3x3, the first two half as wide, with about the same field of view (as in DeepLab, Inception)."""
     if not deep:
         return Stem([conv(in_channels, out_channels, 7, stride=2)])
+    if out_channels < 2:
+        raise ValueError(f"MODEL.RESNETS.STEM_OUT_CHANNELS must be at least 2 with DEEP_STEM, found {out_channels}")
     half = out_channels // 2
     return Stem([conv(in_channels, half, 3, stride=2), conv(half, half, 3), conv(half, out_channels, 3)])
 
@@ -211,15 +213,15 @@ def build_resnet(
         out_features, freeze_at: see :class:`ResNet`.
 
     Raises:
-        ValueError: a depth that does not exist, groups in basic blocks, or a start at zero that no step would leave.
+        ValueError: a depth that does not exist, groups in basic blocks or the widths of bottlenecks, or a start at zero that no step would
+            leave.
     """
-    if depth not in BLOCKS_PER_STAGE:
-        raise ValueError(f"MODEL.RESNETS.DEPTH must be one of {list(BLOCKS_PER_STAGE)}, found {depth}")
-    if depth < 50 and num_groups != 1:
-        raise ValueError(
-            f"MODEL.RESNETS.NUM_GROUPS must be 1 at DEPTH {depth}, whose blocks have no groups, found {num_groups}"
-        )
-    conv = partial(convolution, norm=partial(build_norm, norm, groups=norm_groups), standardized=standardized)
+    _check_numbers(depth, num_groups, res2_channels, zero_init, freeze_at)
+    conv = partial(
+        convolution,
+        norm=partial(build_norm, norm, groups=norm_groups, key="MODEL.RESNETS.NORM"),
+        standardized=standardized,
+    )
     stages: dict[str, nn.Sequential] = {}
     channels = stem_channels
     for index, (name, num_blocks) in enumerate(zip(STAGES, BLOCKS_PER_STAGE[depth], strict=True)):
@@ -237,3 +239,24 @@ def build_resnet(
         residual.start_as_shortcut()
     stem = build_stem(in_channels, stem_channels, deep=deep_stem, conv=conv)
     return ResNet(stem=stem, stages=stages, out_features=out_features, freeze_at=freeze_at)
+
+
+def _check_numbers(depth: int, num_groups: int, res2_channels: int, zero_init: bool, freeze_at: int) -> None:
+    """Raise for what could be built and would not be what was meant."""
+    if depth not in BLOCKS_PER_STAGE:
+        raise ValueError(f"MODEL.RESNETS.DEPTH must be one of {list(BLOCKS_PER_STAGE)}, found {depth}")
+    if depth < 50 and num_groups != 1:
+        raise ValueError(
+            f"MODEL.RESNETS.NUM_GROUPS must be 1 at DEPTH {depth}, whose blocks have no groups, found {num_groups}"
+        )
+    if depth < 50 and res2_channels >= 256:
+        raise ValueError(
+            f"MODEL.RESNETS.RES2_OUT_CHANNELS is {res2_channels}, as for bottlenecks; at DEPTH {depth} it is 64, or less"
+        )
+    if freeze_at < 0:
+        raise ValueError(f"MODEL.BACKBONE.FREEZE_AT must be at least 0, found {freeze_at}")
+    if zero_init and freeze_at > 1:
+        raise ValueError(
+            f"MODEL.RETINA_PLUGIN.RESNETS.ZERO_INIT: stages that MODEL.BACKBONE.FREEZE_AT {freeze_at} freezes would stay 0 for ever; "
+            "set FREEZE_AT 0, or ZERO_INIT False where weights come from a file"
+        )

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import math
-import pickle
 from types import ModuleType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from retina_plugin.backbones.feature import Backbone, ShapeSpec
+from retina_plugin.backbones.feature import Backbone, Origin, ShapeSpec
 from retina_plugin.registry import nearest
 
 NODE = "MODEL.RETINA_PLUGIN.TIMM"
@@ -24,7 +24,7 @@ class Timm(Backbone):
     backbone.
     """
 
-    def __init__(self, *, name: str, in_channels: int, drop_path: float, freeze_at: int, weights: str) -> None:
+    def __init__(self, *, name: str, in_channels: int, drop_path: float, freeze_at: int) -> None:
         """
         Args:
             name: as ``timm.list_models()`` has it.
@@ -33,13 +33,13 @@ class Timm(Backbone):
             freeze_at: n stops everything that the map of stride 2^n depends on from learning, and its batch norms from taking statistics:
                 1 the stem, 2 also the stage of stride 4, ...; 0 nothing. In HRNet, where fine maps depend on coarse ones, that is
                 nearly all of it.
-            weights: a file of parameters under timm's names, ``.pth`` or ``.safetensors``; "" starts from scratch.
-                Nothing is ever downloaded.
+
+        Weights are random, and nothing is ever downloaded: files of timm are what ``MODEL.WEIGHTS`` may start training from.
 
         Raises:
             ImportError: timm is not installed.
             ValueError: an unknown name, a model without feature maps, without strides 8, 16 and 32, without drop path or of a fixed input
-                size, a file that does not fit, or ``freeze_at`` below the stem.
+                size, or ``freeze_at`` below the stem.
         """
         super().__init__()
         self.name, self.model = name, _create(name, in_channels=in_channels, drop_path=drop_path)
@@ -51,8 +51,6 @@ class Timm(Backbone):
             raise ValueError(f"{NODE}.NAME: {name!r} has maps of strides {strides}, a detector needs 8, 16 and 32")
         self._channels_last = str(getattr(self.model, "output_fmt", "")).endswith("NHWC")
         self._try(in_channels)
-        if weights:
-            _load(self.model, weights, name)
         if freeze_at > 0:
             self._freeze(freeze_at, in_channels)
 
@@ -62,6 +60,10 @@ class Timm(Backbone):
         if self._channels_last:
             maps = [x.permute(0, 3, 1, 2) for x in maps]
         return {key: maps[index] for key, index in self._indices.items()}
+
+    def origin(self) -> Origin:
+        """The classifier of that name."""
+        return _origin(self.name)
 
     def _try(self, in_channels: int) -> None:
         """Make sure of the shapes that timm states, on an image that is not square and no power of two."""
@@ -75,7 +77,7 @@ class Timm(Backbone):
                 }
             problem = "" if found == stated else f"its maps are {found} and not {stated}"
         except (AssertionError, RuntimeError, ValueError) as error:
-            problem = str(error).splitlines()[0]
+            problem = (str(error) or type(error).__name__).splitlines()[0]
         self.train()
         if problem:
             raise ValueError(
@@ -97,14 +99,31 @@ class Timm(Backbone):
         _freeze(self.model.train(), frozen)
 
 
+@functools.cache
+def _origin(name: str) -> Origin:
+    names = frozenset(_timm(name).create_model(name, pretrained=False).state_dict())
+    mean, std = _pixels_of(name) or (None, None)
+    return Origin(names, mean and tuple(mean), std and tuple(std))
+
+
 def pixel_constants(name: str) -> tuple[list[float], list[float]]:
     """Mean and standard deviation of each channel in 0..255 that a timm model is normalised with; RGB, as all of timm's are.
 
     Raises:
-        ImportError, ValueError: see :class:`Timm`.
+        ImportError, ValueError: see :class:`Timm`; also a model that says nothing of its pixels.
     """
+    pixels = _pixels_of(name)
+    if pixels is None:
+        raise ValueError(
+            f"{NODE}.NAME: {name!r} does not say how its pixels are normalised: set MODEL.PIXEL_MEAN and MODEL.PIXEL_STD (0 to 255) "
+            "and INPUT.FORMAT"
+        )
+    return pixels
+
+
+def _pixels_of(name: str) -> tuple[list[float], list[float]] | None:
     cfg = _timm(name).get_pretrained_cfg(name)
-    return tuple([round(255 * x, 3) for x in values] for values in (cfg.mean, cfg.std))
+    return cfg and tuple([round(255 * x, 3) for x in values] for values in (cfg.mean, cfg.std))
 
 
 def _timm(name: str) -> ModuleType:
@@ -115,10 +134,16 @@ def _timm(name: str) -> ModuleType:
         raise ImportError(
             f"{NODE}.NAME is {name!r}, which needs timm: pip install 'retina_plugin[timm]' ({error})"
         ) from error
+    if not name:
+        raise ValueError(f"{NODE}.NAME is empty: set it to one of timm.list_models(), such as resnet50d")
     if not timm.is_model(name):  # so that no name of a place on the network, such as hf-hub:..., reaches timm
         raise ValueError(
             f"{NODE}.NAME: timm {timm.__version__} has no model {name!r}. {nearest(name, timm.list_models())}"
         )
+    architecture, _, tag = name.partition(".")
+    tagged = timm.list_pretrained(f"{architecture}.*")
+    if tag and name not in tagged:
+        raise ValueError(f"{NODE}.NAME: {architecture} has no weights {tag!r}. {nearest(name, tagged)}")
     return timm
 
 
@@ -140,45 +165,6 @@ def _create(name: str, *, in_channels: int, drop_path: float) -> nn.Module:
         raise ValueError(
             f"{NODE}.NAME: {name!r} returns no feature maps: {error}. Choose one that takes features_only."
         ) from error
-
-
-def _load(model: nn.Module, path: str, name: str) -> None:
-    from timm.models import load_state_dict
-
-    try:
-        found = load_state_dict(path, device="cpu", weights_only=True)
-    except (
-        OSError,
-        RuntimeError,
-        EOFError,
-        ValueError,
-        KeyError,
-        TypeError,
-        AttributeError,
-        pickle.UnpicklingError,
-    ) as error:
-        raise ValueError(
-            f"{NODE}.WEIGHTS: {path} cannot be read: {str(error).splitlines()[0] if str(error) else error!r}"
-        ) from error
-    # Where it returns maps, timm calls stages.0.x stages_0.x, or puts "model." before it.
-    known = {_plain(key): value for key, value in found.items()}
-    own = model.state_dict()
-    state = {key: known[_plain(key)] for key in own if _plain(key) in known}
-    bad = [
-        key
-        for key in own
-        if not key.endswith("num_batches_tracked") and getattr(state.get(key), "shape", None) != own[key].shape
-    ]
-    if bad:
-        raise ValueError(
-            f"{NODE}.WEIGHTS: {path} does not fit {name!r}: of {len(own)} parameters {len(bad)} are missing or of another shape, "
-            f"first {', '.join(bad[:3])}. Give the file of this very model, in today's timm layout."
-        )
-    model.load_state_dict(state, strict=False)
-
-
-def _plain(key: str) -> str:
-    return key.removeprefix("model.").replace("_", ".")
 
 
 def _freeze(module: nn.Module, frozen: set[str], prefix: str = "") -> None:

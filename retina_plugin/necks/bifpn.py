@@ -82,7 +82,7 @@ class BiFPN(Pyramid):
         self.layers = nn.Sequential(*(BiFPNLayer(len(self.levels), fusion=self._fusion) for _ in range(repeats)))
 
     def _fusion(self, num_inputs: int) -> Fusion:
-        norm = build_norm(self.norm, self.out_channels, groups=self.norm_groups)
+        norm = build_norm(self.norm, self.out_channels, groups=self.norm_groups, key="MODEL.FPN.NORM")
         convolution = SeparableConv2d(self.out_channels, self.out_channels, norm=norm)
         xavier(convolution.depthwise), xavier(convolution.pointwise)
         return Fusion(num_inputs, activate=self.activate, convolution=convolution)

@@ -68,7 +68,7 @@ class Pyramid(Backbone):
             out_channels: of every level; 256 in the papers of FPN and RetinaNet.
             norm, norm_groups: see :func:`retina_plugin.norms.build_norm`.
             activation: a name of :data:`retina_plugin.activations.ACTIVATIONS`, or "paper": the neck's own.
-            top_feature: where P6 comes from: a map of the backbone ("res5": C5) or the coarsest level made from it ("p5").
+            top_feature: where P6 comes from: the coarsest map of ``in_features`` ("res5": C5) or the level made from it ("p5").
 
         Raises:
             ValueError: a map that the backbone does not return, strides that do not double, fewer levels than maps, or an unknown norm,
@@ -88,10 +88,13 @@ class Pyramid(Backbone):
         self._shapes = {f"p{level}": ShapeSpec(out_channels, 2**level) for level in self.levels}
         name = self.ACTIVATION if activation == "paper" else activation
         self.activate = build_activation(name, key="MODEL.RETINA_PLUGIN.NECK.ACTIVATION")
-        allowed = (*self.in_features, f"p{self.in_levels[-1]}")
-        if top_feature not in allowed:
-            raise ValueError(f"MODEL.RETINA_PLUGIN.P6_FROM must be one of {list(allowed)}, found {top_feature!r}")
         if extra:
+            allowed = (
+                self.in_features[-1],
+                f"p{self.in_levels[-1]}",
+            )  # a finer map would give levels of a finer stride
+            if top_feature not in allowed:
+                raise ValueError(f"MODEL.RETINA_PLUGIN.P6_FROM must be one of {list(allowed)}, found {top_feature!r}")
             width = (shapes | self._shapes)[top_feature].channels
             self.top_block = ExtraLevels(
                 in_channels=width, out_channels=out_channels, in_feature=top_feature, levels=extra
@@ -104,7 +107,7 @@ class Pyramid(Backbone):
 
     def convolution(self, in_channels: int, kernel_size: int, *, stride: int = 1) -> Conv2d:
         """A convolution to the pyramid's width, with the norm of the config, or else a bias."""
-        norm = build_norm(self.norm, self.out_channels, groups=self.norm_groups)
+        norm = build_norm(self.norm, self.out_channels, groups=self.norm_groups, key="MODEL.FPN.NORM")
         return xavier(Conv2d(in_channels, self.out_channels, kernel_size, stride=stride, bias=norm is None, norm=norm))
 
     def add_extra_levels(self, levels: list[Tensor], features: dict[str, Tensor]) -> list[Tensor]:

@@ -53,7 +53,9 @@ def _advice(found: Fit, misfits: list[str]) -> str:
     if p6 is not None and p6[0][:1] == p6[1][:1]:  # so that only its input differs
         return "P6 has another source: MODEL.RETINA_PLUGIN.P6_FROM."
     if not found.detector:
-        return "It is another backbone: MODEL.BACKBONE.NAME and the keys of MODEL.RESNETS."
+        return (
+            "It is another backbone: MODEL.BACKBONE.NAME, MODEL.RETINA_PLUGIN.TIMM.NAME or the keys of MODEL.RESNETS."
+        )
     return "Use the config that it was trained with: the config.yaml beside it, or the same --config-file."
 
 

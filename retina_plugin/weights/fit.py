@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from torch import nn
 
+from retina_plugin.backbones.feature import Backbone, Origin
 from retina_plugin.weights.layouts import Layout
 from retina_plugin.weights.torchvision_names import BOTTOM_UP, State
 
@@ -58,8 +59,9 @@ def fit(model: nn.Module, layout: Layout, path: str) -> Fit:
     """Compare a file with ``model``, name for name and shape for shape. Nothing is loaded."""
     own = model.state_dict()
     backbone = BOTTOM_UP if any(name.startswith(BOTTOM_UP) for name in own) else "backbone."
-    state = _placed(layout.state, own, backbone)
     detector = all(any(name.startswith(part) for name in layout.state) for part in ("backbone.", "head."))
+    origin = None if detector else origin_of(model)
+    state = _placed(layout.state, own, backbone, origin)
     found = Fit(path, layout.title, state, backbone, detector)
     for name, value in own.items():
         if name in state and state[name].shape != value.shape:
@@ -69,20 +71,28 @@ def fit(model: nn.Module, layout: Layout, path: str) -> Fit:
         elif not name.endswith(OPTIONAL):
             found.missing.append(name)
     for name in sorted(name for name in state.keys() - own.keys() if not name.endswith(OPTIONAL)):
-        (found.surplus if _misplaced(found, name, own) else found.unused).append(name)
+        (found.surplus if _misplaced(found, name, own, origin) else found.unused).append(name)
     return found
 
 
-def _placed(state: State, own: State, backbone: str) -> State:
-    """Names of a bare backbone below ``backbone``.
+def origin_of(model: nn.Module) -> Origin | None:
+    """Of which model of another library the backbone of ``model`` is a part."""
+    origins = (module.origin() for module in model.modules() if isinstance(module, Backbone))
+    return next(filter(None, origins), None)
+
+
+def _placed(state: State, own: State, backbone: str, origin: Origin | None) -> State:
+    """Names of a bare backbone below ``backbone``, also those that the model lacks and its backbone should have.
 
     timm calls ``stages.0.x`` ``stages_0.x`` where it returns maps, or puts "model." before it; the two are one here.
     """
     known = {_plain(name.removeprefix(backbone)): name for name in own if name.startswith(backbone)}
+    whole = {_plain(name) for name in origin.names} if origin else set()
+    resnet = origin is None and any(key.startswith("stem.") for key in known)
     placed = {}
     for name, value in state.items():
-        stage = re.match(r"(stem|res\d)\.", name) and any(key.startswith("stem.") for key in known)
-        placed[name if name in own else known.get(_plain(name), f"{backbone}{name}" if stage else name)] = value
+        inside = (resnet and re.match(r"(stem|res\d)\.", name)) or (origin and _plain(name) not in whole)
+        placed[name if name in own else known.get(_plain(name), f"{backbone}{name}" if inside else name)] = value
     return placed
 
 
@@ -90,10 +100,14 @@ def _plain(name: str) -> str:
     return name.removeprefix("model.").replace("_", ".")
 
 
-def _misplaced(found: Fit, name: str, own: State) -> bool:
-    """Whether a name that the model lacks tells of another architecture: anything in a detector, more of a stage in a backbone."""
+def _misplaced(found: Fit, name: str, own: State, origin: Origin | None) -> bool:
+    """Whether a name that the model lacks tells of another architecture: anything in a detector, more of a stage in a backbone, or what
+    the classifier that the backbone is a part of does not have either.
+    """
     if UNUSED.search(name):
         return False
+    if origin:
+        return name.startswith(found.backbone)
     stage = re.match(rf"{re.escape(found.backbone)}(stem|res\d)\.", name)
     return found.detector or (stage is not None and any(key.startswith(stage[0]) for key in own))
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from retina_plugin.anchors import AnchorGenerator
 from retina_plugin.weights.explain import describe
-from retina_plugin.weights.fit import Fit, fit
+from retina_plugin.weights.fit import Fit, fit, origin_of
 from retina_plugin.weights.layouts import Inputs, translate
 from retina_plugin.weights.read import WeightsError, read_checkpoint
 
@@ -95,13 +95,6 @@ def _fit(model: nn.Module, checkpoint: Mapping[str, Any], path: str) -> Fit:
         own=own,
         anchors=anchors if isinstance(anchors, AnchorGenerator) else None,
     )
-    if layout.inputs is not None:
-        unlike = _unlike(model, layout.inputs)
-        if unlike:
-            warnings.warn(
-                f"{path} ({layout.title}) was trained with {', '.join(unlike)}. Set these keys: the weights know no other images.",
-                stacklevel=4,
-            )
     found = fit(model, layout, path)
     broken = [name for name in found.taken if not found.state[name].float().isfinite().all()]
     if broken:
@@ -109,7 +102,20 @@ def _fit(model: nn.Module, checkpoint: Mapping[str, Any], path: str) -> Fit:
             f"{path} is of no use: {len(broken)} of its parameters have numbers that are NaN or infinite: {', '.join(broken[:3])}. Take an "
             "earlier checkpoint."
         )
+    inputs = layout.inputs or (None if found.detector else _inputs_of_origin(model))
+    unlike = _unlike(model, inputs) if inputs else []
+    if unlike:
+        warnings.warn(
+            f"{path} ({layout.title}) was trained with {', '.join(unlike)}. Set these keys: the weights know no other images.",
+            stacklevel=4,
+        )
     return found
+
+
+def _inputs_of_origin(model: nn.Module) -> Inputs | None:
+    """What files for a backbone of another library were trained on, as far as that library says."""
+    origin = origin_of(model)
+    return Inputs("RGB", origin.pixel_mean, origin.pixel_std) if origin and origin.pixel_mean else None
 
 
 def warn_of_other_classes(metadata: Mapping[str, Any], class_names: Sequence[str], path: str) -> None:

@@ -83,6 +83,10 @@ def source_of(path: str) -> str:
 
 def _content(path: str) -> Any:
     """By suffix, as Detectron2 does; only that torch's own archives are told by their first bytes, whatever they are called."""
+    if path.endswith(".safetensors"):
+        from safetensors.torch import load_file
+
+        return load_file(path)
     with open(path, "rb") as file:
         archive = file.read(4) == b"PK\x03\x04"
         file.seek(0)

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import re
 import runpy
 from pathlib import Path
 from typing import Any
@@ -54,3 +55,26 @@ def test_trained_here_and_evaluated_there(host: str, tmp_path: Path, train_net: 
         found = detections(again)
         assert [one["score"] for one in found] == pytest.approx([one["score"] for one in expected], abs=1e-5)
         assert [one["category_id"] for one in found] == [one["category_id"] for one in expected]
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_training_starts_from_a_file_of_timm(
+    host: str, tmp_path: Path, train_net: Any, root: Path, capfd: pytest.CaptureFixture
+) -> None:
+    """And what it leaves needs that file no more."""
+    import timm
+
+    weights = tmp_path / "model.safetensors"
+    pytest.importorskip("safetensors.torch").save_file(timm.create_model("resnet10t").state_dict(), weights)
+    keys = {
+        "MODEL.BACKBONE.NAME": "build_retina_timm_fpn_backbone",
+        "MODEL.RETINA_PLUGIN.TIMM.NAME": "resnet10t",
+        "MODEL.PIXEL_STD": "[1.0, 1.0, 1.0]",
+        "MODEL.WEIGHTS": str(weights),
+    }
+    argv = ["--config-file", write_run(tmp_path, root), "--host", host, *(w for pair in keys.items() for w in pair)]
+    train_net([*argv, "SOLVER.MAX_ITER", "1"])
+    said = capfd.readouterr().out
+    assert re.search(r"model.safetensors .*: \d+ of \d+ parameters are taken over", said)
+    weights.unlink()
+    train_net(["--resume", *argv, "SOLVER.MAX_ITER", "2"])

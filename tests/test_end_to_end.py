@@ -422,6 +422,19 @@ def test_a_backbone_starts_training_and_cannot_be_evaluated(
 
 
 @pytest.mark.parametrize("host", HOSTS)
+@pytest.mark.parametrize("flags", [["--eval-only"], []])
+def test_as_many_classes_of_other_names_are_a_warning(
+    runs: dict[str, Path], train_net: Any, tmp_path: Path, host: str, flags: list[str]
+) -> None:
+    out = runs[host] / "out"
+    state = read_checkpoint(str(out / "model_final.pth"))["model"]
+    torch.save({"model": state, "metadata": {"class_names": ["other", "bar", "nothing"]}}, tmp_path / "x.pth")
+    overrides = ["MODEL.WEIGHTS", str(tmp_path / "x.pth"), "OUTPUT_DIR", str(tmp_path), "SOLVER.MAX_ITER", "1"]
+    with pytest.warns(UserWarning, match="x.pth knows other classes: other, which are square here"):
+        train_net.main(["--config-file", str(out / "config.yaml"), "--host", host, *flags, *overrides])
+
+
+@pytest.mark.parametrize("host", HOSTS)
 def test_fine_tuning_with_other_classes(
     runs: dict[str, Path], train_net: Any, tmp_path: Path, host: str, capsys: pytest.CaptureFixture
 ) -> None:

@@ -6,6 +6,8 @@ import contextlib
 import io
 import os
 import pickle
+import struct
+import tracemalloc
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import nn
 from torch.testing import assert_close
 
 from retina_plugin.weights.unpickle import DTYPES, read_pickle
@@ -101,6 +104,8 @@ def test_a_file_is_not_made(tmp_path: Path) -> None:
         (np.zeros(2, dtype=[("a", "f4")]), "an array of type"),
         (np.zeros(2, dtype=">f4"), "big-endian"),
         ({1, 2}, "asks for builtins.set"),
+        ({(1, 2): 0}, "a dict has a tuple as a key"),
+        (OrderedDict({(1, 2): 0}), "a dict has a tuple as a key"),
         (1j, "asks for builtins.complex"),
         (torch.zeros(1), "asks for torch"),
     ],
@@ -128,6 +133,51 @@ def test_hand_made_pickles_change_nothing(opcodes: bytes) -> None:
         read_pickle(io.BytesIO(opcodes))
     assert_close(read({"a": np.arange(3)}, 2)["a"], torch.arange(3))
     assert OrderedDict(a=1) == {"a": 1}
+
+
+@pytest.mark.parametrize(
+    "name", ["_codecs\nencode", "numpy.core.multiarray\nscalar", "numpy\ndtype", "builtins\nbytes"]
+)
+def test_nothing_gets_attributes(name: str) -> None:
+    with pytest.raises(pickle.UnpicklingError, match="it sets attributes of a"):
+        read_pickle(io.BytesIO(f"\x80\x04c{name}\n}}(Vfoo\nVbar\nub.".encode("latin1")))
+
+
+def test_attributes_of_a_state_dict_are_dropped() -> None:
+    state = nn.Linear(1, 1, bias=False).state_dict()
+    state["weight"] = state["weight"].numpy()
+    assert state._metadata
+    for protocol in (0, 2, 4):
+        assert list(read({"model": state}, protocol)["model"]) == ["weight"]
+
+
+def test_a_set_is_refused() -> None:
+    for content in ({1, 2}, frozenset([1])):
+        with pytest.raises(pickle.UnpicklingError, match="it has a set"):
+            read({"a": content}, 4)
+
+
+@pytest.mark.parametrize(
+    "opcodes",
+    [
+        pytest.param(b"\x80\x04]r" + struct.pack("<I", 2**22) + b".", id="number of an object"),
+        pytest.param(b"\x80\x05\x96" + struct.pack("<Q", 2**24) + b".", id="length of a bytearray"),
+        pytest.param(
+            b"cnumpy.core.multiarray\nscalar\n(cnumpy\ndtype\n(S'f4'\ntRI16777216\ntR.", id="bytes of a number"
+        ),
+        pytest.param(
+            b"cnumpy.core.numeric\n_frombuffer\n(S''\ncnumpy\ndtype\n(S'f4'\ntR(I2097152\n(I0\nttS'C'\ntR.", id="shape"
+        ),
+    ],
+)
+def test_a_few_bytes_take_no_memory(opcodes: bytes) -> None:
+    """Each would be 16 MB and more, and any number of gigabytes with a larger number."""
+    tracemalloc.start()
+    with contextlib.suppress(pickle.UnpicklingError):
+        read_pickle(io.BytesIO(opcodes))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2**20
 
 
 @pytest.mark.parametrize("size", [0, 1, 10, 40, 90, 150])

@@ -1,6 +1,11 @@
 """Checkpoints: what is read, what is refused and how."""
 
+import os
 import pickle
+import re
+import tarfile
+import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -9,7 +14,14 @@ from torch import nn
 from torch.testing import assert_close
 
 from retina_plugin.model import RetinaNet
-from retina_plugin.weights import WeightsError, load_weights, start_from
+from retina_plugin.weights import (
+    WeightsError,
+    load_weights,
+    read_checkpoint,
+    source_of,
+    start_from,
+    warn_of_other_classes,
+)
 from tests.models import compact_model
 
 
@@ -102,6 +114,158 @@ def test_a_malicious_file_runs_nothing(tmp_path: Path) -> None:
         with pytest.raises(WeightsError, match="can be read safely"):
             load_weights(compact_model(), str(tmp_path / name))
     assert not (tmp_path / "created").exists()
+
+
+class Shell:
+    """Unpickling this would run a command that does nothing."""
+
+    def __reduce__(self):
+        return os.system, ("true",)
+
+
+def write_script(path: Path) -> None:
+    torch.jit.save(torch.jit.trace(nn.Linear(1, 1), torch.zeros(1)), path)
+
+
+def write_tar(path: Path) -> None:
+    with tarfile.open(path, "w") as archive:
+        for name in ("sys_info", "pickle", "storages", "tensors"):
+            archive.addfile(tarfile.TarInfo(name))
+
+
+@pytest.mark.parametrize(
+    ("write", "words"),
+    [
+        pytest.param(lambda path: torch.save({"a": Shell()}, path), r"it asks for \w+\.system, and only", id="blocked"),
+        pytest.param(lambda path: torch.save(nn.Linear(1, 1), path), "it asks for torch.nn.modules.linear", id="model"),
+        pytest.param(
+            lambda path: path.write_bytes(b"<!DOCTYPE html>"), "damaged, or torch.save did not", id="web page"
+        ),
+        pytest.param(lambda path: path.write_bytes(pickle.dumps({})), "damaged, or torch.save did not", id="pickle"),
+        pytest.param(write_script, "a TorchScript archive, which is a program", id="TorchScript"),
+        pytest.param(write_tar, "a tar file of torch's first versions", id="tar"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:.*jit:FutureWarning")
+def test_refusals_say_why_and_not_how_to_run_a_file(tmp_path: Path, write: Callable, words: str) -> None:
+    write(tmp_path / "x.pth")
+    with pytest.raises(WeightsError, match=words) as caught:
+        read_checkpoint(str(tmp_path / "x.pth"))
+    assert "weights_only" not in str(caught.value)
+
+
+def test_parts_of_a_file_of_older_torch(tmp_path: Path) -> None:
+    torch.save({"a": torch.zeros(10)}, tmp_path / "x.pth", _use_new_zipfile_serialization=False)
+    whole = (tmp_path / "x.pth").read_bytes()
+    for size in range(0, len(whole), 3):
+        (tmp_path / "x.pth").write_bytes(whole[:size])
+        with pytest.raises(WeightsError, match=r"x\.pth is not a checkpoint that can be read safely"):
+            read_checkpoint(str(tmp_path / "x.pth"))
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (torch.zeros(3, device="meta"), "torch.float32 on meta"),
+        (torch.zeros(3).to_sparse(), "torch.sparse_coo"),
+    ],
+    ids=["meta", "sparse"],
+)
+def test_only_dense_tensors_are_read(tmp_path: Path, value: torch.Tensor, words: str) -> None:
+    torch.save({"model": {"odd.weight": value}}, tmp_path / "x.pth")
+    with pytest.raises(WeightsError, match=f"x.pth: odd.weight is no dense tensor but .*{words}"):
+        read_checkpoint(str(tmp_path / "x.pth"))
+
+
+@pytest.mark.parametrize("name", ["head.bbox_pred.bias", "head.cls_score.bias", "backbone.top_block.p6.weight"])
+@pytest.mark.parametrize("shape", [(), (0,)])
+def test_shapes_that_no_layer_has(tmp_path: Path, name: str, shape: tuple[int, ...]) -> None:
+    torch.save({"model": {**compact_model().state_dict(), name: torch.zeros(shape)}}, tmp_path / "x.pth")
+    with pytest.raises(WeightsError, match=re.escape(f"{name}: {shape} in the file")):
+        load_weights(compact_model(), str(tmp_path / "x.pth"))
+
+
+@pytest.mark.parametrize("metadata", [3, [1], None])
+def test_metadata_of_another_kind_is_none(tmp_path: Path, metadata: object) -> None:
+    torch.save({"model": compact_model().state_dict(), "metadata": metadata}, tmp_path / "x.pth")
+    assert load_weights(compact_model(), str(tmp_path / "x.pth")) == {}
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+def test_numbers_that_are_none(tmp_path: Path, number: float) -> None:
+    state = compact_model().state_dict()
+    state["head.cls_score.bias"][1] = number
+    torch.save({"model": state}, tmp_path / "x.pth")
+    for load in (load_weights, lambda model, path: start_from(model, path, fine_tune=True)):
+        model = compact_model()
+        with pytest.raises(WeightsError, match="1 of its parameters have numbers that are NaN or infinite: head"):
+            load(model, str(tmp_path / "x.pth"))
+        assert model.head.cls_score.bias.isfinite().all()
+
+
+def test_numbers_that_are_not_taken_over_may_be_anything(tmp_path: Path) -> None:
+    state = backbone(compact_model())
+    state["stem.fc.weight"].fill_(float("nan"))
+    torch.save(state, tmp_path / "x.pth")
+    start_from(compact_model(), str(tmp_path / "x.pth"), fine_tune=False)
+
+
+@pytest.mark.parametrize(
+    ("theirs", "words"),
+    [
+        (["square", "bar", "nothing"], None),
+        (["a", "b"], None),  # an error of its own
+        (["square", "bar", "thing"], "x.pth knows other classes: thing, which are nothing here"),
+        (["bar", "square", "nothing"], "bar, square, which are square, bar here"),
+        ([1, 2, 3], None),
+        (None, None),
+    ],
+)
+def test_other_names_of_as_many_classes(theirs: object, words: str | None) -> None:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        warn_of_other_classes({"class_names": theirs}, ["square", "bar", "nothing"], "x.pth")
+    assert len(caught) == (words is not None)
+    assert words is None or words in str(caught[0].message)
+
+
+def test_training_from_other_classes_is_a_warning(tmp_path: Path) -> None:
+    content = {"model": compact_model().state_dict(), "metadata": {"class_names": ["a", "b", "c"]}}
+    torch.save(content, tmp_path / "x.pth")
+    with pytest.warns(UserWarning, match="knows other classes: c, which are d here"):
+        start_from(compact_model(), str(tmp_path / "x.pth"), fine_tune=False, class_names=["a", "b", "d"])
+
+
+def test_the_home_of_the_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    torch.save({"a": torch.zeros(2)}, tmp_path / "x.pth")
+    assert_close(read_checkpoint("~/x.pth")["model"], {"a": torch.zeros(2)})
+
+
+def test_a_moving_average_is_taken_first(tmp_path: Path) -> None:
+    torch.save({"state_dict": {"a": torch.zeros(2)}, "state_dict_ema": {"a": torch.ones(2)}}, tmp_path / "x.pth")
+    assert_close(read_checkpoint(str(tmp_path / "x.pth"))["model"], {"a": torch.ones(2)})
+
+
+@pytest.mark.parametrize(
+    ("name", "source"),
+    [
+        ("R-50-GN.pkl", "MODEL_ZOO.md"),
+        ("X-101-32x8d.pkl", "MODEL_ZOO.md"),
+        ("X-152-32x8d-IN5k.pkl", "MODEL_ZOO.md"),
+        ("model_final.pth", ""),
+        ("model_final_mine.pth", ""),
+        ("wide_resnet50_2-9ba9bcbe.pth", "torchvision"),
+        ("retinanet_resnet50_fpn_v2_coco-5905b1c5.pth", "torchvision"),
+        ("fasterrcnn_resnet50_fpn_coco-258fb6c6.pth", "torchvision"),
+        ("resnet50d_ra2-464e36ba.pth", ""),
+        ("resnet50_a1_0-14fe96d1.pth", ""),
+        ("resnet50_finetuned.pth", ""),
+    ],
+)
+def test_where_a_file_can_be_had(name: str, source: str) -> None:
+    assert source in source_of(name)
+    assert bool(source) == bool(source_of(name))
 
 
 @pytest.mark.parametrize(

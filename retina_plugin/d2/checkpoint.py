@@ -15,9 +15,11 @@ from retina_plugin.weights import (
     checkpoint_metadata,
     fit_all,
     fit_to_start,
+    metadata_of,
     read_checkpoint,
     require_file,
     source_of,
+    warn_of_other_classes,
 )
 
 
@@ -44,7 +46,8 @@ class Checkpointer(DetectionCheckpointer):
         Args:
             model, save_dir: as in the base class.
             fine_tune: see :func:`retina_plugin.weights.start_from`.
-            checkpointables: as in the base class; with a "trainer" among them, weights without the rest are what training starts from.
+            checkpointables: as in the base class; with a "trainer" among them, weights without the rest are what training starts from,
+                with "metadata", the names of its classes are compared with a file's.
         """
         super().__init__(model, save_dir, **checkpointables)
         self.fine_tune, self.starts, self.named = fine_tune, False, ""
@@ -64,6 +67,7 @@ class Checkpointer(DetectionCheckpointer):
         Raises:
             WeightsError: a file that is missing, broken, of another model, or, when training is to be resumed, Lightning's.
         """
+        path = os.path.expanduser(path)
         self.named, self.starts = path, checkpointables is not None and "trainer" in self.checkpointables
         if path:
             self._require(path.partition("?")[0])
@@ -95,6 +99,8 @@ class Checkpointer(DetectionCheckpointer):
         else:
             found = fit_all(self.model, checkpoint, self.named)
         del checkpoint["model"]
+        if "metadata" in self.checkpointables and comm.is_main_process():
+            warn_of_other_classes(metadata_of(checkpoint), self.checkpointables["metadata"].class_names, self.named)
         found.load_into(self.model)
         if self.starts and comm.is_main_process():
             print(found, flush=True)

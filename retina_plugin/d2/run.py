@@ -16,7 +16,7 @@ from detectron2.utils.events import EventStorage, JSONWriter
 from retina_plugin.builders import take_pixels_of_timm
 from retina_plugin.checks import check_run, resolve_alpha, resolve_device, resolve_num_classes, resolve_prior
 from retina_plugin.config import ConfigError
-from retina_plugin.d2.checkpoint import Checkpointer
+from retina_plugin.d2.checkpoint import Checkpointer, Metadata
 from retina_plugin.d2.config import get_cfg, portable
 from retina_plugin.d2.datasets import boxes_of_classes, check_datasets, class_names
 from retina_plugin.d2.trainer import Trainer
@@ -89,7 +89,9 @@ def _evaluate(cfg: Any, args: argparse.Namespace) -> dict[str, Any]:
             "--eval-only needs a checkpoint: add MODEL.WEIGHTS path/to/model_final.pth, or --resume for OUTPUT_DIR's last"
         )
     model = Trainer.build_model(cfg)
-    Checkpointer(model, save_dir=cfg.OUTPUT_DIR).resume_or_load(cfg.MODEL.WEIGHTS, resume=args.resume)
+    metadata = Metadata(class_names(cfg.DATASETS.TEST[0]), model)
+    checkpointer = Checkpointer(model, save_dir=cfg.OUTPUT_DIR, metadata=metadata)
+    checkpointer.resume_or_load(cfg.MODEL.WEIGHTS, resume=args.resume)
     results = Trainer.test(cfg, model)
     if comm.is_main_process():
         with EventStorage() as storage:

@@ -31,7 +31,14 @@ from retina_plugin.lit.module import Module
 from retina_plugin.outputs import write_atomically
 from retina_plugin.report import finish
 from retina_plugin.summary import model_summary, step_summary
-from retina_plugin.weights import WeightsError, fit_all, load_weights, read_checkpoint, start_from
+from retina_plugin.weights import (
+    WeightsError,
+    fit_all,
+    load_weights,
+    read_checkpoint,
+    start_from,
+    warn_of_other_classes,
+)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -136,7 +143,12 @@ def _train(trainer: lightning.Trainer, module: Module, *, resume: bool) -> None:
     if resumed:
         _require_continuation(module, resumed)
     elif cfg.MODEL.WEIGHTS:
-        found = start_from(module.model, cfg.MODEL.WEIGHTS, fine_tune=cfg.MODEL.RETINA_PLUGIN.FINE_TUNE)
+        found = start_from(
+            module.model,
+            cfg.MODEL.WEIGHTS,
+            fine_tune=cfg.MODEL.RETINA_PLUGIN.FINE_TUNE,
+            class_names=module.class_names,
+        )
         rank_zero_only(print)(found, flush=True)
     if trainer.is_global_zero:
         print(step_summary(cfg, processes=trainer.world_size), flush=True)
@@ -151,7 +163,7 @@ def _load_for_evaluation(module: Module, *, resume: bool) -> None:
         raise ConfigError(
             "--eval-only needs a checkpoint: add MODEL.WEIGHTS path/to/model_final.pth, or --resume for OUTPUT_DIR's last"
         )
-    load_weights(module.model, path)
+    warn_of_other_classes(load_weights(module.model, path), module.class_names, path)
 
 
 def _last_checkpoint(folder: str) -> str | None:

@@ -5,7 +5,15 @@
 """
 
 from retina_plugin.weights.fit import Fit
-from retina_plugin.weights.load import checkpoint_metadata, fit_all, fit_to_start, load_weights, start_from
+from retina_plugin.weights.load import (
+    checkpoint_metadata,
+    fit_all,
+    fit_to_start,
+    load_weights,
+    metadata_of,
+    start_from,
+    warn_of_other_classes,
+)
 from retina_plugin.weights.read import WeightsError, read_checkpoint, require_file, source_of
 
 __all__ = [
@@ -15,8 +23,10 @@ __all__ = [
     "fit_all",
     "fit_to_start",
     "load_weights",
+    "metadata_of",
     "read_checkpoint",
     "require_file",
     "source_of",
     "start_from",
+    "warn_of_other_classes",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable
 
@@ -34,7 +35,7 @@ def _advice(found: Fit, misfits: list[str]) -> str:
     if not any(name.startswith(found.backbone) for name in misfits) and not found.detector:
         return "It holds a backbone alone, enough to start training from, not to detect with."
     if "head.bbox_pred.bias" in found.shapes:
-        theirs, ours = (shape[0] // 4 for shape in found.shapes["head.bbox_pred.bias"])
+        theirs, ours = (math.prod(shape) // 4 for shape in found.shapes["head.bbox_pred.bias"])
         return f"It has {theirs} anchors per cell, the model {ours}: MODEL.ANCHOR_GENERATOR.SIZES and ASPECT_RATIOS."
     if all(name.startswith("head.cls_score.") for name in misfits):
         return (
@@ -49,7 +50,7 @@ def _advice(found: Fit, misfits: list[str]) -> str:
     if all(".norm." in name for name in misfits):
         return "The normalisation differs: MODEL.RESNETS.NORM, MODEL.FPN.NORM or MODEL.RETINANET.NORM."
     p6 = found.shapes.get("backbone.top_block.p6.weight")
-    if p6 is not None and p6[0][0] == p6[1][0]:  # so that only its input differs
+    if p6 is not None and p6[0][:1] == p6[1][:1]:  # so that only its input differs
         return "P6 has another source: MODEL.RETINA_PLUGIN.P6_FROM."
     if not found.detector:
         return (
@@ -63,7 +64,7 @@ def _classes(found: Fit) -> str:
     anchors = found.state.get("head.bbox_pred.bias")
     if anchors is None or "head.cls_score.bias" not in found.shapes:
         return ""
-    theirs, ours = (shape[0] // (len(anchors) // 4) for shape in found.shapes["head.cls_score.bias"])
+    theirs, ours = (math.prod(shape) // (len(anchors) // 4) for shape in found.shapes["head.cls_score.bias"])
     return f": {theirs} there, {ours} here"
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 
 from retina_plugin.anchors import AnchorGenerator
-from retina_plugin.weights.torchvision_names import State, resnet_names, retinanet_names, with_our_outputs
+from retina_plugin.weights.torchvision_names import BOTTOM_UP, State, resnet_names, retinanet_names, with_our_outputs
 
 EPSILON = 1e-5  # of every batch norm
 LEARNING_NORM = re.compile(r"\b(stem|res\d)\..*\.num_batches_tracked$")
@@ -49,14 +49,22 @@ def translate(state: State, author: str, *, own: State, anchors: AnchorGenerator
         anchors: of the model; None for one that is no RetinaNet of this project.
     """
     if any(name.startswith("backbone.body.") for name in state):
-        renamed = resnet_names(retinanet_names(state))
-        return Layout("torchvision RetinaNet", with_our_outputs(renamed, own, anchors), TORCHVISION)
+        return _torchvision_detector(state, own, anchors)
     if any(CAFFE2_NAME.match(name) for name in state):
         return Layout("Caffe2 names", caffe2_names(state, own), MSRA if _is_msra(state) else CAFFE2)
     if "layer1.0.conv1.weight" in state and not any("layer1." in name for name in own):
         return Layout("torchvision ResNet", resnet_names(state), TORCHVISION)
     inputs = {"torchvision": TORCHVISION, "Detectron2 Model Zoo": MSRA}.get(author)
     return Layout(author or "names as they are", state, inputs)
+
+
+def _torchvision_detector(state: State, own: State, anchors: AnchorGenerator | None) -> Layout:
+    """A RetinaNet in full, of any other only the backbone: the pyramid of a Faster R-CNN has the same names, one level off."""
+    if any(name.startswith("head.classification_head.") for name in state):
+        renamed = resnet_names(retinanet_names(state))
+        return Layout("torchvision RetinaNet", with_our_outputs(renamed, own, anchors), TORCHVISION)
+    renamed = {name.replace("backbone.body.", BOTTOM_UP): value for name, value in state.items()}
+    return Layout("torchvision detector, its backbone", resnet_names(renamed), TORCHVISION)
 
 
 # Caffe2's: conv1_w, res_conv1_bn_s, res2_0_branch2a_w, ...
@@ -103,4 +111,9 @@ def _caffe2_name(name: str) -> str:
 def _is_msra(state: State) -> bool:
     """The original ResNets, and not the later ones with group norm or with groups of channels."""
     inner = state.get("res2_0_branch2b_w")
-    return inner is not None and inner.shape[0] == inner.shape[1] and not any("_gn_" in name for name in state)
+    return (
+        inner is not None
+        and inner.dim() == 4
+        and inner.shape[0] == inner.shape[1]
+        and not any("_gn_" in name for name in state)
+    )

@@ -27,20 +27,22 @@ def load_weights(model: nn.Module, path: str) -> dict[str, Any]:
         What the file says of itself, such as ``{"class_names": ["cat", "dog"]}``; empty when it says nothing.
 
     Raises:
-        WeightsError: missing or broken file, or parameters that do not match ``model`` name for name and shape for shape.
+        WeightsError: missing or broken file, parameters that do not match ``model`` name for name and shape for shape, or that are NaN or
+            infinite.
     """
     checkpoint = read_checkpoint(path)
     fit_all(model, checkpoint, path).load_into(model)
-    return dict(checkpoint.get("metadata", {}))
+    return metadata_of(checkpoint)
 
 
-def start_from(model: nn.Module, path: str, *, fine_tune: bool) -> Fit:
+def start_from(model: nn.Module, path: str, *, fine_tune: bool, class_names: Sequence[str] = ()) -> Fit:
     """Load what training starts from: a whole detector, or a backbone such as ImageNet's, with everything else fresh.
 
     Args:
         model: from :func:`retina_plugin.build_model`.
         path: as in :func:`load_weights`, or a backbone of Caffe2, torchvision or timm.
         fine_tune: the class scores stay fresh when their number differs, instead of an error.
+        class_names: of the training; see :func:`warn_of_other_classes`.
 
     Returns:
         What was taken over and what was not; as text, a report for people.
@@ -48,7 +50,9 @@ def start_from(model: nn.Module, path: str, *, fine_tune: bool) -> Fit:
     Raises:
         WeightsError: as in :func:`load_weights`; also a backbone that does not match in full.
     """
-    found = fit_to_start(model, read_checkpoint(path), path, fine_tune=fine_tune)
+    checkpoint = read_checkpoint(path)
+    found = fit_to_start(model, checkpoint, path, fine_tune=fine_tune)
+    warn_of_other_classes(metadata_of(checkpoint), class_names, path)
     found.load_into(model)
     return found
 
@@ -62,7 +66,7 @@ def fit_all(model: nn.Module, checkpoint: Mapping[str, Any], path: str) -> Fit:
         path: of the file, for messages.
 
     Raises:
-        WeightsError: any difference but the optional buffers; the message shows it and says what it hints at.
+        WeightsError: any difference but the optional buffers; the message shows it and says what it hints at. Also numbers that are none.
     """
     found = _fit(model, checkpoint, path)
     if found.misfits:
@@ -84,13 +88,20 @@ def fit_to_start(model: nn.Module, checkpoint: Mapping[str, Any], path: str, *, 
 def _fit(model: nn.Module, checkpoint: Mapping[str, Any], path: str) -> Fit:
     """Compare what :func:`read_checkpoint` has read with ``model``, and warn where the model gets other pixels than the weights know."""
     own, anchors = model.state_dict(), getattr(model, "anchor_generator", None)
+    author = checkpoint.get("__author__")
     layout = translate(
         checkpoint["model"],
-        str(checkpoint.get("__author__", "")),
+        author if isinstance(author, str) else "",
         own=own,
         anchors=anchors if isinstance(anchors, AnchorGenerator) else None,
     )
     found = fit(model, layout, path)
+    broken = [name for name in found.taken if not found.state[name].float().isfinite().all()]
+    if broken:
+        raise WeightsError(
+            f"{path} is of no use: {len(broken)} of its parameters have numbers that are NaN or infinite: {', '.join(broken[:3])}. Take an "
+            "earlier checkpoint."
+        )
     inputs = layout.inputs or (None if found.detector else _inputs_of_origin(model))
     unlike = _unlike(model, inputs) if inputs else []
     if unlike:
@@ -105,6 +116,29 @@ def _inputs_of_origin(model: nn.Module) -> Inputs | None:
     """What files for a backbone of another library were trained on, as far as that library says."""
     origin = origin_of(model)
     return Inputs("RGB", origin.pixel_mean, origin.pixel_std) if origin and origin.pixel_mean else None
+
+
+def warn_of_other_classes(metadata: Mapping[str, Any], class_names: Sequence[str], path: str) -> None:
+    """Say so where a file has as many classes as a run but other names for them: its scores will stand for the run's.
+
+    Args:
+        metadata: what the file says of itself.
+        class_names: of the run.
+        path: of the file.
+    """
+    theirs = metadata.get("class_names")
+    if not isinstance(theirs, list) or not all(isinstance(name, str) for name in theirs):
+        return
+    pairs = [pair for pair in zip(theirs, class_names, strict=False) if pair[0] != pair[1]]
+    if pairs and len(theirs) == len(class_names):
+        there, here = (", ".join([*names[:3], "..."][: len(names)]) for names in zip(*pairs, strict=True))
+        warnings.warn(f"{path} knows other classes: {there}, which are {here} here", stacklevel=2)
+
+
+def metadata_of(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
+    """What a file from :func:`read_checkpoint` says of itself; empty when it says nothing."""
+    found = checkpoint.get("metadata")
+    return dict(found) if isinstance(found, Mapping) else {}
 
 
 def _unlike(model: nn.Module, inputs: Inputs) -> list[str]:

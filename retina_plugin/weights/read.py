@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import pickle
+import re
+import tarfile
+import zipfile
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,9 +15,15 @@ from torch import Tensor
 
 from retina_plugin.weights.unpickle import read_pickle
 
-# Where programs keep a state_dict in their files: Detectron2 and this project, timm and Lightning, Caffe2's Detectron.
-HOMES = ("model", "state_dict", "blobs")
+# Where programs keep a state_dict in their files: timm its moving average, which it takes before the other, Detectron2 and this
+# project, timm and Lightning, Caffe2's Detectron.
+HOMES = ("state_dict_ema", "model", "state_dict", "blobs")
 DETECTRON2_ZOO = "https://github.com/facebookresearch/detectron2/blob/main/MODEL_ZOO.md"
+DETECTRON2_NAME = re.compile(r"(R|X)-\d+(-[\w-]+)?\.pkl|model_final_[0-9a-f]{6}\.pkl")
+TORCHVISION_NAME = re.compile(
+    r"(resnet(18|34|50|101|152)|resnext\d+_\d+x\d+d|wide_resnet\d+_2|[a-z]+_resnet50_fpn(_v2)?_coco)-[0-9a-f]{8}\.pth"
+)
+SAVE = "Save the state_dict of its model with torch.save."
 
 
 class WeightsError(ValueError):
@@ -29,16 +38,20 @@ def read_checkpoint(path: str) -> dict[str, Any]:
     Raises:
         WeightsError: a missing or broken file, one that asks for code to be run, or one without parameters.
     """
+    path = os.path.expanduser(path)
     require_file(path)
     try:
         content = _content(path)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
-        raise WeightsError(
-            f"{path} is not a checkpoint that can be read safely: {(str(error) or type(error).__name__).splitlines()[0]}"
-        ) from error
+    except Exception as error:  # of a damaged file torch may make any: EOFError, IndexError, struct.error, ...
+        raise WeightsError(f"{path} is not a checkpoint that can be read safely: {_cause(error)}") from error
     checkpoint = _with_model(content)
     if checkpoint is None:
         raise WeightsError(f"{path}: expected a state_dict, or one under 'model', found {_describe(content)}")
+    for name, value in checkpoint["model"].items():
+        if value.layout != torch.strided or value.device.type != "cpu" or value.is_quantized:
+            raise WeightsError(
+                f"{path}: {name} is no dense tensor but {value.layout}, {value.dtype} on {value.device}; save it as numbers on the CPU"
+            )
     return checkpoint
 
 
@@ -61,9 +74,9 @@ def require_file(path: str) -> None:
 def source_of(path: str) -> str:
     """ " (where a file of this name can be had)"; nothing where its name says nothing."""
     name = os.path.basename(path)
-    if path.startswith("detectron2://") or name in ("R-50.pkl", "R-101.pkl") or name.startswith("model_final_"):
+    if path.startswith("detectron2://") or DETECTRON2_NAME.fullmatch(name):
         return f" (files of this name are linked from {DETECTRON2_ZOO})"
-    if name.startswith(("resnet", "resnext", "wide_resnet", "retinanet_resnet50_fpn")):
+    if TORCHVISION_NAME.fullmatch(name):
         return " (torchvision.models.get_model_weights(...).DEFAULT.url is the address of torchvision's)"
     return ""
 
@@ -79,7 +92,23 @@ def _content(path: str) -> Any:
         file.seek(0)
         if path.endswith(".pkl") and not archive:
             return read_pickle(file)
+        # Before 2.6, torch ran these two even with weights_only.
+        if archive and any(name.endswith("constants.pkl") for name in zipfile.ZipFile(file).namelist()):
+            raise pickle.UnpicklingError(f"it is a TorchScript archive, which is a program. {SAVE}")
+        if tarfile.is_tarfile(path):
+            raise pickle.UnpicklingError(f"it is a tar file of torch's first versions. {SAVE}")
     return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def _cause(error: Exception) -> str:
+    """One line. Of torch's own words, which advise to run a file that it has refused, only the name that the file asks for is kept."""
+    text = str(error).strip()
+    if "weights_only" not in text:
+        return text.splitlines()[0] if text else type(error).__name__
+    asked = re.search(r"\b(?:GLOBAL|class) ([\w.]+)", text)
+    if asked:
+        return f"it asks for {asked[1]}, and only tensors, numbers, text, lists and dicts are read"
+    return "it is damaged, or torch.save did not write it"
 
 
 def _with_model(content: Any) -> dict[str, Any] | None:

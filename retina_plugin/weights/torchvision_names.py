@@ -83,19 +83,30 @@ def with_our_outputs(state: State, own: State, anchors: AnchorGenerator | None) 
 
     torchvision orders the anchors of a cell by ratio, then size.
     """
-    state = dict(state)
-    if anchors is None or any(
-        f"head.{x}.bias" not in names for x in ("bbox_pred", "cls_score") for names in (state, own)
-    ):
+    if anchors is None or not _same_head(state, own, anchors.num_anchors):
         return state
-    num_anchors = len(state["head.bbox_pred.bias"]) // 4
-    order = _size_major(anchors) if num_anchors == anchors.num_anchors else torch.arange(num_anchors)
-    classes = _classes(len(state["head.cls_score.bias"]) // num_anchors, len(own["head.cls_score.bias"]) // num_anchors)
+    state, order = dict(state), _size_major(anchors)
+    theirs, ours = (len(names["head.cls_score.bias"]) // anchors.num_anchors for names in (state, own))
     for kind in ("weight", "bias"):
-        for layer, rows in (("bbox_pred", list(range(4))), ("cls_score", classes)):
-            outputs = state[f"head.{layer}.{kind}"].unflatten(0, (num_anchors, -1))
+        for layer, rows in (("bbox_pred", list(range(4))), ("cls_score", _classes(theirs, ours))):
+            outputs = state[f"head.{layer}.{kind}"].unflatten(0, (anchors.num_anchors, -1))
             state[f"head.{layer}.{kind}"] = outputs[order][:, rows].flatten(0, 1)
     return state
+
+
+def _same_head(state: State, own: State, num_anchors: int) -> bool:
+    """Whether two heads have the same outputs but for the number of classes; where they have not, the comparison with the model tells."""
+    outputs = [f"head.{layer}.{kind}" for layer in ("bbox_pred", "cls_score") for kind in ("weight", "bias")]
+    if not all(name in names for name in outputs for names in (state, own)):
+        return False
+    *boxes, weight, bias = (state[name] for name in outputs)
+    return (
+        all(box.shape == own[name].shape for box, name in zip(boxes, outputs, strict=False))
+        and weight.shape[1:] == own["head.cls_score.weight"].shape[1:]
+        and bias.shape == weight.shape[:1]
+        and len(bias) > 0
+        and len(bias) % num_anchors == 0
+    )
 
 
 def _size_major(anchors: AnchorGenerator) -> Tensor:

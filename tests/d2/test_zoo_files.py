@@ -204,6 +204,14 @@ def test_a_malicious_file_runs_nothing(root: Path, tmp_path: Path, suffix: str) 
     assert not (tmp_path / "created").exists()
 
 
+def test_the_home_of_the_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    model, other = nn.Linear(1, 1), nn.Linear(1, 1)
+    torch.save({"model": other.state_dict()}, tmp_path / "x.pth")
+    Checkpointer(model, str(tmp_path)).load("~/x.pth")
+    assert_close(model.state_dict(), other.state_dict())
+
+
 def test_an_address_that_cannot_be_fetched(tmp_path: Path) -> None:
     checkpointer = Checkpointer(nn.Linear(1, 1), str(tmp_path))
     with pytest.raises(WeightsError, match=r"MODEL.WEIGHTS https://.* cannot be fetched: .* give its path"):

@@ -15,7 +15,7 @@ from torchvision.models.detection.anchor_utils import AnchorGenerator
 from retina_plugin.builders import build_model
 from retina_plugin.config import get_cfg
 from retina_plugin.model import RetinaNet
-from retina_plugin.weights import WeightsError, load_weights, start_from
+from retina_plugin.weights import WeightsError, fit_all, load_weights, start_from
 from tests.models import compact_cfg
 
 CONFIGS = {"v1": "retinanet_R_50_FPN_torchvision.yaml", "v2": "retinanet_R_50_FPN_torchvision_v2.yaml"}
@@ -58,6 +58,33 @@ def test_a_resnet(root: Path, tmp_path: Path, depth: int) -> None:
     for name, layer in (("res3", theirs.layer2), ("res4", theirs.layer3), ("res5", theirs.layer4)):
         x = layer(x)
         assert_close(maps[name], x, rtol=1e-4, atol=1e-4)
+
+
+def test_the_backbone_of_another_detector(root: Path, tmp_path: Path) -> None:
+    """Its pyramid has the names of a RetinaNet's, for other levels: only the ResNet is taken, for a start only."""
+    theirs = torchvision.models.detection.fasterrcnn_resnet50_fpn(weights=None, weights_backbone=None, num_classes=2)
+    torch.save(enliven(theirs).state_dict(), tmp_path / "faster.pth")
+    own = our_model(root, CONFIGS["v1"])
+    pyramid = {name: value.clone() for name, value in own.backbone.state_dict().items() if "fpn" in name}
+    report = str(start_from(own, str(tmp_path / "faster.pth"), fine_tune=False))
+    assert "faster.pth (torchvision detector, its backbone): 265 of 301 parameters are taken over" in report
+    assert "fresh (36): " in report
+    assert "backbone.fpn.inner_blocks.0.0" in report.splitlines()[-1]  # not used
+    assert_close(own.backbone.bottom_up.res3[0].conv2.weight, theirs.backbone.body.layer2[0].conv2.weight)
+    assert_close({name: own.backbone.state_dict()[name] for name in pyramid}, pyramid)
+    with pytest.raises(WeightsError, match="a backbone alone, enough to start training from"):
+        load_weights(own, str(tmp_path / "faster.pth"))
+
+
+def test_shapes_that_no_head_has(root: Path) -> None:
+    state = their_detector("v1", 4).state_dict()
+    model = our_model(root, CONFIGS["v1"], MODEL__RETINANET__NUM_CLASSES=4)
+    for name in ("classification_head.cls_logits", "regression_head.bbox_reg"):
+        for kind in ("weight", "bias"):
+            for shape in ((), (0,), (7,), (2, 9)):
+                odd = {**state, f"head.{name}.{kind}": torch.zeros(shape)}
+                with pytest.raises(WeightsError, match="in the file"):
+                    fit_all(model, {"model": odd}, "x.pth")
 
 
 def their_detector(version: str, num_classes: int) -> nn.Module:

@@ -26,7 +26,7 @@ NORMS = ["FrozenBN", "BN", "GN", ""]
 
 def layer_with(norm: str, *, bias: bool = False) -> Conv2d:
     """A convolution whose norm has seen data: no statistic and no parameter is a 0 or a 1."""
-    layer = Conv2d(4, 8, 3, norm=build_norm(norm, 8, groups=2), bias=bias)
+    layer = Conv2d(4, 8, 3, norm=build_norm(norm, 8, groups=2, key="NORM"), bias=bias)
     for name, tensor in layer.state_dict().items():
         if name.startswith("norm") and tensor.is_floating_point():
             tensor.uniform_(0.5, 2)

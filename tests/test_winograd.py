@@ -161,7 +161,7 @@ class Exported(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.conv = Conv2d(4, 6, 3, norm=build_norm("FrozenBN", 6, groups=1))
+        self.conv = Conv2d(4, 6, 3, norm=build_norm("FrozenBN", 6, groups=1, key="NORM"))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.conv(x)

@@ -1,7 +1,7 @@
 """Which backbone and neck for what? Train each pair for the same time, and put accuracy beside cost.
 
     python tools/compare_models.py --minutes 4 --output-dir output/models
-    DETECTRON2_DATASETS=folder/of/bccd python tools/compare_models.py --data bccd --minutes 8 --output-dir output/models_bccd
+    DETECTRON2_DATASETS=folder/of/bccd python tools/compare_models.py --data bccd --minutes 6 --output-dir output/models_bccd
 
 First all are measured, one after another, and nothing else should run meanwhile: what an image costs, and how long a step takes, so how
 many fit into ``--minutes``. Then all are trained for that many; start and evaluation are not counted. What is finished is not done again.

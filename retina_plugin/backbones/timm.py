@@ -25,7 +25,8 @@ class Timm(Backbone):
     """
 
     def __init__(self, *, name: str, in_channels: int, drop_path: float, freeze_at: int) -> None:
-        """
+        """Weights are random, and nothing is ever downloaded: ``MODEL.WEIGHTS`` may name a file of timm to start training from.
+
         Args:
             name: as ``timm.list_models()`` has it.
             in_channels: of the image.
@@ -33,8 +34,6 @@ class Timm(Backbone):
             freeze_at: n stops everything that the map of stride 2^n depends on from learning, and its batch norms from taking statistics:
                 1 the stem, 2 also the stage of stride 4, ...; 0 nothing. In HRNet, where fine maps depend on coarse ones, that is
                 nearly all of it.
-
-        Weights are random, and nothing is ever downloaded: files of timm are what ``MODEL.WEIGHTS`` may start training from.
 
         Raises:
             ImportError: timm is not installed.
@@ -141,8 +140,7 @@ def _timm(name: str) -> ModuleType:
             f"{NODE}.NAME: timm {timm.__version__} has no model {name!r}. {nearest(name, timm.list_models())}"
         )
     architecture, _, tag = name.partition(".")
-    tagged = timm.list_pretrained(f"{architecture}.*")
-    if tag and name not in tagged:
+    if tag and name not in (tagged := timm.list_pretrained(f"{architecture}.*")):
         raise ValueError(f"{NODE}.NAME: {architecture} has no weights {tag!r}. {nearest(name, tagged)}")
     return timm
 

@@ -2,25 +2,46 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 
 from retina_plugin.model import RetinaNet, evaluating
 
+LONG_WARMUP = 1000  # steps, Detectron2's default; a longer one hardly helps
 
-def divergence(what: str, *, iteration: int, lr: float, folder: str) -> FloatingPointError:
+
+def divergence(what: str, *, iteration: int, lr: float, cfg: Any) -> FloatingPointError:
     """The error that ends such a run.
 
     Args:
-        what: became what, for example "the loss became nan".
+        what: became what, for example "The loss became nan".
         iteration: the step.
         lr: its learning rate.
-        folder: ``OUTPUT_DIR``.
+        cfg: the config of the run; the advice does not recommend what it already has.
     """
     return FloatingPointError(
-        f"{what} at iteration {iteration}. Lower SOLVER.BASE_LR (it is {lr:g}), lengthen SOLVER.WARMUP_ITERS, or set "
-        f"SOLVER.CLIP_GRADIENTS.ENABLED True. Start again with that: what lies in {folder} is whole, but a resumed run keeps the "
-        "learning rate of its checkpoint."
+        f"{what} at iteration {iteration}, where the learning rate was {lr:g}. {_advice(cfg)} Start again with that: what lies in "
+        f"{cfg.OUTPUT_DIR} is whole, but a resumed run keeps the learning rate of its checkpoint."
     )
+
+
+def _advice(cfg: Any) -> str:
+    """What to change, as one sentence: the learning rate always, other settings only where they leave room."""
+    solver, clip = cfg.SOLVER, cfg.SOLVER.CLIP_GRADIENTS
+    changes = [f"lower SOLVER.BASE_LR (it is {solver.BASE_LR:g})"]
+    if solver.WARMUP_FACTOR >= 1 and solver.WARMUP_ITERS > 0:
+        changes.append(f"set SOLVER.WARMUP_FACTOR to 0.001 (it is {solver.WARMUP_FACTOR:g}: no warm-up)")
+    elif min(LONG_WARMUP, solver.MAX_ITER // 2) > solver.WARMUP_ITERS:
+        changes.append(f"lengthen SOLVER.WARMUP_ITERS (it is {solver.WARMUP_ITERS})")
+    if clip.ENABLED:
+        changes.append(f"lower SOLVER.CLIP_GRADIENTS.CLIP_VALUE (it is {clip.CLIP_VALUE:g})")
+    else:
+        changes.append("set SOLVER.CLIP_GRADIENTS.ENABLED to True")
+    if solver.AMP.ENABLED:
+        changes.append("set SOLVER.AMP.ENABLED to False")
+    text = ", ".join(changes[:-1]) + (" or " if len(changes) > 1 else "") + changes[-1]
+    return text[0].upper() + text[1:] + "."
 
 
 @torch.no_grad()

@@ -1,9 +1,13 @@
-"""The one place where non-maximum suppression comes from: torchvision, imported when it is first needed."""
+"""Non-maximum suppression from torchvision, imported on first use."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
+
+OPERATOR = "torchvision::"  # names every operator that torchvision registers in torch
 
 
 def batched_nms(boxes: Tensor, scores: Tensor, groups: Tensor, iou_threshold: float) -> Tensor:
@@ -19,19 +23,42 @@ def batched_nms(boxes: Tensor, scores: Tensor, groups: Tensor, iou_threshold: fl
         (k,) int64 indices of the boxes that stay, best first; empty when M is 0.
 
     Raises:
-        ImportError: torchvision is missing or does not fit the installed torch.
+        ImportError: torchvision is missing, does not fit the installed torch, or has no NMS for the device of the boxes.
     """
-    try:
-        from torchvision.ops import nms
-    except (ImportError, RuntimeError) as error:  # a torchvision built for another torch raises RuntimeError
-        raise ImportError(
-            f"torchvision's NMS does not load ({error}). Install torch and torchvision of one release: "
-            "pip install --upgrade torch torchvision"
-        ) from error
+    nms = _load()
     # Each group has a place of its own, out of reach of the others. In float64, because hundreds of groups, as many as there are
     # classes in all images, would leave float32 with tenths of a pixel. The origin is there even if no box is, and a tracer, which
     # records no branch, needs no other way for that.
     boxes = boxes.double()
     corners = torch.cat([boxes, boxes.new_zeros(1, 4)])
     reach = corners.max() - corners.min() + 1
-    return nms(boxes + (groups * reach)[:, None], scores.double(), iou_threshold)
+    try:
+        return nms(boxes + (groups * reach)[:, None], scores.double(), iou_threshold)
+    except NotImplementedError as error:  # a torchvision for CPUs beside a torch for GPUs, for instance
+        if OPERATOR not in str(error):
+            raise
+        cause = f"it has no NMS for {boxes.device.type}: {str(error).splitlines()[0]}"
+        raise _unusable(cause) from error
+
+
+def _load() -> Callable[..., Tensor]:
+    """Import ``torchvision.ops.nms``.
+
+    Only a failed import and a missing operator are torchvision's fault; any other RuntimeError passes with its own words.
+    """
+    try:
+        from torchvision.ops import nms
+    except ImportError as error:
+        raise _unusable(str(error)) from error
+    except RuntimeError as error:  # a torchvision that was built for another torch
+        if OPERATOR not in str(error):
+            raise
+        raise _unusable(str(error)) from error
+    return nms
+
+
+def _unusable(cause: str) -> ImportError:
+    return ImportError(
+        f"torchvision's NMS cannot be used ({cause}). Install torch and torchvision of one release: "
+        "pip install --upgrade torch torchvision"
+    )

@@ -360,7 +360,7 @@ def test_a_learning_rate_that_is_far_too_high(
         cli.run(lambda: train_net.main(["--config-file", config, "--host", host, *overrides]))
     message = capsys.readouterr().err.split("error: ")[-1]
     assert "The loss became" in message
-    assert "Lower SOLVER.BASE_LR (it is 1e+30)" in message
+    assert "Lower SOLVER.BASE_LR (it is 1e+30), set SOLVER.WARMUP_FACTOR to 0.001" in message
     assert "a resumed run keeps the learning rate" in message
     read_checkpoint(str(tmp_path / "out" / (tmp_path / "out/last_checkpoint").read_text()))
 
@@ -375,7 +375,8 @@ def test_a_run_that_diverges_in_its_last_step(
     overrides = ["SOLVER.BASE_LR", "1e30", "SOLVER.WARMUP_FACTOR", "1.0", "SOLVER.MAX_ITER", steps]
     with pytest.raises(SystemExit, match="2"):
         cli.run(lambda: train_net.main(["--config-file", config, "--host", host, *overrides]))
-    assert f" at iteration {int(steps) - 1}. Lower SOLVER.BASE_LR (it is 1e+30)" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert f" at iteration {int(steps) - 1}, where the learning rate was 1e+30. Lower SOLVER.BASE_LR (it is" in said
     assert not (tmp_path / "out/model_final.pth").exists()
     assert not (tmp_path / "out/inference").exists()
 

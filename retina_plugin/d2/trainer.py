@@ -53,6 +53,7 @@ class Trainer(DefaultTrainer):
     """DefaultTrainer; see :mod:`retina_plugin.d2.run` for how it is started."""
 
     def __init__(self, cfg: Any) -> None:
+        self.run_cfg = cfg  # as the user asked for it
         # Detectron2's own mixed precision needs a GPU; on the CPU its plain trainer runs under bfloat16.
         self.bfloat16 = cfg.SOLVER.AMP.ENABLED and cfg.MODEL.DEVICE == "cpu"
         if self.bfloat16:
@@ -99,7 +100,7 @@ class Trainer(DefaultTrainer):
     def _divergence(self, what: str) -> FloatingPointError:
         self.max_iter = self.iter + 2  # else Detectron2 takes a failure in the last step for the end, and evaluates
         lr = self.optimizer.param_groups[0]["lr"]
-        return divergence(what, iteration=self.iter, lr=lr, folder=self.cfg.OUTPUT_DIR)
+        return divergence(what, iteration=self.iter, lr=lr, cfg=self.run_cfg)
 
     @property
     def optimizer(self) -> torch.optim.Optimizer:

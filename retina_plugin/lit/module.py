@@ -56,7 +56,7 @@ class Module(lightning.LightningModule):
             raise self._divergence("What the model predicts became infinite or NaN", self.global_step - 1)
 
     def _divergence(self, what: str, iteration: int) -> FloatingPointError:
-        return divergence(what, iteration=iteration, lr=self.lr, folder=self.cfg.OUTPUT_DIR)
+        return divergence(what, iteration=iteration, lr=self.lr, cfg=self.cfg)
 
     def configure_optimizers(self) -> dict[str, Any]:
         optimizer = build_optimizer(self.model, self.cfg)

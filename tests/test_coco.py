@@ -37,13 +37,34 @@ def test_everything_that_is_read(tmp_path: Path) -> None:
             "height": 10,
             "width": 20,
             "annotations": [
-                {"id": 1, "bbox": [2.0, 3.0, 6.0, 8.0], "category_id": 1, "iscrowd": 0},
-                {"id": 2, "bbox": [0.0, 0.0, 20.0, 10.0], "category_id": 0, "iscrowd": 1},
+                {"id": 1, "bbox": [2.0, 3.0, 6.0, 8.0], "category_id": 1, "iscrowd": 0, "area": 20},
+                {"id": 2, "bbox": [0.0, 0.0, 20.0, 10.0], "category_id": 0, "iscrowd": 1, "area": 200},
             ],
         },
         {"file_name": f"{images}/deeper/b.png", "image_id": 2, "height": 10, "width": 20, "annotations": []},
     ]
     assert class_counts(dataset.records, dataset.num_classes) == [0, 1]  # the cat is a crowd
+
+
+def test_test_dev_layout(tmp_path: Path) -> None:
+    """Images and categories, but no annotations: something to predict on, nothing to evaluate or to learn."""
+    content = {kind: CONTENT[kind] for kind in ("images", "categories")}
+    dataset = read_coco(*write_coco(tmp_path, content))
+    assert not dataset.has_ground_truth
+    assert [record["annotations"] for record in dataset.records] == [[], []]
+    assert read_coco(*write_coco(tmp_path, {**content, "annotations": []})).has_ground_truth
+    with pytest.raises(DatasetError, match="no box to learn from"):
+        require_boxes(dataset)
+
+
+@pytest.mark.parametrize(
+    ("area", "expected"),
+    [(7.5, 7.5), (0, 20), (-3, 20), (None, 20), ("20", 20), (float("nan"), 20), (GONE, 20)],
+)
+def test_area_that_is_missing_or_0_is_that_of_the_box(tmp_path: Path, area: Any, expected: float) -> None:
+    json_file, images = write_coco(tmp_path, changed("annotations", 0, area=area) if area is not GONE else CONTENT)
+    assert read_coco(json_file, images).records[0]["annotations"][0]["area"] == expected
+    assert coco_ground_truth(json_file)["annotations"][0]["area"] == expected
 
 
 @pytest.mark.parametrize(

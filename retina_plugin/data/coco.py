@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from retina_plugin.data.coco_json import read_json
+from retina_plugin.data.coco_json import is_number, read_json
 from retina_plugin.data.errors import DatasetError
 from retina_plugin.data.images import image_size
 
@@ -31,8 +31,10 @@ class Dataset:
         json_file, image_root: where it was read from.
         class_names: position is the contiguous class index.
         category_ids: the ids of the JSON, in the same order: rising.
-        records: {"file_name", "image_id", "height", "width", "annotations": [{"id", "bbox" XYXY, "category_id" contiguous, "iscrowd"}]}.
+        records: {"file_name", "image_id", "height", "width", "annotations": [{"id", "bbox" XYXY, "category_id" contiguous, "iscrowd",
+            "area" in pixels}]}.
         warnings: what was repaired or dropped, counted.
+        has_ground_truth: False for COCO's test-dev layout, which has no "annotations": such a set can be predicted on but not evaluated.
     """
 
     name: str
@@ -42,6 +44,7 @@ class Dataset:
     category_ids: tuple[Any, ...]
     records: list[Record] = field(repr=False)
     warnings: tuple[str, ...] = ()
+    has_ground_truth: bool = True
 
     @property
     def num_classes(self) -> int:
@@ -55,7 +58,7 @@ def read_coco(json_file: str, image_root: str, *, name: str | None = None) -> Da
     Boxes that reach outside their image are clipped, boxes without area or wholly outside are dropped; both are counted in a warning.
 
     Args:
-        json_file: "images", "annotations" and "categories".
+        json_file: "images", "annotations" and "categories"; "annotations" is missing in COCO's test-dev layout.
         image_root: folder that ``file_name`` of an image starts from.
         name: for messages; the JSON's path when None.
 
@@ -65,7 +68,7 @@ def read_coco(json_file: str, image_root: str, *, name: str | None = None) -> Da
     content = read_json(json_file)
     categories = _categories(content["categories"], json_file)
     records = _records(content["images"], json_file, image_root)
-    warnings = _add_boxes(records, content["annotations"], list(categories), json_file)
+    warnings = _add_boxes(records, content.get("annotations", []), list(categories), json_file)
     for line in warnings:
         logger.warning(line)
     return Dataset(
@@ -76,6 +79,7 @@ def read_coco(json_file: str, image_root: str, *, name: str | None = None) -> Da
         category_ids=tuple(categories),
         records=list(records.values()),
         warnings=warnings,
+        has_ground_truth="annotations" in content,
     )
 
 
@@ -155,9 +159,20 @@ def _add_boxes(
             )
         box = _clipped(annotation, record, repairs)
         if box is not None:
-            entry = {"id": annotation["id"], "bbox": box, "category_id": contiguous[annotation["category_id"]]}
-            record["annotations"].append({**entry, "iscrowd": int(annotation.get("iscrowd") or 0)})
+            record["annotations"].append(_entry(annotation, box, contiguous[annotation["category_id"]]))
     return tuple(f"{json_file}: {line}" for line in repairs.lines(len(annotations)))
+
+
+def _entry(annotation: Mapping[str, Any], box: list[float], label: int) -> dict[str, Any]:
+    """One object of a record. COCO's metrics group objects by "area": that of the mask, or else of the box."""
+    area = annotation.get("area")
+    return {
+        "id": annotation["id"],
+        "bbox": box,
+        "category_id": label,
+        "iscrowd": int(annotation.get("iscrowd") or 0),
+        "area": float(area) if is_number(area) and area > 0 else (box[2] - box[0]) * (box[3] - box[1]),
+    }
 
 
 class _Repairs:

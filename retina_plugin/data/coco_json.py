@@ -17,21 +17,21 @@ HOW_TO_NAME = (
 )
 
 
-def _is_number(value: Any) -> bool:
+def is_number(value: Any) -> bool:
     """A finite number; integers may have any length."""
     return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
 
 
 Rule = tuple[str, Callable[[Any], bool]]  # what is expected, and whether a value is that
 
-ID: Rule = ("a number or text", lambda v: _is_number(v) or isinstance(v, str))
+ID: Rule = ("a number or text", lambda v: is_number(v) or isinstance(v, str))
 TEXT: Rule = ("text", lambda v: isinstance(v, str) and v != "")
 BOX: Rule = (
     "[x, y, width, height], finite numbers",
-    lambda v: isinstance(v, list) and len(v) == 4 and all(map(_is_number, v)),
+    lambda v: isinstance(v, list) and len(v) == 4 and all(map(is_number, v)),
 )
 FLAG: Rule = ("0 or 1", lambda v: v in (None, 0, 1))  # or left out
-PIXELS: Rule = ("a whole number of pixels", lambda v: v is None or (_is_number(v) and v >= 0 and v % 1 == 0))
+PIXELS: Rule = ("a whole number of pixels", lambda v: v is None or (is_number(v) and v >= 0 and v % 1 == 0))
 
 RULES: dict[str, dict[str, Rule]] = {
     "images": {"id": ID, "file_name": TEXT, "height": PIXELS, "width": PIXELS},
@@ -41,7 +41,7 @@ RULES: dict[str, dict[str, Rule]] = {
 
 
 def read_json(json_file: str) -> dict[str, Any]:
-    """The content of an annotation file, each entry checked by itself.
+    """The content of an annotation file, each entry checked by itself; "annotations" may be missing.
 
     Raises:
         DatasetError: missing, not JSON, not in COCO's layout, an entry that lacks a key or has a strange value, an id that occurs twice.
@@ -55,14 +55,21 @@ def read_json(json_file: str) -> dict[str, Any]:
         raise DatasetError(f"annotations {json_file} cannot be read: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
         raise DatasetError(f"{json_file} is not JSON ({error}); it may be cut off: write it again") from error
-    if not isinstance(content, dict) or any(not isinstance(content.get(kind), list) for kind in RULES):
+    if not _has_layout(content):
         found = list(content) if isinstance(content, dict) else type(content).__name__
         raise DatasetError(
             f"{json_file} is not in COCO's layout: expected the lists {', '.join(RULES)}, found {reprlib.repr(found)}"
         )
-    for kind in RULES:
+    for kind in content.keys() & RULES:
         _check_entries(content[kind], kind, json_file)
     return content
+
+
+def _has_layout(content: Any) -> bool:
+    """Whether the lists are there. COCO's test-dev files have images and categories, but no annotations."""
+    if not isinstance(content, dict) or not {"images", "categories"} <= set(content):
+        return False
+    return all(isinstance(content[kind], list) for kind in content.keys() & RULES)
 
 
 def _check_entries(entries: list[Any], kind: str, json_file: str) -> None:
@@ -93,12 +100,13 @@ def coco_ground_truth(json_file: str) -> dict[str, Any]:
 def complete_ground_truth(content: dict[str, Any]) -> None:
     """Make annotations fit for pycocotools, in place.
 
-    What files of other tools lack is filled in: ``info``, ``iscrowd`` 0, ``area`` width x height. Annotations are numbered from 1: text
-    as an id ends in an error there, and an object with id 0 counts as never found.
+    What files of other tools lack is filled in: ``info``, ``iscrowd`` 0, ``area`` width x height, also
+    where it is 0. Annotations are numbered from 1: text as an id ends in an error there, and an object
+    with id 0 counts as never found.
     """
     content.setdefault("info", {})
-    for number, annotation in enumerate(content["annotations"], start=1):
+    for number, annotation in enumerate(content.setdefault("annotations", []), start=1):
         annotation["id"] = number
         annotation["iscrowd"] = int(annotation.get("iscrowd") or 0)
-        if not _is_number(annotation.get("area")):
+        if not is_number(annotation.get("area")) or annotation["area"] <= 0:
             annotation["area"] = annotation["bbox"][2] * annotation["bbox"][3]

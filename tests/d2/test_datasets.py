@@ -171,7 +171,7 @@ def test_a_function_that_the_user_registered(tmp_path: Path) -> None:
         load_dataset("my_function")
     assert evaluated(Evaluator("my_function", output_dir=str(tmp_path / "out")), boxes=[[2.0, 3, 6, 8]]) == 100
     assert load_dataset("my_function").records == [
-        {**records[0], "annotations": [{"id": 1, "bbox": [2, 3, 6, 8], "category_id": 1, "iscrowd": 0}]}
+        {**records[0], "annotations": [{"id": 1, "bbox": [2, 3, 6, 8], "category_id": 1, "iscrowd": 0, "area": 20.0}]}
     ]
 
 

@@ -14,6 +14,7 @@ PURE = [
     "backbones",
     "boxes",
     "builders",
+    "checkpoints_of_run",
     "dense",
     "divergence",
     "head",

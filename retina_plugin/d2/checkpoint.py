@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import logging
 import os
 from typing import Any
 
@@ -9,6 +11,7 @@ import torch
 from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.utils import comm
 
+from retina_plugin.checkpoints_of_run import newest_checkpoint
 from retina_plugin.outputs import write_atomically
 from retina_plugin.weights import (
     WeightsError,
@@ -21,6 +24,8 @@ from retina_plugin.weights import (
     source_of,
     warn_of_other_classes,
 )
+
+logger = logging.getLogger("retina_plugin")
 
 
 class Metadata:
@@ -60,6 +65,18 @@ class Checkpointer(DetectionCheckpointer):
         name = last_filename_basename.replace(".part", "")
         os.replace(os.path.join(self.save_dir, last_filename_basename), os.path.join(self.save_dir, name))
         write_atomically(os.path.join(self.save_dir, "last_checkpoint"), name)
+
+    @functools.cached_property
+    def _resumed(self) -> str:
+        """What ``--resume`` continues from, chosen when it is first asked for; empty where there is nothing."""
+        report = logger.warning if comm.is_main_process() else logger.debug
+        return newest_checkpoint(self.save_dir, report=report) or ""
+
+    def has_checkpoint(self) -> bool:
+        return bool(self._resumed)
+
+    def get_checkpoint_file(self) -> str:
+        return self._resumed
 
     def load(self, path: str, checkpointables: list[str] | None = None) -> dict[str, Any]:
         """As in the base class; addresses such as ``detectron2://`` and ``https://`` are fetched by Detectron2 and read like any file.

@@ -15,6 +15,7 @@ import torch
 from lightning.pytorch.utilities import rank_zero_only
 
 from retina_plugin.builders import build_model, take_pixels_of_timm
+from retina_plugin.checkpoints_of_run import newest_checkpoint
 from retina_plugin.checks import (
     check_run,
     freeze_unread,
@@ -39,6 +40,8 @@ from retina_plugin.weights import (
     start_from,
     warn_of_other_classes,
 )
+
+logger = logging.getLogger("retina_plugin")
 
 
 def run(args: argparse.Namespace) -> None:
@@ -139,7 +142,7 @@ def build_trainer(cfg: Any, args: argparse.Namespace) -> lightning.Trainer:
 
 def _train(trainer: lightning.Trainer, module: Module, *, resume: bool) -> None:
     cfg = module.cfg
-    resumed = _last_checkpoint(cfg.OUTPUT_DIR) if resume else None
+    resumed = _newest_checkpoint(cfg.OUTPUT_DIR) if resume else None
     if resumed:
         _require_continuation(module, resumed)
     elif cfg.MODEL.WEIGHTS:
@@ -158,7 +161,7 @@ def _train(trainer: lightning.Trainer, module: Module, *, resume: bool) -> None:
 
 
 def _load_for_evaluation(module: Module, *, resume: bool) -> None:
-    path = (_last_checkpoint(module.cfg.OUTPUT_DIR) if resume else None) or module.cfg.MODEL.WEIGHTS
+    path = (_newest_checkpoint(module.cfg.OUTPUT_DIR) if resume else None) or module.cfg.MODEL.WEIGHTS
     if not path:
         raise ConfigError(
             "--eval-only needs a checkpoint: add MODEL.WEIGHTS path/to/model_final.pth, or --resume for OUTPUT_DIR's last"
@@ -166,13 +169,8 @@ def _load_for_evaluation(module: Module, *, resume: bool) -> None:
     warn_of_other_classes(load_weights(module.model, path), module.class_names, path)
 
 
-def _last_checkpoint(folder: str) -> str | None:
-    """Path of the newest checkpoint of a run; None when there is none."""
-    pointer = os.path.join(folder, "last_checkpoint")
-    if not os.path.isfile(pointer):
-        return None
-    with open(pointer, encoding="utf-8") as file:
-        return os.path.join(folder, file.read().strip())
+def _newest_checkpoint(folder: str) -> str | None:
+    return newest_checkpoint(folder, report=rank_zero_only(logger.warning))
 
 
 def _require_continuation(module: Module, path: str) -> None:

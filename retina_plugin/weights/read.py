@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from retina_plugin.weights.checksum import is_damaged
 from retina_plugin.weights.unpickle import read_pickle
 
 # Where programs keep a state_dict in their files: timm its moving average, which it takes before the other, Detectron2 and this
@@ -41,9 +42,15 @@ def read_checkpoint(path: str) -> dict[str, Any]:
     path = os.path.expanduser(path)
     require_file(path)
     try:
-        content = _content(path)
+        damaged = is_damaged(path)
+        content = None if damaged else _content(path)
     except Exception as error:  # of a damaged file torch may make any: EOFError, IndexError, struct.error, ...
         raise WeightsError(f"{path} is not a checkpoint that can be read safely: {_cause(error)}") from error
+    if damaged:
+        raise WeightsError(
+            f"{path} is damaged: its checksum is wrong, so some bytes are not those that were written. "
+            "Copy the file again, or take an earlier checkpoint."
+        )
     checkpoint = _with_model(content)
     if checkpoint is None:
         raise WeightsError(f"{path}: expected a state_dict, or one under 'model', found {_describe(content)}")

@@ -1,0 +1,72 @@
+"""Checkpoints with a checksum, so that a file that was damaged after it was written is not loaded.
+
+``torch.save`` writes a zip archive and ``torch.load`` does not verify its checksums. The SHA-256 of everything before it is put
+into the archive's comment, the last bytes of the file, which every reader of such archives skips.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import struct
+import zipfile
+from typing import IO, Any
+
+import torch
+
+PREFIX = b"retina_plugin sha256 "
+COMMENT = len(PREFIX) + 2 * hashlib.sha256().digest_size
+END = b"PK\x05\x06"  # of an archive's last record, 22 bytes that end with the length of the comment
+END_SIZE = 22
+
+
+def save_with_checksum(content: Any, path: str) -> None:
+    """``torch.save`` with a checksum. The bytes are on the disk when this returns.
+
+    Raises:
+        OSError: the file cannot be written in full; what was written of it is left behind.
+    """
+    with open(path, "w+b") as file:
+        torch.save(content, file)
+        file.seek(-2, os.SEEK_END)
+        file.write(struct.pack("<H", COMMENT))
+        file.write(_comment(file, file.tell()))
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def is_damaged(path: str) -> bool:
+    """Whether an archive of ``torch.save`` is not what was written: by our checksum or, without one, by those of its parts.
+
+    False for files that are no zip archives, and for archives that ``torch.save`` wrote without checksums.
+    """
+    with open(path, "rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        start = size - END_SIZE - COMMENT
+        if start >= 0 and _at(file, start, len(END)) == END:
+            return _comment(file, size - COMMENT) != _at(file, size - COMMENT, COMMENT)
+        if _at(file, 0, 4) != b"PK\x03\x04":
+            return False
+        return _has_wrong_part(zipfile.ZipFile(file), size)
+
+
+def _has_wrong_part(archive: zipfile.ZipFile, size: int) -> bool:
+    parts = archive.infolist()
+    if sum(part.file_size for part in parts) > size:  # compressed, which torch.save does not do; it could be endless
+        return False
+    return any(part.CRC for part in parts) and archive.testzip() is not None
+
+
+def _at(file: IO[bytes], start: int, length: int) -> bytes:
+    file.seek(start)
+    return file.read(length)
+
+
+def _comment(file: IO[bytes], length: int) -> bytes:
+    """The comment for the first ``length`` bytes of a file, which is left at their end."""
+    file.seek(0)
+    found, left = hashlib.sha256(), length
+    while left and (block := file.read(min(left, 1 << 20))):
+        found.update(block)
+        left -= len(block)
+    return PREFIX + found.hexdigest().encode()

@@ -1,17 +1,32 @@
-"""The checkpoint from which ``--resume`` continues, on either host."""
+"""Checkpoints of a run: how either host writes them, and from which one ``--resume`` continues."""
 
 from __future__ import annotations
 
 import logging
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
+from retina_plugin.outputs import whole_file, write_atomically
 from retina_plugin.weights import WeightsError, read_checkpoint
+from retina_plugin.weights.checksum import save_with_checksum, saved_size
 
 logger = logging.getLogger("retina_plugin")
 POINTER = "last_checkpoint"
 CHECKPOINT = re.compile(r"model_(\d+|final)\.pth")
+
+
+def write_checkpoint(content: Mapping[str, Any], path: str) -> None:
+    """Write a checkpoint of a run and then its name into ``last_checkpoint`` beside it, each of them whole or not at all.
+
+    Raises:
+        DiskError: it cannot be written; the checkpoints before it and ``last_checkpoint`` are as they were.
+    """
+    with whole_file(path, need=lambda: saved_size(content)) as draft:
+        save_with_checksum(content, draft)
+    folder, name = os.path.split(path)
+    write_atomically(os.path.join(folder, POINTER), name)
 
 
 def newest_checkpoint(folder: str, *, report: Callable[[str], None] = logger.warning) -> str | None:

@@ -1,17 +1,81 @@
-"""Where results lie below ``OUTPUT_DIR``, the same on either host."""
+"""Files of a run: written whole or not at all, and where they lie below ``OUTPUT_DIR``, the same on either host."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
+from collections.abc import Callable, Iterator
 from typing import Any
+
+from retina_plugin.disk import disk_errors
+
+
+@contextlib.contextmanager
+def whole_file(path: str, *, need: Callable[[], int] | None = None) -> Iterator[str]:
+    """Give the name of a draft beside ``path``. It takes the place of ``path`` after the block, or is removed if that fails.
+
+    Args:
+        path: in a folder that exists.
+        need: bytes that the file takes, for the message; called when the disk is full.
+
+    Raises:
+        DiskError: what the block writes does not fit on the disk, or cannot be written for another reason.
+    """
+    root, suffix = os.path.splitext(path)
+    draft = f"{root}.part{suffix}"
+    try:
+        with disk_errors(path, need):
+            yield draft
+            os.replace(draft, path)
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            os.remove(draft)
 
 
 def write_atomically(path: str, text: str) -> None:
     """Write a text file whole or not at all."""
-    with open(path + ".part", "w", encoding="utf-8") as file:
-        file.write(text)
-    os.replace(path + ".part", path)
+    data = text.encode("utf-8")
+    with whole_file(path, need=lambda: len(data)) as draft, open(draft, "wb") as file:
+        file.write(data)
+
+
+class AppendedFile:
+    """A file that grows by whole entries: an entry that does not fit leaves nothing of itself behind.
+
+    It has the methods of a text file that loggers and writers of metrics call. Nothing is buffered.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        with disk_errors(path):
+            self._file = open(path, "ab", buffering=0)  # noqa: SIM115  open until close()
+
+    def write(self, entry: str | bytes) -> int:
+        """Append text or bytes.
+
+        Raises:
+            DiskError: they do not fit; the file is as it was before.
+        """
+        data = entry if isinstance(entry, bytes) else entry.encode("utf-8", errors="backslashreplace")
+        with disk_errors(self.path, lambda: len(data)):
+            written = 0
+            try:
+                while written < len(data):
+                    written += self._file.write(data[written:])
+            except OSError:
+                self._file.truncate(self._file.tell() - written)
+                raise
+        return len(entry)
+
+    def flush(self) -> None:
+        """Nothing is waiting to be written."""
+
+    def fileno(self) -> int:
+        return self._file.fileno()
+
+    def close(self) -> None:
+        self._file.close()
 
 
 def results_folder(cfg: Any, name: str) -> str:

@@ -263,7 +263,7 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_old_one(
     monkeypatch.setattr(torch, "save", full_disk)
     with pytest.raises(SystemExit, match="2"):
         cli.run(lambda: train_net.main(arguments))
-    assert "error: no space left" in capsys.readouterr().err
+    assert "out/model_final.pth: no space left" in capsys.readouterr().err
     assert [file.read_bytes() for file in files] == before
 
 

@@ -16,6 +16,7 @@ PURE = [
     "builders",
     "checkpoints_of_run",
     "dense",
+    "disk",
     "divergence",
     "head",
     "hosts",

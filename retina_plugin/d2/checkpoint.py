@@ -11,8 +11,7 @@ import torch
 from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.utils import comm
 
-from retina_plugin.checkpoints_of_run import newest_checkpoint
-from retina_plugin.outputs import write_atomically
+from retina_plugin.checkpoints_of_run import newest_checkpoint, write_checkpoint
 from retina_plugin.weights import (
     WeightsError,
     checkpoint_metadata,
@@ -58,13 +57,11 @@ class Checkpointer(DetectionCheckpointer):
         self.fine_tune, self.starts, self.named = fine_tune, False, ""
 
     def save(self, name: str, **kwargs: Any) -> None:
-        super().save(f"{name}.part", **kwargs)
-
-    def tag_last_checkpoint(self, last_filename_basename: str) -> None:
-        """Called when a file is written: only now it gets its name."""
-        name = last_filename_basename.replace(".part", "")
-        os.replace(os.path.join(self.save_dir, last_filename_basename), os.path.join(self.save_dir, name))
-        write_atomically(os.path.join(self.save_dir, "last_checkpoint"), name)
+        """As in the base class, by :func:`retina_plugin.checkpoints_of_run.write_checkpoint`."""
+        if self.save_dir and self.save_to_disk:
+            parts = {"model": self.model, **self.checkpointables}
+            content = {key: part.state_dict() for key, part in parts.items()}
+            write_checkpoint({**content, **kwargs}, os.path.join(self.save_dir, f"{name}.pth"))
 
     @functools.cached_property
     def _resumed(self) -> str:

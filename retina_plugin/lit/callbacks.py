@@ -12,12 +12,13 @@ from typing import Any
 import lightning
 import numpy as np
 import torch
+from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
+from retina_plugin.checkpoints_of_run import write_checkpoint
 from retina_plugin.lit.module import Module
 from retina_plugin.model import evaluating
-from retina_plugin.outputs import write_atomically
 
 LOG_PERIOD = 20  # steps, as in Detectron2
 
@@ -129,11 +130,14 @@ class Checkpoints(lightning.Callback):
 
     def save(self, trainer: lightning.Trainer, name: str) -> None:
         """Write on rank 0; every rank must call it."""
-        path = os.path.join(self.folder, name)
-        trainer.save_checkpoint(path + ".part")
-        if trainer.is_global_zero:
-            os.replace(path + ".part", path)
-            write_atomically(os.path.join(self.folder, "last_checkpoint"), name)
+        trainer.save_checkpoint(os.path.join(self.folder, name))
+
+
+class CheckpointFiles(TorchCheckpointIO):
+    """How Lightning writes a checkpoint. Its own way goes through a temporary folder, which may be on a smaller disk."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        write_checkpoint(checkpoint, str(path))
 
 
 class Pictures(lightning.Callback):

@@ -26,7 +26,7 @@ from retina_plugin.checks import (
 )
 from retina_plugin.config import ConfigError, get_cfg
 from retina_plugin.data import class_counts, load_dataset
-from retina_plugin.lit.callbacks import Checkpoints, Pictures, Progress, Writer
+from retina_plugin.lit.callbacks import CheckpointFiles, Checkpoints, Pictures, Progress, Writer
 from retina_plugin.lit.data import Data, training_records
 from retina_plugin.lit.module import Module
 from retina_plugin.outputs import write_atomically
@@ -131,6 +131,7 @@ def build_trainer(cfg: Any, args: argparse.Namespace) -> lightning.Trainer:
         num_sanity_val_steps=0,
         benchmark=cfg.CUDNN_BENCHMARK,
         callbacks=callbacks,
+        plugins=[CheckpointFiles()],
         default_root_dir=cfg.OUTPUT_DIR,
         logger=False,
         enable_checkpointing=False,

@@ -35,6 +35,26 @@ def save_with_checksum(content: Any, path: str) -> None:
         os.fsync(file.fileno())
 
 
+def saved_size(content: Any) -> int:
+    """Bytes that :func:`save_with_checksum` writes."""
+    counter = _Counter()
+    torch.save(content, counter)
+    return counter.size + COMMENT
+
+
+class _Counter:
+    """Counts bytes in place of a file."""
+
+    size = 0
+
+    def write(self, data: bytes) -> int:
+        self.size += len(data)
+        return len(data)
+
+    def flush(self) -> None:
+        """Nothing is kept."""
+
+
 def is_damaged(path: str) -> bool:
     """Whether an archive of ``torch.save`` is not what was written: by our checksum or, without one, by those of its parts.
 
@@ -47,7 +67,18 @@ def is_damaged(path: str) -> bool:
             return _comment(file, size - COMMENT) != _at(file, size - COMMENT, COMMENT)
         if _at(file, 0, 4) != b"PK\x03\x04":
             return False
-        return _has_wrong_part(zipfile.ZipFile(file), size)
+        return _is_cut_off(file, size) or _has_wrong_part(zipfile.ZipFile(file), size)
+
+
+def _is_cut_off(file: IO[bytes], size: int) -> bool:
+    """Whether the comment at the end of an archive is shorter or longer than the archive says."""
+    start = max(size - END_SIZE - COMMENT, 0)
+    tail = _at(file, start, END_SIZE + COMMENT)
+    place = tail.rfind(END)
+    if not 0 <= place <= len(tail) - END_SIZE:
+        return False  # no archive, or one with a long comment: not ours
+    (length,) = struct.unpack_from("<H", tail, place + END_SIZE - 2)
+    return place + END_SIZE + length != len(tail)
 
 
 def _has_wrong_part(archive: zipfile.ZipFile, size: int) -> bool:

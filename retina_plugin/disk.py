@@ -1,0 +1,64 @@
+"""A full disk: one message with the file, the space that it needs and the space that is left."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import shutil
+from collections.abc import Callable, Iterator
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+class DiskError(OSError):
+    """A file that cannot be written; the message names it and says what to do."""
+
+
+@contextlib.contextmanager
+def disk_errors(path: str, need: Callable[[], int] | None = None) -> Iterator[None]:
+    """Turn errors of writing ``path`` into a :class:`DiskError`.
+
+    Args:
+        path: the file that the block writes.
+        need: bytes that the file takes, for the message; called when the disk is full.
+    """
+    try:
+        yield
+    except DiskError:
+        raise
+    except (OSError, RuntimeError) as error:  # torch.save answers an error of writing with a RuntimeError
+        cause = _os_error(error)
+        if cause is None:
+            raise
+        raise _disk_error(cause, path, need) from error
+
+
+def _os_error(error: BaseException | None) -> OSError | None:
+    """The first error of the system in a chain of errors."""
+    while error is not None and not isinstance(error, OSError):
+        error = error.__cause__ or error.__context__
+    return error
+
+
+def _disk_error(cause: OSError, path: str, need: Callable[[], int] | None) -> DiskError:
+    message = f"cannot write {path}: {cause.strerror or cause}"
+    if cause.errno in FULL:
+        needed = f"it needs {megabytes(need())}, " if need else ""
+        free = megabytes(free_space(os.path.dirname(os.path.abspath(path))))
+        message += f" ({needed}{free} are free). Files written before are whole: make room, then continue with --resume"
+    error = DiskError(message)
+    error.errno = cause.errno
+    return error
+
+
+def free_space(folder: str) -> int:
+    """Bytes that this user may still write into ``folder``, or the nearest folder above it that exists."""
+    while not os.path.isdir(folder):
+        folder = os.path.dirname(folder) or "."
+    return shutil.disk_usage(folder).free
+
+
+def megabytes(size: int) -> str:
+    """1234567 -> "1.2 MB"; below a tenth of that, bytes."""
+    return f"{size / 1e6:,.1f} MB" if size >= 100_000 else f"{size} bytes"

@@ -18,12 +18,14 @@ DATASETS = os.path.expanduser(os.environ.get("DETECTRON2_DATASETS", "datasets"))
 @pytest.fixture(autouse=True)
 def own_names() -> Iterator[None]:
     """What a test registers is gone after it."""
-    before, others = dict(catalog._CATALOG), list(catalog._OTHERS)
+    before, others, readers = dict(catalog._CATALOG), list(catalog._OTHERS), list(catalog._READERS)
     catalog._OTHERS.clear()  # Detectron2's has its own tests
+    catalog._READERS.clear()
     yield
     catalog._CATALOG.clear()
     catalog._CATALOG.update(before)
     catalog._OTHERS[:] = others
+    catalog._READERS[:] = readers
 
 
 @pytest.mark.parametrize(
@@ -89,7 +91,9 @@ def test_registering(tmp_path: Path) -> None:
 
 
 def test_a_hosts_catalog_has_the_last_word() -> None:
-    catalog.add_catalog(lambda name: ("its.json", "its images") if name in ("theirs", "bccd_val") else None)
+    catalog.add_catalog(
+        lambda name: ("its.json", "its images") if name in ("theirs", "bccd_val") else None, lambda _: None
+    )
     assert resolve("theirs") == ("its.json", "its images")
     assert resolve("bccd_val") == ("its.json", "its images")
     assert resolve("cards_val")[0].endswith("cards/annotations/val.json")

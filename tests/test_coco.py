@@ -177,11 +177,11 @@ def test_a_box_becomes_its_part_inside_the_image(box: list[float]) -> None:
 
 ENTRIES = {
     "unknown category": (("annotations", 0, {"category_id": 4}), r"annotation 1 of a.png has category_id 4, known are \[3, 7\]"),
-    "category as text": (("annotations", 0, {"category_id": "7"}), "annotation 1 of a.png has category_id '7', known are"),
+    "category as other text": (("annotations", 0, {"category_id": "ant"}), "annotation 1 of a.png has category_id 'ant', known are"),
     "category as true": (("annotations", 0, {"category_id": True}), r"\(id 1\) needs category_id: a number or text; found True"),
     "no category": (("annotations", 0, {"category_id": GONE}), r"entry 0 of 'annotations' \(id 1\) needs category_id: .* found nothing"),
     "unknown image": (("annotations", 1, {"image_id": 9}), "annotation 2 belongs to image 9, which is not among the images"),
-    "image as text": (("annotations", 1, {"image_id": "5"}), "annotation 2 belongs to image '5', which is not"),
+    "image as other text": (("annotations", 1, {"image_id": "5.png"}), "annotation 2 belongs to image '5.png', which is not"),
     "image as list": (("annotations", 1, {"image_id": [5]}), r"needs image_id: a number or text; found \[5\]"),
     "no annotation id": (("annotations", 1, {"id": GONE}), r"entry 1 of 'annotations' \(id None\) needs id"),
     "annotation id twice": (("annotations", 1, {"id": 1}), "entry 1 of 'annotations' has id 1, as entry 0 has"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import functools
+import reprlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -15,9 +16,18 @@ from detectron2.data.transforms import AugInput
 from detectron2.structures import BoxMode
 from PIL import Image
 
-from retina_plugin.data import DatasetError, class_counts, dataset_names, load_dataset, read_record, require_boxes
+from retina_plugin.data import (
+    Dataset,
+    DatasetError,
+    class_counts,
+    dataset_names,
+    load_dataset,
+    read_record,
+    require_boxes,
+)
 from retina_plugin.data.catalog import Paths, add_catalog
 from retina_plugin.data.coco_json import HOW_TO_NAME
+from retina_plugin.data.images import image_size
 from retina_plugin.registry import unknown_name
 
 
@@ -64,10 +74,89 @@ def _paths_in_detectron2(name: str) -> Paths | None:
     if name not in DatasetCatalog or _is_ours(name):
         return None
     metadata = MetadataCatalog.get(name)
-    return (metadata.json_file, metadata.get("image_root") or "") if metadata.get("json_file") else None
+    # With a file but no folder it is a function of the user: Detectron2's evaluator has written the file.
+    known = metadata.get("json_file") and metadata.get("image_root") is not None
+    return (metadata.json_file, metadata.image_root) if known else None
 
 
-add_catalog(_paths_in_detectron2)
+_OF_FUNCTIONS: dict[str, tuple[Any, Dataset]] = {}  # name -> the function and what it gave
+
+
+def _dataset_of_function(name: str) -> Dataset | None:
+    """A data set that the user has registered as a function; None for any other."""
+    if name not in DatasetCatalog or _is_ours(name) or _paths_in_detectron2(name):
+        return None
+    function = DatasetCatalog[name]
+    if _OF_FUNCTIONS.get(name, (None,))[0] is not function:
+        _OF_FUNCTIONS[name] = function, _call(name)
+    return _OF_FUNCTIONS[name][1]
+
+
+def _call(name: str) -> Dataset:
+    """Call the function of a data set and check what it gives.
+
+    Raises:
+        DatasetError: it fails, or a record cannot be used; place and file are named.
+    """
+    with _explained([name]):
+        given = DatasetCatalog.get(name)
+    names = class_names(name)
+    ids = MetadataCatalog.get(name).get("thing_dataset_id_to_contiguous_id") or {i: i for i in range(len(names))}
+    records = []
+    for place, record in enumerate(given):
+        try:
+            records.append(_record(record, place, len(names)))
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise DatasetError(
+                f"data set {name!r}: record {place} of its function cannot be used ({type(error).__name__}: {error}). "
+                f"Expected one of Detectron2's standard dataset dicts, found {reprlib.repr(record)}"
+            ) from error
+    if len({record["image_id"] for record in records}) < len(records):
+        raise DatasetError(f"data set {name!r}: its function gives an image_id twice; each image needs its own")
+    return Dataset(
+        name=name,
+        json_file=f"the function of {name!r} in DatasetCatalog",
+        image_root="",
+        class_names=tuple(names),
+        category_ids=tuple(sorted(ids, key=ids.get)),
+        records=records,
+        has_ground_truth=any(record["annotations"] for record in records),
+    )
+
+
+def _record(record: dict[str, Any], place: int, num_classes: int) -> dict[str, Any]:
+    """One of Detectron2's dicts as a record of :class:`retina_plugin.data.Dataset`; what may be left out there is filled in."""
+    width, height = record.get("width"), record.get("height")
+    if not (width and height):
+        width, height = image_size(record["file_name"])
+    annotations = []
+    for entry in record.get("annotations", []):
+        if not 0 <= entry["category_id"] < num_classes:
+            raise ValueError(
+                f"category_id {entry['category_id']} for {num_classes} classes, which are 0..{num_classes - 1}"
+            )
+        box = [float(v) for v in BoxMode.convert(list(entry["bbox"]), entry["bbox_mode"], BoxMode.XYXY_ABS)]
+        area = (box[2] - box[0]) * (box[3] - box[1])
+        annotations.append(
+            {
+                "id": len(annotations) + 1,
+                "bbox": box,
+                "category_id": int(entry["category_id"]),
+                "iscrowd": int(entry.get("iscrowd") or 0),
+                "area": area,
+            }
+        )
+    image_id = record.get("image_id", place)
+    return {
+        "file_name": str(record["file_name"]),
+        "image_id": image_id,
+        "height": int(height),
+        "width": int(width),
+        "annotations": annotations,
+    }
+
+
+add_catalog(_paths_in_detectron2, _dataset_of_function)
 
 
 def class_names(name: str) -> list[str]:
@@ -102,14 +191,13 @@ def boxes_of_classes(name: str) -> list[int]:
 def check_datasets(cfg: Any, *, eval_only: bool) -> None:
     """Read what the run will need at its end, and make sure that there is something to learn.
 
-    Data sets that only Detectron2 can read are left to it: see :func:`training_loader`.
+    Training sets that are registered in Detectron2 are left to it: see :func:`training_loader`.
 
     Raises:
         DatasetError: a test set that cannot be read, or training sets without a box.
     """
     for name in cfg.DATASETS.TEST:
-        if _is_ours(name) or _paths_in_detectron2(name):
-            load_dataset(name)
+        load_dataset(name)
     if not eval_only and all(map(_is_ours, cfg.DATASETS.TRAIN)):
         require_boxes(*map(load_dataset, cfg.DATASETS.TRAIN))
 

@@ -18,7 +18,7 @@ from detectron2.utils import comm
 from retina_plugin.checks import freeze_unread
 from retina_plugin.d2.checkpoint import Checkpointer, Metadata
 from retina_plugin.d2.datasets import Mapper, training_loader
-from retina_plugin.data import complete_ground_truth
+from retina_plugin.data import complete_ground_truth, load_dataset
 from retina_plugin.divergence import divergence, is_finite
 from retina_plugin.model import RetinaNet
 from retina_plugin.outputs import results_folder
@@ -123,7 +123,11 @@ class Trainer(DefaultTrainer):
 
     @classmethod
     def build_test_loader(cls, cfg: Any, dataset_name: str) -> Any:
-        return build_detection_test_loader(cfg, dataset_name, mapper=Mapper(cfg, is_train=False))
+        return build_detection_test_loader(
+            load_dataset(dataset_name).records,
+            mapper=Mapper(cfg, is_train=False),
+            num_workers=cfg.DATALOADER.NUM_WORKERS,
+        )
 
     @classmethod
     def build_evaluator(cls, cfg: Any, dataset_name: str) -> Evaluator:

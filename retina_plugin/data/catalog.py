@@ -36,6 +36,7 @@ _CATALOG: dict[str, Callable[[], Paths]] = {
     "digits_test": lambda: digits_dataset("test"),
 }
 _OTHERS: list[Callable[[str], Paths | None]] = []  # catalogs of hosts; what they know goes before what is above
+_READERS: list[Callable[[str], Dataset | None]] = []  # of data sets of hosts that have no annotation file
 _LOADED: dict[tuple[str, str, tuple[int, int]], Dataset] = {}
 
 
@@ -61,13 +62,15 @@ def register_dataset(name: str, json_file: str, image_root: str) -> None:
     _CATALOG[name] = lambda: paths
 
 
-def add_catalog(paths_of: Callable[[str], Paths | None]) -> None:
+def add_catalog(paths_of: Callable[[str], Paths | None], dataset_of: Callable[[str], Dataset | None]) -> None:
     """Let a host's own catalog find data sets too.
 
     Args:
         paths_of: name -> annotation file and image folder, or None for a name that it does not know.
+        dataset_of: name -> the data set, or None unless it is one that has no annotation file.
     """
     _OTHERS.append(paths_of)
+    _READERS.append(dataset_of)
 
 
 def resolve(name: str) -> Paths:
@@ -96,6 +99,10 @@ def load_dataset(name: str) -> Dataset:
     Raises:
         DatasetError: see :func:`resolve` and :func:`retina_plugin.data.read_coco`.
     """
+    for dataset_of in _READERS:
+        dataset = dataset_of(name)
+        if dataset is not None:
+            return dataset
     json_file, image_root = resolve(name)
     key = (os.path.abspath(json_file), os.path.abspath(image_root), _state(json_file))
     if key not in _LOADED:

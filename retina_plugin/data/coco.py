@@ -14,6 +14,7 @@ from typing import Any
 
 from retina_plugin.data.coco_json import is_number, read_json
 from retina_plugin.data.errors import DatasetError
+from retina_plugin.data.file_names import find_images
 from retina_plugin.data.images import image_size
 
 logger = logging.getLogger("retina_plugin.data")
@@ -65,10 +66,11 @@ def read_coco(json_file: str, image_root: str, *, name: str | None = None) -> Da
     Raises:
         DatasetError: anything else that is wrong.
     """
-    content = read_json(json_file)
+    content, lines = read_json(json_file)
     categories = _categories(content["categories"], json_file)
-    records = _records(content["images"], json_file, image_root)
-    warnings = _add_boxes(records, content.get("annotations", []), list(categories), json_file)
+    records, spellings = _records(content["images"], json_file, image_root)
+    lines += spellings + _add_boxes(records, content.get("annotations", []), list(categories), json_file)
+    warnings = tuple(f"{json_file}: {line}" for line in lines)
     for line in warnings:
         logger.warning(line)
     return Dataset(
@@ -97,19 +99,12 @@ def _categories(entries: list[dict[str, Any]], json_file: str) -> dict[Any, str]
     return {coco_id: name for name, coco_id in sorted(id_of.items(), key=lambda item: item[1])}
 
 
-def _records(images: list[dict[str, Any]], json_file: str, image_root: str) -> dict[Any, Record]:
-    """Image id -> record without annotations."""
+def _records(images: list[dict[str, Any]], json_file: str, image_root: str) -> tuple[dict[Any, Record], list[str]]:
+    """Image id -> record without annotations; and a line for each unusual spelling of file names."""
     if not images:
         raise DatasetError(f"{json_file} has no images: nothing to use")
-    paths = [os.path.join(image_root, image["file_name"]) for image in images]
-    missing = _missing(paths)
-    if missing:
-        shown = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
-        raise DatasetError(
-            f"{len(missing)} of {len(images)} images of {json_file} are missing: {shown}. "
-            "Check the image folder, or take them out of the JSON."
-        )
-    return {image["id"]: _record(image, path) for image, path in zip(images, paths, strict=True)}
+    paths, lines = find_images([image["file_name"] for image in images], image_root, json_file)
+    return {image["id"]: _record(image, path) for image, path in zip(images, paths, strict=True)}, lines
 
 
 def _record(image: dict[str, Any], path: str) -> Record:
@@ -125,23 +120,9 @@ def _record(image: dict[str, Any], path: str) -> Record:
     }
 
 
-def _missing(paths: list[str]) -> list[str]:
-    """Those that are no files. Folders are listed once, as asking for each of many files takes long on network disks."""
-    listed: dict[str, set[str]] = {}
-    missing = []
-    for path in paths:
-        folder, file_name = os.path.split(path)
-        if folder not in listed:
-            listed[folder] = set(os.listdir(folder)) if os.path.isdir(folder) else set()
-        # A file system may spell a name in another way than it lists it: upper case, accents.
-        if file_name not in listed[folder] and not os.path.isfile(path):
-            missing.append(path)
-    return missing
-
-
 def _add_boxes(
     records: dict[Any, Record], annotations: list[dict[str, Any]], category_ids: list[Any], json_file: str
-) -> tuple[str, ...]:
+) -> list[str]:
     """File each annotation with its image; returns what was repaired or dropped, counted."""
     contiguous = {coco_id: index for index, coco_id in enumerate(category_ids)}
     repairs = _Repairs()
@@ -160,7 +141,7 @@ def _add_boxes(
         box = _clipped(annotation, record, repairs)
         if box is not None:
             record["annotations"].append(_entry(annotation, box, contiguous[annotation["category_id"]]))
-    return tuple(f"{json_file}: {line}" for line in repairs.lines(len(annotations)))
+    return repairs.lines(len(annotations))
 
 
 def _entry(annotation: Mapping[str, Any], box: list[float], label: int) -> dict[str, Any]:

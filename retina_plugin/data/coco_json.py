@@ -1,4 +1,4 @@
-"""COCO annotation files (https://cocodataset.org/#format-data): read, every entry checked, completed for COCO's own metrics."""
+"""COCO annotation files (https://cocodataset.org/#format-data): read, and every entry checked."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from retina_plugin.data.coco_ids import normalize_ids
+from retina_plugin.data.coco_masks import fill_boxes
 from retina_plugin.data.errors import DatasetError
 
 HOW_TO_NAME = (
@@ -40,29 +42,43 @@ RULES: dict[str, dict[str, Rule]] = {
 }
 
 
-def read_json(json_file: str) -> dict[str, Any]:
-    """The content of an annotation file, each entry checked by itself; "annotations" may be missing.
+def read_json(json_file: str) -> tuple[dict[str, Any], list[str]]:
+    """The content of an annotation file, each entry checked by itself, ids made one kind, boxes of masks filled in.
+
+    Returns:
+        COCO's lists, of which "annotations" may be missing; and what was changed, a line with a count for each kind.
 
     Raises:
         DatasetError: missing, not JSON, not in COCO's layout, an entry that lacks a key or has a strange value, an id that occurs twice.
     """
-    try:
-        with open(json_file, encoding="utf-8-sig") as file:  # some programs of Windows begin a file with its mark
-            content = json.load(file)
-    except FileNotFoundError as error:
-        raise DatasetError(f"no annotations at {os.path.abspath(json_file)}. {HOW_TO_NAME}") from error
-    except OSError as error:
-        raise DatasetError(f"annotations {json_file} cannot be read: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:
-        raise DatasetError(f"{json_file} is not JSON ({error}); it may be cut off: write it again") from error
+    content = _parse(json_file)
     if not _has_layout(content):
         found = list(content) if isinstance(content, dict) else type(content).__name__
         raise DatasetError(
             f"{json_file} is not in COCO's layout: expected the lists {', '.join(RULES)}, found {reprlib.repr(found)}"
         )
+    lines = fill_boxes(content.get("annotations", []))
     for kind in content.keys() & RULES:
         _check_entries(content[kind], kind, json_file)
-    return content
+    return content, normalize_ids(content) + lines
+
+
+def _parse(json_file: str) -> Any:
+    try:
+        with open(json_file, "rb") as file:
+            raw = file.read()
+        return json.loads(raw)  # UTF-8, UTF-16 or UTF-32, with a byte order mark or without
+    except FileNotFoundError as error:
+        raise DatasetError(f"no annotations at {os.path.abspath(json_file)}. {HOW_TO_NAME}") from error
+    except OSError as error:
+        raise DatasetError(f"annotations {json_file} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise DatasetError(
+            f"{json_file} is not JSON in {error.encoding} (byte {error.object[error.start]:#04x} at {error.start}). "
+            "If a program wrote it in a code page such as cp1250, save it as UTF-8: iconv -f cp1250 -t utf-8."
+        ) from error
+    except (ValueError, RecursionError) as error:
+        raise DatasetError(f"{json_file} is not JSON ({error}); it may be cut off: write it again") from error
 
 
 def _has_layout(content: Any) -> bool:
@@ -92,7 +108,7 @@ def _check_entries(entries: list[Any], kind: str, json_file: str) -> None:
 
 def coco_ground_truth(json_file: str) -> dict[str, Any]:
     """The JSON as pycocotools needs it; see :func:`complete_ground_truth`."""
-    content = read_json(json_file)
+    content, _ = read_json(json_file)
     complete_ground_truth(content)
     return content
 

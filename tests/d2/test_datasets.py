@@ -156,7 +156,7 @@ def test_the_users_file_goes_before_ours_of_the_same_name(tmp_path: Path) -> Non
 
 
 def test_a_function_that_the_user_registered(tmp_path: Path) -> None:
-    """No COCO file: Detectron2 writes one for its evaluator, and the reports read that."""
+    """It is read like any other set, before and after Detectron2 has written a COCO file for its evaluator."""
     records = load_dataset("@".join(write_coco(tmp_path))).records
     boxes = [{**a, "bbox_mode": BoxMode.XYXY_ABS} for a in records[0]["annotations"] if not a["iscrowd"]]
     DatasetCatalog.register("my_function", lambda: [{**records[0], "annotations": boxes}])
@@ -167,12 +167,56 @@ def test_a_function_that_the_user_registered(tmp_path: Path) -> None:
     cfg = cfg_of("my_function", "my_function")
     check_datasets(cfg, eval_only=False)
     assert next(training_samples(cfg))["boxes"].shape == (1, 4)
-    with pytest.raises(DatasetError, match="no data set is called 'my_function'"):
-        load_dataset("my_function")
-    assert evaluated(Evaluator("my_function", output_dir=str(tmp_path / "out")), boxes=[[2.0, 3, 6, 8]]) == 100
-    assert load_dataset("my_function").records == [
+    expected = [
         {**records[0], "annotations": [{"id": 1, "bbox": [2, 3, 6, 8], "category_id": 1, "iscrowd": 0, "area": 20.0}]}
     ]
+    assert load_dataset("my_function").records == expected
+    assert evaluated(Evaluator("my_function", output_dir=str(tmp_path / "out")), boxes=[[2.0, 3, 6, 8]]) == 100
+    dataset = load_dataset("my_function")
+    assert (dataset.records, dataset.class_names, dataset.category_ids) == (expected, ("cat", "ant"), (0, 1))
+    assert dataset.has_ground_truth
+
+
+def register_function(name: str, records: list[Any], **metadata: Any) -> None:
+    DatasetCatalog.register(name, lambda: records)
+    MetadataCatalog.get(name).set(thing_classes=["cat", "ant"], **metadata)
+
+
+def test_what_the_records_of_a_function_may_leave_out(tmp_path: Path) -> None:
+    """Ids, sizes and boxes; boxes have any of Detectron2's modes; class indices become the ids of the metadata."""
+    _, images = write_coco(tmp_path)
+    box = {"bbox": np.array([2, 3, 4, 5]), "bbox_mode": BoxMode.XYWH_ABS, "category_id": 1}
+    register_function(
+        "my_function",
+        [{"file_name": f"{images}/a.png", "annotations": [box]}, {"file_name": f"{images}/deeper/b.png"}],
+        thing_dataset_id_to_contiguous_id={7: 0, 3: 1},
+    )
+    first, second = load_dataset("my_function").records
+    assert (first["image_id"], first["height"], first["width"]) == (0, 10, 20)
+    assert [a["bbox"] for a in first["annotations"]] == [[2, 3, 6, 8]]
+    assert (second["image_id"], second["annotations"]) == (1, [])
+    assert load_dataset("my_function").category_ids == (7, 3)
+
+
+@pytest.mark.parametrize(
+    ("record", "words"),
+    [
+        pytest.param(7, r"record 1 of its function cannot be used .*found 7", id="a number"),
+        pytest.param({"image_id": 1}, "record 1 .*KeyError: 'file_name'", id="no file"),
+        pytest.param({"boxes": [{"bbox": [1, 2, 3, 4], "bbox_mode": 0, "category_id": 2}]}, "category_id 2 for 2 classes", id="class"),
+        pytest.param({"boxes": [{"bbox": [1, 2, 3, 4], "category_id": 1}]}, "KeyError: 'bbox_mode'", id="no mode"),
+        pytest.param({"boxes": [], "image_id": 0}, "gives an image_id twice", id="the same image"),
+    ],
+)  # fmt: skip
+def test_mistakes_in_the_records_of_a_function(tmp_path: Path, record: Any, words: str) -> None:
+    _, images = write_coco(tmp_path)
+    good = {"file_name": f"{images}/a.png", "image_id": 0, "annotations": []}
+    if isinstance(record, dict) and "boxes" in record:
+        boxes = record.pop("boxes")
+        record = good | {"image_id": 1, "annotations": boxes} | record
+    register_function("my_function", [good, record])
+    with pytest.raises(DatasetError, match=words):
+        load_dataset("my_function")
 
 
 def strange_category(folder: Path) -> tuple[str, str]:

@@ -90,5 +90,16 @@ def decode(deltas: Tensor, anchors: Tensor, *, weights: Sequence[float] = (1.0, 
 
 def clip(boxes: Tensor, image_size: tuple[float, float]) -> Tensor:
     """Cut (M, 4) boxes at the borders of an image of ``image_size`` = (height, width) pixels."""
-    height, width = image_size
-    return boxes.clamp(min=0).minimum(boxes.new_tensor([width, height, width, height]))
+    return boxes.clamp(min=0).minimum(by_coordinate(*image_size, like=boxes))
+
+
+def by_coordinate(height: float | Tensor, width: float | Tensor, *, like: Tensor) -> Tensor:
+    """(4,) as (width, height, width, height), of the type and device of ``like``.
+
+    Args:
+        height, width: numbers, or tensors of one element, which a trace follows; ``new_tensor`` would record their values.
+        like: any tensor.
+    """
+    if isinstance(height, Tensor):
+        return torch.stack([width, height, width, height]).to(like)
+    return like.new_tensor([width, height, width, height])

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from retina_plugin.boxes import clip, decode
+from retina_plugin.boxes import by_coordinate, clip, decode
 from retina_plugin.nms import batched_nms
 
 Detections = dict[str, Tensor]  # "boxes" (M, 4) XYXY pixels, "scores" (M,) in (0, 1), "labels" (M,) int64 in [0, K)
@@ -149,7 +149,7 @@ def to_image(detections: Detections, *, network_size: tuple[int, int], image_siz
         image_size: (height, width) of the original image.
     """
     scale_y, scale_x = image_size[0] / network_size[0], image_size[1] / network_size[1]
-    boxes = detections["boxes"] * detections["boxes"].new_tensor([scale_x, scale_y, scale_x, scale_y])
+    boxes = detections["boxes"] * by_coordinate(scale_y, scale_x, like=detections["boxes"])
     boxes = clip(boxes, image_size)
     keep = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
     return {"boxes": boxes[keep], "scores": detections["scores"][keep], "labels": detections["labels"][keep]}

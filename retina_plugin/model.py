@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -111,15 +112,13 @@ class RetinaNet(nn.Module):
         Returns:
             The batch (N, 3, H', W') and (H, W) of each image.
         """
-        sizes = [(image.shape[-2], image.shape[-1]) for image in images]
-        divisor = max(self.backbone.size_divisibility, 1)
-        height, width = (-(-max(side) // divisor) * divisor for side in zip(*sizes, strict=True))
-        shape = (len(images), len(self.pixel_mean), height, width)
+        sizes = sizes_of(images)
+        shape = (len(images), len(self.pixel_mean), *padded_size(sizes, self.backbone.size_divisibility))
         batch = torch.zeros(shape, dtype=self.pixel_mean.dtype, device=self.device).to(
             memory_format=torch.channels_last
         )
-        for row, image, (h, w) in zip(batch, images, sizes, strict=True):
-            row[:, :h, :w] = (image.to(self.device) - self.pixel_mean) / self.pixel_std
+        for index, (image, (h, w)) in enumerate(zip(images, sizes, strict=True)):
+            batch[index, :, :h, :w] = (image.to(self.device) - self.pixel_mean) / self.pixel_std
         return batch, sizes
 
     def forward(
@@ -218,6 +217,27 @@ class RetinaNet(nn.Module):
             box_weights=self.box_weights,
         )
 
+    def detect_images(self, images: Sequence[Tensor]) -> list[Detections]:
+        """Detect in images as :meth:`preprocess` takes them, each as if it were alone.
+
+        Padding changes what a network computes: norms take their statistics over it, and behind the first bias it is no longer zero.
+        So only images that are padded to the same size share a batch.
+
+        Args:
+            images: N tensors (3, H, W), each of its own size; N may be 0.
+
+        Returns:
+            N detections in the order of ``images``, in pixels of the network's input, clipped to each image.
+        """
+        found: dict[int, Detections] = {}
+        for group in group_by_padded_size(sizes_of(images), self.backbone.size_divisibility):
+            batch = self._detect_batch(*self.preprocess([images[index] for index in group]))
+            found.update(zip(group, batch, strict=True))
+        return [found[index] for index in range(len(images))]
+
+    def _detect_batch(self, images: Tensor, sizes: Sequence[tuple[int, int]]) -> list[Detections]:
+        return self(images, sizes)
+
     @torch.inference_mode()
     def predict(self, images: Sequence[Tensor]) -> list[Detections]:
         """Detect in images as they come from a file.
@@ -227,7 +247,7 @@ class RetinaNet(nn.Module):
                 makes one from an (H, W, 3) array.
 
         Returns:
-            N detections in pixels of the original images, best first.
+            N detections in pixels of the original images, best first; each image's are those that it has alone.
 
         Raises:
             ValueError: an image of another shape.
@@ -236,15 +256,39 @@ class RetinaNet(nn.Module):
             if image.dim() != 3 or image.shape[0] != 3 or not image.numel():
                 raise ValueError(f"predict takes RGB images (3, H, W), found a tensor {tuple(image.shape)}")
         with evaluating(self):
-            return self._predict(images) if len(images) else []
+            return self._predict(images)
 
     def _predict(self, images: Sequence[Tensor]) -> list[Detections]:
         ordered = [image.flip(0) if self.input_format == "BGR" else image for image in images]
-        batch, sizes = self.preprocess([resize(image, self.min_size, self.max_size) for image in ordered])
+        resized = [resize(image, self.min_size, self.max_size) for image in ordered]
+        sizes = zip(sizes_of(resized), sizes_of(images), strict=True)
         return [
-            dense.to_image(found, network_size=size, image_size=tuple(image.shape[-2:]))
-            for found, size, image in zip(self(batch, sizes), sizes, images, strict=True)
+            dense.to_image(found, network_size=network_size, image_size=image_size)
+            for found, (network_size, image_size) in zip(self.detect_images(resized), sizes, strict=True)
         ]
+
+
+def sizes_of(images: Sequence[Tensor]) -> list[tuple[int, int]]:
+    """(height, width) of each image (3, H, W); numbers, or tensors while a trace is recorded."""
+    return [(image.shape[-2], image.shape[-1]) for image in images]
+
+
+def padded_size(sizes: Sequence[tuple[int, int]], divisor: int) -> tuple[int, int]:
+    """The smallest (height, width) that holds images of all ``sizes`` and that ``divisor`` divides; 0 divides everything."""
+    height, width = (-(-max(side) // max(divisor, 1)) * max(divisor, 1) for side in zip(*sizes, strict=True))
+    return height, width
+
+
+def group_by_padded_size(sizes: Sequence[tuple[int, int]], divisor: int) -> list[list[int]]:
+    """Indices of images that :func:`padded_size` gives the same size alone, so that no batch pads one further.
+
+    While a trace is recorded every image is a group of its own: the images of a later call have other sizes.
+    """
+    groups: dict[Any, list[int]] = {}
+    for index, size in enumerate(sizes):
+        key = index if torch.jit.is_tracing() else padded_size([size], divisor)
+        groups.setdefault(key, []).append(index)
+    return list(groups.values())
 
 
 @contextlib.contextmanager

@@ -389,6 +389,32 @@ def test_a_traced_detector_sees_other_images(recorded_from: int) -> None:
             assert_close(traced(batch), eager(batch), rtol=1e-4, atol=1e-3)
 
 
+class TracedImages(nn.Module):
+    """Images, each of its own size, to boxes, scores and labels of each."""
+
+    def __init__(self, model: RetinaNet) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, *images: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        return tuple(x for found in self.model.detect_images(images) for x in found.values())
+
+
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning", "ignore:.*torch.jit.trace.*:FutureWarning")
+@pytest.mark.parametrize("recorded_from", [0, 1])
+def test_a_traced_detector_sees_images_of_other_sizes(recorded_from: int) -> None:
+    """Padded to the divisor of 32 and clipped as the images of the call are, not as those that were recorded."""
+    model = scattered(compact_model(MODEL__RETINANET__SCORE_THRESH_TEST=0.02)).eval()
+    shapes = [((64, 96), (64, 96)), ((90, 40), (33, 130))]
+    calls, eager = [[torch.rand(3, *shape) * 255 for shape in pair] for pair in shapes], TracedImages(model)
+    with torch.no_grad():
+        traced = torch.jit.trace(eager, tuple(calls[recorded_from]), check_trace=False)
+        for images in calls:
+            expected = eager(*images)
+            assert all(len(x) > 10 for x in expected)
+            assert_close(traced(*images), expected, rtol=1e-4, atol=1e-3)
+
+
 def test_many_groups_do_not_blur_the_boxes() -> None:
     """Two boxes of IoU 0.5 - 1e-4 at group 100 000: an offset in float32 would move their corners by up to half a pixel."""
     boxes = torch.tensor([[0.0, 0, 10, 10], [0, 0, 10, 4.999]])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from detectron2.utils.events import get_event_storage
 from torch import Tensor
 
 from retina_plugin import backbones, builders
-from retina_plugin.model import Detections, RetinaNet, Target, evaluating
+from retina_plugin.model import Detections, RetinaNet, Target, evaluating, sizes_of
 from retina_plugin.registry import unknown_name
 
 
@@ -65,13 +66,16 @@ class FocalRetinaNet(RetinaNet):
         Returns:
             In training {"loss_cls", "loss_box_reg"}; otherwise {"instances"} for each image.
         """
-        images, sizes = self.preprocess([x["image"] for x in batched_inputs])
+        images = [x["image"] for x in batched_inputs]
         if not self.training:
-            return self._instances(super().forward(images, sizes), sizes, batched_inputs)
+            return self._instances(self.detect_images(images), sizes_of(images), batched_inputs)
         targets = [self._target(x["instances"]) for x in batched_inputs]
         if self.vis_period > 0 and get_event_storage().iter % self.vis_period == 0:
-            self._visualize(images, sizes, batched_inputs[0])
-        return super().forward(images, sizes, targets)
+            self._visualize(batched_inputs[0])
+        return super().forward(*self.preprocess(images), targets)
+
+    def _detect_batch(self, images: Tensor, sizes: Sequence[tuple[int, int]]) -> list[Detections]:
+        return super().forward(images, sizes)
 
     def _target(self, instances: Instances) -> Target:
         return {
@@ -85,6 +89,8 @@ class FocalRetinaNet(RetinaNet):
     ) -> list[dict[str, Instances]]:
         results = []
         for detections, size, image in zip(found, sizes, inputs, strict=True):
+            if torch.jit.is_tracing():  # tuples would be recorded as numbers
+                size = torch.stack(size)
             instances = Instances(
                 size,
                 pred_boxes=Boxes(detections["boxes"]),
@@ -96,12 +102,12 @@ class FocalRetinaNet(RetinaNet):
         return results
 
     @torch.no_grad()
-    def _visualize(self, images: Tensor, sizes: list[tuple[int, int]], first: dict[str, Any]) -> None:
+    def _visualize(self, first: dict[str, Any]) -> None:
         """Put truth beside detections of the first image of the batch into the event storage, as "training"."""
         from retina_plugin.report import training_picture
 
         with evaluating(self):  # in training mode batch normalisation would take this image into its statistics
-            detections = super().forward(images[:1], sizes[:1])[0]
+            detections = self.detect_images([first["image"]])[0]
         image = first["image"].permute(1, 2, 0).to(torch.uint8).cpu().numpy()
         picture = training_picture(
             np.ascontiguousarray(image[..., ::-1] if self.input_format == "BGR" else image),

@@ -153,9 +153,8 @@ class Pictures(lightning.Callback):
         if trainer.global_step % self.period or not trainer.is_global_zero:
             return
         model, sample = module.model, batch[0]
-        images, sizes = model.preprocess([sample["image"]])
         with evaluating(model):
-            detections = model(images, sizes)[0]
+            detections = model.detect_images([sample["image"]])[0]
         image = sample["image"].flip(0) if model.input_format == "BGR" else sample["image"]
         image = np.ascontiguousarray(image.permute(1, 2, 0).cpu().numpy())
         picture = training_picture(image, target=sample, detections=detections, class_names=module.class_names)

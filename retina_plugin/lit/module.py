@@ -13,7 +13,7 @@ from retina_plugin.data import load_dataset
 from retina_plugin.divergence import divergence, is_finite
 from retina_plugin.lit.evaluation import coco_results, evaluate
 from retina_plugin.lit.solver import build_optimizer, clip_gradients, lr_multiplier
-from retina_plugin.model import RetinaNet
+from retina_plugin.model import RetinaNet, sizes_of
 from retina_plugin.outputs import results_folder
 from retina_plugin.weights import checkpoint_metadata
 
@@ -72,11 +72,11 @@ class Module(lightning.LightningModule):
         self._found = [{} for _ in self.cfg.DATASETS.TEST]
 
     def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
-        images, sizes = self.model.preprocess([sample["image"] for sample in batch])
+        images = [sample["image"] for sample in batch]
         with torch.autocast(self.device.type, enabled=False):  # evaluation is in full precision, as Detectron2's
-            detections = self.model(images, sizes)
+            detections = self.model.detect_images(images)
         category_ids = load_dataset(self.cfg.DATASETS.TEST[dataloader_idx]).category_ids
-        for found, size, sample in zip(detections, sizes, batch, strict=True):
+        for found, size, sample in zip(detections, sizes_of(images), batch, strict=True):
             found = dense.to_image(found, network_size=size, image_size=(sample["height"], sample["width"]))
             self._found[dataloader_idx][sample["image_id"]] = coco_results(sample["image_id"], found, category_ids)
 

@@ -127,6 +127,10 @@ DETECTRON2_KEYS: dict[str, tuple[Any, str]] = {
     "INPUT.CROP.TYPE": ("relative_range", "relative_range, relative, absolute or absolute_range"),
     "INPUT.CROP.SIZE": ([0.9, 0.9], "height and width of the crop, in image sizes or pixels; a range starts here"),
     "DATALOADER.NUM_WORKERS": (4, "processes that load images"),
+    "DATALOADER.ASPECT_RATIO_GROUPING": (
+        True,
+        "in training, wide images share batches with wide ones and the others with the others, so that less is padded",
+    ),
     "DATALOADER.FILTER_EMPTY_ANNOTATIONS": (True, "leave images without boxes out of training"),
     "SOLVER.IMS_PER_BATCH": (16, "images of a step, over all GPUs"),
     "SOLVER.MAX_ITER": (40000, "steps"),

@@ -10,12 +10,21 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
-from detectron2.data import DatasetCatalog, DatasetMapper, MetadataCatalog, build_detection_train_loader
+from detectron2.data import (
+    DatasetCatalog,
+    DatasetFromList,
+    DatasetMapper,
+    MetadataCatalog,
+    build_detection_train_loader,
+    get_detection_dataset_dicts,
+)
 from detectron2.data.detection_utils import convert_PIL_to_numpy
 from detectron2.data.transforms import AugInput
 from detectron2.structures import BoxMode
+from detectron2.utils import comm
 from PIL import Image
 
+from retina_plugin.d2.loader import TrainingLoader
 from retina_plugin.data import (
     Dataset,
     DatasetError,
@@ -203,14 +212,25 @@ def check_datasets(cfg: Any, *, eval_only: bool) -> None:
 
 
 def training_loader(cfg: Any) -> Any:
-    """Detectron2's training loader with :class:`Mapper`.
+    """The training loader with :class:`Mapper`: ours, or Detectron2's for another ``DATALOADER.SAMPLER_TRAIN`` than its default.
 
     Raises:
         DatasetError: the training sets cannot be used.
     """
-    mapper = Mapper(cfg, is_train=True)
+    mapper, sampler = Mapper(cfg, is_train=True), cfg.DATALOADER.SAMPLER_TRAIN
     with _explained(cfg.DATASETS.TRAIN):
+        if sampler == "TrainingSampler":
+            return TrainingLoader(DatasetFromList(_training_records(cfg), copy=False), mapper, cfg)
+        if comm.is_main_process():
+            print(f"DATALOADER.SAMPLER_TRAIN {sampler}: a run that is resumed draws its images anew", flush=True)
         return build_detection_train_loader(cfg, mapper=mapper)
+
+
+def _training_records(cfg: Any) -> list[dict[str, Any]]:
+    keypoints = cfg.MODEL.ROI_KEYPOINT_HEAD.MIN_KEYPOINTS_PER_IMAGE if cfg.MODEL.KEYPOINT_ON else 0
+    return get_detection_dataset_dicts(
+        cfg.DATASETS.TRAIN, filter_empty=cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS, min_keypoints=keypoints
+    )
 
 
 @contextlib.contextmanager

@@ -18,6 +18,7 @@ from detectron2.utils import comm
 from retina_plugin.checks import freeze_unread
 from retina_plugin.d2.checkpoint import Checkpointer, Metadata
 from retina_plugin.d2.datasets import Mapper, training_loader
+from retina_plugin.d2.loader import TrainingLoader
 from retina_plugin.data import complete_ground_truth, load_dataset
 from retina_plugin.divergence import divergence, is_finite
 from retina_plugin.model import RetinaNet
@@ -77,15 +78,23 @@ class Trainer(DefaultTrainer):
 
     def build_hooks(self) -> list[Any]:
         # DefaultTrainer makes its own checkpointer just before it asks for the hooks, which hold on to it.
-        names = MetadataCatalog.get(self.cfg.DATASETS.TRAIN[0]).thing_classes
+        names, loader = MetadataCatalog.get(self.cfg.DATASETS.TRAIN[0]).thing_classes, self._trainer.data_loader
+        order = {"seed": loader} if isinstance(loader, TrainingLoader) else {}
         self.checkpointer = Checkpointer(
             self._trainer.model,
             self.cfg.OUTPUT_DIR,
             fine_tune=self.cfg.MODEL.RETINA_PLUGIN.FINE_TUNE,
             trainer=weakref.proxy(self),
             metadata=Metadata(names, self._trainer.model),
+            **order,
         )
         return super().build_hooks()
+
+    def resume_or_load(self, resume: bool = True) -> None:
+        """As in the base class; a resumed run goes on with the images that an uninterrupted one would see."""
+        super().resume_or_load(resume)
+        if isinstance(self._trainer.data_loader, TrainingLoader):
+            self._trainer.data_loader.start_at(self.start_iter)
 
     def run_step(self) -> None:
         try:

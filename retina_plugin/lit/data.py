@@ -1,45 +1,22 @@
-"""Data sets as loaders: an endless, reproducible stream for training, one image at a time for evaluation."""
+"""Data loaders: endless, reproducible batches for training, single images for evaluation."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import chain
 from typing import Any
 
 import lightning
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset
 
 from retina_plugin.data import load_dataset, read_record, require_boxes
+from retina_plugin.data.sampler import TrainingBatches, shape_groups
 from retina_plugin.lit.augment import augment, resize
 
 Record = dict[str, Any]
-
-
-class Stream(Sampler):
-    """Batches of (place in the run, index of the image): a new permutation for each pass, for ever, from any step on.
-
-    It has no length: training ends with ``SOLVER.MAX_ITER``, not with a pass over the data.
-    """
-
-    def __init__(self, *, num_images: int, batch_size: int, first_step: int, seed: int, rank: int, ranks: int) -> None:
-        self.num_images, self.batch_size, self.seed = num_images, batch_size, seed
-        self.first_step, self.rank, self.ranks = first_step, rank, ranks
-
-    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        place = self.first_step * self.batch_size
-        permutation, number = torch.empty(0), -1
-        while True:
-            batch = []
-            for position in range(place, place + self.batch_size):
-                if position // self.num_images != number:
-                    number = position // self.num_images
-                    generator = torch.Generator().manual_seed(self.seed + number)
-                    permutation = torch.randperm(self.num_images, generator=generator)
-                batch.append((position, int(permutation[position % self.num_images])))
-            place += self.batch_size
-            yield batch[self.rank :: self.ranks]
 
 
 class TrainingImages(Dataset):
@@ -110,10 +87,14 @@ def training_records(cfg: Any) -> list[Record]:
 def training_samples(cfg: Any) -> Iterator[dict[str, Any]]:
     """What the training loader feeds, one sample after the other, "image" in RGB; for looking at it."""
     images = TrainingImages(training_records(cfg), inputs=cfg.INPUT, seed=max(cfg.SEED, 0))
-    stream = Stream(num_images=len(images.records), batch_size=1, first_step=0, seed=max(cfg.SEED, 0), rank=0, ranks=1)
-    for batch in stream:
-        sample = images[batch[0]]
+    for place in chain.from_iterable(_batches(cfg, images)):
+        sample = images[place]
         yield {**sample, "image": sample["image"].flip(0) if cfg.INPUT.FORMAT == "BGR" else sample["image"]}
+
+
+def _batches(cfg: Any, images: TrainingImages, **start: int) -> TrainingBatches:
+    groups = shape_groups(images.records, grouped=cfg.DATALOADER.ASPECT_RATIO_GROUPING)
+    return TrainingBatches(groups=groups, batch_size=cfg.SOLVER.IMS_PER_BATCH, seed=images.seed, **start)
 
 
 class Data(lightning.LightningDataModule):
@@ -124,17 +105,10 @@ class Data(lightning.LightningDataModule):
         self.cfg = cfg
 
     def train_dataloader(self) -> DataLoader:
-        cfg, seed = self.cfg, self.trainer.lightning_module.seed
-        images = TrainingImages(training_records(cfg), inputs=cfg.INPUT, seed=seed)
-        stream = Stream(
-            num_images=len(images.records),
-            batch_size=cfg.SOLVER.IMS_PER_BATCH,
-            first_step=self.trainer.global_step,
-            seed=seed,
-            rank=self.trainer.global_rank,
-            ranks=self.trainer.world_size,
-        )
-        return self._loader(images, batch_sampler=stream)
+        trainer = self.trainer
+        images = TrainingImages(training_records(self.cfg), inputs=self.cfg.INPUT, seed=trainer.lightning_module.seed)
+        place = {"first_step": trainer.global_step, "rank": trainer.global_rank, "ranks": trainer.world_size}
+        return self._loader(images, batch_sampler=_batches(self.cfg, images, **place))
 
     def val_dataloader(self) -> list[DataLoader]:
         share = slice(self.trainer.global_rank, None, self.trainer.world_size)

@@ -1,6 +1,5 @@
-"""The endless stream of training images, and what a sample is."""
+"""What a sample of the training loader and of the test loader is."""
 
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -13,53 +12,8 @@ from torch.testing import assert_close
 from retina_plugin.config import CfgNode, get_cfg
 from retina_plugin.data import DatasetError, load_dataset
 from retina_plugin.lit import data
-from retina_plugin.lit.data import Stream, TrainingImages, training_records, training_samples
+from retina_plugin.lit.data import TrainingImages, training_records, training_samples
 from tests.scenes import write_scenes
-
-
-def stream(*, num_images: int = 50, batch_size: int = 8, first_step: int = 0, seed: int = 3, **ranks: int) -> Stream:
-    return Stream(
-        num_images=num_images,
-        batch_size=batch_size,
-        first_step=first_step,
-        seed=seed,
-        **{"rank": 0, "ranks": 1, **ranks},
-    )
-
-
-def batches(count: int, **arguments: int) -> list[list[tuple[int, int]]]:
-    return list(islice(stream(**arguments), count))
-
-
-def test_every_pass_is_another_permutation() -> None:
-    """Passes do not end with batches: 50 images in batches of 8."""
-    flat = [pair for batch in batches(25) for pair in batch]
-    assert [place for place, _ in flat] == list(range(200))
-    passes = [[index for _, index in flat[start : start + 50]] for start in range(0, 200, 50)]
-    assert all(sorted(indices) == list(range(50)) for indices in passes)
-    assert len({tuple(indices) for indices in passes}) == 4
-
-
-def test_more_images_in_a_step_than_there_are() -> None:
-    assert sorted(index for _, index in batches(1, num_images=3, batch_size=6)[0]) == [0, 0, 1, 1, 2, 2]
-
-
-@pytest.mark.parametrize("step", [0, 1, 6, 7, 30])
-def test_it_starts_at_any_step(step: int) -> None:
-    assert batches(9, first_step=step) == batches(step + 9)[step:]
-
-
-@pytest.mark.parametrize("ranks", [2, 4])
-def test_ranks_share_every_batch(ranks: int) -> None:
-    parts = [batches(9, rank=rank, ranks=ranks) for rank in range(ranks)]
-    for whole, *shares in zip(batches(9), *parts, strict=True):
-        assert {len(share) for share in shares} == {8 // ranks}
-        assert sorted(pair for share in shares for pair in share) == whole
-
-
-def test_seeds() -> None:
-    assert batches(3) == batches(3)
-    assert batches(3) != batches(3, seed=4)
 
 
 @pytest.fixture

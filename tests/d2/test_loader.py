@@ -1,0 +1,98 @@
+"""Detectron2's training loader: the same images with the same augmentation from any step on, grouped by shape."""
+
+from __future__ import annotations
+
+import random
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch.testing import assert_close
+
+from retina_plugin.d2 import get_cfg
+from retina_plugin.d2.config import CfgNode
+from retina_plugin.d2.datasets import register_datasets, training_loader
+from retina_plugin.d2.loader import TrainingLoader, seeded
+from tests.scenes import write_scenes
+
+
+@pytest.fixture
+def cfg(tmp_path: Path) -> CfgNode:
+    """Twelve scenes, four of them tall, and much that is left to chance."""
+    cfg = get_cfg()
+    cfg.DATASETS.TRAIN = (write_scenes(tmp_path, count=12, seed=0),)
+    register_datasets(cfg.DATASETS.TRAIN)
+    cfg.SOLVER.IMS_PER_BATCH, cfg.DATALOADER.NUM_WORKERS, cfg.SEED = 4, 0, 1
+    cfg.INPUT.MIN_SIZE_TRAIN, cfg.INPUT.CROP.ENABLED = (48, 64, 80), True
+    cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS = False
+    return cfg
+
+
+def batches(loader: TrainingLoader, count: int) -> list[list[dict[str, Any]]]:
+    found = [
+        [{"image": s["image"], "boxes": s["instances"].gt_boxes.tensor} for s in batch]
+        for batch in islice(loader, count)
+    ]
+    assert all(len(batch) == 4 for batch in found)
+    return found
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_it_goes_on_at_any_step(cfg: CfgNode, workers: int) -> None:
+    whole = batches(training_loader(cfg), 8)
+    cfg.DATALOADER.NUM_WORKERS = workers
+    np.random.seed(5)  # noqa: NPY002  another process has drawn otherwise
+    resumed = training_loader(cfg)
+    resumed.start_at(5)
+    assert_close(batches(resumed, 3), whole[5:], rtol=0, atol=0)
+
+
+def test_a_checkpoint_keeps_the_seed(cfg: CfgNode) -> None:
+    """SEED -1 takes another one each time; a resumed run the one of its beginning."""
+    cfg.SEED = -1
+    first, other = training_loader(cfg), training_loader(cfg)
+    assert first.state_dict() != other.state_dict()
+    other.load_state_dict(first.state_dict())
+    assert_close(batches(other, 2), batches(first, 2), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("grouped", [True, False])
+def test_wide_and_tall_images_apart(cfg: CfgNode, grouped: bool) -> None:
+    """Four tall images of twelve in batches of four: with groups every batch is of one shape."""
+    cfg.DATALOADER.ASPECT_RATIO_GROUPING, cfg.INPUT.CROP.ENABLED = grouped, False
+    shapes = [{s["image"].shape[1] > s["image"].shape[2] for s in batch} for batch in batches(training_loader(cfg), 12)]
+    assert (max(map(len, shapes)) == 1) == grouped
+
+
+def test_drawing_leaves_the_generators_as_they_were() -> None:
+    def draw() -> list[Any]:
+        return [np.random.rand(), random.random(), torch.rand(1).item()]  # noqa: NPY002
+
+    np.random.seed(0)  # noqa: NPY002
+    random.seed(0)
+    torch.manual_seed(0)
+    expected = [draw(), draw()]
+    np.random.seed(0)  # noqa: NPY002
+    random.seed(0)
+    torch.manual_seed(0)
+    found = [draw()]
+    with seeded(1, 2):
+        inside = draw()
+    found.append(draw())
+    assert found == expected
+    with seeded(1, 2):
+        assert draw() == inside
+    with seeded(1, 3):
+        assert draw() != inside
+
+
+@pytest.mark.parametrize("sampler", ["RepeatFactorTrainingSampler", "RandomSubsetTrainingSampler"])
+def test_detectron2s_other_samplers(cfg: CfgNode, sampler: str, capsys: pytest.CaptureFixture) -> None:
+    cfg.DATALOADER.SAMPLER_TRAIN, cfg.DATALOADER.REPEAT_THRESHOLD = sampler, 0.3
+    cfg.DATALOADER.RANDOM_SUBSET_RATIO = 0.9
+    loader = training_loader(cfg)
+    assert f"DATALOADER.SAMPLER_TRAIN {sampler}: a run that is resumed draws its images anew" in capsys.readouterr().out
+    assert len(next(iter(loader))) == 4

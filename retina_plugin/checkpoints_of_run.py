@@ -42,9 +42,9 @@ def newest_checkpoint(folder: str, *, report: Callable[[str], None] = logger.war
     Raises:
         WeightsError: there are checkpoints, or ``last_checkpoint`` says so, and none is whole.
     """
-    files = _checkpoints(folder)
-    if not files and not os.path.lexists(os.path.join(folder, POINTER)):
+    if not has_checkpoint(folder):
         return None
+    files = _checkpoints(folder)
     try:
         named = _named(folder)
         read_checkpoint(named)
@@ -64,6 +64,11 @@ def newest_checkpoint(folder: str, *, report: Callable[[str], None] = logger.war
         f"{'; '.join(troubles)}. {folder} has no{' other' if files else ''} checkpoint that is whole. Start again "
         "without --resume, or take another OUTPUT_DIR."
     )
+
+
+def has_checkpoint(folder: str) -> bool:
+    """Whether a folder, which need not exist, holds a checkpoint, whole or not, or names one."""
+    return bool(_checkpoints(folder)) or os.path.lexists(os.path.join(folder, POINTER))
 
 
 def _checkpoints(folder: str) -> list[str]:

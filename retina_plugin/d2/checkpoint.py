@@ -12,6 +12,7 @@ from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.utils import comm
 
 from retina_plugin.checkpoints_of_run import newest_checkpoint, write_checkpoint
+from retina_plugin.resume import written_by_another_host
 from retina_plugin.weights import (
     WeightsError,
     checkpoint_metadata,
@@ -87,9 +88,7 @@ class Checkpointer(DetectionCheckpointer):
             self._require(path.partition("?")[0])
         rest = super().load(path, checkpointables)
         if checkpointables is None and "trainer" in self.checkpointables and "pytorch-lightning_version" in rest:
-            raise WeightsError(
-                f"{path} was written by Lightning: resume it with --host lightning, or start from its weights: MODEL.WEIGHTS {path}"
-            )
+            raise written_by_another_host(path, "Lightning")
         return rest
 
     def _require(self, path: str) -> None:

@@ -8,10 +8,13 @@ import os
 from typing import Any
 
 import torch
-from detectron2.engine import default_setup, launch
+from detectron2.engine import launch
 from detectron2.evaluation.testing import flatten_results_dict
 from detectron2.utils import comm
+from detectron2.utils.collect_env import collect_env_info
+from detectron2.utils.env import seed_all_rng
 from detectron2.utils.events import EventStorage, JSONWriter
+from detectron2.utils.logger import setup_logger
 
 from retina_plugin.builders import take_pixels_of_timm
 from retina_plugin.checks import check_run, resolve_alpha, resolve_device, resolve_num_classes, resolve_prior
@@ -20,8 +23,10 @@ from retina_plugin.d2.checkpoint import Checkpointer, Metadata
 from retina_plugin.d2.config import get_cfg, portable
 from retina_plugin.d2.datasets import boxes_of_classes, check_datasets, class_names
 from retina_plugin.d2.trainer import Trainer
-from retina_plugin.outputs import write_atomically
 from retina_plugin.report import finish
+from retina_plugin.run_folder import Host, check_folder, enter_folder
+
+HOST = Host("detectron2", get_cfg, dump=lambda cfg: portable(cfg).dump())
 
 
 def run(args: argparse.Namespace) -> None:
@@ -44,8 +49,8 @@ def run(args: argparse.Namespace) -> None:
         raise
 
 
-def setup(args: argparse.Namespace) -> Any:
-    """The checked and frozen config of a run, written to ``OUTPUT_DIR/config.yaml`` in a form that either host reads."""
+def setup(args: argparse.Namespace) -> tuple[Any, list[str]]:
+    """The checked and frozen config of a run and the names of the classes; nothing is written."""
     import retina_plugin  # noqa: F401  a spawned process has registered nothing yet
 
     cfg = get_cfg()
@@ -54,6 +59,8 @@ def setup(args: argparse.Namespace) -> Any:
     resolve_device(cfg)
     take_pixels_of_timm(cfg)
     check_run(cfg, num_gpus=args.num_gpus, num_machines=args.num_machines)
+    if comm.is_main_process():
+        check_folder(cfg, args, HOST)
     names = resolve_num_classes(cfg, class_names, eval_only=args.eval_only)
     check_datasets(cfg, eval_only=args.eval_only)
     for resolve in () if args.eval_only else (resolve_alpha, resolve_prior):
@@ -61,37 +68,47 @@ def setup(args: argparse.Namespace) -> Any:
         if table and comm.is_main_process():
             print(table, flush=True)
     cfg.freeze()
-    default_setup(cfg, args)
-    if comm.is_main_process():
-        write_atomically(os.path.join(cfg.OUTPUT_DIR, "config.yaml"), portable(cfg).dump())
-    # Derivatives of easy anchors and their products reach subnormal numbers, which are very slow on CPUs.
-    torch.set_flush_denormal(True)
-    return cfg
+    return cfg, names
 
 
 def _worker(args: argparse.Namespace) -> None:
-    cfg = setup(args)
-    results = _evaluate(cfg, args) if args.eval_only else _train(cfg, args)
-    if comm.is_main_process() and results:
-        finish(cfg, results)
+    cfg, names = setup(args)
+    main = comm.is_main_process()
+    with enter_folder(cfg, args, HOST, class_names=names, main=main, ready=comm.synchronize) as checkpoint:
+        _start_logs(cfg, args)
+        results = _evaluate(cfg, checkpoint) if args.eval_only else _train(cfg, checkpoint)
+        if main and results:
+            finish(cfg, results)
 
 
-def _train(cfg: Any, args: argparse.Namespace) -> dict[str, Any]:
+def _start_logs(cfg: Any, args: argparse.Namespace) -> None:
+    """What Detectron2's ``default_setup`` does, but for ``config.yaml``: logs, seeds and settings of CUDA."""
+    rank = comm.get_rank()
+    setup_logger(cfg.OUTPUT_DIR, distributed_rank=rank, name="fvcore")
+    logger = setup_logger(cfg.OUTPUT_DIR, distributed_rank=rank)
+    logger.info(f"Process {rank} of {comm.get_world_size()}, arguments: {args}\n{collect_env_info()}")
+    logger.info(f"Config:\n{cfg.dump()}")
+    seed_all_rng(None if cfg.SEED < 0 else cfg.SEED + rank)
+    torch.backends.cudnn.benchmark = cfg.CUDNN_BENCHMARK and not args.eval_only
+    if cfg.get("FLOAT32_PRECISION") and torch.cuda.is_available():
+        torch.set_float32_matmul_precision(cfg.FLOAT32_PRECISION)
+        torch.backends.cudnn.allow_tf32 = cfg.FLOAT32_PRECISION != "highest"
+    # Derivatives of easy anchors and their products reach subnormal numbers, which are very slow on CPUs.
+    torch.set_flush_denormal(True)
+
+
+def _train(cfg: Any, resumed: str | None) -> dict[str, Any]:
     trainer = Trainer(cfg)
-    trainer.resume_or_load(resume=args.resume)
+    trainer.start(resumed)
     trainer.train()
     return trainer._last_eval_results  # every run ends with an evaluation; empty without a test set
 
 
-def _evaluate(cfg: Any, args: argparse.Namespace) -> dict[str, Any]:
-    if not (cfg.MODEL.WEIGHTS or args.resume):
-        raise ConfigError(
-            "--eval-only needs a checkpoint: add MODEL.WEIGHTS path/to/model_final.pth, or --resume for OUTPUT_DIR's last"
-        )
+def _evaluate(cfg: Any, checkpoint: str) -> dict[str, Any]:
     model = Trainer.build_model(cfg)
     metadata = Metadata(class_names(cfg.DATASETS.TEST[0]), model)
     checkpointer = Checkpointer(model, save_dir=cfg.OUTPUT_DIR, metadata=metadata)
-    checkpointer.resume_or_load(cfg.MODEL.WEIGHTS, resume=args.resume)
+    checkpointer.load(checkpoint, checkpointables=[])
     results = Trainer.test(cfg, model)
     if comm.is_main_process():
         with EventStorage() as storage:

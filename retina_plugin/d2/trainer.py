@@ -23,6 +23,7 @@ from retina_plugin.data import complete_ground_truth, load_dataset
 from retina_plugin.divergence import divergence, is_finite
 from retina_plugin.model import RetinaNet
 from retina_plugin.outputs import results_folder
+from retina_plugin.resume import use_learning_rates
 from retina_plugin.summary import model_summary, step_summary
 
 
@@ -90,11 +91,17 @@ class Trainer(DefaultTrainer):
         )
         return super().build_hooks()
 
-    def resume_or_load(self, resume: bool = True) -> None:
-        """As in the base class; a resumed run goes on with the images that an uninterrupted one would see."""
-        super().resume_or_load(resume)
+    def start(self, resumed: str | None) -> None:
+        """Load what training starts from: a checkpoint of this run, with the place in its data, or ``MODEL.WEIGHTS``."""
+        if resumed is None:
+            self.checkpointer.load(self.cfg.MODEL.WEIGHTS, checkpointables=[])
+            return
+        rates = list(self.scheduler.base_lrs)  # before the checkpoint's take their place
+        self.checkpointer.load(resumed)
+        self.start_iter = self.iter + 1
         if isinstance(self._trainer.data_loader, TrainingLoader):
             self._trainer.data_loader.start_at(self.start_iter)
+        use_learning_rates(self.optimizer, self.scheduler, rates)
 
     def run_step(self) -> None:
         try:

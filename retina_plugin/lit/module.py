@@ -15,6 +15,7 @@ from retina_plugin.lit.evaluation import coco_results, evaluate
 from retina_plugin.lit.solver import build_optimizer, clip_gradients, lr_multiplier
 from retina_plugin.model import RetinaNet, sizes_of
 from retina_plugin.outputs import results_folder
+from retina_plugin.resume import use_learning_rates
 from retina_plugin.weights import checkpoint_metadata
 
 Batch = list[dict[str, Any]]
@@ -36,10 +37,14 @@ class Module(lightning.LightningModule):
         self.results: dict[str, Any] = {}  # of the last evaluation
         self.evaluated_at = -1
         self.lr = 0.0  # of the step under way
+        self._rates: list[float] = []  # of each parameter group, before the schedule
         self._found: list[dict[int, list[dict[str, Any]]]] = []
 
     def setup(self, stage: str) -> None:
         self.seed = self.trainer.strategy.broadcast(self.seed)  # each process may have drawn its own
+
+    def on_train_start(self) -> None:
+        use_learning_rates(self.trainer.optimizers[0], self.lr_schedulers(), self._rates)
 
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         self.lr = max(self.trainer.optimizers[0].param_groups, key=lambda group: len(group["params"]))["lr"]
@@ -60,6 +65,7 @@ class Module(lightning.LightningModule):
 
     def configure_optimizers(self) -> dict[str, Any]:
         optimizer = build_optimizer(self.model, self.cfg)
+        self._rates = [group["lr"] for group in optimizer.param_groups]
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lr_multiplier(self.cfg.SOLVER))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 

@@ -15,7 +15,6 @@ import torch
 from lightning.pytorch.utilities import rank_zero_only
 
 from retina_plugin.builders import build_model, take_pixels_of_timm
-from retina_plugin.checkpoints_of_run import newest_checkpoint
 from retina_plugin.checks import (
     check_run,
     freeze_unread,
@@ -29,11 +28,10 @@ from retina_plugin.data import class_counts, load_dataset
 from retina_plugin.lit.callbacks import CheckpointFiles, Checkpoints, Pictures, Progress, Writer
 from retina_plugin.lit.data import Data, training_records
 from retina_plugin.lit.module import Module
-from retina_plugin.outputs import write_atomically
 from retina_plugin.report import finish
+from retina_plugin.run_folder import Host, check_folder, enter_folder
 from retina_plugin.summary import model_summary, step_summary
 from retina_plugin.weights import (
-    WeightsError,
     fit_all,
     load_weights,
     read_checkpoint,
@@ -41,7 +39,7 @@ from retina_plugin.weights import (
     warn_of_other_classes,
 )
 
-logger = logging.getLogger("retina_plugin")
+HOST = Host("lightning", get_cfg, dump=lambda cfg: cfg.dump())
 
 
 def run(args: argparse.Namespace) -> None:
@@ -54,6 +52,12 @@ def run(args: argparse.Namespace) -> None:
 
 def _run(args: argparse.Namespace) -> None:
     cfg, class_names = setup(args)
+    main = _is_main(args)
+    with enter_folder(cfg, args, HOST, class_names=class_names, main=main, ready=lambda: None) as checkpoint:
+        _train_and_evaluate(cfg, args, class_names, checkpoint)
+
+
+def _train_and_evaluate(cfg: Any, args: argparse.Namespace, class_names: list[str], checkpoint: str | None) -> None:
     seed = cfg.SEED if cfg.SEED >= 0 else secrets.randbelow(2**31)
     lightning.seed_everything(seed)
     module = Module(build_model(cfg), cfg, class_names=class_names, seed=seed)
@@ -62,17 +66,22 @@ def _run(args: argparse.Namespace) -> None:
     if trainer.is_global_zero:
         print(model_summary(module.model), flush=True)
     if args.eval_only:
-        _load_for_evaluation(module, resume=args.resume)
+        warn_of_other_classes(load_weights(module.model, checkpoint), class_names, checkpoint)
     else:
-        _train(trainer, module, resume=args.resume)
+        _train(trainer, module, checkpoint)
     if cfg.DATASETS.TEST and (args.eval_only or module.evaluated_at != trainer.global_step):
         trainer.validate(module, datamodule=Data(cfg), verbose=False)
     if cfg.DATASETS.TEST and trainer.is_global_zero:
         finish(cfg, module.results)
 
 
+def _is_main(args: argparse.Namespace) -> bool:
+    """Whether this is the first process of the first machine. Lightning starts the others when training begins."""
+    return rank_zero_only.rank == 0 and args.machine_rank == 0
+
+
 def setup(args: argparse.Namespace) -> tuple[Any, list[str]]:
-    """The checked and frozen config of a run, written to ``OUTPUT_DIR/config.yaml``, and the names of the classes."""
+    """The checked and frozen config of a run and the names of the classes; nothing is written."""
     cfg = get_cfg()
     cfg.merge_from_file(args.config_file)
     cfg.merge_from_list(args.opts)
@@ -84,6 +93,8 @@ def setup(args: argparse.Namespace) -> tuple[Any, list[str]]:
     resolve_device(cfg)
     take_pixels_of_timm(cfg)
     check_run(cfg, num_gpus=args.num_gpus, num_machines=args.num_machines)
+    if _is_main(args):
+        check_folder(cfg, args, HOST)
     names = resolve_num_classes(cfg, lambda name: load_dataset(name).class_names, eval_only=args.eval_only)
     if not args.eval_only:
         training_records(cfg)  # an empty training set ends here, not in a worker process
@@ -92,8 +103,6 @@ def setup(args: argparse.Namespace) -> tuple[Any, list[str]]:
             if table:
                 rank_zero_only(print)(table, flush=True)
     cfg.freeze()
-    os.makedirs(cfg.OUTPUT_DIR, exist_ok=True)
-    write_atomically(os.path.join(cfg.OUTPUT_DIR, "config.yaml"), cfg.dump())
     _quiet()
     return cfg, names
 
@@ -141,11 +150,10 @@ def build_trainer(cfg: Any, args: argparse.Namespace) -> lightning.Trainer:
     )
 
 
-def _train(trainer: lightning.Trainer, module: Module, *, resume: bool) -> None:
+def _train(trainer: lightning.Trainer, module: Module, resumed: str | None) -> None:
     cfg = module.cfg
-    resumed = _newest_checkpoint(cfg.OUTPUT_DIR) if resume else None
     if resumed:
-        _require_continuation(module, resumed)
+        fit_all(module.model, read_checkpoint(resumed), resumed)
     elif cfg.MODEL.WEIGHTS:
         found = start_from(
             module.model,
@@ -159,30 +167,3 @@ def _train(trainer: lightning.Trainer, module: Module, *, resume: bool) -> None:
     trainer.fit(module, datamodule=Data(cfg), ckpt_path=resumed)
     if trainer.interrupted:  # Ctrl-C with an old Lightning
         raise KeyboardInterrupt
-
-
-def _load_for_evaluation(module: Module, *, resume: bool) -> None:
-    path = (_newest_checkpoint(module.cfg.OUTPUT_DIR) if resume else None) or module.cfg.MODEL.WEIGHTS
-    if not path:
-        raise ConfigError(
-            "--eval-only needs a checkpoint: add MODEL.WEIGHTS path/to/model_final.pth, or --resume for OUTPUT_DIR's last"
-        )
-    warn_of_other_classes(load_weights(module.model, path), module.class_names, path)
-
-
-def _newest_checkpoint(folder: str) -> str | None:
-    return newest_checkpoint(folder, report=rank_zero_only(logger.warning))
-
-
-def _require_continuation(module: Module, path: str) -> None:
-    """Make sure that Lightning can go on from a checkpoint.
-
-    Raises:
-        WeightsError: it is of another model, or Detectron2's, whose optimizer state Lightning cannot continue.
-    """
-    checkpoint = read_checkpoint(path)
-    fit_all(module.model, checkpoint, path)
-    if "pytorch-lightning_version" not in checkpoint:
-        raise WeightsError(
-            f"{path} was written by Detectron2: resume it with --host detectron2, or start from its weights: MODEL.WEIGHTS {path}"
-        )

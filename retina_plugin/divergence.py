@@ -21,8 +21,8 @@ def divergence(what: str, *, iteration: int, lr: float, cfg: Any) -> FloatingPoi
         cfg: the config of the run; the advice does not recommend what it already has.
     """
     return FloatingPointError(
-        f"{what} at iteration {iteration}, where the learning rate was {lr:g}. {_advice(cfg)} Start again with that: what lies in "
-        f"{cfg.OUTPUT_DIR} is whole, but a resumed run keeps the learning rate of its checkpoint."
+        f"{what} at iteration {iteration}, where the learning rate was {lr:g}. {_advice(cfg)} What lies in {cfg.OUTPUT_DIR} is "
+        "whole: with that, --resume continues from its last checkpoint, and --overwrite starts again."
     )
 
 

@@ -82,8 +82,13 @@ def checkpoint_to_resume(cfg: Any, *, host: str, class_names: Sequence[str], get
             f"SOLVER.MAX_ITER is {cfg.SOLVER.MAX_ITER}, but {path} has already seen {step} steps. Set it to {step} to evaluate "
             "the checkpoint, or higher to continue."
         )
-    goal = "is evaluated, it has all" if step == cfg.SOLVER.MAX_ITER else f"continues at step {step} of"
-    print("\n".join([f"resume: {path} {goal} {cfg.SOLVER.MAX_ITER} steps", *applied]), flush=True)
+    finished = step == cfg.SOLVER.MAX_ITER
+    how = (
+        f"has seen all {step} steps and is evaluated"
+        if finished
+        else f"continues at step {step} of {cfg.SOLVER.MAX_ITER}"
+    )
+    print("\n".join([f"resume: {path} {how}", *applied]), flush=True)
     return path
 
 

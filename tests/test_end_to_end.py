@@ -262,7 +262,7 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_old_one(
 
     monkeypatch.setattr(torch, "save", full_disk)
     with pytest.raises(SystemExit, match="2"):
-        cli.run(lambda: train_net.main(arguments))
+        cli.run(lambda: train_net.main(["--resume", *arguments, "SOLVER.MAX_ITER", "2"]))
     assert "out/model_final.pth: no space left" in capsys.readouterr().err
     assert [file.read_bytes() for file in files] == before
 
@@ -361,7 +361,7 @@ def test_a_learning_rate_that_is_far_too_high(
     message = capsys.readouterr().err.split("error: ")[-1]
     assert "The loss became" in message
     assert "Lower SOLVER.BASE_LR (it is 1e+30), set SOLVER.WARMUP_FACTOR to 0.001" in message
-    assert "a resumed run keeps the learning rate" in message
+    assert "--resume continues from its last checkpoint" in message
     read_checkpoint(str(tmp_path / "out" / (tmp_path / "out/last_checkpoint").read_text()))
 
 

@@ -284,12 +284,12 @@ def test_a_resumed_run_uses_the_new_learning_rate(
     assert "BASE_LR: 1.0e-12" in (out / "config.yaml").read_text()
 
 
+@pytest.mark.parametrize("host", HOSTS)
 def test_a_finished_run_that_is_made_longer_is_the_longer_run(
-    trained: dict[str, Path], train_net: Any, tmp_path: Path, capsys: pytest.CaptureFixture
+    trained: dict[str, Path], train_net: Any, tmp_path: Path, host: str, capsys: pytest.CaptureFixture
 ) -> None:
-    """On Lightning, whose runs can be repeated exactly."""
-    config = ["--config-file", str(trained["lightning"] / "config.yaml"), "--host", "lightning", *SHORT]
-    shutil.copytree(trained["lightning"] / "out", tmp_path / "longer")
+    config = ["--config-file", str(trained[host] / "config.yaml"), "--host", host, *SHORT]
+    shutil.copytree(trained[host] / "out", tmp_path / "longer")
     train_net.main(["--resume", *config, "OUTPUT_DIR", str(tmp_path / "longer"), "SOLVER.MAX_ITER", "6"])
     assert "model_final.pth continues at step 4 of 6\n  SOLVER.MAX_ITER: 4 -> 6\n" in capsys.readouterr().out
     train_net.main([*config, "OUTPUT_DIR", str(tmp_path / "straight"), "SOLVER.MAX_ITER", "6"])

@@ -6,12 +6,18 @@ Keys that Detectron2 has keep its name, meaning and default. New keys are those 
 from __future__ import annotations
 
 import difflib
+import logging
+import math
 import os
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import yaml
 from fvcore.common.config import CfgNode as FvcoreCfgNode
+
+from retina_plugin.safe_yaml import ConfigError, Entry, read_yaml
+
+logger = logging.getLogger("retina_plugin")
 
 NODE = "MODEL.RETINA_PLUGIN"
 
@@ -172,10 +178,6 @@ NOT_RETINANET = {
 }
 
 
-class ConfigError(ValueError):
-    """A config file or an override that cannot be used; the message names file, key, what was found and what would do."""
-
-
 class SafeMerge:
     """Reading of YAML files and overrides, mixed into either host's ``CfgNode``.
 
@@ -192,19 +194,20 @@ class SafeMerge:
             allow_unsafe: part of Detectron2's signature; must stay False.
 
         Raises:
-            ConfigError: missing or broken file, Python tags, unknown key, value of another type.
+            ConfigError: see :func:`retina_plugin.safe_yaml.read_yaml`; also an unknown key, a value of another type, or a number that is
+                infinite, NaN or beyond 64 bits.
         """
         if allow_unsafe:
             raise ConfigError(f"{cfg_filename}: unsafe YAML is not read; write numbers instead of !!python tags")
-        for path, tree in reversed(_with_bases(os.fspath(cfg_filename))):
-            for key, value in leaves(tree):
-                self._merge_one(key, value, path)
+        for path, entries in reversed(_with_bases(os.fspath(cfg_filename))):
+            for key, value, line in entries:
+                self._merge_one(key, value, f"{path}, line {line}")
 
     def merge_from_list(self, cfg_list: list[Any]) -> None:
-        """Merge overrides ``[KEY, VALUE, KEY, VALUE, ...]`` as the command line gives them.
+        """Merge overrides ``[KEY, VALUE, KEY, VALUE, ...]`` as the command line gives them; of a key given twice, the last, with a warning.
 
         Raises:
-            ConfigError: an odd number of entries, unknown key, value of another type.
+            ConfigError: an odd number of entries, and values as in :meth:`merge_from_file`.
         """
         if len(cfg_list) % 2:
             raise ConfigError(
@@ -212,6 +215,9 @@ class SafeMerge:
             )
         for key, value in zip(cfg_list[0::2], cfg_list[1::2], strict=True):
             self._merge_one(str(key), value, "command line")
+        for key, times in Counter(map(str, cfg_list[0::2])).items():
+            if times > 1:
+                logger.warning("command line: %s is given %d times; the last one counts", key, times)
 
     def _merge_one(self, key: str, value: Any, source: str) -> None:
         *parents, name = key.split(".")
@@ -221,12 +227,22 @@ class SafeMerge:
         if not isinstance(node, Mapping) or name not in node:
             raise ConfigError(f"{source}: unknown key {key}. {_hint(key, [k for k, _ in leaves(self)])}{self.REACH}")
         if isinstance(node[name], Mapping):
-            raise ConfigError(f"{source}: {key} is a group of keys, found the value {value!r}")
-        value = self._decode_cfg_value(value)
-        if key in SEVERAL_KINDS:
-            setattr(node, name, SEVERAL_KINDS[key](value, f"{source}: {key}"))
-        else:
-            setattr(node, name, _coerced(value, node[name], f"{source}: {key}"))
+            raise ConfigError(f"{source}: {key} is a group of keys, found the value {_brief(value)}")
+        where = f"{source}: {key}"
+        value = self._decoded(value, node[name], where)
+        _require_numbers(value, where)
+        several = SEVERAL_KINDS.get(key)
+        value = several(value, where) if several else _coerced(value, node[name], where)
+        _require_plain(value, where)
+        setattr(node, name, value)
+
+    def _decoded(self, value: Any, old: Any, where: str) -> Any:
+        """The Python literal that a text stands for, or the text; text stays text where ``old`` is text: a folder may be called 2024."""
+        try:
+            decoded = self._decode_cfg_value(value)
+        except (TypeError, RecursionError, MemoryError) as error:  # {[]}, or thousands of signs or brackets
+            raise ConfigError(f"{where}: {value:.60} is not a value that can be read") from error
+        return value if isinstance(old, str) and isinstance(value, str) and not isinstance(decoded, str) else decoded
 
 
 class CfgNode(SafeMerge, FvcoreCfgNode):
@@ -253,35 +269,24 @@ def add_keys(cfg: Any, keys: Mapping[str, tuple[Any, str]]) -> None:
         node[name] = type(default)(default) if isinstance(default, (list, tuple)) else default
 
 
-def _with_bases(path: str, seen: tuple[str, ...] = ()) -> list[tuple[str, dict]]:
+def _with_bases(path: str) -> list[tuple[str, list[Entry]]]:
     """[(file, its keys)], the file itself first, then its base, the base's base, ..."""
-    if os.path.abspath(path) in seen:
-        raise ConfigError(f"{path}: _BASE_ leads back to itself: {' -> '.join((*seen, os.path.abspath(path)))}")
-    tree = _read_yaml(path)
-    base = tree.pop("_BASE_", None)
-    if base is None:
-        return [(path, tree)]
-    base = os.path.expanduser(str(base))
-    return [(path, tree), *_with_bases(os.path.join(os.path.dirname(path), base), (*seen, os.path.abspath(path)))]
-
-
-def _read_yaml(path: str) -> dict:
-    try:
-        with open(path, encoding="utf-8") as file:
-            tree = yaml.safe_load(file)
-    except OSError as error:
-        raise ConfigError(
-            f"config file {path} cannot be read: {error.strerror}. Configs of this project are in configs/."
-        ) from error
-    except yaml.constructor.ConstructorError as error:
-        raise ConfigError(
-            f"{path}: {error.problem}{error.problem_mark}. Only plain YAML is read; write the numbers out."
-        ) from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not YAML: {error}") from error
-    if not isinstance(tree or {}, dict):
-        raise ConfigError(f"{path}: expected keys and values, found {type(tree).__name__}")
-    return tree or {}
+    files: list[tuple[str, list[Entry]]] = []
+    seen: list[str] = []
+    while True:
+        seen.append(os.path.realpath(path))
+        if seen[-1] in seen[:-1]:
+            raise ConfigError(f"{path}: _BASE_ leads back to itself: {' -> '.join(seen)}")
+        entries = read_yaml(path)
+        files.append((path, [entry for entry in entries if entry.key != "_BASE_"]))
+        bases = [entry for entry in entries if entry.key == "_BASE_"]
+        if not bases:
+            return files
+        _, base, line = bases[0]
+        if not isinstance(base, str) or not base:
+            raise ConfigError(f"{path}, line {line}: _BASE_: expected the name of one file, found {base!r}")
+        _require_plain(base, f"{path}, line {line}: _BASE_")
+        path = os.path.join(os.path.dirname(path), os.path.expanduser(base))
 
 
 def leaves(tree: Mapping, prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -311,7 +316,7 @@ def _alpha(value: Any, where: str) -> float | list[float] | str:
     numbers = numbers and (weights is not value or min(weights, default=0) >= 0)  # alone, -1 is for no weighting
     if value != "auto" and not (weights and numbers):
         raise ConfigError(
-            f"{where}: expected a weight in [0, 1], a list of them with one for each class, or auto, found {value!r}"
+            f"{where}: expected a weight in [0, 1], a list of them with one for each class, or auto, found {_brief(value)}"
         )
     return "auto" if value == "auto" else float(value) if weights is not value else [float(w) for w in weights]
 
@@ -322,13 +327,49 @@ def _prior(value: Any, where: str) -> float | list[float] | str:
     numbers = all(isinstance(p, float) and 0 < p < 1 for p in scores)
     if value != "auto" and not (scores and numbers):
         raise ConfigError(
-            f"{where}: expected a score between 0 and 1, a list of them with one for each class, or auto, found {value!r}"
+            f"{where}: expected a score between 0 and 1, a list of them with one for each class, or auto, found {_brief(value)}"
         )
     return list(value) if isinstance(value, tuple) else value
 
 
 # Keys whose values are of several types: key -> (value, where it stands) -> the value, or a ConfigError.
 SEVERAL_KINDS = {"MODEL.RETINANET.FOCAL_LOSS_ALPHA": _alpha, "MODEL.RETINANET.PRIOR_PROB": _prior}
+
+
+def _require_numbers(value: Any, where: str) -> None:
+    """Make sure that every number in a value is finite and fits 64 bits: nothing can be computed with others, whatever the key."""
+    if isinstance(value, (list, tuple)):
+        for entry in value:
+            _require_numbers(entry, where)
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise ConfigError(f"{where}: expected a finite number, found {value}")
+    elif isinstance(value, int) and not -(2**63) <= value < 2**63:
+        raise ConfigError(f"{where}: expected a number of at most 64 bits, found one of {value.bit_length()} bits")
+
+
+def _require_plain(value: Any, where: str) -> None:
+    """Make sure that a value is made of text, numbers and lists; Python has other literals, such as sets."""
+    if isinstance(value, (list, tuple)):
+        for entry in value:
+            _require_plain(entry, where)
+    elif value is not None and not isinstance(value, (str, int, float)):
+        raise ConfigError(
+            f"{where}: expected text, a number or a list of them, found {type(value).__name__} {_brief(value)}"
+        )
+    elif isinstance(value, str) and not _is_text(value):
+        raise ConfigError(f"{where}: {_brief(value)} has characters that no text or name of a file has")
+
+
+def _is_text(value: str) -> bool:
+    try:
+        return b"\0" not in os.fsencode(value)  # bytes of a name that are not UTF-8 pass, as Python hands them over
+    except UnicodeEncodeError:
+        return False
+
+
+def _brief(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 120 else f"{text[:100]} ... ({len(text)} characters)"
 
 
 def _coerced(value: Any, old: Any, where: str) -> Any:
@@ -339,7 +380,9 @@ def _coerced(value: Any, old: Any, where: str) -> Any:
         return type(old)(value)
     if old is None or type(old) is type(value):
         return value
-    hint = f". One entry is written ('{value}',)" if isinstance(old, (list, tuple)) and isinstance(value, str) else ""
+    hint = ""
+    if isinstance(old, (list, tuple)) and isinstance(value, str) and "(" not in value and "[" not in value:
+        hint = f". One entry is written ('{value:.60}',)"
     raise ConfigError(
-        f"{where}: expected {type(old).__name__} like {old!r}, found {type(value).__name__} {value!r}{hint}"
+        f"{where}: expected {type(old).__name__} like {old!r}, found {type(value).__name__} {_brief(value)}{hint}"
     )

@@ -37,7 +37,7 @@ CROP = ["INPUT.CROP.ENABLED", "True", "INPUT.CROP.TYPE"]
         (["MODEL.RETINANET.IOU_THRESHOLDS", "['a', 'b']"], "IOU_THRESHOLDS: expected numbers from 0 to 1"),
         (["MODEL.RETINANET.NMS_THRESH_TEST", "50.0"], "NMS_THRESH_TEST: expected from 0 to 1"),
         (["MODEL.RETINANET.FOCAL_LOSS_ALPHA", "[-1, 0.2]"], "FOCAL_LOSS_ALPHA: expected a weight in"),
-        (["MODEL.RETINANET.FOCAL_LOSS_GAMMA", "1e400"], "FOCAL_LOSS_GAMMA: expected at least 0, found inf"),
+        (["MODEL.RETINANET.FOCAL_LOSS_GAMMA", "1e400"], "FOCAL_LOSS_GAMMA: expected a finite number, found inf"),
         (
             [*STAR, "MODEL.RETINANET.FOCAL_LOSS_GAMMA", "0.0"],
             "FOCAL_LOSS_GAMMA for CLASS_LOSS focal_star: expected above 0",

@@ -69,7 +69,7 @@ def test_dump_is_read_back(tmp_path: Path) -> None:
     [
         pytest.param(
             "SOLVER: {BASE_LRR: 1}",
-            r"config.yaml: unknown key SOLVER.BASE_LRR. Did you mean SOLVER.BASE_LR",
+            r"config.yaml, line 1: unknown key SOLVER.BASE_LRR. Did you mean SOLVER.BASE_LR",
             id="misspelt",
         ),
         pytest.param("BASE_LR: 1", r"unknown key BASE_LR. Did you mean SOLVER.BASE_LR", id="without its node"),
@@ -83,7 +83,7 @@ def test_dump_is_read_back(tmp_path: Path) -> None:
         ),
         pytest.param("DATASETS: {TRAIN: coco}", r"found str 'coco'. One entry is written \('coco',\)", id="one name"),
         pytest.param("SOLVER: 3", "SOLVER is a group of keys", id="a number for a node"),
-        pytest.param("- a\n- b", "expected keys and values, found list", id="a list"),
+        pytest.param("- a\n- b", "expected keys and values, found a list", id="a list"),
         pytest.param("SOLVER: {MAX_ITER: [1", "is not YAML", id="broken"),
         pytest.param("SEED: !!python/object/apply:eval ['1+1']", "Only plain YAML is read", id="python tag"),
         pytest.param("_BASE_: none.yaml", "none.yaml cannot be read", id="missing base"),

@@ -28,7 +28,8 @@ python tools/train_net.py --config-file configs/digits/retinanet_compact.yaml SO
 ```
 
 Lists and pairs are quoted there, and one entry keeps its comma: `DATASETS.TEST "('my/val.json@my/images',)"`. A key that does not exist is
-an error that names the nearest one. YAML is read as plain data: `!!python` tags are refused.
+an error that names the nearest one. YAML is read as plain data: tags such as `!!python`, a key given twice, infinite numbers and NaN are
+refused, with the file and the line.
 
 The defaults below are Detectron2's. `configs/Base-RetinaNet.yaml` sets those of the RetinaNet paper, and every config here starts from it.
 """

@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from retina_plugin.disk import disk_errors
+
+RESULTS_FILE = "coco_instances_results.json"
 
 
 @contextlib.contextmanager
@@ -84,21 +86,23 @@ def results_folder(cfg: Any, name: str) -> str:
     return folder if len(cfg.DATASETS.TEST) == 1 else os.path.join(folder, re.sub(r"[^\w.-]+", "_", name))
 
 
-def results_table(results: dict[str, Any]) -> str:
-    """COCO metrics as text: one row of AP and its family, then AP of each class.
+def results_table(metrics: Mapping[str, float], reasons: Mapping[str, str], notes: Sequence[str] = ()) -> str:
+    """COCO metrics of one data set as text: one row of AP and its family, then AP of each class, then notes.
 
     Args:
-        results: ``{"bbox": {"AP": 71.2, ..., "AP-cat": 70.1}}``, or that for each test set.
+        metrics: ``{"AP": 71.2, ..., "AP-cat": 70.1}``.
+        reasons: of metrics that are NaN.
+        notes: lines on what the metrics depend on.
     """
-    if "bbox" not in results:
-        return "\n".join(f"{name}\n{results_table(found)}" for name, found in results.items() if found)
-    metrics = results["bbox"]
     summary = {name: value for name, value in metrics.items() if not name.startswith("AP-")}
     classes = {name.removeprefix("AP-"): value for name, value in metrics.items() if name.startswith("AP-")}
     lines = [_row(summary.keys()), _row(f"{value:.1f}" for value in summary.values())]
     width = max(map(len, classes), default=0)
-    lines += [f"{'AP of ' + name:<{width + 6}}  {value:5.1f}" for name, value in classes.items()]
-    return "\n".join(lines)
+    for name, value in classes.items():
+        reason = f": {reasons[f'AP-{name}']}" if f"AP-{name}" in reasons else ""
+        lines.append(f"{'AP of ' + name:<{width + 6}}  {value:5.1f}{reason}")
+    lines += [f"{name} nan: {reason}" for name, reason in reasons.items() if name in summary]
+    return "\n".join([*lines, *notes])
 
 
 def _row(cells: Any) -> str:

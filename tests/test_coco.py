@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
-import io
 import json
 import logging
 from pathlib import Path
@@ -14,11 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
-from pycocotools.coco import COCO
-from pycocotools.cocoeval import COCOeval
 
-from retina_plugin.data import DatasetError, class_counts, coco_ground_truth, read_coco, require_boxes
-from retina_plugin.data.coco import _clipped, _Repairs
+from retina_plugin.data import DatasetError, class_counts, read_coco, require_boxes
+from retina_plugin.data.coco import Repairs, clipped
 from tests.coco_files import CONTENT, GONE, changed, write_coco
 
 # --------------------------------------------------------------------------------------------------------------- good files
@@ -64,7 +60,6 @@ def test_test_dev_layout(tmp_path: Path) -> None:
 def test_area_that_is_missing_or_0_is_that_of_the_box(tmp_path: Path, area: Any, expected: float) -> None:
     json_file, images = write_coco(tmp_path, changed("annotations", 0, area=area) if area is not GONE else CONTENT)
     assert read_coco(json_file, images).records[0]["annotations"][0]["area"] == expected
-    assert coco_ground_truth(json_file)["annotations"][0]["area"] == expected
 
 
 @pytest.mark.parametrize(
@@ -161,7 +156,7 @@ def test_many_repairs_are_one_line(tmp_path: Path) -> None:
 def test_a_box_becomes_its_part_inside_the_image(box: list[float]) -> None:
     record = {"file_name": "a.png", "height": 10, "width": 20}
     x, y, width, height = box
-    inside = _clipped({"id": 1, "bbox": box}, record, _Repairs())
+    inside = clipped({"id": 1, "bbox": box}, record, Repairs())
     if inside is None:
         assert min(width, height) <= 0 or min(x + width, 20) <= max(x, 0) or min(y + height, 10) <= max(y, 0)
     else:
@@ -287,50 +282,3 @@ def test_something_to_learn_is_required(tmp_path: Path) -> None:
     require_boxes(empty, full)  # background may come from a set of its own
     with pytest.raises(DatasetError, match=r"in 2 images of crowds \(.*crowds/annotations.json\), 2 images of empty"):
         require_boxes(crowds, empty)
-
-
-# ------------------------------------------------------------------------------------------------------------- ground truth
-
-
-def perfect_ap(truth: dict) -> float:
-    """AP of detections that are the boxes themselves."""
-    found = [
-        {"image_id": a["image_id"], "category_id": a["category_id"], "bbox": a["bbox"], "score": 0.9}
-        for a in truth["annotations"]
-        if not a.get("iscrowd")
-    ]
-    with contextlib.redirect_stdout(io.StringIO()):
-        coco = COCO()
-        coco.dataset = truth
-        coco.createIndex()
-        coco_eval = COCOeval(coco, coco.loadRes(found), "bbox")
-        coco_eval.evaluate()
-        coco_eval.accumulate()
-        coco_eval.summarize()
-    return float(coco_eval.stats[0])
-
-
-def test_what_files_lack_is_filled_in(tmp_path: Path) -> None:
-    json_file, _ = write_coco(tmp_path, changed("annotations", 0, iscrowd=None, area="20"))
-    first, second = coco_ground_truth(json_file)["annotations"]
-    assert (first["iscrowd"], first["area"]) == (0, 20)
-    assert (second["iscrowd"], second["area"]) == (1, 200)
-    json_file, _ = write_coco(tmp_path, changed("annotations", 0, area=3.5))
-    assert coco_ground_truth(json_file)["annotations"][0]["area"] == 3.5
-    assert perfect_ap(coco_ground_truth(json_file)) == pytest.approx(1)
-
-
-def test_an_annotation_with_id_0_can_be_found(tmp_path: Path) -> None:
-    """pycocotools takes a match with id 0 for none."""
-    content = changed("annotations", 0, id=0, area=20, iscrowd=0)
-    content["annotations"][1]["area"] = 200
-    assert perfect_ap({**copy.deepcopy(content), "info": {}}) == 0
-    assert perfect_ap(coco_ground_truth(write_coco(tmp_path, content)[0])) == pytest.approx(1)
-
-
-def test_annotations_with_text_as_ids_can_be_evaluated(tmp_path: Path) -> None:
-    content = changed("annotations", 0, id="7c9e66", area=20, iscrowd=0)
-    content["annotations"][1].update(id="51b2d0", area=200)
-    with pytest.raises(ValueError, match="could not convert"):
-        perfect_ap({**copy.deepcopy(content), "info": {}})
-    assert perfect_ap(coco_ground_truth(write_coco(tmp_path, content)[0])) == pytest.approx(1)

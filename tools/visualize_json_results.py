@@ -13,6 +13,7 @@ from typing import Any
 from tqdm import tqdm
 
 from retina_plugin.data import DatasetError, load_dataset, read_record
+from retina_plugin.data.coco_json import is_number
 from retina_plugin.report import results_by_image, side_by_side, write_picture
 from retina_plugin.report.cli import LeftOut, run, share
 
@@ -57,9 +58,9 @@ def _is_result(entry: Any) -> bool:
     if not isinstance(entry, dict) or not {"image_id", "category_id", "bbox", "score"} <= set(entry):
         return False
     box = entry["bbox"]
-    if not all(isinstance(entry[key], (int, str)) for key in ("image_id", "category_id")):
+    if not all(is_number(entry[key]) or isinstance(entry[key], str) for key in ("image_id", "category_id")):
         return False
-    return isinstance(box, list) and len(box) == 4 and all(isinstance(v, (int, float)) for v in (*box, entry["score"]))
+    return isinstance(box, list) and len(box) == 4 and all(map(is_number, (*box, entry["score"])))
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -35,6 +35,7 @@ from retina_plugin.data import (
     require_boxes,
 )
 from retina_plugin.data.catalog import Paths, add_catalog
+from retina_plugin.data.coco import Repairs, clipped, logger
 from retina_plugin.data.coco_json import HOW_TO_NAME
 from retina_plugin.data.images import image_size
 from retina_plugin.registry import unknown_name
@@ -111,10 +112,10 @@ def _call(name: str) -> Dataset:
         given = DatasetCatalog.get(name)
     names = class_names(name)
     ids = MetadataCatalog.get(name).get("thing_dataset_id_to_contiguous_id") or {i: i for i in range(len(names))}
-    records = []
+    records, repairs = [], Repairs()
     for place, record in enumerate(given):
         try:
-            records.append(_record(record, place, len(names)))
+            records.append(_record(record, place, len(names), repairs))
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise DatasetError(
                 f"data set {name!r}: record {place} of its function cannot be used ({type(error).__name__}: {error}). "
@@ -129,40 +130,44 @@ def _call(name: str) -> Dataset:
         class_names=tuple(names),
         category_ids=tuple(sorted(ids, key=ids.get)),
         records=records,
+        warnings=_warnings(name, repairs, given),
         has_ground_truth=any(record["annotations"] for record in records),
     )
 
 
-def _record(record: dict[str, Any], place: int, num_classes: int) -> dict[str, Any]:
+def _warnings(name: str, repairs: Repairs, given: list[dict[str, Any]]) -> tuple[str, ...]:
+    total = sum(len(record.get("annotations", [])) for record in given)
+    warnings = tuple(f"{name}: {line}" for line in repairs.lines(total))
+    for line in warnings:
+        logger.warning(line)
+    return warnings
+
+
+def _record(record: dict[str, Any], place: int, num_classes: int, repairs: Repairs) -> dict[str, Any]:
     """One of Detectron2's dicts as a record of :class:`retina_plugin.data.Dataset`; what may be left out there is filled in."""
     width, height = record.get("width"), record.get("height")
     if not (width and height):
         width, height = image_size(record["file_name"])
+    size = {"file_name": str(record["file_name"]), "height": int(height), "width": int(width)}
     annotations = []
-    for entry in record.get("annotations", []):
+    for number, entry in enumerate(record.get("annotations", []), start=1):
         if not 0 <= entry["category_id"] < num_classes:
             raise ValueError(
                 f"category_id {entry['category_id']} for {num_classes} classes, which are 0..{num_classes - 1}"
             )
-        box = [float(v) for v in BoxMode.convert(list(entry["bbox"]), entry["bbox_mode"], BoxMode.XYXY_ABS)]
-        area = (box[2] - box[0]) * (box[3] - box[1])
-        annotations.append(
-            {
-                "id": len(annotations) + 1,
-                "bbox": box,
-                "category_id": int(entry["category_id"]),
-                "iscrowd": int(entry.get("iscrowd") or 0),
-                "area": area,
-            }
-        )
-    image_id = record.get("image_id", place)
-    return {
-        "file_name": str(record["file_name"]),
-        "image_id": image_id,
-        "height": int(height),
-        "width": int(width),
-        "annotations": annotations,
-    }
+        sides = [float(v) for v in BoxMode.convert(list(entry["bbox"]), entry["bbox_mode"], BoxMode.XYWH_ABS)]
+        box = clipped({"id": number, "bbox": sides}, size, repairs)
+        if box is not None:
+            annotations.append(
+                {
+                    "id": number,
+                    "bbox": box,
+                    "category_id": int(entry["category_id"]),
+                    "iscrowd": int(entry.get("iscrowd") or 0),
+                    "area": (box[2] - box[0]) * (box[3] - box[1]),
+                }
+            )
+    return {**size, "image_id": record.get("image_id", place), "annotations": annotations}
 
 
 add_catalog(_paths_in_detectron2, _dataset_of_function)

@@ -23,7 +23,7 @@ from retina_plugin.d2.checkpoint import Checkpointer, Metadata
 from retina_plugin.d2.config import get_cfg, portable
 from retina_plugin.d2.datasets import boxes_of_classes, check_datasets, class_names
 from retina_plugin.d2.trainer import Trainer
-from retina_plugin.report import finish
+from retina_plugin.report import beyond_limit, finish
 from retina_plugin.run_folder import Host, check_folder, enter_folder
 
 HOST = Host("detectron2", get_cfg, dump=lambda cfg: portable(cfg).dump())
@@ -67,6 +67,9 @@ def setup(args: argparse.Namespace) -> tuple[Any, list[str]]:
         table = resolve(cfg, names, boxes_of_classes)
         if table and comm.is_main_process():
             print(table, flush=True)
+    beyond = beyond_limit(cfg)
+    if beyond and comm.is_main_process():
+        print(beyond, flush=True)
     cfg.freeze()
     return cfg, names
 
@@ -77,7 +80,7 @@ def _worker(args: argparse.Namespace) -> None:
     with enter_folder(cfg, args, HOST, class_names=names, main=main, ready=comm.synchronize) as checkpoint:
         _start_logs(cfg, args)
         results = _evaluate(cfg, checkpoint) if args.eval_only else _train(cfg, checkpoint)
-        if main and results:
+        if main and cfg.DATASETS.TEST:
             finish(cfg, results)
 
 
@@ -110,7 +113,7 @@ def _evaluate(cfg: Any, checkpoint: str) -> dict[str, Any]:
     checkpointer = Checkpointer(model, save_dir=cfg.OUTPUT_DIR, metadata=metadata)
     checkpointer.load(checkpoint, checkpointables=[])
     results = Trainer.test(cfg, model)
-    if comm.is_main_process():
+    if comm.is_main_process() and results:
         with EventStorage() as storage:
             storage.put_scalars(smoothing_hint=False, **flatten_results_dict(results))
             JSONWriter(os.path.join(cfg.OUTPUT_DIR, "metrics.json")).write()

@@ -2,53 +2,73 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
-import os
 import weakref
+from importlib.util import find_spec
 from typing import Any
 
 import torch
 from detectron2.data import MetadataCatalog, build_detection_test_loader
 from detectron2.engine import DefaultTrainer
-from detectron2.evaluation import COCOEvaluator
+from detectron2.evaluation import DatasetEvaluator
+from detectron2.evaluation.coco_evaluation import COCOeval_opt
 from detectron2.solver.build import build_optimizer, maybe_add_gradient_clipping
 from detectron2.utils import comm
+from detectron2.utils.events import EventWriter
+from pycocotools.coco import COCO
 
 from retina_plugin.checks import freeze_unread
 from retina_plugin.d2.checkpoint import Checkpointer, Metadata
 from retina_plugin.d2.datasets import Mapper, training_loader
 from retina_plugin.d2.loader import TrainingLoader
-from retina_plugin.data import complete_ground_truth, load_dataset
+from retina_plugin.data import load_dataset
 from retina_plugin.divergence import divergence, is_finite
+from retina_plugin.evaluation import coco_results, evaluate
 from retina_plugin.model import RetinaNet
 from retina_plugin.outputs import results_folder
 from retina_plugin.resume import use_learning_rates
 from retina_plugin.summary import model_summary, step_summary
 
+LOG_PERIOD = 20  # steps between two visits of Detectron2's writers
 
-class Evaluator(COCOEvaluator):
-    """COCO metrics; annotations that lack ``iscrowd`` or ``area`` are completed, as users' own files often do."""
 
-    def __init__(self, dataset_name: str, **kwargs: Any) -> None:
-        super().__init__(dataset_name, **kwargs)
-        if "annotations" in self._coco_api.dataset:  # not in those of COCO's test sets
-            complete_ground_truth(self._coco_api.dataset)
-            with contextlib.redirect_stdout(io.StringIO()):
-                self._coco_api.createIndex()
+class Evaluator(DatasetEvaluator):
+    """:func:`retina_plugin.evaluation.evaluate` as a Detectron2 evaluator; metrics have the names of COCOEvaluator."""
 
-    def evaluate(self, img_ids: list[Any] | None = None) -> dict[str, Any]:
-        """As in the base class; its files appear when they are whole."""
-        folder, self._output_dir = self._output_dir, os.path.join(self._output_dir, ".part")
-        try:
-            results = super().evaluate(img_ids)
-        finally:
-            draft, self._output_dir = self._output_dir, folder
-        if os.path.isdir(draft) and comm.is_main_process():
-            for name in os.listdir(draft):
-                os.replace(os.path.join(draft, name), os.path.join(folder, name))
-            os.rmdir(draft)
-        return results
+    def __init__(self, dataset_name: str, *, output_dir: str, max_dets_per_image: int) -> None:
+        """
+        Args:
+            dataset_name: in any catalog.
+            output_dir: where ``coco_instances_results.json`` goes.
+            max_dets_per_image: see :func:`retina_plugin.evaluation.measure`.
+        """
+        self.dataset, self.folder, self.limit = load_dataset(dataset_name), output_dir, max_dets_per_image
+        # The model's numbers of classes, if the user chose them.
+        numbers = MetadataCatalog.get(dataset_name).get("thing_dataset_id_to_contiguous_id")
+        self.category_ids = sorted(numbers, key=numbers.get) if numbers else self.dataset.category_ids
+
+    def reset(self) -> None:
+        self.found: dict[Any, list[dict[str, Any]]] = {}
+
+    def process(self, inputs: list[dict[str, Any]], outputs: list[dict[str, Any]]) -> None:
+        """Keep the detections of some images.
+
+        Args:
+            inputs: with "image_id".
+            outputs: with "instances".
+        """
+        for sample, output in zip(inputs, outputs, strict=True):
+            found = output["instances"].to("cpu")
+            parts = {"boxes": found.pred_boxes.tensor, "scores": found.scores, "labels": found.pred_classes}
+            self.found[sample["image_id"]] = coco_results(sample["image_id"], parts, self.category_ids)
+
+    def evaluate(self) -> dict[str, Any]:
+        """On the main process ``{"bbox": metrics}``, or ``{}`` without ground truth; on others ``{}``."""
+        comm.synchronize()
+        gathered = comm.gather(self.found, dst=0)
+        if not comm.is_main_process():
+            return {}
+        back_end = None if find_spec("faster_coco_eval") else (COCO, COCOeval_opt)
+        return evaluate(self.dataset, gathered, self.folder, max_detections=self.limit, back_end=back_end)
 
 
 class Trainer(DefaultTrainer):
@@ -63,6 +83,7 @@ class Trainer(DefaultTrainer):
             cfg.defrost()
             cfg.SOLVER.AMP.ENABLED = False
             cfg.freeze()
+        self.writers: list[EventWriter] = []  # of the main process
         super().__init__(cfg)
         if comm.is_main_process():
             print(step_summary(cfg, processes=comm.get_world_size()), flush=True)
@@ -102,6 +123,22 @@ class Trainer(DefaultTrainer):
         if isinstance(self._trainer.data_loader, TrainingLoader):
             self._trainer.data_loader.start_at(self.start_iter)
         use_learning_rates(self.optimizer, self.scheduler, rates)
+
+    def build_writers(self) -> list[EventWriter]:
+        self.writers = super().build_writers()
+        return self.writers
+
+    def after_step(self) -> None:
+        """Write each evaluation at once.
+
+        Detectron2's writers come every ``LOG_PERIOD`` steps and at the last one, and of each value they know the latest only.
+        """
+        super().after_step()
+        step, period = self.iter + 1, self.cfg.TEST.EVAL_PERIOD
+        written = step % LOG_PERIOD == 0 or step == self.max_iter
+        if period and step % period == 0 and not written:
+            for writer in self.writers:
+                writer.write()
 
     def run_step(self) -> None:
         try:
@@ -147,4 +184,5 @@ class Trainer(DefaultTrainer):
 
     @classmethod
     def build_evaluator(cls, cfg: Any, dataset_name: str) -> Evaluator:
-        return Evaluator(dataset_name, output_dir=results_folder(cfg, dataset_name))
+        folder = results_folder(cfg, dataset_name)
+        return Evaluator(dataset_name, output_dir=folder, max_dets_per_image=cfg.TEST.DETECTIONS_PER_IMAGE)

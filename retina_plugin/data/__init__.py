@@ -2,7 +2,6 @@
 
 from retina_plugin.data.catalog import dataset_names, load_dataset, register_dataset, resolve
 from retina_plugin.data.coco import Dataset, read_coco, require_boxes
-from retina_plugin.data.coco_json import coco_ground_truth, complete_ground_truth
 from retina_plugin.data.errors import DatasetError
 from retina_plugin.data.frequencies import class_counts
 from retina_plugin.data.images import read_image, read_record
@@ -11,8 +10,6 @@ __all__ = [
     "Dataset",
     "DatasetError",
     "class_counts",
-    "coco_ground_truth",
-    "complete_ground_truth",
     "dataset_names",
     "load_dataset",
     "read_coco",

@@ -6,6 +6,7 @@ A record is Detectron2's "standard dataset dict" of one image, its boxes XYXY in
 from __future__ import annotations
 
 import logging
+import math
 import os
 from collections import Counter
 from collections.abc import Mapping
@@ -36,6 +37,7 @@ class Dataset:
             "area" in pixels}]}.
         warnings: what was repaired or dropped, counted.
         has_ground_truth: False for COCO's test-dev layout, which has no "annotations": such a set can be predicted on but not evaluated.
+        without_area: boxes whose "area" is missing or 0 in the JSON, so that theirs is taken.
     """
 
     name: str
@@ -46,6 +48,7 @@ class Dataset:
     records: list[Record] = field(repr=False)
     warnings: tuple[str, ...] = ()
     has_ground_truth: bool = True
+    without_area: int = 0
 
     @property
     def num_classes(self) -> int:
@@ -82,6 +85,7 @@ def read_coco(json_file: str, image_root: str, *, name: str | None = None) -> Da
         records=list(records.values()),
         warnings=warnings,
         has_ground_truth="annotations" in content,
+        without_area=sum(not _has_area(a) for a in content.get("annotations", [])),
     )
 
 
@@ -125,7 +129,7 @@ def _add_boxes(
 ) -> list[str]:
     """File each annotation with its image; returns what was repaired or dropped, counted."""
     contiguous = {coco_id: index for index, coco_id in enumerate(category_ids)}
-    repairs = _Repairs()
+    repairs = Repairs()
     for annotation in annotations:
         record = records.get(annotation["image_id"])
         if record is None:
@@ -138,7 +142,7 @@ def _add_boxes(
                 f"{json_file}: annotation {annotation['id']!r} of {os.path.basename(record['file_name'])} has category_id "
                 f"{annotation['category_id']!r}, known are {category_ids[:20]}. Correct it, or add the category."
             )
-        box = _clipped(annotation, record, repairs)
+        box = clipped(annotation, record, repairs)
         if box is not None:
             record["annotations"].append(_entry(annotation, box, contiguous[annotation["category_id"]]))
     return repairs.lines(len(annotations))
@@ -146,17 +150,24 @@ def _add_boxes(
 
 def _entry(annotation: Mapping[str, Any], box: list[float], label: int) -> dict[str, Any]:
     """One object of a record. COCO's metrics group objects by "area": that of the mask, or else of the box."""
-    area = annotation.get("area")
+    of_box = (box[2] - box[0]) * (box[3] - box[1])
+    area = float(annotation["area"]) if _has_area(annotation) else of_box
+    if not math.isclose(of_box, annotation["bbox"][2] * annotation["bbox"][3]):  # clipped, and the mask with it
+        area = min(area, of_box)
     return {
         "id": annotation["id"],
         "bbox": box,
         "category_id": label,
         "iscrowd": int(annotation.get("iscrowd") or 0),
-        "area": float(area) if is_number(area) and area > 0 else (box[2] - box[0]) * (box[3] - box[1]),
+        "area": area,
     }
 
 
-class _Repairs:
+def _has_area(annotation: Mapping[str, Any]) -> bool:
+    return is_number(annotation.get("area")) and annotation["area"] > 0
+
+
+class Repairs:
     """Counts boxes that were clipped or dropped and remembers the first of each."""
 
     def __init__(self) -> None:
@@ -175,7 +186,7 @@ class _Repairs:
         return [f"{count} of {total} boxes {what} ({self.first[what]})" for what, count in self.counts.items()]
 
 
-def _clipped(annotation: Mapping[str, Any], record: Record, repairs: _Repairs) -> list[float] | None:
+def clipped(annotation: Mapping[str, Any], record: Record, repairs: Repairs) -> list[float] | None:
     """The box as XYXY inside its image; None when nothing of it is there."""
     x, y, width, height = (float(value) for value in annotation["bbox"])
     corners = [x, y, x + width, y + height]

@@ -104,25 +104,3 @@ def _check_entries(entries: list[Any], kind: str, json_file: str) -> None:
             raise DatasetError(f"{where} has id {entry['id']!r}, as entry {place_of[entry['id']]} has; ids must differ")
     if len({isinstance(number, str) for number in place_of}) > 1:
         raise DatasetError(f"{json_file}: ids of {kind!r} are numbers and text; make them all the same")
-
-
-def coco_ground_truth(json_file: str) -> dict[str, Any]:
-    """The JSON as pycocotools needs it; see :func:`complete_ground_truth`."""
-    content, _ = read_json(json_file)
-    complete_ground_truth(content)
-    return content
-
-
-def complete_ground_truth(content: dict[str, Any]) -> None:
-    """Make annotations fit for pycocotools, in place.
-
-    What files of other tools lack is filled in: ``info``, ``iscrowd`` 0, ``area`` width x height, also
-    where it is 0. Annotations are numbered from 1: text as an id ends in an error there, and an object
-    with id 0 counts as never found.
-    """
-    content.setdefault("info", {})
-    for number, annotation in enumerate(content.setdefault("annotations", []), start=1):
-        annotation["id"] = number
-        annotation["iscrowd"] = int(annotation.get("iscrowd") or 0)
-        if not is_number(annotation.get("area")) or annotation["area"] <= 0:
-            annotation["area"] = annotation["bbox"][2] * annotation["bbox"][3]

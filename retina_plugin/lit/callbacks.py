@@ -91,7 +91,9 @@ class Writer(lightning.Callback):
             self.sums, self.steps = Counter(), 0
 
     def on_validation_end(self, trainer: lightning.Trainer, module: Module) -> None:
-        self.write(trainer, dict(flatten(module.results)))
+        scalars = dict(flatten(module.results))
+        if scalars:  # none without ground truth
+            self.write(trainer, scalars)
         self.started = time.perf_counter()  # evaluation is no part of a step's time
 
     def write(self, trainer: lightning.Trainer, scalars: dict[str, float]) -> None:

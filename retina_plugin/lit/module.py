@@ -11,7 +11,7 @@ from torch import Tensor
 from retina_plugin import dense
 from retina_plugin.data import load_dataset
 from retina_plugin.divergence import divergence, is_finite
-from retina_plugin.lit.evaluation import coco_results, evaluate
+from retina_plugin.evaluation import coco_results, evaluate
 from retina_plugin.lit.solver import build_optimizer, clip_gradients, lr_multiplier
 from retina_plugin.model import RetinaNet, sizes_of
 from retina_plugin.outputs import results_folder
@@ -95,9 +95,12 @@ class Module(lightning.LightningModule):
         if self.trainer.is_global_zero:
             results = {}
             for index, name in enumerate(self.cfg.DATASETS.TEST):
-                by_image = {image: found for part in gathered for image, found in part[index].items()}
-                flat = [result for image in sorted(by_image) for result in by_image[image]]
-                results[name] = evaluate(load_dataset(name), flat, results_folder(self.cfg, name))
+                results[name] = evaluate(
+                    load_dataset(name),
+                    [part[index] for part in gathered],
+                    results_folder(self.cfg, name),
+                    max_detections=self.cfg.TEST.DETECTIONS_PER_IMAGE,
+                )
             self.results = results if len(results) > 1 else next(iter(results.values()))
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

@@ -28,7 +28,7 @@ from retina_plugin.data import class_counts, load_dataset
 from retina_plugin.lit.callbacks import CheckpointFiles, Checkpoints, Pictures, Progress, Writer
 from retina_plugin.lit.data import Data, training_records
 from retina_plugin.lit.module import Module
-from retina_plugin.report import finish
+from retina_plugin.report import beyond_limit, finish
 from retina_plugin.run_folder import Host, check_folder, enter_folder
 from retina_plugin.summary import model_summary, step_summary
 from retina_plugin.weights import (
@@ -102,6 +102,9 @@ def setup(args: argparse.Namespace) -> tuple[Any, list[str]]:
             table = resolve(cfg, names, lambda name: class_counts(load_dataset(name).records, len(names)))
             if table:
                 rank_zero_only(print)(table, flush=True)
+    beyond = beyond_limit(cfg)
+    if beyond:
+        rank_zero_only(print)(beyond, flush=True)
     cfg.freeze()
     _quiet()
     return cfg, names

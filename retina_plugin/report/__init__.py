@@ -5,8 +5,10 @@ from retina_plugin.report.draw import draw_boxes, fit
 from retina_plugin.report.finish import finish, training_picture
 from retina_plugin.report.grid import prediction_grid, results_by_image, side_by_side, write_picture
 from retina_plugin.report.overview import overview
+from retina_plugin.report.reasons import beyond_limit
 
 __all__ = [
+    "beyond_limit",
     "draw_boxes",
     "finish",
     "fit",

@@ -10,19 +10,40 @@ from typing import Any
 import numpy as np
 
 from retina_plugin.data import load_dataset
-from retina_plugin.outputs import results_folder, results_table
+from retina_plugin.outputs import RESULTS_FILE, results_folder, results_table
 from retina_plugin.report.grid import prediction_grid, side_by_side, write_picture
+from retina_plugin.report.reasons import notes, reasons
 
 
 def finish(cfg: Any, results: dict[str, Any]) -> None:
-    """Print the metrics and write ``predictions.png`` of the first test set into ``OUTPUT_DIR``."""
-    print(results_table(results))
+    """Print the metrics and write ``predictions.png`` of the first test set into ``OUTPUT_DIR``.
+
+    Args:
+        cfg: of the run, with at least one test set.
+        results: ``{"bbox": {"AP": 71.2, ..., "AP-cat": 70.1}}``, or that for each of several test sets; ``{}`` in
+            the place of metrics where there is no ground truth.
+    """
+    for name in cfg.DATASETS.TEST:
+        metrics = results if len(cfg.DATASETS.TEST) == 1 else results.get(name, {})
+        if len(cfg.DATASETS.TEST) > 1:
+            print(name)
+        print(_summary(cfg, name, metrics))
     name = cfg.DATASETS.TEST[0]
-    with open(os.path.join(results_folder(cfg, name), "coco_instances_results.json"), encoding="utf-8") as file:
+    with open(os.path.join(results_folder(cfg, name), RESULTS_FILE), encoding="utf-8") as file:
         found = json.load(file)
     path = os.path.join(cfg.OUTPUT_DIR, "predictions.png")
     write_picture(path, prediction_grid(load_dataset(name), found))
     print(f"pictures: {path}")
+
+
+def _summary(cfg: Any, name: str, results: Mapping[str, Any]) -> str:
+    """The table of one test set, or why there is none."""
+    dataset = load_dataset(name)
+    if "bbox" in results:
+        metrics = results["bbox"]
+        return results_table(metrics, reasons(dataset, metrics), notes(dataset, cfg.TEST.DETECTIONS_PER_IMAGE))
+    path = os.path.join(results_folder(cfg, name), RESULTS_FILE)
+    return f"no metrics: {dataset.json_file} has no annotations, as COCO's test-dev. The detections are in {path}."
 
 
 def training_picture(

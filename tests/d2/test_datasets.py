@@ -14,7 +14,7 @@ import torch
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, DatasetMapper, MetadataCatalog, build_detection_test_loader
 from detectron2.data.datasets import load_coco_json, register_coco_instances
-from detectron2.evaluation import COCOEvaluator
+from detectron2.evaluation import COCOEvaluator, DatasetEvaluator
 from detectron2.structures import Boxes, BoxMode, Instances
 from PIL import Image
 from torch.testing import assert_close
@@ -171,7 +171,7 @@ def test_a_function_that_the_user_registered(tmp_path: Path) -> None:
         {**records[0], "annotations": [{"id": 1, "bbox": [2, 3, 6, 8], "category_id": 1, "iscrowd": 0, "area": 20.0}]}
     ]
     assert load_dataset("my_function").records == expected
-    assert evaluated(Evaluator("my_function", output_dir=str(tmp_path / "out")), boxes=[[2.0, 3, 6, 8]]) == 100
+    assert evaluated(evaluator_of("my_function", tmp_path / "out"), boxes=[[2.0, 3, 6, 8]]) == 100
     dataset = load_dataset("my_function")
     assert (dataset.records, dataset.class_names, dataset.category_ids) == (expected, ("cat", "ant"), (0, 1))
     assert dataset.has_ground_truth
@@ -301,7 +301,11 @@ def test_before_a_run(
 # ----------------------------------------------------------------------------------------------------------------- evaluation
 
 
-def evaluated(evaluator: COCOEvaluator, *, boxes: list, image_id: Any = 5) -> float:
+def evaluator_of(name: str, folder: Path) -> Evaluator:
+    return Evaluator(name, output_dir=str(folder), max_dets_per_image=100)
+
+
+def evaluated(evaluator: DatasetEvaluator, *, boxes: list, image_id: Any = 5) -> float:
     """AP of ants found at ``boxes`` of one image."""
     instances = Instances((10, 20), pred_boxes=Boxes(torch.tensor(boxes)))
     instances.scores, instances.pred_classes = torch.ones(len(boxes)), torch.ones(len(boxes), dtype=torch.int64)
@@ -315,14 +319,40 @@ def test_annotations_as_users_write_them(tmp_path: Path) -> None:
     content = changed("annotations", 0, id=0)
     name = "@".join(write_coco(tmp_path, content))
     assert class_names(name) == ["cat", "ant"]
-    assert evaluated(Evaluator(name, output_dir=str(tmp_path)), boxes=[[2.0, 3, 6, 8]]) == 100
+    assert evaluated(evaluator_of(name, tmp_path), boxes=[[2.0, 3, 6, 8]]) == 100
     with pytest.raises(KeyError, match=r"area|iscrowd"):
         evaluated(COCOEvaluator(name, output_dir=str(tmp_path)), boxes=[[2.0, 3, 6, 8]])
     content = changed("annotations", 0, id=0, area=20, iscrowd=0)
     content["annotations"][1]["area"] = 200
     write_coco(tmp_path, content)
     assert evaluated(COCOEvaluator(name, output_dir=str(tmp_path)), boxes=[[2.0, 3, 6, 8]]) == 0
-    assert evaluated(Evaluator(name, output_dir=str(tmp_path)), boxes=[[2.0, 3, 6, 8]]) == 100
+    assert evaluated(evaluator_of(name, tmp_path), boxes=[[2.0, 3, 6, 8]]) == 100
+
+
+def test_boxes_of_a_function_are_clipped_and_dropped_as_those_of_a_file(tmp_path: Path) -> None:
+    record = record_of(tmp_path / "a.png", height=10, width=20)
+    record["annotations"] = [
+        {"bbox": box, "bbox_mode": BoxMode.XYXY_ABS, "category_id": 1}
+        for box in ([2, 3, 6, 8], [3, 3, 9, 3], [30, 1, 40, 5], [15, 2, 25, 8])
+    ]
+    register_function("my_function", [record])
+    dataset = load_dataset("my_function")
+    assert [a["bbox"] for a in dataset.records[0]["annotations"]] == [[2, 3, 6, 8], [15, 2, 20, 8]]
+    assert [line.split(" (first")[0] for line in dataset.warnings] == [
+        "my_function: 1 of 4 boxes have no area and were dropped",
+        "my_function: 1 of 4 boxes lie outside their image and were dropped",
+        "my_function: 1 of 4 boxes reach outside their image and were clipped",
+    ]
+    assert evaluated(evaluator_of("my_function", tmp_path), boxes=[[2, 3, 6, 8.0], [15, 2, 20, 8]]) == 100
+
+
+def test_classes_in_the_users_own_order(tmp_path: Path) -> None:
+    """The numbers of the model's classes are those of ``thing_dataset_id_to_contiguous_id``, as Detectron2 has it."""
+    json_file, images = write_coco(tmp_path)
+    DatasetCatalog.register("my_pets", lambda: load_coco_json(json_file, images))
+    names = {"thing_classes": ["ant", "cat"], "thing_dataset_id_to_contiguous_id": {7: 0, 3: 1}}
+    MetadataCatalog.get("my_pets").set(json_file=json_file, image_root=images, **names)
+    assert evaluator_of("my_pets", tmp_path).category_ids == [7, 3]
 
 
 # -------------------------------------------------------------------------------------------------------------------- mapper

@@ -24,10 +24,10 @@ from retina_plugin import get_cfg
 from retina_plugin.builders import build_model
 from retina_plugin.d2.datasets import Mapper, register_datasets
 from retina_plugin.d2.trainer import Evaluator, Trainer
-from retina_plugin.data import coco_ground_truth, load_dataset
+from retina_plugin.data import load_dataset
+from retina_plugin.evaluation import coco_results, evaluate
 from retina_plugin.lit import data
 from retina_plugin.lit.augment import crop, flip, resize
-from retina_plugin.lit.evaluation import coco_results, evaluate
 from retina_plugin.lit.solver import build_optimizer, clip_gradients, lr_multiplier, parameter_groups
 from retina_plugin.model import resized_shape
 from tests.models import COMPACT
@@ -281,7 +281,7 @@ def test_metrics(tmp_path: Path, kind: type, num_classes: int) -> None:
     detections, dataset = guesses(name), load_dataset(name)
     register_datasets([name])
     DatasetCatalog.get(name)
-    evaluator = kind(name, output_dir=str(tmp_path / "theirs"))
+    evaluator = kind(name, output_dir=str(tmp_path / "theirs"), max_dets_per_image=100)
     evaluator.reset()
     for image, found in detections.items():
         instances = Instances(
@@ -289,8 +289,8 @@ def test_metrics(tmp_path: Path, kind: type, num_classes: int) -> None:
         )
         evaluator.process([{"image_id": image}], [{"instances": instances}])
     theirs = evaluator.evaluate()
-    flat = [r for image, found in detections.items() for r in coco_results(image, found, dataset.category_ids)]
-    ours = evaluate(dataset, flat, str(tmp_path / "ours"))
+    results = {image: coco_results(image, found, dataset.category_ids) for image, found in detections.items()}
+    ours = evaluate(dataset, [results], str(tmp_path / "ours"), max_detections=100)
     assert 5 < theirs["bbox"]["AP"] < 95
     assert_close(ours, dict(theirs), rtol=0, atol=1e-6, equal_nan=True)
     files = [json.loads((tmp_path / side / "coco_instances_results.json").read_text()) for side in ("theirs", "ours")]
@@ -308,28 +308,29 @@ def test_metrics_without_detections(tmp_path: Path) -> None:
         (300, 300), pred_boxes=Boxes(torch.zeros(0, 4)), scores=torch.zeros(0), pred_classes=torch.zeros(0)
     )
     evaluator.process([{"image_id": 10}], [{"instances": empty}])
-    assert_close(evaluate(load_dataset(name), [], str(tmp_path)), dict(evaluator.evaluate()), equal_nan=True)
+    ours = evaluate(load_dataset(name), [], str(tmp_path), max_detections=100)
+    assert_close(ours, dict(evaluator.evaluate()), equal_nan=True)
 
 
 def test_annotations_without_area_and_iscrowd(tmp_path: Path) -> None:
     """Detectron2's evaluator needs both; ours, on either host, takes width x height and 0."""
     name = write_truth(tmp_path, 2)
     path = tmp_path / "annotations.json"
-    content = coco_ground_truth(str(path))
+    content = json.loads(path.read_text())
     for annotation in content["annotations"]:
         del annotation["area"], annotation["iscrowd"]
     path.write_text(json.dumps(content))
     register_datasets([name])
     DatasetCatalog.get(name)
     assert MetadataCatalog.get(name).thing_classes == ["class 2", "class 5"]
-    evaluator = Evaluator(name, output_dir=str(tmp_path / "theirs"))
+    evaluator = Evaluator(name, output_dir=str(tmp_path / "theirs"), max_dets_per_image=100)
     evaluator.reset()
-    flat = []
+    results = {}
     for image, found in guesses(name).items():
         instances = Instances(
             (300, 300), pred_boxes=Boxes(found["boxes"]), scores=found["scores"], pred_classes=found["labels"]
         )
         evaluator.process([{"image_id": image}], [{"instances": instances}])
-        flat += coco_results(image, found, load_dataset(name).category_ids)
-    ours = evaluate(load_dataset(name), flat, str(tmp_path / "ours"))
+        results[image] = coco_results(image, found, load_dataset(name).category_ids)
+    ours = evaluate(load_dataset(name), [results], str(tmp_path / "ours"), max_detections=100)
     assert_close(ours, dict(evaluator.evaluate()), rtol=0, atol=1e-6, equal_nan=True)

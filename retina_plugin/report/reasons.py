@@ -1,0 +1,70 @@
+"""Why a metric is missing or lower than it could be: what is said beside the numbers, and of too many boxes before training."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from retina_plugin.data import Dataset, class_counts, load_dataset
+
+SIZES = {
+    "APs": "of at most 32x32 pixels",
+    "APm": "of 32x32 to 96x96 pixels",
+    "APl": "of at least 96x96 pixels",
+}
+
+
+def reasons(dataset: Dataset, metrics: Mapping[str, float]) -> dict[str, str]:
+    """Why metrics are NaN: name of the metric -> reason, without those that are numbers."""
+    reason = _reason_of(dataset)
+    return {name: reason(name) for name, value in metrics.items() if math.isnan(value)}
+
+
+def _reason_of(dataset: Dataset) -> Callable[[str], str]:
+    boxes = dict(zip(dataset.class_names, class_counts(dataset.records, dataset.num_classes), strict=True))
+    crowds = {dataset.class_names[a["category_id"]] for r in dataset.records for a in r["annotations"] if a["iscrowd"]}
+
+    def reason(metric: str) -> str:
+        if not any(boxes.values()):
+            return "no ground truth box in DATASETS.TEST"
+        name = metric.removeprefix("AP-")
+        if name != metric and not boxes[name]:
+            return f"{'only crowds' if name in crowds else 'no box'} of this class in DATASETS.TEST"
+        if metric in SIZES:
+            return f"no ground truth box {SIZES[metric]}"
+        return "nothing was detected; see MODEL.RETINANET.SCORE_THRESH_TEST"
+
+    return reason
+
+
+def beyond_limit(cfg: Any) -> str:
+    """A line for each test set with images that have more boxes than ``TEST.DETECTIONS_PER_IMAGE``; empty if there is none.
+
+    Crowds are not counted.
+    """
+    lines = (_beyond_limit(load_dataset(name), cfg.TEST.DETECTIONS_PER_IMAGE) for name in cfg.DATASETS.TEST)
+    return "\n".join(filter(None, lines))
+
+
+def _beyond_limit(dataset: Dataset, limit: int) -> str:
+    counts = [sum(not a["iscrowd"] for a in record["annotations"]) for record in dataset.records]
+    beyond = [count for count in counts if count > limit]
+    if not beyond:
+        return ""
+    return (
+        f"{dataset.name}: {len(beyond)} of {len(counts)} images have more boxes than TEST.DETECTIONS_PER_IMAGE allows detections "
+        f"({limit}), at most {max(beyond)}. Those beyond it cannot be found: set it to {max(beyond)} or more."
+    )
+
+
+def notes(dataset: Dataset, limit: int) -> list[str]:
+    """What metrics of a data set depend on besides the detections: repairs of the ground truth, and the limit of detections."""
+    lines = [f"ground truth: {line}" for line in dataset.warnings]
+    if dataset.without_area:
+        lines.append(
+            f"ground truth: {dataset.without_area} boxes have no area or area 0 in {dataset.json_file}: "
+            "APs, APm and APl go by width and height"
+        )
+    beyond = _beyond_limit(dataset, limit)
+    return [*lines, beyond] if beyond else lines

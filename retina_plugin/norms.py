@@ -126,7 +126,18 @@ class Conv2d(nn.Conv2d):
         return maps if fixed or self.norm is None else [self.norm(x) for x in maps]
 
     def _direct(self, maps: Sequence[Tensor], weight: Tensor, bias: Tensor | None) -> list[Tensor]:
+        if self._backward_is_broken(maps, weight):
+            rows, columns = self.stride
+            return [F.conv2d(x[..., ::rows, ::columns], weight, bias) for x in maps]
         return [self._conv_forward(x, weight, bias) for x in maps]
+
+    def _backward_is_broken(self, maps: Sequence[Tensor], weight: Tensor) -> bool:
+        """Whether torch 2.14 on a CPU writes outside the gradient of the kernel, which ends the process for most sizes of maps.
+
+        It does so for 1x1 convolutions with a stride, without groups, of fewer than 16 channels in channels-last memory.
+        """
+        strided = self.kernel_size == (1, 1) and self.stride != (1, 1) and self.groups == 1 and self.in_channels < 16
+        return strided and torch.is_grad_enabled() and weight.requires_grad and maps[0].device.type == "cpu"
 
     def _learn(self, maps: Sequence[Tensor], fixed: bool) -> list[Tensor]:
         self.forget()  # what follows may be a step of an optimizer whose changes nobody counts: torch's fused ones are such

@@ -1,0 +1,51 @@
+"""The backward pass of strided 1x1 convolutions of few channels, which ends a process of torch 2.14 on CPUs."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+import torch
+from torch.nn import functional as F
+from torch.testing import assert_close
+
+from retina_plugin.norms import Conv2d
+
+CHILD = """
+import sys, torch
+from retina_plugin.norms import Conv2d
+torch.set_num_threads(1)
+for channels in map(int, sys.argv[1:]):
+    layer = Conv2d(channels, 64, 1, stride=2).to(memory_format=torch.channels_last)
+    for height, width in ((16, 200), (256, 200), (200, 64)):
+        x = torch.randn(1, channels, height, width).to(memory_format=torch.channels_last).requires_grad_()
+        layer(x).sum().backward()
+print("alive")
+"""
+
+
+def test_the_process_survives() -> None:
+    """In a child, because the fault would end this process."""
+    channels = [str(number) for number in (3, 4, 8, 12, 15)]
+    result = subprocess.run([sys.executable, "-c", CHILD, *channels], capture_output=True, text=True, timeout=120)
+    assert (result.returncode, result.stdout) == (0, "alive\n"), result.stderr
+
+
+@pytest.mark.parametrize("channels", [1, 4, 12, 15, 16])
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("size", [(8, 10), (7, 9), (1, 1)])
+@pytest.mark.parametrize("stride", [2, 3])
+def test_values_and_gradients(channels: int, bias: bool, size: tuple[int, int], stride: int) -> None:
+    """Those of the plain convolution, in memory in which its backward pass is whole."""
+    layer = Conv2d(channels, 6, 1, stride=stride, bias=bias)
+    x = torch.randn(1, channels, *size, requires_grad=True)
+    leaves = [x, *layer.parameters()]
+    expected = F.conv2d(x, layer.weight, layer.bias, stride=stride)
+    direction = torch.randn_like(expected)
+    channels_last = layer(x.to(memory_format=torch.channels_last))
+    assert_close(channels_last, expected)
+    ours, theirs = (torch.autograd.grad(y, leaves, direction) for y in (channels_last, expected))
+    assert_close(ours, theirs)
+    with torch.no_grad():
+        assert_close(layer(x), expected)

@@ -63,6 +63,11 @@ RULES: dict[str, Rule] = {
         "two rising numbers in (0, 1)",
     ),
     "MODEL.RETINA_PLUGIN.HEAD_WIDTH": (lambda v: v >= 0, "at least 0"),
+    "MODEL.RETINA_PLUGIN.INPUT.PIXEL_RANGE": (
+        lambda v: v == "auto" or (len(v) == 2 and v[0] < v[1]),
+        "two rising numbers, or auto",
+    ),
+    "MODEL.RETINA_PLUGIN.INPUT.MAX_PIXELS": (lambda v: v >= 1, "at least 1"),
     "MODEL.RETINA_PLUGIN.NECK.LEVELS": (lambda v: 1 <= v <= 8, "from 1 to 8"),
     "MODEL.RETINA_PLUGIN.NORM_GROUPS": (lambda v: v >= 1, "at least 1"),
     "MODEL.RETINA_PLUGIN.TIMM.DROP_PATH": (lambda v: 0 <= v < 1, "at least 0 and below 1"),

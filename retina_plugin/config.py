@@ -68,6 +68,11 @@ PLUGIN_KEYS: dict[str, tuple[Any, str]] = {
         "start training with fresh class scores where MODEL.WEIGHTS has another number of classes",
     ),
     f"{NODE}.OPTIMIZER": ("SGD", "SGD (with SOLVER.MOMENTUM) or AdamW"),
+    f"{NODE}.INPUT.PIXEL_RANGE": (
+        "auto",
+        "values of images of more than 8 bits or floats that become 0 and 255: two numbers, or auto: percentiles of the training set",
+    ),
+    f"{NODE}.INPUT.MAX_PIXELS": (178_956_970, "width x height of an image file at most"),
 }
 
 DETECTRON2_KEYS: dict[str, tuple[Any, str]] = {
@@ -332,8 +337,23 @@ def _prior(value: Any, where: str) -> float | list[float] | str:
     return list(value) if isinstance(value, tuple) else value
 
 
+def _pixel_range(value: Any, where: str) -> list[float] | str:
+    """Two rising numbers, or "auto"."""
+    pair = list(value) if isinstance(value, (list, tuple)) else []
+    numbers = all(isinstance(v, (int, float)) and not isinstance(v, bool) and math.isfinite(v) for v in pair)
+    if value != "auto" and not (len(pair) == 2 and numbers and pair[0] < pair[1]):
+        raise ConfigError(
+            f"{where}: expected [low, high], two rising numbers that become 0 and 255, or auto, found {value!r}"
+        )
+    return "auto" if value == "auto" else [float(v) for v in pair]
+
+
 # Keys whose values are of several types: key -> (value, where it stands) -> the value, or a ConfigError.
-SEVERAL_KINDS = {"MODEL.RETINANET.FOCAL_LOSS_ALPHA": _alpha, "MODEL.RETINANET.PRIOR_PROB": _prior}
+SEVERAL_KINDS = {
+    "MODEL.RETINANET.FOCAL_LOSS_ALPHA": _alpha,
+    "MODEL.RETINANET.PRIOR_PROB": _prior,
+    f"{NODE}.INPUT.PIXEL_RANGE": _pixel_range,
+}
 
 
 def _require_numbers(value: Any, where: str) -> None:

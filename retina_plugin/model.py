@@ -6,6 +6,7 @@ Axes: N images, L levels, A anchors per cell, R anchors per image (all levels), 
 from __future__ import annotations
 
 import contextlib
+import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -93,6 +94,7 @@ class RetinaNet(nn.Module):
         self.score_threshold, self.topk_candidates = score_threshold, topk_candidates
         self.nms_threshold, self.max_detections = nms_threshold, max_detections
         self.min_size, self.max_size, self.inference_dtype = min_size, max_size, inference_dtype
+        self._warned_of_unit_range = False
         self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(-1, 1, 1), persistent=False)
         self.register_buffer("pixel_std", torch.tensor(pixel_std).view(-1, 1, 1), persistent=False)
         self.register_buffer("loss_normalizer", torch.tensor(INITIAL))
@@ -255,8 +257,19 @@ class RetinaNet(nn.Module):
         for image in images:
             if image.dim() != 3 or image.shape[0] != 3 or not image.numel():
                 raise ValueError(f"predict takes RGB images (3, H, W), found a tensor {tuple(image.shape)}")
+            self._warn_of_unit_range(image)
         with evaluating(self):
             return self._predict(images)
+
+    def _warn_of_unit_range(self, image: Tensor) -> None:
+        """Warn, once for a model, of an image whose values all lie in 0..1; one that is black everywhere is not meant."""
+        if self._warned_of_unit_range or not image.max() <= 1 or image.min() < 0 or not image.any():
+            return
+        self._warned_of_unit_range = True
+        warnings.warn(
+            "predict takes values 0..255, and all values of an image lie in 0..1: nearly black to the network. Multiply it by 255.",
+            stacklevel=4,
+        )
 
     def _predict(self, images: Sequence[Tensor]) -> list[Detections]:
         ordered = [image.flip(0) if self.input_format == "BGR" else image for image in images]
@@ -315,7 +328,7 @@ def resized_shape(height: int, width: int, min_size: int, max_size: int) -> tupl
     shorter, longer = float(min_size), max(height, width) * scale
     if longer > max_size:  # scaled a second time, not anew: the two differ by rounding, and by a pixel now and then
         shorter, longer = shorter * (max_size / longer), longer * (max_size / longer)
-    sides = int(shorter + 0.5), int(longer + 0.5)
+    sides = max(int(shorter + 0.5), 1), max(int(longer + 0.5), 1)  # of 3 x 60000 pixels, nothing would remain
     return sides if height <= width else sides[::-1]
 
 

@@ -44,6 +44,7 @@ APPLIED = (
     "CUDNN_BENCHMARK",
     "DATALOADER.NUM_WORKERS",
     "VIS_PERIOD",
+    "MODEL.RETINA_PLUGIN.INPUT.MAX_PIXELS",
 )
 # A folder of a run may be moved.
 NOT_COMPARED = ("OUTPUT_DIR",)

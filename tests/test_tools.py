@@ -320,7 +320,7 @@ def test_demo_finds_what_the_model_predicts(tools: Any, trained: tuple[str, str]
     (found,) = demo(tools, trained, tmp_path / "out", "--input", path)
     args = tools["demo"].parse(["--config-file", trained[0], "--weights", trained[1], "--input", "a"])
     args.confidence_threshold = 0.3
-    model, _ = tools["demo"].load(args)
+    model, *_ = tools["demo"].load(args)
     with Image.open(path) as image:
         expected = model.predict([torch.from_numpy(np.array(image)).permute(2, 0, 1)])[0]
     assert len(found["detections"]) == len(expected["boxes"]) > 0
@@ -438,7 +438,7 @@ def test_the_number_of_classes_may_be_left_to_the_checkpoint(
     tools: Any, trained: tuple[str, str], tmp_path: Path
 ) -> None:
     opts = ["--input", "a", "--opts", "MODEL.RETINANET.NUM_CLASSES", "-1"]
-    model, _ = tools["demo"].load(tools["demo"].parse(["--config-file", trained[0], "--weights", trained[1], *opts]))
+    model, *_ = tools["demo"].load(tools["demo"].parse(["--config-file", trained[0], "--weights", trained[1], *opts]))
     assert model.num_classes == 3
     bare = tmp_path / "bare.pth"
     torch.save(torch.load(trained[1], weights_only=True)["model"], bare)

@@ -23,11 +23,13 @@ from retina_plugin import build_model, get_cfg, load_weights
 from retina_plugin.bounds import check_bounds
 from retina_plugin.builders import take_pixels_of_timm
 from retina_plugin.checks import resolve_device
-from retina_plugin.data import DatasetError, load_dataset, read_image
+from retina_plugin.data import DatasetError, load_dataset, read_image, reading
+from retina_plugin.data.headers import require_regular_file
 from retina_plugin.model import Detections, RetinaNet
 from retina_plugin.outputs import write_atomically
 from retina_plugin.report import draw_boxes, fit, write_picture
 from retina_plugin.report.cli import LeftOut, run, share
+from retina_plugin.run_images import take_pixel_range
 from retina_plugin.weights import WeightsError, read_checkpoint
 
 IMAGES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".pgm", ".ppm", ".tif", ".tiff", ".webp")
@@ -55,8 +57,10 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def load(args: argparse.Namespace) -> tuple[RetinaNet, list[str]]:
-    """The model in evaluation mode and the names of its classes: from the checkpoint, else from the config's data sets, else numbers.
+def load(args: argparse.Namespace) -> tuple[RetinaNet, list[str], dict[str, Any]]:
+    """The model in evaluation mode, the names of its classes, and how images are read: see :func:`retina_plugin.data.reading`.
+
+    Names are those of the checkpoint, else of the config's data sets, else numbers; a ``PIXEL_RANGE`` of auto is the checkpoint's.
 
     Raises:
         WeightsError: no checkpoint is named, or it does not fit.
@@ -78,8 +82,10 @@ def load(args: argparse.Namespace) -> tuple[RetinaNet, list[str]]:
         cfg.MODEL.RETINANET.NUM_CLASSES = len(names)
     take_pixels_of_timm(cfg)
     model = build_model(cfg)
-    load_weights(model, path)
-    return model.eval(), names if len(names) == model.num_classes else [f"class {i}" for i in range(model.num_classes)]
+    take_pixel_range(cfg, load_weights(model, path), path)
+    if len(names) != model.num_classes:
+        names = [f"class {i}" for i in range(model.num_classes)]
+    return model.eval(), names, reading(cfg)
 
 
 def _names_from_data(cfg: Any) -> Sequence[str]:
@@ -134,12 +140,14 @@ def entry(found: Detections, names: list[str], **source: Any) -> dict[str, Any]:
     return {**source, "detections": detections}
 
 
-def in_source(model: RetinaNet, names: list[str], source: Source, target: str, limit: int) -> Iterator[dict[str, Any]]:
+def in_source(
+    model: RetinaNet, names: list[str], source: Source, target: str, limit: int, options: dict[str, Any]
+) -> Iterator[dict[str, Any]]:
     """Write ``target``.jpg or ``target``.mp4 and yield the entry of the image or of each frame."""
     if isinstance(source, int) or source.lower().endswith(VIDEOS):
         yield from in_video(model, names, source, target, limit)
     else:
-        image = read_image(source)
+        image = read_image(source, **options)
         found = detect(model, image)
         write_picture(f"{target}.jpg", picture(image, found, names))
         yield entry(found, names, file=source)
@@ -176,6 +184,11 @@ def open_video(source: Source) -> cv2.VideoCapture:
     Raises:
         DatasetError: it cannot be opened.
     """
+    if isinstance(source, str):
+        try:
+            require_regular_file(source)
+        except OSError as error:
+            raise DatasetError(f"{source} cannot be opened as a video: {error}") from error
     capture = cv2.VideoCapture(source)
     if not capture.isOpened():
         raise DatasetError(f"{_name(source)} cannot be opened as a video")
@@ -198,7 +211,11 @@ def _name(source: Source) -> str:
 
 
 def detect_in_all(
-    model: RetinaNet, names: list[str], sources: Sequence[Source], args: argparse.Namespace
+    model: RetinaNet,
+    names: list[str],
+    sources: Sequence[Source],
+    args: argparse.Namespace,
+    options: dict[str, Any],
 ) -> list[dict]:
     """The entries of all sources; files that cannot be read are counted and left out, and Ctrl-C keeps what there is.
 
@@ -212,7 +229,7 @@ def detect_in_all(
             stem = os.path.splitext(os.path.basename(_name(source)))[0]
             target = os.path.join(args.output, f"{number:05d}_{stem}")
             with left_out:
-                for found in in_source(model, names, source, target, args.max_frames):
+                for found in in_source(model, names, source, target, args.max_frames, options):
                     entries.append(found)  # one by one: those before an error or Ctrl-C are kept
     except KeyboardInterrupt:
         print("stopped; what was found until now is written")
@@ -223,9 +240,9 @@ def detect_in_all(
 def main(argv: list[str] | None = None) -> None:
     args = parse(argv)
     sources = find_files(args.input) if args.webcam is None else [args.webcam]
-    model, names = load(args)
+    model, names, options = load(args)
     os.makedirs(args.output, exist_ok=True)
-    entries = detect_in_all(model, names, sources, args)
+    entries = detect_in_all(model, names, sources, args, options)
     lines = ",\n".join(json.dumps(entry) for entry in entries)  # a line for each image or frame
     write_atomically(os.path.join(args.output, "detections.json"), f"[\n{lines}\n]\n")
     total = sum(len(e["detections"]) for e in entries)

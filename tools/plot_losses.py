@@ -17,7 +17,7 @@ from tqdm import tqdm
 from retina_plugin import build_model, get_cfg, load_weights
 from retina_plugin.bounds import check_bounds
 from retina_plugin.checks import resolve_device, resolve_num_classes
-from retina_plugin.data import load_dataset
+from retina_plugin.data import load_dataset, reading
 from retina_plugin.model import RetinaNet
 from retina_plugin.report import write_picture
 from retina_plugin.report.cli import run
@@ -29,6 +29,7 @@ from retina_plugin.report.loss_figures import (
     ladder_figure,
     shares_figure,
 )
+from retina_plugin.run_images import take_pixel_range
 from retina_plugin.weights import WeightsError
 
 GAMMAS = (0.0, 0.5, 1.0, 2.0)  # of the paper's figure 4
@@ -48,8 +49,8 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     return args
 
 
-def load(args: argparse.Namespace) -> tuple[RetinaNet, list[dict[str, Any]]]:
-    """The model in evaluation mode, and images of the first test set, chosen evenly.
+def load(args: argparse.Namespace) -> tuple[RetinaNet, list[dict[str, Any]], dict[str, Any]]:
+    """The model in evaluation mode, images of the first test set, chosen evenly, and how they are read.
 
     Raises:
         WeightsError: no checkpoint is named, or it does not fit.
@@ -65,10 +66,11 @@ def load(args: argparse.Namespace) -> tuple[RetinaNet, list[dict[str, Any]]]:
         raise WeightsError("no checkpoint: add --weights path/to/model_final.pth")
     resolve_num_classes(cfg, lambda name: load_dataset(name).class_names, eval_only=True)
     model = build_model(cfg)
-    load_weights(model, path)
+    take_pixel_range(cfg, load_weights(model, path), path)
     records = load_dataset(cfg.DATASETS.TEST[0]).records
     count = min(args.max_images or len(records), len(records))
-    return model.eval(), [records[i] for i in np.linspace(0, len(records) - 1, count).round().astype(int)]
+    chosen = [records[i] for i in np.linspace(0, len(records) - 1, count).round().astype(int)]
+    return model.eval(), chosen, reading(cfg)
 
 
 def shares_table(objects: Tensor, background: Tensor) -> str:
@@ -94,8 +96,8 @@ def main(argv: list[str] | None = None) -> None:
     for rung in ladder():
         print(f"{easy_to_hard(rung):>9.3g} : 1  {rung.name}")
     if args.config_file:
-        model, records = load(args)
-        objects, background = anchor_losses(model, tqdm(records, unit="image"), gammas=GAMMAS)
+        model, records, options = load(args)
+        objects, background = anchor_losses(model, tqdm(records, unit="image"), gammas=GAMMAS, options=options)
         pictures["loss_shares"] = shares_figure(objects, background, GAMMAS)
         print(shares_table(objects, background))
     os.makedirs(args.output, exist_ok=True)

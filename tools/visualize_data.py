@@ -20,14 +20,16 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from retina_plugin import get_cfg
 from retina_plugin.bounds import check_bounds
 from retina_plugin.builders import build_model, import_plugins, take_pixels_of_timm
 from retina_plugin.config import ConfigError
-from retina_plugin.data import Dataset, load_dataset, read_record
+from retina_plugin.data import Dataset, load_dataset, read_record, reading
 from retina_plugin.hosts import choose_host
 from retina_plugin.model import resized_shape
 from retina_plugin.report import draw_boxes, fit, matched_shares, overview, write_picture
 from retina_plugin.report.cli import LeftOut, run
+from retina_plugin.run_images import show_pixel_range
 
 Job = tuple[str, Callable[[], np.ndarray]]  # file name, and what draws its picture
 
@@ -79,9 +81,11 @@ def read_config(args: argparse.Namespace, host: str) -> Any:
     return cfg
 
 
-def annotated(datasets: Iterable[Dataset]) -> list[Job]:
-    """Every image of the data sets, as annotated."""
-    return [(r["file_name"], partial(draw_record, dataset, r)) for dataset in datasets for r in dataset.records]
+def annotated(datasets: Iterable[Dataset], options: dict[str, Any]) -> list[Job]:
+    """Every image of the data sets, as annotated; ``options`` say how it is read."""
+    return [
+        (r["file_name"], partial(draw_record, dataset, r, options)) for dataset in datasets for r in dataset.records
+    ]
 
 
 def matched(cfg: Any, dataset: Dataset) -> list[float]:
@@ -108,10 +112,10 @@ def anchors_of(cfg: Any, num_classes: int) -> Callable[[int, int], tuple[float, 
     return anchors
 
 
-def draw_record(dataset: Dataset, record: dict[str, Any]) -> np.ndarray:
+def draw_record(dataset: Dataset, record: dict[str, Any], options: dict[str, Any]) -> np.ndarray:
     """An image with its annotations."""
     objects = record["annotations"]
-    image, boxes = fit(read_record(record), [a["bbox"] for a in objects], least=300)
+    image, boxes = fit(read_record(record, **options), [a["bbox"] for a in objects], least=300)
     labels, crowd = [a["category_id"] for a in objects], [bool(a["iscrowd"]) for a in objects]
     return draw_boxes(image, boxes, labels, class_names=dataset.class_names, crowd=crowd)
 
@@ -135,11 +139,13 @@ def main(argv: list[str] | None = None) -> None:
     datasets = [load_dataset(name) for name in (cfg.DATASETS.TRAIN if cfg else [args.dataset])]
     for dataset in datasets:
         print(overview(dataset, matched(cfg, dataset) if args.anchors else None))
+    settings = cfg or get_cfg()
+    show_pixel_range(settings, [record for dataset in datasets for record in dataset.records])
     if args.source == "dataloader":
         print(f"host: {host} ({reason})")
         jobs, count = islice(loaded(cfg, host, datasets[0].class_names), args.max_images), args.max_images
     else:
-        jobs = annotated(datasets)[: args.max_images or None]
+        jobs = annotated(datasets, reading(settings))[: args.max_images or None]
         count = len(jobs)
     os.makedirs(args.output_dir, exist_ok=True)
     left_out = LeftOut()

@@ -12,10 +12,12 @@ from typing import Any
 
 from tqdm import tqdm
 
-from retina_plugin.data import DatasetError, load_dataset, read_record
+from retina_plugin import get_cfg
+from retina_plugin.data import Dataset, DatasetError, load_dataset, read_record, reading
 from retina_plugin.data.coco_json import is_number
 from retina_plugin.report import results_by_image, side_by_side, write_picture
 from retina_plugin.report.cli import LeftOut, run, share
+from retina_plugin.run_images import show_pixel_range
 
 
 def parse(argv: list[str] | None = None) -> argparse.Namespace:
@@ -24,6 +26,11 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--input", required=True, metavar="JSON", help="results in COCO's format")
     parser.add_argument(
         "--dataset", required=True, metavar="NAME", help="a registered name or annotations.json@image_folder"
+    )
+    parser.add_argument(
+        "--config-file",
+        metavar="FILE",
+        help="config.yaml of the run, for PIXEL_RANGE and MAX_PIXELS; else a range is measured in the data set if it needs one",
     )
     parser.add_argument("--output", default="pictures", metavar="FOLDER")
     parser.add_argument("--conf-threshold", type=share, default=0.5, help="detections below are not shown (0.5)")
@@ -63,10 +70,20 @@ def _is_result(entry: Any) -> bool:
     return isinstance(box, list) and len(box) == 4 and all(map(is_number, (*box, entry["score"])))
 
 
+def options_of(config_file: str | None, dataset: Dataset) -> dict[str, Any]:
+    """How the images are read: by a config, or, without one or with its range at auto, as measured in the data set."""
+    cfg = get_cfg()
+    if config_file:
+        cfg.merge_from_file(config_file)
+    show_pixel_range(cfg, dataset.records)
+    return reading(cfg)
+
+
 def main(argv: list[str] | None = None) -> None:
     args = parse(argv)
     dataset, results = load_dataset(args.dataset), read_results(args.input)
     found = results_by_image(dataset, results, args.conf_threshold)
+    options = options_of(args.config_file, dataset)
     os.makedirs(args.output, exist_ok=True)
     records = dataset.records[: args.max_images or None]
     left_out = LeftOut()
@@ -75,7 +92,7 @@ def main(argv: list[str] | None = None) -> None:
         path = os.path.join(args.output, f"{number:05d}_{os.path.splitext(name)[0]}.jpg")
         with left_out:
             pair = {"truth": record["annotations"], "found": found[record["image_id"]]}
-            image = read_record(record)
+            image = read_record(record, **options)
             write_picture(path, side_by_side(image, **pair, class_names=dataset.class_names, caption=name))
     left_out.tell(len(records))
     sure = sum(map(len, found.values()))

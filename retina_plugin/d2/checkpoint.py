@@ -12,6 +12,7 @@ from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.utils import comm
 
 from retina_plugin.checkpoints_of_run import newest_checkpoint, write_checkpoint
+from retina_plugin.data import reading
 from retina_plugin.resume import written_by_another_host
 from retina_plugin.weights import (
     WeightsError,
@@ -31,11 +32,11 @@ logger = logging.getLogger("retina_plugin")
 class Metadata:
     """What every checkpoint says of itself."""
 
-    def __init__(self, class_names: list[str], model: torch.nn.Module) -> None:
-        self.class_names, self.model = class_names, model
+    def __init__(self, class_names: list[str], model: torch.nn.Module, cfg: Any) -> None:
+        self.class_names, self.model, self.pixel_range = class_names, model, reading(cfg)["pixel_range"]
 
     def state_dict(self) -> dict[str, Any]:
-        return checkpoint_metadata(self.class_names, self.model)
+        return checkpoint_metadata(self.class_names, self.model, self.pixel_range)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """The names and weights of the running data set stay."""

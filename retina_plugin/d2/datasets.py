@@ -9,6 +9,7 @@ import reprlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from detectron2.data import (
     DatasetCatalog,
@@ -19,7 +20,15 @@ from detectron2.data import (
     get_detection_dataset_dicts,
 )
 from detectron2.data.detection_utils import convert_PIL_to_numpy
-from detectron2.data.transforms import AugInput
+from detectron2.data.transforms import (
+    AugInput,
+    Augmentation,
+    AugmentationList,
+    RandomCrop,
+    ResizeShortestEdge,
+    ResizeTransform,
+    Transform,
+)
 from detectron2.structures import BoxMode
 from detectron2.utils import comm
 from PIL import Image
@@ -32,6 +41,7 @@ from retina_plugin.data import (
     dataset_names,
     load_dataset,
     read_record,
+    reading,
     require_boxes,
 )
 from retina_plugin.data.catalog import Paths, add_catalog
@@ -198,8 +208,17 @@ def boxes_of_classes(name: str) -> list[int]:
         DatasetError: it cannot be read.
     """
     with _explained([name]):
-        records = load_dataset(name).records if _is_ours(name) else DatasetCatalog.get(name)
-        return class_counts(records, len(class_names(name)))
+        return class_counts(records_of(name), len(class_names(name)))
+
+
+def records_of(name: str) -> Sequence[dict[str, Any]]:
+    """The records of a data set; of one that is registered in Detectron2, as its function gives them.
+
+    Raises:
+        DatasetError: it cannot be read.
+    """
+    with _explained([name]):
+        return load_dataset(name).records if _is_ours(name) else DatasetCatalog.get(name)
 
 
 def check_datasets(cfg: Any, *, eval_only: bool) -> None:
@@ -266,12 +285,44 @@ def training_samples(cfg: Any) -> Iterator[dict[str, Any]]:
             }
 
 
+class _Resize(ResizeShortestEdge):
+    """Detectron2's, with at least one pixel of very long images on each side."""
+
+    def get_transform(self, image: np.ndarray) -> Transform:
+        found = super().get_transform(image)
+        if isinstance(found, ResizeTransform):
+            found.new_h, found.new_w = max(found.new_h, 1), max(found.new_w, 1)
+        return found
+
+
+class _Crop(RandomCrop):
+    """Detectron2's, with at least one pixel of very small images on each side."""
+
+    def get_crop_size(self, image_size: tuple[int, int]) -> tuple[int, int]:
+        height, width = super().get_crop_size(image_size)
+        return max(height, 1), max(width, 1)
+
+
+def _keep_a_pixel(augmentation: Augmentation) -> Augmentation:
+    if type(augmentation) is ResizeShortestEdge:
+        a = augmentation
+        return _Resize(a.short_edge_length, a.max_size, a.sample_style, a.interp)
+    if type(augmentation) is RandomCrop:
+        return _Crop(augmentation.crop_type, augmentation.crop_size)
+    return augmentation
+
+
 class Mapper(DatasetMapper):
-    """Detectron2's mapper over this project's reader: 16 bits are scaled, not cut, and a file that cannot be used is named."""
+    """Detectron2's mapper over this project's reader: pixel values as on the other host, and a file that cannot be used is named."""
+
+    def __init__(self, cfg: Any, is_train: bool = True) -> None:
+        super().__init__(cfg, is_train)
+        self.options = reading(cfg)
+        self.augmentations = AugmentationList([_keep_a_pixel(a) for a in self.augmentations.augs])
 
     def __call__(self, dataset_dict: dict[str, Any]) -> dict[str, Any]:
         sample = copy.deepcopy(dataset_dict)
-        image = read_record(sample)
+        image = read_record(sample, **self.options)
         sample.setdefault("height", image.shape[0])
         sample.setdefault("width", image.shape[1])
         augmented = AugInput(convert_PIL_to_numpy(Image.fromarray(image), self.image_format))

@@ -21,10 +21,11 @@ from retina_plugin.checks import check_run, resolve_alpha, resolve_device, resol
 from retina_plugin.config import ConfigError
 from retina_plugin.d2.checkpoint import Checkpointer, Metadata
 from retina_plugin.d2.config import get_cfg, portable
-from retina_plugin.d2.datasets import boxes_of_classes, check_datasets, class_names
+from retina_plugin.d2.datasets import boxes_of_classes, check_datasets, class_names, records_of
 from retina_plugin.d2.trainer import Trainer
 from retina_plugin.report import beyond_limit, finish
 from retina_plugin.run_folder import Host, check_folder, enter_folder
+from retina_plugin.run_images import prepare_images
 
 HOST = Host("detectron2", get_cfg, dump=lambda cfg: portable(cfg).dump())
 
@@ -63,6 +64,9 @@ def setup(args: argparse.Namespace) -> tuple[Any, list[str]]:
         check_folder(cfg, args, HOST)
     names = resolve_num_classes(cfg, class_names, eval_only=args.eval_only)
     check_datasets(cfg, eval_only=args.eval_only)
+    checked = prepare_images(cfg, args, HOST, records_of, show=comm.is_main_process())
+    if comm.is_main_process():
+        print(checked, flush=True)
     for resolve in () if args.eval_only else (resolve_alpha, resolve_prior):
         table = resolve(cfg, names, boxes_of_classes)
         if table and comm.is_main_process():
@@ -109,7 +113,7 @@ def _train(cfg: Any, resumed: str | None) -> dict[str, Any]:
 
 def _evaluate(cfg: Any, checkpoint: str) -> dict[str, Any]:
     model = Trainer.build_model(cfg)
-    metadata = Metadata(class_names(cfg.DATASETS.TEST[0]), model)
+    metadata = Metadata(class_names(cfg.DATASETS.TEST[0]), model, cfg)
     checkpointer = Checkpointer(model, save_dir=cfg.OUTPUT_DIR, metadata=metadata)
     checkpointer.load(checkpoint, checkpointables=[])
     results = Trainer.test(cfg, model)

@@ -107,7 +107,7 @@ class Trainer(DefaultTrainer):
             self.cfg.OUTPUT_DIR,
             fine_tune=self.cfg.MODEL.RETINA_PLUGIN.FINE_TUNE,
             trainer=weakref.proxy(self),
-            metadata=Metadata(names, self._trainer.model),
+            metadata=Metadata(names, self._trainer.model, self.cfg),
             **order,
         )
         return super().build_hooks()

@@ -4,17 +4,21 @@ from retina_plugin.data.catalog import dataset_names, load_dataset, register_dat
 from retina_plugin.data.coco import Dataset, read_coco, require_boxes
 from retina_plugin.data.errors import DatasetError
 from retina_plugin.data.frequencies import class_counts
-from retina_plugin.data.images import read_image, read_record
+from retina_plugin.data.headers import Header
+from retina_plugin.data.images import read_header, read_image, read_record, reading
 
 __all__ = [
     "Dataset",
     "DatasetError",
+    "Header",
     "class_counts",
     "dataset_names",
     "load_dataset",
     "read_coco",
+    "read_header",
     "read_image",
     "read_record",
+    "reading",
     "register_dataset",
     "require_boxes",
     "resolve",

@@ -41,6 +41,7 @@ def crop(image: np.ndarray, boxes: np.ndarray, *, kind: str, size: list[float], 
         raise ValueError(
             f"INPUT.CROP.TYPE must be relative, relative_range, absolute or absolute_range, found {kind!r}"
         )
+    shape = max(shape[0], 1), max(shape[1], 1)
     top, left = int(rng.integers(height - shape[0] + 1)), int(rng.integers(width - shape[1] + 1))
     return image[top : top + shape[0], left : left + shape[1]], clip(boxes - [left, top, left, top], shape)
 

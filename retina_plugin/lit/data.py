@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import chain
 from typing import Any
 
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from retina_plugin.data import load_dataset, read_record, require_boxes
+from retina_plugin.data import load_dataset, read_record, reading, require_boxes
 from retina_plugin.data.sampler import TrainingBatches, shape_groups
 from retina_plugin.lit.augment import augment, resize
 
@@ -22,8 +22,17 @@ Record = dict[str, Any]
 class TrainingImages(Dataset):
     """(place in the run, index) -> augmented sample {"image" (3, H, W) uint8, "boxes" (M, 4), "labels" (M,), "file_name"}."""
 
-    def __init__(self, records: list[Record], *, inputs: Any, seed: int) -> None:
-        self.records, self.inputs, self.seed = records, inputs, seed
+    def __init__(
+        self, records: list[Record], *, inputs: Any, seed: int, options: Mapping[str, Any] | None = None
+    ) -> None:
+        """
+        Args:
+            records: see :class:`retina_plugin.data.Dataset`.
+            inputs: the ``INPUT`` node of a config.
+            seed: of the augmentation.
+            options: from :func:`retina_plugin.data.reading`.
+        """
+        self.records, self.inputs, self.seed, self.options = records, inputs, seed, dict(options or {})
 
     def __getitem__(self, key: tuple[int, int]) -> dict[str, Any]:
         place, index = key
@@ -31,7 +40,7 @@ class TrainingImages(Dataset):
         objects = [a for a in record["annotations"] if not a["iscrowd"]]
         boxes = np.array([a["bbox"] for a in objects], dtype=np.float64).reshape(-1, 4)
         rng = np.random.default_rng((self.seed, place))
-        image, boxes = augment(read_record(record), boxes, inputs=self.inputs, rng=rng)
+        image, boxes = augment(read_record(record, **self.options), boxes, inputs=self.inputs, rng=rng)
         keep = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
         labels = np.array([a["category_id"] for a in objects], dtype=np.int64)[keep]
         return {
@@ -45,15 +54,16 @@ class TrainingImages(Dataset):
 class TestImages(Dataset):
     """Index -> {"image" (3, H, W) uint8, "height", "width" of the original, "image_id", "file_name"}."""
 
-    def __init__(self, records: list[Record], *, inputs: Any) -> None:
-        self.records, self.inputs = records, inputs
+    def __init__(self, records: list[Record], *, inputs: Any, options: Mapping[str, Any] | None = None) -> None:
+        """Arguments as those of :class:`TrainingImages`."""
+        self.records, self.inputs, self.options = records, inputs, dict(options or {})
 
     def __len__(self) -> int:
         return len(self.records)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         record = self.records[index]
-        original = read_record(record)
+        original = read_record(record, **self.options)
         sizes = {"min_size": self.inputs.MIN_SIZE_TEST, "max_size": self.inputs.MAX_SIZE_TEST}
         image, _ = resize(original, np.zeros((0, 4)), **sizes)
         size = {"height": original.shape[0], "width": original.shape[1]}
@@ -86,7 +96,8 @@ def training_records(cfg: Any) -> list[Record]:
 
 def training_samples(cfg: Any) -> Iterator[dict[str, Any]]:
     """What the training loader feeds, one sample after the other, "image" in RGB; for looking at it."""
-    images = TrainingImages(training_records(cfg), inputs=cfg.INPUT, seed=max(cfg.SEED, 0))
+    seed = max(cfg.SEED, 0)
+    images = TrainingImages(training_records(cfg), inputs=cfg.INPUT, seed=seed, options=reading(cfg))
     for place in chain.from_iterable(_batches(cfg, images)):
         sample = images[place]
         yield {**sample, "image": sample["image"].flip(0) if cfg.INPUT.FORMAT == "BGR" else sample["image"]}
@@ -105,17 +116,19 @@ class Data(lightning.LightningDataModule):
         self.cfg = cfg
 
     def train_dataloader(self) -> DataLoader:
-        trainer = self.trainer
-        images = TrainingImages(training_records(self.cfg), inputs=self.cfg.INPUT, seed=trainer.lightning_module.seed)
+        cfg, trainer = self.cfg, self.trainer
+        seed = trainer.lightning_module.seed
+        images = TrainingImages(training_records(cfg), inputs=cfg.INPUT, seed=seed, options=reading(cfg))
         place = {"first_step": trainer.global_step, "rank": trainer.global_rank, "ranks": trainer.world_size}
-        return self._loader(images, batch_sampler=_batches(self.cfg, images, **place))
+        return self._loader(images, batch_sampler=_batches(cfg, images, **place))
 
     def val_dataloader(self) -> list[DataLoader]:
         share = slice(self.trainer.global_rank, None, self.trainer.world_size)
         loaders = []
         for name in self.cfg.DATASETS.TEST:
             records = load_dataset(name).records
-            images = TestImages(records[share] or records[:1], inputs=self.cfg.INPUT)  # no rank may be idle
+            share_of_rank = records[share] or records[:1]  # no rank may be idle
+            images = TestImages(share_of_rank, inputs=self.cfg.INPUT, options=reading(self.cfg))
             loaders.append(self._loader(images, batch_size=1))
         return loaders
 

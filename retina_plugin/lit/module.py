@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from retina_plugin import dense
-from retina_plugin.data import load_dataset
+from retina_plugin.data import load_dataset, reading
 from retina_plugin.divergence import divergence, is_finite
 from retina_plugin.evaluation import coco_results, evaluate
 from retina_plugin.lit.solver import build_optimizer, clip_gradients, lr_multiplier
@@ -106,7 +106,7 @@ class Module(lightning.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         # As Detectron2 and load_weights read it; it shares its storage with Lightning's "state_dict".
         checkpoint["model"] = self.model.state_dict()
-        checkpoint["metadata"] = checkpoint_metadata(self.class_names, self.model)
+        checkpoint["metadata"] = checkpoint_metadata(self.class_names, self.model, reading(self.cfg)["pixel_range"])
         checkpoint["iteration"] = self.global_step - 1
         checkpoint["seed"] = self.seed
 

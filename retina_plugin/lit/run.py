@@ -30,6 +30,7 @@ from retina_plugin.lit.data import Data, training_records
 from retina_plugin.lit.module import Module
 from retina_plugin.report import beyond_limit, finish
 from retina_plugin.run_folder import Host, check_folder, enter_folder
+from retina_plugin.run_images import prepare_images
 from retina_plugin.summary import model_summary, step_summary
 from retina_plugin.weights import (
     fit_all,
@@ -105,6 +106,8 @@ def setup(args: argparse.Namespace) -> tuple[Any, list[str]]:
     beyond = beyond_limit(cfg)
     if beyond:
         rank_zero_only(print)(beyond, flush=True)
+    checked = prepare_images(cfg, args, HOST, lambda name: load_dataset(name).records, show=_is_main(args))
+    rank_zero_only(print)(checked, flush=True)
     cfg.freeze()
     _quiet()
     return cfg, names

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from retina_plugin.data import load_dataset
+from retina_plugin.data import load_dataset, reading
 from retina_plugin.outputs import RESULTS_FILE, results_folder, results_table
 from retina_plugin.report.grid import prediction_grid, side_by_side, write_picture
 from retina_plugin.report.reasons import notes, reasons
@@ -32,7 +32,7 @@ def finish(cfg: Any, results: dict[str, Any]) -> None:
     with open(os.path.join(results_folder(cfg, name), RESULTS_FILE), encoding="utf-8") as file:
         found = json.load(file)
     path = os.path.join(cfg.OUTPUT_DIR, "predictions.png")
-    write_picture(path, prediction_grid(load_dataset(name), found))
+    write_picture(path, prediction_grid(load_dataset(name), found, options=reading(cfg)))
     print(f"pictures: {path}")
 
 

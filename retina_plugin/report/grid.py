@@ -102,6 +102,7 @@ def prediction_grid(
     max_images: int = 8,
     score_threshold: float = 0.4,
     columns: int = 2,
+    options: Mapping[str, Any] | None = None,
 ) -> np.ndarray:
     """A grid of :func:`side_by_side` pictures, chosen evenly over the data set.
 
@@ -111,6 +112,7 @@ def prediction_grid(
         max_images: in the grid.
         score_threshold: detections below are not shown.
         columns: of the grid.
+        options: how images are read, from :func:`retina_plugin.data.reading`.
 
     Returns:
         (H, W, 3) uint8 RGB.
@@ -119,7 +121,7 @@ def prediction_grid(
     chosen = np.linspace(0, len(dataset.records) - 1, min(max_images, len(dataset.records))).round().astype(int)
     cells = [
         side_by_side(
-            read_record(record),
+            read_record(record, **(options or {})),
             record["annotations"],
             found[record["image_id"]],
             class_names=dataset.class_names,

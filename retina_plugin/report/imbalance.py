@@ -90,7 +90,11 @@ def cumulative_share(losses: Tensor) -> Tensor:
 
 @torch.no_grad()
 def anchor_losses(
-    model: RetinaNet, records: Iterable[Mapping[str, Any]], *, gammas: Sequence[float]
+    model: RetinaNet,
+    records: Iterable[Mapping[str, Any]],
+    *,
+    gammas: Sequence[float],
+    options: Mapping[str, Any] | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Focal loss of every anchor of some images, without weights of classes, at several gammas.
 
@@ -100,6 +104,7 @@ def anchor_losses(
         model: trained.
         records: see :class:`retina_plugin.data.Dataset`; resized as for a test.
         gammas: G of them.
+        options: how images are read, from :func:`retina_plugin.data.reading`.
 
     Returns:
         Losses on objects (G, P) and on background (G, R - P), ignored anchors left out. P may be 0.
@@ -117,7 +122,7 @@ def anchor_losses(
     try:
         with evaluating(model):
             for record in records:
-                image, target = _sample(model, record)
+                image, target = _sample(model, record, **(options or {}))
                 model(*model.preprocess([image]), [target])
     finally:
         model.class_loss = trained_with
@@ -125,9 +130,9 @@ def anchor_losses(
     return objects, background
 
 
-def _sample(model: RetinaNet, record: Mapping[str, Any]) -> tuple[Tensor, Target]:
+def _sample(model: RetinaNet, record: Mapping[str, Any], **options: Any) -> tuple[Tensor, Target]:
     """An image and its boxes as the network sees them at test time; crowds are left out."""
-    image = torch.tensor(read_record(record)).permute(2, 0, 1)
+    image = torch.tensor(read_record(record, **options)).permute(2, 0, 1)
     resized = resize(image.flip(0) if model.input_format == "BGR" else image, model.min_size, model.max_size)
     scale_y, scale_x = resized.shape[1] / image.shape[1], resized.shape[2] / image.shape[2]
     objects = [a for a in record["annotations"] if not a["iscrowd"]]

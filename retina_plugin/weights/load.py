@@ -161,8 +161,19 @@ def _numbers(buffer: Tensor) -> tuple[float, ...]:
     return tuple(round(value, 4) for value in buffer.flatten().tolist())
 
 
-def checkpoint_metadata(class_names: Sequence[str], model: nn.Module) -> dict[str, Any]:
-    """What a checkpoint says of itself: "class_names", and "class_alpha" where classes were weighted one by one."""
+def checkpoint_metadata(
+    class_names: Sequence[str], model: nn.Module, pixel_range: Sequence[float] | None = None
+) -> dict[str, Any]:
+    """What a checkpoint says of itself.
+
+    Returns:
+        "class_names"; "class_alpha" if classes were weighted one by one; "pixel_range" [low, high] if its images needed one.
+    """
     model = getattr(model, "module", model)  # what distributed training wraps
+    metadata: dict[str, Any] = {"class_names": list(class_names)}
     alpha = getattr(model, "class_alpha", None)
-    return {"class_names": list(class_names), **({} if alpha is None else {"class_alpha": alpha.tolist()})}
+    if alpha is not None:
+        metadata["class_alpha"] = alpha.tolist()
+    if pixel_range is not None:
+        metadata["pixel_range"] = list(pixel_range)
+    return metadata

@@ -111,7 +111,7 @@ class Source:
             self.image = _open(raw)
         except Image.UnidentifiedImageError:
             if start not in TIFF_STARTS:
-                raise OSError("it is no image of a known format") from None
+                raise OSError("cannot identify its format, it is no image") from None
             raw.seek(0)
             self.tags = _tiff_tags(raw)
         if self.image is not None and self.image.format == "TIFF":

@@ -396,7 +396,7 @@ def test_mapper_equals_detectron2s(tmp_path: Path, mode: str, image_format: str,
 def test_16_bits_have_a_range_where_detectron2_cuts_them(tmp_path: Path) -> None:
     Image.fromarray(np.full((10, 20), 25700, dtype=np.uint16)).save(tmp_path / "a.png")
     cfg = cfg_of("")
-    with pytest.raises(DatasetError, match=r"a\.png is a 16-bit gray PNG: .* PIXEL_RANGE"):
+    with pytest.raises(DatasetError, match=r"a\.png is a 16-bit gray PNG: .*PIXEL_RANGE"):
         Mapper(cfg, is_train=False)(record_of(tmp_path / "a.png"))
     cfg.MODEL.RETINA_PLUGIN.INPUT.PIXEL_RANGE = [0.0, 65535.0]
     assert Mapper(cfg, is_train=False)(record_of(tmp_path / "a.png"))["image"].unique().tolist() == [100]

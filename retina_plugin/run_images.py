@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from retina_plugin.checkpoints_of_run import has_checkpoint
 from retina_plugin.config import SEVERAL_KINDS
 from retina_plugin.data.check_images import check_images
 from retina_plugin.data.errors import DatasetError
@@ -67,7 +68,7 @@ def _settle_range(
     if node.PIXEL_RANGE != "auto":
         return [f"pixel range: {list(node.PIXEL_RANGE)} {share}"]
     source = cfg.MODEL.WEIGHTS
-    if args.resume:
+    if args.resume and has_checkpoint(cfg.OUTPUT_DIR):
         source, run_cfg = "the run's config.yaml", config_of_run(cfg.OUTPUT_DIR, host.get_cfg)
         node.PIXEL_RANGE = "auto" if run_cfg is None else run_cfg.MODEL.RETINA_PLUGIN.INPUT.PIXEL_RANGE
     elif args.eval_only and source:

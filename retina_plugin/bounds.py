@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -61,6 +62,10 @@ RULES: dict[str, Rule] = {
     "MODEL.RETINA_PLUGIN.AUTO_ALPHA_CLIP": (
         lambda v: len(v) == 2 and 0 < v[0] <= v[1] < 1,
         "two rising numbers in (0, 1)",
+    ),
+    "MODEL.RETINA_PLUGIN.DATASETS.BOX_COORDINATES": (
+        lambda v: re.fullmatch(r"((xywh|xyxy|cxcywh)\b)? ?((pixels|fraction)\b)? ?(upright|stored)?", v),
+        "words such as 'xyxy fraction': xywh, xyxy or cxcywh, then pixels or fraction, then upright or stored",
     ),
     "MODEL.RETINA_PLUGIN.HEAD_WIDTH": (lambda v: v >= 0, "at least 0"),
     "MODEL.RETINA_PLUGIN.INPUT.PIXEL_RANGE": (

@@ -11,6 +11,7 @@ import torch
 from retina_plugin.bounds import check_bounds
 from retina_plugin.builders import import_plugins
 from retina_plugin.config import ConfigError
+from retina_plugin.data import use_box_coordinates
 from retina_plugin.losses import auto_alpha, auto_prior
 from retina_plugin.model import RetinaNet, evaluating
 from retina_plugin.summary import alpha_summary, prior_summary
@@ -33,6 +34,19 @@ def resolve_device(cfg: Any) -> None:
         cfg.MODEL.DEVICE = "cpu"
 
 
+def prepare_data(cfg: Any) -> None:
+    """Import the modules of ``IMPORTS``, which may register data sets, and read boxes as ``BOX_COORDINATES`` says.
+
+    Whoever reads data sets of a config calls this first.
+
+    Raises:
+        ImportError, ValueError: see :func:`retina_plugin.builders.import_plugins` and
+            :func:`retina_plugin.data.use_box_coordinates`.
+    """
+    import_plugins(cfg)
+    use_box_coordinates(cfg.MODEL.RETINA_PLUGIN.DATASETS.BOX_COORDINATES)
+
+
 def resolve_num_classes(cfg: Any, class_names_of: Callable[[str], Sequence[str]], *, eval_only: bool) -> list[str]:
     """Set ``MODEL.RETINANET.NUM_CLASSES`` when it is -1, and compare it with every data set that the run will use.
 
@@ -47,9 +61,9 @@ def resolve_num_classes(cfg: Any, class_names_of: Callable[[str], Sequence[str]]
     Raises:
         ConfigError: no data set is named, a number that differs from that of the data (both are told), or names that differ
             between data sets.
-        ImportError: see :func:`retina_plugin.builders.import_plugins`.
+        ImportError: see :func:`prepare_data`.
     """
-    import_plugins(cfg)  # they may register data sets too
+    prepare_data(cfg)
     key = "DATASETS.TEST" if eval_only else "DATASETS.TRAIN"
     names = list(cfg.DATASETS.TEST) if eval_only else [*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST]
     if not (cfg.DATASETS.TEST if eval_only else cfg.DATASETS.TRAIN):

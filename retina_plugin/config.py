@@ -67,6 +67,11 @@ PLUGIN_KEYS: dict[str, tuple[Any, str]] = {
         False,
         "start training with fresh class scores where MODEL.WEIGHTS has another number of classes",
     ),
+    f"{NODE}.DATASETS.BOX_COORDINATES": (
+        "",
+        "what boxes of annotation files are, in words: xywh (COCO's), xyxy or cxcywh; pixels or fraction; for photographs that EXIF "
+        "turns upright or stored. What is not said is COCO's and checked",
+    ),
     f"{NODE}.OPTIMIZER": ("SGD", "SGD (with SOLVER.MOMENTUM) or AdamW"),
     f"{NODE}.INPUT.PIXEL_RANGE": (
         "auto",

@@ -282,3 +282,24 @@ def test_something_to_learn_is_required(tmp_path: Path) -> None:
     require_boxes(empty, full)  # background may come from a set of its own
     with pytest.raises(DatasetError, match=r"in 2 images of crowds \(.*crowds/annotations.json\), 2 images of empty"):
         require_boxes(crowds, empty)
+
+
+def test_classes_that_cannot_be_learnt(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    json_file, images = write_coco(tmp_path)
+    require_boxes(read_coco(json_file, images, name="pets"))
+    assert "no box in pets of these classes, which cannot be learnt: cat" in caplog.text  # it is a crowd only
+
+
+def test_the_parent_category_of_roboflow(tmp_path: Path) -> None:
+    """It stays a class, also where a file uses it, so that training and test set agree; it is named where it is unused."""
+    content = copy.deepcopy(CONTENT)
+    for category in content["categories"]:
+        category["supercategory"] = "pets"
+    content["categories"].insert(0, {"id": 0, "name": "pets", "supercategory": "none"})
+    dataset = read_coco(*write_coco(tmp_path, content))
+    assert dataset.class_names == ("pets", "cat", "ant")
+    (line,) = dataset.warnings
+    assert "category 0 ('pets') is only the supercategory of others, as in Roboflow's exports" in line
+    content["annotations"][0]["category_id"] = 0
+    assert read_coco(*write_coco(tmp_path, content)).warnings == ()
+    assert read_coco(*write_coco(tmp_path, {**content, "annotations": []})).warnings == ()

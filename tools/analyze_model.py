@@ -24,8 +24,8 @@ from torch import Tensor, nn
 
 from retina_plugin import build_model, get_cfg
 from retina_plugin.bounds import check_bounds
-from retina_plugin.builders import import_plugins, take_pixels_of_timm
-from retina_plugin.checks import resolve_device
+from retina_plugin.builders import take_pixels_of_timm
+from retina_plugin.checks import prepare_data, resolve_device
 from retina_plugin.data import load_dataset
 from retina_plugin.model import RetinaNet, resized_shape
 from retina_plugin.outputs import write_atomically
@@ -84,7 +84,7 @@ def config_of(path: str, opts: list[str]) -> Any:
     cfg.merge_from_file(path)
     cfg.merge_from_list(opts)
     check_bounds(cfg)
-    import_plugins(cfg)
+    prepare_data(cfg)
     resolve_device(cfg)
     take_pixels_of_timm(cfg)
     if cfg.MODEL.RETINANET.NUM_CLASSES == -1:

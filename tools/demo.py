@@ -22,7 +22,7 @@ from tqdm import tqdm
 from retina_plugin import build_model, get_cfg, load_weights
 from retina_plugin.bounds import check_bounds
 from retina_plugin.builders import take_pixels_of_timm
-from retina_plugin.checks import resolve_device
+from retina_plugin.checks import prepare_data, resolve_device
 from retina_plugin.data import DatasetError, load_dataset, read_image, reading
 from retina_plugin.data.headers import require_regular_file
 from retina_plugin.model import Detections, RetinaNet
@@ -70,6 +70,7 @@ def load(args: argparse.Namespace) -> tuple[RetinaNet, list[str], dict[str, Any]
     cfg.merge_from_file(args.config_file)
     cfg.merge_from_list(args.opts)
     check_bounds(cfg)
+    prepare_data(cfg)
     cfg.MODEL.RETINANET.SCORE_THRESH_TEST = args.confidence_threshold
     resolve_device(cfg)
     path = args.weights or cfg.MODEL.WEIGHTS

@@ -20,9 +20,9 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from retina_plugin import get_cfg
 from retina_plugin.bounds import check_bounds
-from retina_plugin.builders import build_model, import_plugins, take_pixels_of_timm
+from retina_plugin.builders import build_model, take_pixels_of_timm
+from retina_plugin.checks import prepare_data
 from retina_plugin.config import ConfigError
 from retina_plugin.data import Dataset, load_dataset, read_record, reading
 from retina_plugin.hosts import choose_host
@@ -40,9 +40,10 @@ LOADER = {"lightning": "retina_plugin.lit.data", "detectron2": "retina_plugin.d2
 def parse(argv: list[str] | None = None) -> argparse.Namespace:
     """The command line as a namespace."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("--config-file", metavar="FILE", help="show DATASETS.TRAIN of this config")
-    what.add_argument("--dataset", metavar="NAME", help="a registered name or annotations.json@image_folder")
+    parser.add_argument("--config-file", metavar="FILE", help="show DATASETS.TRAIN of this config")
+    parser.add_argument(
+        "--dataset", metavar="NAME", help="show this one: a registered name or annotations.json@image_folder"
+    )
     parser.add_argument("--source", choices=("annotation", "dataloader"), default="annotation")
     parser.add_argument(
         "--host", choices=("auto", "detectron2", "lightning"), default="auto", help="whose data loader, as in training"
@@ -56,6 +57,8 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="overrides of config keys")
     args = parser.parse_args(argv)
+    if not (args.config_file or args.dataset):
+        parser.error("expected --config-file, --dataset or both")
     if args.source == "dataloader" and not (args.config_file and args.max_images):
         parser.error("--source dataloader needs --config-file and --max-images above 0")
     if args.anchors and not args.config_file:
@@ -64,16 +67,21 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def read_config(args: argparse.Namespace, host: str) -> Any:
-    """The config, of the host's kind; data sets that a plugin of the user registers are known afterwards.
+    """The config, of the host's kind, with ``--dataset`` as its training set if that is given.
+
+    Data sets that a plugin of the user registers are known afterwards.
 
     Raises:
         ConfigError: it cannot be used, or names no training set.
     """
     cfg = importlib.import_module(CONFIG[host]).get_cfg()
-    cfg.merge_from_file(args.config_file)
+    if args.config_file:
+        cfg.merge_from_file(args.config_file)
     cfg.merge_from_list(args.opts)
+    if args.dataset:
+        cfg.DATASETS.TRAIN = (args.dataset,)
     check_bounds(cfg)
-    import_plugins(cfg)
+    prepare_data(cfg)
     if not cfg.DATASETS.TRAIN:
         raise ConfigError(
             f"{args.config_file}: DATASETS.TRAIN is empty: name a data set, or annotations.json@image_folder"
@@ -135,17 +143,16 @@ def draw_sample(sample: dict[str, Any], class_names: Sequence[str]) -> np.ndarra
 def main(argv: list[str] | None = None) -> None:
     args = parse(argv)
     host, reason = choose_host(args.host)
-    cfg = read_config(args, host) if args.config_file else None
-    datasets = [load_dataset(name) for name in (cfg.DATASETS.TRAIN if cfg else [args.dataset])]
+    cfg = read_config(args, host)
+    datasets = [load_dataset(name) for name in cfg.DATASETS.TRAIN]
     for dataset in datasets:
         print(overview(dataset, matched(cfg, dataset) if args.anchors else None))
-    settings = cfg or get_cfg()
-    show_pixel_range(settings, [record for dataset in datasets for record in dataset.records])
+    show_pixel_range(cfg, [record for dataset in datasets for record in dataset.records])
     if args.source == "dataloader":
         print(f"host: {host} ({reason})")
         jobs, count = islice(loaded(cfg, host, datasets[0].class_names), args.max_images), args.max_images
     else:
-        jobs = annotated(datasets, reading(settings))[: args.max_images or None]
+        jobs = annotated(datasets, reading(cfg))[: args.max_images or None]
         count = len(jobs)
     os.makedirs(args.output_dir, exist_ok=True)
     left_out = LeftOut()

@@ -13,7 +13,10 @@ from typing import Any
 from tqdm import tqdm
 
 from retina_plugin import get_cfg
-from retina_plugin.data import Dataset, DatasetError, load_dataset, read_record, reading
+from retina_plugin.bounds import check_bounds
+from retina_plugin.checks import prepare_data
+from retina_plugin.config import ConfigError
+from retina_plugin.data import DatasetError, load_dataset, read_record, reading
 from retina_plugin.data.coco_json import is_number
 from retina_plugin.report import results_by_image, side_by_side, write_picture
 from retina_plugin.report.cli import LeftOut, run, share
@@ -25,17 +28,44 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--input", required=True, metavar="JSON", help="results in COCO's format")
     parser.add_argument(
-        "--dataset", required=True, metavar="NAME", help="a registered name or annotations.json@image_folder"
+        "--dataset",
+        metavar="NAME",
+        help="a registered name or annotations.json@image_folder; default: the first of DATASETS.TEST",
     )
     parser.add_argument(
         "--config-file",
         metavar="FILE",
-        help="config.yaml of the run, for PIXEL_RANGE and MAX_PIXELS; else a range is measured in the data set if it needs one",
+        help="config.yaml of the run: how its data and images are read; else a pixel range is measured in the data set if it needs one",
     )
     parser.add_argument("--output", default="pictures", metavar="FOLDER")
     parser.add_argument("--conf-threshold", type=share, default=0.5, help="detections below are not shown (0.5)")
     parser.add_argument("--max-images", type=int, default=0, help="0: all")
-    return parser.parse_args(argv)
+    parser.add_argument("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="overrides of config keys")
+    args = parser.parse_args(argv)
+    if not (args.config_file or args.dataset):
+        parser.error("expected --dataset, --config-file or both")
+    return args
+
+
+def read_config(args: argparse.Namespace) -> Any:
+    """The config, which names at least one test set; data sets that a plugin of the user registers are known afterwards.
+
+    Raises:
+        ConfigError: it cannot be used, or no data set is named.
+    """
+    cfg = get_cfg()
+    if args.config_file:
+        cfg.merge_from_file(args.config_file)
+    cfg.merge_from_list(args.opts)
+    if args.dataset:
+        cfg.DATASETS.TEST = (args.dataset,)
+    check_bounds(cfg)
+    prepare_data(cfg)
+    if not cfg.DATASETS.TEST:
+        raise ConfigError(
+            f"{args.config_file}: DATASETS.TEST is empty: name the data set of the results, --dataset NAME"
+        )
+    return cfg
 
 
 def read_results(path: str) -> list[dict[str, Any]]:
@@ -70,20 +100,13 @@ def _is_result(entry: Any) -> bool:
     return isinstance(box, list) and len(box) == 4 and all(map(is_number, (*box, entry["score"])))
 
 
-def options_of(config_file: str | None, dataset: Dataset) -> dict[str, Any]:
-    """How the images are read: by a config, or, without one or with its range at auto, as measured in the data set."""
-    cfg = get_cfg()
-    if config_file:
-        cfg.merge_from_file(config_file)
-    show_pixel_range(cfg, dataset.records)
-    return reading(cfg)
-
-
 def main(argv: list[str] | None = None) -> None:
     args = parse(argv)
-    dataset, results = load_dataset(args.dataset), read_results(args.input)
+    cfg = read_config(args)
+    dataset, results = load_dataset(cfg.DATASETS.TEST[0]), read_results(args.input)
     found = results_by_image(dataset, results, args.conf_threshold)
-    options = options_of(args.config_file, dataset)
+    show_pixel_range(cfg, dataset.records)
+    options = reading(cfg)
     os.makedirs(args.output, exist_ok=True)
     records = dataset.records[: args.max_images or None]
     left_out = LeftOut()

@@ -40,10 +40,12 @@ from retina_plugin.data import (
     class_counts,
     dataset_names,
     load_dataset,
+    read_coco,
     read_record,
     reading,
     require_boxes,
 )
+from retina_plugin.data.box_coordinates import KEY
 from retina_plugin.data.catalog import Paths, add_catalog
 from retina_plugin.data.coco import Repairs, clipped, logger
 from retina_plugin.data.coco_json import HOW_TO_NAME
@@ -229,10 +231,30 @@ def check_datasets(cfg: Any, *, eval_only: bool) -> None:
     Raises:
         DatasetError: a test set that cannot be read, or training sets without a box.
     """
+    if not eval_only:
+        _check_users_files(cfg)
     for name in cfg.DATASETS.TEST:
         load_dataset(name)
     if not eval_only and all(map(_is_ours, cfg.DATASETS.TRAIN)):
         require_boxes(*map(load_dataset, cfg.DATASETS.TRAIN))
+
+
+def _check_users_files(cfg: Any) -> None:
+    """Read training sets that are registered in Detectron2 as COCO files: it will read them itself, but checks less.
+
+    Raises:
+        DatasetError: one cannot be used, or has boxes that are converted, which Detectron2 does not do.
+    """
+    for name in cfg.DATASETS.TRAIN:
+        paths = _paths_in_detectron2(name)
+        if not paths or MetadataCatalog.get(name).get("evaluator_type") != "coco":
+            continue
+        if cfg.MODEL.RETINA_PLUGIN.DATASETS.BOX_COORDINATES:
+            raise DatasetError(
+                f"{KEY} is {cfg.MODEL.RETINA_PLUGIN.DATASETS.BOX_COORDINATES!r}, but data set {name!r} is registered in Detectron2, "
+                f"which reads boxes as COCO's. Name it {paths[0]}@{paths[1]} in DATASETS.TRAIN."
+            )
+        read_coco(*paths, name=name)
 
 
 def training_loader(cfg: Any) -> Any:

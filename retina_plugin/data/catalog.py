@@ -6,6 +6,7 @@ import dataclasses
 import os
 from collections.abc import Callable
 
+from retina_plugin.data.box_coordinates import BoxCoordinates
 from retina_plugin.data.coco import Dataset, read_coco
 from retina_plugin.data.coco_json import HOW_TO_NAME
 from retina_plugin.data.digits import digits_dataset
@@ -37,7 +38,8 @@ _CATALOG: dict[str, Callable[[], Paths]] = {
 }
 _OTHERS: list[Callable[[str], Paths | None]] = []  # catalogs of hosts; what they know goes before what is above
 _READERS: list[Callable[[str], Dataset | None]] = []  # of data sets of hosts that have no annotation file
-_LOADED: dict[tuple[str, str, tuple[int, int]], Dataset] = {}
+_LOADED: dict[tuple[str, str, str, tuple[int, int]], Dataset] = {}
+_READ_AS = {"box_coordinates": ""}  # how this process reads annotation files
 
 
 def dataset_names() -> list[str]:
@@ -93,6 +95,19 @@ def _own_paths(name: str) -> Paths | None:
     return _CATALOG[name]() if name in _CATALOG else None
 
 
+def use_box_coordinates(text: str) -> None:
+    """Read the boxes of all annotation files of this process in these coordinates; hosts and tools call it with the config's.
+
+    Args:
+        text: such as "xyxy fraction", see :class:`retina_plugin.data.box_coordinates.BoxCoordinates`; "" for COCO's.
+
+    Raises:
+        ValueError: an unknown word.
+    """
+    BoxCoordinates.parse(text)
+    _READ_AS["box_coordinates"] = text
+
+
 def load_dataset(name: str) -> Dataset:
     """Read and check a data set; once for each state of its file.
 
@@ -104,9 +119,10 @@ def load_dataset(name: str) -> Dataset:
         if dataset is not None:
             return dataset
     json_file, image_root = resolve(name)
-    key = (os.path.abspath(json_file), os.path.abspath(image_root), _state(json_file))
+    coordinates = _READ_AS["box_coordinates"]
+    key = (os.path.abspath(json_file), os.path.abspath(image_root), coordinates, _state(json_file))
     if key not in _LOADED:
-        _LOADED[key] = read_coco(json_file, image_root, name=name)
+        _LOADED[key] = read_coco(json_file, image_root, name=name, box_coordinates=coordinates)
     return dataclasses.replace(_LOADED[key], name=name)
 
 

@@ -5,6 +5,7 @@ A record is Detectron2's "standard dataset dict" of one image, its boxes XYXY in
 
 from __future__ import annotations
 
+import functools
 import logging
 import math
 import os
@@ -13,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from retina_plugin.data.box_coordinates import BoxCoordinates, convert_boxes
 from retina_plugin.data.coco_json import is_number, read_json
 from retina_plugin.data.errors import DatasetError
 from retina_plugin.data.file_names import find_images
@@ -56,7 +58,7 @@ class Dataset:
         return len(self.class_names)
 
 
-def read_coco(json_file: str, image_root: str, *, name: str | None = None) -> Dataset:
+def read_coco(json_file: str, image_root: str, *, name: str | None = None, box_coordinates: str = "") -> Dataset:
     """Read and check COCO annotations.
 
     Boxes that reach outside their image are clipped, boxes without area or wholly outside are dropped; both are counted in a warning.
@@ -65,14 +67,21 @@ def read_coco(json_file: str, image_root: str, *, name: str | None = None) -> Da
         json_file: "images", "annotations" and "categories"; "annotations" is missing in COCO's test-dev layout.
         image_root: folder that ``file_name`` of an image starts from.
         name: for messages; the JSON's path when None.
+        box_coordinates: what boxes are if not COCO's, such as "xyxy fraction"; see
+            :class:`retina_plugin.data.box_coordinates.BoxCoordinates`.
 
     Raises:
-        DatasetError: anything else that is wrong.
+        DatasetError: anything else that is wrong, also boxes that are recognised as fractions, corners or centres and
+            not stated; see :func:`retina_plugin.data.box_coordinates.convert_boxes`.
     """
+    coordinates = BoxCoordinates.parse(box_coordinates)
     content, lines = read_json(json_file)
     categories = _categories(content["categories"], json_file)
     records, spellings = _records(content["images"], json_file, image_root)
-    lines += spellings + _add_boxes(records, content.get("annotations", []), list(categories), json_file)
+    annotations = content.get("annotations", [])
+    placed = _placed(records, annotations, set(categories), json_file)
+    convert_boxes(placed, coordinates, json_file)
+    lines += spellings + _add_boxes(placed, list(categories)) + _unused_parents(content)
     warnings = tuple(f"{json_file}: {line}" for line in lines)
     for line in warnings:
         logger.warning(line)
@@ -103,6 +112,22 @@ def _categories(entries: list[dict[str, Any]], json_file: str) -> dict[Any, str]
     return {coco_id: name for name, coco_id in sorted(id_of.items(), key=lambda item: item[1])}
 
 
+def _unused_parents(content: dict[str, Any]) -> list[str]:
+    """A line for each category that other categories name as their supercategory and no annotation uses.
+
+    Roboflow exports one with id 0. It stays a class: whether a file uses it may differ between training and test set,
+    which must have the same classes.
+    """
+    used = {annotation["category_id"] for annotation in content.get("annotations", [])}
+    parents = [entry.get("supercategory") for entry in content["categories"] if entry["id"] in used]
+    return [
+        f"category {entry['id']!r} ({entry['name']!r}) is only the supercategory of others, as in Roboflow's exports; no annotation "
+        "uses it. It stays a class that is never found: take it out of the categories of all files to be rid of it"
+        for entry in content["categories"]
+        if used and entry["id"] not in used and entry["name"] in parents
+    ]
+
+
 def _records(images: list[dict[str, Any]], json_file: str, image_root: str) -> tuple[dict[Any, Record], list[str]]:
     """Image id -> record without annotations; and a line for each unusual spelling of file names."""
     if not images:
@@ -124,12 +149,11 @@ def _record(image: dict[str, Any], path: str) -> Record:
     }
 
 
-def _add_boxes(
-    records: dict[Any, Record], annotations: list[dict[str, Any]], category_ids: list[Any], json_file: str
-) -> list[str]:
-    """File each annotation with its image; returns what was repaired or dropped, counted."""
-    contiguous = {coco_id: index for index, coco_id in enumerate(category_ids)}
-    repairs = Repairs()
+def _placed(
+    records: dict[Any, Record], annotations: list[dict[str, Any]], category_ids: set[Any], json_file: str
+) -> list[tuple[dict[str, Any], Record]]:
+    """Each annotation with the record of its image."""
+    placed = []
     for annotation in annotations:
         record = records.get(annotation["image_id"])
         if record is None:
@@ -137,15 +161,24 @@ def _add_boxes(
                 f"{json_file}: annotation {annotation['id']!r} belongs to image {annotation['image_id']!r}, which is not among the images. "
                 "Take it out, or add the image."
             )
-        if annotation["category_id"] not in contiguous:
+        if annotation["category_id"] not in category_ids:
             raise DatasetError(
                 f"{json_file}: annotation {annotation['id']!r} of {os.path.basename(record['file_name'])} has category_id "
-                f"{annotation['category_id']!r}, known are {category_ids[:20]}. Correct it, or add the category."
+                f"{annotation['category_id']!r}, known are {sorted(category_ids)[:20]}. Correct it, or add the category."
             )
+        placed.append((annotation, record))
+    return placed
+
+
+def _add_boxes(placed: list[tuple[dict[str, Any], Record]], category_ids: list[Any]) -> list[str]:
+    """File each annotation with its image; returns what was repaired or dropped, counted."""
+    contiguous = {coco_id: index for index, coco_id in enumerate(category_ids)}
+    repairs = Repairs()
+    for annotation, record in placed:
         box = clipped(annotation, record, repairs)
         if box is not None:
             record["annotations"].append(_entry(annotation, box, contiguous[annotation["category_id"]]))
-    return repairs.lines(len(annotations))
+    return repairs.lines(len(placed))
 
 
 def _entry(annotation: Mapping[str, Any], box: list[float], label: int) -> dict[str, Any]:
@@ -205,12 +238,33 @@ def clipped(annotation: Mapping[str, Any], record: Record, repairs: Repairs) -> 
 def require_boxes(*datasets: Dataset) -> None:
     """Make sure that training sets have something to learn between them; one of them may hold background only.
 
+    Classes without a box are named in a warning.
+
     Raises:
         DatasetError: no image has a box, crowds not counted.
     """
-    if any(not a["iscrowd"] for dataset in datasets for record in dataset.records for a in record["annotations"]):
+    learnt = {
+        dataset.class_names[a["category_id"]]
+        for dataset in datasets
+        for record in dataset.records
+        for a in record["annotations"]
+        if not a["iscrowd"]
+    }
+    if learnt:
+        unlearnt = [name for name in dict.fromkeys(n for d in datasets for n in d.class_names) if name not in learnt]
+        if unlearnt:
+            shown = ", ".join(unlearnt[:8] + ["..."] * (len(unlearnt) > 8))
+            _warn_once(
+                f"no box in {', '.join(d.name for d in datasets)} of these classes, which cannot be learnt: {shown}"
+            )
         return
     found = ", ".join(f"{len(dataset.records)} images of {dataset.name} ({dataset.json_file})" for dataset in datasets)
     raise DatasetError(
         f"no box to learn from in {found}. Annotate objects there, or name another data set in DATASETS.TRAIN."
     )
+
+
+@functools.cache
+def _warn_once(text: str) -> None:
+    """A run asks for its training sets several times."""
+    logger.warning(text)

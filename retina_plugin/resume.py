@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import fnmatch
 import os
+import shutil
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 
-from retina_plugin.checkpoints_of_run import newest_checkpoint
+from retina_plugin.checkpoints_of_run import POINTER, newest_checkpoint
 from retina_plugin.config import ConfigError, leaves
+from retina_plugin.outputs import whole_file, write_atomically
 from retina_plugin.weights import WeightsError, metadata_of, read_checkpoint
 
 CONFIG = "config.yaml"
+FINAL = "model_final.pth"
 
 # Keys that a resumed run takes from its new config, as patterns: they act from the next step on, and no state in the checkpoint
 # depends on them. Every other key must have the value that the run was started with.
@@ -36,6 +39,7 @@ APPLIED = (
     "INPUT.MAX_SIZE_TEST",
     "MODEL.RETINANET.*_TEST",
     "MODEL.RETINA_PLUGIN.INFERENCE_DTYPE",
+    "MODEL.RETINA_PLUGIN.INPUT.MAX_PIXELS",
     "MODEL.RETINA_PLUGIN.TEST.*",
     # what auto made of these is compared itself: FOCAL_LOSS_ALPHA and PRIOR_PROB
     "MODEL.RETINA_PLUGIN.AUTO_*",
@@ -84,6 +88,8 @@ def checkpoint_to_resume(cfg: Any, *, host: str, class_names: Sequence[str], get
             "the checkpoint, or higher to continue."
         )
     finished = step == cfg.SOLVER.MAX_ITER
+    if finished:
+        path = _as_final(path)
     how = (
         f"has seen all {step} steps and is evaluated"
         if finished
@@ -91,6 +97,16 @@ def checkpoint_to_resume(cfg: Any, *, host: str, class_names: Sequence[str], get
     )
     print("\n".join([f"resume: {path} {how}", *applied]), flush=True)
     return path
+
+
+def _as_final(path: str) -> str:
+    """The checkpoint of a run's last step as ``model_final.pth``, which may be missing, or older where the run was made longer."""
+    final = os.path.join(os.path.dirname(path), FINAL)
+    if path != final:
+        with whole_file(final) as draft:
+            shutil.copyfile(path, draft)
+        write_atomically(os.path.join(os.path.dirname(path), POINTER), FINAL)
+    return final
 
 
 def checkpoint_to_evaluate(cfg: Any, *, resume: bool) -> str:

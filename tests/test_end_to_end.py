@@ -139,6 +139,7 @@ def test_evaluation_of_a_checkpoint(
     train_net.main(["--config-file", str(trained / "config.yaml"), "--host", host, "--eval-only", *weights])
     expected, found = last_ap(trained), last_ap(tmp_path)
     assert set(found) == set(expected)
+    assert (tmp_path / "config.yaml").is_file()
     assert_close(found, expected, rtol=0, atol=1e-6 if host == trained_on else 0.05, equal_nan=True)
     printed = capsys.readouterr().out
     assert f"host: {host} (asked for with --host)" in printed

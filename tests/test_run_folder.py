@@ -297,6 +297,18 @@ def test_a_finished_run_that_is_made_longer_is_the_longer_run(
     assert_close(longer["model"], straight["model"], rtol=0, atol=0)
 
 
+@pytest.mark.parametrize("host", HOSTS)
+def test_a_run_that_is_complete_but_for_its_last_file(
+    stopped: dict[str, list[str]], train_net: Any, tmp_path: Path, host: str
+) -> None:
+    """As after a kill between the last two files, or when fewer steps turn out to be enough: no older model_final.pth stays."""
+    out = tmp_path / host
+    write_checkpoint(out / "model_final.pth", iteration=0)
+    train_net.main(["--resume", *stopped[host], "SOLVER.MAX_ITER", "2"])
+    assert (out / "model_final.pth").read_bytes() == (out / "model_0000001.pth").read_bytes()
+    assert (out / "last_checkpoint").read_text() == "model_final.pth"
+
+
 OTHER_RUNS = {
     "MODEL.RETINA_PLUGIN.OPTIMIZER": ("SGD", "'AdamW' -> 'SGD'"),
     "MODEL.BACKBONE.FREEZE_AT": ("1", "0 -> 1"),

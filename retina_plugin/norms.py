@@ -92,6 +92,22 @@ def scale_and_shift(norm: nn.Module) -> tuple[Tensor, Tensor]:
     return scale, shift if norm.bias is None else shift + norm.bias
 
 
+def has_broken_gradient(layer: nn.Conv2d) -> bool:
+    """Whether torch 2.14 on a CPU writes outside the gradient of a kernel, which ends the process for most sizes of maps.
+
+    It does so for 1x1 convolutions with a stride, without groups, of fewer than 16 channels, if the map or the kernel is in channels-last
+    memory and not in float64. The same convolution of the map under :func:`subsample` has equal values and a gradient that is whole.
+    """
+    plain = layer.kernel_size == (1, 1) and layer.groups == 1 and layer.padding in ((0, 0), "valid")
+    return plain and layer.stride != (1, 1) and layer.in_channels < 16
+
+
+def subsample(x: Tensor, stride: tuple[int, int]) -> Tensor:
+    """(N, C, H, W) -> the cells that a 1x1 convolution of ``stride`` reads, (N, C, H / rows, W / columns), rounded up."""
+    rows, columns = stride
+    return x[..., ::rows, ::columns]
+
+
 class Conv2d(nn.Conv2d):
     """Convolution followed by its ``norm``, which is a child module as in Detectron2: ``conv1.weight``, ``conv1.norm.weight``.
 
@@ -126,18 +142,10 @@ class Conv2d(nn.Conv2d):
         return maps if fixed or self.norm is None else [self.norm(x) for x in maps]
 
     def _direct(self, maps: Sequence[Tensor], weight: Tensor, bias: Tensor | None) -> list[Tensor]:
-        if self._backward_is_broken(maps, weight):
-            rows, columns = self.stride
-            return [F.conv2d(x[..., ::rows, ::columns], weight, bias) for x in maps]
+        learns = torch.is_grad_enabled() and weight.requires_grad and maps[0].device.type == "cpu"
+        if learns and has_broken_gradient(self):
+            return [F.conv2d(subsample(x, self.stride), weight, bias) for x in maps]
         return [self._conv_forward(x, weight, bias) for x in maps]
-
-    def _backward_is_broken(self, maps: Sequence[Tensor], weight: Tensor) -> bool:
-        """Whether torch 2.14 on a CPU writes outside the gradient of the kernel, which ends the process for most sizes of maps.
-
-        It does so for 1x1 convolutions with a stride, without groups, of fewer than 16 channels in channels-last memory.
-        """
-        strided = self.kernel_size == (1, 1) and self.stride != (1, 1) and self.groups == 1 and self.in_channels < 16
-        return strided and torch.is_grad_enabled() and weight.requires_grad and maps[0].device.type == "cpu"
 
     def _learn(self, maps: Sequence[Tensor], fixed: bool) -> list[Tensor]:
         self.forget()  # what follows may be a step of an optimizer whose changes nobody counts: torch's fused ones are such

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import subprocess
 import sys
 
@@ -10,13 +11,19 @@ import torch
 from torch.nn import functional as F
 from torch.testing import assert_close
 
+from retina_plugin.backbones import Timm
 from retina_plugin.norms import Conv2d
 
 CHILD = """
 import sys, torch
+from retina_plugin.backbones import Timm
 from retina_plugin.norms import Conv2d
 torch.set_num_threads(1)
-for channels in map(int, sys.argv[1:]):
+for name in sys.argv[1].split():
+    model = Timm(name=name, in_channels=3, drop_path=0, freeze_at=0).to(memory_format=torch.channels_last)
+    images = torch.randn(1, 3, 256, 256).to(memory_format=torch.channels_last)
+    sum(x.sum() for x in model(images).values()).backward()
+for channels in map(int, sys.argv[2:]):
     layer = Conv2d(channels, 64, 1, stride=2).to(memory_format=torch.channels_last)
     for height, width in ((16, 200), (256, 200), (200, 64)):
         x = torch.randn(1, channels, height, width).to(memory_format=torch.channels_last).requires_grad_()
@@ -26,9 +33,12 @@ print("alive")
 
 
 def test_the_process_survives() -> None:
-    """In a child, because the fault would end this process."""
+    """In a child, because the fault would end this process. Models of timm have such convolutions."""
+    models = "mobileone_s0 gernet_s" if importlib.util.find_spec("timm") else ""
     channels = [str(number) for number in (3, 4, 8, 12, 15)]
-    result = subprocess.run([sys.executable, "-c", CHILD, *channels], capture_output=True, text=True, timeout=120)
+    result = subprocess.run(
+        [sys.executable, "-c", CHILD, models, *channels], capture_output=True, text=True, timeout=120
+    )
     assert (result.returncode, result.stdout) == (0, "alive\n"), result.stderr
 
 
@@ -49,3 +59,15 @@ def test_values_and_gradients(channels: int, bias: bool, size: tuple[int, int], 
     assert_close(ours, theirs)
     with torch.no_grad():
         assert_close(layer(x), expected)
+
+
+@pytest.mark.skipif(not importlib.util.find_spec("timm"), reason="needs timm")
+def test_values_of_a_timm_model() -> None:
+    import timm
+
+    ours = Timm(name="mobileone_s0", in_channels=3, drop_path=0, freeze_at=0).eval()
+    theirs = timm.create_model("mobileone_s0", features_only=True).eval()
+    theirs.load_state_dict(ours.model.state_dict())
+    image = torch.randn(1, 3, 65, 97)
+    with torch.no_grad():
+        assert_close(list(ours.model(image)), list(theirs(image)), rtol=1e-4, atol=1e-5)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from retina_plugin.backbones.feature import Backbone, Origin, ShapeSpec
+from retina_plugin.norms import has_broken_gradient, subsample
 from retina_plugin.registry import nearest
 
 NODE = "MODEL.RETINA_PLUGIN.TIMM"
@@ -42,6 +43,7 @@ class Timm(Backbone):
         """
         super().__init__()
         self.name, self.model = name, _create(name, in_channels=in_channels, drop_path=drop_path)
+        _avoid_broken_gradients(self.model)
         strides, widths = self.model.feature_info.reduction(), self.model.feature_info.channels()
         by_stride = {stride: index for index, stride in enumerate(strides)}
         self._indices = {f"res{i}": by_stride[2**i] for i in range(2, 6) if 2**i in by_stride}
@@ -163,6 +165,18 @@ def _create(name: str, *, in_channels: int, drop_path: float) -> nn.Module:
         raise ValueError(
             f"{NODE}.NAME: {name!r} returns no feature maps: {error}. Choose one that takes features_only."
         ) from error
+
+
+def _avoid_broken_gradients(model: nn.Module) -> None:
+    """See :func:`retina_plugin.norms.has_broken_gradient`; RepVGG, MobileOne, FastViT and a GERNet have such convolutions."""
+    for layer in model.modules():
+        if isinstance(layer, nn.Conv2d) and has_broken_gradient(layer):
+            layer.register_forward_pre_hook(functools.partial(_subsample_input, stride=layer.stride))
+            layer.stride = (1, 1)
+
+
+def _subsample_input(layer: nn.Conv2d, inputs: tuple[Tensor], *, stride: tuple[int, int]) -> tuple[Tensor]:
+    return (subsample(inputs[0], stride),)
 
 
 def _freeze(module: nn.Module, frozen: set[str], prefix: str = "") -> None:

@@ -185,55 +185,6 @@ def test_weights_of_classes_from_the_training_set(
     assert set(last_ap(tmp_path / "again")) == AP_KEYS | CLASS_KEYS
 
 
-def signals_at(monkeypatch: pytest.MonkeyPatch, steps: dict[int, signal.Signals]) -> list[float]:
-    """Send signals to this process at given calls of the loss; the returned list collects the normaliser before each call."""
-    seen: list[float] = []
-    losses = RetinaNet.losses
-
-    def counted(self: RetinaNet, *args: Any) -> Any:
-        seen.append(float(self.loss_normalizer))
-        if len(seen) in steps:
-            signal.raise_signal(steps[len(seen)])
-        return losses(self, *args)
-
-    monkeypatch.setattr(RetinaNet, "losses", counted)
-    return seen
-
-
-@pytest.mark.parametrize("host", HOSTS)
-def test_an_interrupted_run_goes_on(
-    train_net: Any,
-    tmp_path: Path,
-    root: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture,
-    host: str,
-) -> None:
-    """SIGTERM at the 9th of 12 steps, Ctrl-C at the 11th of the run that went on from the 6th; then to the end."""
-    config = write_run(tmp_path, root)
-    arguments = ["--config-file", config, "--host", host, "SOLVER.MAX_ITER", "12", "SOLVER.CHECKPOINT_PERIOD", "6"]
-    arguments += ["INPUT.MIN_SIZE_TRAIN", "(48, 64, 80)", "INPUT.CROP.ENABLED", "True"]  # much is left to chance
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
-    seen = signals_at(monkeypatch, {9: signal.SIGTERM, 14: signal.SIGINT})
-    for end in ("model_0000005.pth", "model_0000005.pth"):
-        with pytest.raises(SystemExit, match="130"):
-            cli.run(lambda: train_net.main([*arguments[:4], "--resume", *arguments[4:]]))
-        assert (tmp_path / "out/last_checkpoint").read_text() == end
-        assert not list((tmp_path / "out").rglob("*.part*"))
-        printed = capsys.readouterr()
-        assert "interrupted; what was written before is whole" in printed.err
-        assert "AP50" not in printed.out
-    train_net.main([*arguments[:4], "--resume", *arguments[4:]])
-    kept = read_checkpoint(str(tmp_path / "out/model_0000005.pth"))["model"]["loss_normalizer"].item()
-    assert kept != 100
-    assert len(seen) == 9 + 5 + 6
-    assert seen[9] == seen[14] == kept
-    train_net.main([*arguments, "OUTPUT_DIR", str(tmp_path / "straight")])
-    straight, resumed = (read_checkpoint(str(tmp_path / name / "model_final.pth")) for name in ("straight", "out"))
-    assert_close(resumed["model"], straight["model"], rtol=0, atol=0)
-    assert last_ap(tmp_path / "out") == pytest.approx(last_ap(tmp_path / "straight"), nan_ok=True, abs=0)
-
-
 @pytest.mark.parametrize("host", HOSTS)
 def test_a_checkpoint_that_cannot_be_written_leaves_the_old_one(
     train_net: Any,

@@ -41,16 +41,17 @@ def main(argv: list[str] | None = None) -> None:
 
     args = parse(argv)
     host, reason = choose_host(args.host)
-    if os.environ.get("LOCAL_RANK", "0") == "0":  # Lightning starts this tool again for each further process
+    if os.environ.get("LOCAL_RANK", "0") == "0":  # torchrun starts this tool once for each process
         print(f"host: {host} ({reason})", flush=True)
     module = {"detectron2": "retina_plugin.d2.run", "lightning": "retina_plugin.lit.run"}[host]
     importlib.import_module(module).run(args)
 
 
-if __name__ == "__main__":
-    if parse().host == "lightning":
-        sys.modules["detectron2"] = None  # as if it were not installed: to import it takes seconds
+# "__mp_main__" is what a process of a run with several calls this file.
+if __name__ in ("__main__", "__mp_main__") and parse().host == "lightning":
+    sys.modules["detectron2"] = None  # as if it were not installed: to import it takes seconds
 
+if __name__ == "__main__":
     from retina_plugin.report.cli import run
 
     run(main)

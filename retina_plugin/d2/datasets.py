@@ -33,6 +33,7 @@ from detectron2.structures import BoxMode
 from detectron2.utils import comm
 from PIL import Image
 
+from retina_plugin import stopping
 from retina_plugin.d2.loader import TrainingLoader
 from retina_plugin.data import (
     Dataset,
@@ -343,6 +344,8 @@ class Mapper(DatasetMapper):
         self.augmentations = AugmentationList([_keep_a_pixel(a) for a in self.augmentations.augs])
 
     def __call__(self, dataset_dict: dict[str, Any]) -> dict[str, Any]:
+        if torch.utils.data.get_worker_info() is not None:
+            stopping.shield_worker()
         sample = copy.deepcopy(dataset_dict)
         image = read_record(sample, **self.options)
         sample.setdefault("height", image.shape[0])

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import multiprocessing
+import logging
 import os
 from typing import Any
 
 import torch
-from detectron2.engine import launch
 from detectron2.evaluation.testing import flatten_results_dict
 from detectron2.utils import comm
 from detectron2.utils.collect_env import collect_env_info
@@ -16,6 +15,7 @@ from detectron2.utils.env import seed_all_rng
 from detectron2.utils.events import EventStorage, JSONWriter
 from detectron2.utils.logger import setup_logger
 
+from retina_plugin import stopping
 from retina_plugin.builders import take_pixels_of_timm
 from retina_plugin.checks import check_run, resolve_alpha, resolve_device, resolve_num_classes, resolve_prior
 from retina_plugin.config import ConfigError
@@ -23,6 +23,7 @@ from retina_plugin.d2.checkpoint import Checkpointer, Metadata
 from retina_plugin.d2.config import get_cfg, portable
 from retina_plugin.d2.datasets import boxes_of_classes, check_datasets, class_names, records_of
 from retina_plugin.d2.trainer import Trainer
+from retina_plugin.ranks import free_port, joined, run_ranks
 from retina_plugin.report import beyond_limit, finish
 from retina_plugin.run_folder import Host, check_folder, enter_folder
 from retina_plugin.run_images import prepare_images
@@ -41,17 +42,22 @@ def run(args: argparse.Namespace) -> None:
             f"--num-gpus {args.num_gpus} on {args.num_machines} machines: Detectron2 trains in several processes on GPUs only, and "
             "there is none here. Use one process, or --host lightning, which trains in several processes on CPUs too."
         )
-    machines = {"num_machines": args.num_machines, "machine_rank": args.machine_rank, "dist_url": args.dist_url}
-    try:
-        launch(_worker, args.num_gpus, **machines, args=(args,))
-    except KeyboardInterrupt:
-        for process in multiprocessing.active_children():  # of several GPUs; this process would wait for them
-            process.terminate()
-        raise
+    if args.num_gpus * args.num_machines > 1:
+        configured(args)  # so that a mistake is told once, before the processes start
+        url = f"tcp://127.0.0.1:{free_port()}" if args.dist_url == "auto" else args.dist_url
+        run_ranks(_one_of_several, args.num_gpus, args, url)
+    else:
+        _worker(args)
 
 
-def setup(args: argparse.Namespace) -> tuple[Any, list[str]]:
-    """The checked and frozen config of a run and the names of the classes; nothing is written."""
+def _one_of_several(rank: int, args: argparse.Namespace, url: str) -> None:
+    with joined(rank, args, url, backend="nccl"):
+        comm.create_local_process_group(args.num_gpus)
+        _worker(args)
+
+
+def configured(args: argparse.Namespace) -> Any:
+    """The config of a run, checked as far as that can be done without its data."""
     import retina_plugin  # noqa: F401  a spawned process has registered nothing yet
 
     cfg = get_cfg()
@@ -60,6 +66,12 @@ def setup(args: argparse.Namespace) -> tuple[Any, list[str]]:
     resolve_device(cfg)
     take_pixels_of_timm(cfg)
     check_run(cfg, num_gpus=args.num_gpus, num_machines=args.num_machines)
+    return cfg
+
+
+def setup(args: argparse.Namespace) -> tuple[Any, list[str]]:
+    """The checked and frozen config of a run and the names of the classes; nothing is written."""
+    cfg = configured(args)
     if comm.is_main_process():
         check_folder(cfg, args, HOST)
     names = resolve_num_classes(cfg, class_names, eval_only=args.eval_only)
@@ -94,6 +106,7 @@ def _start_logs(cfg: Any, args: argparse.Namespace) -> None:
     setup_logger(cfg.OUTPUT_DIR, distributed_rank=rank, name="fvcore")
     logger = setup_logger(cfg.OUTPUT_DIR, distributed_rank=rank)
     logger.info(f"Process {rank} of {comm.get_world_size()}, arguments: {args}\n{collect_env_info()}")
+    logging.getLogger("detectron2.engine.train_loop").addFilter(_is_no_traceback)
     logger.info(f"Config:\n{cfg.dump()}")
     seed_all_rng(None if cfg.SEED < 0 else cfg.SEED + rank)
     torch.backends.cudnn.benchmark = cfg.CUDNN_BENCHMARK and not args.eval_only
@@ -104,10 +117,16 @@ def _start_logs(cfg: Any, args: argparse.Namespace) -> None:
     torch.set_flush_denormal(True)
 
 
+def _is_no_traceback(record: logging.LogRecord) -> bool:
+    """Detectron2 logs the traceback of every error in training, which the tool tells in one line."""
+    return record.msg != "Exception during training:"
+
+
 def _train(cfg: Any, resumed: str | None) -> dict[str, Any]:
     trainer = Trainer(cfg)
     trainer.start(resumed)
-    trainer.train()
+    with stopping.deferred():
+        trainer.train()
     return trainer._last_eval_results  # every run ends with an evaluation; empty without a test set
 
 
@@ -116,7 +135,8 @@ def _evaluate(cfg: Any, checkpoint: str) -> dict[str, Any]:
     metadata = Metadata(class_names(cfg.DATASETS.TEST[0]), model, cfg)
     checkpointer = Checkpointer(model, save_dir=cfg.OUTPUT_DIR, metadata=metadata)
     checkpointer.load(checkpoint, checkpointables=[])
-    results = Trainer.test(cfg, model)
+    with stopping.deferred():
+        results = Trainer.test(cfg, model)
     if comm.is_main_process() and results:
         with EventStorage() as storage:
             storage.put_scalars(smoothing_hint=False, **flatten_results_dict(results))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import weakref
 from importlib.util import find_spec
 from typing import Any
 
 import torch
 from detectron2.data import MetadataCatalog, build_detection_test_loader
-from detectron2.engine import DefaultTrainer
+from detectron2.engine import DefaultTrainer, HookBase
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.evaluation.coco_evaluation import COCOeval_opt
 from detectron2.solver.build import build_optimizer, maybe_add_gradient_clipping
@@ -16,6 +17,7 @@ from detectron2.utils import comm
 from detectron2.utils.events import EventWriter
 from pycocotools.coco import COCO
 
+from retina_plugin import stopping
 from retina_plugin.checks import freeze_unread
 from retina_plugin.d2.checkpoint import Checkpointer, Metadata
 from retina_plugin.d2.datasets import Mapper, training_loader
@@ -62,13 +64,27 @@ class Evaluator(DatasetEvaluator):
             self.found[sample["image_id"]] = coco_results(sample["image_id"], parts, self.category_ids)
 
     def evaluate(self) -> dict[str, Any]:
-        """On the main process ``{"bbox": metrics}``, or ``{}`` without ground truth; on others ``{}``."""
+        """On the main process ``{"bbox": metrics}``, or ``{}`` without ground truth; on others ``{}``.
+
+        Raises:
+            Interrupted: a signal has come, so that some images are missing.
+        """
+        if stopping.agree():
+            stopping.check(stopping.EVALUATION_STOPPED)
         comm.synchronize()
         gathered = comm.gather(self.found, dst=0)
         if not comm.is_main_process():
             return {}
         back_end = None if find_spec("faster_coco_eval") else (COCO, COCOeval_opt)
         return evaluate(self.dataset, gathered, self.folder, max_detections=self.limit, back_end=back_end)
+
+
+class StopHook(HookBase):
+    """The last hook, so that everything of the step is done when a signal ends the run."""
+
+    def after_step(self) -> None:
+        stopping.agree()
+        stopping.check()
 
 
 class Trainer(DefaultTrainer):
@@ -110,7 +126,28 @@ class Trainer(DefaultTrainer):
             metadata=Metadata(names, self._trainer.model, self.cfg),
             **order,
         )
-        return super().build_hooks()
+        return [*super().build_hooks(), StopHook()]
+
+    def train(self) -> None:
+        """As in the base class; when a signal comes, the run ends with a checkpoint of its last whole step.
+
+        Raises:
+            Interrupted: a signal came.
+        """
+        try:
+            super().train()
+        except stopping.Interrupted as error:
+            if stopping.at_once():  # in the middle of something
+                raise
+            raise stopping.Interrupted(error.number, self._save_where_it_stopped()) from None
+
+    def _save_where_it_stopped(self) -> str:
+        """What to tell the user."""
+        name = "model_final" if self.iter + 1 >= self.max_iter else f"model_{self.iter:07d}"
+        path = os.path.join(self.cfg.OUTPUT_DIR, f"{name}.pth")
+        if self.iter + 1 < self.max_iter and (self.iter + 1) % self.cfg.SOLVER.CHECKPOINT_PERIOD:
+            self.checkpointer.save(name, iteration=self.iter)
+        return stopping.stopped_at(min(self.iter + 1, self.max_iter), self.max_iter, path)
 
     def start(self, resumed: str | None) -> None:
         """Load what training starts from: a checkpoint of this run, with the place in its data, or ``MODEL.WEIGHTS``."""
@@ -176,11 +213,12 @@ class Trainer(DefaultTrainer):
 
     @classmethod
     def build_test_loader(cls, cfg: Any, dataset_name: str) -> Any:
-        return build_detection_test_loader(
+        loader = build_detection_test_loader(
             load_dataset(dataset_name).records,
             mapper=Mapper(cfg, is_train=False),
             num_workers=cfg.DATALOADER.NUM_WORKERS,
         )
+        return stopping.UntilStopped(loader)
 
     @classmethod
     def build_evaluator(cls, cfg: Any, dataset_name: str) -> Evaluator:

@@ -92,7 +92,9 @@ class Writer(lightning.Callback):
 
     def on_validation_end(self, trainer: lightning.Trainer, module: Module) -> None:
         scalars = dict(flatten(module.results))
-        if scalars:  # none without ground truth
+        if (
+            scalars and module.evaluated_at == trainer.global_step
+        ):  # none without ground truth; old ones if it was stopped
             self.write(trainer, scalars)
         self.started = time.perf_counter()  # evaluation is no part of a step's time
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from retina_plugin import stopping
 from retina_plugin.data import load_dataset, read_record, reading, require_boxes
 from retina_plugin.data.sampler import TrainingBatches, shape_groups
 from retina_plugin.lit.augment import augment, resize
@@ -122,16 +123,23 @@ class Data(lightning.LightningDataModule):
         place = {"first_step": trainer.global_step, "rank": trainer.global_rank, "ranks": trainer.world_size}
         return self._loader(images, batch_sampler=_batches(cfg, images, **place))
 
-    def val_dataloader(self) -> list[DataLoader]:
+    def val_dataloader(self) -> list[stopping.UntilStopped]:
         share = slice(self.trainer.global_rank, None, self.trainer.world_size)
         loaders = []
         for name in self.cfg.DATASETS.TEST:
             records = load_dataset(name).records
             share_of_rank = records[share] or records[:1]  # no rank may be idle
             images = TestImages(share_of_rank, inputs=self.cfg.INPUT, options=reading(self.cfg))
-            loaders.append(self._loader(images, batch_size=1))
+            loaders.append(stopping.UntilStopped(self._loader(images, batch_size=1)))
         return loaders
 
     def _loader(self, images: Dataset, **kwargs: Any) -> DataLoader:
         workers = self.cfg.DATALOADER.NUM_WORKERS
-        return DataLoader(images, collate_fn=list, num_workers=workers, persistent_workers=workers > 0, **kwargs)
+        return DataLoader(
+            images,
+            collate_fn=list,
+            num_workers=workers,
+            persistent_workers=workers > 0,
+            worker_init_fn=stopping.shield_worker,
+            **kwargs,
+        )

@@ -8,7 +8,7 @@ import lightning
 import torch
 from torch import Tensor
 
-from retina_plugin import dense
+from retina_plugin import dense, stopping
 from retina_plugin.data import load_dataset, reading
 from retina_plugin.divergence import divergence, is_finite
 from retina_plugin.evaluation import coco_results, evaluate
@@ -87,6 +87,8 @@ class Module(lightning.LightningModule):
             self._found[dataloader_idx][sample["image_id"]] = coco_results(sample["image_id"], found, category_ids)
 
     def on_validation_epoch_end(self) -> None:
+        if stopping.agree():
+            return  # some images are missing
         gathered = [self._found]
         if self.trainer.world_size > 1:  # ranks may share images at the end, hence results by image
             gathered = [None] * self.trainer.world_size

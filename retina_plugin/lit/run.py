@@ -14,6 +14,7 @@ import lightning
 import torch
 from lightning.pytorch.utilities import rank_zero_only
 
+from retina_plugin import stopping
 from retina_plugin.builders import build_model, take_pixels_of_timm
 from retina_plugin.checks import (
     check_run,
@@ -28,6 +29,8 @@ from retina_plugin.data import class_counts, load_dataset
 from retina_plugin.lit.callbacks import CheckpointFiles, Checkpoints, Pictures, Progress, Writer
 from retina_plugin.lit.data import Data, training_records
 from retina_plugin.lit.module import Module
+from retina_plugin.lit.stop import Stop
+from retina_plugin.ranks import free_port, joined, run_ranks
 from retina_plugin.report import beyond_limit, finish
 from retina_plugin.run_folder import Host, check_folder, enter_folder
 from retina_plugin.run_images import prepare_images
@@ -44,18 +47,37 @@ HOST = Host("lightning", get_cfg, dump=lambda cfg: cfg.dump())
 
 
 def run(args: argparse.Namespace) -> None:
-    """Train or evaluate; with several GPUs Lightning starts a process for each."""
-    try:
+    """Train or evaluate, in ``args.num_gpus`` processes on each of ``args.num_machines``."""
+    if args.num_gpus > 1 and "LOCAL_RANK" not in os.environ:  # else a launcher such as torchrun has started this rank
+        cfg = configured(args)  # so that a mistake is told once, before the processes start
+        backend = "nccl" if cfg.MODEL.DEVICE.startswith("cuda") else "gloo"
+        url = args.dist_url if args.num_machines > 1 else f"tcp://127.0.0.1:{free_port()}"
+        run_ranks(_one_of_several, args.num_gpus, args, url, backend)
+    else:
         _run(args)
-    except SystemExit:  # how Lightning ends on Ctrl-C
-        raise KeyboardInterrupt from None
+
+
+def _one_of_several(rank: int, args: argparse.Namespace, url: str, backend: str) -> None:
+    with joined(rank, args, url, backend=backend):
+        rank_zero_only.rank = torch.distributed.get_rank()
+        _run(args)
 
 
 def _run(args: argparse.Namespace) -> None:
     cfg, class_names = setup(args)
     main = _is_main(args)
-    with enter_folder(cfg, args, HOST, class_names=class_names, main=main, ready=lambda: None) as checkpoint:
-        _train_and_evaluate(cfg, args, class_names, checkpoint)
+    with enter_folder(cfg, args, HOST, class_names=class_names, main=main, ready=_wait_for_ranks) as checkpoint:
+        try:
+            with stopping.deferred():
+                _train_and_evaluate(cfg, args, class_names, checkpoint)
+        except SystemExit:  # how Lightning ends on Ctrl-C
+            stopping.check()
+            raise KeyboardInterrupt from None
+
+
+def _wait_for_ranks() -> None:
+    if torch.distributed.is_initialized():  # by us; Lightning does so when training begins
+        torch.distributed.barrier()
 
 
 def _train_and_evaluate(cfg: Any, args: argparse.Namespace, class_names: list[str], checkpoint: str | None) -> None:
@@ -67,22 +89,24 @@ def _train_and_evaluate(cfg: Any, args: argparse.Namespace, class_names: list[st
     if trainer.is_global_zero:
         print(model_summary(module.model), flush=True)
     if args.eval_only:
+        message = stopping.EVALUATION_STOPPED
         warn_of_other_classes(load_weights(module.model, checkpoint), class_names, checkpoint)
     else:
-        _train(trainer, module, checkpoint)
+        message = _train(trainer, module, checkpoint)
     if cfg.DATASETS.TEST and (args.eval_only or module.evaluated_at != trainer.global_step):
         trainer.validate(module, datamodule=Data(cfg), verbose=False)
+        _end_if_asked(message)
     if cfg.DATASETS.TEST and trainer.is_global_zero:
         finish(cfg, module.results)
 
 
 def _is_main(args: argparse.Namespace) -> bool:
-    """Whether this is the first process of the first machine. Lightning starts the others when training begins."""
+    """Whether this is the first process of the first machine."""
     return rank_zero_only.rank == 0 and args.machine_rank == 0
 
 
-def setup(args: argparse.Namespace) -> tuple[Any, list[str]]:
-    """The checked and frozen config of a run and the names of the classes; nothing is written."""
+def configured(args: argparse.Namespace) -> Any:
+    """The config of a run, checked as far as that can be done without its data."""
     cfg = get_cfg()
     cfg.merge_from_file(args.config_file)
     cfg.merge_from_list(args.opts)
@@ -94,6 +118,12 @@ def setup(args: argparse.Namespace) -> tuple[Any, list[str]]:
     resolve_device(cfg)
     take_pixels_of_timm(cfg)
     check_run(cfg, num_gpus=args.num_gpus, num_machines=args.num_machines)
+    return cfg
+
+
+def setup(args: argparse.Namespace) -> tuple[Any, list[str]]:
+    """The checked and frozen config of a run and the names of the classes; nothing is written."""
+    cfg = configured(args)
     if _is_main(args):
         check_folder(cfg, args, HOST)
     names = resolve_num_classes(cfg, lambda name: load_dataset(name).class_names, eval_only=args.eval_only)
@@ -129,9 +159,11 @@ def build_trainer(cfg: Any, args: argparse.Namespace) -> lightning.Trainer:
         os.environ.update(MASTER_ADDR=url.hostname or "", MASTER_PORT=str(url.port), NODE_RANK=str(args.machine_rank))
     device, processes = torch.device(cfg.MODEL.DEVICE), max(args.num_gpus, 1)
     writer = Writer(cfg.OUTPUT_DIR)
-    callbacks = [writer, Checkpoints(cfg.OUTPUT_DIR, cfg.SOLVER.CHECKPOINT_PERIOD), Progress()]
+    checkpoints = Checkpoints(cfg.OUTPUT_DIR, cfg.SOLVER.CHECKPOINT_PERIOD)
+    callbacks = [writer, checkpoints, Progress()]
     if cfg.VIS_PERIOD > 0:
         callbacks.append(Pictures(writer, cfg.VIS_PERIOD))
+    callbacks.append(Stop(checkpoints))
     precision = ("16-mixed" if device.type == "cuda" else "bf16-mixed") if cfg.SOLVER.AMP.ENABLED else "32-true"
     return lightning.Trainer(
         accelerator=device.type,
@@ -156,7 +188,17 @@ def build_trainer(cfg: Any, args: argparse.Namespace) -> lightning.Trainer:
     )
 
 
-def _train(trainer: lightning.Trainer, module: Module, resumed: str | None) -> None:
+def _end_if_asked(message: str) -> None:
+    stopping.agree()
+    stopping.check(message)
+
+
+def _train(trainer: lightning.Trainer, module: Module, resumed: str | None) -> str:
+    """Train, and return what to say if the evaluation is stopped.
+
+    Raises:
+        Interrupted: a signal has stopped it; what was done is in the last checkpoint.
+    """
     cfg = module.cfg
     if resumed:
         fit_all(module.model, read_checkpoint(resumed), resumed)
@@ -171,5 +213,8 @@ def _train(trainer: lightning.Trainer, module: Module, resumed: str | None) -> N
     if trainer.is_global_zero:
         print(step_summary(cfg, processes=trainer.world_size), flush=True)
     trainer.fit(module, datamodule=Data(cfg), ckpt_path=resumed)
-    if trainer.interrupted:  # Ctrl-C with an old Lightning
-        raise KeyboardInterrupt
+    stop = next(callback for callback in trainer.callbacks if isinstance(callback, Stop))
+    path = stop.path or os.path.join(cfg.OUTPUT_DIR, "model_final.pth")
+    message = stopping.stopped_at(trainer.global_step, cfg.SOLVER.MAX_ITER, path)
+    _end_if_asked(message)
+    return message

@@ -4,38 +4,84 @@ from __future__ import annotations
 
 import argparse
 import os
-import signal
+import re
 import sys
+import time
 from collections.abc import Callable
 from typing import Any
 
+import torch
+
+from retina_plugin import stopping
 from retina_plugin.data import DatasetError
 
 # What a user can put right: bad values and names, missing files and packages, a loss that became NaN.
-USER_ERRORS = (ValueError, KeyError, OSError, ImportError, FloatingPointError)
+USER_ERRORS = (ValueError, KeyError, OSError, ImportError, FloatingPointError, MemoryError, torch.OutOfMemoryError)
+# What torch says, as a RuntimeError, when another process is gone or memory is -> what the user is told.
+LOST = (
+    (
+        re.compile(r"DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\)"),
+        "a process that loads images (pid {}) was killed, most often because memory ran out. Lower DATALOADER.NUM_WORKERS or "
+        "SOLVER.IMS_PER_BATCH, and continue with --resume.",
+    ),
+    (
+        re.compile(r"(Connection (?:closed|reset) by peer|remote process exited)"),
+        "another rank is gone ({}). See what its machine says, and continue with --resume.",
+    ),
+    (re.compile(r"can't allocate memory: (.*)"), "memory ran out: {}"),
+)
+PATIENCE = 3.0  # seconds in which an error of another rank may turn out to be the cause
+INTERRUPTED = "interrupted; what was written before is whole"
 
 
-def run(main: Callable[[], Any]) -> None:
-    """Call ``main`` and exit: 0, or 2 after ``error: ...`` on standard error, or 130 after Ctrl-C or SIGTERM.
+def run(main: Callable[[], Any], *, rank: int | None = None) -> None:
+    """Call ``main`` and exit: 0, or 2 after ``error: ...`` on standard error, 130 after Ctrl-C, 143 after SIGTERM.
 
     The environment variable ``RETINA_PLUGIN_TRACEBACK=1`` shows where an error comes from.
+
+    Args:
+        rank: of one of several processes, of which rank 0 speaks first and the others only when it is silent; see
+            :mod:`retina_plugin.ranks`.
     """
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        main()
-    except KeyboardInterrupt:
-        print("interrupted; what was written before is whole", file=sys.stderr)
-        sys.exit(130)
-    except USER_ERRORS as error:
-        if os.environ.get("RETINA_PLUGIN_TRACEBACK") == "1":
+        with stopping.handling():
+            main()
+    except KeyboardInterrupt as error:
+        sys.exit(_interrupted(error, silent=rank is not None and (rank > 0 or stopping.at_once())))
+    except Exception as error:
+        if rank or (rank == 0 and isinstance(error, RuntimeError)):  # often since another rank is gone: the supervisor,
+            time.sleep(PATIENCE)  # who knows, ends this process meanwhile
+        message = message_of(error)
+        if os.environ.get("RETINA_PLUGIN_TRACEBACK") == "1" or message is None:
             raise
-        print(f"error: {message_of(error)}", file=sys.stderr)
+        if rank:
+            print(file=sys.stderr)  # ends the line of rank 0's progress bar
+        print(f"error: {message}", file=sys.stderr)
         sys.exit(2)
 
 
-def message_of(error: BaseException) -> str:
-    """What an error says: the words of a KeyError without quotes, of a loader's worker process without its traceback."""
+def _interrupted(error: KeyboardInterrupt, *, silent: bool) -> int:
+    """Say what became of the work, unless another process does; the exit code."""
+    message = getattr(error, "message", "")
+    if message is not None and not silent:
+        print(message or INTERRUPTED, file=sys.stderr)
+    return getattr(error, "exit_code", 130)
+
+
+def message_of(error: BaseException) -> str | None:
+    """What an error says: the words of a KeyError without quotes, of a loader's worker process without its traceback.
+
+    Returns:
+        None for an error that a user cannot put right.
+    """
     text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
+    if isinstance(error, RuntimeError):
+        for pattern, message in LOST:
+            found = pattern.search(text)
+            if found:
+                return message.format(found[1])
+    if not isinstance(error, USER_ERRORS):
+        return None
     if "Original Traceback" in text:
         text = text.strip().splitlines()[-1].split(": ", 1)[-1]
     return text or type(error).__name__

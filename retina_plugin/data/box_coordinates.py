@@ -96,6 +96,15 @@ def convert_boxes(placed: Placed, stated: BoxCoordinates, json_file: str) -> Non
         annotation["bbox"] = [x0, y0, x1 - x0, y1 - y0]
 
 
+def corners_of(placed: Placed, stated: BoxCoordinates) -> np.ndarray:
+    """Boxes as the file has them -> (M, 4) XYXY in pixels, if they are what the user states; what is not stated is COCO's."""
+    boxes = np.array([annotation["bbox"] for annotation, _ in placed], dtype=np.float64).reshape(-1, 4)
+    sizes = np.array([(record["width"], record["height"]) for _, record in placed], dtype=np.float64).reshape(-1, 2)
+    of_mask = np.array([["box_of_mask" in annotation] for annotation, _ in placed], dtype=bool).reshape(-1, 1)
+    scaled = boxes * np.tile(sizes, 2) if stated.unit == "fraction" else boxes
+    return np.where(of_mask, _corners(scaled, "xywh"), _corners(scaled, stated.layout or "xywh"))
+
+
 def _corners(boxes: np.ndarray, layout: str) -> np.ndarray:
     """(M, 4) in a layout -> (M, 4) XYXY."""
     if layout == "xyxy":

@@ -17,6 +17,7 @@ from typing import Any
 from retina_plugin.data.box_coordinates import BoxCoordinates, convert_boxes
 from retina_plugin.data.coco_json import is_number, read_json
 from retina_plugin.data.errors import DatasetError
+from retina_plugin.data.exif_boxes import check_orientation, measure_sizes, turn_boxes, turned_headers
 from retina_plugin.data.file_names import find_images
 from retina_plugin.data.images import image_size
 
@@ -71,8 +72,9 @@ def read_coco(json_file: str, image_root: str, *, name: str | None = None, box_c
             :class:`retina_plugin.data.box_coordinates.BoxCoordinates`.
 
     Raises:
-        DatasetError: anything else that is wrong, also boxes that are recognised as fractions, corners or centres and
-            not stated; see :func:`retina_plugin.data.box_coordinates.convert_boxes`.
+        DatasetError: anything else that is wrong, also boxes that are recognised as fractions, corners or centres, or as those of
+            photographs before EXIF turns them, and not stated; see :func:`retina_plugin.data.box_coordinates.convert_boxes`
+            and :func:`retina_plugin.data.exif_boxes.check_orientation`.
     """
     coordinates = BoxCoordinates.parse(box_coordinates)
     content, lines = read_json(json_file)
@@ -80,7 +82,13 @@ def read_coco(json_file: str, image_root: str, *, name: str | None = None, box_c
     records, spellings = _records(content["images"], json_file, image_root)
     annotations = content.get("annotations", [])
     placed = _placed(records, annotations, set(categories), json_file)
+    turned = turned_headers(records.values())
+    sized = {image["id"] for image in content["images"] if image.get("width") and image.get("height")}
+    lines += check_orientation(placed, records, turned, coordinates, json_file, sized=sized)
+    measure_sizes(records, turned, coordinates.orientation)
     convert_boxes(placed, coordinates, json_file)
+    if coordinates.orientation == "stored":
+        turn_boxes(placed, records, turned)
     lines += spellings + _add_boxes(placed, list(categories)) + _unused_parents(content)
     warnings = tuple(f"{json_file}: {line}" for line in lines)
     for line in warnings:

@@ -101,7 +101,8 @@ def results_table(metrics: Mapping[str, float], reasons: Mapping[str, str], note
     for name, value in classes.items():
         reason = f": {reasons[f'AP-{name}']}" if f"AP-{name}" in reasons else ""
         lines.append(f"{'AP of ' + name:<{width + 6}}  {value:5.1f}{reason}")
-    lines += [f"{name} nan: {reason}" for name, reason in reasons.items() if name in summary]
+    for reason in dict.fromkeys(reasons[name] for name in summary if name in reasons):
+        lines.append(f"{', '.join(name for name in summary if reasons.get(name) == reason)} nan: {reason}")
     return "\n".join([*lines, *notes])
 
 

@@ -274,6 +274,10 @@ def test_reasons_where_nothing_can_be_measured(tmp_path: Path, back_end: evaluat
     found = measure(empty, [result(5, 7, [2, 3, 4, 5], 0.5)], max_detections=100, back_end=back_end).precision
     assert set(reasons(empty, found)) == SUMMARY | {"AP-cat", "AP-ant"}
     assert set(reasons(empty, found).values()) == {"no ground truth box in DATASETS.TEST"}
+    table = results_table(found, reasons(empty, found))
+    assert table.endswith("\nAP, AP50, AP75, APs, APm, APl nan: no ground truth box in DATASETS.TEST")
+    empty = read_coco(*write_coco(tmp_path / "crowd", changed("annotations", 0, iscrowd=1)))
+    assert reasons(empty, {"AP": math.nan}) == {"AP": "no ground truth box other than crowds in DATASETS.TEST"}
 
 
 @pytest.mark.parametrize("area", [0, None], ids=["0", "missing"])

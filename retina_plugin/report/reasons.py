@@ -27,7 +27,7 @@ def _reason_of(dataset: Dataset) -> Callable[[str], str]:
 
     def reason(metric: str) -> str:
         if not any(boxes.values()):
-            return "no ground truth box in DATASETS.TEST"
+            return f"no ground truth box {'other than crowds ' if crowds else ''}in DATASETS.TEST"
         name = metric.removeprefix("AP-")
         if name != metric and not boxes[name]:
             return f"{'only crowds' if name in crowds else 'no box'} of this class in DATASETS.TEST"

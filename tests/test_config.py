@@ -118,3 +118,11 @@ def test_frozen_stays_frozen() -> None:
 
 def test_clone_keeps_the_class() -> None:
     assert isinstance(get_cfg().clone().SOLVER, CfgNode)
+
+
+@pytest.mark.parametrize("key", ["MODEL.RETINANET.FOCAL_LOSS_ALPHA", "MODEL.RETINANET.PRIOR_PROB"])
+def test_numbers_on_the_command_line_replace_auto(key: str) -> None:
+    cfg = get_cfg()
+    cfg.merge_from_list([key, "auto"])
+    cfg.merge_from_list([key, "0.5"])
+    assert dict(leaves(cfg))[key] == 0.5

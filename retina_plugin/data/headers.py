@@ -235,7 +235,7 @@ def _bits(image: Image.Image, raw: IO[bytes]) -> int:
     if image.format == "JPEG2000":
         return _bits_of_jpeg2000(raw)
     if image.mode.startswith("I"):
-        return 32 if image.mode == "I" and image.format != "PNG" else 16
+        return 32 if image.mode == "I" and image.format not in ("PNG", "PPM") else 16
     deep = any(isinstance(word, str) and re.search(r"^(?!BGR).*;16", word) for word in words)
     return 16 if deep else 8
 

@@ -240,7 +240,9 @@ class SafeMerge:
             raise ConfigError(f"{source}: {key} is a group of keys, found the value {_brief(value)}")
         where = f"{source}: {key}"
         several = SEVERAL_KINDS.get(key)
-        value = self._decoded(value, None if several else node[name], where)  # such a key may hold text now and take numbers
+        value = self._decoded(
+            value, None if several else node[name], where
+        )  # such a key may hold text now and take numbers
         _require_numbers(value, where)
         value = several(value, where) if several else _coerced(value, node[name], where)
         _require_plain(value, where)

@@ -35,9 +35,9 @@ def whole_file(path: str, *, need: Callable[[], int] | None = None) -> Iterator[
             os.remove(draft)
 
 
-def write_atomically(path: str, text: str) -> None:
-    """Write a text file whole or not at all."""
-    data = text.encode("utf-8")
+def write_atomically(path: str, content: str | bytes) -> None:
+    """Write a file whole or not at all."""
+    data = content.encode("utf-8") if isinstance(content, str) else content
     with whole_file(path, need=lambda: len(data)) as draft, open(draft, "wb") as file:
         file.write(data)
 

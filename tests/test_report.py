@@ -14,6 +14,7 @@ from PIL import Image
 
 from retina_plugin.config import get_cfg
 from retina_plugin.data import Dataset, DatasetError, load_dataset
+from retina_plugin.disk import DiskError
 from retina_plugin.report import (
     draw_boxes,
     finish,
@@ -28,6 +29,7 @@ from retina_plugin.report import (
 )
 from retina_plugin.report.cli import LeftOut
 from retina_plugin.report.draw import class_colour, font, place_tags
+from tests.full_disk import FullDisk
 from tests.scenes import write_scenes
 
 GRAY = np.full((200, 300, 3), 128, dtype=np.uint8)
@@ -276,13 +278,10 @@ def test_a_picture_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: p
     write_picture(str(path), GRAY)
     before = path.read_bytes()
 
-    def full_disk(image: Image.Image, target: str, **options: int) -> None:
-        Path(target).write_bytes(b"half")
-        raise OSError("no space left")
-
-    monkeypatch.setattr(Image.Image, "save", full_disk)
-    with pytest.raises(OSError, match="no space"):
-        write_picture(str(path), GRAY + 1)
+    with monkeypatch.context() as patched:
+        FullDisk(tmp_path, "a.").install(patched)
+        with pytest.raises(DiskError, match="png: No space"):
+            write_picture(str(path), GRAY + 1)
     assert path.read_bytes() == before
     assert len(list(tmp_path.iterdir())) == 1
 

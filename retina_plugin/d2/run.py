@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import logging
-import os
 from typing import Any
 
 import torch
@@ -12,8 +11,7 @@ from detectron2.evaluation.testing import flatten_results_dict
 from detectron2.utils import comm
 from detectron2.utils.collect_env import collect_env_info
 from detectron2.utils.env import seed_all_rng
-from detectron2.utils.events import EventStorage, JSONWriter
-from detectron2.utils.logger import setup_logger
+from detectron2.utils.events import EventStorage
 
 from retina_plugin import stopping
 from retina_plugin.builders import take_pixels_of_timm
@@ -22,6 +20,7 @@ from retina_plugin.config import ConfigError
 from retina_plugin.d2.checkpoint import Checkpointer, Metadata
 from retina_plugin.d2.config import get_cfg, portable
 from retina_plugin.d2.datasets import boxes_of_classes, check_datasets, class_names, records_of
+from retina_plugin.d2.logs import MetricsFile, log_of_run
 from retina_plugin.d2.trainer import Trainer
 from retina_plugin.ranks import free_port, joined, run_ranks
 from retina_plugin.report import beyond_limit, finish
@@ -94,17 +93,16 @@ def _worker(args: argparse.Namespace) -> None:
     cfg, names = setup(args)
     main = comm.is_main_process()
     with enter_folder(cfg, args, HOST, class_names=names, main=main, ready=comm.synchronize) as checkpoint:
-        _start_logs(cfg, args)
-        results = _evaluate(cfg, checkpoint) if args.eval_only else _train(cfg, checkpoint)
+        with log_of_run(cfg.OUTPUT_DIR):
+            _start(cfg, args)
+            results = _evaluate(cfg, checkpoint) if args.eval_only else _train(cfg, checkpoint)
         if main and cfg.DATASETS.TEST:
             finish(cfg, results)
 
 
-def _start_logs(cfg: Any, args: argparse.Namespace) -> None:
-    """What Detectron2's ``default_setup`` does, but for ``config.yaml``: logs, seeds and settings of CUDA."""
-    rank = comm.get_rank()
-    setup_logger(cfg.OUTPUT_DIR, distributed_rank=rank, name="fvcore")
-    logger = setup_logger(cfg.OUTPUT_DIR, distributed_rank=rank)
+def _start(cfg: Any, args: argparse.Namespace) -> None:
+    """What Detectron2's ``default_setup`` does, but for ``log.txt`` and ``config.yaml``: seeds and settings of CUDA."""
+    rank, logger = comm.get_rank(), logging.getLogger("detectron2")
     logger.info(f"Process {rank} of {comm.get_world_size()}, arguments: {args}\n{collect_env_info()}")
     logging.getLogger("detectron2.engine.train_loop").addFilter(_is_no_traceback)
     logger.info(f"Config:\n{cfg.dump()}")
@@ -140,5 +138,5 @@ def _evaluate(cfg: Any, checkpoint: str) -> dict[str, Any]:
     if comm.is_main_process() and results:
         with EventStorage() as storage:
             storage.put_scalars(smoothing_hint=False, **flatten_results_dict(results))
-            JSONWriter(os.path.join(cfg.OUTPUT_DIR, "metrics.json")).write()
+            MetricsFile(cfg.OUTPUT_DIR).write()
     return results

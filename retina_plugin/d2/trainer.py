@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import weakref
 from importlib.util import find_spec
 from typing import Any
@@ -14,7 +15,7 @@ from detectron2.evaluation import DatasetEvaluator
 from detectron2.evaluation.coco_evaluation import COCOeval_opt
 from detectron2.solver.build import build_optimizer, maybe_add_gradient_clipping
 from detectron2.utils import comm
-from detectron2.utils.events import EventWriter
+from detectron2.utils.events import CommonMetricPrinter, EventWriter
 from pycocotools.coco import COCO
 
 from retina_plugin import stopping
@@ -22,7 +23,9 @@ from retina_plugin.checks import freeze_unread
 from retina_plugin.d2.checkpoint import Checkpointer, Metadata
 from retina_plugin.d2.datasets import Mapper, training_loader
 from retina_plugin.d2.loader import TrainingLoader
+from retina_plugin.d2.logs import Events, MetricsFile
 from retina_plugin.data import load_dataset
+from retina_plugin.disk import DiskError
 from retina_plugin.divergence import divergence, is_finite
 from retina_plugin.evaluation import coco_results, evaluate
 from retina_plugin.model import RetinaNet
@@ -162,7 +165,8 @@ class Trainer(DefaultTrainer):
         use_learning_rates(self.optimizer, self.scheduler, rates)
 
     def build_writers(self) -> list[EventWriter]:
-        self.writers = super().build_writers()
+        folder = self.cfg.OUTPUT_DIR
+        self.writers = [CommonMetricPrinter(self.max_iter), MetricsFile(folder), Events(folder)]
         return self.writers
 
     def after_step(self) -> None:
@@ -170,12 +174,28 @@ class Trainer(DefaultTrainer):
 
         Detectron2's writers come every ``LOG_PERIOD`` steps and at the last one, and of each value they know the latest only.
         """
-        super().after_step()
-        step, period = self.iter + 1, self.cfg.TEST.EVAL_PERIOD
-        written = step % LOG_PERIOD == 0 or step == self.max_iter
-        if period and step % period == 0 and not written:
-            for writer in self.writers:
-                writer.write()
+        try:
+            super().after_step()
+            step, period = self.iter + 1, self.cfg.TEST.EVAL_PERIOD
+            written = step % LOG_PERIOD == 0 or step == self.max_iter
+            if period and step % period == 0 and not written:
+                for writer in self.writers:
+                    writer.write()
+        except DiskError:
+            self._fail()
+            raise
+
+    def after_train(self) -> None:
+        failed = sys.exc_info()[1] is not None
+        try:
+            super().after_train()
+        except DiskError:
+            if not failed:  # else the error that ended training is the one to report
+                raise
+
+    def _fail(self) -> None:
+        """Detectron2 takes a failure in the last step for the end of training, and evaluates, unless steps are left."""
+        self.max_iter = self.iter + 2
 
     def run_step(self) -> None:
         try:
@@ -188,7 +208,7 @@ class Trainer(DefaultTrainer):
             raise self._divergence("What the model predicts became infinite or NaN")
 
     def _divergence(self, what: str) -> FloatingPointError:
-        self.max_iter = self.iter + 2  # else Detectron2 takes a failure in the last step for the end, and evaluates
+        self._fail()
         lr = self.optimizer.param_groups[0]["lr"]
         return divergence(what, iteration=self.iter, lr=lr, cfg=self.run_cfg)
 

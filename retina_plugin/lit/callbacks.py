@@ -13,12 +13,13 @@ import lightning
 import numpy as np
 import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
-from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from retina_plugin.checkpoints_of_run import write_checkpoint
+from retina_plugin.events import EventFile
 from retina_plugin.lit.module import Module
 from retina_plugin.model import evaluating
+from retina_plugin.outputs import AppendedFile
 
 LOG_PERIOD = 20  # steps, as in Detectron2
 
@@ -66,9 +67,14 @@ class Writer(lightning.Callback):
         self.steps, self.started = 0, 0.0
 
     @functools.cached_property
-    def events(self) -> SummaryWriter:
+    def events(self) -> EventFile:
         """Of rank 0 only: opening it makes a file."""
-        return SummaryWriter(self.folder)
+        return EventFile(self.folder)
+
+    @functools.cached_property
+    def metrics(self) -> AppendedFile:
+        """Of rank 0 only."""
+        return AppendedFile(os.path.join(self.folder, "metrics.json"))
 
     def on_train_start(self, *args: Any) -> None:
         self.started = time.perf_counter()
@@ -103,11 +109,9 @@ class Writer(lightning.Callback):
         if not trainer.is_global_zero:
             return
         iteration = max(trainer.global_step - 1, 0)
-        with open(os.path.join(self.folder, "metrics.json"), "a", encoding="utf-8") as file:
-            file.write(json.dumps({"iteration": iteration, **scalars}, sort_keys=True) + "\n")
+        self.metrics.write(json.dumps({"iteration": iteration, **scalars}, sort_keys=True) + "\n")
         for name, value in scalars.items():
             self.events.add_scalar(name, value, iteration)
-        self.events.flush()
 
 
 def flatten(results: dict[str, Any], prefix: str = "") -> list[tuple[str, float]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -11,6 +12,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from retina_plugin.data import Dataset, read_record
+from retina_plugin.outputs import write_atomically
 from retina_plugin.report.draw import draw_boxes, fit, font
 
 CAPTION = 22  # pixels
@@ -149,12 +151,8 @@ def _tiled(cells: list[np.ndarray], columns: int) -> np.ndarray:
 
 def write_picture(path: str, image: np.ndarray) -> None:
     """Write a picture, its kind by the suffix of ``path``, whole or not at all."""
-    root, suffix = os.path.splitext(path)
-    draft = f"{root}.part{suffix}"
-    try:
-        # JPEG would by default halve the resolution of colours, which blurs thin lines and letters.
-        Image.fromarray(image).save(draft, **({"quality": 92, "subsampling": 0} if suffix in (".jpg", ".jpeg") else {}))
-        os.replace(draft, path)
-    finally:
-        if os.path.exists(draft):
-            os.remove(draft)
+    suffix, picture = os.path.splitext(path)[1], io.BytesIO()
+    # JPEG would by default halve the resolution of colours, which blurs thin lines and letters.
+    options = {"quality": 92, "subsampling": 0} if suffix in (".jpg", ".jpeg") else {}
+    Image.fromarray(image).save(picture, format=Image.registered_extensions()[suffix.lower()], **options)
+    write_atomically(path, picture.getvalue())

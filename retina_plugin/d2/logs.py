@@ -1,0 +1,73 @@
+"""What a run on Detectron2 writes besides checkpoints: ``log.txt``, ``metrics.json`` and events, by whole entries."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import logging
+import os
+from collections.abc import Iterator
+
+from detectron2.utils import comm
+from detectron2.utils.events import JSONWriter, TensorboardXWriter
+from detectron2.utils.logger import setup_logger
+
+from retina_plugin.events import EventFile
+from retina_plugin.outputs import AppendedFile
+
+LOGGERS = ("detectron2", "fvcore")
+
+
+@contextlib.contextmanager
+def log_of_run(folder: str) -> Iterator[None]:
+    """Within the block, what Detectron2 logs is shown by the main process and added to ``log.txt``, one of each rank.
+
+    Raises:
+        DiskError: also of whatever call it is that logs a line for which there is no room.
+    """
+    rank = comm.get_rank()
+    file = _LogFile(os.path.join(folder, f"log.txt.rank{rank}" if rank else "log.txt"))
+    _remove_handlers(logging.StreamHandler)  # of an earlier run in this process
+    setup_logger.cache_clear()
+    for name in LOGGERS:
+        setup_logger(distributed_rank=rank, name=name).addHandler(file)
+    try:
+        yield
+    finally:
+        _remove_handlers(_LogFile)
+        file.stream.close()
+
+
+class _LogFile(logging.StreamHandler):
+    """Appends to a file; a full disk ends the run, as it does for every other file."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(AppendedFile(path))
+        self.setFormatter(logging.Formatter("[%(asctime)s] %(name)s %(levelname)s: %(message)s", "%m/%d %H:%M:%S"))
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        raise
+
+
+def _remove_handlers(kind: type[logging.Handler]) -> None:
+    for logger in map(logging.getLogger, LOGGERS):
+        for handler in [found for found in logger.handlers if type(found) is kind]:
+            logger.removeHandler(handler)
+
+
+class MetricsFile(JSONWriter):
+    """Detectron2's ``metrics.json``, by whole lines."""
+
+    def __init__(self, folder: str) -> None:
+        path = os.path.join(folder, "metrics.json")
+        super().__init__(path)
+        self._file_handle.close()
+        self._file_handle = AppendedFile(path)
+
+
+class Events(TensorboardXWriter):
+    """Detectron2's TensorBoard events, by whole records."""
+
+    @functools.cached_property
+    def _writer(self) -> EventFile:
+        return EventFile(self._writer_args["log_dir"])

@@ -1,0 +1,117 @@
+"""What ``--resume`` does on either host where the newest checkpoint or ``last_checkpoint`` is broken."""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from retina_plugin.weights import WeightsError, read_checkpoint
+from tests.load_tools import load_tool
+from tests.scenes import write_run
+
+HOSTS = ["lightning"] + ["detectron2"] * (importlib.util.find_spec("detectron2") is not None)
+
+
+def train(run: Path, host: str, *arguments: str) -> None:
+    settings = ["SOLVER.MAX_ITER", "3", "SOLVER.CHECKPOINT_PERIOD", "1", "DATASETS.TEST", "()"]
+    command = ["--config-file", str(run / "config.yaml"), "--host", host, *arguments]
+    load_tool("train_net").main(command + ([] if "--eval-only" in arguments else settings))
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory, root: Path) -> dict[str, Path]:
+    """Each host's run of three steps with a checkpoint after each, written while no temporary folder exists."""
+    folders, before = {}, tempfile.tempdir
+    for host in HOSTS:
+        folders[host] = tmp_path_factory.mktemp(host)
+        write_run(folders[host], root)
+        tempfile.tempdir = str(folders[host] / "no such folder")
+        try:
+            train(folders[host], host)
+        finally:
+            tempfile.tempdir = before
+    return folders
+
+
+@pytest.fixture
+def copy(runs: dict[str, Path], tmp_path: Path) -> Callable[[str], Path]:
+    """A host's run, to be broken."""
+    return lambda host: Path(shutil.copytree(runs[host] / "out", tmp_path / "out"))
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_a_run_writes_nothing_into_the_temporary_folder(runs: dict[str, Path], host: str) -> None:
+    assert (runs[host] / "out/model_final.pth").is_file()
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_a_damaged_newest_checkpoint(
+    runs: dict[str, Path],
+    copy: Callable[[str], Path],
+    caplog: pytest.LogCaptureFixture,
+    host: str,
+) -> None:
+    """The run goes on from the one before it and says so."""
+    out = copy(host)
+    for path in out.glob("model_*.pth"):
+        if path.name not in ("model_0000000.pth", "model_0000001.pth"):
+            flip(path)
+    with caplog.at_level(logging.WARNING, "retina_plugin"):
+        train(runs[host], host, "--resume", "OUTPUT_DIR", str(out))
+    said = [message for message in caplog.messages if "model_0000001.pth" in message]
+    assert len(said) == 1
+    assert "model_final.pth is damaged" in said[0]
+    assert read_checkpoint(str(out / "model_final.pth"))["iteration"] == 2
+
+
+@pytest.mark.parametrize("host", HOSTS)
+@pytest.mark.parametrize("content", [None, "../model_final.pth"])
+def test_a_senseless_last_checkpoint(
+    runs: dict[str, Path],
+    copy: Callable[[str], Path],
+    caplog: pytest.LogCaptureFixture,
+    host: str,
+    content: str | None,
+) -> None:
+    out = copy(host)
+    pointer = out / "last_checkpoint"
+    pointer.unlink() if content is None else pointer.write_text(content)
+    with caplog.at_level(logging.WARNING, "retina_plugin"):
+        train(runs[host], host, "--eval-only", "--resume", "OUTPUT_DIR", str(out))
+    said = [message for message in caplog.messages if "last_checkpoint" in message]
+    assert len(said) == 1
+    assert f"Using {out / 'model_final.pth'}" in said[0]
+
+
+@pytest.mark.parametrize("host", HOSTS)
+@pytest.mark.parametrize("flags", [["--resume"], ["--eval-only", "--resume"]])
+def test_without_a_whole_checkpoint_nothing_starts(
+    runs: dict[str, Path], copy: Callable[[str], Path], host: str, flags: list[str]
+) -> None:
+    out = copy(host)
+    for path in out.glob("model_*.pth"):
+        flip(path)
+    before = (out / "metrics.json").read_bytes()
+    with pytest.raises(WeightsError, match=r"model_final\.pth is damaged.* has no other checkpoint that is whole"):
+        train(runs[host], host, *flags, "OUTPUT_DIR", str(out))
+    assert (out / "metrics.json").read_bytes() == before
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_damaged_weights_are_not_evaluated(runs: dict[str, Path], copy: Callable[[str], Path], host: str) -> None:
+    out = copy(host)
+    flip(out / "model_final.pth")
+    with pytest.raises(WeightsError, match="is damaged: its checksum is wrong"):
+        train(runs[host], host, "--eval-only", "MODEL.WEIGHTS", str(out / "model_final.pth"), "OUTPUT_DIR", str(out))

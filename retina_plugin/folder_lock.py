@@ -9,6 +9,7 @@ import socket
 from typing import IO, Any
 
 from retina_plugin.config import ConfigError
+from retina_plugin.disk import disk_errors
 
 try:
     import fcntl
@@ -17,7 +18,7 @@ except ImportError:  # Windows, where folders are not locked
 
 NAME = "run.lock"
 logger = logging.getLogger("retina_plugin")
-_held: list[IO[str]] = []
+_held: list[IO[bytes]] = []
 
 
 class FolderLock:
@@ -48,33 +49,34 @@ class FolderLock:
         """
         if fcntl is None:
             return self
-        file = open(self.path, "a+", encoding="utf-8")
+        file = open(self.path, "a+b", buffering=0)
         try:
             self._lock(file)
+            with disk_errors(self.path):
+                file.truncate(0)
+                file.write(f"process {os.getpid()} on {socket.gethostname()}".encode())
         except BaseException:
             file.close()
             raise
-        file.truncate(0)
-        file.write(f"process {os.getpid()} on {socket.gethostname()}")
-        file.flush()
         _held.append(file)
         self._file = file
         return self
 
-    def _lock(self, file: IO[str]) -> None:
+    def _lock(self, file: IO[bytes]) -> None:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             file.seek(0)
+            holder = file.read().decode() or "it has just started"
             raise ConfigError(
-                f"another run works in {self.folder} ({file.read() or 'it has just started'}): wait for its end, or take another OUTPUT_DIR"
+                f"another run works in {self.folder} ({holder}): wait for its end, or take another OUTPUT_DIR"
             ) from None
         except OSError as error:
             logger.warning("%s cannot be locked (%s): nothing prevents a second run in it", self.folder, error.strerror)
         if not self._is(file):  # its run ended, and removed it, after it was opened here
             raise ConfigError(f"another run in {self.folder} has just ended: start again")
 
-    def _is(self, file: IO[str]) -> bool:
+    def _is(self, file: IO[bytes]) -> bool:
         try:
             return os.path.samestat(os.fstat(file.fileno()), os.stat(self.path))
         except FileNotFoundError:

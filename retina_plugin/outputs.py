@@ -5,12 +5,18 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from retina_plugin.disk import disk_errors
 
 RESULTS_FILE = "coco_instances_results.json"
+
+# Drafts of the files of a run, as whole_file and version 0.1 name them.
+DRAFT = re.compile(
+    r"(model_\w+|config|last_checkpoint|predictions|coco_instances_results)(\.part(\.\w+)?|\.(pth|yaml|json)\.part)"
+)
 
 
 @contextlib.contextmanager
@@ -33,6 +39,21 @@ def whole_file(path: str, *, need: Callable[[], int] | None = None) -> Iterator[
     finally:
         with contextlib.suppress(FileNotFoundError):
             os.remove(draft)
+
+
+def remove_drafts(folder: str) -> None:
+    """Remove what killed runs have half written in ``folder``, an ``OUTPUT_DIR`` in which no run works now."""
+    folders = [folder, os.path.join(folder, "inference")]
+    for found in [*folders, *(entry.path for entry in _entries(folders[1]) if entry.is_dir())]:
+        for entry in _entries(found):
+            if entry.name == ".part" and entry.is_dir():  # of version 0.1 on Detectron2, for results
+                shutil.rmtree(entry.path)
+            elif DRAFT.fullmatch(entry.name) and entry.is_file(follow_symlinks=False):
+                os.remove(entry.path)
+
+
+def _entries(folder: str) -> list[os.DirEntry]:
+    return list(os.scandir(folder)) if os.path.isdir(folder) else []
 
 
 def write_atomically(path: str, content: str | bytes) -> None:

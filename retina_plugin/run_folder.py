@@ -15,7 +15,7 @@ from retina_plugin.checkpoints_of_run import has_checkpoint, newest_checkpoint
 from retina_plugin.config import ConfigError
 from retina_plugin.folder_lock import NAME as LOCK
 from retina_plugin.folder_lock import FolderLock, require_nobody_in
-from retina_plugin.outputs import write_atomically
+from retina_plugin.outputs import remove_drafts, write_atomically
 from retina_plugin.resume import CONFIG, checkpoint_to_evaluate, checkpoint_to_resume, config_of_run, step_of
 from retina_plugin.weights import WeightsError, read_checkpoint
 
@@ -144,6 +144,7 @@ def _enter_for_training(
         _set_aside(cfg, host)
     os.makedirs(cfg.OUTPUT_DIR, exist_ok=True)
     stack.enter_context(FolderLock(cfg.OUTPUT_DIR))
+    remove_drafts(cfg.OUTPUT_DIR)
     found = None
     if args.resume:
         found = checkpoint_to_resume(cfg, host=host.name, class_names=class_names, get_cfg=host.get_cfg)

@@ -115,3 +115,21 @@ def test_damaged_weights_are_not_evaluated(runs: dict[str, Path], copy: Callable
     flip(out / "model_final.pth")
     with pytest.raises(WeightsError, match="is damaged: its checksum is wrong"):
         train(runs[host], host, "--eval-only", "MODEL.WEIGHTS", str(out / "model_final.pth"), "OUTPUT_DIR", str(out))
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_drafts_of_a_killed_run_are_removed(runs: dict[str, Path], copy: Callable[[str], Path], host: str) -> None:
+    """By the next run in the folder, not by an evaluation, which may be made while the run still works."""
+    out = copy(host)
+    (out / "inference/.part").mkdir(parents=True)
+    names = ["model_0000001.part.pth", "model_final.pth.part", "config.yaml.part", "last_checkpoint.part"]
+    drafts = [out / name for name in [*names, "predictions.part.png", "inference/coco_instances_results.part.json"]]
+    others = [out / name for name in ("film.part", "model_of_a_plane.txt", "notes.part.txt")]
+    for path in [*drafts, *others, out / "inference/.part/instances_predictions.pth"]:
+        path.write_bytes(b"half")
+    train(runs[host], host, "--eval-only", "--resume", "OUTPUT_DIR", str(out))
+    assert all((out / name).exists() for name in names)
+    train(runs[host], host, "--resume", "OUTPUT_DIR", str(out))
+    assert not [path for path in drafts if path.exists()]
+    assert not (out / "inference/.part").exists()
+    assert all(path.exists() for path in others)

@@ -19,7 +19,8 @@ from tests.scenes import write_run
 FIRST, LAST = "model_0000000.pth", "model_final.pth"
 # The file in which the disk becomes full in a run of two steps, what the message names, and the newest checkpoint then.
 LIGHTNING = [
-    ("config.", "config.yaml", None),
+    ("run.lock", "config.yaml", None),
+    ("config.part", "config.yaml", None),
     ("model_0000000", FIRST, None),
     ("last_checkpoint", "last_checkpoint", FIRST),
     ("metrics.json", "metrics.json", FIRST),
@@ -29,16 +30,16 @@ LIGHTNING = [
     ("predictions.", "predictions.png", LAST),
 ]
 DETECTRON2 = [
+    ("run.lock", "config.yaml", None),
     ("log.txt", "log.txt", None),
-    ("config.", "config.yaml", None),
+    ("config.part", "config.yaml", None),
     ("model_0000000", FIRST, None),
     ("last_checkpoint", "last_checkpoint", FIRST),
     ("model_final", LAST, "model_0000001.pth"),
     ("metrics.json", "metrics.json", LAST),
     ("events.out", "events.out", LAST),
-    ("coco_instances_results", "inference", LAST),
-    ("instances_predictions.pth", "inference", LAST),
-    ("predictions.part.png", "predictions.png", LAST),
+    ("coco_instances_results", "coco_instances_results.json", LAST),
+    ("predictions.", "predictions.png", LAST),
 ]
 CASES = [("lightning", *case) for case in LIGHTNING]
 CASES += [("detectron2", *case) for case in DETECTRON2] * (importlib.util.find_spec("detectron2") is not None)
@@ -97,6 +98,6 @@ def test_the_disk_becomes_full(
     assert len(lines) == 1
     assert f"error: cannot write {out}" in lines[0]
     assert named in lines[0]
-    assert "No space left on device (it needs" in lines[0]
+    assert "No space left on device (" in lines[0]
     check_whole(out)
     assert newest_checkpoint(str(out)) == (checkpoint and str(out / checkpoint))

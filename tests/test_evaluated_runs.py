@@ -93,8 +93,10 @@ def evaluate(
 def test_perfect_detections_of_cleaned_boxes(
     evaluate: Any, tmp_path: Path, host: str, capsys: pytest.CaptureFixture
 ) -> None:
-    """One box is whole, one is clipped, two are dropped; the JSON begins with a byte order mark."""
-    name = write_image(tmp_path / "test", [[4, 4, 20, 20], [50, 30, 30, 20], [10, 40, 8, 0], [90, 3, 5, 5]])
+    """One box is whole, one is clipped, two are dropped; the JSON begins with a byte order mark and has an unused parent class."""
+    boxes = [[4, 4, 20, 20], [50, 30, 30, 20], [10, 40, 8, 0], [90, 3, 5, 5]]
+    children = [{**category, "supercategory": "nothing"} for category in CATEGORIES[:2]]
+    name = write_image(tmp_path / "test", boxes, categories=[*children, CATEGORIES[2]])
     path = tmp_path / "test/annotations.json"
     path.write_bytes(codecs.BOM_UTF8 + path.read_bytes())
     found = evaluate(host, name, [[4, 4, 24, 24], [50, 30, 64, 50]])
@@ -106,6 +108,7 @@ def test_perfect_detections_of_cleaned_boxes(
     assert "4 boxes have no area or area 0 in " in said
     assert "APl nan: no ground truth box of at least 96x96 pixels" in said
     assert "AP of nothing    nan: no box of this class in DATASETS.TEST" in said
+    assert "category 20 ('nothing') is only the supercategory of others" in said
 
 
 @pytest.mark.parametrize("host", HOSTS)

@@ -26,6 +26,7 @@ def _one_of(*names: str) -> Rule:
     return (lambda v: v in names), f"{', '.join(names[:-1])} or {names[-1]}"
 
 
+DEVICE = re.compile(r"cpu|cuda(:(?P<index>\d{1,4}))?")
 DATASETS: Rule = (lambda v: all(isinstance(name, str) for name in v), "names, or annotations.json@image_folder")
 
 RULES: dict[str, Rule] = {
@@ -37,6 +38,7 @@ RULES: dict[str, Rule] = {
         "numbers above 0, in a list for each level or for all",
     ),
     "MODEL.BACKBONE.FREEZE_AT": (lambda v: v >= 0, "at least 0"),
+    "MODEL.DEVICE": (lambda v: DEVICE.fullmatch(v) is not None, "cuda, cuda:0, ... or cpu"),
     "MODEL.FPN.OUT_CHANNELS": (lambda v: v >= 1, "at least 1"),
     "MODEL.PIXEL_MEAN": (lambda v: len(v) == 3 and all(isinstance(x, (int, float)) for x in v), "three numbers"),
     "MODEL.PIXEL_STD": (_positive, "numbers above 0"),

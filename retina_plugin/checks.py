@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import argparse
 import logging
 from collections.abc import Callable, Sequence
 from typing import Any
+from urllib.parse import urlparse
 
 import torch
 
-from retina_plugin.bounds import check_bounds
+from retina_plugin.bounds import DEVICE, check_bounds
 from retina_plugin.builders import import_plugins
 from retina_plugin.config import ConfigError
 from retina_plugin.data import use_box_coordinates
@@ -17,21 +19,63 @@ from retina_plugin.model import RetinaNet, evaluating
 from retina_plugin.summary import alpha_summary, prior_summary
 
 logger = logging.getLogger("retina_plugin")
+MOST_GPUS = 16  # of one machine; a config may name one of them where there is none
+
+
+def require_device(name: str, key: str) -> None:
+    """
+    Args:
+        name: of a device.
+        key: or flag that names it, for messages.
+
+    Raises:
+        ConfigError: it is neither the CPU nor a GPU that may be there.
+    """
+    found = DEVICE.fullmatch(name)
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else MOST_GPUS
+    if not found:
+        raise ConfigError(f"{key}: expected cuda, cuda:0, ... or cpu, found {name!r}")
+    if found["index"] and int(found["index"]) >= gpus:
+        raise ConfigError(f"{key}: expected an index below {gpus}, the number of GPUs, found {name!r}")
 
 
 def resolve_device(cfg: Any) -> None:
-    """Turn ``MODEL.DEVICE: cuda`` into ``cpu``, with a word about it, where there is no GPU.
+    """Use the CPU, with a warning, if ``MODEL.DEVICE`` is cuda and no GPU is available.
 
     Raises:
-        ConfigError: no device has that name.
+        ConfigError: see :func:`require_device`.
     """
-    try:
-        torch.device(cfg.MODEL.DEVICE)
-    except RuntimeError as error:
-        raise ConfigError(f"MODEL.DEVICE: expected cuda, cuda:0, ... or cpu, found {cfg.MODEL.DEVICE!r}") from error
+    require_device(cfg.MODEL.DEVICE, "MODEL.DEVICE")
     if cfg.MODEL.DEVICE.startswith("cuda") and not torch.cuda.is_available():
         logger.warning("MODEL.DEVICE is %s and there is no GPU here: using the CPU", cfg.MODEL.DEVICE)
         cfg.MODEL.DEVICE = "cpu"
+
+
+def check_processes(args: argparse.Namespace) -> None:
+    """Check the flags of ``tools/train_net.py`` that say how many processes there are and where they meet.
+
+    Raises:
+        ConfigError: a number out of its range, or an address that is none.
+    """
+    for flag, least, most in (("num_gpus", 0, 1024), ("num_machines", 1, 10**4)):
+        value = getattr(args, flag)
+        if not least <= value <= most:
+            raise ConfigError(f"--{flag.replace('_', '-')}: expected {least} to {most}, found {value}")
+    if not 0 <= args.machine_rank < args.num_machines:
+        raise ConfigError(
+            f"--machine-rank: expected 0 to {args.num_machines - 1}, as --num-machines is {args.num_machines}, found "
+            f"{args.machine_rank}"
+        )
+    if args.dist_url == "auto" and args.num_machines == 1:
+        return
+    try:
+        url = urlparse(args.dist_url)
+        good = url.scheme == "tcp" and bool(url.hostname) and bool(url.port)  # reading a port may raise too
+        good = good and args.dist_url == f"tcp://{url.netloc}" and "@" not in url.netloc
+    except ValueError:
+        good = False
+    if not good:
+        raise ConfigError(f"--dist-url: expected tcp://HOST:PORT with a port from 1 to 65535, found {args.dist_url!r}")
 
 
 def prepare_data(cfg: Any) -> None:
@@ -155,6 +199,8 @@ def check_run(cfg: Any, *, num_gpus: int, num_machines: int) -> None:
     for key in ("MAX_ITER", "IMS_PER_BATCH", "CHECKPOINT_PERIOD"):
         if cfg.SOLVER[key] < 1:
             raise ConfigError(f"SOLVER.{key} must be at least 1, found {cfg.SOLVER[key]}")
+    if num_gpus > 1 and ":" in cfg.MODEL.DEVICE:
+        raise ConfigError(f"MODEL.DEVICE: expected cuda, because --num-gpus is {num_gpus}, found {cfg.MODEL.DEVICE!r}")
     if cfg.MODEL.DEVICE.startswith("cuda") and num_gpus > torch.cuda.device_count():
         raise ConfigError(f"--num-gpus is {num_gpus}, but this machine has {torch.cuda.device_count()}")
     processes = max(num_gpus, 1) * num_machines

@@ -14,7 +14,7 @@ import torch
 from retina_plugin.checkpoints_of_run import POINTER, newest_checkpoint
 from retina_plugin.config import ConfigError, leaves
 from retina_plugin.outputs import whole_file, write_atomically
-from retina_plugin.weights import WeightsError, metadata_of, read_checkpoint
+from retina_plugin.weights import WeightsError, class_names_of, metadata_of, read_checkpoint
 
 CONFIG = "config.yaml"
 FINAL = "model_final.pth"
@@ -187,10 +187,10 @@ def _require_writer(checkpoint: Mapping[str, Any], path: str, host: str) -> None
 
 
 def _require_classes(metadata: Mapping[str, Any], class_names: Sequence[str], path: str) -> None:
-    theirs = metadata.get("class_names", list(class_names))
+    theirs = class_names_of(metadata, path) or list(class_names)
     if theirs != list(class_names):
         raise ConfigError(
-            f"{path} was trained on the classes {', '.join(map(str, theirs))}, but DATASETS.TRAIN has {', '.join(class_names)}: "
+            f"{path} was trained on the classes {', '.join(theirs)}, but DATASETS.TRAIN has {', '.join(class_names)}: "
             "that is another run. Give DATASETS.TRAIN the classes of the run, or start from its weights: "
             f"MODEL.WEIGHTS {path} with another OUTPUT_DIR and without --resume."
         )

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -150,3 +153,66 @@ def test_a_run_is_stopped_in_an_evaluation(
     train_net.main([*arguments, "--resume", *opts])
     assert (len(steps), len(images)) == (6, 12)
     assert ap(tmp_path / "out")
+
+
+# whole programs
+
+
+def started(root: Path, config: str, host: str, *flags: str) -> subprocess.Popen:
+    """A run of very many steps with two loader workers, as a process group of its own, that has begun to train."""
+    folder = Path(config).parent
+    steps = ["SOLVER.MAX_ITER", "100000", "SOLVER.CHECKPOINT_PERIOD", "100000", "DATALOADER.NUM_WORKERS", "2"]
+    command = [
+        sys.executable,
+        str(root / "tools/train_net.py"),
+        "--config-file",
+        config,
+        "--host",
+        host,
+        *flags,
+        *steps,
+    ]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    with open(folder / "log", "w", encoding="utf-8") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log, env=environment, start_new_session=True)
+    deadline = time.monotonic() + 120
+    while not (folder / "out/metrics.json").exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return process
+
+
+def children(process: subprocess.Popen) -> list[int]:
+    return [int(pid) for pid in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]
+
+
+def last_lines(folder: Path) -> list[str]:
+    """What a program has printed, without its progress bars."""
+    log = (folder / "log").read_text(encoding="utf-8").replace("\r", "\n")
+    assert "Traceback" not in log
+    return [line for line in log.splitlines() if line.strip() and "it/s" not in line and "s/it" not in line]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
+@pytest.mark.parametrize(("host", "number"), list(zip(HOSTS, [TERM, INT], strict=False)))
+def test_a_signal_to_the_whole_group(tmp_path: Path, root: Path, host: str, number: signal.Signals) -> None:
+    """The loaders' workers get it too, and none of them dies before the checkpoint is saved."""
+    process = started(root, write_run(tmp_path, root), host)
+    os.killpg(process.pid, number)
+    assert process.wait(60) == 128 + number
+    assert "; continue with --resume" in last_lines(tmp_path)[-1]
+    assert (tmp_path / "out" / (tmp_path / "out/last_checkpoint").read_text()).is_file()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
+def test_a_killed_rank_or_worker_ends_the_run(tmp_path: Path, root: Path) -> None:
+    process = started(root, write_run(tmp_path, root), "lightning", "--num-gpus", "2")
+    ranks = [pid for pid in children(process) if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    os.kill(ranks[1], signal.SIGKILL)
+    assert process.wait(10) == 2
+    assert last_lines(tmp_path)[-1].startswith(f"error: rank 1 (pid {ranks[1]}) was killed by SIGKILL")
+    assert not any(Path(f"/proc/{pid}").exists() for pid in ranks)
+    process = started(root, write_run(tmp_path / "single", root), "lightning")
+    worker = children(process)[0]
+    os.kill(worker, signal.SIGKILL)
+    assert process.wait(10) == 2
+    assert last_lines(tmp_path / "single")[-1].startswith(f"error: a process that loads images (pid {worker}) was kill")

@@ -21,6 +21,7 @@ from PIL import Image
 from retina_plugin.data import load_dataset
 from retina_plugin.model import RetinaNet
 from retina_plugin.report import cli
+from retina_plugin.stopping import Interrupted
 from tests.load_tools import load_tool
 from tests.models import compact_cfg, compact_model
 from tests.scenes import COLOURS, write_run, write_scenes
@@ -234,6 +235,20 @@ def test_images_of_equal_names_get_a_picture_each(tools: Any, scenes: str, tmp_p
         ('[{"image_id": 1, "category_id": 3, "bbox": [1, 2, 3], "score": 1}]', "entry 0 needs"),
         ('[{"image_id": 1, "category_id": 3, "bbox": [1, 2, 3, 4], "score": "high"}]', "entry 0 needs"),
         ('[{"image_id": [1], "category_id": 3, "bbox": [1, 2, 3, 4], "score": 1}]', "entry 0 needs"),
+        *(
+            (f'[{{"image_id": 1, "category_id": 3, "bbox": [1, 2, {junk}, 4], "score": 1}}]', "entry 0 needs")
+            for junk in ("Infinity", "1e19", "1e999", "9" * 400, "true", "NaN")
+        ),
+        *(
+            (f'[{{"image_id": 1, "category_id": 3, "bbox": [1, 2, 3, 4], "score": {junk}}}]', "entry 0 needs")
+            for junk in ("Infinity", "1e19", "-0.1", "true", "NaN")
+        ),
+        *(
+            (f'[{{"image_id": {junk}, "category_id": 3, "bbox": [1, 2, 3, 4], "score": 1}}]', words)
+            for junk, words in (("true", "entry 0 needs"), ("NaN", "entry 0 needs"), ("1e19", "do not belong"))
+        ),
+        ('[{"image_id": 1, "category_id": true, "bbox": [1, 2, 3, 4], "score": 1}]', "entry 0 needs"),
+        ("[" * 10**5, "is not JSON"),
         ('[{"image_id": 99, "category_id": 3, "bbox": [1, 2, 3, 4], "score": 1}]', "do not belong to data set"),
     ],
 )
@@ -353,7 +368,10 @@ def test_ctrl_c_keeps_what_was_found(
         return detect(model, image)
 
     monkeypatch.setattr(tools["demo"], "detect", twice)
-    found = demo(tools, trained, tmp_path / "out", "--input", write_film(tmp_path / "film.mp4", count=5))
+    with pytest.raises(Interrupted, match="2") as ended:
+        demo(tools, trained, tmp_path / "out", "--input", write_film(tmp_path / "film.mp4", count=5))
+    assert "detections in 2 images" in ended.value.message
+    found = json.loads((tmp_path / "out/detections.json").read_text())
     assert [entry["frame"] for entry in found] == [0, 1]
     assert length(tmp_path / "out/00000_film.mp4") == 2
     assert not list((tmp_path / "out").glob("*.part*"))

@@ -8,6 +8,13 @@ Nothing is loaded: weights are random, and the image is noise, in which nothing 
 
 from __future__ import annotations
 
+import os
+import sys
+
+sys.path.append(os.path.dirname(__file__))  # for programs that start a tool from elsewhere
+from command_line import Parser, whole  # first: Ctrl-C is quiet from here on
+
+# isort: split
 import argparse
 import json
 import time
@@ -48,19 +55,19 @@ class Part(NamedTuple):
 
 def parse(argv: list[str] | None = None) -> argparse.Namespace:
     """The command line as a namespace."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__)
     parser.add_argument("--config-file", required=True, metavar="FILE", help="YAML file, see configs/")
     parser.add_argument(
-        "--size", type=int, nargs=2, metavar=("H", "W"), help="of the image; default: 3:4 at INPUT.MIN_SIZE_TEST"
+        "--size",
+        type=whole(1, 16384),
+        nargs=2,
+        metavar=("H", "W"),
+        help="of the image; default: 3:4 at INPUT.MIN_SIZE_TEST",
     )
-    parser.add_argument("--repeats", type=int, default=7, help="timed runs, of which the median counts")
+    parser.add_argument("--repeats", type=whole(1, 10**6), default=7, help="timed runs, of which the median counts")
     parser.add_argument("--json", metavar="FILE", help="write the table there too")
     parser.add_argument("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="overrides of config keys")
-    args = parser.parse_args(argv)
-    for option, values in (("--size", args.size or [1]), ("--repeats", [args.repeats])):
-        if min(values) < 1:
-            parser.error(f"argument {option}: expected at least 1, found {min(values)}")
-    return args
+    return parser.parse_args(argv)
 
 
 def main(argv: list[str] | None = None) -> None:

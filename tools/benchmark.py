@@ -11,18 +11,24 @@ with an error before anything of that comparison is timed. Nothing else should r
 
 from __future__ import annotations
 
+import os
+import sys
+
+sys.path.append(os.path.dirname(__file__))  # for programs that start a tool from elsewhere
+from command_line import Parser  # first: Ctrl-C is quiet from here on
+
+# isort: split
 import argparse
 import json
-import os
 import platform
-import re
-import sys
 from typing import Any
 
 import torch
 from benchmarks import detection, evaluation, losses, matching
 from benchmarks.measure import Comparison, measure, peak_memory, table
 
+from retina_plugin.bounds import DEVICE
+from retina_plugin.checks import require_device
 from retina_plugin.outputs import write_atomically
 from retina_plugin.report.cli import run
 
@@ -37,7 +43,7 @@ PARTS = {
 
 def parse(argv: list[str] | None = None) -> argparse.Namespace:
     """The command line as a namespace."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__)
     parser.add_argument("parts", nargs="+", choices=PARTS, metavar="PART", help=f"among {', '.join(PARTS)}")
     parser.add_argument("--repeats", type=int, default=7, help="timed runs of each, after one that is checked")
     parser.add_argument("--threads", type=int, default=2, help="of the CPU")
@@ -51,10 +57,13 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     args = parser.parse_args(argv)
     if args.repeats < 1 or args.threads < 1:
         parser.error("--repeats and --threads must be at least 1")
-    if not re.fullmatch(r"cpu|cuda(:\d+)?", args.device):
+    if args.repeats > 10**6 or args.threads > 1024:
+        parser.error("--repeats must be at most 1000000 and --threads at most 1024")
+    if not DEVICE.fullmatch(args.device):
         parser.error(f"--device must be cpu, cuda or cuda:N, found {args.device!r}")
     if args.device.startswith("cuda") and not torch.cuda.is_available():
         parser.error(f"--device {args.device}: torch finds no GPU")
+    require_device(args.device, "--device")
     if args.json and not os.path.isdir(os.path.dirname(args.json) or "."):
         parser.error(f"--json {args.json}: there is no folder {os.path.dirname(args.json)!r}")
     return args

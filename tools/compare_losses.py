@@ -9,16 +9,22 @@ Each run is ``tools/train_net.py`` on one CPU thread; runs that are finished are
 
 from __future__ import annotations
 
+import os
+import sys
+
+sys.path.append(os.path.dirname(__file__))  # for programs that start a tool from elsewhere
+from command_line import Parser, whole  # first: Ctrl-C is quiet from here on
+
+# isort: split
 import argparse
 import json
-import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from one_run import box_metrics, one_run
+from one_run import box_metrics, end_runs, one_run
 from tqdm import tqdm
 
 from retina_plugin.data import class_counts, load_dataset
@@ -72,10 +78,12 @@ DATA: dict[str, dict[str, Any]] = {
 
 def parse(argv: list[str] | None = None) -> argparse.Namespace:
     """The command line as a namespace."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__)
     parser.add_argument("--data", choices=sorted(DATA), default="digits")
     parser.add_argument("--output-dir", default="output/losses", metavar="FOLDER")
-    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="runs at a time, each on one thread")
+    parser.add_argument(
+        "--jobs", type=whole(1, 1024), default=os.cpu_count() or 1, help="runs at a time, each on one thread"
+    )
     parser.add_argument("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="overrides for every run")
     return parser.parse_args(argv)
 
@@ -108,7 +116,12 @@ def main(argv: list[str] | None = None) -> None:
         return one_run(folder / f"{loss.replace(' ', '_')}-{seed}", what["config"], options, threads=1)
 
     with ThreadPoolExecutor(args.jobs) as pool:
-        runs = list(tqdm(pool.map(one, jobs), total=len(jobs), unit="run"))
+        try:
+            runs = list(tqdm(pool.map(one, jobs), total=len(jobs), unit="run"))
+        except KeyboardInterrupt:
+            pool.shutdown(wait=False, cancel_futures=True)
+            end_runs()
+            raise
     results: dict[str, list[dict[str, float]]] = {}
     for (loss, _), found in zip(jobs, runs, strict=True):
         results.setdefault(loss, []).append(box_metrics(found["metrics"]))

@@ -10,6 +10,13 @@ At the end the folder has ``table.md`` and ``results.json``.
 
 from __future__ import annotations
 
+import os
+import sys
+
+sys.path.append(os.path.dirname(__file__))  # for programs that start a tool from elsewhere
+from command_line import Parser  # first: Ctrl-C is quiet from here on
+
+# isort: split
 import argparse
 import json
 from collections.abc import Sequence
@@ -43,14 +50,15 @@ PROBE_STEPS = 40
 
 def parse(argv: list[str] | None = None) -> argparse.Namespace:
     """The command line as a namespace."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__)
     parser.add_argument("--data", choices=sorted(DATA), default="digits")
     parser.add_argument("--minutes", type=float, default=4.0, help="training time of each model")
     parser.add_argument("--output-dir", default="output/models", metavar="FOLDER")
     parser.add_argument("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="overrides for every run")
     args = parser.parse_args(argv)
-    if args.minutes <= 0:
-        parser.error(f"argument --minutes: expected more than 0, found {args.minutes:g}")
+    if not 0 < args.minutes <= 10**5:
+        bound = "at most 100000" if args.minutes > 10**5 else "more than 0"
+        parser.error(f"argument --minutes: expected {bound}, found {args.minutes:g}")
     return args
 
 

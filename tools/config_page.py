@@ -5,7 +5,13 @@ python tools/config_page.py
 
 from __future__ import annotations
 
-import argparse
+import os
+import sys
+
+sys.path.append(os.path.dirname(__file__))  # for programs that start a tool from elsewhere
+from command_line import Parser  # first: Ctrl-C is quiet from here on
+
+# isort: split
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -58,7 +64,7 @@ on Lightning another key is an error, not silence.
 
 
 def main(argv: list[str] | None = None) -> None:
-    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args(argv)
+    Parser(__doc__).parse_args(argv)
     write_atomically(str(PAGE), page())
     print(f"written: {PAGE}")
 

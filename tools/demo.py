@@ -7,10 +7,17 @@ python tools/demo.py --config-file output/config.yaml --weights output/model_fin
 
 from __future__ import annotations
 
+import os
+import sys
+
+sys.path.append(os.path.dirname(__file__))  # for programs that start a tool from elsewhere
+from command_line import COUNT, Parser, share_below_1, whole  # first: Ctrl-C is quiet from here on
+
+# isort: split
 import argparse
 import glob
 import json
-import os
+import signal
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -28,9 +35,10 @@ from retina_plugin.data.headers import require_regular_file
 from retina_plugin.model import Detections, RetinaNet
 from retina_plugin.outputs import write_atomically
 from retina_plugin.report import draw_boxes, fit, write_picture
-from retina_plugin.report.cli import LeftOut, run, share
+from retina_plugin.report.cli import LeftOut, run
 from retina_plugin.run_images import take_pixel_range
-from retina_plugin.weights import WeightsError, read_checkpoint
+from retina_plugin.stopping import Interrupted
+from retina_plugin.weights import WeightsError, class_names_of, metadata_of, read_checkpoint
 
 IMAGES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".pgm", ".ppm", ".tif", ".tiff", ".webp")
 VIDEOS = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpg", ".webm")
@@ -40,17 +48,22 @@ Source = str | int  # path of an image or a video, or number of a webcam
 
 def parse(argv: list[str] | None = None) -> argparse.Namespace:
     """The command line as a namespace."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__)
     parser.add_argument("--config-file", required=True, metavar="FILE", help="config.yaml of the training")
     parser.add_argument("--weights", metavar="FILE", help="checkpoint; else MODEL.WEIGHTS of the config")
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--input", nargs="+", metavar="PATH", help="images, videos, folders of them, and globs")
-    source.add_argument("--webcam", nargs="?", type=int, const=0, metavar="NUMBER", help="until Ctrl-C or --max-frames")
+    source.add_argument(
+        "--webcam", nargs="?", type=whole(0, 1000), const=0, metavar="NUMBER", help="until Ctrl-C or --max-frames"
+    )
     parser.add_argument("--output", default="detections", metavar="FOLDER")
     parser.add_argument(
-        "--confidence-threshold", type=share, default=0.5, help="detections below are not shown or written (0.5)"
+        "--confidence-threshold",
+        type=share_below_1,
+        default=0.5,
+        help="detections below are not shown or written (0.5)",
     )
-    parser.add_argument("--max-frames", type=int, default=0, help="of each video or webcam; 0: all")
+    parser.add_argument("--max-frames", type=COUNT, default=0, help="of each video or webcam; 0: all")
     parser.add_argument(
         "--opts", nargs=argparse.REMAINDER, default=[], metavar="KEY VALUE", help="overrides of config keys, last"
     )
@@ -76,7 +89,7 @@ def load(args: argparse.Namespace) -> tuple[RetinaNet, list[str], dict[str, Any]
     path = args.weights or cfg.MODEL.WEIGHTS
     if not path:
         raise WeightsError("no checkpoint: add --weights path/to/model_final.pth")
-    names = list(read_checkpoint(path).get("metadata", {}).get("class_names") or _names_from_data(cfg))
+    names = class_names_of(metadata_of(read_checkpoint(path)), path) or list(_names_from_data(cfg))
     if cfg.MODEL.RETINANET.NUM_CLASSES == -1:
         if not names:
             raise WeightsError(f"{path} does not name its classes: add --opts MODEL.RETINANET.NUM_CLASSES <how many>")
@@ -217,13 +230,14 @@ def detect_in_all(
     sources: Sequence[Source],
     args: argparse.Namespace,
     options: dict[str, Any],
-) -> list[dict]:
-    """The entries of all sources; files that cannot be read are counted and left out, and Ctrl-C keeps what there is.
+) -> tuple[list[dict], KeyboardInterrupt | None]:
+    """The entries of all sources, and the signal that ended it before, if one did; files that cannot be read are counted and left out.
 
     Raises:
         DatasetError: none can be read.
     """
     entries: list[dict] = []
+    ended = None
     left_out = LeftOut()
     try:
         for number, source in enumerate(tqdm(sources, unit="file", disable=args.webcam is not None)):
@@ -232,10 +246,10 @@ def detect_in_all(
             with left_out:
                 for found in in_source(model, names, source, target, args.max_frames, options):
                     entries.append(found)  # one by one: those before an error or Ctrl-C are kept
-    except KeyboardInterrupt:
-        print("stopped; what was found until now is written")
+    except KeyboardInterrupt as error:
+        ended = error
     left_out.tell(len(sources))
-    return entries
+    return entries, ended
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -243,11 +257,14 @@ def main(argv: list[str] | None = None) -> None:
     sources = find_files(args.input) if args.webcam is None else [args.webcam]
     model, names, options = load(args)
     os.makedirs(args.output, exist_ok=True)
-    entries = detect_in_all(model, names, sources, args, options)
+    entries, ended = detect_in_all(model, names, sources, args, options)
     lines = ",\n".join(json.dumps(entry) for entry in entries)  # a line for each image or frame
     write_atomically(os.path.join(args.output, "detections.json"), f"[\n{lines}\n]\n")
     total = sum(len(e["detections"]) for e in entries)
-    print(f"{total} detections in {len(entries)} images; pictures and detections.json in {args.output}")
+    found = f"{total} detections in {len(entries)} images; pictures and detections.json in {args.output}"
+    if ended is not None:
+        raise Interrupted(getattr(ended, "number", signal.SIGINT), f"stopped after {found}")
+    print(found)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from typing import Any
 from retina_plugin.outputs import write_atomically
 
 ROOT = Path(__file__).resolve().parents[1]
+RUNNING: set[subprocess.Popen] = set()
 
 
 def one_run(folder: Path, config: str, options: Sequence[str], *, threads: int) -> dict[str, Any]:
@@ -38,13 +39,28 @@ def one_run(folder: Path, config: str, options: Sequence[str], *, threads: int) 
             process = subprocess.Popen(
                 command, stdout=log, stderr=log, env=os.environ | {"OMP_NUM_THREADS": str(threads)}
             )
-            _, status, usage = os.wait4(process.pid, 0)
+            RUNNING.add(process)
+            try:
+                _, status, usage = os.wait4(process.pid, 0)
+            except KeyboardInterrupt:
+                end_runs()
+                raise
+            finally:
+                RUNNING.discard(process)
         if status:
             raise ChildProcessError(f"{' '.join(command)} failed, see {folder / 'log.txt'}")
         lines = (folder / "metrics.json").read_text(encoding="utf-8").splitlines()
         metrics = {key: value for line in lines for key, value in json.loads(line).items()}
         write_atomically(str(done), json.dumps({"metrics": metrics, "cpu_seconds": usage.ru_utime + usage.ru_stime}))
     return json.loads(done.read_text(encoding="utf-8"))
+
+
+def end_runs() -> None:
+    """Ask all runs of this process to stop, which saves their checkpoints, and wait until they have."""
+    for process in list(RUNNING):
+        process.terminate()
+    for process in list(RUNNING):
+        process.wait()
 
 
 def box_metrics(logged: dict[str, float]) -> dict[str, float]:

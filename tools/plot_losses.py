@@ -6,8 +6,14 @@ python tools/plot_losses.py --config-file output/config.yaml --weights output/mo
 
 from __future__ import annotations
 
-import argparse
 import os
+import sys
+
+sys.path.append(os.path.dirname(__file__))  # for programs that start a tool from elsewhere
+from command_line import COUNT, Parser  # first: Ctrl-C is quiet from here on
+
+# isort: split
+import argparse
 from typing import Any
 
 import numpy as np
@@ -37,11 +43,13 @@ GAMMAS = (0.0, 0.5, 1.0, 2.0)  # of the paper's figure 4
 
 def parse(argv: list[str] | None = None) -> argparse.Namespace:
     """The command line as a namespace."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__)
     parser.add_argument("--output", default="figures", metavar="FOLDER")
     parser.add_argument("--config-file", metavar="FILE", help="config.yaml of a training, to measure its model")
     parser.add_argument("--weights", metavar="FILE", help="checkpoint; else MODEL.WEIGHTS of the config")
-    parser.add_argument("--max-images", type=int, default=400, help="of the first DATASETS.TEST to measure on; 0: all")
+    parser.add_argument(
+        "--max-images", type=COUNT, default=400, help="of the first DATASETS.TEST to measure on; 0: all"
+    )
     parser.add_argument("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="overrides of config keys")
     args = parser.parse_args(argv)
     if not args.config_file and (args.weights or args.opts):

@@ -10,15 +10,20 @@ The flags are those of Detectron2's own tool, ``--host`` and ``--overwrite``. A 
 
 from __future__ import annotations
 
-import argparse
-import importlib
 import os
 import sys
+
+sys.path.append(os.path.dirname(__file__))  # for programs that start a tool from elsewhere
+from command_line import Parser  # first: Ctrl-C is quiet from here on
+
+# isort: split
+import argparse
+import importlib
 
 
 def parse(argv: list[str] | None = None) -> argparse.Namespace:
     """The command line as a namespace."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__)
     parser.add_argument("--config-file", required=True, metavar="FILE", help="YAML file, see configs/")
     parser.add_argument("--host", choices=("auto", "detectron2", "lightning"), default="auto", help="what to run on")
     used = parser.add_mutually_exclusive_group()
@@ -37,9 +42,11 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def main(argv: list[str] | None = None) -> None:
+    from retina_plugin.checks import check_processes
     from retina_plugin.hosts import choose_host
 
     args = parse(argv)
+    check_processes(args)
     host, reason = choose_host(args.host)
     if os.environ.get("LOCAL_RANK", "0") == "0":  # torchrun starts this tool once for each process
         print(f"host: {host} ({reason})", flush=True)

@@ -7,9 +7,15 @@ python tools/visualize_data.py --config-file configs/digits/retinanet_compact.ya
 
 from __future__ import annotations
 
+import os
+import sys
+
+sys.path.append(os.path.dirname(__file__))  # for programs that start a tool from elsewhere
+from command_line import COUNT, Parser  # first: Ctrl-C is quiet from here on
+
+# isort: split
 import argparse
 import importlib
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache, partial
 from itertools import islice
@@ -39,7 +45,7 @@ LOADER = {"lightning": "retina_plugin.lit.data", "detectron2": "retina_plugin.d2
 
 def parse(argv: list[str] | None = None) -> argparse.Namespace:
     """The command line as a namespace."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__)
     parser.add_argument("--config-file", metavar="FILE", help="show DATASETS.TRAIN of this config")
     parser.add_argument(
         "--dataset", metavar="NAME", help="show this one: a registered name or annotations.json@image_folder"
@@ -53,7 +59,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--output-dir", default="pictures", metavar="FOLDER")
     parser.add_argument(
-        "--max-images", type=int, default=50, help="0: all; the data loader never ends and needs a number"
+        "--max-images", type=COUNT, default=50, help="0: all; the data loader never ends and needs a number"
     )
     parser.add_argument("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="overrides of config keys")
     args = parser.parse_args(argv)

@@ -5,9 +5,15 @@ python tools/visualize_json_results.py --input output/inference/coco_instances_r
 
 from __future__ import annotations
 
+import os
+import sys
+
+sys.path.append(os.path.dirname(__file__))  # for programs that start a tool from elsewhere
+from command_line import COUNT, Parser, share  # first: Ctrl-C is quiet from here on
+
+# isort: split
 import argparse
 import json
-import os
 from typing import Any
 
 from tqdm import tqdm
@@ -19,13 +25,15 @@ from retina_plugin.config import ConfigError
 from retina_plugin.data import DatasetError, load_dataset, read_record, reading
 from retina_plugin.data.coco_json import is_number
 from retina_plugin.report import results_by_image, side_by_side, write_picture
-from retina_plugin.report.cli import LeftOut, run, share
+from retina_plugin.report.cli import LeftOut, run
 from retina_plugin.run_images import show_pixel_range
+
+LARGEST = 1e6  # pixels; no image is that large, and what draws boxes counts in 32 bits
 
 
 def parse(argv: list[str] | None = None) -> argparse.Namespace:
     """The command line as a namespace."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__)
     parser.add_argument("--input", required=True, metavar="JSON", help="results in COCO's format")
     parser.add_argument(
         "--dataset",
@@ -39,7 +47,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--output", default="pictures", metavar="FOLDER")
     parser.add_argument("--conf-threshold", type=share, default=0.5, help="detections below are not shown (0.5)")
-    parser.add_argument("--max-images", type=int, default=0, help="0: all")
+    parser.add_argument("--max-images", type=COUNT, default=0, help="0: all")
     parser.add_argument("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="overrides of config keys")
     args = parser.parse_args(argv)
     if not (args.config_file or args.dataset):
@@ -79,14 +87,15 @@ def read_results(path: str) -> list[dict[str, Any]]:
             results = json.load(file)
     except FileNotFoundError as error:
         raise DatasetError(f"no results at {path}; tools/train_net.py writes them to OUTPUT_DIR/inference") from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise DatasetError(f"{path} is not JSON ({error})") from error
     if not isinstance(results, list):
         raise DatasetError(f"{path}: expected a list of results, found {type(results).__name__}")
     for index, result in enumerate(results):
         if not _is_result(result):
             raise DatasetError(
-                f"{path}: entry {index} needs image_id, category_id, bbox [x, y, width, height] and score, found {result!r:.200}"
+                f"{path}: entry {index} needs image_id, category_id, bbox [x, y, width, height] in pixels (at most {LARGEST:g}) and "
+                f"score (0 to 1), found {result!r:.200}"
             )
     return results
 
@@ -97,7 +106,9 @@ def _is_result(entry: Any) -> bool:
     box = entry["bbox"]
     if not all(is_number(entry[key]) or isinstance(entry[key], str) for key in ("image_id", "category_id")):
         return False
-    return isinstance(box, list) and len(box) == 4 and all(map(is_number, (*box, entry["score"])))
+    if not (isinstance(box, list) and len(box) == 4 and all(map(is_number, (*box, entry["score"])))):
+        return False
+    return max(map(abs, box)) <= LARGEST and 0 <= entry["score"] <= 1
 
 
 def main(argv: list[str] | None = None) -> None:

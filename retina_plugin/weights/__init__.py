@@ -7,6 +7,7 @@
 from retina_plugin.weights.fit import Fit
 from retina_plugin.weights.load import (
     checkpoint_metadata,
+    class_names_of,
     fit_all,
     fit_to_start,
     load_weights,
@@ -20,6 +21,7 @@ __all__ = [
     "Fit",
     "WeightsError",
     "checkpoint_metadata",
+    "class_names_of",
     "fit_all",
     "fit_to_start",
     "load_weights",

@@ -141,6 +141,24 @@ def metadata_of(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
     return dict(found) if isinstance(found, Mapping) else {}
 
 
+def class_names_of(metadata: Mapping[str, Any], path: str) -> list[str]:
+    """Names of the classes in the metadata of a file; empty when it has none.
+
+    Args:
+        metadata: from :func:`metadata_of`.
+        path: of the file, for messages.
+
+    Raises:
+        WeightsError: something else than a list of texts is in their place.
+    """
+    names = metadata.get("class_names")
+    if names is None:
+        return []
+    if not isinstance(names, (list, tuple)) or not all(isinstance(name, str) for name in names):
+        raise WeightsError(f"{path}: expected a list of texts as class_names in its metadata, found {names!r:.100}")
+    return list(names)
+
+
 def _unlike(model: nn.Module, inputs: Inputs) -> list[str]:
     """Config keys whose values are not those of the training of a file, with the values that they had there."""
     stride = None  # of a bottleneck's first convolution where a stage halves the resolution

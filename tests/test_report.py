@@ -189,6 +189,8 @@ def test_results_by_image(dataset: Dataset) -> None:
         assert all(entry["bbox"] in truth[image] for entry in here)  # XYWH became XYXY
     assert {entry["category_id"] for entry in entries} == {0, 1}  # 3 and 7 in the file
     assert results_by_image(dataset, [], 0.5) == {}
+    other = [{**r, "image_id": str(r["image_id"]), "category_id": float(r["category_id"])} for r in perfect(dataset)]
+    assert results_by_image(dataset, other, 0.5) == found  # as other tools write ids
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from retina_plugin.data import Dataset, read_record
+from retina_plugin.data.coco_ids import IdMatcher
 from retina_plugin.outputs import write_atomically
 from retina_plugin.report.draw import draw_boxes, fit, font
 
@@ -25,12 +26,17 @@ def results_by_image(
 ) -> dict[Any, list[dict[str, Any]]]:
     """COCO results -> image id -> [{"bbox" XYXY, "category_id" contiguous, "score"}] of at least ``threshold``.
 
+    Ids of the results are matched as those of annotations are: "7" and 7.0 are 7.
+
     Raises:
         ValueError: image or category ids that the data set does not have; both are counted.
     """
-    images = {record["image_id"] for record in dataset.records}
     index = {coco_id: i for i, coco_id in enumerate(dataset.category_ids)}
-    strange_images = {r["image_id"] for r in results} - images
+    image_of, category_of = IdMatcher(r["image_id"] for r in dataset.records), IdMatcher(index)
+    results = [
+        {**r, "image_id": image_of(r["image_id"]), "category_id": category_of(r["category_id"])} for r in results
+    ]
+    strange_images = {r["image_id"] for r in results} - image_of.ids
     strange_classes = {r["category_id"] for r in results} - set(index)
     if strange_images or strange_classes:
         raise ValueError(

@@ -11,6 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from retina_plugin.builders import build_model
+from retina_plugin.checks import freeze_unread
+from retina_plugin.config import get_cfg
+from retina_plugin.space import checkpoint_size, number_of_checkpoints
 from retina_plugin.weights import WeightsError, read_checkpoint
 from tests.load_tools import load_tool
 from tests.scenes import write_run
@@ -133,3 +137,14 @@ def test_drafts_of_a_killed_run_are_removed(runs: dict[str, Path], copy: Callabl
     assert not [path for path in drafts if path.exists()]
     assert not (out / "inference/.part").exists()
     assert all(path.exists() for path in others)
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_the_estimate_of_space_holds(runs: dict[str, Path], host: str) -> None:
+    cfg = get_cfg()
+    cfg.merge_from_file(str(runs[host] / "out/config.yaml"))
+    sizes = [path.stat().st_size for path in (runs[host] / "out").glob("model_*.pth")]
+    assert len(sizes) <= number_of_checkpoints(cfg, 0) <= len(sizes) + 1
+    model = build_model(cfg)
+    freeze_unread(model)
+    assert 0.98 * max(sizes) < checkpoint_size(cfg, model) < 1.05 * max(sizes)

@@ -29,6 +29,7 @@ PURE = [
     "outputs",
     "registry",
     "separable",
+    "space",
     "threads",
     "weights",
 ]

@@ -26,6 +26,7 @@ from retina_plugin.ranks import free_port, joined, run_ranks
 from retina_plugin.report import beyond_limit, finish
 from retina_plugin.run_folder import Host, check_folder, enter_folder
 from retina_plugin.run_images import prepare_images
+from retina_plugin.space import require_space
 
 HOST = Host("detectron2", get_cfg, dump=lambda cfg: portable(cfg).dump())
 
@@ -123,6 +124,8 @@ def _is_no_traceback(record: logging.LogRecord) -> bool:
 def _train(cfg: Any, resumed: str | None) -> dict[str, Any]:
     trainer = Trainer(cfg)
     trainer.start(resumed)
+    if comm.is_main_process():
+        require_space(cfg, trainer.model, first_step=trainer.start_iter)
     with stopping.deferred():
         trainer.train()
     return trainer._last_eval_results  # every run ends with an evaluation; empty without a test set

@@ -32,8 +32,10 @@ from retina_plugin.lit.module import Module
 from retina_plugin.lit.stop import Stop
 from retina_plugin.ranks import free_port, joined, run_ranks
 from retina_plugin.report import beyond_limit, finish
+from retina_plugin.resume import step_of
 from retina_plugin.run_folder import Host, check_folder, enter_folder
 from retina_plugin.run_images import prepare_images
+from retina_plugin.space import require_space
 from retina_plugin.summary import model_summary, step_summary
 from retina_plugin.weights import (
     fit_all,
@@ -200,8 +202,11 @@ def _train(trainer: lightning.Trainer, module: Module, resumed: str | None) -> s
         Interrupted: a signal has stopped it; what was done is in the last checkpoint.
     """
     cfg = module.cfg
+    first_step = 0
     if resumed:
-        fit_all(module.model, read_checkpoint(resumed), resumed)
+        checkpoint = read_checkpoint(resumed)
+        fit_all(module.model, checkpoint, resumed)
+        first_step = step_of(checkpoint)
     elif cfg.MODEL.WEIGHTS:
         found = start_from(
             module.model,
@@ -211,6 +216,7 @@ def _train(trainer: lightning.Trainer, module: Module, resumed: str | None) -> s
         )
         rank_zero_only(print)(found, flush=True)
     if trainer.is_global_zero:
+        require_space(cfg, module.model, first_step=first_step)
         print(step_summary(cfg, processes=trainer.world_size), flush=True)
     trainer.fit(module, datamodule=Data(cfg), ckpt_path=resumed)
     stop = next(callback for callback in trainer.callbacks if isinstance(callback, Stop))

@@ -169,16 +169,10 @@ def resolve_alpha(cfg: Any, class_names: Sequence[str], counts_of: Callable[[str
 
 
 def resolve_prior(cfg: Any, class_names: Sequence[str], counts_of: Callable[[str], Sequence[int]]) -> str:
-    """Turn ``MODEL.RETINANET.PRIOR_PROB: auto`` into the scores that the training sets suggest; otherwise as :func:`resolve_alpha`.
-
-    Raises:
-        ConfigError: an ``AUTO_PRIOR_BASE`` that is no score.
-    """
+    """Turn ``MODEL.RETINANET.PRIOR_PROB: auto`` into the scores that the training sets suggest; otherwise as :func:`resolve_alpha`."""
     if cfg.MODEL.RETINANET.PRIOR_PROB != "auto":
         return ""
     base, counts = cfg.MODEL.RETINA_PLUGIN.AUTO_PRIOR_BASE, _counts(cfg, counts_of)
-    if not 0 < base < 1:
-        raise ConfigError(f"MODEL.RETINA_PLUGIN.AUTO_PRIOR_BASE must lie between 0 and 1, found {base}")
     prior = [float(f"{p:.4g}") for p in auto_prior(counts, base=base)]
     cfg.MODEL.RETINANET.PRIOR_PROB = prior
     return prior_summary(class_names, counts, prior)
@@ -189,16 +183,12 @@ def _counts(cfg: Any, counts_of: Callable[[str], Sequence[int]]) -> list[int]:
 
 
 def check_run(cfg: Any, *, num_gpus: int, num_machines: int) -> None:
-    """Make sure that there are steps to take, sizes to draw, and processes that can be started and share a batch equally.
+    """Make sure that all values are within their bounds, and that processes can be started and share a batch equally.
 
     Raises:
-        ConfigError: a value out of its bounds, a number of steps or images below 1, more GPUs than the machine has, images of a step that
-            cannot be shared, or a range of sizes without two ends.
+        ConfigError: a value out of its bounds, more GPUs than the machine has, or images of a step that cannot be shared.
     """
     check_bounds(cfg)
-    for key in ("MAX_ITER", "IMS_PER_BATCH", "CHECKPOINT_PERIOD"):
-        if cfg.SOLVER[key] < 1:
-            raise ConfigError(f"SOLVER.{key} must be at least 1, found {cfg.SOLVER[key]}")
     if num_gpus > 1 and ":" in cfg.MODEL.DEVICE:
         raise ConfigError(f"MODEL.DEVICE: expected cuda, because --num-gpus is {num_gpus}, found {cfg.MODEL.DEVICE!r}")
     if cfg.MODEL.DEVICE.startswith("cuda") and num_gpus > torch.cuda.device_count():
@@ -208,12 +198,6 @@ def check_run(cfg: Any, *, num_gpus: int, num_machines: int) -> None:
         raise ConfigError(
             f"SOLVER.IMS_PER_BATCH is {cfg.SOLVER.IMS_PER_BATCH}: {processes} processes cannot share it equally. "
             f"Set it to a multiple of {processes}."
-        )
-    inputs = cfg.INPUT
-    if inputs.MIN_SIZE_TRAIN_SAMPLING == "range" and len(inputs.MIN_SIZE_TRAIN) != 2:
-        raise ConfigError(
-            "INPUT.MIN_SIZE_TRAIN must be two numbers where INPUT.MIN_SIZE_TRAIN_SAMPLING is range, "
-            f"found {inputs.MIN_SIZE_TRAIN}. Write (low, high), or set the sampling to choice."
         )
 
 

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
+from retina_plugin.bounds import check_bounds
 from retina_plugin.builders import build_model
 from retina_plugin.checks import resolve_prior
 from retina_plugin.config import ConfigError
@@ -54,8 +55,8 @@ def test_a_model_that_only_detects_needs_no_counts() -> None:
 
 
 def test_a_base_that_is_no_score() -> None:
-    with pytest.raises(ConfigError, match="AUTO_PRIOR_BASE must lie between 0 and 1, found 2"):
-        resolve_prior(auto_cfg(MODEL__RETINA_PLUGIN__AUTO_PRIOR_BASE=2.0), NAMES, COUNTS.__getitem__)
+    with pytest.raises(ConfigError, match="AUTO_PRIOR_BASE: expected above 0 and below 1, found 2"):
+        check_bounds(auto_cfg(MODEL__RETINA_PLUGIN__AUTO_PRIOR_BASE=2.0))
 
 
 @pytest.mark.parametrize("value", ["automatic", 0.0, 1, [], [0.1, 2.0], None])

@@ -134,10 +134,18 @@ def test_device(
         pytest.param({}, 0, 1, None, id="0 GPUs are one process"),
         pytest.param({}, 2, 4, None, id="16 images for 8"),
         pytest.param({}, 3, 1, "IMS_PER_BATCH is 16: 3 processes cannot share it equally", id="16 images for 3"),
-        pytest.param({"SOLVER.MAX_ITER": 0}, 1, 1, "SOLVER.MAX_ITER must be at least 1, found 0", id="no step"),
-        pytest.param({"SOLVER.IMS_PER_BATCH": 0}, 1, 1, "SOLVER.IMS_PER_BATCH must be at least 1", id="no image"),
         pytest.param(
-            {"SOLVER.BASE_LR": 0.0}, 1, 1, "SOLVER.BASE_LR: expected above 0, found 0.0", id="no learning rate"
+            {"SOLVER.MAX_ITER": 0}, 1, 1, "SOLVER.MAX_ITER: expected from 1 to 1000000000, found 0", id="no step"
+        ),
+        pytest.param(
+            {"SOLVER.IMS_PER_BATCH": 0}, 1, 1, "SOLVER.IMS_PER_BATCH: expected from 1 to 100000", id="no image"
+        ),
+        pytest.param(
+            {"SOLVER.BASE_LR": 0.0},
+            1,
+            1,
+            "SOLVER.BASE_LR: expected above 0 and at most 100, found 0.0",
+            id="no learning rate",
         ),
         pytest.param({"SOLVER.STEPS": ("a",)}, 1, 1, "SOLVER.STEPS: expected rising numbers", id="a step in letters"),
         pytest.param(
@@ -156,7 +164,7 @@ def test_device(
             {"INPUT.MIN_SIZE_TRAIN_SAMPLING": "range"},
             1,
             1,
-            "INPUT.MIN_SIZE_TRAIN must be two numbers",
+            "INPUT.MIN_SIZE_TRAIN for .* range: expected two rising numbers",
             id="a range of one size",
         ),
     ],

@@ -17,11 +17,13 @@ import pytest
 import torch
 from torch.testing import assert_close
 
+from retina_plugin import bounds
 from retina_plugin.builders import build_model
 from retina_plugin.config import get_cfg
 from retina_plugin.losses import auto_alpha
 from retina_plugin.model import RetinaNet
 from retina_plugin.report import cli
+from retina_plugin.rules import at_least
 from retina_plugin.weights import load_weights, read_checkpoint
 from tests.load_tools import load_tool
 from tests.scenes import write_run, write_scenes
@@ -301,9 +303,15 @@ def test_several_test_sets(train_net: Any, tmp_path: Path, root: Path, host: str
     assert len(list((tmp_path / "out/inference").rglob("coco_instances_results.json"))) == 2
 
 
+@pytest.fixture
+def any_rate(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A learning rate at which the first step diverges is refused otherwise."""
+    monkeypatch.setitem(bounds.RULES, "SOLVER.BASE_LR", at_least(0))
+
+
 @pytest.mark.parametrize("host", HOSTS)
 def test_a_learning_rate_that_is_far_too_high(
-    train_net: Any, tmp_path: Path, root: Path, host: str, capsys: pytest.CaptureFixture
+    train_net: Any, tmp_path: Path, root: Path, host: str, capsys: pytest.CaptureFixture, any_rate: None
 ) -> None:
     """The run ends with advice, and its last checkpoint is whole."""
     config = write_run(tmp_path, root)
@@ -320,7 +328,7 @@ def test_a_learning_rate_that_is_far_too_high(
 @pytest.mark.parametrize("host", HOSTS)
 @pytest.mark.parametrize("steps", ["1", "2"], ids=["seen in the model", "seen in the loss"])
 def test_a_run_that_diverges_in_its_last_step(
-    train_net: Any, tmp_path: Path, root: Path, host: str, steps: str, capsys: pytest.CaptureFixture
+    train_net: Any, tmp_path: Path, root: Path, host: str, steps: str, capsys: pytest.CaptureFixture, any_rate: None
 ) -> None:
     """No model is written that predicts nothing, nothing is evaluated, and the run does not end as if all were well."""
     config = write_run(tmp_path, root)
@@ -412,10 +420,10 @@ def test_fine_tuning_with_other_classes(
         (["--eval-only"], ["MODEL.WEIGHTS", "none.pth"], "no checkpoint at none.pth"),
         ([], ["MODEL.WEIGHTS", __file__], "is not a checkpoint that can be read safely"),
         ([], ["MODEL.RETINANET.NUM_CLASSES", "7"], "NUM_CLASSES is 7, but data set .* has 3 classes"),
-        ([], ["MODEL.RETINA_PLUGIN.OPTIMIZER", "Adam"], "OPTIMIZER must be SGD or AdamW, found 'Adam'"),
+        ([], ["MODEL.RETINA_PLUGIN.OPTIMIZER", "Adam"], "OPTIMIZER: expected SGD or AdamW, found 'Adam'"),
         ([], ["DATASETS.TRAIN", "('none.json@here',)"], "no annotations at .*none.json"),
         ([], ["DATASETS.TRAIN", "()"], "DATASETS.TRAIN is empty: name a data set"),
-        ([], ["SOLVER.CHECKPOINT_PERIOD", "0"], "SOLVER.CHECKPOINT_PERIOD must be at least 1, found 0"),
+        ([], ["SOLVER.CHECKPOINT_PERIOD", "0"], "SOLVER.CHECKPOINT_PERIOD: expected from 1 to 1000000000, found 0"),
         ([], ["SOLVER.CLIP_GRADIENTS.ENABLEDD", "True"], "unknown key .* Did you mean SOLVER.CLIP_GRADIENTS.ENABLED"),
         (["--num-gpus", "3"], ["MODEL.DEVICE", "cpu"], "3 processes cannot share it|several processes on GPUs only"),
     ],

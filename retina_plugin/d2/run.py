@@ -14,6 +14,7 @@ from detectron2.utils.env import seed_all_rng
 from detectron2.utils.events import EventStorage
 
 from retina_plugin import stopping
+from retina_plugin.bounds import warn_of_conflicts
 from retina_plugin.builders import take_pixels_of_timm
 from retina_plugin.checks import check_run, resolve_alpha, resolve_device, resolve_num_classes, resolve_prior
 from retina_plugin.config import ConfigError
@@ -74,6 +75,8 @@ def setup(args: argparse.Namespace) -> tuple[Any, list[str]]:
     cfg = configured(args)
     if comm.is_main_process():
         check_folder(cfg, args, HOST)
+        if not args.eval_only:
+            warn_of_conflicts(cfg)
     names = resolve_num_classes(cfg, class_names, eval_only=args.eval_only)
     check_datasets(cfg, eval_only=args.eval_only)
     checked = prepare_images(cfg, args, HOST, records_of, show=comm.is_main_process())

@@ -15,6 +15,7 @@ import torch
 from lightning.pytorch.utilities import rank_zero_only
 
 from retina_plugin import stopping
+from retina_plugin.bounds import warn_of_conflicts
 from retina_plugin.builders import build_model, take_pixels_of_timm
 from retina_plugin.checks import (
     check_run,
@@ -128,6 +129,8 @@ def setup(args: argparse.Namespace) -> tuple[Any, list[str]]:
     cfg = configured(args)
     if _is_main(args):
         check_folder(cfg, args, HOST)
+        if not args.eval_only:
+            warn_of_conflicts(cfg)
     names = resolve_num_classes(cfg, lambda name: load_dataset(name).class_names, eval_only=args.eval_only)
     if not args.eval_only:
         training_records(cfg)  # an empty training set ends here, not in a worker process

@@ -108,7 +108,7 @@ def test_optimizers() -> None:
     [
         ("value", 2.0, [[1.0, 1.0], [0.5, -1.0]]),
         ("norm", 2.0, [[0.6, 0.8], [0.5 / math.hypot(0.5, 2), -2 / math.hypot(0.5, 2)]]),
-        ("norm", math.inf, [[0.75, 1.0], [0.25, -1.0]]),
+        ("norm", 1.0, [[3 / 7, 4 / 7], [0.2, -0.8]]),
     ],
 )
 def test_each_gradient_is_clipped_on_its_own(kind: str, norm: float, expected: list) -> None:

@@ -146,17 +146,16 @@ IN_RANGE = {("SEED", -1e9): "as in Detectron2, every negative seed draws another
 
 
 @pytest.mark.parametrize("host", HOSTS)
-@pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf, -1e9, 1e30])
 @pytest.mark.parametrize("key", NUMERIC)
-def test_every_numeric_key_has_a_range(host: str, key: str, number: float) -> None:
+def test_every_numeric_key_has_a_range(host: str, key: str) -> None:
     cfg = importlib.import_module(HOSTS[host]).get_cfg()
-    check_bounds(cfg)
-    put(cfg, key, with_number(NUMERIC[key], number))
-    if (key, number) in IN_RANGE:
-        check_bounds(cfg)
-    else:
-        with pytest.raises(ConfigError, match=rf"^{key}: expected .*, found"):
+    for number in (math.nan, math.inf, -math.inf, -1e9, 1e30):
+        put(cfg, key, with_number(NUMERIC[key], number))
+        if (key, number) in IN_RANGE:
             check_bounds(cfg)
+        else:
+            with pytest.raises(ConfigError, match=rf"^{key}: expected .*, found"):
+                check_bounds(cfg)
 
 
 def test_rules_are_for_keys() -> None:

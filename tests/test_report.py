@@ -28,6 +28,7 @@ from retina_plugin.report import (
     write_picture,
 )
 from retina_plugin.report.cli import LeftOut
+from retina_plugin.report.coverage import DRAWS
 from retina_plugin.report.draw import class_colour, font, place_tags
 from tests.full_disk import FullDisk
 from tests.scenes import write_scenes
@@ -252,6 +253,24 @@ def test_overview(dataset: Dataset) -> None:
     assert len({len(line) for line in lines[1:]}) == 1
 
 
+def doubled(shape: tuple[int, int], boxes: np.ndarray, rng: np.random.Generator) -> tuple:
+    return (2 * shape[0], 2 * shape[1]), 2 * boxes
+
+
+def test_boxes_that_a_crop_leaves_nothing_of_do_not_count(dataset: Dataset) -> None:
+    """Every other draw of a crop keeps the boxes, the others show nothing, so that all boxes that are seen are matched."""
+    sizes = []
+
+    def cropped(shape: tuple[int, int], boxes: np.ndarray, rng: np.random.Generator) -> tuple:
+        sizes.append(shape)
+        return shape, boxes * (len(sizes) % 2)
+
+    squares = [a["bbox"] for r in dataset.records for a in r["annotations"]]
+    shares = matched_shares(dataset, cropped, lambda h, w: torch.tensor(squares), threshold=0.99, seed=0)
+    assert shares[:2] == [1.0, 1.0]
+    assert len(sizes) == DRAWS * sum(any(not a["iscrowd"] for a in r["annotations"]) for r in dataset.records)
+
+
 def test_matched_shares(dataset: Dataset) -> None:
     """Anchors that are the boxes themselves, doubled as the image is, match; half of a square has an IoU of a half."""
     squares = [
@@ -261,7 +280,7 @@ def test_matched_shares(dataset: Dataset) -> None:
     halves = whole.clone()
     halves[:, 3] -= 26
     for anchors, threshold, expected in ((whole, 0.99, 1.0), (halves, 0.49, 1.0), (halves, 0.51, 0.0)):
-        shares = matched_shares(dataset, lambda h, w, a=anchors: (2.0, a), threshold=threshold)
+        shares = matched_shares(dataset, doubled, lambda h, w, a=anchors: a, threshold=threshold, seed=0)
         assert shares[0] == expected
         assert np.isnan(shares[2])
 

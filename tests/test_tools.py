@@ -9,7 +9,9 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import cv2
@@ -18,7 +20,9 @@ import pytest
 import torch
 from PIL import Image
 
+from retina_plugin.boxes import pairwise_iou
 from retina_plugin.data import load_dataset
+from retina_plugin.lit.data import training_samples as lit_samples
 from retina_plugin.model import RetinaNet
 from retina_plugin.report import cli
 from retina_plugin.stopping import Interrupted
@@ -101,6 +105,40 @@ def test_anchors_that_are_too_large_are_told(
         tools["visualize_data"].main([*argv, "--max-images", "1", "MODEL.ANCHOR_GENERATOR.SIZES", sizes])
         shares.append([line.split()[-1] for line in capsys.readouterr().out.splitlines()[1:5]])
     assert shares == [["matched", "100%", "100%", "-"], ["matched", "0%", "0%", "-"]]
+
+
+def test_anchors_meet_boxes_as_training_sees_them(
+    tools: Any, tmp_path: Path, root: Path, capsys: pytest.CaptureFixture
+) -> None:
+    """Anchors that are too large for the whole image fit what crops of a half, enlarged to its size, show; on either host."""
+    config = write_run(tmp_path, root)
+    argv = ["--config-file", config, "--anchors", "--max-images", "1", "--output-dir", str(tmp_path / "out")]
+    sizes = ["MODEL.ANCHOR_GENERATOR.SIZES", "[[48, 54], [60, 80]]"]
+    crop = ["INPUT.CROP.ENABLED", "True", "INPUT.CROP.TYPE", "relative", "INPUT.CROP.SIZE", "[0.5, 0.5]"]
+    found = {}
+    for name, options in (
+        ("whole", ["--host", "lightning", *sizes]),
+        *((host, ["--host", host, *sizes, *crop]) for host in HOSTS),
+    ):
+        tools["visualize_data"].main([*argv, *options])
+        lines = capsys.readouterr().out.splitlines()
+        found[name] = [int(line.split()[-1].rstrip("%")) for line in lines[2:4]]
+        assert "in 5 random crops, sizes and flips of training for each of 12 images, seed 1" in lines[5]
+    assert found["whole"] == [0, 0]
+    cropped = found.pop("lightning")
+    assert all(share > 20 for share in cropped)
+    assert all(shares == cropped for name, shares in found.items() if name != "whole")
+    assert abs(fed(tools["visualize_data"], config, [*sizes, *crop]) - cropped[0] / 100) < 0.1
+
+
+def fed(tool: ModuleType, config: str, overrides: list[str]) -> float:
+    """The share of squares in what the data loader feeds that an anchor meets."""
+    cfg = tool.read_config(tool.parse(["--config-file", config, *overrides]), "lightning")
+    anchors, met = tool.anchors_of(cfg, 3), []
+    for sample in islice(lit_samples(cfg), 200):
+        overlaps = pairwise_iou(sample["boxes"][sample["labels"] == 0], anchors(*sample["image"].shape[1:]))
+        met += (overlaps.amax(dim=1) >= 0.5).tolist()
+    return sum(met) / len(met)
 
 
 @pytest.mark.parametrize("host", HOSTS)

@@ -32,8 +32,9 @@ from retina_plugin.checks import prepare_data
 from retina_plugin.config import ConfigError
 from retina_plugin.data import Dataset, load_dataset, read_record, reading
 from retina_plugin.hosts import choose_host
-from retina_plugin.model import resized_shape
-from retina_plugin.report import draw_boxes, fit, matched_shares, overview, write_picture
+from retina_plugin.lit.augment import augment_boxes  # imports no Lightning; Detectron2's transforms are the same
+from retina_plugin.model import padded_size
+from retina_plugin.report import draw_boxes, fit, how_matched, matched_shares, overview, write_picture
 from retina_plugin.report.cli import LeftOut, run
 from retina_plugin.run_images import show_pixel_range
 
@@ -102,28 +103,32 @@ def annotated(datasets: Iterable[Dataset], options: dict[str, Any]) -> list[Job]
     ]
 
 
-def matched(cfg: Any, dataset: Dataset) -> list[float]:
-    """How many boxes of each class the anchors come close to at the smallest training size, where small objects are hardest to match."""
-    anchors = anchors_of(cfg, dataset.num_classes)
-    return matched_shares(dataset, anchors, threshold=cfg.MODEL.RETINANET.IOU_THRESHOLDS[-1])
+def matched(cfg: Any, dataset: Dataset) -> tuple[list[float], str]:
+    """How many boxes of each class the anchors come close to after the transforms of training, and a line that says how it was counted."""
+    transform = partial(_transform, cfg.INPUT)
+    how = {"threshold": cfg.MODEL.RETINANET.IOU_THRESHOLDS[-1], "seed": max(cfg.SEED, 0)}
+    return matched_shares(dataset, transform, anchors_of(cfg, dataset.num_classes), **how), how_matched(dataset, **how)
 
 
-def anchors_of(cfg: Any, num_classes: int) -> Callable[[int, int], tuple[float, Tensor]]:
-    """(height, width) of an image -> factor of resizing and anchors (R, 4), as in training at the smallest size."""
+def _transform(
+    inputs: Any, shape: tuple[int, int], boxes: np.ndarray, rng: np.random.Generator
+) -> tuple[tuple[int, int], np.ndarray]:
+    return augment_boxes(shape, boxes, inputs=inputs, rng=rng)
+
+
+def anchors_of(cfg: Any, num_classes: int) -> Callable[[int, int], Tensor]:
+    """(height, width) of the network's input -> its anchors (R, 4)."""
     cfg = cfg.clone()
     cfg.MODEL.RETINANET.NUM_CLASSES, cfg.MODEL.DEVICE = num_classes, "cpu"
     take_pixels_of_timm(cfg)
     model = build_model(cfg)
-    divisor = max(model.backbone.size_divisibility, 1)
 
     @lru_cache(maxsize=8)
-    def anchors(height: int, width: int) -> tuple[float, Tensor]:
-        size = resized_shape(height, width, min(cfg.INPUT.MIN_SIZE_TRAIN), cfg.INPUT.MAX_SIZE_TRAIN)
-        padded = [-(-side // divisor) * divisor for side in size]
-        grids = [tuple(-(-side // stride) for side in padded) for stride in model.anchor_generator.strides]
-        return size[0] / height, torch.cat(model.anchor_generator(grids))
+    def of_padded(height: int, width: int) -> Tensor:
+        grids = [(-(-height // stride), -(-width // stride)) for stride in model.anchor_generator.strides]
+        return torch.cat(model.anchor_generator(grids))
 
-    return anchors
+    return lambda *size: of_padded(*padded_size([size], model.backbone.size_divisibility))
 
 
 def draw_record(dataset: Dataset, record: dict[str, Any], options: dict[str, Any]) -> np.ndarray:
@@ -152,7 +157,10 @@ def main(argv: list[str] | None = None) -> None:
     cfg = read_config(args, host)
     datasets = [load_dataset(name) for name in cfg.DATASETS.TRAIN]
     for dataset in datasets:
-        print(overview(dataset, matched(cfg, dataset) if args.anchors else None))
+        shares, how = matched(cfg, dataset) if args.anchors else (None, "")
+        print(overview(dataset, shares))
+        if how:
+            print(how)
     show_pixel_range(cfg, [record for dataset in datasets for record in dataset.records])
     if args.source == "dataloader":
         print(f"host: {host} ({reason})")

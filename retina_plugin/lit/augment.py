@@ -16,9 +16,18 @@ Sample = tuple[np.ndarray, np.ndarray]  # image (H, W, 3) uint8, boxes (M, 4) fl
 
 
 def crop(image: np.ndarray, boxes: np.ndarray, *, kind: str, size: list[float], rng: np.random.Generator) -> Sample:
-    """Cut out a random window; boxes are clipped to it, those outside end with zero size.
+    """Cut out a random window, see :func:`crop_window`; boxes are clipped to it, those outside end with zero size."""
+    top, left, height, width = crop_window(image.shape[:2], kind=kind, size=size, rng=rng)
+    return image[top : top + height, left : left + width], clip(boxes - [left, top, left, top], (height, width))
+
+
+def crop_window(
+    shape: tuple[int, int], *, kind: str, size: list[float], rng: np.random.Generator
+) -> tuple[int, int, int, int]:
+    """A random window (top, left, height, width) of an image of (height, width), at least one pixel high and wide.
 
     Args:
+        shape: of the image.
         kind: "relative" (``size`` is a share of height and width), "relative_range" (shares drawn between ``size`` and 1), "absolute"
             (pixels) or "absolute_range" (pixels drawn between the two numbers).
         size: two numbers.
@@ -26,24 +35,23 @@ def crop(image: np.ndarray, boxes: np.ndarray, *, kind: str, size: list[float], 
     Raises:
         ValueError: an unknown kind.
     """
-    height, width = image.shape[:2]
+    height, width = shape
     if kind == "relative":
-        shape = int(height * size[0] + 0.5), int(width * size[1] + 0.5)
+        window = int(height * size[0] + 0.5), int(width * size[1] + 0.5)
     elif kind == "relative_range":
         shares = np.asarray(size) + rng.random(2) * (1 - np.asarray(size))
-        shape = int(height * shares[0] + 0.5), int(width * shares[1] + 0.5)
+        window = int(height * shares[0] + 0.5), int(width * shares[1] + 0.5)
     elif kind == "absolute":
-        shape = min(int(size[0]), height), min(int(size[1]), width)
+        window = min(int(size[0]), height), min(int(size[1]), width)
     elif kind == "absolute_range":
         low, high = int(size[0]), int(size[1])
-        shape = tuple(int(rng.integers(min(n, low), min(n, high) + 1)) for n in (height, width))
+        window = tuple(int(rng.integers(min(n, low), min(n, high) + 1)) for n in (height, width))
     else:
         raise ValueError(
             f"INPUT.CROP.TYPE must be relative, relative_range, absolute or absolute_range, found {kind!r}"
         )
-    shape = max(shape[0], 1), max(shape[1], 1)
-    top, left = int(rng.integers(height - shape[0] + 1)), int(rng.integers(width - shape[1] + 1))
-    return image[top : top + shape[0], left : left + shape[1]], clip(boxes - [left, top, left, top], shape)
+    window = max(window[0], 1), max(window[1], 1)
+    return int(rng.integers(height - window[0] + 1)), int(rng.integers(width - window[1] + 1)), *window
 
 
 def resize(image: np.ndarray, boxes: np.ndarray, *, min_size: int, max_size: int) -> Sample:
@@ -58,10 +66,16 @@ def resize(image: np.ndarray, boxes: np.ndarray, *, min_size: int, max_size: int
 
 def flip(image: np.ndarray, boxes: np.ndarray, *, direction: str) -> Sample:
     """Mirror left to right ("horizontal") or upside down ("vertical")."""
-    height, width = image.shape[:2]
+    mirrored = image[:, ::-1] if direction == "horizontal" else image[::-1]
+    return mirrored, flip_boxes(boxes, image.shape[:2], direction=direction)
+
+
+def flip_boxes(boxes: np.ndarray, shape: tuple[int, int], *, direction: str) -> np.ndarray:
+    """Boxes (M, 4) of an image of (height, width) that is mirrored."""
+    height, width = shape
     if direction == "horizontal":
-        return image[:, ::-1], np.stack([width - boxes[:, 2], boxes[:, 1], width - boxes[:, 0], boxes[:, 3]], axis=1)
-    return image[::-1], np.stack([boxes[:, 0], height - boxes[:, 3], boxes[:, 2], height - boxes[:, 1]], axis=1)
+        return np.stack([width - boxes[:, 2], boxes[:, 1], width - boxes[:, 0], boxes[:, 3]], axis=1)
+    return np.stack([boxes[:, 0], height - boxes[:, 3], boxes[:, 2], height - boxes[:, 1]], axis=1)
 
 
 def clip(boxes: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
@@ -79,11 +93,31 @@ def augment(image: np.ndarray, boxes: np.ndarray, *, inputs: Any, rng: np.random
     if inputs.CROP.ENABLED:
         image, boxes = crop(image, boxes, kind=inputs.CROP.TYPE, size=inputs.CROP.SIZE, rng=rng)
     image, boxes = resize(image, boxes, min_size=_draw_size(inputs, rng), max_size=inputs.MAX_SIZE_TRAIN)
-    if inputs.RANDOM_FLIP not in ("horizontal", "vertical", "none"):
-        raise ValueError(f"INPUT.RANDOM_FLIP must be horizontal, vertical or none, found {inputs.RANDOM_FLIP!r}")
-    if inputs.RANDOM_FLIP != "none" and rng.random() < 0.5:
+    if _draw_flip(inputs, rng):
         image, boxes = flip(image, boxes, direction=inputs.RANDOM_FLIP)
     return image, boxes
+
+
+def augment_boxes(
+    shape: tuple[int, int], boxes: np.ndarray, *, inputs: Any, rng: np.random.Generator
+) -> tuple[tuple[int, int], np.ndarray]:
+    """What :func:`augment` makes of an image of (height, width) and its boxes, without its pixels.
+
+    Returns:
+        (height, width) of the network's input, and the boxes (M, 4) on it; those that are cropped away have zero size.
+    """
+    if inputs.CROP.ENABLED:
+        top, left, *shape = crop_window(shape, kind=inputs.CROP.TYPE, size=inputs.CROP.SIZE, rng=rng)
+        boxes = clip(boxes - [left, top, left, top], shape)
+    size = resized_shape(*shape, _draw_size(inputs, rng), inputs.MAX_SIZE_TRAIN)
+    boxes = clip(boxes * np.array([size[1] / shape[1], size[0] / shape[0]] * 2), size)
+    return size, flip_boxes(boxes, size, direction=inputs.RANDOM_FLIP) if _draw_flip(inputs, rng) else boxes
+
+
+def _draw_flip(inputs: Any, rng: np.random.Generator) -> bool:
+    if inputs.RANDOM_FLIP not in ("horizontal", "vertical", "none"):
+        raise ValueError(f"INPUT.RANDOM_FLIP must be horizontal, vertical or none, found {inputs.RANDOM_FLIP!r}")
+    return inputs.RANDOM_FLIP != "none" and rng.random() < 0.5
 
 
 def _draw_size(inputs: Any, rng: np.random.Generator) -> int:

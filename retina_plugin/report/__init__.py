@@ -1,6 +1,6 @@
 """What people look at: boxes on images, truth beside detections, the table at the end."""
 
-from retina_plugin.report.coverage import matched_shares
+from retina_plugin.report.coverage import how_matched, matched_shares
 from retina_plugin.report.draw import draw_boxes, fit
 from retina_plugin.report.finish import finish, training_picture
 from retina_plugin.report.grid import prediction_grid, results_by_image, side_by_side, write_picture
@@ -12,6 +12,7 @@ __all__ = [
     "draw_boxes",
     "finish",
     "fit",
+    "how_matched",
     "matched_shares",
     "overview",
     "prediction_grid",

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from retina_plugin.config import get_cfg
-from retina_plugin.lit.augment import augment, crop, flip, resize
+from retina_plugin.lit.augment import augment, augment_boxes, crop, flip, resize
 
 IMAGE = np.arange(4 * 6 * 3, dtype=np.uint8).reshape(4, 6, 3)  # every pixel differs
 BOXES = np.array([[1.0, 0.0, 3.0, 2.0], [4.0, 3.0, 6.0, 4.0]])
@@ -122,3 +122,23 @@ def test_the_crop_comes_first() -> None:
 def test_unknown_values(changes: dict, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         augment(IMAGE, BOXES, inputs=inputs(**changes), rng=rng())
+
+
+@pytest.mark.parametrize("kind", ["relative", "relative_range", "absolute", "absolute_range", None])
+@pytest.mark.parametrize("direction", ["none", "horizontal", "vertical"])
+def test_boxes_without_pixels(kind: str | None, direction: str) -> None:
+    """They are those that come with the pixels, for the same random numbers."""
+    size = [0.5, 0.7] if "relative" in (kind or "") else [2, 4]
+    asked = inputs(
+        MIN_SIZE_TRAIN=(5, 9),
+        MAX_SIZE_TRAIN=11,
+        RANDOM_FLIP=direction,
+        CROP__ENABLED=kind is not None,
+        CROP__TYPE=kind or "relative",
+        CROP__SIZE=size,
+    )
+    for seed in range(30):
+        image, boxes = augment(IMAGE, BOXES, inputs=asked, rng=rng(seed))
+        shape, without = augment_boxes(IMAGE.shape[:2], BOXES, inputs=asked, rng=rng(seed))
+        assert shape == image.shape[:2]
+        assert (without == boxes).all()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import datetime
+import logging
 import math
 import os
 import signal
@@ -25,6 +26,7 @@ from retina_plugin import stopping
 
 TIMEOUT = datetime.timedelta(minutes=30)  # in which one rank may do what the others wait for, such as an evaluation
 GRACE = 8.0  # seconds that ranks have to end after rank 0 has ended on a signal
+SAVING = 60.0  # seconds that rank 0, which may be writing a checkpoint, has after another one
 STOPPED = tuple(128 + number for number in stopping.SIGNALS)  # exit codes
 
 
@@ -52,6 +54,8 @@ def run_ranks(main: Callable[..., None], count: int, *args: Any) -> None:
         except stopping.Interrupted as error:
             if context.processes[0].exitcode in STOPPED:
                 error.message = None  # rank 0 has said it
+            else:
+                print(file=sys.stderr)  # ends the line of a progress bar
             raise
         finally:
             _kill(context.processes)
@@ -89,7 +93,12 @@ def joined(rank: int, args: argparse.Namespace, url: str, *, backend: str) -> It
         rank=args.machine_rank * args.num_gpus + rank,
         timeout=TIMEOUT,
     )
-    yield
+    try:
+        yield
+    except stopping.Interrupted:
+        if not stopping.at_once():  # then all ranks come here
+            torch.distributed.destroy_process_group()
+        raise
     torch.distributed.destroy_process_group()
 
 
@@ -106,8 +115,9 @@ def _supervise(ranks: Sequence[Any]) -> None:
             _kill(ranks)
             print(file=sys.stderr)  # ends the line of a progress bar
             raise _cause(ranks, codes)
-        if codes[0] in STOPPED:
-            deadline = min(deadline, time.monotonic() + GRACE)
+        if any(code in STOPPED for code in codes) or (stopping.requested() and 0 in codes):
+            patience = SAVING if codes[0] is None else GRACE
+            deadline = min(deadline, time.monotonic() + patience)
     number = next((rank.exitcode - 128 for rank in ranks if rank.exitcode in STOPPED), 0)
     if number or stopping.requested():
         raise stopping.Interrupted(stopping.requested() or number)
@@ -138,6 +148,9 @@ def _rank(rank: int, count: int, start_method: str, main: Callable[..., None], a
 
     set_start_method(start_method, force=True)
     os.environ["LOCAL_RANK"] = str(rank)
+    if rank > 0:
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115  what it says, rank 0 says too
+        logging.getLogger("retina_plugin").setLevel(logging.ERROR)
     if "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(max((os.cpu_count() or 1) // count, 1))
     try:

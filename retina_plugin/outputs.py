@@ -32,13 +32,13 @@ def whole_file(path: str, *, need: Callable[[], int] | None = None) -> Iterator[
     """
     root, suffix = os.path.splitext(path)
     draft = f"{root}.part{suffix}"
-    try:
-        with disk_errors(path, need):
+    with disk_errors(path, need):
+        try:
             yield draft
             os.replace(draft, path)
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            os.remove(draft)
+        finally:
+            with contextlib.suppress(FileNotFoundError):
+                os.remove(draft)
 
 
 def remove_drafts(folder: str) -> None:

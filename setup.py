@@ -6,12 +6,17 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 HERE = Path(__file__).parent
-VERSION = re.search(r'__version__ = "(.+?)"', (HERE / "retina_plugin/__init__.py").read_text(encoding="utf-8")).group(1)
+VERSION = re.search(
+    r"__version__ = "
+    r'"(.+?)"',
+    (HERE / "retina_plugin/__init__.py").read_text(encoding="utf-8"),
+).group(1)
 
 setup(
     name="retina_plugin",
     version=VERSION,
-    description="RetinaNet with focal loss as a Detectron2 plugin, and on Lightning where Detectron2 is not installed",
+    description="RetinaNet with focal loss as a Detectron2 plugin, and on Lightning where "
+    "Detectron2 is not installed",
     long_description=(HERE / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",

@@ -1,7 +1,8 @@
-"""RetinaNet with focal loss, plugged into Detectron2, or into Lightning where Detectron2 is not to be had.
+"""RetinaNet with focal loss, plugged into Detectron2, or into Lightning where Detectron2 is not to
+be had.
 
-``import retina_plugin`` registers every backbone, the head and the meta-architecture in Detectron2 when it is there, and is
-harmless when it is not.
+``import retina_plugin`` registers every backbone, the head and the meta-architecture in Detectron2
+when it is there, and is harmless when it is not.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ _LAZY = {"build_model": "retina_plugin.builders", "load_weights": "retina_plugin
 
 
 def get_cfg() -> Any:
-    """A config tree with every key at its default: Detectron2's own tree where it is installed, else one of the same keys."""
+    """A config tree with every key at its default: Detectron2's own tree where it is installed,
+    else one of the same keys."""
     from retina_plugin import hosts
 
     module = "retina_plugin.d2" if hosts.detectron2_problem() is None else "retina_plugin.config"

@@ -1,7 +1,8 @@
 """Anchors: the boxes that a detector starts from, in Detectron2's order.
 
-Axes: L levels, A anchors per cell, R anchors per image, H and W cells of a level. Within a level anchors are ordered by row,
-column, size, aspect ratio; :func:`retina_plugin.dense.flatten_level` puts predictions in the same order.
+Axes: L levels, A anchors per cell, R anchors per image, H and W cells of a level. Within a level
+anchors are ordered by row, column, size, aspect ratio; :func:`retina_plugin.dense.flatten_level`
+puts predictions in the same order.
 """
 
 from __future__ import annotations
@@ -45,7 +46,8 @@ def grid_anchors(cell: Tensor, grid_size: tuple[int, int], *, stride: int, offse
         (H * W * A, 4) XYXY pixels.
     """
     rows, columns = (
-        torch.arange(n, dtype=torch.float32, device=cell.device).add_(offset).mul_(stride) for n in grid_size
+        torch.arange(n, dtype=torch.float32, device=cell.device).add_(offset).mul_(stride)
+        for n in grid_size
     )
     y, x = torch.meshgrid(rows, columns, indexing="ij")
     shifts = torch.stack([x, y, x, y], dim=-1)  # (H, W, 4)
@@ -53,17 +55,20 @@ def grid_anchors(cell: Tensor, grid_size: tuple[int, int], *, stride: int, offse
 
 
 def _per_level(values: Sequence, num_levels: int, key: str) -> list[Sequence[float]]:
-    """One list of numbers serves every level; a list of lists has one entry for each level, or one for all."""
+    """One list of numbers serves every level; a list of lists has one entry for each level, or one
+    for all."""
     rows = list(values) if isinstance(values[0], Sequence) else [values]
     if len(rows) not in (1, num_levels):
         raise ValueError(
-            f"MODEL.ANCHOR_GENERATOR.{key} has {len(rows)} lists, expected 1 or one for each of {num_levels} levels"
+            f"MODEL.ANCHOR_GENERATOR.{key} has {len(rows)} lists, expected 1 or one for each of "
+            f"{num_levels} levels"
         )
     return rows * num_levels if len(rows) == 1 else rows
 
 
 class AnchorGenerator(nn.Module):
-    """All anchors of an image from the sizes of its feature maps. It has no parameters and nothing in its ``state_dict``."""
+    """All anchors of an image from the sizes of its feature maps. It has no parameters and nothing
+    in its ``state_dict``."""
 
     def __init__(
         self,
@@ -81,7 +86,8 @@ class AnchorGenerator(nn.Module):
             offset: in [0, 1), see :func:`grid_anchors`.
 
         Raises:
-            ValueError: lists that do not fit the number of levels, or levels with different numbers of anchors per cell.
+            ValueError: lists that do not fit the number of levels, or levels with different numbers
+                of anchors per cell.
         """
         super().__init__()
         self.strides, self.offset = tuple(strides), offset
@@ -90,7 +96,8 @@ class AnchorGenerator(nn.Module):
         cells = [cell_anchors(s, r) for s, r in zip(sizes, ratios, strict=True)]
         if len({len(cell) for cell in cells}) != 1:
             raise ValueError(
-                f"every level needs the same number of anchors per cell, found {[len(cell) for cell in cells]}"
+                "every level needs the same number of anchors per cell, found "
+                f"{[len(cell) for cell in cells]}"
             )
         self.num_anchors = len(cells[0])
         self.register_buffer("cells", torch.stack(cells), persistent=False)  # (L, A, 4)

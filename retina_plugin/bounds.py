@@ -1,4 +1,5 @@
-"""The range of every config key in which a run makes sense, checked before anything is read or written."""
+"""The range of every config key in which a run makes sense, checked before anything is read or
+written."""
 
 from __future__ import annotations
 
@@ -39,8 +40,16 @@ SEEDS = Rule(
     "below 2^32; a negative one takes another seed each time",
 )
 BOX_COORDINATES = Rule(
-    lambda v: re.fullmatch(r"((xywh|xyxy|cxcywh)\b)? ?((pixels|fraction)\b)? ?(upright|stored)?", v) is not None,
-    "words such as 'xyxy fraction': xywh, xyxy or cxcywh, then pixels or fraction, then upright or stored",
+    lambda v: (
+        re.fullmatch(
+            r"((xywh|xyxy|cxcywh)\b)? ?((pixels|fraction)\b)? "
+            r"?(upright|stored)?",
+            v,
+        )
+        is not None
+    ),
+    "words such as 'xyxy fraction': xywh, xyxy or cxcywh, then pixels or fraction, then upright or "
+    "stored",
 )
 
 RULES: dict[str, Rule] = {
@@ -107,7 +116,9 @@ RULES: dict[str, Rule] = {
     "SOLVER.STEPS": list_of(whole(STEPS), rising=True, empty=True) & different(),
     "SOLVER.GAMMA": above(0) & at_most(1),
     # Detectron2 has the last one, which Lightning refuses itself.
-    "SOLVER.LR_SCHEDULER_NAME": one_of("WarmupMultiStepLR", "WarmupCosineLR", "WarmupStepWithFixedGammaLR"),
+    "SOLVER.LR_SCHEDULER_NAME": one_of(
+        "WarmupMultiStepLR", "WarmupCosineLR", "WarmupStepWithFixedGammaLR"
+    ),
     "SOLVER.WARMUP_ITERS": PERIOD,
     "SOLVER.WARMUP_FACTOR": between(0, 1),
     "SOLVER.WARMUP_METHOD": one_of("linear", "constant"),
@@ -135,7 +146,8 @@ DETECTRON2_RULES: dict[str, Rule] = {
 # INPUT.CROP.TYPE -> what INPUT.CROP.SIZE must be.
 CROP_SIZES: dict[str, Rule] = {
     **dict.fromkeys(
-        ("relative", "relative_range"), list_of(above(0) & between(0.01, 1), what="shares of an image", counts=(2,))
+        ("relative", "relative_range"),
+        list_of(above(0) & between(0.01, 1), what="shares of an image", counts=(2,)),
     ),
     "absolute": list_of(PIXELS, what="numbers of pixels", counts=(2,)),
     "absolute_range": list_of(PIXELS, what="numbers of pixels", counts=(2,), rising=True),
@@ -146,7 +158,8 @@ def check_bounds(cfg: Any) -> None:
     """Compare a config with :data:`RULES`, and keys with each other.
 
     Raises:
-        ConfigError: a value out of its bounds; the message names the key, what is expected and what was found.
+        ConfigError: a value out of its bounds; the message names the key, what is expected and what
+            was found.
     """
     values = dict(leaves(cfg))
     for key, rule in (RULES | DETECTRON2_RULES).items():
@@ -159,9 +172,13 @@ def check_bounds(cfg: Any) -> None:
 
 def _check_loss(cfg: Any) -> None:
     if cfg.MODEL.RETINA_PLUGIN.CLASS_LOSS == "focal_star":
-        above_0 = Rule(above(0).accepts, "above 0, as it divides by it; without focusing, take balanced_ce")
+        above_0 = Rule(
+            above(0).accepts, "above 0, as it divides by it; without focusing, take balanced_ce"
+        )
         _check(
-            "MODEL.RETINANET.FOCAL_LOSS_GAMMA for CLASS_LOSS focal_star", cfg.MODEL.RETINANET.FOCAL_LOSS_GAMMA, above_0
+            "MODEL.RETINANET.FOCAL_LOSS_GAMMA for CLASS_LOSS focal_star",
+            cfg.MODEL.RETINANET.FOCAL_LOSS_GAMMA,
+            above_0,
         )
 
 
@@ -169,7 +186,11 @@ def _check_sizes(inputs: Any) -> None:
     if inputs.MIN_SIZE_TRAIN_SAMPLING == "range":
         pair = list_of(whole(PIXELS), counts=(2,), rising=True)
         hint = Rule(pair.accepts, "two rising numbers of pixels; or set the sampling to choice")
-        _check("INPUT.MIN_SIZE_TRAIN for INPUT.MIN_SIZE_TRAIN_SAMPLING range", inputs.MIN_SIZE_TRAIN, hint)
+        _check(
+            "INPUT.MIN_SIZE_TRAIN for INPUT.MIN_SIZE_TRAIN_SAMPLING range",
+            inputs.MIN_SIZE_TRAIN,
+            hint,
+        )
     if inputs.CROP.ENABLED:
         crop = inputs.CROP
         _check(f"INPUT.CROP.SIZE for INPUT.CROP.TYPE {crop.TYPE}", crop.SIZE, CROP_SIZES[crop.TYPE])
@@ -180,7 +201,8 @@ def _check_solver(solver: Any, optimizer: str) -> None:
     _check("SOLVER.BASE_LR_END", solver.BASE_LR_END, falling)
     if solver.LR_SCHEDULER_NAME == "WarmupMultiStepLR":
         before = Rule(
-            lambda v: solver.MAX_ITER not in v, f"no step at SOLVER.MAX_ITER {solver.MAX_ITER}, where training ends"
+            lambda v: solver.MAX_ITER not in v,
+            f"no step at SOLVER.MAX_ITER {solver.MAX_ITER}, where training ends",
         )
         _check("SOLVER.STEPS", solver.STEPS, before)
     if solver.NESTEROV and optimizer == "SGD":
@@ -188,12 +210,15 @@ def _check_solver(solver: Any, optimizer: str) -> None:
 
 
 def warn_of_conflicts(cfg: Any) -> None:
-    """Log values that do not go together in most trainings and may still be meant, as in a short trial of a long schedule."""
+    """Log values that do not go together in most trainings and may still be meant, as in a short
+    trial of a long schedule."""
     solver, inputs = cfg.SOLVER, cfg.INPUT
     steps = list(solver.STEPS) if solver.LR_SCHEDULER_NAME == "WarmupMultiStepLR" else []
     late = [step for step in steps if step > solver.MAX_ITER]
     if late:
-        logger.warning("SOLVER.STEPS %s lie after SOLVER.MAX_ITER %d and have no effect", late, solver.MAX_ITER)
+        logger.warning(
+            "SOLVER.STEPS %s lie after SOLVER.MAX_ITER %d and have no effect", late, solver.MAX_ITER
+        )
     first = min([solver.MAX_ITER, *steps])
     if first <= solver.WARMUP_ITERS:
         logger.warning(
@@ -207,7 +232,8 @@ def warn_of_conflicts(cfg: Any) -> None:
         least = min(inputs[low]) if low == "MIN_SIZE_TRAIN" else inputs[low]
         if least > inputs[high]:
             logger.warning(
-                "INPUT.%s is %s, more than INPUT.%s %d, which alone decides: the longer side of every image gets that size",
+                "INPUT.%s is %s, more than INPUT.%s %d, which alone decides: the longer side of "
+                "every image gets that size",
                 low,
                 inputs[low],
                 high,
@@ -219,4 +245,7 @@ def _check(key: str, value: Any, rule: Rule) -> None:
     accepts, expected = rule
     if not accepts(value):
         found = repr(value)
-        raise ConfigError(f"{key}: expected {expected}, found {found if len(found) <= 200 else found[:200] + ' ...'}")
+        raise ConfigError(
+            f"{key}: expected {expected}, found "
+            f"{found if len(found) <= 200 else found[:200] + ' ...'}"
+        )

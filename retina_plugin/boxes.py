@@ -1,7 +1,7 @@
 """Boxes as tensors: area, intersection over union, and the coding of a box relative to an anchor.
 
-Boxes are XYXY in absolute pixels: (x0, y0) is the upper left corner, (x1, y1) the lower right one, without a "+ 1".
-Axes: M and R are numbers of boxes.
+Boxes are XYXY in absolute pixels: (x0, y0) is the upper left corner, (x1, y1) the lower right one,
+without a "+ 1". Axes: M and R are numbers of boxes.
 """
 
 from __future__ import annotations
@@ -38,7 +38,8 @@ def pairwise_iou(boxes1: Tensor, boxes2: Tensor) -> Tensor:
         boxes2: (R, 4).
 
     Returns:
-        (M, R) in [0, 1]; 0 where both boxes are empty, shape (0, R) or (M, 0) where a side has no boxes.
+        (M, R) in [0, 1]; 0 where both boxes are empty, shape (0, R) or (M, 0) where a side has no
+        boxes.
     """
     shared = intersection(boxes1, boxes2)
     union = area(boxes1)[:, None] + area(boxes2) - shared
@@ -51,7 +52,9 @@ def _centre_form(boxes: Tensor) -> tuple[Tensor, Tensor]:
     return boxes[..., :2] + 0.5 * sizes, sizes
 
 
-def encode(boxes: Tensor, anchors: Tensor, *, weights: Sequence[float] = (1.0, 1.0, 1.0, 1.0)) -> Tensor:
+def encode(
+    boxes: Tensor, anchors: Tensor, *, weights: Sequence[float] = (1.0, 1.0, 1.0, 1.0)
+) -> Tensor:
     """Write each box relative to its anchor (R-CNN, arXiv 1311.2524, appendix C).
 
     Args:
@@ -60,7 +63,8 @@ def encode(boxes: Tensor, anchors: Tensor, *, weights: Sequence[float] = (1.0, 1
         weights: factors of (dx, dy, dw, dh).
 
     Returns:
-        (M, 4) as (dx, dy, dw, dh): the shift in anchor sizes, the logarithm of the ratio of sizes. Finite for a box of zero size.
+        (M, 4) as (dx, dy, dw, dh): the shift in anchor sizes, the logarithm of the ratio of sizes.
+        Finite for a box of zero size.
     """
     centres, sizes = _centre_form(boxes)
     anchor_centres, anchor_sizes = _centre_form(anchors)
@@ -69,8 +73,11 @@ def encode(boxes: Tensor, anchors: Tensor, *, weights: Sequence[float] = (1.0, 1
     return torch.cat([shifts, scales], dim=-1) * boxes.new_tensor(weights)
 
 
-def decode(deltas: Tensor, anchors: Tensor, *, weights: Sequence[float] = (1.0, 1.0, 1.0, 1.0)) -> Tensor:
-    """The inverse of :func:`encode`, in float32 at least, with the growth of a box cut at a factor of 1000 / 16.
+def decode(
+    deltas: Tensor, anchors: Tensor, *, weights: Sequence[float] = (1.0, 1.0, 1.0, 1.0)
+) -> Tensor:
+    """The inverse of :func:`encode`, in float32 at least, with the growth of a box cut at a factor
+    of 1000 / 16.
 
     Args:
         deltas: (M, 4) as (dx, dy, dw, dh).
@@ -97,7 +104,8 @@ def by_coordinate(height: float | Tensor, width: float | Tensor, *, like: Tensor
     """(4,) as (width, height, width, height), of the type and device of ``like``.
 
     Args:
-        height, width: numbers, or tensors of one element, which a trace follows; ``new_tensor`` would record their values.
+        height, width: numbers, or tensors of one element, which a trace follows; ``new_tensor``
+            would record their values.
         like: any tensor.
     """
     if isinstance(height, Tensor):

@@ -1,6 +1,7 @@
 """From config to arguments: the one place of the pure half that reads keys.
 
-``cfg`` is either host's config tree. Builders of backbones have Detectron2's signature ``(cfg, input_shape)``.
+``cfg`` is either host's config tree. Builders of backbones have Detectron2's signature
+``(cfg, input_shape)``.
 """
 
 from __future__ import annotations
@@ -23,16 +24,20 @@ from retina_plugin.necks import NECK_REGISTRY, Pyramid
 from retina_plugin.registry import Registry
 
 BACKBONE_REGISTRY = Registry("backbone")
-PIXELS_OF_DETECTRON2 = ([103.53, 116.28, 123.675], [1.0, 1.0, 1.0], "BGR")  # its defaults, those of MSRA's ResNets
+# its defaults, those of MSRA's ResNets
+PIXELS_OF_DETECTRON2 = ([103.53, 116.28, 123.675], [1.0, 1.0, 1.0], "BGR")
 
 
 @BACKBONE_REGISTRY.register()
 def build_retina_resnet_backbone(cfg: Any, input_shape: ShapeSpec) -> ResNet:
-    """ResNet from ``MODEL.RESNETS``, ``MODEL.RETINA_PLUGIN.RESNETS`` and ``MODEL.BACKBONE.FREEZE_AT``."""
+    """ResNet from ``MODEL.RESNETS``, ``MODEL.RETINA_PLUGIN.RESNETS`` and
+    ``MODEL.BACKBONE.FREEZE_AT``."""
     resnets, more = cfg.MODEL.RESNETS, cfg.MODEL.RETINA_PLUGIN.RESNETS
     for key, only in (("RES5_DILATION", 1), ("DEFORM_ON_PER_STAGE", [False] * 4)):
         if resnets.get(key, only) != only:
-            raise ValueError(f"MODEL.RESNETS.{key} must stay {only} with this backbone, found {resnets[key]}")
+            raise ValueError(
+                f"MODEL.RESNETS.{key} must stay {only} with this backbone, found {resnets[key]}"
+            )
     return build_resnet(
         in_channels=input_shape.channels,
         depth=resnets.DEPTH,
@@ -54,16 +59,20 @@ def build_retina_resnet_backbone(cfg: Any, input_shape: ShapeSpec) -> ResNet:
 
 @BACKBONE_REGISTRY.register()
 def build_retina_timm_backbone(cfg: Any, input_shape: ShapeSpec) -> Timm:
-    """The timm model of ``MODEL.RETINA_PLUGIN.TIMM``, frozen as far as ``MODEL.BACKBONE.FREEZE_AT`` says.
+    """The timm model of ``MODEL.RETINA_PLUGIN.TIMM``, frozen as far as ``MODEL.BACKBONE.FREEZE_AT``
+    says.
 
     Raises:
-        ValueError: the constants of pixels are still Detectron2's defaults; see also :class:`retina_plugin.backbones.Timm`.
+        ValueError: the constants of pixels are still Detectron2's defaults; see also
+            :class:`retina_plugin.backbones.Timm`.
     """
     timm, name = cfg.MODEL.RETINA_PLUGIN.TIMM, cfg.MODEL.RETINA_PLUGIN.TIMM.NAME
     if _pixels(cfg) == PIXELS_OF_DETECTRON2:
         raise ValueError(
-            f"MODEL.PIXEL_MEAN, MODEL.PIXEL_STD and INPUT.FORMAT are those of Detectron2's own backbones, not of timm's {name!r}. "
-            "tools/train_net.py takes the model's; elsewhere call retina_plugin.builders.take_pixels_of_timm(cfg), or set them."
+            "MODEL.PIXEL_MEAN, MODEL.PIXEL_STD and INPUT.FORMAT are those of Detectron2's own "
+            f"backbones, not of timm's {name!r}. "
+            "tools/train_net.py takes the model's; elsewhere call "
+            "retina_plugin.builders.take_pixels_of_timm(cfg), or set them."
         )
     return Timm(
         name=name,
@@ -74,16 +83,24 @@ def build_retina_timm_backbone(cfg: Any, input_shape: ShapeSpec) -> Timm:
 
 
 def take_pixels_of_timm(cfg: Any) -> None:
-    """Give a timm backbone the normalisation and order of channels that it was trained with, unless the config has set any of them.
+    """Give a timm backbone the normalisation and order of channels that it was trained with, unless
+    the config has set any of them.
 
-    They are keys that hosts read (``MODEL.PIXEL_MEAN``, ``MODEL.PIXEL_STD``, ``INPUT.FORMAT``), so this comes before data are loaded.
+    They are keys that hosts read (``MODEL.PIXEL_MEAN``, ``MODEL.PIXEL_STD``, ``INPUT.FORMAT``), so
+    this comes before data are loaded.
 
     Raises:
-        ImportError, ValueError: see :func:`retina_plugin.backbones.timm.pixel_constants` and :func:`import_plugins`.
+        ImportError, ValueError: see :func:`retina_plugin.backbones.timm.pixel_constants` and
+            :func:`import_plugins`.
     """
     import_plugins(cfg)  # one of them may register the model
-    if cfg.MODEL.BACKBONE.NAME.startswith("build_retina_timm_") and _pixels(cfg) == PIXELS_OF_DETECTRON2:
-        cfg.MODEL.PIXEL_MEAN, cfg.MODEL.PIXEL_STD = pixel_constants(cfg.MODEL.RETINA_PLUGIN.TIMM.NAME)
+    if (
+        cfg.MODEL.BACKBONE.NAME.startswith("build_retina_timm_")
+        and _pixels(cfg) == PIXELS_OF_DETECTRON2
+    ):
+        cfg.MODEL.PIXEL_MEAN, cfg.MODEL.PIXEL_STD = pixel_constants(
+            cfg.MODEL.RETINA_PLUGIN.TIMM.NAME
+        )
         cfg.INPUT.FORMAT = "RGB"
 
 
@@ -96,7 +113,8 @@ BACKBONES = {"resnet": build_retina_resnet_backbone, "timm": build_retina_timm_b
 
 
 def register_pairs() -> None:
-    """Register each of :data:`BACKBONES` with each neck, those of plugins too; twice is harmless."""
+    """Register each of :data:`BACKBONES` with each neck, those of plugins too; twice is
+    harmless."""
     for backbone, build in BACKBONES.items():
         for neck in NECK_REGISTRY:
             name = f"build_retina_{backbone}_{neck}_backbone"
@@ -104,7 +122,9 @@ def register_pairs() -> None:
                 BACKBONE_REGISTRY.register(name)(partial(_build_pair, build, neck))
 
 
-def _build_pair(build: Callable[[Any, ShapeSpec], Backbone], neck: str, cfg: Any, input_shape: ShapeSpec) -> Pyramid:
+def _build_pair(
+    build: Callable[[Any, ShapeSpec], Backbone], neck: str, cfg: Any, input_shape: ShapeSpec
+) -> Pyramid:
     return with_neck(cfg, build(cfg, input_shape), neck=neck)
 
 
@@ -117,7 +137,9 @@ def with_neck(cfg: Any, bottom_up: Backbone, *, neck: str = "fpn") -> Pyramid:
         neck: a name of :data:`retina_plugin.necks.NECK_REGISTRY`.
     """
     if cfg.MODEL.FPN.get("FUSE_TYPE", "sum") != "sum":
-        raise ValueError(f"MODEL.FPN.FUSE_TYPE must stay 'sum' with this neck, found {cfg.MODEL.FPN.FUSE_TYPE!r}")
+        raise ValueError(
+            f"MODEL.FPN.FUSE_TYPE must stay 'sum' with this neck, found {cfg.MODEL.FPN.FUSE_TYPE!r}"
+        )
     kind, plugin = NECK_REGISTRY.get(neck), cfg.MODEL.RETINA_PLUGIN
     return kind(
         bottom_up=bottom_up,
@@ -146,14 +168,17 @@ def import_plugins(cfg: Any) -> None:
             importlib.import_module(name)
         except ModuleNotFoundError as error:
             raise ImportError(
-                f"MODEL.RETINA_PLUGIN.IMPORTS names {name!r}: {error}. Install it or put it on PYTHONPATH."
+                f"MODEL.RETINA_PLUGIN.IMPORTS names {name!r}: {error}. Install it or put it on "
+                "PYTHONPATH."
             ) from error
     register_pairs()
 
 
 def build_backbone(cfg: Any) -> Backbone:
     """The backbone called ``MODEL.BACKBONE.NAME``."""
-    return BACKBONE_REGISTRY.get(cfg.MODEL.BACKBONE.NAME)(cfg, ShapeSpec(channels=len(cfg.MODEL.PIXEL_MEAN)))
+    return BACKBONE_REGISTRY.get(cfg.MODEL.BACKBONE.NAME)(
+        cfg, ShapeSpec(channels=len(cfg.MODEL.PIXEL_MEAN))
+    )
 
 
 def build_model(cfg: Any) -> RetinaNet:
@@ -175,20 +200,24 @@ def model_arguments(cfg: Any, backbone: nn.Module) -> dict[str, Any]:
     retinanet = cfg.MODEL.RETINANET
     if retinanet.NUM_CLASSES < 1:
         raise ValueError(
-            f"MODEL.RETINANET.NUM_CLASSES is {retinanet.NUM_CLASSES}: tools/train_net.py takes the number from the training set, "
+            f"MODEL.RETINANET.NUM_CLASSES is {retinanet.NUM_CLASSES}: tools/train_net.py takes the "
+            "number from the training set, "
             "a model without one must be told it"
         )
     levels = backbone.output_shape()
     unknown = [name for name in retinanet.IN_FEATURES if name not in levels]
     if unknown:
         raise ValueError(
-            f"MODEL.RETINANET.IN_FEATURES: {unknown[0]!r} is none of the backbone's levels {', '.join(levels)}"
+            f"MODEL.RETINANET.IN_FEATURES: {unknown[0]!r} is none of the backbone's levels "
+            f"{', '.join(levels)}"
         )
     shapes = [levels[name] for name in retinanet.IN_FEATURES]
     if len({shape.channels for shape in shapes}) > 1:
         raise ValueError(
-            f"MODEL.BACKBONE.NAME: levels of {cfg.MODEL.BACKBONE.NAME} have {[shape.channels for shape in shapes]} channels, and the head "
-            "needs as many in each: take a backbone with a neck, such as build_retina_resnet_fpn_backbone"
+            f"MODEL.BACKBONE.NAME: levels of {cfg.MODEL.BACKBONE.NAME} have "
+            f"{[shape.channels for shape in shapes]} channels, and the head "
+            "needs as many in each: take a backbone with a neck, such as "
+            "build_retina_resnet_fpn_backbone"
         )
     anchor_generator = AnchorGenerator(
         sizes=cfg.MODEL.ANCHOR_GENERATOR.SIZES,
@@ -237,23 +266,28 @@ def _build_head(cfg: Any, shapes: list[ShapeSpec], num_anchors: int) -> nn.Modul
         activation=plugin.HEAD_ACTIVATION,
         separable=plugin.HEAD_SEPARABLE,
         level_scale=plugin.HEAD_LEVEL_SCALE,
-        prior_prob=plugin.AUTO_PRIOR_BASE if prior == "auto" else prior,  # a run has turned auto into numbers
+        # a run has turned auto into numbers
+        prior_prob=plugin.AUTO_PRIOR_BASE if prior == "auto" else prior,
     )
 
 
 def _inference_dtype(name: str) -> torch.dtype:
     known = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
     if name not in known:
-        raise ValueError(f"MODEL.RETINA_PLUGIN.INFERENCE_DTYPE must be one of {list(known)}, found {name!r}")
+        raise ValueError(
+            f"MODEL.RETINA_PLUGIN.INFERENCE_DTYPE must be one of {list(known)}, found {name!r}"
+        )
     return known[name]
 
 
 def _focal_alpha(retinanet: Any) -> float | list[float] | None:
-    """``FOCAL_LOSS_ALPHA``; None for an ``auto`` that nobody has turned into numbers, with which a model can detect but not learn."""
+    """``FOCAL_LOSS_ALPHA``; None for an ``auto`` that nobody has turned into numbers, with which a
+    model can detect but not learn."""
     alpha = retinanet.FOCAL_LOSS_ALPHA
     if isinstance(alpha, (list, tuple)) and len(alpha) != retinanet.NUM_CLASSES:
         raise ValueError(
-            f"MODEL.RETINANET.FOCAL_LOSS_ALPHA has {len(alpha)} weights, and MODEL.RETINANET.NUM_CLASSES is {retinanet.NUM_CLASSES}: "
+            f"MODEL.RETINANET.FOCAL_LOSS_ALPHA has {len(alpha)} weights, and "
+            f"MODEL.RETINANET.NUM_CLASSES is {retinanet.NUM_CLASSES}: "
             "give one for each class, or a number, or auto"
         )
     return None if alpha == "auto" else alpha
@@ -262,9 +296,12 @@ def _focal_alpha(retinanet: Any) -> float | list[float] | None:
 def _match_thresholds(retinanet: Any) -> tuple[float, float]:
     """``IOU_THRESHOLDS`` and ``IOU_LABELS`` as (background below, object from)."""
     thresholds, labels = list(retinanet.IOU_THRESHOLDS), list(retinanet.IOU_LABELS)
-    if (len(thresholds), labels) not in ((1, [0, 1]), (2, [0, -1, 1])) or thresholds != sorted(thresholds):
+    if (len(thresholds), labels) not in ((1, [0, 1]), (2, [0, -1, 1])) or thresholds != sorted(
+        thresholds
+    ):
         raise ValueError(
-            "MODEL.RETINANET.IOU_THRESHOLDS and IOU_LABELS must be [low, high] with [0, -1, 1], or [one] with [0, 1], "
+            "MODEL.RETINANET.IOU_THRESHOLDS and IOU_LABELS must be [low, high] with [0, -1, 1], or "
+            "[one] with [0, 1], "
             f"found {thresholds} with {labels}"
         )
     return thresholds[0], thresholds[-1]

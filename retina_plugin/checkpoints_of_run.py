@@ -18,10 +18,12 @@ CHECKPOINT = re.compile(r"model_(\d+|final)\.pth")
 
 
 def write_checkpoint(content: Mapping[str, Any], path: str) -> None:
-    """Write a checkpoint of a run and then its name into ``last_checkpoint`` beside it, each of them whole or not at all.
+    """Write a checkpoint of a run and then its name into ``last_checkpoint`` beside it, each of
+    them whole or not at all.
 
     Raises:
-        DiskError: it cannot be written; the checkpoints before it and ``last_checkpoint`` are as they were.
+        DiskError: it cannot be written; the checkpoints before it and ``last_checkpoint`` are as
+            they were.
     """
     with whole_file(path, need=lambda: saved_size(content)) as draft:
         save_with_checksum(content, draft)
@@ -30,14 +32,16 @@ def write_checkpoint(content: Mapping[str, Any], path: str) -> None:
 
 
 def newest_checkpoint(folder: str, *, report: Callable[[str], None] = logger.warning) -> str | None:
-    """The checkpoint that ``last_checkpoint`` names or, if that cannot be used, the newest whole one of the folder.
+    """The checkpoint that ``last_checkpoint`` names or, if that cannot be used, the newest whole
+    one of the folder.
 
     Args:
         folder: ``OUTPUT_DIR`` of a run; need not exist.
         report: called with one message when the file is not the one that ``last_checkpoint`` names.
 
     Returns:
-        A path below ``folder``; None when the folder has neither a checkpoint nor ``last_checkpoint``.
+        A path below ``folder``; None when the folder has neither a checkpoint nor
+        ``last_checkpoint``.
 
     Raises:
         WeightsError: there are checkpoints, or ``last_checkpoint`` says so, and none is whole.
@@ -58,10 +62,13 @@ def newest_checkpoint(folder: str, *, report: Callable[[str], None] = logger.war
         except WeightsError as error:
             troubles.append(str(error))
             continue
-        report(f"{'; '.join(troubles)}. Using {path}, the newest checkpoint of {folder} that is whole.")
+        report(
+            f"{'; '.join(troubles)}. Using {path}, the newest checkpoint of {folder} that is whole."
+        )
         return path
     raise WeightsError(
-        f"{'; '.join(troubles)}. {folder} has no{' other' if files else ''} checkpoint that is whole. Start again "
+        f"{'; '.join(troubles)}. {folder} has no{' other' if files else ''} checkpoint that is "
+        "whole. Start again "
         "without --resume, or take another OUTPUT_DIR."
     )
 
@@ -93,18 +100,23 @@ def _named(folder: str) -> str:
     """
     pointer, name = os.path.join(folder, POINTER), _content(folder)
     if not os.path.isfile(pointer):
-        raise WeightsError(f"{pointer} is {'not a file' if os.path.lexists(pointer) else 'missing'}")
+        raise WeightsError(
+            f"{pointer} is {'not a file' if os.path.lexists(pointer) else 'missing'}"
+        )
     if not name:
         raise WeightsError(f"{pointer} is empty: expected the name of a checkpoint")
     if not name.isprintable() or os.path.basename(name) != name:
-        raise WeightsError(f"{pointer}: expected the name of a checkpoint in {folder}, found {name[:80]!r}")
+        raise WeightsError(
+            f"{pointer}: expected the name of a checkpoint in {folder}, found {name[:80]!r}"
+        )
     if not os.path.isfile(os.path.join(folder, name)):
         raise WeightsError(f"{pointer} names {name}, which is not a file of {folder}")
     return os.path.join(folder, name)
 
 
 def _iteration(path: str) -> int:
-    """The last step that a checkpoint has seen, by its name or else its content; -1 where neither says so."""
+    """The last step that a checkpoint has seen, by its name or else its content; -1 where neither
+    says so."""
     number = CHECKPOINT.fullmatch(os.path.basename(path))[1]
     if number != "final":
         return int(number)

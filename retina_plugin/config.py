@@ -1,6 +1,7 @@
 """Every config key with its default and its meaning, once; and the safe reading of YAML.
 
-Keys that Detectron2 has keep its name, meaning and default. New keys are those below ``MODEL.RETINA_PLUGIN``.
+Keys that Detectron2 has keep its name, meaning and default. New keys are those below
+``MODEL.RETINA_PLUGIN``.
 """
 
 from __future__ import annotations
@@ -22,18 +23,28 @@ logger = logging.getLogger("retina_plugin")
 NODE = "MODEL.RETINA_PLUGIN"
 
 PLUGIN_KEYS: dict[str, tuple[Any, str]] = {
-    f"{NODE}.IMPORTS": ([], "Python modules to import first; each may register data sets and parts of your own"),
+    f"{NODE}.IMPORTS": (
+        [],
+        "Python modules to import first; each may register data sets and parts of your own",
+    ),
     f"{NODE}.HEAD": ("RetinaHead", "name in RETINA_HEAD_REGISTRY"),
     f"{NODE}.HEAD_WIDTH": (0, "channels of the head's convolutions; 0: those of the pyramid"),
     f"{NODE}.HEAD_ACTIVATION": ("relu", "none, relu, leaky_relu, silu, gelu or hardswish"),
-    f"{NODE}.HEAD_SEPARABLE": (False, "the head's convolutions are depthwise separable, but for the predictions"),
+    f"{NODE}.HEAD_SEPARABLE": (
+        False,
+        "the head's convolutions are depthwise separable, but for the predictions",
+    ),
     f"{NODE}.HEAD_LEVEL_SCALE": (False, "a learnt factor of the box deltas for each level"),
     f"{NODE}.NORM_GROUPS": (32, "groups of every GN; must divide the number of channels"),
     f"{NODE}.P6_FROM": ("res5", "where P6 comes from: res5 (C5, as in the paper) or p5"),
-    f"{NODE}.NECK.LEVELS": (5, "levels of the pyramid, from the first of FPN.IN_FEATURES on: 5 is P3 to P7"),
+    f"{NODE}.NECK.LEVELS": (
+        5,
+        "levels of the pyramid, from the first of FPN.IN_FEATURES on: 5 is P3 to P7",
+    ),
     f"{NODE}.NECK.ACTIVATION": (
         "paper",
-        "after its convolutions: none, relu, leaky_relu, silu, gelu, hardswish, or paper: none in FPN, relu in PAFPN, silu in BiFPN",
+        "after its convolutions: none, relu, leaky_relu, silu, gelu, hardswish, or paper: none in "
+        "FPN, relu in PAFPN, silu in BiFPN",
     ),
     f"{NODE}.NECK.REPEATS": (3, "layers of BiFPN"),
     f"{NODE}.RESNETS.DEEP_STEM": (
@@ -48,14 +59,27 @@ PLUGIN_KEYS: dict[str, tuple[Any, str]] = {
         False,
         "kernels of mean 0 and variance 1; for training with GN from scratch",
     ),
-    f"{NODE}.RESNETS.ZERO_INIT": (False, "blocks start as their shortcuts; for training from scratch"),
-    f"{NODE}.TIMM.NAME": ("", "model of timm, for the backbones build_retina_timm_*; see timm.list_models()"),
+    f"{NODE}.RESNETS.ZERO_INIT": (
+        False,
+        "blocks start as their shortcuts; for training from scratch",
+    ),
+    f"{NODE}.TIMM.NAME": (
+        "",
+        "model of timm, for the backbones build_retina_timm_*; see timm.list_models()",
+    ),
     f"{NODE}.TIMM.DROP_PATH": (0.0, "largest rate of stochastic depth"),
-    f"{NODE}.INFERENCE_DTYPE": ("float32", "float32, or bfloat16 / float16: faster detection, of lower precision"),
-    f"{NODE}.CLASS_LOSS": ("focal", "ce, balanced_ce, focal, focal_star, or one of your own in CLASS_LOSSES"),
+    f"{NODE}.INFERENCE_DTYPE": (
+        "float32",
+        "float32, or bfloat16 / float16: faster detection, of lower precision",
+    ),
+    f"{NODE}.CLASS_LOSS": (
+        "focal",
+        "ce, balanced_ce, focal, focal_star, or one of your own in CLASS_LOSSES",
+    ),
     f"{NODE}.AUTO_ALPHA_BASE": (
         0.25,
-        "mean over classes of the weights that FOCAL_LOSS_ALPHA auto gives; 0.75 goes with balanced_ce",
+        "mean over classes of the weights that FOCAL_LOSS_ALPHA auto gives; 0.75 goes with "
+        "balanced_ce",
     ),
     f"{NODE}.AUTO_ALPHA_POWER": (
         0.5,
@@ -69,13 +93,15 @@ PLUGIN_KEYS: dict[str, tuple[Any, str]] = {
     ),
     f"{NODE}.DATASETS.BOX_COORDINATES": (
         "",
-        "what boxes of annotation files are, in words: xywh (COCO's), xyxy or cxcywh; pixels or fraction; for photographs that EXIF "
+        "what boxes of annotation files are, in words: xywh (COCO's), xyxy or cxcywh; pixels or "
+        "fraction; for photographs that EXIF "
         "turns upright or stored. What is not said is COCO's and checked",
     ),
     f"{NODE}.OPTIMIZER": ("SGD", "SGD (with SOLVER.MOMENTUM) or AdamW"),
     f"{NODE}.INPUT.PIXEL_RANGE": (
         "auto",
-        "values of images of more than 8 bits or floats that become 0 and 255: two numbers, or auto: percentiles of the training set",
+        "values of images of more than 8 bits or floats that become 0 and 255: two numbers, or "
+        "auto: percentiles of the training set",
     ),
     f"{NODE}.INPUT.MAX_PIXELS": (178_956_970, "width x height of an image file at most"),
 }
@@ -83,18 +109,33 @@ PLUGIN_KEYS: dict[str, tuple[Any, str]] = {
 DETECTRON2_KEYS: dict[str, tuple[Any, str]] = {
     "VERSION": (2, "of the layout of these keys"),
     "MODEL.META_ARCHITECTURE": ("GeneralizedRCNN", "the detector; FocalRetinaNet here"),
-    "MODEL.DEVICE": ("cuda", "cuda or cpu; cuda becomes cpu, with a word about it, where there is no GPU"),
-    "MODEL.WEIGHTS": ("", "checkpoint to evaluate or to start from, then also of a backbone alone; see weights.md"),
-    "MODEL.PIXEL_MEAN": ([103.530, 116.280, 123.675], "subtracted from each channel, 0..255, in INPUT.FORMAT's order"),
+    "MODEL.DEVICE": (
+        "cuda",
+        "cuda or cpu; cuda becomes cpu, with a word about it, where there is no GPU",
+    ),
+    "MODEL.WEIGHTS": (
+        "",
+        "checkpoint to evaluate or to start from, then also of a backbone alone; see weights.md",
+    ),
+    "MODEL.PIXEL_MEAN": (
+        [103.530, 116.280, 123.675],
+        "subtracted from each channel, 0..255, in INPUT.FORMAT's order",
+    ),
     "MODEL.PIXEL_STD": ([1.0, 1.0, 1.0], "each channel is divided by it"),
     "MODEL.BACKBONE.NAME": ("build_resnet_backbone", "builder of backbone and neck"),
-    "MODEL.BACKBONE.FREEZE_AT": (2, "parts that do not learn, from the stem on: 0 none, 1 stem, 2 also res2, ..."),
+    "MODEL.BACKBONE.FREEZE_AT": (
+        2,
+        "parts that do not learn, from the stem on: 0 none, 1 stem, 2 also res2, ...",
+    ),
     "MODEL.RESNETS.DEPTH": (50, "18, 34, 50, 101 or 152"),
     "MODEL.RESNETS.OUT_FEATURES": (["res4"], "stages that the backbone returns"),
     "MODEL.RESNETS.NUM_GROUPS": (1, "groups of the 3x3 convolution of a bottleneck"),
     "MODEL.RESNETS.NORM": ("FrozenBN", "FrozenBN, BN, SyncBN, GN or nothing"),
     "MODEL.RESNETS.WIDTH_PER_GROUP": (64, "inner width of a bottleneck in res2, for each group"),
-    "MODEL.RESNETS.STRIDE_IN_1X1": (True, "a bottleneck's stride is in its first 1x1 (MSRA weights) or in its 3x3"),
+    "MODEL.RESNETS.STRIDE_IN_1X1": (
+        True,
+        "a bottleneck's stride is in its first 1x1 (MSRA weights) or in its 3x3",
+    ),
     "MODEL.RESNETS.RES2_OUT_CHANNELS": (
         256,
         "output width of res2, doubled by each later stage; 64 for depths 18 and 34",
@@ -109,31 +150,54 @@ DETECTRON2_KEYS: dict[str, tuple[Any, str]] = {
     ),
     "MODEL.ANCHOR_GENERATOR.ASPECT_RATIOS": ([[0.5, 1.0, 2.0]], "height / width of anchors"),
     "MODEL.ANCHOR_GENERATOR.OFFSET": (0.0, "first anchor centre, in strides"),
-    "MODEL.RETINANET.NUM_CLASSES": (80, "classes without background; -1: as many as the training set has"),
+    "MODEL.RETINANET.NUM_CLASSES": (
+        80,
+        "classes without background; -1: as many as the training set has",
+    ),
     "MODEL.RETINANET.IN_FEATURES": (["p3", "p4", "p5", "p6", "p7"], "levels that the head sees"),
     "MODEL.RETINANET.NUM_CONVS": (4, "convolutions in each subnet of the head"),
-    "MODEL.RETINANET.NORM": ("", "norm of the head: nothing, GN, or BN / SyncBN with statistics for each level"),
+    "MODEL.RETINANET.NORM": (
+        "",
+        "norm of the head: nothing, GN, or BN / SyncBN with statistics for each level",
+    ),
     "MODEL.RETINANET.PRIOR_PROB": (
         0.01,
-        "score of every anchor before training; also a list with one for each class, or auto: from the training set",
+        "score of every anchor before training; also a list with one for each class, or auto: from "
+        "the training set",
     ),
-    "MODEL.RETINANET.IOU_THRESHOLDS": ([0.4, 0.5], "background below the first, object from the second"),
+    "MODEL.RETINANET.IOU_THRESHOLDS": (
+        [0.4, 0.5],
+        "background below the first, object from the second",
+    ),
     "MODEL.RETINANET.IOU_LABELS": ([0, -1, 1], "background, ignored, object"),
     "MODEL.RETINANET.FOCAL_LOSS_ALPHA": (
         0.25,
-        "weight of positives (1 - alpha: of negatives); 0.75 goes with balanced_ce; also one for each class, or auto: from the data",
+        "weight of positives (1 - alpha: of negatives); 0.75 goes with balanced_ce; also one for "
+        "each class, or auto: from the data",
     ),
-    "MODEL.RETINANET.FOCAL_LOSS_GAMMA": (2.0, "focusing parameter, at least 0; 0 is balanced cross entropy"),
+    "MODEL.RETINANET.FOCAL_LOSS_GAMMA": (
+        2.0,
+        "focusing parameter, at least 0; 0 is balanced cross entropy",
+    ),
     "MODEL.RETINANET.BBOX_REG_LOSS_TYPE": ("smooth_l1", "smooth_l1, giou, diou or ciou"),
     "MODEL.RETINANET.SMOOTH_L1_LOSS_BETA": (0.1, "corner of smooth L1; 0 is L1"),
     "MODEL.RETINANET.BBOX_REG_WEIGHTS": ((1.0, 1.0, 1.0, 1.0), "factors of (dx, dy, dw, dh)"),
     "MODEL.RETINANET.SCORE_THRESH_TEST": (0.05, "detections below are dropped"),
     "MODEL.RETINANET.TOPK_CANDIDATES_TEST": (1000, "candidates of each level before NMS"),
-    "MODEL.RETINANET.NMS_THRESH_TEST": (0.5, "IoU above which the lower of two boxes of one class goes"),
-    "DATASETS.TRAIN": ((), "data sets to train on: registered names, or annotations.json@image_folder"),
+    "MODEL.RETINANET.NMS_THRESH_TEST": (
+        0.5,
+        "IoU above which the lower of two boxes of one class goes",
+    ),
+    "DATASETS.TRAIN": (
+        (),
+        "data sets to train on: registered names, or annotations.json@image_folder",
+    ),
     "DATASETS.TEST": ((), "data sets to evaluate on, likewise"),
     "INPUT.FORMAT": ("BGR", "order of channels that the network sees, BGR or RGB"),
-    "INPUT.MIN_SIZE_TRAIN": ((800,), "shorter side in training, pixels; one of these, or between two"),
+    "INPUT.MIN_SIZE_TRAIN": (
+        (800,),
+        "shorter side in training, pixels; one of these, or between two",
+    ),
     "INPUT.MIN_SIZE_TRAIN_SAMPLING": ("choice", "choice or range"),
     "INPUT.MAX_SIZE_TRAIN": (1333, "the longer side in training is at most this"),
     "INPUT.MIN_SIZE_TEST": (800, "shorter side at test time; 0 keeps the size"),
@@ -141,11 +205,15 @@ DETECTRON2_KEYS: dict[str, tuple[Any, str]] = {
     "INPUT.RANDOM_FLIP": ("horizontal", "horizontal, vertical or none; half of the images"),
     "INPUT.CROP.ENABLED": (False, "random crops in training, before resizing"),
     "INPUT.CROP.TYPE": ("relative_range", "relative_range, relative, absolute or absolute_range"),
-    "INPUT.CROP.SIZE": ([0.9, 0.9], "height and width of the crop, in image sizes or pixels; a range starts here"),
+    "INPUT.CROP.SIZE": (
+        [0.9, 0.9],
+        "height and width of the crop, in image sizes or pixels; a range starts here",
+    ),
     "DATALOADER.NUM_WORKERS": (4, "processes that load images"),
     "DATALOADER.ASPECT_RATIO_GROUPING": (
         True,
-        "in training, wide images share batches with wide ones and the others with the others, so that less is padded",
+        "in training, wide images share batches with wide ones and the others with the others, so "
+        "that less is padded",
     ),
     "DATALOADER.FILTER_EMPTY_ANNOTATIONS": (True, "leave images without boxes out of training"),
     "SOLVER.IMS_PER_BATCH": (16, "images of a step, over all GPUs"),
@@ -191,7 +259,8 @@ NOT_RETINANET = {
 class SafeMerge:
     """Reading of YAML files and overrides, mixed into either host's ``CfgNode``.
 
-    YAML is data here: tags that build Python objects are refused, an unknown key is an error that names the nearest known one.
+    YAML is data here: tags that build Python objects are refused, an unknown key is an error that
+    names the nearest known one.
     """
 
     REACH = ""  # what a host says of keys that are not its own
@@ -204,30 +273,36 @@ class SafeMerge:
             allow_unsafe: part of Detectron2's signature; must stay False.
 
         Raises:
-            ConfigError: see :func:`retina_plugin.safe_yaml.read_yaml`; also an unknown key, a value of another type, or a number that is
-                infinite, NaN or beyond 64 bits.
+            ConfigError: see :func:`retina_plugin.safe_yaml.read_yaml`; also an unknown key, a value
+                of another type, or a number that is infinite, NaN or beyond 64 bits.
         """
         if allow_unsafe:
-            raise ConfigError(f"{cfg_filename}: unsafe YAML is not read; write numbers instead of !!python tags")
+            raise ConfigError(
+                f"{cfg_filename}: unsafe YAML is not read; write numbers instead of !!python tags"
+            )
         for path, entries in reversed(_with_bases(os.fspath(cfg_filename))):
             for key, value, line in entries:
                 self._merge_one(key, value, f"{path}, line {line}")
 
     def merge_from_list(self, cfg_list: list[Any]) -> None:
-        """Merge overrides ``[KEY, VALUE, KEY, VALUE, ...]`` as the command line gives them; of a key given twice, the last, with a warning.
+        """Merge overrides ``[KEY, VALUE, KEY, VALUE, ...]`` as the command line gives them; of a
+        key given twice, the last, with a warning.
 
         Raises:
             ConfigError: an odd number of entries, and values as in :meth:`merge_from_file`.
         """
         if len(cfg_list) % 2:
             raise ConfigError(
-                f"overrides come in pairs KEY VALUE, found {len(cfg_list)} entries: {' '.join(map(str, cfg_list))}"
+                f"overrides come in pairs KEY VALUE, found {len(cfg_list)} entries: "
+                f"{' '.join(map(str, cfg_list))}"
             )
         for key, value in zip(cfg_list[0::2], cfg_list[1::2], strict=True):
             self._merge_one(str(key), value, "command line")
         for key, times in Counter(map(str, cfg_list[0::2])).items():
             if times > 1:
-                logger.warning("command line: %s is given %d times; the last one counts", key, times)
+                logger.warning(
+                    "command line: %s is given %d times; the last one counts", key, times
+                )
 
     def _merge_one(self, key: str, value: Any, source: str) -> None:
         *parents, name = key.split(".")
@@ -235,9 +310,14 @@ class SafeMerge:
         for parent in parents:
             node = node.get(parent) if isinstance(node, Mapping) else None
         if not isinstance(node, Mapping) or name not in node:
-            raise ConfigError(f"{source}: unknown key {key}. {_hint(key, [k for k, _ in leaves(self)])}{self.REACH}")
+            raise ConfigError(
+                f"{source}: unknown key {key}. "
+                f"{_hint(key, [k for k, _ in leaves(self)])}{self.REACH}"
+            )
         if isinstance(node[name], Mapping):
-            raise ConfigError(f"{source}: {key} is a group of keys, found the value {_brief(value)}")
+            raise ConfigError(
+                f"{source}: {key} is a group of keys, found the value {_brief(value)}"
+            )
         where = f"{source}: {key}"
         several = SEVERAL_KINDS.get(key)
         value = self._decoded(
@@ -249,12 +329,18 @@ class SafeMerge:
         setattr(node, name, value)
 
     def _decoded(self, value: Any, old: Any, where: str) -> Any:
-        """The Python literal that a text stands for, or the text; text stays text where ``old`` is text: a folder may be called 2024."""
+        """The Python literal that a text stands for, or the text; text stays text where ``old`` is
+        text: a folder may be called 2024."""
         try:
             decoded = self._decode_cfg_value(value)
-        except (TypeError, RecursionError, MemoryError) as error:  # {[]}, or thousands of signs or brackets
+        # {[]}, or thousands of signs or brackets
+        except (TypeError, RecursionError, MemoryError) as error:
             raise ConfigError(f"{where}: {value:.60} is not a value that can be read") from error
-        return value if isinstance(old, str) and isinstance(value, str) and not isinstance(decoded, str) else decoded
+        return (
+            value
+            if isinstance(old, str) and isinstance(value, str) and not isinstance(decoded, str)
+            else decoded
+        )
 
 
 class CfgNode(SafeMerge, FvcoreCfgNode):
@@ -264,7 +350,8 @@ class CfgNode(SafeMerge, FvcoreCfgNode):
 
 
 def get_cfg() -> CfgNode:
-    """All keys with their defaults, for every host but Detectron2 (there: :func:`retina_plugin.d2.get_cfg`)."""
+    """All keys with their defaults, for every host but Detectron2 (there:
+    :func:`retina_plugin.d2.get_cfg`)."""
     cfg = CfgNode()
     add_keys(cfg, DETECTRON2_KEYS)
     add_keys(cfg, PLUGIN_KEYS)
@@ -296,7 +383,9 @@ def _with_bases(path: str) -> list[tuple[str, list[Entry]]]:
             return files
         _, base, line = bases[0]
         if not isinstance(base, str) or not base:
-            raise ConfigError(f"{path}, line {line}: _BASE_: expected the name of one file, found {base!r}")
+            raise ConfigError(
+                f"{path}, line {line}: _BASE_: expected the name of one file, found {base!r}"
+            )
         _require_plain(base, f"{path}, line {line}: _BASE_")
         path = os.path.join(os.path.dirname(path), os.path.expanduser(base))
 
@@ -314,23 +403,38 @@ def _hint(key: str, known: list[str]) -> str:
     if key in NOT_RETINANET:
         return f"RetinaNet does not read it; set {NOT_RETINANET[key]}."
     node, _, name = key.rpartition(".")
-    # Longer names of the same node come first: RETINANET.GAMMA is FOCAL_LOSS_GAMMA, hardly SOLVER's GAMMA.
+    # Longer names of the same node come first: RETINANET.GAMMA is FOCAL_LOSS_GAMMA, hardly SOLVER's
+    # GAMMA.
     longer = [k for k in known if k.startswith(f"{node}.") and k.endswith(f"_{name}")]
     same_name = [k for k in known if k.rpartition(".")[2] == name]
     near = [*longer, *same_name] or difflib.get_close_matches(key, known, n=3, cutoff=0.6)
-    return f"Did you mean {' or '.join(near[:3])}?" if near else "See docs/config.md for the known keys."
+    return (
+        f"Did you mean {' or '.join(near[:3])}?"
+        if near
+        else "See docs/config.md for the known keys."
+    )
 
 
 def _alpha(value: Any, where: str) -> float | list[float] | str:
     """A weight, weights for each class, or "auto"."""
     weights = value if isinstance(value, (list, tuple)) else [value]
-    numbers = all(isinstance(w, (int, float)) and not isinstance(w, bool) and w <= 1 for w in weights)
-    numbers = numbers and (weights is not value or min(weights, default=0) >= 0)  # alone, -1 is for no weighting
+    numbers = all(
+        isinstance(w, (int, float)) and not isinstance(w, bool) and w <= 1 for w in weights
+    )
+    # alone, -1 is for no weighting
+    numbers = numbers and (weights is not value or min(weights, default=0) >= 0)
     if value != "auto" and not (weights and numbers):
         raise ConfigError(
-            f"{where}: expected a weight in [0, 1], a list of them with one for each class, or auto, found {_brief(value)}"
+            f"{where}: expected a weight in [0, 1], a list of them with one for each class, or "
+            f"auto, found {_brief(value)}"
         )
-    return "auto" if value == "auto" else float(value) if weights is not value else [float(w) for w in weights]
+    return (
+        "auto"
+        if value == "auto"
+        else float(value)
+        if weights is not value
+        else [float(w) for w in weights]
+    )
 
 
 def _prior(value: Any, where: str) -> float | list[float] | str:
@@ -339,7 +443,8 @@ def _prior(value: Any, where: str) -> float | list[float] | str:
     numbers = all(isinstance(p, float) and 0 < p < 1 for p in scores)
     if value != "auto" and not (scores and numbers):
         raise ConfigError(
-            f"{where}: expected a score between 0 and 1, a list of them with one for each class, or auto, found {_brief(value)}"
+            f"{where}: expected a score between 0 and 1, a list of them with one for each class, "
+            f"or auto, found {_brief(value)}"
         )
     return list(value) if isinstance(value, tuple) else value
 
@@ -347,15 +452,19 @@ def _prior(value: Any, where: str) -> float | list[float] | str:
 def _pixel_range(value: Any, where: str) -> list[float] | str:
     """Two rising numbers, or "auto"."""
     pair = list(value) if isinstance(value, (list, tuple)) else []
-    numbers = all(isinstance(v, (int, float)) and not isinstance(v, bool) and math.isfinite(v) for v in pair)
+    numbers = all(
+        isinstance(v, (int, float)) and not isinstance(v, bool) and math.isfinite(v) for v in pair
+    )
     if value != "auto" and not (len(pair) == 2 and numbers and pair[0] < pair[1]):
         raise ConfigError(
-            f"{where}: expected [low, high], two rising numbers that become 0 and 255, or auto, found {value!r}"
+            f"{where}: expected [low, high], two rising numbers that become 0 and 255, or auto, "
+            f"found {value!r}"
         )
     return "auto" if value == "auto" else [float(v) for v in pair]
 
 
-# Keys whose values are of several types: key -> (value, where it stands) -> the value, or a ConfigError.
+# Keys whose values are of several types: key -> (value, where it stands) -> the value, or a
+# ConfigError.
 SEVERAL_KINDS = {
     "MODEL.RETINANET.FOCAL_LOSS_ALPHA": _alpha,
     "MODEL.RETINANET.PRIOR_PROB": _prior,
@@ -364,32 +473,40 @@ SEVERAL_KINDS = {
 
 
 def _require_numbers(value: Any, where: str) -> None:
-    """Make sure that every number in a value is finite and fits 64 bits: nothing can be computed with others, whatever the key."""
+    """Make sure that every number in a value is finite and fits 64 bits: nothing can be computed
+    with others, whatever the key."""
     if isinstance(value, (list, tuple)):
         for entry in value:
             _require_numbers(entry, where)
     elif isinstance(value, float) and not math.isfinite(value):
         raise ConfigError(f"{where}: expected a finite number, found {value}")
     elif isinstance(value, int) and not -(2**63) <= value < 2**63:
-        raise ConfigError(f"{where}: expected a number of at most 64 bits, found one of {value.bit_length()} bits")
+        raise ConfigError(
+            f"{where}: expected a number of at most 64 bits, found one of {value.bit_length()} bits"
+        )
 
 
 def _require_plain(value: Any, where: str) -> None:
-    """Make sure that a value is made of text, numbers and lists; Python has other literals, such as sets."""
+    """Make sure that a value is made of text, numbers and lists; Python has other literals, such as
+    sets."""
     if isinstance(value, (list, tuple)):
         for entry in value:
             _require_plain(entry, where)
     elif value is not None and not isinstance(value, (str, int, float)):
         raise ConfigError(
-            f"{where}: expected text, a number or a list of them, found {type(value).__name__} {_brief(value)}"
+            f"{where}: expected text, a number or a list of them, found {type(value).__name__} "
+            f"{_brief(value)}"
         )
     elif isinstance(value, str) and not _is_text(value):
-        raise ConfigError(f"{where}: {_brief(value)} has characters that no text or name of a file has")
+        raise ConfigError(
+            f"{where}: {_brief(value)} has characters that no text or name of a file has"
+        )
 
 
 def _is_text(value: str) -> bool:
     try:
-        return b"\0" not in os.fsencode(value)  # bytes of a name that are not UTF-8 pass, as Python hands them over
+        # bytes of a name that are not UTF-8 pass, as Python hands them over
+        return b"\0" not in os.fsencode(value)
     except UnicodeEncodeError:
         return False
 
@@ -400,7 +517,8 @@ def _brief(value: Any) -> str:
 
 
 def _coerced(value: Any, old: Any, where: str) -> Any:
-    """``value`` in the type of ``old``: an integer serves as a float, a list as a tuple and back; a default of None takes all."""
+    """``value`` in the type of ``old``: an integer serves as a float, a list as a tuple and back; a
+    default of None takes all."""
     if isinstance(old, float) and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if isinstance(old, (list, tuple)) and isinstance(value, (list, tuple)):
@@ -408,8 +526,14 @@ def _coerced(value: Any, old: Any, where: str) -> Any:
     if old is None or type(old) is type(value):
         return value
     hint = ""
-    if isinstance(old, (list, tuple)) and isinstance(value, str) and "(" not in value and "[" not in value:
+    if (
+        isinstance(old, (list, tuple))
+        and isinstance(value, str)
+        and "(" not in value
+        and "[" not in value
+    ):
         hint = f". One entry is written ('{value:.60}',)"
     raise ConfigError(
-        f"{where}: expected {type(old).__name__} like {old!r}, found {type(value).__name__} {_brief(value)}{hint}"
+        f"{where}: expected {type(old).__name__} like {old!r}, found {type(value).__name__} "
+        f"{_brief(value)}{hint}"
     )

@@ -1,6 +1,7 @@
 """From dense predictions to detections: flatten, select, decode, suppress.
 
-Axes: N images, A anchors per cell, R anchors (of one level or of all), K classes, H and W cells of a level.
+Axes: N images, A anchors per cell, R anchors (of one level or of all), K classes, H and W cells of
+a level.
 """
 
 from __future__ import annotations
@@ -14,18 +15,21 @@ from torch import Tensor
 from retina_plugin.boxes import by_coordinate, clip, decode
 from retina_plugin.nms import batched_nms
 
-Detections = dict[str, Tensor]  # "boxes" (M, 4) XYXY pixels, "scores" (M,) in (0, 1), "labels" (M,) int64 in [0, K)
+# "boxes" (M, 4) XYXY pixels, "scores" (M,) in (0, 1), "labels" (M,) int64 in [0, K)
+Detections = dict[str, Tensor]
 
 
 def flatten_level(predictions: Tensor, num_values: int) -> Tensor:
     """(N, A * K, H, W) -> (N, H * W * A, K), the order in which anchors are generated."""
     n, _, height, width = predictions.shape
-    predictions = predictions.view(n, -1, num_values, height, width).permute(0, 3, 4, 1, 2)  # (N, H, W, A, K)
+    # (N, H, W, A, K)
+    predictions = predictions.view(n, -1, num_values, height, width).permute(0, 3, 4, 1, 2)
     return predictions.reshape(n, -1, num_values)
 
 
 def select(logits: Tensor, *, score_threshold: float, topk: int) -> tuple[Tensor, Tensor, Tensor]:
-    """The best (anchor, class) pairs of one level of one image (arXiv 1708.02002, section 4.1: at most 1000 above 0.05).
+    """The best (anchor, class) pairs of one level of one image (arXiv 1708.02002, section 4.1: at
+    most 1000 above 0.05).
 
     The threshold is applied to logits, so that the sigmoid is computed for the few that pass.
 
@@ -35,10 +39,13 @@ def select(logits: Tensor, *, score_threshold: float, topk: int) -> tuple[Tensor
         topk: how many pairs to keep at most.
 
     Returns:
-        anchors: (k,) int64 row of each pair. classes: (k,) int64. scores: (k,) in (0, 1), falling, float32 at least. All empty when
+        anchors: (k,) int64 row of each pair. classes: (k,) int64. scores: (k,) in (0, 1), falling,
+            float32 at least. All empty when
         nothing passes.
     """
-    threshold = math.log(score_threshold / (1 - score_threshold)) if score_threshold > 0 else -math.inf
+    threshold = (
+        math.log(score_threshold / (1 - score_threshold)) if score_threshold > 0 else -math.inf
+    )
     flat = logits.flatten()
     candidates = (flat > threshold).nonzero()[:, 0]
     values, order = _highest(flat[candidates], topk)
@@ -78,8 +85,8 @@ def detect(
         box_weights: of the box coding, see :func:`retina_plugin.boxes.encode`.
 
     Returns:
-        For each image boxes (M, 4) XYXY in pixels of the network's input, not clipped; scores (M,), falling; labels (M,) int64.
-        M may be 0.
+        For each image boxes (M, 4) XYXY in pixels of the network's input, not clipped; scores (M,),
+        falling; labels (M,) int64. M may be 0.
     """
     candidates = []
     for image in range(len(logits[0])):
@@ -91,21 +98,27 @@ def detect(
             weights=box_weights,
         )
         scores, order = torch.cat(scores).sort(descending=True, stable=True)
-        candidates.append({"boxes": boxes[order], "scores": scores, "labels": torch.cat(labels)[order]})
+        candidates.append(
+            {"boxes": boxes[order], "scores": scores, "labels": torch.cat(labels)[order]}
+        )
     return suppress(candidates, nms_threshold=nms_threshold, max_detections=max_detections)
 
 
-def suppress(candidates: Sequence[Detections], *, nms_threshold: float, max_detections: int) -> list[Detections]:
-    """The best ``max_detections`` that non-maximum suppression leaves of each image, by one call for all images.
+def suppress(
+    candidates: Sequence[Detections], *, nms_threshold: float, max_detections: int
+) -> list[Detections]:
+    """The best ``max_detections`` that non-maximum suppression leaves of each image, by one call
+    for all images.
 
-    A box is suppressed by better ones only, so the best that remain are known from the best candidates: few are tried first, and
-    more only if too few of them remain.
+    A box is suppressed by better ones only, so the best that remain are known from the best
+    candidates: few are tried first, and more only if too few of them remain.
 
     Args:
         candidates: of each image, scores falling.
         nms_threshold, max_detections: see :func:`detect`.
     """
-    if torch.jit.is_tracing():  # lengths and decisions would be recorded as what they are in these images
+    # lengths and decisions would be recorded as what they are in these images
+    if torch.jit.is_tracing():
         return [_suppress_one(found, nms_threshold, max_detections) for found in candidates]
     width, longest = 4 * max_detections, max(len(found["scores"]) for found in candidates)
     while True:
@@ -122,8 +135,12 @@ def suppress(candidates: Sequence[Detections], *, nms_threshold: float, max_dete
 
 def _suppress(candidates: Sequence[Detections], nms_threshold: float) -> list[Detections]:
     sizes = [len(found["scores"]) for found in candidates]
-    boxes, scores, labels = (torch.cat([found[name] for found in candidates]) for name in ("boxes", "scores", "labels"))
-    image = torch.arange(len(sizes), device=boxes.device).repeat_interleave(torch.tensor(sizes, device=boxes.device))
+    boxes, scores, labels = (
+        torch.cat([found[name] for found in candidates]) for name in ("boxes", "scores", "labels")
+    )
+    image = torch.arange(len(sizes), device=boxes.device).repeat_interleave(
+        torch.tensor(sizes, device=boxes.device)
+    )
     classes = labels.max() + 1 if len(labels) else 1
     keep = (
         batched_nms(boxes, scores, image * classes + labels, nms_threshold).sort().values
@@ -135,13 +152,18 @@ def _suppress(candidates: Sequence[Detections], nms_threshold: float) -> list[De
 
 def _suppress_one(candidates: Detections, nms_threshold: float, max_detections: int) -> Detections:
     """The same of one image without widening, by operations on tensors alone."""
-    keep = batched_nms(candidates["boxes"], candidates["scores"], candidates["labels"], nms_threshold)
+    keep = batched_nms(
+        candidates["boxes"], candidates["scores"], candidates["labels"], nms_threshold
+    )
     keep = keep.sort().values[:max_detections]
     return {name: x[keep] for name, x in candidates.items()}
 
 
-def to_image(detections: Detections, *, network_size: tuple[int, int], image_size: tuple[int, int]) -> Detections:
-    """Carry detections from the network's input to the original image: scale, clip, drop boxes without area.
+def to_image(
+    detections: Detections, *, network_size: tuple[int, int], image_size: tuple[int, int]
+) -> Detections:
+    """Carry detections from the network's input to the original image: scale, clip, drop boxes
+    without area.
 
     Args:
         detections: from :func:`detect`.
@@ -152,4 +174,8 @@ def to_image(detections: Detections, *, network_size: tuple[int, int], image_siz
     boxes = detections["boxes"] * by_coordinate(scale_y, scale_x, like=detections["boxes"])
     boxes = clip(boxes, image_size)
     keep = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
-    return {"boxes": boxes[keep], "scores": detections["scores"][keep], "labels": detections["labels"][keep]}
+    return {
+        "boxes": boxes[keep],
+        "scores": detections["scores"][keep],
+        "labels": detections["labels"][keep],
+    }

@@ -27,7 +27,8 @@ def disk_errors(path: str, need: Callable[[], int] | None = None) -> Iterator[No
         yield
     except DiskError:
         raise
-    except (OSError, RuntimeError) as error:  # torch.save answers an error of writing with a RuntimeError
+    # torch.save answers an error of writing with a RuntimeError
+    except (OSError, RuntimeError) as error:
         cause = _os_error(error)
         if cause is None:
             raise
@@ -46,14 +47,18 @@ def _disk_error(cause: OSError, path: str, need: Callable[[], int] | None) -> Di
     if cause.errno in FULL:
         needed = f"it needs {megabytes(need())}, " if need else ""
         free = megabytes(free_space(os.path.dirname(os.path.abspath(path))))
-        message += f" ({needed}{free} are free). Files written before are whole: make room, then continue with --resume"
+        message += (
+            f" ({needed}{free} are free). Files written before are whole: make room, then continue "
+            "with --resume"
+        )
     error = DiskError(message)
     error.errno = cause.errno
     return error
 
 
 def free_space(folder: str) -> int:
-    """Bytes that this user may still write into ``folder``, or the nearest folder above it that exists."""
+    """Bytes that this user may still write into ``folder``, or the nearest folder above it that
+    exists."""
     while not os.path.isdir(folder):
         folder = os.path.dirname(folder) or "."
     return shutil.disk_usage(folder).free

@@ -1,4 +1,5 @@
-"""A run whose numbers became infinite or NaN ends with advice, before it writes or evaluates a model that is of no use."""
+"""A run whose numbers became infinite or NaN ends with advice, before it writes or evaluates a
+model that is of no use."""
 
 from __future__ import annotations
 
@@ -21,17 +22,22 @@ def divergence(what: str, *, iteration: int, lr: float, cfg: Any) -> FloatingPoi
         cfg: the config of the run; the advice does not recommend what it already has.
     """
     return FloatingPointError(
-        f"{what} at iteration {iteration}, where the learning rate was {lr:g}. {_advice(cfg)} What lies in {cfg.OUTPUT_DIR} is "
-        "whole: with that, --resume continues from its last checkpoint, and --overwrite starts again."
+        f"{what} at iteration {iteration}, where the learning rate was {lr:g}. {_advice(cfg)} What "
+        f"lies in {cfg.OUTPUT_DIR} is "
+        "whole: with that, --resume continues from its last checkpoint, and --overwrite starts "
+        "again."
     )
 
 
 def _advice(cfg: Any) -> str:
-    """What to change, as one sentence: the learning rate always, other settings only where they leave room."""
+    """What to change, as one sentence: the learning rate always, other settings only where they
+    leave room."""
     solver, clip = cfg.SOLVER, cfg.SOLVER.CLIP_GRADIENTS
     changes = [f"lower SOLVER.BASE_LR (it is {solver.BASE_LR:g})"]
     if solver.WARMUP_FACTOR >= 1 and solver.WARMUP_ITERS > 0:
-        changes.append(f"set SOLVER.WARMUP_FACTOR to 0.001 (it is {solver.WARMUP_FACTOR:g}: no warm-up)")
+        changes.append(
+            f"set SOLVER.WARMUP_FACTOR to 0.001 (it is {solver.WARMUP_FACTOR:g}: no warm-up)"
+        )
     elif min(LONG_WARMUP, solver.MAX_ITER // 2) > solver.WARMUP_ITERS:
         changes.append(f"lengthen SOLVER.WARMUP_ITERS (it is {solver.WARMUP_ITERS})")
     if clip.ENABLED:
@@ -48,8 +54,9 @@ def _advice(cfg: Any) -> str:
 def is_finite(model: RetinaNet) -> bool:
     """Whether a model still answers with numbers.
 
-    A step that goes wrong shows in the loss of the next one, and the last step has none. Parameters may be finite and yet so large
-    that nothing comes out of them, so a small picture is sent through the network as at test time.
+    A step that goes wrong shows in the loss of the next one, and the last step has none. Parameters
+    may be finite and yet so large that nothing comes out of them, so a small picture is sent
+    through the network as at test time.
     """
     side = max(model.backbone.size_divisibility, 32)
     picture = torch.linspace(0, 255, len(model.pixel_mean) * side**2).view(-1, side, side)

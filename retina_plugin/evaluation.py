@@ -1,7 +1,8 @@
 """COCO metrics of detections, the same on either host: a data set and its results -> metrics.
 
-The ground truth is the cleaned boxes of :class:`retina_plugin.data.Dataset`, on which training is done too: clipped, without
-those that were dropped. Metrics are named and scaled as by Detectron2's COCOEvaluator.
+The ground truth is the cleaned boxes of :class:`retina_plugin.data.Dataset`, on which training is
+done too: clipped, without those that were dropped. Metrics are named and scaled as by Detectron2's
+COCOEvaluator.
 """
 
 from __future__ import annotations
@@ -22,16 +23,19 @@ from retina_plugin.model import Detections
 from retina_plugin.outputs import RESULTS_FILE, write_atomically
 
 Results = list[dict[str, Any]]
-BackEnd = tuple[type, type]  # COCO and COCOeval of pycocotools, or of a package with the same interface
+# COCO and COCOeval of pycocotools, or of a package with the same interface
+BackEnd = tuple[type, type]
 
-AREAS = ("", "s", "m", "l")  # suffixes of AP and AR, in the order of COCOeval's area ranges: all, small, medium, large
+# suffixes of AP and AR, in the order of COCOeval's area ranges: all, small, medium, large
+AREAS = ("", "s", "m", "l")
 
 
 class Measured(NamedTuple):
     """Metrics in percent, NaN where nothing can be measured.
 
     Attributes:
-        precision: "AP", "AP50", "AP75", "APs", "APm", "APl", and "AP-<class>" if there are several classes.
+        precision: "AP", "AP50", "AP75", "APs", "APm", "APl", and "AP-<class>" if there are several
+            classes.
         recall: "AR", "ARs", "ARm", "ARl".
     """
 
@@ -40,13 +44,17 @@ class Measured(NamedTuple):
 
 
 def coco_results(image_id: Any, detections: Detections, category_ids: Sequence[Any]) -> Results:
-    """Detections of one image in COCO's results format: XYWH boxes, the data set's own category ids."""
+    """Detections of one image in COCO's results format: XYWH boxes, the data set's own category
+    ids."""
     boxes = detections["boxes"].clone()
     boxes[:, 2:] -= boxes[:, :2]
     return [
         {"image_id": image_id, "category_id": category_ids[label], "bbox": box, "score": score}
         for box, score, label in zip(
-            boxes.tolist(), detections["scores"].tolist(), detections["labels"].tolist(), strict=True
+            boxes.tolist(),
+            detections["scores"].tolist(),
+            detections["labels"].tolist(),
+            strict=True,
         )
     ]
 
@@ -78,17 +86,22 @@ def evaluate(
         return {}
     measured = measure(dataset, flat, max_detections=max_detections, back_end=back_end)
     recall = "  ".join(f"{name} {value:.1f}" for name, value in measured.recall.items())
-    print(f"{dataset.name}: {recall} with at most {max_detections} detections in an image", flush=True)
+    print(
+        f"{dataset.name}: {recall} with at most {max_detections} detections in an image", flush=True
+    )
     return {"bbox": measured.precision}
 
 
-def measure(dataset: Dataset, results: Results, *, max_detections: int, back_end: BackEnd | None = None) -> Measured:
+def measure(
+    dataset: Dataset, results: Results, *, max_detections: int, back_end: BackEnd | None = None
+) -> Measured:
     """COCO's metrics of boxes.
 
     Args:
         dataset: with ground truth.
         results: over all images, with the data set's own ids.
-        max_detections: ``TEST.DETECTIONS_PER_IMAGE``; the best ones of each image and class count, where COCO takes 100.
+        max_detections: ``TEST.DETECTIONS_PER_IMAGE``; the best ones of each image and class count,
+            where COCO takes 100.
         back_end: :func:`default_back_end` when None.
 
     Returns:
@@ -107,28 +120,45 @@ def measure(dataset: Dataset, results: Results, *, max_detections: int, back_end
         coco_eval.evaluate()
         coco_eval.accumulate()  # summarize() is left out: it looks for 100 detections
     thresholds = np.asarray(coco_eval.params.iouThrs)
-    # (thresholds, recalls, classes, areas) and (thresholds, classes, areas); -1 where there is nothing to find
-    precision, recall = (np.asarray(coco_eval.eval[key])[..., -1] for key in ("precision", "recall"))
+    # (thresholds, recalls, classes, areas) and (thresholds, classes, areas); -1 where there is
+    # nothing to find
+    precision, recall = (
+        np.asarray(coco_eval.eval[key])[..., -1] for key in ("precision", "recall")
+    )
     averages = {"AP": _percent(precision[..., 0])}
-    averages |= {f"AP{t:.0f}": _percent(precision[np.isclose(100 * thresholds, t), ..., 0]) for t in (50, 75)}
-    averages |= {f"AP{suffix}": _percent(precision[..., area]) for area, suffix in enumerate(AREAS) if suffix}
+    averages |= {
+        f"AP{t:.0f}": _percent(precision[np.isclose(100 * thresholds, t), ..., 0]) for t in (50, 75)
+    }
+    averages |= {
+        f"AP{suffix}": _percent(precision[..., area]) for area, suffix in enumerate(AREAS) if suffix
+    }
     if dataset.num_classes > 1:
-        averages |= {f"AP-{name}": _percent(precision[:, :, i, 0]) for i, name in enumerate(dataset.class_names)}
-    return Measured(averages, {f"AR{suffix}": _percent(recall[..., area]) for area, suffix in enumerate(AREAS)})
+        averages |= {
+            f"AP-{name}": _percent(precision[:, :, i, 0])
+            for i, name in enumerate(dataset.class_names)
+        }
+    return Measured(
+        averages, {f"AR{suffix}": _percent(recall[..., area]) for area, suffix in enumerate(AREAS)}
+    )
 
 
 def ground_truth(dataset: Dataset) -> dict[str, Any]:
     """The cleaned boxes as pycocotools needs them.
 
-    Images, categories and annotations are numbered from 1: text as an id is an error there, and an object with id 0 counts as
-    never found.
+    Images, categories and annotations are numbered from 1: text as an id is an error there, and an
+    object with id 0 counts as never found.
     """
     annotations = [
         {
             "id": 0,
             "image_id": number,
             "category_id": a["category_id"] + 1,
-            "bbox": [a["bbox"][0], a["bbox"][1], a["bbox"][2] - a["bbox"][0], a["bbox"][3] - a["bbox"][1]],
+            "bbox": [
+                a["bbox"][0],
+                a["bbox"][1],
+                a["bbox"][2] - a["bbox"][0],
+                a["bbox"][3] - a["bbox"][1],
+            ],
             "area": a["area"],
             "iscrowd": a["iscrowd"],
         }
@@ -144,14 +174,18 @@ def ground_truth(dataset: Dataset) -> dict[str, Any]:
             for number, record in enumerate(dataset.records, start=1)
         ],
         "annotations": annotations,
-        "categories": [{"id": number, "name": name} for number, name in enumerate(dataset.class_names, start=1)],
+        "categories": [
+            {"id": number, "name": name} for number, name in enumerate(dataset.class_names, start=1)
+        ],
     }
 
 
 def _numbered(dataset: Dataset, results: Results) -> Results:
     """Copies of the results with the ids of :func:`ground_truth`."""
     images = {record["image_id"]: number for number, record in enumerate(dataset.records, start=1)}
-    categories = {category_id: number for number, category_id in enumerate(dataset.category_ids, start=1)}
+    categories = {
+        category_id: number for number, category_id in enumerate(dataset.category_ids, start=1)
+    }
     return [
         {
             "image_id": images[result["image_id"]],

@@ -1,6 +1,7 @@
 """TensorBoard events, written at once and by whole records.
 
-TensorBoard's own writer works in a thread: on a full disk the thread prints a traceback and leaves half a record.
+TensorBoard's own writer works in a thread: on a full disk the thread prints a traceback and leaves
+half a record.
 """
 
 from __future__ import annotations
@@ -17,13 +18,15 @@ _numbers = itertools.count()  # of the files of this process
 
 
 class EventFile:
-    """A new ``events.out.tfevents.*`` in a folder, with the methods of ``SummaryWriter`` that a run needs."""
+    """A new ``events.out.tfevents.*`` in a folder, with the methods of ``SummaryWriter`` that a run
+    needs."""
 
     def __init__(self, folder: str) -> None:
         from tensorboard.compat.proto.event_pb2 import Event
         from tensorboard.summary.writer.record_writer import RecordWriter
 
-        name = f"events.out.tfevents.{time.time():010.0f}.{socket.gethostname()}.{os.getpid()}.{next(_numbers)}"
+        process = f"{socket.gethostname()}.{os.getpid()}"
+        name = f"events.out.tfevents.{time.time():010.0f}.{process}.{next(_numbers)}"
         self._event, self._file = Event, AppendedFile(os.path.join(folder, name))
         self._records = RecordWriter(self._file)
         self._write(file_version="brain.Event:2")

@@ -22,9 +22,11 @@ _held: list[IO[bytes]] = []
 
 
 class FolderLock:
-    """Held by the main process of a training run. It disappears with the process, also when that is killed.
+    """Held by the main process of a training run. It disappears with the process, also when that is
+    killed.
 
-    The file ``run.lock`` is removed at the end of the run. What a killed run leaves behind locks nothing.
+    The file ``run.lock`` is removed at the end of the run. What a killed run leaves behind locks
+    nothing.
 
     Example:
         >>> with FolderLock("out"):
@@ -69,10 +71,15 @@ class FolderLock:
             file.seek(0)
             holder = file.read().decode() or "it has just started"
             raise ConfigError(
-                f"another run works in {self.folder} ({holder}): wait for its end, or take another OUTPUT_DIR"
+                f"another run works in {self.folder} ({holder}): wait for its end, or take another "
+                "OUTPUT_DIR"
             ) from None
         except OSError as error:
-            logger.warning("%s cannot be locked (%s): nothing prevents a second run in it", self.folder, error.strerror)
+            logger.warning(
+                "%s cannot be locked (%s): nothing prevents a second run in it",
+                self.folder,
+                error.strerror,
+            )
         if not self._is(file):  # its run ended, and removed it, after it was opened here
             raise ConfigError(f"another run in {self.folder} has just ended: start again")
 

@@ -1,5 +1,5 @@
-"""The head of RetinaNet (arXiv 1708.02002, section 4): a class subnet and a box subnet of one structure and separate parameters,
-each applied to every level of the pyramid.
+"""The head of RetinaNet (arXiv 1708.02002, section 4): a class subnet and a box subnet of one
+structure and separate parameters, each applied to every level of the pyramid.
 
 Axes: N images, A anchors per cell, K classes, C channels, H and W cells of a level.
 """
@@ -23,9 +23,11 @@ RETINA_HEAD_REGISTRY = Registry("RetinaNet head")
 
 
 class LevelBatchNorm(nn.ModuleList):
-    """Batch normalisation with statistics for each level and one weight and bias for all (as in Detectron2's heads).
+    """Batch normalisation with statistics for each level and one weight and bias for all (as in
+    Detectron2's heads).
 
-    Levels of a pyramid have different statistics; one set for all of them is right for none. Levels must come in order, all in turn.
+    Levels of a pyramid have different statistics; one set for all of them is right for none. Levels
+    must come in order, all in turn.
     """
 
     def __init__(self, kind: type[nn.Module], channels: int, *, num_levels: int) -> None:
@@ -53,7 +55,8 @@ def _norm(name: str, channels: int, *, groups: int, num_levels: int) -> nn.Modul
 
 @RETINA_HEAD_REGISTRY.register()
 class RetinaHead(nn.Module):
-    """``num_convs`` 3x3 convolutions with ReLU, then a 3x3 convolution to K * A logits, or to 4 * A box deltas."""
+    """``num_convs`` 3x3 convolutions with ReLU, then a 3x3 convolution to K * A logits, or to 4 * A
+    box deltas."""
 
     def __init__(
         self,
@@ -81,14 +84,19 @@ class RetinaHead(nn.Module):
             width: channels of these; C in the paper.
             norm: "" (the paper), "GN", or "BN" / "SyncBN" with statistics for each level.
             norm_groups: of GN.
-            activation: a name of :data:`retina_plugin.activations.ACTIVATIONS`; "relu" in the paper.
-            separable: the convolutions of the subnets, not the predictions, are depthwise separable (as in EfficientDet).
-            level_scale: box deltas are multiplied by a learnt number for each level, from 1 on (as in FCOS, arXiv 1904.01355).
-            prior_prob: score of every anchor before training, in (0, 1), or one for each of the K classes. At 0.01 the many negatives
-                start as easy ones and do not drown the positives (section 3.3).
+            activation: a name of :data:`retina_plugin.activations.ACTIVATIONS`; "relu" in the
+                paper.
+            separable: the convolutions of the subnets, not the predictions, are depthwise separable
+                (as in EfficientDet).
+            level_scale: box deltas are multiplied by a learnt number for each level, from 1 on (as
+                in FCOS, arXiv 1904.01355).
+            prior_prob: score of every anchor before training, in (0, 1), or one for each of the K
+                classes. At 0.01 the many negatives start as easy ones and do not drown the
+                positives (section 3.3).
 
         Raises:
-            ValueError: a ``prior_prob`` outside (0, 1) or not for K classes, or an unknown norm or activation.
+            ValueError: a ``prior_prob`` outside (0, 1) or not for K classes, or an unknown norm or
+                activation.
         """
         super().__init__()
         self.num_classes = num_classes
@@ -112,7 +120,8 @@ class RetinaHead(nn.Module):
         self.cls_score.bias.data.copy_(_prior_logits(prior_prob, num_classes).repeat(num_anchors))
 
     def forward(self, features: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
-        """Pyramid levels (N, C, H, W), finest first -> logits (N, A * K, H, W) and deltas (N, A * 4, H, W) of each level."""
+        """Pyramid levels (N, C, H, W), finest first -> logits (N, A * K, H, W) and deltas (N, A *
+        4, H, W) of each level."""
         for layer in (*self.cls_subnet, *self.bbox_subnet):
             if isinstance(layer, LevelBatchNorm):
                 layer.restart()
@@ -133,7 +142,8 @@ def _subnet(
     norm: Callable[[], nn.Module | None],
     activation: str,
 ) -> Iterator[nn.Module]:
-    """Convolution, norm if there is one, activation for each step from one of ``widths`` to the next."""
+    """Convolution, norm if there is one, activation for each step from one of ``widths`` to the
+    next."""
     for in_channels, out_channels in pairwise(widths):
         yield convolution(in_channels, out_channels)
         normalisation = norm()
@@ -150,7 +160,8 @@ def _small(layer: nn.Module) -> None:
 
 
 def _spread_like_a_full_convolution(layer: nn.Module) -> None:
-    """In two layers of deviation 0.01 the signal would vanish: the first keeps it, the second shrinks it as a 3x3 of 0.01 does."""
+    """In two layers of deviation 0.01 the signal would vanish: the first keeps it, the second
+    shrinks it as a 3x3 of 0.01 does."""
     if isinstance(layer, SeparableConv2d):
         nn.init.normal_(layer.depthwise.weight, std=1 / 3)
         nn.init.normal_(layer.pointwise.weight, std=0.03)
@@ -161,7 +172,8 @@ def _prior_logits(prior_prob: float | Sequence[float], num_classes: int) -> Tens
     priors = list(prior_prob) if isinstance(prior_prob, Sequence) else [prior_prob] * num_classes
     if len(priors) != num_classes or not all(0 < p < 1 for p in priors):
         raise ValueError(
-            "MODEL.RETINANET.PRIOR_PROB must lie between 0 and 1, as one number or as one for each of the "
+            "MODEL.RETINANET.PRIOR_PROB must lie between 0 and 1, as one number or as one for each "
+            "of the "
             f"{num_classes} classes, found {prior_prob}"
         )
     return torch.tensor([-math.log((1 - p) / p) for p in priors])

@@ -23,18 +23,21 @@ def batched_nms(boxes: Tensor, scores: Tensor, groups: Tensor, iou_threshold: fl
         (k,) int64 indices of the boxes that stay, best first; empty when M is 0.
 
     Raises:
-        ImportError: torchvision is missing, does not fit the installed torch, or has no NMS for the device of the boxes.
+        ImportError: torchvision is missing, does not fit the installed torch, or has no NMS for the
+            device of the boxes.
     """
     nms = _load()
-    # Each group has a place of its own, out of reach of the others. In float64, because hundreds of groups, as many as there are
-    # classes in all images, would leave float32 with tenths of a pixel. The origin is there even if no box is, and a tracer, which
-    # records no branch, needs no other way for that.
+    # Each group has a place of its own, out of reach of the others. In float64, because hundreds of
+    # groups, as many as there are classes in all images, would leave float32 with tenths of a
+    # pixel. The origin is there even if no box is, and a tracer, which records no branch, needs no
+    # other way for that.
     boxes = boxes.double()
     corners = torch.cat([boxes, boxes.new_zeros(1, 4)])
     reach = corners.max() - corners.min() + 1
     try:
         return nms(boxes + (groups * reach)[:, None], scores.double(), iou_threshold)
-    except NotImplementedError as error:  # a torchvision for CPUs beside a torch for GPUs, for instance
+    # a torchvision for CPUs beside a torch for GPUs, for instance
+    except NotImplementedError as error:
         if OPERATOR not in str(error):
             raise
         cause = f"it has no NMS for {boxes.device.type}: {str(error).splitlines()[0]}"
@@ -44,7 +47,8 @@ def batched_nms(boxes: Tensor, scores: Tensor, groups: Tensor, iou_threshold: fl
 def _load() -> Callable[..., Tensor]:
     """Import ``torchvision.ops.nms``.
 
-    Only a failed import and a missing operator are torchvision's fault; any other RuntimeError passes with its own words.
+    Only a failed import and a missing operator are torchvision's fault; any other RuntimeError
+    passes with its own words.
     """
     try:
         from torchvision.ops import nms
@@ -59,6 +63,7 @@ def _load() -> Callable[..., Tensor]:
 
 def _unusable(cause: str) -> ImportError:
     return ImportError(
-        f"torchvision's NMS cannot be used ({cause}). Install torch and torchvision of one release: "
+        f"torchvision's NMS cannot be used ({cause}). Install torch and torchvision of one "
+        "release: "
         "pip install --upgrade torch torchvision"
     )

@@ -1,4 +1,5 @@
-"""Normalisation by its name in a config, and a convolution that carries its normalisation as Detectron2 names it."""
+"""Normalisation by its name in a config, and a convolution that carries its normalisation as
+Detectron2 names it."""
 
 from __future__ import annotations
 
@@ -18,7 +19,8 @@ Derived = tuple[Tensor, Tensor | None]  # a kernel and a bias, from parameters a
 
 
 class FrozenBatchNorm2d(nn.Module):
-    """Batch normalisation with fixed statistics and fixed affine parameters, for backbones whose batches are too small to learn them.
+    """Batch normalisation with fixed statistics and fixed affine parameters, for backbones whose
+    batches are too small to learn them.
 
     All four are buffers, named as in ``nn.BatchNorm2d``.
     """
@@ -33,8 +35,11 @@ class FrozenBatchNorm2d(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         if not x.requires_grad:
-            return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, False, 0.0, self.eps)
-        # The backward pass of batch_norm would compute gradients of weight and bias too, and keep more for it.
+            return F.batch_norm(
+                x, self.running_mean, self.running_var, self.weight, self.bias, False, 0.0, self.eps
+            )
+        # The backward pass of batch_norm would compute gradients of weight and bias too, and keep
+        # more for it.
         scale = self.weight * (self.running_var + self.eps).rsqrt()
         shift = self.bias - self.running_mean * scale
         return x * scale.to(x.dtype)[:, None, None] + shift.to(x.dtype)[:, None, None]
@@ -56,7 +61,9 @@ def build_norm(name: str, channels: int, *, groups: int, key: str) -> nn.Module 
         ValueError: an unknown name, or groups that do not divide the channels.
     """
     if name not in NORMS:
-        raise ValueError(f"{key}: unknown norm {name!r}; known: {', '.join(repr(n) for n in NORMS)}")
+        raise ValueError(
+            f"{key}: unknown norm {name!r}; known: {', '.join(repr(n) for n in NORMS)}"
+        )
     if name == "GN":
         if channels % groups:
             raise ValueError(
@@ -71,12 +78,16 @@ def build_norm(name: str, channels: int, *, groups: int, key: str) -> nn.Module 
 def has_hooks(module: nn.Module) -> bool:
     """Whether somebody listens to the calls of a module, so that it must be called."""
     return bool(
-        module._forward_hooks or module._forward_pre_hooks or module._backward_hooks or module._backward_pre_hooks
+        module._forward_hooks
+        or module._forward_pre_hooks
+        or module._backward_hooks
+        or module._backward_pre_hooks
     )
 
 
 def is_fixed(norm: nn.Module | None) -> bool:
-    """Whether a norm is the same map x * scale + shift of each channel for every input, and nothing of it is being learnt."""
+    """Whether a norm is the same map x * scale + shift of each channel for every input, and nothing
+    of it is being learnt."""
     if norm is None or has_hooks(norm):
         return False
     if isinstance(norm, nn.modules.batchnorm._BatchNorm):
@@ -93,33 +104,44 @@ def scale_and_shift(norm: nn.Module) -> tuple[Tensor, Tensor]:
 
 
 def has_broken_gradient(layer: nn.Conv2d) -> bool:
-    """Whether torch 2.14 on a CPU writes outside the gradient of a kernel, which ends the process for most sizes of maps.
+    """Whether torch 2.14 on a CPU writes outside the gradient of a kernel, which ends the process
+    for most sizes of maps.
 
-    It does so for 1x1 convolutions with a stride, without groups, of fewer than 16 channels, if the map or the kernel is in channels-last
-    memory and not in float64. The same convolution of the map under :func:`subsample` has equal values and a gradient that is whole.
+    It does so for 1x1 convolutions with a stride, without groups, of fewer than 16 channels, if the
+    map or the kernel is in channels-last memory and not in float64. The same convolution of the map
+    under :func:`subsample` has equal values and a gradient that is whole.
     """
     plain = layer.kernel_size == (1, 1) and layer.groups == 1 and layer.padding in ((0, 0), "valid")
     return plain and layer.stride != (1, 1) and layer.in_channels < 16
 
 
 def subsample(x: Tensor, stride: tuple[int, int]) -> Tensor:
-    """(N, C, H, W) -> the cells that a 1x1 convolution of ``stride`` reads, (N, C, H / rows, W / columns), rounded up."""
+    """(N, C, H, W) -> the cells that a 1x1 convolution of ``stride`` reads, (N, C, H / rows, W /
+    columns), rounded up."""
     rows, columns = stride
     return x[..., ::rows, ::columns]
 
 
 class Conv2d(nn.Conv2d):
-    """Convolution followed by its ``norm``, which is a child module as in Detectron2: ``conv1.weight``, ``conv1.norm.weight``.
+    """Convolution followed by its ``norm``, which is a child module as in Detectron2:
+    ``conv1.weight``, ``conv1.norm.weight``.
 
-    A batch normalisation that is frozen, or evaluated without gradients, is folded: (w x) scale + shift = (w scale) x + shift, so
-    that no pass over the maps is spent on it; its own ``forward`` is not called then, unless it has hooks. 3x3 convolutions go by
-    :mod:`retina_plugin.winograd` where that is faster. In evaluation without gradients, what is derived from the parameters is kept
-    while they stay as they are (see :class:`Memo`); ``state_dict`` knows nothing of it. Compilers and exporters see none of this,
-    but a plain convolution.
+    A batch normalisation that is frozen, or evaluated without gradients, is folded: (w x) scale +
+    shift = (w scale) x + shift, so that no pass over the maps is spent on it; its own ``forward``
+    is not called then, unless it has hooks. 3x3 convolutions go by :mod:`retina_plugin.winograd`
+    where that is faster. In evaluation without gradients, what is derived from the parameters is
+    kept while they stay as they are (see :class:`Memo`); ``state_dict`` knows nothing of it.
+    Compilers and exporters see none of this, but a plain convolution.
     """
 
     def __init__(
-        self, in_channels: int, out_channels: int, kernel_size: int, *, norm: nn.Module | None = None, **kwargs
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        *,
+        norm: nn.Module | None = None,
+        **kwargs,
     ) -> None:
         super().__init__(in_channels, out_channels, kernel_size, padding=kernel_size // 2, **kwargs)
         self.norm = norm
@@ -148,28 +170,47 @@ class Conv2d(nn.Conv2d):
         return [self._conv_forward(x, weight, bias) for x in maps]
 
     def _learn(self, maps: Sequence[Tensor], fixed: bool) -> list[Tensor]:
-        self.forget()  # what follows may be a step of an optimizer whose changes nobody counts: torch's fused ones are such
+        # what follows may be a step of an optimizer whose changes nobody counts: torch's fused ones
+        # are such
+        self.forget()
         weight, bias = self._fold(fixed)
-        return winograd.conv3x3(maps, weight, bias) if self._by_winograd(maps) else self._direct(maps, weight, bias)
+        return (
+            winograd.conv3x3(maps, weight, bias)
+            if self._by_winograd(maps)
+            else self._direct(maps, weight, bias)
+        )
 
     def _infer(self, maps: Sequence[Tensor], fixed: bool) -> list[Tensor]:
         if self._by_winograd(maps):
-            return winograd.apply_kernel(maps, *self._keep(self._transformed, self._transform, fixed))
+            return winograd.apply_kernel(
+                maps, *self._keep(self._transformed, self._transform, fixed)
+            )
         return self._direct(maps, *self._keep(self._folded, self._fold, fixed))
 
     def _keep(self, memo: Memo[Derived], derive: Callable[[bool], Derived], fixed: bool) -> Derived:
-        if self.training:  # between backward and a step that nobody counts somebody may look at a loss
+        # between backward and a step that nobody counts somebody may look at a loss
+        if self.training:
             return derive(fixed)
-        norm = (self.norm.weight, self.norm.bias, self.norm.running_mean, self.norm.running_var) if fixed else ()
+        norm = (
+            (self.norm.weight, self.norm.bias, self.norm.running_mean, self.norm.running_var)
+            if fixed
+            else ()
+        )
         sources = [tensor for tensor in (self.weight, self.bias, *norm) if tensor is not None]
         return memo.get(sources, lambda: derive(fixed), setting=self.norm.eps if fixed else None)
 
     def _by_winograd(self, maps: Sequence[Tensor]) -> bool:
-        plain = (self.kernel_size, self.stride, self.dilation, self.groups) == ((3, 3), (1, 1), (1, 1), 1)
+        plain = (self.kernel_size, self.stride, self.dilation, self.groups) == (
+            (3, 3),
+            (1, 1),
+            (1, 1),
+            1,
+        )
         return plain and self.padding_mode == "zeros" and winograd.pays(maps, self.weight)
 
     def kernel(self) -> Tensor:
-        """(F, C / groups, H, W), what images are convolved with before any norm is folded into it."""
+        """(F, C / groups, H, W), what images are convolved with before any norm is folded into
+        it."""
         return self.weight
 
     def _fold(self, fixed: bool) -> tuple[Tensor, Tensor | None]:
@@ -192,13 +233,15 @@ class Conv2d(nn.Conv2d):
         self.forget()
         return super().train(mode)
 
-    def _apply(self, *args: Any, **kwargs: Any) -> Conv2d:  # to(), cuda(), half(): they write through parameter.data
+    # to(), cuda(), half(): they write through parameter.data
+    def _apply(self, *args: Any, **kwargs: Any) -> Conv2d:
         self.forget()
         return super()._apply(*args, **kwargs)
 
 
 class StandardizedConv2d(Conv2d):
-    """Weight standardisation (arXiv 1903.10520): the kernel of each output has mean 0 and variance 1, whatever ``weight`` is.
+    """Weight standardisation (arXiv 1903.10520): the kernel of each output has mean 0 and variance
+    1, whatever ``weight`` is.
 
     With GN it trains from scratch on few images as batch normalisation does on many.
     """
@@ -210,14 +253,16 @@ class StandardizedConv2d(Conv2d):
 
 
 def on_levels(layer: nn.Module, maps: Sequence[Tensor]) -> list[Tensor]:
-    """A layer on each map; a :class:`Conv2d` that nobody listens to takes them together, which is faster."""
+    """A layer on each map; a :class:`Conv2d` that nobody listens to takes them together, which is
+    faster."""
     if isinstance(layer, Conv2d) and not has_hooks(layer):
         return layer.on_levels(maps)
     return [layer(x) for x in maps]
 
 
 def freeze(module: nn.Module) -> nn.Module:
-    """Stop a module from learning: parameters without gradient, batch normalisation replaced by :class:`FrozenBatchNorm2d`.
+    """Stop a module from learning: parameters without gradient, batch normalisation replaced by
+    :class:`FrozenBatchNorm2d`.
 
     Returns:
         The module, or its replacement when it is itself a batch normalisation.

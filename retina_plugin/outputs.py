@@ -1,4 +1,5 @@
-"""Files of a run: written whole or not at all, and where they lie below ``OUTPUT_DIR``, the same on either host."""
+"""Files of a run: written whole or not at all, and where they lie below ``OUTPUT_DIR``, the same on
+either host."""
 
 from __future__ import annotations
 
@@ -21,14 +22,16 @@ DRAFT = re.compile(
 
 @contextlib.contextmanager
 def whole_file(path: str, *, need: Callable[[], int] | None = None) -> Iterator[str]:
-    """Give the name of a draft beside ``path``. It takes the place of ``path`` after the block, or is removed if that fails.
+    """Give the name of a draft beside ``path``. It takes the place of ``path`` after the block, or
+    is removed if that fails.
 
     Args:
         path: in a folder that exists.
         need: bytes that the file takes, for the message; called when the disk is full.
 
     Raises:
-        DiskError: what the block writes does not fit on the disk, or cannot be written for another reason.
+        DiskError: what the block writes does not fit on the disk, or cannot be written for another
+            reason.
     """
     root, suffix = os.path.splitext(path)
     draft = f"{root}.part{suffix}"
@@ -42,11 +45,13 @@ def whole_file(path: str, *, need: Callable[[], int] | None = None) -> Iterator[
 
 
 def remove_drafts(folder: str) -> None:
-    """Remove what killed runs have half written in ``folder``, an ``OUTPUT_DIR`` in which no run works now."""
+    """Remove what killed runs have half written in ``folder``, an ``OUTPUT_DIR`` in which no run
+    works now."""
     folders = [folder, os.path.join(folder, "inference")]
     for found in [*folders, *(entry.path for entry in _entries(folders[1]) if entry.is_dir())]:
         for entry in _entries(found):
-            if entry.name == ".part" and entry.is_dir():  # of version 0.1 on Detectron2, for results
+            # of version 0.1 on Detectron2, for results
+            if entry.name == ".part" and entry.is_dir():
                 shutil.rmtree(entry.path)
             elif DRAFT.fullmatch(entry.name) and entry.is_file(follow_symlinks=False):
                 os.remove(entry.path)
@@ -64,7 +69,8 @@ def write_atomically(path: str, content: str | bytes) -> None:
 
 
 class AppendedFile:
-    """A file that grows by whole entries: an entry that does not fit leaves nothing of itself behind.
+    """A file that grows by whole entries: an entry that does not fit leaves nothing of itself
+    behind.
 
     It has the methods of a text file that loggers and writers of metrics call. Nothing is buffered.
     """
@@ -80,7 +86,9 @@ class AppendedFile:
         Raises:
             DiskError: they do not fit; the file is as it was before.
         """
-        data = entry if isinstance(entry, bytes) else entry.encode("utf-8", errors="backslashreplace")
+        data = (
+            entry if isinstance(entry, bytes) else entry.encode("utf-8", errors="backslashreplace")
+        )
         with disk_errors(self.path, lambda: len(data)):
             written = 0
             try:
@@ -104,11 +112,18 @@ class AppendedFile:
 def results_folder(cfg: Any, name: str) -> str:
     """``inference`` for the only test set, ``inference/<name>`` for one of several."""
     folder = os.path.join(cfg.OUTPUT_DIR, "inference")
-    return folder if len(cfg.DATASETS.TEST) == 1 else os.path.join(folder, re.sub(r"[^\w.-]+", "_", name))
+    return (
+        folder
+        if len(cfg.DATASETS.TEST) == 1
+        else os.path.join(folder, re.sub(r"[^\w.-]+", "_", name))
+    )
 
 
-def results_table(metrics: Mapping[str, float], reasons: Mapping[str, str], notes: Sequence[str] = ()) -> str:
-    """COCO metrics of one data set as text: one row of AP and its family, then AP of each class, then notes.
+def results_table(
+    metrics: Mapping[str, float], reasons: Mapping[str, str], notes: Sequence[str] = ()
+) -> str:
+    """COCO metrics of one data set as text: one row of AP and its family, then AP of each class,
+    then notes.
 
     Args:
         metrics: ``{"AP": 71.2, ..., "AP-cat": 70.1}``.
@@ -116,14 +131,18 @@ def results_table(metrics: Mapping[str, float], reasons: Mapping[str, str], note
         notes: lines on what the metrics depend on.
     """
     summary = {name: value for name, value in metrics.items() if not name.startswith("AP-")}
-    classes = {name.removeprefix("AP-"): value for name, value in metrics.items() if name.startswith("AP-")}
+    classes = {
+        name.removeprefix("AP-"): value for name, value in metrics.items() if name.startswith("AP-")
+    }
     lines = [_row(summary.keys()), _row(f"{value:.1f}" for value in summary.values())]
     width = max(map(len, classes), default=0)
     for name, value in classes.items():
         reason = f": {reasons[f'AP-{name}']}" if f"AP-{name}" in reasons else ""
         lines.append(f"{'AP of ' + name:<{width + 6}}  {value:5.1f}{reason}")
     for reason in dict.fromkeys(reasons[name] for name in summary if name in reasons):
-        lines.append(f"{', '.join(name for name in summary if reasons.get(name) == reason)} nan: {reason}")
+        lines.append(
+            f"{', '.join(name for name in summary if reasons.get(name) == reason)} nan: {reason}"
+        )
     return "\n".join([*lines, *notes])
 
 

@@ -1,6 +1,8 @@
-"""Several processes of one run on this machine: when one of them dies, the others end too, with one message.
+"""Several processes of one run on this machine: when one of them dies, the others end too, with one
+message.
 
-The process that was started by the user supervises and does no work itself, so that it never waits for a rank that is gone.
+The process that was started by the user supervises and does no work itself, so that it never waits
+for a rank that is gone.
 """
 
 from __future__ import annotations
@@ -24,7 +26,8 @@ import torch
 
 from retina_plugin import stopping
 
-TIMEOUT = datetime.timedelta(minutes=30)  # in which one rank may do what the others wait for, such as an evaluation
+# in which one rank may do what the others wait for, such as an evaluation
+TIMEOUT = datetime.timedelta(minutes=30)
 GRACE = 8.0  # seconds that ranks have to end after rank 0 has ended on a signal
 SAVING = 60.0  # seconds that rank 0, which may be writing a checkpoint, has after another one
 STOPPED = tuple(128 + number for number in stopping.SIGNALS)  # exit codes
@@ -34,7 +37,8 @@ def run_ranks(main: Callable[..., None], count: int, *args: Any) -> None:
     """Call ``main(rank, *args)`` in ``count`` new processes, and return when all have ended well.
 
     Args:
-        main: can be pickled; see :func:`retina_plugin.report.cli.run` for what becomes of its errors.
+        main: can be pickled; see :func:`retina_plugin.report.cli.run` for what becomes of its
+            errors.
         args: can be pickled.
 
     Raises:
@@ -42,12 +46,17 @@ def run_ranks(main: Callable[..., None], count: int, *args: Any) -> None:
         Interrupted: a signal ended the run; rank 0 has said so.
         SystemExit: a rank ended with an error that it has reported.
     """
-    import torch.multiprocessing as processes  # its signal of the parent's death stops ranks as Ctrl-C does
+    # its signal of the parent's death stops ranks as Ctrl-C does
+    import torch.multiprocessing as processes
 
     _quiet_resource_tracker()
     with stopping.deferred():
         context = processes.start_processes(
-            _rank, args=(count, get_start_method(), main, args), nprocs=count, join=False, start_method="spawn"
+            _rank,
+            args=(count, get_start_method(), main, args),
+            nprocs=count,
+            join=False,
+            start_method="spawn",
         )
         try:
             _supervise(context.processes)
@@ -62,7 +71,8 @@ def run_ranks(main: Callable[..., None], count: int, *args: Any) -> None:
 
 
 def _quiet_resource_tracker() -> None:
-    """Keep multiprocessing from warning of the semaphores of ranks that were killed; it frees them all the same."""
+    """Keep multiprocessing from warning of the semaphores of ranks that were killed; it frees them
+    all the same."""
     warnings = os.environ.get("PYTHONWARNINGS")
     os.environ["PYTHONWARNINGS"] = ",".join(filter(None, [warnings, "ignore:resource_tracker"]))
 
@@ -132,18 +142,29 @@ def _kill(ranks: Sequence[Any]) -> None:
 
 def _cause(ranks: Sequence[Any], codes: Sequence[int | None]) -> BaseException:
     """What ended the run; a rank that was killed goes before those that miss it."""
-    number, code = min(((i, code) for i, code in enumerate(codes) if code not in (None, 0)), key=lambda pair: pair[1])
+    number, code = min(
+        ((i, code) for i, code in enumerate(codes) if code not in (None, 0)),
+        key=lambda pair: pair[1],
+    )
     if code == 2:
         return SystemExit(2)
-    how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+    how = (
+        f"was killed by {signal.Signals(-code).name}"
+        if code < 0
+        else f"ended with exit code {code}"
+    )
     memory = ", most often because memory ran out" if code == -signal.SIGKILL else ""
     return ChildProcessError(
-        f"rank {number} (pid {ranks[number].pid}) {how}{memory}, and the other ranks were ended. Continue with --resume."
+        f"rank {number} (pid {ranks[number].pid}) {how}{memory}, and the other ranks were ended. "
+        "Continue with --resume."
     )
 
 
-def _rank(rank: int, count: int, start_method: str, main: Callable[..., None], args: tuple[Any, ...]) -> None:
-    """A new process, whose loaders start their workers as the user's process would: by forking, where that is the default."""
+def _rank(
+    rank: int, count: int, start_method: str, main: Callable[..., None], args: tuple[Any, ...]
+) -> None:
+    """A new process, whose loaders start their workers as the user's process would: by forking,
+    where that is the default."""
     from retina_plugin.report.cli import run
 
     set_start_method(start_method, force=True)

@@ -1,7 +1,7 @@
 """Name -> object, for the parts that a YAML file chooses.
 
-Works like Detectron2's registries (``register()`` as a decorator, ``get(name)``) without importing anything, so that the same
-part is found on either host.
+Works like Detectron2's registries (``register()`` as a decorator, ``get(name)``) without importing
+anything, so that the same part is found on either host.
 """
 
 from __future__ import annotations
@@ -38,7 +38,10 @@ class Registry:
         def add(entry: T) -> T:
             key = name or entry.__name__  # type: ignore[attr-defined]
             if self._entries.get(key, entry) is not entry:
-                raise KeyError(f"{self.kind} {key!r} is registered already: {self._entries[key]}. Choose another name.")
+                raise KeyError(
+                    f"{self.kind} {key!r} is registered already: {self._entries[key]}. "
+                    "Choose another name."
+                )
             self._entries[key] = entry
             return entry
 
@@ -48,7 +51,8 @@ class Registry:
         """The object called ``name``.
 
         Raises:
-            KeyError: no such name; the message lists the nearest known ones and how to import a plugin.
+            KeyError: no such name; the message lists the nearest known ones and how to import a
+                plugin.
         """
         if name not in self._entries:
             raise KeyError(unknown_name(self.kind, name, self._entries))
@@ -66,9 +70,11 @@ class Registry:
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> str:
-    """The message for a name that no registry holds: nearest names first, then the way to bring a plugin in."""
+    """The message for a name that no registry holds: nearest names first, then the way to bring a
+    plugin in."""
     return (
-        f"no {kind} is called {name!r}. {nearest(name, known)} If it is your own, name the module that registers it in "
+        f"no {kind} is called {name!r}. {nearest(name, known)} If it is your own, name the module "
+        "that registers it in "
         "MODEL.RETINA_PLUGIN.IMPORTS, for example IMPORTS: ['my_package.my_module']."
     )
 

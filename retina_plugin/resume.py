@@ -1,4 +1,5 @@
-"""What ``--resume`` continues, and which config keys may differ from those that the run was started with."""
+"""What ``--resume`` continues, and which config keys may differ from those that the run was started
+with."""
 
 from __future__ import annotations
 
@@ -19,8 +20,9 @@ from retina_plugin.weights import WeightsError, class_names_of, metadata_of, rea
 CONFIG = "config.yaml"
 FINAL = "model_final.pth"
 
-# Keys that a resumed run takes from its new config, as patterns: they act from the next step on, and no state in the checkpoint
-# depends on them. Every other key must have the value that the run was started with.
+# Keys that a resumed run takes from its new config, as patterns: they act from the next step on,
+# and no state in the checkpoint depends on them. Every other key must have the value that the run
+# was started with.
 APPLIED = (
     "SOLVER.MAX_ITER",
     "SOLVER.CHECKPOINT_PERIOD",
@@ -56,11 +58,15 @@ NOT_COMPARED = ("OUTPUT_DIR",)
 PATHS = ("DATASETS.TRAIN", "DATASETS.TEST")
 
 
-def checkpoint_to_resume(cfg: Any, *, host: str, class_names: Sequence[str], get_cfg: Callable[[], Any]) -> str | None:
-    """The checkpoint of ``OUTPUT_DIR`` from which a run continues. Prints it, its step and the keys that have a new value.
+def checkpoint_to_resume(
+    cfg: Any, *, host: str, class_names: Sequence[str], get_cfg: Callable[[], Any]
+) -> str | None:
+    """The checkpoint of ``OUTPUT_DIR`` from which a run continues. Prints it, its step and the keys
+    that have a new value.
 
     Args:
-        cfg: the config of the request, with its ``auto`` values resolved. Nothing of it has been written yet.
+        cfg: the config of the request, with its ``auto`` values resolved. Nothing of it has been
+            written yet.
         host: "detectron2" or "lightning".
         class_names: K names, of the training set.
         get_cfg: gives the host's default config, into which the ``config.yaml`` of the run is read.
@@ -84,7 +90,8 @@ def checkpoint_to_resume(cfg: Any, *, host: str, class_names: Sequence[str], get
     _require_classes(metadata_of(checkpoint), class_names, path)
     if step > cfg.SOLVER.MAX_ITER:
         raise ConfigError(
-            f"SOLVER.MAX_ITER is {cfg.SOLVER.MAX_ITER}, but {path} has already seen {step} steps. Set it to {step} to evaluate "
+            f"SOLVER.MAX_ITER is {cfg.SOLVER.MAX_ITER}, but {path} has already seen {step} steps. "
+            f"Set it to {step} to evaluate "
             "the checkpoint, or higher to continue."
         )
     finished = step == cfg.SOLVER.MAX_ITER
@@ -100,7 +107,8 @@ def checkpoint_to_resume(cfg: Any, *, host: str, class_names: Sequence[str], get
 
 
 def _as_final(path: str) -> str:
-    """The checkpoint of a run's last step as ``model_final.pth``, which may be missing, or older where the run was made longer."""
+    """The checkpoint of a run's last step as ``model_final.pth``, which may be missing, or older
+    where the run was made longer."""
     final = os.path.join(os.path.dirname(path), FINAL)
     if path != final:
         with whole_file(final) as draft:
@@ -110,7 +118,8 @@ def _as_final(path: str) -> str:
 
 
 def checkpoint_to_evaluate(cfg: Any, *, resume: bool) -> str:
-    """The checkpoint that ``--eval-only`` evaluates: with ``--resume`` the newest of ``OUTPUT_DIR``, else ``MODEL.WEIGHTS``.
+    """The checkpoint that ``--eval-only`` evaluates: with ``--resume`` the newest of
+    ``OUTPUT_DIR``, else ``MODEL.WEIGHTS``.
 
     Raises:
         ConfigError: there is none, and weights from the random generator would be evaluated.
@@ -121,18 +130,22 @@ def checkpoint_to_evaluate(cfg: Any, *, resume: bool) -> str:
         return path
     if resume:
         raise ConfigError(
-            f"--eval-only --resume: OUTPUT_DIR {cfg.OUTPUT_DIR} has no checkpoint. Give the folder of a run, or leave --resume out "
+            f"--eval-only --resume: OUTPUT_DIR {cfg.OUTPUT_DIR} has no checkpoint. Give the folder "
+            "of a run, or leave --resume out "
             "and give MODEL.WEIGHTS path/to/model_final.pth."
         )
     raise ConfigError(
-        "--eval-only needs a checkpoint: add MODEL.WEIGHTS path/to/model_final.pth, or --resume for OUTPUT_DIR's last"
+        "--eval-only needs a checkpoint: add MODEL.WEIGHTS path/to/model_final.pth, or --resume "
+        "for OUTPUT_DIR's last"
     )
 
 
 def written_by_another_host(path: str, host: str) -> WeightsError:
-    """The error of resuming a checkpoint of ``host``, "Detectron2" or "Lightning", on the other one."""
+    """The error of resuming a checkpoint of ``host``, "Detectron2" or "Lightning", on the other
+    one."""
     return WeightsError(
-        f"{path} was written by {host}: resume it with --host {host.lower()}, or start from its weights: MODEL.WEIGHTS {path}"
+        f"{path} was written by {host}: resume it with --host {host.lower()}, or start from its "
+        f"weights: MODEL.WEIGHTS {path}"
     )
 
 
@@ -156,12 +169,16 @@ def config_of_run(folder: str, get_cfg: Callable[[], Any]) -> Any | None:
     return cfg
 
 
-def use_learning_rates(optimizer: torch.optim.Optimizer, scheduler: Any, rates: Sequence[float]) -> None:
-    """Let a resumed optimizer and scheduler go on with the learning rates of the config in place of the checkpoint's.
+def use_learning_rates(
+    optimizer: torch.optim.Optimizer, scheduler: Any, rates: Sequence[float]
+) -> None:
+    """Let a resumed optimizer and scheduler go on with the learning rates of the config in place of
+    the checkpoint's.
 
     Args:
         optimizer: has the state of the checkpoint.
-        scheduler: a ``torch.optim.lr_scheduler.LRScheduler`` with the state of the checkpoint and the config's schedule.
+        scheduler: a ``torch.optim.lr_scheduler.LRScheduler`` with the state of the checkpoint and
+            the config's schedule.
         rates: of each parameter group, before the schedule; equal ones change nothing.
     """
     scheduler.base_lrs = list(rates)
@@ -179,7 +196,8 @@ def _require_writer(checkpoint: Mapping[str, Any], path: str, host: str) -> None
         writer = "Detectron2"
     else:
         raise WeightsError(
-            f"{path} has weights alone, no optimizer and no step to continue from. Start from it: MODEL.WEIGHTS {path} with "
+            f"{path} has weights alone, no optimizer and no step to continue from. Start from it: "
+            f"MODEL.WEIGHTS {path} with "
             "another OUTPUT_DIR and without --resume."
         )
     if writer.lower() != host:
@@ -190,8 +208,10 @@ def _require_classes(metadata: Mapping[str, Any], class_names: Sequence[str], pa
     theirs = class_names_of(metadata, path) or list(class_names)
     if theirs != list(class_names):
         raise ConfigError(
-            f"{path} was trained on the classes {', '.join(theirs)}, but DATASETS.TRAIN has {', '.join(class_names)}: "
-            "that is another run. Give DATASETS.TRAIN the classes of the run, or start from its weights: "
+            f"{path} was trained on the classes {', '.join(theirs)}, but DATASETS.TRAIN has "
+            f"{', '.join(class_names)}: "
+            "that is another run. Give DATASETS.TRAIN the classes of the run, or start from its "
+            "weights: "
             f"MODEL.WEIGHTS {path} with another OUTPUT_DIR and without --resume."
         )
 
@@ -203,7 +223,10 @@ def _differences_that_apply(cfg: Any, run_cfg: Any | None) -> list[str]:
         ConfigError: keys that cannot have a new value in the middle of a run.
     """
     if run_cfg is None:
-        return [f"{cfg.OUTPUT_DIR} has no {CONFIG}: the settings are not compared with those that the run started with"]
+        return [
+            f"{cfg.OUTPUT_DIR} has no {CONFIG}: the settings are not compared with those that "
+            "the run started with"
+        ]
     before = dict(leaves(run_cfg))
     changed = {
         key: (before.get(key), value)
@@ -211,7 +234,9 @@ def _differences_that_apply(cfg: Any, run_cfg: Any | None) -> list[str]:
         if key not in NOT_COMPARED and _comparable(key, before.get(key)) != _comparable(key, value)
     }
     lines = {key: f"  {key}: {old!r} -> {new!r}" for key, (old, new) in changed.items()}
-    refused = [key for key in changed if not any(fnmatch.fnmatchcase(key, pattern) for pattern in APPLIED)]
+    refused = [
+        key for key in changed if not any(fnmatch.fnmatchcase(key, pattern) for pattern in APPLIED)
+    ]
     if refused:
         raise ConfigError(_refusal(cfg.OUTPUT_DIR, [lines[key] for key in refused], refused))
     return list(lines.values())
@@ -224,7 +249,8 @@ def _refusal(folder: str, lines: Sequence[str], keys: Sequence[str]) -> str:
         [
             f"--resume: {folder} has another run, these keys cannot change on the way:",
             *lines,
-            f"Give them the values of the run (--config-file {path} has all), or start a new run with another OUTPUT_DIR, from "
+            f"Give them the values of the run (--config-file {path} has all), or start a new run "
+            "with another OUTPUT_DIR, from "
             f"its weights if you like (MODEL.WEIGHTS).{moved if 'DATASETS.TRAIN' in keys else ''}",
         ]
     )

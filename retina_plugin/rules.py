@@ -1,4 +1,5 @@
-"""Rules for config values: small tests that say in words what they expect. Rules combine with ``&`` and ``|``."""
+"""Rules for config values: small tests that say in words what they expect. Rules combine with ``&``
+and ``|``."""
 
 from __future__ import annotations
 
@@ -11,7 +12,8 @@ COUNTS = {1: "one", 2: "two", 3: "three", 4: "four"}
 
 
 class Rule(NamedTuple):
-    """Whether a value will do, and what is expected: ``f"expected {rule.expected}, found ..."`` is a sentence.
+    """Whether a value will do, and what is expected: ``f"expected {rule.expected}, found ..."`` is
+    a sentence.
 
     Example:
         >>> share = at_least(0) & below(1)
@@ -23,10 +25,14 @@ class Rule(NamedTuple):
     expected: str
 
     def __and__(self, other: Rule) -> Rule:
-        return Rule(lambda v: self.accepts(v) and other.accepts(v), f"{self.expected} and {other.expected}")
+        return Rule(
+            lambda v: self.accepts(v) and other.accepts(v), f"{self.expected} and {other.expected}"
+        )
 
     def __or__(self, other: Rule) -> Rule:
-        return Rule(lambda v: self.accepts(v) or other.accepts(v), f"{self.expected}, or {other.expected}")
+        return Rule(
+            lambda v: self.accepts(v) or other.accepts(v), f"{self.expected}, or {other.expected}"
+        )
 
 
 def _is_number(value: Any) -> bool:
@@ -64,7 +70,9 @@ def between(low: float, high: float) -> Rule:
 
 def whole(rule: Rule) -> Rule:
     """A number without a fraction, for lists; a single number has the type of its default."""
-    return Rule(lambda v: isinstance(v, Integral) and rule.accepts(v), f"{rule.expected} without a fraction")
+    return Rule(
+        lambda v: isinstance(v, Integral) and rule.accepts(v), f"{rule.expected} without a fraction"
+    )
 
 
 def one_of(*values: Any) -> Rule:
@@ -80,7 +88,12 @@ def text(expected: str, *, empty: bool = False) -> Rule:
 
 
 def list_of(
-    rule: Rule, *, what: str = "numbers", counts: tuple[int, ...] = (), rising: bool = False, empty: bool = False
+    rule: Rule,
+    *,
+    what: str = "numbers",
+    counts: tuple[int, ...] = (),
+    rising: bool = False,
+    empty: bool = False,
 ) -> Rule:
     """A list whose entries follow a rule.
 
@@ -102,7 +115,9 @@ def list_of(
         )
 
     count = " or ".join(COUNTS[n] for n in counts)
-    return Rule(accepts, " ".join(filter(None, (count, "rising" if rising else "", what, rule.expected))))
+    return Rule(
+        accepts, " ".join(filter(None, (count, "rising" if rising else "", what, rule.expected)))
+    )
 
 
 def different() -> Rule:

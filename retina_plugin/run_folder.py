@@ -1,4 +1,5 @@
-"""The folder of a run: what it holds, and what a run that is started in it may do. Called by both hosts."""
+"""The folder of a run: what it holds, and what a run that is started in it may do. Called by both
+hosts."""
 
 from __future__ import annotations
 
@@ -16,7 +17,13 @@ from retina_plugin.config import ConfigError
 from retina_plugin.folder_lock import NAME as LOCK
 from retina_plugin.folder_lock import FolderLock, require_nobody_in
 from retina_plugin.outputs import remove_drafts, write_atomically
-from retina_plugin.resume import CONFIG, checkpoint_to_evaluate, checkpoint_to_resume, config_of_run, step_of
+from retina_plugin.resume import (
+    CONFIG,
+    checkpoint_to_evaluate,
+    checkpoint_to_resume,
+    config_of_run,
+    step_of,
+)
 from retina_plugin.weights import WeightsError, read_checkpoint
 
 CHOICES = "--overwrite starts again, another OUTPUT_DIR keeps both"
@@ -32,10 +39,12 @@ class Host:
 
 
 def check_folder(cfg: Any, args: argparse.Namespace, host: Host) -> None:
-    """Refuse a folder that cannot be used, early and without writing anything; :func:`enter_folder` checks again.
+    """Refuse a folder that cannot be used, early and without writing anything; :func:`enter_folder`
+    checks again.
 
     Raises:
-        ConfigError: another run works in it, or it holds a run, and neither ``--resume`` nor ``--overwrite`` is given.
+        ConfigError: another run works in it, or it holds a run, and neither ``--resume`` nor
+            ``--overwrite`` is given.
     """
     if args.eval_only:
         return
@@ -48,11 +57,18 @@ def check_folder(cfg: Any, args: argparse.Namespace, host: Host) -> None:
 
 @contextlib.contextmanager
 def enter_folder(
-    cfg: Any, args: argparse.Namespace, host: Host, *, class_names: Sequence[str], main: bool, ready: Callable[[], None]
+    cfg: Any,
+    args: argparse.Namespace,
+    host: Host,
+    *,
+    class_names: Sequence[str],
+    main: bool,
+    ready: Callable[[], None],
 ) -> Iterator[str | None]:
     """Prepare ``OUTPUT_DIR``, write ``config.yaml``, and keep other runs out until the end.
 
-    An evaluation may be written into the folder of any run; it leaves the run's ``config.yaml`` as it is.
+    An evaluation may be written into the folder of any run; it leaves the run's ``config.yaml`` as
+    it is.
 
     Args:
         cfg: frozen.
@@ -64,7 +80,8 @@ def enter_folder(
         The checkpoint to continue from or to evaluate; None for a run that starts at step 0.
 
     Raises:
-        ConfigError: as in :func:`check_folder`; a resumed run with other settings; nothing to evaluate.
+        ConfigError: as in :func:`check_folder`; a resumed run with other settings; nothing to
+            evaluate.
         WeightsError: checkpoints that cannot be continued.
     """
     with contextlib.ExitStack() as stack:
@@ -81,12 +98,14 @@ def enter_folder(
 
 
 def describe_run(folder: str, host: Host) -> str | None:
-    """What a folder holds of an earlier run, and what can be done about it; None if there is nothing.
+    """What a folder holds of an earlier run, and what can be done about it; None if there is
+    nothing.
 
     A ``config.yaml`` alone is nothing: it is what a run leaves that ended before its first step.
     """
     try:
-        path = newest_checkpoint(folder, report=lambda message: None)  # reported by the run that continues from it
+        # reported by the run that continues from it
+        path = newest_checkpoint(folder, report=lambda message: None)
     except WeightsError:
         return f"a run without a checkpoint that can be read: {CHOICES}"
     if path is not None:
@@ -110,12 +129,19 @@ def _describe_checkpoint(folder: str, path: str, host: Host) -> str:
     if run_cfg is None:
         return f"a run that stopped at step {step}: --resume continues, {CHOICES}"
     if step >= run_cfg.SOLVER.MAX_ITER:
-        return f"a run that finished after {step} steps: --resume continues with a larger SOLVER.MAX_ITER, {CHOICES}"
-    return f"a run that stopped at step {step} of {run_cfg.SOLVER.MAX_ITER}: --resume continues, {CHOICES}"
+        return (
+            f"a run that finished after {step} steps: --resume continues with a larger "
+            f"SOLVER.MAX_ITER, {CHOICES}"
+        )
+    return (
+        f"a run that stopped at step {step} of {run_cfg.SOLVER.MAX_ITER}: --resume continues, "
+        f"{CHOICES}"
+    )
 
 
 def _logged_steps(path: str) -> int | None:
-    """The last training step in a ``metrics.json``; 0 if it has evaluations alone, None if it has nothing."""
+    """The last training step in a ``metrics.json``; 0 if it has evaluations alone, None if it has
+    nothing."""
     if not os.path.isfile(path) or not os.path.getsize(path):
         return None
     steps = 0
@@ -138,7 +164,11 @@ def _enter_for_evaluation(cfg: Any, args: argparse.Namespace, host: Host) -> str
 
 
 def _enter_for_training(
-    cfg: Any, args: argparse.Namespace, host: Host, class_names: Sequence[str], stack: contextlib.ExitStack
+    cfg: Any,
+    args: argparse.Namespace,
+    host: Host,
+    class_names: Sequence[str],
+    stack: contextlib.ExitStack,
 ) -> str | None:
     if _overwrite(args):
         _set_aside(cfg, host)
@@ -147,7 +177,9 @@ def _enter_for_training(
     remove_drafts(cfg.OUTPUT_DIR)
     found = None
     if args.resume:
-        found = checkpoint_to_resume(cfg, host=host.name, class_names=class_names, get_cfg=host.get_cfg)
+        found = checkpoint_to_resume(
+            cfg, host=host.name, class_names=class_names, get_cfg=host.get_cfg
+        )
     else:
         _require_unused(cfg.OUTPUT_DIR, host)
     _write_config(cfg, host)
@@ -181,14 +213,21 @@ def _require_outside(cfg: Any) -> None:
     Raises:
         ConfigError: the current folder, the weights or a data set is in ``OUTPUT_DIR``.
     """
-    datasets = [part for name in (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST) for part in name.split("@")]
-    places = {"the current folder": [os.curdir], "MODEL.WEIGHTS": [cfg.MODEL.WEIGHTS], "a data set": datasets}
+    datasets = [
+        part for name in (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST) for part in name.split("@")
+    ]
+    places = {
+        "the current folder": [os.curdir],
+        "MODEL.WEIGHTS": [cfg.MODEL.WEIGHTS],
+        "a data set": datasets,
+    }
     folder = os.path.realpath(cfg.OUTPUT_DIR)
     for what, paths in places.items():
         for path in filter(os.path.exists, paths):
             if os.path.commonpath([folder, os.path.realpath(path)]) == folder:
                 raise ConfigError(
-                    f"--overwrite renames OUTPUT_DIR {cfg.OUTPUT_DIR}, and {what} ({path}) is in it: take another OUTPUT_DIR"
+                    f"--overwrite renames OUTPUT_DIR {cfg.OUTPUT_DIR}, and {what} ({path}) is in "
+                    "it: take another OUTPUT_DIR"
                 )
 
 
@@ -202,7 +241,9 @@ def _set_aside(cfg: Any, host: Host) -> None:
         found = describe_run(folder, host)
         if not found:
             return
-        free = next(name for n in itertools.count(1) if not os.path.lexists(name := f"{folder}.{n}"))
+        free = next(
+            name for n in itertools.count(1) if not os.path.lexists(name := f"{folder}.{n}")
+        )
         os.rename(folder, free)
         lock.folder = free
     os.makedirs(folder)

@@ -1,4 +1,5 @@
-"""Read a YAML config as plain data: one value for each key, with its line; whatever is ambiguous or hostile is refused."""
+"""Read a YAML config as plain data: one value for each key, with its line; whatever is ambiguous or
+hostile is refused."""
 
 from __future__ import annotations
 
@@ -18,7 +19,8 @@ MERGE, GROUP = "tag:yaml.org,2002:merge", "tag:yaml.org,2002:map"
 
 
 class ConfigError(ValueError):
-    """A config file or an override that cannot be used; the message names file, key, what was found and what would do."""
+    """A config file or an override that cannot be used; the message names file, key, what was found
+    and what would do."""
 
 
 class _Extent(NamedTuple):
@@ -40,8 +42,9 @@ def read_yaml(path: str) -> list[Entry]:
     A merge (``<<``) adds the keys that its group lacks. Groups that are empty have no entry.
 
     Raises:
-        ConfigError: the file cannot be read or is not YAML; tags, a key that is no text, a key given twice, aliases that lead back to
-            themselves, or more nesting or values than a config has. The message names the file and, where there is one, the line.
+        ConfigError: the file cannot be read or is not YAML; tags, a key that is no text, a key
+            given twice, aliases that lead back to themselves, or more nesting or values than a
+            config has. The message names the file and, where there is one, the line.
     """
     text = _text(path)
     try:
@@ -59,7 +62,8 @@ def read_yaml(path: str) -> list[Entry]:
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
         raise ConfigError(
-            f"{path}, line {line}: character #x{error.character:04x} is not text. Is this a config file?"
+            f"{path}, line {line}: character #x{error.character:04x} is not text. Is this a config "
+            "file?"
         ) from error
 
 
@@ -71,7 +75,8 @@ def _place(path: str, mark: yaml.Mark | None) -> str:
 def _text(path: str) -> str:
     """The file as text.
 
-    A pipe has no end while its writer lives, and a device may have none at all, so that only regular files are opened.
+    A pipe has no end while its writer lives, and a device may have none at all, so that only
+    regular files are opened.
     """
     try:
         status = os.stat(path)
@@ -80,11 +85,14 @@ def _text(path: str) -> str:
                 content = file.read()
     except OSError as error:
         raise ConfigError(
-            f"config file {path} cannot be read: {error.strerror}. Configs of this project are in configs/."
+            f"config file {path} cannot be read: {error.strerror}. Configs of this project are in "
+            "configs/."
         ) from error
     if not stat.S_ISREG(status.st_mode):
         kind = "a folder" if stat.S_ISDIR(status.st_mode) else "a pipe or a device"
-        raise ConfigError(f"config file {path} is {kind}: name a YAML file, such as those in configs/")
+        raise ConfigError(
+            f"config file {path} is {kind}: name a YAML file, such as those in configs/"
+        )
     if status.st_size > MAX_BYTES:
         raise ConfigError(
             f"config file {path} has {status.st_size} bytes, expected at most {MAX_BYTES}. "
@@ -95,7 +103,8 @@ def _text(path: str) -> str:
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise ConfigError(
-            f"{path}, line {line}: byte 0x{content[error.start]:02x} is not UTF-8. Save the config as UTF-8 text."
+            f"{path}, line {line}: byte 0x{content[error.start]:02x} is not UTF-8. Save the config "
+            "as UTF-8 text."
         ) from error
 
 
@@ -107,11 +116,13 @@ class _Problem(yaml.MarkedYAMLError):
 
 
 class _Loader(yaml.SafeLoader):
-    """PyYAML's safe loader with bounds on nesting and on the number of values, aliases counted with all that they stand for."""
+    """PyYAML's safe loader with bounds on nesting and on the number of values, aliases counted with
+    all that they stand for."""
 
     def __init__(self, text: str) -> None:
         super().__init__(text)
-        self._open: list[_Extent] = []  # of the nodes around the present one, as far as they are read
+        # of the nodes around the present one, as far as they are read
+        self._open: list[_Extent] = []
         self._known: dict[int, _Extent] = {}  # of whole nodes that have an anchor, by their id
 
     def compose_node(self, parent: Any, index: Any) -> yaml.Node:
@@ -122,39 +133,53 @@ class _Loader(yaml.SafeLoader):
         extent = self._open.pop()
         if isinstance(event, yaml.AliasEvent):
             if id(node) not in self._known:
-                raise _Problem(f"alias *{event.anchor} stands within the value that it names", event.start_mark)
+                raise _Problem(
+                    f"alias *{event.anchor} stands within the value that it names", event.start_mark
+                )
             extent = self._known[id(node)]
         elif event.anchor is not None:
             self._known[id(node)] = extent
         if self._open:
             around = self._open[-1]
-            self._open[-1] = _Extent(around.values + extent.values, max(around.height, 1 + extent.height))
+            self._open[-1] = _Extent(
+                around.values + extent.values, max(around.height, 1 + extent.height)
+            )
             self._check_extent(event)
         return node
 
     def _check_extent(self, event: yaml.Event) -> None:
         values, height = self._open[-1]
         if len(self._open) + height - 1 > MAX_DEPTH:
-            raise _Problem(f"more than {MAX_DEPTH} groups and lists in each other", event.start_mark)
+            raise _Problem(
+                f"more than {MAX_DEPTH} groups and lists in each other", event.start_mark
+            )
         if values > MAX_VALUES:
-            raise _Problem(f"more than {MAX_VALUES} values when aliases are written out", event.start_mark)
+            raise _Problem(
+                f"more than {MAX_VALUES} values when aliases are written out", event.start_mark
+            )
 
     def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
         text = self.construct_scalar(node)
         if ":" in text or re.match(r"[-+]?0[0-9_]", text):
-            raise _Problem(f"{text} is an octal or sexagesimal number in YAML; write it in decimal", node.start_mark)
+            raise _Problem(
+                f"{text} is an octal or sexagesimal number in YAML; write it in decimal",
+                node.start_mark,
+            )
         return self._number(super().construct_yaml_int, node)
 
     def construct_yaml_float(self, node: yaml.ScalarNode) -> float:
         if ":" in (text := self.construct_scalar(node)):
-            raise _Problem(f"{text} is a sexagesimal number in YAML; write it in decimal", node.start_mark)
+            raise _Problem(
+                f"{text} is a sexagesimal number in YAML; write it in decimal", node.start_mark
+            )
         return self._number(super().construct_yaml_float, node)
 
     def construct_yaml_bool(self, node: yaml.ScalarNode) -> bool:
         return self._number(super().construct_yaml_bool, node)
 
     def _number(self, construct: Any, node: yaml.ScalarNode) -> Any:
-        """What ``construct`` makes of a scalar. It fails where a tag is wrong (``!!int x``) or a number has thousands of digits."""
+        """What ``construct`` makes of a scalar. It fails where a tag is wrong (``!!int x``) or a
+        number has thousands of digits."""
         try:
             return construct(node)
         except (KeyError, ValueError, OverflowError, IndexError) as error:
@@ -170,7 +195,9 @@ class _Loader(yaml.SafeLoader):
 
 
 for _kind in ("int", "float", "bool"):
-    _Loader.add_constructor(f"tag:yaml.org,2002:{_kind}", getattr(_Loader, f"construct_yaml_{_kind}"))
+    _Loader.add_constructor(
+        f"tag:yaml.org,2002:{_kind}", getattr(_Loader, f"construct_yaml_{_kind}")
+    )
 # A folder may be called 2024-05-01; no key takes a date.
 _Loader.add_constructor("tag:yaml.org,2002:timestamp", yaml.SafeLoader.construct_yaml_str)
 for _kind in ("binary", "map", "omap", "pairs", "set"):
@@ -179,11 +206,14 @@ _Loader.add_constructor(None, _Loader.refuse)
 
 
 def _entries(loader: _Loader, path: str, tree: yaml.Node) -> Iterator[Entry]:
-    """Walk the groups; a dotted key (``SOLVER.MAX_ITER: 7``) and its nested spelling are one key."""
+    """Walk the groups; a dotted key (``SOLVER.MAX_ITER: 7``) and its nested spelling are one
+    key."""
     if isinstance(tree, yaml.ScalarNode) and loader.construct_object(tree) is None:
         return  # comments and document markers only
     if not isinstance(tree, yaml.MappingNode):
-        raise ConfigError(f"{_place(path, tree.start_mark)}: expected keys and values, found {_kind_of(tree)}")
+        raise ConfigError(
+            f"{_place(path, tree.start_mark)}: expected keys and values, found {_kind_of(tree)}"
+        )
     seen: dict[str, yaml.Mark] = {}
     for key, node, mark in _leaves(loader, tree, ""):
         if key in seen:
@@ -192,7 +222,9 @@ def _entries(loader: _Loader, path: str, tree: yaml.Node) -> Iterator[Entry]:
         yield Entry(key, loader.construct_object(node, deep=True), mark.line + 1)
 
 
-def _leaves(loader: _Loader, group: yaml.MappingNode, prefix: str) -> Iterator[tuple[str, yaml.Node, yaml.Mark]]:
+def _leaves(
+    loader: _Loader, group: yaml.MappingNode, prefix: str
+) -> Iterator[tuple[str, yaml.Node, yaml.Mark]]:
     for name, (mark, node) in _members(loader, group).items():
         if isinstance(node, yaml.MappingNode):
             yield from _leaves(loader, node, f"{prefix}{name}.")
@@ -211,14 +243,18 @@ def _members(loader: _Loader, group: yaml.MappingNode) -> dict[str, tuple[yaml.M
             sources = node.value if isinstance(node, yaml.SequenceNode) else [node]
             for source in sources:
                 if not isinstance(source, yaml.MappingNode):
-                    raise _Problem(f"<< merges groups of keys, found {_kind_of(source)}", node.start_mark)
+                    raise _Problem(
+                        f"<< merges groups of keys, found {_kind_of(source)}", node.start_mark
+                    )
                 _add(merged, _members(loader, source))
         else:
             _add(own, {_name(loader, key): (key.start_mark, node)})
     return merged | own
 
 
-def _add(to: dict[str, tuple[yaml.Mark, yaml.Node]], more: dict[str, tuple[yaml.Mark, yaml.Node]]) -> None:
+def _add(
+    to: dict[str, tuple[yaml.Mark, yaml.Node]], more: dict[str, tuple[yaml.Mark, yaml.Node]]
+) -> None:
     for name, (mark, node) in more.items():
         if name in to:
             raise _twice(name, to[name][0], mark)
@@ -235,7 +271,9 @@ def _name(loader: _Loader, key: yaml.Node) -> str:
 
 def _twice(key: str, first: yaml.Mark, second: yaml.Mark) -> _Problem:
     return _Problem(
-        f"key {key} is given twice, in line {first.line + 1} and in line {second.line + 1}; keep one", second
+        f"key {key} is given twice, in line {first.line + 1} and in line {second.line + 1}; keep "
+        "one",
+        second,
     )
 
 

@@ -16,7 +16,8 @@ LINE = 2_500  # bytes in metrics.json, events and log.txt of every 20 steps
 
 
 def require_space(cfg: Any, model: nn.Module, *, first_step: int) -> None:
-    """Make sure that all checkpoints and pictures of a training run fit on the disk of ``OUTPUT_DIR``.
+    """Make sure that all checkpoints and pictures of a training run fit on the disk of
+    ``OUTPUT_DIR``.
 
     Args:
         cfg: frozen.
@@ -24,7 +25,8 @@ def require_space(cfg: Any, model: nn.Module, *, first_step: int) -> None:
         first_step: where the run begins; above 0 for a resumed one.
 
     Raises:
-        DiskError: they do not; the message names the folder, what is free and needed, and the keys that change it.
+        DiskError: they do not; the message names the folder, what is free and needed, and the keys
+            that change it.
     """
     solver, size = cfg.SOLVER, checkpoint_size(cfg, model)
     steps = solver.MAX_ITER - first_step
@@ -36,9 +38,12 @@ def require_space(cfg: Any, model: nn.Module, *, first_step: int) -> None:
         return
     others = f" and {pictures} pictures (VIS_PERIOD {cfg.VIS_PERIOD})" if pictures > 1 else ""
     raise DiskError(
-        f"OUTPUT_DIR {cfg.OUTPUT_DIR}: {megabytes(free)} are free, and this run needs {megabytes(need)} for {checkpoints} "
-        f"checkpoints of {megabytes(size)} (one every SOLVER.CHECKPOINT_PERIOD {solver.CHECKPOINT_PERIOD} of "
-        f"SOLVER.MAX_ITER {solver.MAX_ITER} steps){others}. Make room, raise SOLVER.CHECKPOINT_PERIOD, or set OUTPUT_DIR to "
+        f"OUTPUT_DIR {cfg.OUTPUT_DIR}: {megabytes(free)} are free, and this run needs "
+        f"{megabytes(need)} for {checkpoints} "
+        f"checkpoints of {megabytes(size)} (one every SOLVER.CHECKPOINT_PERIOD "
+        f"{solver.CHECKPOINT_PERIOD} of "
+        f"SOLVER.MAX_ITER {solver.MAX_ITER} steps){others}. Make room, raise "
+        "SOLVER.CHECKPOINT_PERIOD, or set OUTPUT_DIR to "
         "a folder on another disk."
     )
 

@@ -1,7 +1,8 @@
 """End a run on Ctrl-C or SIGTERM after the step under way; a second Ctrl-C ends it at once.
 
-A signal sets a flag inside :func:`deferred`, where the run asks for it between steps and between images, and raises
-:class:`Interrupted` everywhere else. Handlers are installed by :func:`handling` only, so that importing this package changes none.
+A signal sets a flag inside :func:`deferred`, where the run asks for it between steps and between
+images, and raises :class:`Interrupted` everywhere else. Handlers are installed by :func:`handling`
+only, so that importing this package changes none.
 """
 
 from __future__ import annotations
@@ -21,7 +22,9 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 ONE_EVENT = 0.3  # seconds; `timeout` and shells send a signal to the process and to its group
 NOTICE = b"\nstopping after this step (Ctrl-C again: at once, without a checkpoint)\n"
 
-EVALUATION_STOPPED = "stopped during the evaluation; nothing was lost, and the same command starts it again"
+EVALUATION_STOPPED = (
+    "stopped during the evaluation; nothing was lost, and the same command starts it again"
+)
 
 
 class Interrupted(KeyboardInterrupt):
@@ -90,7 +93,8 @@ def handling() -> Iterator[None]:
 
 
 def install() -> None:
-    """Take the handlers back from a library that has set its own; nothing outside of :func:`handling`."""
+    """Take the handlers back from a library that has set its own; nothing outside of
+    :func:`handling`."""
     if _state.pid == os.getpid() and threading.current_thread() is threading.main_thread():
         for number in SIGNALS:
             signal.signal(number, _receive)
@@ -98,7 +102,8 @@ def install() -> None:
 
 @contextlib.contextmanager
 def deferred() -> Iterator[None]:
-    """Let the first signal set the flag only; whoever enters asks :func:`requested` and calls :func:`check` afterwards."""
+    """Let the first signal set the flag only; whoever enters asks :func:`requested` and calls
+    :func:`check` afterwards."""
     _state.depth += 1
     try:
         yield
@@ -159,15 +164,22 @@ def stopped_at(step: int, steps: int, path: str) -> str:
         path: of its checkpoint.
     """
     if step >= steps:
-        return f"stopped during the evaluation after all {steps} steps; continue with --resume, which evaluates {path}"
-    return f"stopped at step {step} of {steps}; continue with --resume and the same arguments (checkpoint: {path})"
+        return (
+            f"stopped during the evaluation after all {steps} steps; continue with --resume, which "
+            f"evaluates {path}"
+        )
+    return (
+        f"stopped at step {step} of {steps}; continue with --resume and the same arguments "
+        f"(checkpoint: {path})"
+    )
 
 
 def shield_worker(*_: Any) -> None:
-    """Keep signals that go to the whole process group from a process that loads images, so that a checkpoint can be saved first.
+    """Keep signals that go to the whole process group from a process that loads images, so that a
+    checkpoint can be saved first.
 
-    Call it in the worker process; a second call changes nothing. Ctrl-C is ignored. SIGTERM ends the worker only where the main
-    process sent it, as torch does at the end of a loader.
+    Call it in the worker process; a second call changes nothing. Ctrl-C is ignored. SIGTERM ends
+    the worker only where the main process sent it, as torch does at the end of a loader.
     """
     if _state.shielded == os.getpid() or not hasattr(signal, "sigwaitinfo"):
         return
@@ -179,7 +191,8 @@ def shield_worker(*_: Any) -> None:
 
 
 def _without_lost_connections(kind: type[BaseException], error: BaseException, trace: Any) -> None:
-    """Threads that hand tensors over call this when the main process is gone, and the worker ends anyway."""
+    """Threads that hand tensors over call this when the main process is gone, and the worker ends
+    anyway."""
     if not issubclass(kind, (ConnectionError, EOFError)):
         sys.__excepthook__(kind, error, trace)
 

@@ -11,11 +11,14 @@ import torch
 T = TypeVar("T")
 
 
-def in_threads(work: Callable[[T], None], pieces: Sequence[T], *, threads: int | None = None) -> None:
+def in_threads(
+    work: Callable[[T], None], pieces: Sequence[T], *, threads: int | None = None
+) -> None:
     """Do ``work(piece)`` for every piece, without gradients.
 
-    Torch's own threads wait for each other after every operation, which on a busy machine, beside the workers of a data loader, takes
-    longer than operations on small tensors. These take whole pieces, in any order, and wait once.
+    Torch's own threads wait for each other after every operation, which on a busy machine, beside
+    the workers of a data loader, takes longer than operations on small tensors. These take whole
+    pieces, in any order, and wait once.
 
     Args:
         work: writes its results where no other piece does.
@@ -39,4 +42,5 @@ def in_threads(work: Callable[[T], None], pieces: Sequence[T], *, threads: int |
             for finished in [pool.submit(worker) for _ in range(threads)]:
                 finished.result()
     finally:
-        torch.set_num_threads(own)  # this thread has kept it, but torch gives threads to come what was asked for last
+        # this thread has kept it, but torch gives threads to come what was asked for last
+        torch.set_num_threads(own)

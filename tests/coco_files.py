@@ -36,11 +36,14 @@ def changed(kind: str, place: int, **values: Any) -> dict[str, Any]:
 
 
 def write_coco(folder: Path, content: Any = CONTENT) -> tuple[str, str]:
-    """Write annotations and the two gray images of ``CONTENT``; returns the JSON's path and the image folder."""
+    """Write annotations and the two gray images of ``CONTENT``; returns the JSON's path and the
+    image folder."""
     for image in CONTENT["images"]:
         path = folder / "images" / image["file_name"]
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(np.full((10, 20, 3), 128, dtype=np.uint8)).save(path)
     json_file = folder / "annotations.json"
-    json_file.write_text(content if isinstance(content, str) else json.dumps(content), encoding="utf-8")
+    json_file.write_text(
+        content if isinstance(content, str) else json.dumps(content), encoding="utf-8"
+    )
     return str(json_file), str(folder / "images")

@@ -1,4 +1,5 @@
-"""The configs of the tree, made small enough for a test: widths and images shrink, the structure stays."""
+"""The configs of the tree, made small enough for a test: widths and images shrink, the structure
+stays."""
 
 from __future__ import annotations
 
@@ -11,7 +12,9 @@ from torch import nn
 from retina_plugin.builders import take_pixels_of_timm
 from tests.conftest import ROOT
 
-CONFIGS = sorted(str(path.relative_to(ROOT / "configs")) for path in (ROOT / "configs").rglob("retinanet_*.yaml"))
+CONFIGS = sorted(
+    str(path.relative_to(ROOT / "configs")) for path in (ROOT / "configs").rglob("retinanet_*.yaml")
+)
 NARROW = {
     "MODEL.DEVICE": "cpu",
     "MODEL.WEIGHTS": "",
@@ -35,7 +38,8 @@ def shrink(cfg: Any, name: str) -> Any:
 
 
 def tame(model: nn.Module) -> nn.Module:
-    """Without the pretrained weights that it waits for, FrozenBN is the identity and the residual branches of R-101 add up without end."""
+    """Without the pretrained weights that it waits for, FrozenBN is the identity and the residual
+    branches of R-101 add up without end."""
     for name, buffer in model.named_buffers():
         if name.endswith("conv3.norm.weight"):
             buffer.fill_(0.2)

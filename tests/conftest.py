@@ -11,7 +11,8 @@ ROOT = Path(__file__).resolve().parents[1]
 
 @pytest.fixture(autouse=True)
 def fresh_process() -> None:
-    """What an earlier test may have changed in this process: random numbers, and subnormal ones, which every run turns off."""
+    """What an earlier test may have changed in this process: random numbers, and subnormal ones,
+    which every run turns off."""
     torch.manual_seed(0)
     torch.set_flush_denormal(False)
 
@@ -25,7 +26,9 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> None:
 @pytest.fixture(scope="session", autouse=True)
 def package_of_this_tree() -> None:
     """Processes that tests start find this very package, installed or not."""
-    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    os.environ["PYTHONPATH"] = os.pathsep.join(
+        filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])
+    )
 
 
 @pytest.fixture(scope="session")

@@ -12,11 +12,14 @@ from PIL import Image, TiffImagePlugin
 NUMBERS = {"u": 1, "i": 2, "f": 3, "c": 6}  # kinds of NumPy -> TIFF's SampleFormat
 
 
-def write_tiff(path: Path, values: np.ndarray, *, photometric: int | None = None, orientation: int = 1) -> None:
+def write_tiff(
+    path: Path, values: np.ndarray, *, photometric: int | None = None, orientation: int = 1
+) -> None:
     """Write (H, W) or (H, W, C) values of any type as an uncompressed TIFF.
 
     Args:
-        photometric: 0 white is zero, 1 black is zero, 2 RGB, 5 CMYK; None chooses 1 or 2 by the number of axes.
+        photometric: 0 white is zero, 1 black is zero, 2 RGB, 5 CMYK; None chooses 1 or 2 by the
+            number of axes.
         orientation: EXIF's.
     """
     height, width, channels = (*values.shape, 1)[:3]
@@ -34,10 +37,13 @@ def write_tiff(path: Path, values: np.ndarray, *, photometric: int | None = None
 
 def write_png16(path: Path, values: np.ndarray) -> None:
     """Write (H, W) or (H, W, 3) RGB uint16 values as a PNG."""
-    written = cv2.imencode(".png", values if values.ndim == 2 else np.ascontiguousarray(values[..., ::-1]))[1]
+    written = cv2.imencode(
+        ".png", values if values.ndim == 2 else np.ascontiguousarray(values[..., ::-1])
+    )[1]
     path.write_bytes(written.tobytes())
 
 
 def deepen(path: Path, factor: int) -> None:
-    """Turn an 8-bit image file into a 16-bit PNG of the same name with its values times ``factor``."""
+    """Turn an 8-bit image file into a 16-bit PNG of the same name with its values times
+    ``factor``."""
     write_png16(path, np.asarray(Image.open(path).convert("RGB")).astype(np.uint16) * factor)

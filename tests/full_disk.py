@@ -1,4 +1,5 @@
-"""A disk that becomes full at a chosen file, for tests: no root, no mount, the same on every system."""
+"""A disk that becomes full at a chosen file, for tests: no root, no mount, the same on every
+system."""
 
 from __future__ import annotations
 
@@ -13,7 +14,8 @@ import pytest
 
 
 class FullDisk:
-    """Once half an entry of a file is written whose name contains ``at``, nothing more fits below ``folder``."""
+    """Once half an entry of a file is written whose name contains ``at``, nothing more fits below
+    ``folder``."""
 
     def __init__(self, folder: Path, at: str) -> None:
         self.folder, self.at, self.full = str(folder), at, False
@@ -23,8 +25,20 @@ class FullDisk:
         monkeypatch.setattr(builtins, "open", self.open)
         monkeypatch.setattr(io, "open", self.open)
 
-    def open(self, file: Any, mode: str = "r", buffering: int = -1, encoding: Any = None, *args: Any, **kw: Any) -> Any:
-        if not isinstance(file, (str, os.PathLike)) or not set(mode) & set("wax+") or not self.holds(str(file)):
+    def open(
+        self,
+        file: Any,
+        mode: str = "r",
+        buffering: int = -1,
+        encoding: Any = None,
+        *args: Any,
+        **kw: Any,
+    ) -> Any:
+        if (
+            not isinstance(file, (str, os.PathLike))
+            or not set(mode) & set("wax+")
+            or not self.holds(str(file))
+        ):
             return _OPEN(file, mode, buffering, encoding, *args, **kw)
         raw = _Raw(self, str(file), mode.replace("b", "").replace("t", ""))
         if buffering == 0:

@@ -1,4 +1,5 @@
-"""An image's detections are those that it has alone, whatever shares its batch: padding changes what a network computes."""
+"""An image's detections are those that it has alone, whatever shares its batch: padding changes
+what a network computes."""
 
 from __future__ import annotations
 
@@ -15,7 +16,8 @@ from tests.models import compact_cfg
 
 HOSTS = ["lightning"] + ["detectron2"] * (importlib.util.find_spec("detectron2") is not None)
 TIMM = pytest.mark.skipif(importlib.util.find_spec("timm") is None, reason="needs timm")
-SHAPES = [(60, 50), (64, 64), (20, 130), (90, 33), (61, 40), (64, 128)]  # two pairs are padded to one size
+# two pairs are padded to one size
+SHAPES = [(60, 50), (64, 64), (20, 130), (90, 33), (61, 40), (64, 128)]
 NORMS = ["FrozenBN", "BN", "GN", ""]
 SMALL = {
     "MODEL__RESNETS__STEM_OUT_CHANNELS": 8,
@@ -28,7 +30,8 @@ SMALL = {
 
 
 def scattered(model: RetinaNet) -> RetinaNet:
-    """A model whose scores and boxes differ from place to place, and whose norms and biases are not those of the start."""
+    """A model whose scores and boxes differ from place to place, and whose norms and biases are not
+    those of the start."""
     for name, tensor in model.named_parameters():
         if name.endswith("bias"):
             tensor.data.normal_(std=0.2)
@@ -51,7 +54,9 @@ def images() -> list[torch.Tensor]:
     return [torch.randint(0, 256, (3, *shape), dtype=torch.uint8) for shape in SHAPES]
 
 
-def assert_alone(together: list[dict[str, torch.Tensor]], alone: list[dict[str, torch.Tensor]]) -> None:
+def assert_alone(
+    together: list[dict[str, torch.Tensor]], alone: list[dict[str, torch.Tensor]]
+) -> None:
     assert len(together) == len(alone) == len(SHAPES)
     assert sum(len(found["scores"]) for found in alone) > 20
     assert_close(together, alone, rtol=1e-4, atol=1e-3)
@@ -61,7 +66,11 @@ def assert_alone(together: list[dict[str, torch.Tensor]], alone: list[dict[str, 
 @pytest.mark.parametrize("norm", NORMS)
 @pytest.mark.parametrize("backbone", ["resnet", pytest.param("timm", marks=TIMM)])
 def test_predict(backbone: str, norm: str, neck: str) -> None:
-    changes = {"MODEL__RESNETS__NORM": norm, "MODEL__FPN__NORM": norm, "MODEL__RETINANET__NORM": norm}
+    changes = {
+        "MODEL__RESNETS__NORM": norm,
+        "MODEL__FPN__NORM": norm,
+        "MODEL__RETINANET__NORM": norm,
+    }
     if norm == "FrozenBN":
         changes["MODEL__RETINANET__NORM"] = ""
     name = {"MODEL__BACKBONE__NAME": f"build_retina_{backbone}_{neck}_backbone"}
@@ -105,12 +114,21 @@ def on_detectron2(cfg: Any) -> Any:
 
     def fields(result: dict[str, Any]) -> dict[str, torch.Tensor]:
         found = result["instances"]
-        return {"boxes": found.pred_boxes.tensor, "scores": found.scores, "labels": found.pred_classes}
+        return {
+            "boxes": found.pred_boxes.tensor,
+            "scores": found.scores,
+            "labels": found.pred_classes,
+        }
 
     @torch.no_grad()
     def detect(batch: list[torch.Tensor]) -> tuple[list, list]:
         inputs = [{"image": image} for image in batch]
-        assert_close(model.predict(batch), [model.predict([image])[0] for image in batch], rtol=1e-4, atol=1e-3)
+        assert_close(
+            model.predict(batch),
+            [model.predict([image])[0] for image in batch],
+            rtol=1e-4,
+            atol=1e-3,
+        )
         return [*map(fields, model(inputs))], [fields(model([one])[0]) for one in inputs]
 
     return detect

@@ -30,17 +30,21 @@ def test_grid_by_hand(offset: float, first: float) -> None:
 
 
 def test_order_is_that_of_flattened_predictions() -> None:
-    """Write every anchor into a prediction map at its own cell and channel; flattening must give the anchors back."""
+    """Write every anchor into a prediction map at its own cell and channel; flattening must give
+    the anchors back."""
     cell = cell_anchors([8, 16], [0.5, 2])  # A = 4
     anchors = grid_anchors(cell, (3, 5), stride=8, offset=0)
-    shifts = torch.stack(torch.meshgrid(torch.arange(3) * 8, torch.arange(5) * 8, indexing="ij"))  # y, x
+    # y, x
+    shifts = torch.stack(torch.meshgrid(torch.arange(3) * 8, torch.arange(5) * 8, indexing="ij"))
     xyxy = shifts[[1, 0, 1, 0]].float()  # (4, H, W)
     prediction = (cell[:, :, None, None] + xyxy).reshape(1, 4 * 4, 3, 5)
     assert_close(flatten_level(prediction, 4)[0], anchors)
 
 
 def test_generator_counts_and_broadcasts() -> None:
-    generator = AnchorGenerator(sizes=[[8], [16]], aspect_ratios=[0.5, 1, 2], strides=[8, 16], offset=0.0)
+    generator = AnchorGenerator(
+        sizes=[[8], [16]], aspect_ratios=[0.5, 1, 2], strides=[8, 16], offset=0.0
+    )
     levels = generator([(4, 6), (2, 3)])
     assert generator.num_anchors == 3
     assert [len(x) for x in levels] == [4 * 6 * 3, 2 * 3 * 3]

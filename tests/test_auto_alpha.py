@@ -1,4 +1,5 @@
-"""Weights of classes from the training set: the rule by hand, rare and absent classes, background, and the way through either host."""
+"""Weights of classes from the training set: the rule by hand, rare and absent classes, background,
+and the way through either host."""
 
 from __future__ import annotations
 
@@ -22,13 +23,21 @@ from tests.models import compact_cfg, compact_model
     [
         pytest.param([7, 7], {}, [0.25, 0.25], id="all alike: the base"),
         pytest.param(
-            [99, 24], {}, [0.25 * 2 / 3, 0.25 * 4 / 3], id="square root: 10 to 5 boxes' roots, 1 to 2 in weight"
+            [99, 24],
+            {},
+            [0.25 * 2 / 3, 0.25 * 4 / 3],
+            id="square root: 10 to 5 boxes' roots, 1 to 2 in weight",
         ),
-        pytest.param([99, 24], {"power": 1.0}, [0.25 * 2 / 5, 0.25 * 8 / 5], id="power 1: 1 to 4 in weight"),
+        pytest.param(
+            [99, 24], {"power": 1.0}, [0.25 * 2 / 5, 0.25 * 8 / 5], id="power 1: 1 to 4 in weight"
+        ),
         pytest.param([99, 24], {"power": 0.0}, [0.25, 0.25], id="power 0: the base"),
         pytest.param([99, 24], {"base": 0.6}, [0.4, 0.8], id="another base"),
         pytest.param(
-            [99, 0, 24], {}, [0.25 * 2 / 3, 0.25, 0.25 * 4 / 3], id="absent: the base, and the others as if alone"
+            [99, 0, 24],
+            {},
+            [0.25 * 2 / 3, 0.25, 0.25 * 4 / 3],
+            id="absent: the base, and the others as if alone",
         ),
         pytest.param([9999, 9999, 9999, 0, 1], {"power": 1.0}, None, id="rare: bounded"),
         pytest.param([0, 0], {}, [0.25, 0.25], id="nothing to count"),
@@ -44,7 +53,9 @@ def test_rule(counts: list[int], arguments: dict, expected: list[float] | None) 
     else:
         assert_close(alpha, expected)
         present = [a for a, count in zip(alpha, counts, strict=True) if count]
-        assert not present or sum(present) / len(present) == pytest.approx(arguments.get("base", 0.25))
+        assert not present or sum(present) / len(present) == pytest.approx(
+            arguments.get("base", 0.25)
+        )
 
 
 def test_rarer_is_heavier() -> None:
@@ -54,7 +65,8 @@ def test_rarer_is_heavier() -> None:
 
 
 def test_background_is_a_negative_of_every_class_by_its_own_weight() -> None:
-    """Classes of 1000, 10 and 0 boxes; on background each logit counts 1 - alpha of its class, and the absent class as ever."""
+    """Classes of 1000, 10 and 0 boxes; on background each logit counts 1 - alpha of its class, and
+    the absent class as ever."""
     alpha = torch.tensor(auto_alpha([1000, 10, 0]))
     logits, background = torch.zeros(1, 3, requires_grad=True), torch.tensor([3])
     own = sigmoid_focal_loss(logits, background, alpha=alpha, gamma=2.0, reduction="none")
@@ -85,11 +97,16 @@ def test_the_training_sets_are_counted_and_the_table_is_told() -> None:
         ["elephant", "24", "19.51%", "0.3333"],
         ["cat", "99", "80.49%", "0.1667"],
     ]
-    assert resolve_alpha(cfg, ["cat", "elephant", "yeti"], lambda name: pytest.fail("counted again")) == ""
+    assert (
+        resolve_alpha(cfg, ["cat", "elephant", "yeti"], lambda name: pytest.fail("counted again"))
+        == ""
+    )
 
 
 def test_keys_of_the_rule() -> None:
-    cfg = auto_cfg("MODEL.RETINA_PLUGIN.AUTO_ALPHA_BASE", 0.6, "MODEL.RETINA_PLUGIN.AUTO_ALPHA_POWER", 1.0)
+    cfg = auto_cfg(
+        "MODEL.RETINA_PLUGIN.AUTO_ALPHA_BASE", 0.6, "MODEL.RETINA_PLUGIN.AUTO_ALPHA_POWER", 1.0
+    )
     cfg.merge_from_list(["MODEL.RETINA_PLUGIN.AUTO_ALPHA_CLIP", [0.3, 0.9]])
     resolve_alpha(cfg, ["cat", "elephant", "yeti"], COUNTS.__getitem__)
     assert cfg.MODEL.RETINANET.FOCAL_LOSS_ALPHA == [0.3, 0.9, 0.6]
@@ -110,8 +127,17 @@ def test_keys_that_make_no_weights(options: list) -> None:
 
 def test_a_long_table_shows_both_ends() -> None:
     counts = list(range(1, 101))
-    lines = alpha_summary([f"class {c}" for c in counts], counts, auto_alpha(counts), most=6).splitlines()
-    assert [line.split()[1] for line in lines[2:5] + lines[6:]] == ["1", "2", "3", "98", "99", "100"]
+    lines = alpha_summary(
+        [f"class {c}" for c in counts], counts, auto_alpha(counts), most=6
+    ).splitlines()
+    assert [line.split()[1] for line in lines[2:5] + lines[6:]] == [
+        "1",
+        "2",
+        "3",
+        "98",
+        "99",
+        "100",
+    ]
     assert "94 classes between" in lines[5]
 
 
@@ -127,9 +153,12 @@ def test_a_long_table_shows_both_ends() -> None:
         ("auto", "auto"),
     ],
 )
-def test_the_key_takes_a_number_a_list_or_auto(value: object, expected: object, tmp_path: Path) -> None:
+def test_the_key_takes_a_number_a_list_or_auto(
+    value: object, expected: object, tmp_path: Path
+) -> None:
     cfg = get_cfg()
-    cfg.merge_from_list(["MODEL.RETINANET.FOCAL_LOSS_ALPHA", [0.5, 0.5]])  # what stood there before does not matter
+    # what stood there before does not matter
+    cfg.merge_from_list(["MODEL.RETINANET.FOCAL_LOSS_ALPHA", [0.5, 0.5]])
     cfg.merge_from_list(["MODEL.RETINANET.FOCAL_LOSS_ALPHA", value])
     assert expected == cfg.MODEL.RETINANET.FOCAL_LOSS_ALPHA
     (tmp_path / "config.yaml").write_text(cfg.dump())
@@ -138,16 +167,24 @@ def test_the_key_takes_a_number_a_list_or_auto(value: object, expected: object, 
     assert expected == again.MODEL.RETINANET.FOCAL_LOSS_ALPHA
 
 
-@pytest.mark.parametrize("value", ["car", "[]", "['a']", "None", "True", "{'a': 1}", "1.5", "[0.5, 7]"])
+@pytest.mark.parametrize(
+    "value", ["car", "[]", "['a']", "None", "True", "{'a': 1}", "1.5", "[0.5, 7]"]
+)
 def test_and_nothing_else(value: str) -> None:
     with pytest.raises(
-        ConfigError, match=r"command line: MODEL.RETINANET.FOCAL_LOSS_ALPHA: expected a weight .* or auto, found"
+        ConfigError,
+        match=r"command line: MODEL.RETINANET.FOCAL_LOSS_ALPHA: expected a weight .* "
+        r"or auto, found",
     ):
         get_cfg().merge_from_list(["MODEL.RETINANET.FOCAL_LOSS_ALPHA", value])
 
 
 def test_one_weight_for_each_class_of_the_model() -> None:
-    with pytest.raises(ValueError, match=r"FOCAL_LOSS_ALPHA has 2 weights, and MODEL.RETINANET.NUM_CLASSES is 3"):
+    with pytest.raises(
+        ValueError,
+        match=r"FOCAL_LOSS_ALPHA has 2 weights, and "
+        r"MODEL.RETINANET.NUM_CLASSES is 3",
+    ):
         compact_model(MODEL__RETINANET__FOCAL_LOSS_ALPHA=[0.1, 0.2])
 
 
@@ -163,7 +200,13 @@ def losses(model) -> dict[str, torch.Tensor]:
     [
         pytest.param("ce", 0.9, 5.0, ("focal", -1, 0.0), id="ce: neither weights nor gamma"),
         pytest.param("balanced_ce", 0.9, 5.0, ("focal", 0.9, 0.0), id="balanced_ce: no gamma"),
-        pytest.param("focal", [0.3, 0.3, 0.3], 2.0, ("focal", 0.3, 2.0), id="a list of equal weights is one weight"),
+        pytest.param(
+            "focal",
+            [0.3, 0.3, 0.3],
+            2.0,
+            ("focal", 0.3, 2.0),
+            id="a list of equal weights is one weight",
+        ),
     ],
 )
 def test_the_model_takes_its_class_loss_from_the_config(
@@ -171,7 +214,10 @@ def test_the_model_takes_its_class_loss_from_the_config(
 ) -> None:
     def loss_of(name: str, alpha: object, gamma: float) -> torch.Tensor:
         torch.manual_seed(0)
-        keys = {"MODEL__RETINANET__FOCAL_LOSS_ALPHA": alpha, "MODEL__RETINANET__FOCAL_LOSS_GAMMA": gamma}
+        keys = {
+            "MODEL__RETINANET__FOCAL_LOSS_ALPHA": alpha,
+            "MODEL__RETINANET__FOCAL_LOSS_GAMMA": gamma,
+        }
         return losses(compact_model(MODEL__RETINA_PLUGIN__CLASS_LOSS=name, **keys))["loss_cls"]
 
     assert_close(loss_of(class_loss, alpha, gamma), loss_of(*like))
@@ -190,8 +236,13 @@ def test_auto_needs_no_training_set_to_detect_and_cannot_learn_without() -> None
         losses(model)
 
 
-def test_weights_are_in_the_checkpoint_and_parameters_keep_detectron2s_names(tmp_path: Path) -> None:
-    model, plain = compact_model(MODEL__RETINANET__FOCAL_LOSS_ALPHA=[0.125, 0.25, 0.5]), compact_model()
+def test_weights_are_in_the_checkpoint_and_parameters_keep_detectron2s_names(
+    tmp_path: Path,
+) -> None:
+    model, plain = (
+        compact_model(MODEL__RETINANET__FOCAL_LOSS_ALPHA=[0.125, 0.25, 0.5]),
+        compact_model(),
+    )
     assert set(model.state_dict()) == set(plain.state_dict())
     metadata = checkpoint_metadata(["a", "b", "c"], model)
     torch.save({"model": model.state_dict(), "metadata": metadata}, tmp_path / "x.pth")

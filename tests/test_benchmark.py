@@ -41,10 +41,24 @@ def test_small_parts(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture,
 ) -> None:
-    """One size of each: the table has a line for every contestant, the JSON has the numbers behind it."""
+    """One size of each: the table has a line for every contestant, the JSON has the numbers behind
+    it."""
     monkeypatch.setattr(measure, "_peak_in_a_fresh_process", lambda *_: 12.0)
     file = tmp_path / "numbers.json"
-    tool.main(["loss", "match", "eval", "--quick", "--repeats", "2", "--threads", "1", "--json", str(file)])
+    tool.main(
+        [
+            "loss",
+            "match",
+            "eval",
+            "--quick",
+            "--repeats",
+            "2",
+            "--threads",
+            "1",
+            "--json",
+            str(file),
+        ]
+    )
     printed, report = capsys.readouterr().out, json.loads(file.read_text())
     assert report["machine"]["threads"] == 1
     titles = [comparison["title"] for comparison in report["comparisons"]]
@@ -68,13 +82,17 @@ def test_without_the_others(part: str, tool: ModuleType, monkeypatch: pytest.Mon
     assert any("not installed" in reason for reason in first.absent)
 
 
-def test_memory_is_measured_in_a_fresh_process(root: Path, tool: ModuleType, measure: ModuleType) -> None:
+def test_memory_is_measured_in_a_fresh_process(
+    root: Path, tool: ModuleType, measure: ModuleType
+) -> None:
     arguments = ["loss", "--quick"]
     (comparison,) = tool.comparisons(tool.parse(arguments))
     command = [sys.executable, str(root / "tools/benchmark.py"), *arguments]
     assert 0 <= measure._peak_in_a_fresh_process(command, comparison.title, "retina_plugin") < 200
     with pytest.raises(RuntimeError, match="nobody failed in a process of its own"):
-        measure._peak_in_a_fresh_process([sys.executable, "-c", "raise SystemExit(1)"], comparison.title, "nobody")
+        measure._peak_in_a_fresh_process(
+            [sys.executable, "-c", "raise SystemExit(1)"], comparison.title, "nobody"
+        )
 
 
 def test_our_loss_keeps_one_tensor_of_the_logits_size(measure: ModuleType) -> None:
@@ -104,7 +122,9 @@ def test_bandwidth_runs(measure: ModuleType) -> None:
         ),
     ],
 )
-def test_mistakes(tool: ModuleType, arguments: list[str], words: str, capsys: pytest.CaptureFixture) -> None:
+def test_mistakes(
+    tool: ModuleType, arguments: list[str], words: str, capsys: pytest.CaptureFixture
+) -> None:
     with pytest.raises(SystemExit):
         tool.parse(arguments)
     assert words in capsys.readouterr().err
@@ -113,9 +133,16 @@ def test_mistakes(tool: ModuleType, arguments: list[str], words: str, capsys: py
 @pytest.mark.parametrize(
     ("labels", "boxes", "words"),
     [
-        pytest.param([80, 3, -1], [0, 1, 2], None, id="the same; what a negative is matched with says nothing"),
+        pytest.param(
+            [80, 3, -1],
+            [0, 1, 2],
+            None,
+            id="the same; what a negative is matched with says nothing",
+        ),
         pytest.param([80, 4, -1], [0, 1, 0], "Tensor-likes are not equal", id="another class"),
-        pytest.param([80, 3, 80], [0, 1, 0], "Tensor-likes are not equal", id="a negative that was ignored"),
+        pytest.param(
+            [80, 3, 80], [0, 1, 0], "Tensor-likes are not equal", id="a negative that was ignored"
+        ),
         pytest.param([80, 3, -1], [0, 2, 0], "Tensor-likes are not equal", id="another box"),
     ],
 )
@@ -132,7 +159,9 @@ def test_different_results_end_it(measure: ModuleType) -> None:
     def check(a: int, b: int) -> None:
         assert a == b, f"{a} is not {b}"
 
-    comparison = measure.Comparison("sums", {"one": lambda: lambda: 1, "two": lambda: lambda: 2}, check)
+    comparison = measure.Comparison(
+        "sums", {"one": lambda: lambda: 1, "two": lambda: lambda: 2}, check
+    )
     with pytest.raises(measure.Disagreement, match="sums: two and one disagree: 2 is not 1"):
         measure.measure(comparison, repeats=1, device="cpu", command=[])
 
@@ -144,7 +173,10 @@ def test_what_was_measured_before_a_difference_is_kept(
         assert a == b
 
     def parts(*results: int) -> Any:
-        contestants = {f"contestant {i}": lambda result=result: lambda: result for i, result in enumerate(results)}
+        contestants = {
+            f"contestant {i}": lambda result=result: lambda: result
+            for i, result in enumerate(results)
+        }
         return lambda args: [measure.Comparison(f"results {results}", contestants, check)]
 
     monkeypatch.setattr(measure, "_peak_in_a_fresh_process", lambda *_: 12.0)
@@ -152,17 +184,24 @@ def test_what_was_measured_before_a_difference_is_kept(
     file = tmp_path / "numbers.json"
     with pytest.raises(measure.Disagreement):
         tool.main(["same", "different", "--repeats", "1", "--json", str(file)])
-    assert [comparison["title"] for comparison in json.loads(file.read_text())["comparisons"]] == ["results (1, 1)"]
+    assert [comparison["title"] for comparison in json.loads(file.read_text())["comparisons"]] == [
+        "results (1, 1)"
+    ]
 
 
 def test_rows_and_table_by_hand(measure: ModuleType) -> None:
     """Seconds become milliseconds; the ratio is how many times longer the other takes."""
-    ours, theirs = measure._row([0.002, 0.001, 0.005], 0.002), measure._row([0.006, 0.008, 0.007], 0.002)
+    ours, theirs = (
+        measure._row([0.002, 0.001, 0.005], 0.002),
+        measure._row([0.006, 0.008, 0.007], 0.002),
+    )
     assert (ours["median"], ours["ratio"]) == (0.002, 1)
     assert theirs["ratio"] == pytest.approx(3.5)
     assert theirs["spread"] == pytest.approx(0.001)  # quartiles 6.5 and 7.5 ms
     comparison = measure.Comparison("sums", {}, lambda a, b: None, ["nobody is not installed"])
-    lines = measure.table(comparison, {"ours": ours | {"peak": 12.3}, "theirs": theirs | {"peak": 45.6}}).splitlines()
+    lines = measure.table(
+        comparison, {"ours": ours | {"peak": 12.3}, "theirs": theirs | {"peak": 45.6}}
+    ).splitlines()
     assert lines[0] == "sums"
     assert lines[1].split() == ["median", "ms", "spread", "ms", "times", "ours", "peak", "MiB"]
     assert lines[2].split() == ["ours", "2.0", "2.0", "1.00", "12"]
@@ -171,8 +210,8 @@ def test_rows_and_table_by_hand(measure: ModuleType) -> None:
 
 
 def test_peak_is_what_the_first_run_adds(root: Path) -> None:
-    """64 MiB that were there before do not count, 128 MiB that come and go do. In a fresh process, as it is used: what one has needed
-    before, it can need again unseen.
+    """64 MiB that were there before do not count, 128 MiB that come and go do. In a fresh process,
+    as it is used: what one has needed before, it can need again unseen.
     """
     code = """
         import torch
@@ -189,11 +228,14 @@ def test_peak_is_what_the_first_run_adds(root: Path) -> None:
     assert 120 < float(result.stdout) < 160
 
 
-# -------------------------------------------------------------------------------------------------------- faster-coco-eval
+# --------------------------------------------------------------------------------- faster-coco-eval
 
 
 def test_the_faster_back_end_gives_the_same_metrics(
-    measure: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+    measure: ModuleType,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture,
 ) -> None:
     pytest.importorskip("faster_coco_eval")
     from retina_plugin.data import load_dataset

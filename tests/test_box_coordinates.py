@@ -1,4 +1,5 @@
-"""Boxes that are not [x, y, width, height] in pixels: recognised from all boxes of a file together, converted by a key."""
+"""Boxes that are not [x, y, width, height] in pixels: recognised from all boxes of a file together,
+converted by a key."""
 
 from __future__ import annotations
 
@@ -44,7 +45,10 @@ def written_as(boxes: np.ndarray, words: str) -> np.ndarray:
     """XYXY pixels -> what a file in these coordinates has."""
     sides, centre = boxes[:, 2:] - boxes[:, :2], (boxes[:, :2] + boxes[:, 2:]) / 2
     layouts = {"xyxy": boxes, "cxcywh": np.concatenate([centre, sides], 1)}
-    layout = next((layouts[w] for w in words.split() if w in layouts), np.concatenate([boxes[:, :2], sides], 1))
+    layout = next(
+        (layouts[w] for w in words.split() if w in layouts),
+        np.concatenate([boxes[:, :2], sides], 1),
+    )
     return layout / np.tile([WIDTH, HEIGHT], 2) if "fraction" in words else layout
 
 
@@ -52,7 +56,10 @@ def write(folder: Path, boxes: np.ndarray, **others: Any) -> tuple[str, str]:
     """A file of one image; ``others`` are more keys of the first annotation."""
     (folder / "images").mkdir(parents=True, exist_ok=True)
     Image.new("RGB", (WIDTH, HEIGHT)).save(folder / "images" / "a.png")
-    annotations = [{"id": i, "image_id": 1, "category_id": 1, "bbox": box} for i, box in enumerate(boxes.tolist(), 1)]
+    annotations = [
+        {"id": i, "image_id": 1, "category_id": 1, "bbox": box}
+        for i, box in enumerate(boxes.tolist(), 1)
+    ]
     annotations[0].update(others)
     content = {
         "images": [{"id": 1, "file_name": "a.png", "width": WIDTH, "height": HEIGHT}],
@@ -65,17 +72,26 @@ def write(folder: Path, boxes: np.ndarray, **others: Any) -> tuple[str, str]:
 
 def read(paths: tuple[str, str], words: str = "") -> np.ndarray:
     """(M, 4) XYXY."""
-    return np.array([a["bbox"] for a in read_coco(*paths, box_coordinates=words).records[0]["annotations"]])
+    return np.array(
+        [a["bbox"] for a in read_coco(*paths, box_coordinates=words).records[0]["annotations"]]
+    )
 
 
-@pytest.mark.parametrize("words", ["", "xyxy", "cxcywh", "fraction", "xyxy fraction", "cxcywh fraction"])
-def test_what_a_file_has_is_recognised_and_read_as_the_message_says(tmp_path: Path, words: str) -> None:
+@pytest.mark.parametrize(
+    "words", ["", "xyxy", "cxcywh", "fraction", "xyxy fraction", "cxcywh fraction"]
+)
+def test_what_a_file_has_is_recognised_and_read_as_the_message_says(
+    tmp_path: Path, words: str
+) -> None:
     boxes = some_boxes()
     paths = write(tmp_path, written_as(boxes, words))
     if words:
         with pytest.raises(DatasetError) as error:
             read(paths)
-        assert f"Set MODEL.RETINA_PLUGIN.DATASETS.BOX_COORDINATES to '{words}' to convert the boxes" in str(error.value)
+        assert (
+            f"Set MODEL.RETINA_PLUGIN.DATASETS.BOX_COORDINATES to '{words}' to convert the boxes"
+            in str(error.value)
+        )
         assert paths[0] in str(error.value)
         assert "(first: annotation" in str(error.value)
     assert_close(read(paths, words), boxes)
@@ -83,7 +99,8 @@ def test_what_a_file_has_is_recognised_and_read_as_the_message_says(tmp_path: Pa
 
 @pytest.mark.parametrize("words", ["xywh", "pixels"])
 def test_what_the_user_states_is_not_checked(tmp_path: Path, words: str) -> None:
-    """Boxes that only look like something else; here they are clipped, or have less than a pixel."""
+    """Boxes that only look like something else; here they are clipped, or have less than a
+    pixel."""
     boxes = written_as(some_boxes(), "xyxy" if words == "xywh" else "fraction")
     assert len(read(write(tmp_path, boxes), words)) == len(boxes)
 
@@ -102,9 +119,14 @@ def outside(count: int, total: int = 24) -> np.ndarray:
         pytest.param(outside(24), id="all outside, but no corners"),
         pytest.param(outside(4), id="some outside"),
         pytest.param(np.array([[10.0, 10, 155, 30]] * 2), id="two that may be corners"),
-        pytest.param(np.array([[50.0, 20, 60, 50]] * 40 + [[90.0, 60, 80, 62]] * 9), id="a few that may be corners"),
+        pytest.param(
+            np.array([[50.0, 20, 60, 50]] * 40 + [[90.0, 60, 80, 62]] * 9),
+            id="a few that may be corners",
+        ),
         pytest.param(np.array([[100.0, 60, 65, 30]] * 4), id="four that may be centres"),
-        pytest.param(np.array([[0.2, 0.2, 0.5, 0.5], [70, 70, 10, 10]]), id="one of less than a pixel"),
+        pytest.param(
+            np.array([[0.2, 0.2, 0.5, 0.5], [70, 70, 10, 10]]), id="one of less than a pixel"
+        ),
         pytest.param(np.array([[0.0, 0, 0, 0]]), id="one without area"),
     ],
 )
@@ -125,7 +147,11 @@ def test_what_is_stated_must_make_sense(tmp_path: Path) -> None:
     """The key is for all data sets of a run, of which one may differ."""
     paths = write(tmp_path, written_as(some_boxes(), ""))
     for words in ("xyxy", "fraction"):
-        with pytest.raises(DatasetError, match=rf"as '{words}', as MODEL\S*BOX_COORDINATES says, \d+ of 24 boxes have"):
+        with pytest.raises(
+            DatasetError,
+            match=rf"as '{words}', as MODEL\S*BOX_COORDINATES says, "
+            r"\d+ of 24 boxes have",
+        ):
             read(paths, words)
 
 
@@ -148,7 +174,9 @@ def test_every_set_of_words() -> None:
         cfg.MODEL.RETINA_PLUGIN.DATASETS.BOX_COORDINATES = text
         with pytest.raises(ConfigError, match="BOX_COORDINATES: expected words such as"):
             check_bounds(cfg)
-        with pytest.raises(ValueError, match="expected at most one word each of: xywh or xyxy or cxcywh, pixels"):
+        with pytest.raises(
+            ValueError, match="expected at most one word each of: xywh or xyxy or cxcywh, pixels"
+        ):
             use_box_coordinates(text)
 
 
@@ -156,7 +184,8 @@ def test_every_set_of_words() -> None:
 def test_the_key_reaches_a_run_and_the_tools(
     tmp_path: Path, root: Path, host: str, capsys: pytest.CaptureFixture
 ) -> None:
-    """Corners: a run refuses them, trains and evaluates with the key, and its config.yaml tells the tools."""
+    """Corners: a run refuses them, trains and evaluates with the key, and its config.yaml tells the
+    tools."""
     config = write_run(tmp_path, root)
     for part in ("train", "test"):
         path = tmp_path / part / "annotations.json"
@@ -166,7 +195,11 @@ def test_the_key_reaches_a_run_and_the_tools(
             annotation["bbox"] = [x, y, x + w, y + h]
         path.write_text(json.dumps(content))
     train_net, few = load_tool("train_net"), ["SOLVER.MAX_ITER", "1"]
-    with pytest.raises(DatasetError, match=r"reach outside their image, as corners .* 0 .*BOX_COORDINATES to 'xyxy'"):
+    with pytest.raises(
+        DatasetError,
+        match=r"reach outside their image, as corners .* 0 "
+        r".*BOX_COORDINATES to 'xyxy'",
+    ):
         train_net.main(["--config-file", config, "--host", host, *few])
     key = ["MODEL.RETINA_PLUGIN.DATASETS.BOX_COORDINATES", "xyxy"]
     train_net.main(["--config-file", config, "--host", host, *few, *key])
@@ -185,7 +218,12 @@ def test_the_key_reaches_a_run_and_the_tools(
         ]
     )
     use_box_coordinates("")
-    results = ["--input", f"{out}/inference/coco_instances_results.json", "--output", str(tmp_path / "looked")]
+    results = [
+        "--input",
+        f"{out}/inference/coco_instances_results.json",
+        "--output",
+        str(tmp_path / "looked"),
+    ]
     load_tool("visualize_json_results").main([*results, "--config-file", f"{out}/config.yaml"])
     use_box_coordinates("")
     pictures = ["--output-dir", str(tmp_path / "pictures"), "--max-images", "1", "--host", host]

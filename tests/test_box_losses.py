@@ -33,7 +33,9 @@ def test_smooth_l1_by_hand(distance: float, beta: float, expected: float) -> Non
 
 def test_smooth_l1_is_torchs() -> None:
     a, b = torch.randn(20, 4), torch.randn(20, 4)
-    assert_close(smooth_l1_loss(a, b, beta=0.11), F.smooth_l1_loss(a, b, beta=0.11, reduction="sum"))
+    assert_close(
+        smooth_l1_loss(a, b, beta=0.11), F.smooth_l1_loss(a, b, beta=0.11, reduction="sum")
+    )
 
 
 @pytest.mark.parametrize("name", BOX_LOSSES)
@@ -62,18 +64,24 @@ def test_overlap_losses_by_hand(name: str, expected: float) -> None:
 @pytest.mark.parametrize("name", BOX_LOSSES)
 def test_box_losses_without_positives_keep_the_graph(name: str) -> None:
     deltas = torch.zeros(0, 4, requires_grad=True)
-    loss = BOX_LOSSES[name](deltas, torch.zeros(0, 4), torch.zeros(0, 4), weights=UNWEIGHTED, beta=0.1)
+    loss = BOX_LOSSES[name](
+        deltas, torch.zeros(0, 4), torch.zeros(0, 4), weights=UNWEIGHTED, beta=0.1
+    )
     loss.backward()
     assert_close(loss, torch.tensor(0.0))
 
 
 @pytest.mark.parametrize("name", BOX_LOSSES)
 @pytest.mark.parametrize(
-    "target", [[5.0, 5, 5, 5], [5, 5, 30, 5], [400, 400, 410, 410]], ids=["a point", "a line", "far away"]
+    "target",
+    [[5.0, 5, 5, 5], [5, 5, 30, 5], [400, 400, 410, 410]],
+    ids=["a point", "a line", "far away"],
 )
 def test_degenerate_targets_give_no_nan(name: str, target: list[float]) -> None:
     deltas, anchors = torch.zeros(1, 4, requires_grad=True), torch.tensor([[0.0, 0, 10, 10]])
-    loss = BOX_LOSSES[name](deltas, anchors, torch.tensor([target], dtype=torch.float32), weights=UNWEIGHTED, beta=0.1)
+    loss = BOX_LOSSES[name](
+        deltas, anchors, torch.tensor([target], dtype=torch.float32), weights=UNWEIGHTED, beta=0.1
+    )
     loss.backward()
     assert loss.isfinite()
     assert deltas.grad.isfinite().all()
@@ -91,7 +99,8 @@ def test_overlap_losses_pull_the_box_to_its_target(name: str) -> None:
 
 
 def test_complete_iou_counts_the_aspect_ratio() -> None:
-    """A square of side 10 inside a box of 20 x 10 about the same centre: IoU 1/2, no distance, angles of 45 degrees and atan 2."""
+    """A square of side 10 inside a box of 20 x 10 about the same centre: IoU 1/2, no distance,
+    angles of 45 degrees and atan 2."""
     anchors, targets = torch.tensor([[5.0, 0, 15, 10]]), torch.tensor([[0.0, 0, 20, 10]])
     aspect = 4 / torch.pi**2 * (torch.pi / 4 - torch.tensor(2.0).atan()) ** 2
     loss = BOX_LOSSES["ciou"](torch.zeros(1, 4), anchors, targets, weights=UNWEIGHTED, beta=0.0)
@@ -108,7 +117,8 @@ def test_gradients(name: str) -> None:
     def loss(x: torch.Tensor) -> torch.Tensor:
         return BOX_LOSSES[name](x, anchors, targets, weights=UNWEIGHTED, beta=0.1)
 
-    if name != "ciou":  # whose weight is no path for gradients, so that its gradient is not that of its value
+    # whose weight is no path for gradients, so that its gradient is not that of its value
+    if name != "ciou":
         assert torch.autograd.gradcheck(loss, deltas)
     assert torch.autograd.grad(loss(deltas), deltas)[0].abs().sum(dim=1).min() > 0
 
@@ -123,7 +133,9 @@ def test_gradients(name: str) -> None:
     ],
 )
 @pytest.mark.parametrize("target", [[0.0, 0, 10, 10], [5, 5, 5, 5]], ids=["a square", "a point"])
-def test_degenerate_predictions_give_no_nan(name: str, deltas: list[float], target: list[float]) -> None:
+def test_degenerate_predictions_give_no_nan(
+    name: str, deltas: list[float], target: list[float]
+) -> None:
     prediction = torch.tensor([deltas], dtype=torch.float32, requires_grad=True)
     anchors, targets = torch.tensor([[0.0, 0, 10, 10]]), torch.tensor([target], dtype=torch.float32)
     loss = BOX_LOSSES[name](prediction, anchors, targets, weights=UNWEIGHTED, beta=0.1)
@@ -135,18 +147,24 @@ def test_degenerate_predictions_give_no_nan(name: str, deltas: list[float], targ
 @pytest.mark.parametrize("name", BOX_LOSSES)
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
 def test_half_precision(name: str, dtype: torch.dtype) -> None:
-    """Deltas of mixed precision, boxes and anchors in float32: the loss is that of the rounded deltas."""
+    """Deltas of mixed precision, boxes and anchors in float32: the loss is that of the rounded
+    deltas."""
     anchors, targets = torch.tensor([[0.0, 0, 100, 80]]), torch.tensor([[10.0, 5, 130, 70]])
     deltas = (0.3 * torch.randn(1, 4)).to(dtype).requires_grad_()
     loss = BOX_LOSSES[name](deltas, anchors, targets, weights=UNWEIGHTED, beta=0.1)
     loss.backward()
     assert loss.dtype == torch.float32
     assert deltas.grad.dtype == dtype
-    assert_close(loss, BOX_LOSSES[name](deltas.detach().float(), anchors, targets, weights=UNWEIGHTED, beta=0.1))
+    assert_close(
+        loss,
+        BOX_LOSSES[name](deltas.detach().float(), anchors, targets, weights=UNWEIGHTED, beta=0.1),
+    )
 
 
 def test_smooth_l1_on_boxes_is_smooth_l1_on_their_deltas() -> None:
     anchors, targets = torch.tensor([[0.0, 0, 100, 80]]), torch.tensor([[10.0, 5, 130, 70]])
     weights, deltas = (10.0, 10.0, 5.0, 5.0), torch.randn(1, 4)
     expected = smooth_l1_loss(deltas, encode(targets, anchors, weights=weights), beta=0.1)
-    assert_close(BOX_LOSSES["smooth_l1"](deltas, anchors, targets, weights=weights, beta=0.1), expected)
+    assert_close(
+        BOX_LOSSES["smooth_l1"](deltas, anchors, targets, weights=weights, beta=0.1), expected
+    )

@@ -37,7 +37,9 @@ def test_area(box: list[float], expected: float) -> None:
 )
 def test_iou_with_a_square_of_10(other: list[float], expected: float) -> None:
     square = torch.tensor([[0.0, 0.0, 10.0, 10.0]])
-    assert_close(pairwise_iou(square, torch.tensor([other], dtype=torch.float32)), torch.tensor([[expected]]))
+    assert_close(
+        pairwise_iou(square, torch.tensor([other], dtype=torch.float32)), torch.tensor([[expected]])
+    )
 
 
 def test_iou_is_symmetric_and_bounded() -> None:
@@ -60,13 +62,20 @@ def test_encode_by_hand() -> None:
     expected = torch.tensor([[10 / 20, -5 / 10, 2.0, 1.0]])
     expected[:, 2:] = expected[:, 2:].log()
     assert_close(encode(box, anchor), expected)
-    assert_close(encode(box, anchor, weights=(10, 10, 5, 5)), expected * torch.tensor([10.0, 10, 5, 5]))
+    assert_close(
+        encode(box, anchor, weights=(10, 10, 5, 5)), expected * torch.tensor([10.0, 10, 5, 5])
+    )
 
 
 @pytest.mark.parametrize("weights", [(1.0, 1.0, 1.0, 1.0), (10.0, 10.0, 5.0, 5.0)])
 def test_decode_inverts_encode(weights: tuple[float, ...]) -> None:
     boxes, anchors = random_boxes(50), random_boxes(50)
-    assert_close(decode(encode(boxes, anchors, weights=weights), anchors, weights=weights), boxes, rtol=1e-4, atol=1e-3)
+    assert_close(
+        decode(encode(boxes, anchors, weights=weights), anchors, weights=weights),
+        boxes,
+        rtol=1e-4,
+        atol=1e-3,
+    )
 
 
 def test_decode_cuts_growth() -> None:
@@ -80,7 +89,12 @@ def test_a_box_of_zero_size_encodes_to_finite_numbers() -> None:
 
 def test_no_boxes() -> None:
     empty = torch.zeros(0, 4)
-    assert encode(empty, empty).shape == decode(empty, empty).shape == clip(empty, (5, 5)).shape == (0, 4)
+    assert (
+        encode(empty, empty).shape
+        == decode(empty, empty).shape
+        == clip(empty, (5, 5)).shape
+        == (0, 4)
+    )
 
 
 def test_clip() -> None:

@@ -1,4 +1,5 @@
-"""What ``--resume`` does on either host where the newest checkpoint or ``last_checkpoint`` is broken."""
+"""What ``--resume`` does on either host where the newest checkpoint or ``last_checkpoint`` is
+broken."""
 
 from __future__ import annotations
 
@@ -30,7 +31,8 @@ def train(run: Path, host: str, *arguments: str) -> None:
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory, root: Path) -> dict[str, Path]:
-    """Each host's run of three steps with a checkpoint after each, written while no temporary folder exists."""
+    """Each host's run of three steps with a checkpoint after each, written while no temporary
+    folder exists."""
     folders, before = {}, tempfile.tempdir
     for host in HOSTS:
         folders[host] = tmp_path_factory.mktemp(host)
@@ -108,26 +110,51 @@ def test_without_a_whole_checkpoint_nothing_starts(
     for path in out.glob("model_*.pth"):
         flip(path)
     before = (out / "metrics.json").read_bytes()
-    with pytest.raises(WeightsError, match=r"model_final\.pth is damaged.* has no other checkpoint that is whole"):
+    with pytest.raises(
+        WeightsError,
+        match=r"model_final\.pth is damaged.* has no other checkpoint "
+        r"that is whole",
+    ):
         train(runs[host], host, *flags, "OUTPUT_DIR", str(out))
     assert (out / "metrics.json").read_bytes() == before
 
 
 @pytest.mark.parametrize("host", HOSTS)
-def test_damaged_weights_are_not_evaluated(runs: dict[str, Path], copy: Callable[[str], Path], host: str) -> None:
+def test_damaged_weights_are_not_evaluated(
+    runs: dict[str, Path], copy: Callable[[str], Path], host: str
+) -> None:
     out = copy(host)
     flip(out / "model_final.pth")
     with pytest.raises(WeightsError, match="is damaged: its checksum is wrong"):
-        train(runs[host], host, "--eval-only", "MODEL.WEIGHTS", str(out / "model_final.pth"), "OUTPUT_DIR", str(out))
+        train(
+            runs[host],
+            host,
+            "--eval-only",
+            "MODEL.WEIGHTS",
+            str(out / "model_final.pth"),
+            "OUTPUT_DIR",
+            str(out),
+        )
 
 
 @pytest.mark.parametrize("host", HOSTS)
-def test_drafts_of_a_killed_run_are_removed(runs: dict[str, Path], copy: Callable[[str], Path], host: str) -> None:
-    """By the next run in the folder, not by an evaluation, which may be made while the run still works."""
+def test_drafts_of_a_killed_run_are_removed(
+    runs: dict[str, Path], copy: Callable[[str], Path], host: str
+) -> None:
+    """By the next run in the folder, not by an evaluation, which may be made while the run still
+    works."""
     out = copy(host)
     (out / "inference/.part").mkdir(parents=True)
-    names = ["model_0000001.part.pth", "model_final.pth.part", "config.yaml.part", "last_checkpoint.part"]
-    drafts = [out / name for name in [*names, "predictions.part.png", "inference/coco_instances_results.part.json"]]
+    names = [
+        "model_0000001.part.pth",
+        "model_final.pth.part",
+        "config.yaml.part",
+        "last_checkpoint.part",
+    ]
+    drafts = [
+        out / name
+        for name in [*names, "predictions.part.png", "inference/coco_instances_results.part.json"]
+    ]
     others = [out / name for name in ("film.part", "model_of_a_plane.txt", "notes.part.txt")]
     for path in [*drafts, *others, out / "inference/.part/instances_predictions.pth"]:
         path.write_bytes(b"half")

@@ -1,4 +1,5 @@
-"""Data sets by name: where a name leads, what is read again and what is not, what unknown names are told."""
+"""Data sets by name: where a name leads, what is read again and what is not, what unknown names are
+told."""
 
 from __future__ import annotations
 
@@ -9,7 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from retina_plugin.data import DatasetError, catalog, dataset_names, load_dataset, register_dataset, resolve
+from retina_plugin.data import (
+    DatasetError,
+    catalog,
+    dataset_names,
+    load_dataset,
+    register_dataset,
+    resolve,
+)
 from tests.coco_files import CONTENT, write_coco
 
 DATASETS = os.path.expanduser(os.environ.get("DETECTRON2_DATASETS", "datasets"))
@@ -47,7 +55,10 @@ def test_names_below_the_folder_of_data_sets(
     monkeypatch.setenv("DETECTRON2_DATASETS", "/data")
     assert resolve(name) == (f"/data/{json_file}", f"/data/{images}")
     monkeypatch.setenv("DETECTRON2_DATASETS", "~/data")
-    assert resolve(name) == (os.path.expanduser(f"~/data/{json_file}"), os.path.expanduser(f"~/data/{images}"))
+    assert resolve(name) == (
+        os.path.expanduser(f"~/data/{json_file}"),
+        os.path.expanduser(f"~/data/{images}"),
+    )
     monkeypatch.delenv("DETECTRON2_DATASETS")
     assert resolve(name) == (f"datasets/{json_file}", f"datasets/{images}")
 
@@ -70,7 +81,9 @@ def test_paths_as_names(name: str, paths: tuple[str, str]) -> None:
 
 def test_unknown_names() -> None:
     with pytest.raises(
-        DatasetError, match=r"no data set is called 'bccd_trian'. Nearest: bccd_train.*annotations.json@image_folder"
+        DatasetError,
+        match=r"no data set is called 'bccd_trian'. Nearest: "
+        r"bccd_train.*annotations.json@image_folder",
     ):
         resolve("bccd_trian")
     with pytest.raises(DatasetError, match=r"Known: .*cards_val.*IMPORTS"):
@@ -83,7 +96,11 @@ def test_registering(tmp_path: Path) -> None:
     register_dataset("pets", *paths)
     assert "pets" in dataset_names()
     assert load_dataset("pets").class_names == ("cat", "ant")
-    with pytest.raises(DatasetError, match=r"name 'pets' is taken by .*annotations\.json; choose another"):
+    with pytest.raises(
+        DatasetError,
+        match=r"name 'pets' is taken by .*annotations\.json; choose "
+        r"another",
+    ):
         register_dataset("pets", paths[0], "elsewhere")
     assert resolve("pets") == paths
     register_dataset("home", "~/a.json", "~/images")
@@ -92,7 +109,8 @@ def test_registering(tmp_path: Path) -> None:
 
 def test_a_hosts_catalog_has_the_last_word() -> None:
     catalog.add_catalog(
-        lambda name: ("its.json", "its images") if name in ("theirs", "bccd_val") else None, lambda _: None
+        lambda name: ("its.json", "its images") if name in ("theirs", "bccd_val") else None,
+        lambda _: None,
     )
     assert resolve("theirs") == ("its.json", "its images")
     assert resolve("bccd_val") == ("its.json", "its images")
@@ -100,7 +118,9 @@ def test_a_hosts_catalog_has_the_last_word() -> None:
     assert resolve("a.json@b") == ("a.json", "b")
 
 
-def test_a_file_is_read_again_when_it_changes_and_only_then(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_is_read_again_when_it_changes_and_only_then(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     json_file, images = write_coco(tmp_path)
     register_dataset("pets", json_file, images)
     first, again = load_dataset(f"{json_file}@{images}"), load_dataset("pets")

@@ -1,4 +1,5 @@
-"""Which checkpoint a resumed run takes, whatever has become of the newest one and of ``last_checkpoint``."""
+"""Which checkpoint a resumed run takes, whatever has become of the newest one and of
+``last_checkpoint``."""
 
 from __future__ import annotations
 
@@ -58,7 +59,9 @@ def test_none_in_a_folder_without_any(tmp_path: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize(("damage", "words"), BREAKS)
-def test_a_broken_one_falls_back_to_the_one_before_it(folder: Path, damage: Callable[[Path], None], words: str) -> None:
+def test_a_broken_one_falls_back_to_the_one_before_it(
+    folder: Path, damage: Callable[[Path], None], words: str
+) -> None:
     said: list[str] = []
     damage(folder / "model_final.pth")
     assert newest_checkpoint(str(folder), report=said.append) == str(folder / "model_0000019.pth")
@@ -71,11 +74,15 @@ def test_a_broken_one_falls_back_to_the_one_before_it(folder: Path, damage: Call
 
 
 @pytest.mark.parametrize(("damage", "words"), BREAKS)
-def test_nothing_whole_is_an_error(folder: Path, damage: Callable[[Path], None], words: str) -> None:
+def test_nothing_whole_is_an_error(
+    folder: Path, damage: Callable[[Path], None], words: str
+) -> None:
     """And not a run that starts again from step 0."""
     for name in NAMES:
         damage(folder / name)
-    with pytest.raises(WeightsError, match=f"(?s)({words}).*has no (other )?checkpoint that is whole"):
+    with pytest.raises(
+        WeightsError, match=f"(?s)({words}).*has no (other )?checkpoint that is whole"
+    ):
         newest_checkpoint(str(folder))
 
 
@@ -90,16 +97,37 @@ def as_folder(pointer: Path) -> None:
         (lambda pointer: pointer.unlink(), "last_checkpoint is missing"),
         (as_folder, "last_checkpoint is not a file"),
         (lambda pointer: pointer.write_text(" \n"), "last_checkpoint is empty"),
-        (lambda pointer: pointer.write_text("model_0000099.pth"), "names model_0000099.pth, which is not a file"),
-        (lambda pointer: pointer.write_text("../x/model_final.pth"), "found '../x/model_final.pth'"),
+        (
+            lambda pointer: pointer.write_text("model_0000099.pth"),
+            "names model_0000099.pth, which is not a file",
+        ),
+        (
+            lambda pointer: pointer.write_text("../x/model_final.pth"),
+            "found '../x/model_final.pth'",
+        ),
         (lambda pointer: pointer.write_text("/etc/passwd"), "found '/etc/passwd'"),
         (lambda pointer: pointer.write_text("."), "names ., which is not a file"),
         (lambda pointer: pointer.write_text("last_checkpoint"), "can be read safely"),
-        (lambda pointer: pointer.write_bytes(bytes(range(256)) * 40), "expected the name of a checkpoint"),
+        (
+            lambda pointer: pointer.write_bytes(bytes(range(256)) * 40),
+            "expected the name of a checkpoint",
+        ),
     ],
-    ids=["missing", "a folder", "empty", "no such file", "outside", "absolute", "dot", "itself", "garbage"],
+    ids=[
+        "missing",
+        "a folder",
+        "empty",
+        "no such file",
+        "outside",
+        "absolute",
+        "dot",
+        "itself",
+        "garbage",
+    ],
 )
-def test_a_senseless_pointer_falls_back_to_the_newest(folder: Path, change: Callable[[Path], None], words: str) -> None:
+def test_a_senseless_pointer_falls_back_to_the_newest(
+    folder: Path, change: Callable[[Path], None], words: str
+) -> None:
     said: list[str] = []
     change(folder / "last_checkpoint")
     assert newest_checkpoint(str(folder), report=said.append) == str(folder / "model_final.pth")
@@ -111,4 +139,6 @@ def test_the_newest_is_the_one_with_the_most_steps(folder: Path) -> None:
     """A finished run that went on for longer has newer ones than ``model_final.pth``."""
     torch.save({"model": {"a": torch.arange(3.0)}, "iteration": 39}, folder / "model_0000039.pth")
     (folder / "last_checkpoint").unlink()
-    assert newest_checkpoint(str(folder), report=lambda said: None) == str(folder / "model_0000039.pth")
+    assert newest_checkpoint(str(folder), report=lambda said: None) == str(
+        folder / "model_0000039.pth"
+    )

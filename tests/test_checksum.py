@@ -1,4 +1,5 @@
-"""A checkpoint that was damaged after it was written is not loaded, and one that is whole is read by everybody."""
+"""A checkpoint that was damaged after it was written is not loaded, and one that is whole is read
+by everybody."""
 
 from __future__ import annotations
 
@@ -25,10 +26,15 @@ def test_a_flipped_bit_is_found_wherever_it_is(tmp_path: Path) -> None:
     path = tmp_path / "x.pth"
     save_with_checksum(CONTENT, str(path))
     content = path.read_bytes()
-    assert saved_size(CONTENT) == pytest.approx(len(content), abs=200)  # the name of the file is in it
+    # the name of the file is in it
+    assert saved_size(CONTENT) == pytest.approx(len(content), abs=200)
     for place in {*range(0, len(content), 17), *range(len(content) - 120, len(content))}:
         path.write_bytes(with_flipped_bit(content, place))
-        with pytest.raises(WeightsError, match=r"x\.pth (is damaged|is not a checkpoint that can be read)"):
+        with pytest.raises(
+            WeightsError,
+            match=r"x\.pth (is damaged|is not a checkpoint that can "
+            r"be read)",
+        ):
             read_checkpoint(str(path))
 
 
@@ -37,17 +43,24 @@ def test_a_file_that_was_cut_off(tmp_path: Path, length: int) -> None:
     path = tmp_path / "x.pth"
     save_with_checksum(CONTENT, str(path))
     path.write_bytes(path.read_bytes()[:length])
-    with pytest.raises(WeightsError, match=r"x\.pth (is damaged|is not a checkpoint that can be read)"):
+    with pytest.raises(
+        WeightsError,
+        match=r"x\.pth (is damaged|is not a checkpoint that can be "
+        r"read)",
+    ):
         read_checkpoint(str(path))
 
 
 def test_files_without_our_checksum(tmp_path: Path) -> None:
-    """Numbers that ``torch.save`` wrote are compared with the checksums of the archive, and read as they are without those."""
+    """Numbers that ``torch.save`` wrote are compared with the checksums of the archive, and read as
+    they are without those."""
     path = tmp_path / "x.pth"
     torch.save(CONTENT, path)
     assert not is_damaged(str(path))
     content = path.read_bytes()
-    path.write_bytes(with_flipped_bit(content, content.index(CONTENT["model"]["a"].numpy().tobytes()) + 100))
+    path.write_bytes(
+        with_flipped_bit(content, content.index(CONTENT["model"]["a"].numpy().tobytes()) + 100)
+    )
     with pytest.raises(WeightsError, match="is damaged: its checksum is wrong"):
         read_checkpoint(str(path))
     torch.serialization.set_crc32_options(False)

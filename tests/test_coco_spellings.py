@@ -1,4 +1,5 @@
-"""Annotations that say the right thing in an unusual way: ids of two kinds, masks without boxes, file names, encodings."""
+"""Annotations that say the right thing in an unusual way: ids of two kinds, masks without boxes,
+file names, encodings."""
 
 from __future__ import annotations
 
@@ -19,10 +20,12 @@ from tests.coco_files import CONTENT, GONE, changed, write_coco
 def boxes(folder: Path, content: Any = CONTENT) -> dict[Any, list[tuple[int, list[float]]]]:
     """Image id -> (class, box) of each object."""
     records = read_coco(*write_coco(folder, content)).records
-    return {r["image_id"]: [(a["category_id"], a["bbox"]) for a in r["annotations"]] for r in records}
+    return {
+        r["image_id"]: [(a["category_id"], a["bbox"]) for a in r["annotations"]] for r in records
+    }
 
 
-# ----------------------------------------------------------------------------------------------------------------------- ids
+# ---------------------------------------------------------------------------------------------- ids
 
 
 def with_ids(images: Any, categories: Any, image_ids: Any, category_ids: Any) -> dict[str, Any]:
@@ -33,29 +36,44 @@ def with_ids(images: Any, categories: Any, image_ids: Any, category_ids: Any) ->
     for entry in content["categories"]:
         entry["id"] = categories(entry["id"])
     for entry in content["annotations"]:
-        entry.update(image_id=image_ids(entry["image_id"]), category_id=category_ids(entry["category_id"]))
+        entry.update(
+            image_id=image_ids(entry["image_id"]), category_id=category_ids(entry["category_id"])
+        )
     return content
 
 
 TEXT = "{} of 2 of 2 annotations is text, ids of {} are numbers: the same numbers were matched"
-NUMBER = "image_id of 2 of 2 annotations is a number, ids of images are text: the same numbers were matched"
+NUMBER = (
+    "image_id of 2 of 2 annotations is a number, ids of images are text: the same numbers were "
+    "matched"
+)
 
 
 @pytest.mark.parametrize(
     ("kinds", "ids", "line"),
     [
-        pytest.param((int, int, str, int), (5, 2), TEXT.format("image_id", "images"), id="text in annotations"),
-        pytest.param((int, int, "{:06d}".format, int), (5, 2), TEXT.format("image_id", "images"), id="zeros"),
+        pytest.param(
+            (int, int, str, int),
+            (5, 2),
+            TEXT.format("image_id", "images"),
+            id="text in annotations",
+        ),
+        pytest.param(
+            (int, int, "{:06d}".format, int), (5, 2), TEXT.format("image_id", "images"), id="zeros"
+        ),
         pytest.param((str, int, int, int), ("5", "2"), NUMBER, id="text in images"),
-        pytest.param((int, int, int, str), (5, 2), TEXT.format("category_id", "categories"), id="classes"),
+        pytest.param(
+            (int, int, int, str), (5, 2), TEXT.format("category_id", "categories"), id="classes"
+        ),
         pytest.param((str, str, float, float), ("5", "2"), None, id="floats for text"),
         pytest.param((float, float, int, int), (5, 2), "", id="floats"),
         pytest.param((float, float, float, float), (5, 2), "", id="floats all over"),
         pytest.param((str, str, str, str), ("5", "2"), "", id="text all over"),
     ],
-)  # fmt: skip
+)
 def test_ids_of_two_kinds(tmp_path: Path, kinds: tuple, ids: tuple, line: str | None) -> None:
-    """Whole floats become integers, as results files and pictures go by these ids; text is matched with numbers, and said."""
+    """Whole floats become integers, as results files and pictures go by these ids; text is matched
+    with numbers, and said."""
     dataset = read_coco(*write_coco(tmp_path, with_ids(*kinds)))
     assert tuple(record["image_id"] for record in dataset.records) == ids
     assert not any(isinstance(value, float) for value in (*ids, *dataset.category_ids))
@@ -68,11 +86,13 @@ def test_ids_of_two_kinds(tmp_path: Path, kinds: tuple, ids: tuple, line: str | 
 def test_text_that_two_ids_have_in_common_is_not_matched(tmp_path: Path) -> None:
     content = with_ids(str, int, lambda _: 5, int)
     content["images"][1]["id"] = "05"
-    with pytest.raises(DatasetError, match="annotation 1 belongs to image 5, which is not among the images"):
+    with pytest.raises(
+        DatasetError, match="annotation 1 belongs to image 5, which is not among the images"
+    ):
         read_coco(*write_coco(tmp_path, content))
 
 
-# --------------------------------------------------------------------------------------------------------------------- masks
+# -------------------------------------------------------------------------------------------- masks
 
 
 @pytest.mark.parametrize(
@@ -100,12 +120,15 @@ def test_polygons_without_boxes(tmp_path: Path, bbox: Any) -> None:
     dataset = read_coco(*write_coco(tmp_path, content))
     assert dataset.records[0]["annotations"][0]["bbox"] == [2, 3, 6, 8]
     (line,) = dataset.warnings
-    assert "1 of 2 annotations have no bbox, their segmentation's box was taken (first: annotation 1)" in line
+    assert (
+        "1 of 2 annotations have no bbox, their segmentation's box was taken (first: annotation 1)"
+        in line
+    )
     with pytest.raises(DatasetError, match=r"\(id 1\) needs bbox: "):
         read_coco(*write_coco(tmp_path, changed("annotations", 0, bbox=bbox, segmentation=[])))
 
 
-# ---------------------------------------------------------------------------------------------------------------- file names
+# --------------------------------------------------------------------------------------- file names
 
 ACCENT = "caf\u00e9.png"
 
@@ -113,17 +136,41 @@ ACCENT = "caf\u00e9.png"
 @pytest.mark.parametrize(
     ("written", "on_disk", "words"),
     [
-        pytest.param("deeper\\b.png", "deeper/b.png", "have backslashes, read as /", id="backslashes"),
+        pytest.param(
+            "deeper\\b.png", "deeper/b.png", "have backslashes, read as /", id="backslashes"
+        ),
         pytest.param("my%20pets/b%23.png", "my pets/b#.png", "are URL-encoded", id="URL"),
-        pytest.param("Deeper/B.PNG", "deeper/b.png", "differ from the disk in upper and lower case", id="case"),
-        pytest.param("Deeper\\B.PNG", "deeper/b.png", "differ from the disk in upper and lower case", id="case and backslashes"),
-        pytest.param(ACCENT, unicodedata.normalize("NFD", ACCENT), "have another Unicode normalisation than", id="NFC"),
-        pytest.param(unicodedata.normalize("NFD", ACCENT), ACCENT, "have another Unicode normalisation than", id="NFD"),
+        pytest.param(
+            "Deeper/B.PNG",
+            "deeper/b.png",
+            "differ from the disk in upper and lower case",
+            id="case",
+        ),
+        pytest.param(
+            "Deeper\\B.PNG",
+            "deeper/b.png",
+            "differ from the disk in upper and lower case",
+            id="case and backslashes",
+        ),
+        pytest.param(
+            ACCENT,
+            unicodedata.normalize("NFD", ACCENT),
+            "have another Unicode normalisation than",
+            id="NFC",
+        ),
+        pytest.param(
+            unicodedata.normalize("NFD", ACCENT),
+            ACCENT,
+            "have another Unicode normalisation than",
+            id="NFD",
+        ),
         pytest.param("100%.png", "100%.png", None, id="a percent sign"),
         pytest.param("a%20b.png", "a%20b.png", None, id="such a name on the disk"),
     ],
-)  # fmt: skip
-def test_other_spellings_of_file_names(tmp_path: Path, written: str, on_disk: str, words: str | None) -> None:
+)
+def test_other_spellings_of_file_names(
+    tmp_path: Path, written: str, on_disk: str, words: str | None
+) -> None:
     json_file, images = write_coco(tmp_path, changed("images", 1, file_name=written))
     path = Path(images, on_disk)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -147,7 +194,11 @@ def test_names_in_another_encoding(tmp_path: Path, page: str) -> None:
     spoilt = ACCENT.encode("utf-8").decode(page)
     json_file, images = write_coco(tmp_path, changed("images", 0, file_name=spoilt))
     os.replace(Path(images, "a.png"), Path(images, ACCENT))
-    with pytest.raises(DatasetError, match=rf"'{ACCENT}' in UTF-8 that was read as cp.*Write the JSON again"):
+    with pytest.raises(
+        DatasetError,
+        match=rf"'{ACCENT}' in UTF-8 that was read as cp.*Write the "
+        r"JSON again",
+    ):
         read_coco(json_file, images)
     write_coco(tmp_path, changed("images", 0, file_name=ACCENT))
     os.replace(Path(images, ACCENT), Path(images, spoilt))
@@ -158,11 +209,13 @@ def test_names_in_another_encoding(tmp_path: Path, page: str) -> None:
         read_coco(json_file, images)
 
 
-# ------------------------------------------------------------------------------------------------------------- the file itself
+# ---------------------------------------------------------------------------------- the file itself
 
 
 @pytest.mark.parametrize(
-    "encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32"], ids=lambda name: name
+    "encoding",
+    ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32"],
+    ids=lambda name: name,
 )
 def test_encodings_of_the_file(tmp_path: Path, encoding: str) -> None:
     content = changed("categories", 0, name="mréže")
@@ -175,5 +228,9 @@ def test_a_code_page_is_named(tmp_path: Path) -> None:
     content = changed("categories", 0, name="mréže")
     json_file, images = write_coco(tmp_path, content)
     Path(json_file).write_text(json.dumps(content, ensure_ascii=False), encoding="cp1250")
-    with pytest.raises(DatasetError, match=r"is not JSON in utf-8 \(byte 0xe9 at \d+\).*iconv -f cp1250 -t utf-8"):
+    with pytest.raises(
+        DatasetError,
+        match=r"is not JSON in utf-8 \(byte 0xe9 at \d+\).*iconv -f "
+        r"cp1250 -t utf-8",
+    ):
         read_coco(json_file, images)

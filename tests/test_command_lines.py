@@ -1,4 +1,5 @@
-"""Numbers, devices and addresses on the command lines of all tools: what cannot be is one line ``error: ...`` and exit code 2."""
+"""Numbers, devices and addresses on the command lines of all tools: what cannot be is one line
+``error: ...`` and exit code 2."""
 
 from __future__ import annotations
 
@@ -22,7 +23,15 @@ DEVICES = ["mps", "xpu", "meta", "gpu", "cuda:99", "cuda:-1", "cuda:", "cpu:3", 
 
 @pytest.fixture(scope="module")
 def tools() -> dict[str, Any]:
-    names = ("analyze_model", "benchmark", "compare_losses", "compare_models", "demo", "plot_losses", "train_net")
+    names = (
+        "analyze_model",
+        "benchmark",
+        "compare_losses",
+        "compare_models",
+        "demo",
+        "plot_losses",
+        "train_net",
+    )
     return {name: load_tool(name) for name in (*names, "visualize_data", "visualize_json_results")}
 
 
@@ -46,7 +55,12 @@ def error(capsys: pytest.CaptureFixture, main: Any, *argv: object) -> str:
         ("compare_losses", (), "--jobs", ["0", "-1", "x", "9" * 30]),
         ("compare_models", (), "--minutes", ["0", "-1", "nan", "inf", "1e300"]),
         ("demo", (*CONFIG, "--input", "a"), "--max-frames", ["-1", "x", "9" * 30]),
-        ("demo", (*CONFIG, "--input", "a"), "--confidence-threshold", ["1.0", "-0.1", "nan", "inf", "50"]),
+        (
+            "demo",
+            (*CONFIG, "--input", "a"),
+            "--confidence-threshold",
+            ["1.0", "-0.1", "nan", "inf", "50"],
+        ),
         ("demo", CONFIG, "--webcam", ["-1", "9" * 30]),
         ("plot_losses", (), "--max-images", ["-1", "9" * 30]),
         ("visualize_data", ("--dataset", "a"), "--max-images", ["-1", "9" * 30]),
@@ -78,7 +92,10 @@ def test_numbers(
         (["--num-gpus", "-1"], "--num-gpus: expected 0 to"),
         (["--num-gpus", "9" * 30], "--num-gpus: expected 0 to"),
         (["--machine-rank", "-1"], "--machine-rank: expected 0 to 0"),
-        (["--machine-rank", "2", "--num-machines", "2"], "--machine-rank: expected 0 to 1, as --num-machines is 2"),
+        (
+            ["--machine-rank", "2", "--num-machines", "2"],
+            "--machine-rank: expected 0 to 1, as --num-machines is 2",
+        ),
         *(
             (["--dist-url", url], "--dist-url: expected tcp://HOST:PORT")
             for url in (
@@ -96,13 +113,19 @@ def test_numbers(
     ],
 )
 def test_processes(
-    tools: dict[str, Any], capsys: pytest.CaptureFixture, host: str, arguments: list[str], words: str
+    tools: dict[str, Any],
+    capsys: pytest.CaptureFixture,
+    host: str,
+    arguments: list[str],
+    words: str,
 ) -> None:
     assert words in error(capsys, tools["train_net"].main, *CONFIG, "--host", host, *arguments)
 
 
 @pytest.mark.parametrize("device", DEVICES)
-def test_devices(tools: dict[str, Any], capsys: pytest.CaptureFixture, tmp_path: Path, root: Path, device: str) -> None:
+def test_devices(
+    tools: dict[str, Any], capsys: pytest.CaptureFixture, tmp_path: Path, root: Path, device: str
+) -> None:
     config = ("--config-file", write_run(tmp_path, root))
     torch.save({"model": {}}, tmp_path / "x.pth")
     (tmp_path / "a.jpg").touch()
@@ -124,7 +147,10 @@ def test_class_names_of_a_checkpoint(
 ) -> None:
     (tmp_path / "config.yaml").write_text(compact_cfg(MODEL__RETINANET__NUM_CLASSES=3).dump())
     (tmp_path / "a.jpg").touch()
-    torch.save({"model": compact_model().state_dict(), "metadata": {"class_names": names}}, tmp_path / "x.pth")
+    torch.save(
+        {"model": compact_model().state_dict(), "metadata": {"class_names": names}},
+        tmp_path / "x.pth",
+    )
     command = [
         "--config-file",
         tmp_path / "config.yaml",
@@ -138,8 +164,17 @@ def test_class_names_of_a_checkpoint(
 
 
 @pytest.mark.parametrize("metadata", [7, [1, 2], "text", {"class_names": None}])
-def test_metadata_of_another_program_names_no_classes(tools: dict[str, Any], tmp_path: Path, metadata: object) -> None:
+def test_metadata_of_another_program_names_no_classes(
+    tools: dict[str, Any], tmp_path: Path, metadata: object
+) -> None:
     (tmp_path / "config.yaml").write_text(compact_cfg(MODEL__RETINANET__NUM_CLASSES=3).dump())
     torch.save({"model": compact_model().state_dict(), "metadata": metadata}, tmp_path / "x.pth")
-    command = ["--config-file", str(tmp_path / "config.yaml"), "--weights", str(tmp_path / "x.pth"), "--input", "a"]
+    command = [
+        "--config-file",
+        str(tmp_path / "config.yaml"),
+        "--weights",
+        str(tmp_path / "x.pth"),
+        "--input",
+        "a",
+    ]
     assert tools["demo"].load(tools["demo"].parse(command))[1] == ["class 0", "class 1", "class 2"]

@@ -23,13 +23,30 @@ def tool() -> Any:
 
 
 def test_runs_end_in_a_table_and_a_figure_and_are_not_repeated(
-    tool: Any, tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+    tool: Any,
+    tmp_path: Path,
+    root: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture,
 ) -> None:
     config = write_run(tmp_path, root)
     train = f"{tmp_path / 'train/annotations.json'}@{tmp_path / 'train/images'}"
-    what = {"config": config, "train": train, "seeds": (1,), "losses": ["focal 2 auto"], "overrides": {}}
+    what = {
+        "config": config,
+        "train": train,
+        "seeds": (1,),
+        "losses": ["focal 2 auto"],
+        "overrides": {},
+    }
     monkeypatch.setattr(tool, "DATA", {"digits": what})
-    argv = ["--output-dir", str(tmp_path / "runs"), "SOLVER.MAX_ITER", "2", "MODEL.RETINANET.SCORE_THRESH_TEST", "0.0"]
+    argv = [
+        "--output-dir",
+        str(tmp_path / "runs"),
+        "SOLVER.MAX_ITER",
+        "2",
+        "MODEL.RETINANET.SCORE_THRESH_TEST",
+        "0.0",
+    ]
     tool.main(argv)
     said = capsys.readouterr().out
     assert "| focal 2 auto |" in said
@@ -38,20 +55,28 @@ def test_runs_end_in_a_table_and_a_figure_and_are_not_repeated(
     assert "FOCAL_LOSS_ALPHA:\n    - 0." in kept  # a weight for each class
     with Image.open(tmp_path / "runs/ap_by_frequency.png") as picture:
         assert min(picture.size) > 300
-    assert "square (11) | bar (11) | nothing (0)" in (tmp_path / "runs/table.md").read_text(encoding="utf-8")
+    assert "square (11) | bar (11) | nothing (0)" in (tmp_path / "runs/table.md").read_text(
+        encoding="utf-8"
+    )
     monkeypatch.setattr(subprocess, "Popen", None)  # a call would fail
     tool.main(argv)
     assert capsys.readouterr().out == said
     with pytest.raises(
-        ValueError, match=r"focal_2_auto-1 has a run with other arguments: .* SOLVER.MAX_ITER 2 .*--output-dir"
+        ValueError,
+        match=r"focal_2_auto-1 has a run with other arguments: .* SOLVER.MAX_ITER 2 "
+        r".*--output-dir",
     ):
         tool.main([*argv, "SOLVER.BASE_LR", "0.1"])
 
 
 def test_the_table(tool: Any) -> None:
-    """Means over seeds; classes from the most frequent; a run that detected nothing has no metrics and counts 0."""
+    """Means over seeds; classes from the most frequent; a run that detected nothing has no metrics
+    and counts 0."""
     results = {
-        "CE": [{"AP": math.nan}, {"AP": 2.0, "AP50": 4.0, "AP-a": 1.0, "AP-b": 3.0, "AP-c": math.nan}],
+        "CE": [
+            {"AP": math.nan},
+            {"AP": 2.0, "AP50": 4.0, "AP-a": 1.0, "AP-b": 3.0, "AP-c": math.nan},
+        ],
         "focal 2": [{"AP": 40.0, "AP50": 60.0, "AP-a": 30.0, "AP-b": 50.0, "AP-c": math.nan}] * 2,
     }
     assert tool.table(results, ["a", "b", "c"], [5, 500, 50]).splitlines() == [

@@ -22,14 +22,27 @@ def tool(root: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 
 def test_a_run_fits_its_minutes_and_is_not_repeated(
-    tool: ModuleType, tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+    tool: ModuleType,
+    tmp_path: Path,
+    root: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture,
 ) -> None:
     monkeypatch.setattr(tool, "DATA", {"digits": write_run(tmp_path, root)})
     monkeypatch.setattr(tool, "BACKBONES", {"ResNet-18": ("resnet", {})})
     monkeypatch.setattr(tool, "NECKS", ("bifpn",))
     monkeypatch.setattr(tool, "PROBE_STEPS", 6)  # Detectron2 times none of the first three
-    monkeypatch.setattr(tool, "steps_in", lambda minutes, seconds: 3 if (minutes, seconds > 0) == (0.5, True) else 0)
-    argv = ["--minutes", "0.5", "--output-dir", str(tmp_path / "models"), "MODEL.RETINANET.SCORE_THRESH_TEST", "0.0"]
+    monkeypatch.setattr(
+        tool, "steps_in", lambda minutes, seconds: 3 if (minutes, seconds > 0) == (0.5, True) else 0
+    )
+    argv = [
+        "--minutes",
+        "0.5",
+        "--output-dir",
+        str(tmp_path / "models"),
+        "MODEL.RETINANET.SCORE_THRESH_TEST",
+        "0.0",
+    ]
     tool.main(argv)
     said = capsys.readouterr().out
     (row,) = json.loads((tmp_path / "models/results.json").read_text(encoding="utf-8"))
@@ -45,11 +58,17 @@ def test_a_run_fits_its_minutes_and_is_not_repeated(
     with pytest.raises(ValueError, match=r"bifpn-probe has a run with other arguments"):
         tool.main([*argv, "SOLVER.BASE_LR", "0.1"])
     monkeypatch.setattr(tool, "steps_in", lambda *_: 4)
-    with pytest.raises(ValueError, match=r"bifpn has a run with other arguments: .* SOLVER.MAX_ITER 3 .*--output-dir"):
+    with pytest.raises(
+        ValueError,
+        match=r"bifpn has a run with other arguments: .* "
+        r"SOLVER.MAX_ITER 3 .*--output-dir",
+    ):
         tool.main(argv)
 
 
-@pytest.mark.parametrize(("minutes", "seconds", "steps"), [(2.0, 0.5, 240), (1.0, 0.7, 85), (0.1, 10.0, 1)])
+@pytest.mark.parametrize(
+    ("minutes", "seconds", "steps"), [(2.0, 0.5, 240), (1.0, 0.7, 85), (0.1, 10.0, 1)]
+)
 def test_steps_that_fit(tool: ModuleType, minutes: float, seconds: float, steps: int) -> None:
     assert tool.steps_in(minutes, seconds) == steps
 
@@ -71,7 +90,14 @@ def test_every_model_is_a_config_that_can_be_used(tool: ModuleType, root: Path) 
 
 
 def test_the_table(tool: ModuleType) -> None:
-    cost = {"parameters": 1.234, "gflops": 0.5, "ms": 12.34, "images_a_step": 8, "seconds_a_step": 0.5, "steps": 100}
+    cost = {
+        "parameters": 1.234,
+        "gflops": 0.5,
+        "ms": 12.34,
+        "images_a_step": 8,
+        "seconds_a_step": 0.5,
+        "steps": 100,
+    }
     rows = [
         {"backbone": "A", "neck": "fpn", "metrics": {"AP": 12.34, "AP50": 56.78}, **cost},
         {"backbone": "B", "neck": "bifpn", "metrics": {}, **cost},

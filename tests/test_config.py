@@ -29,10 +29,20 @@ def test_defaults_are_not_shared() -> None:
 
 def test_leaf_over_base(tmp_path: Path) -> None:
     (tmp_path / "leaves").mkdir()
-    write(tmp_path, "SOLVER: {MAX_ITER: 7, BASE_LR: 1}\nINPUT:\n  MIN_SIZE_TRAIN: (320, 640)", "base.yaml")
+    write(
+        tmp_path,
+        "SOLVER: {MAX_ITER: 7, BASE_LR: 1}\nINPUT:\n  MIN_SIZE_TRAIN: (320, 640)",
+        "base.yaml",
+    )
     cfg = get_cfg()
-    cfg.merge_from_file(write(tmp_path / "leaves", "_BASE_: ../base.yaml\nSOLVER:\n  MAX_ITER: 9\n"))
-    assert (cfg.SOLVER.MAX_ITER, cfg.SOLVER.BASE_LR, cfg.INPUT.MIN_SIZE_TRAIN) == (9, 1.0, (320, 640))
+    cfg.merge_from_file(
+        write(tmp_path / "leaves", "_BASE_: ../base.yaml\nSOLVER:\n  MAX_ITER: 9\n")
+    )
+    assert (cfg.SOLVER.MAX_ITER, cfg.SOLVER.BASE_LR, cfg.INPUT.MIN_SIZE_TRAIN) == (
+        9,
+        1.0,
+        (320, 640),
+    )
 
 
 def test_overrides() -> None:
@@ -49,7 +59,12 @@ def test_overrides() -> None:
             0,
         ]
     )
-    assert (cfg.SOLVER.STEPS, cfg.SOLVER.BASE_LR, cfg.DATASETS.TRAIN, cfg.SOLVER.WEIGHT_DECAY_BIAS) == (
+    assert (
+        cfg.SOLVER.STEPS,
+        cfg.SOLVER.BASE_LR,
+        cfg.DATASETS.TRAIN,
+        cfg.SOLVER.WEIGHT_DECAY_BIAS,
+    ) == (
         (5,),
         1e-3,
         ("a.json@b",),
@@ -72,20 +87,33 @@ def test_dump_is_read_back(tmp_path: Path) -> None:
             r"config.yaml, line 1: unknown key SOLVER.BASE_LRR. Did you mean SOLVER.BASE_LR",
             id="misspelt",
         ),
-        pytest.param("BASE_LR: 1", r"unknown key BASE_LR. Did you mean SOLVER.BASE_LR", id="without its node"),
+        pytest.param(
+            "BASE_LR: 1",
+            r"unknown key BASE_LR. Did you mean "
+            r"SOLVER.BASE_LR",
+            id="without its node",
+        ),
         pytest.param(
             "MODEL: {ROI_HEADS: {NUM_CLASSES: 3}}",
             "RetinaNet does not read it; set MODEL.RETINANET.NUM_CLASSES",
             id="R-CNN's key",
         ),
         pytest.param(
-            "SOLVER: {MAX_ITER: many}", "SOLVER.MAX_ITER: expected int like 40000, found str 'many'", id="type"
+            "SOLVER: {MAX_ITER: many}",
+            "SOLVER.MAX_ITER: expected int like 40000, found str 'many'",
+            id="type",
         ),
-        pytest.param("DATASETS: {TRAIN: coco}", r"found str 'coco'. One entry is written \('coco',\)", id="one name"),
+        pytest.param(
+            "DATASETS: {TRAIN: coco}",
+            r"found str 'coco'. One entry is written \('coco',\)",
+            id="one name",
+        ),
         pytest.param("SOLVER: 3", "SOLVER is a group of keys", id="a number for a node"),
         pytest.param("- a\n- b", "expected keys and values, found a list", id="a list"),
         pytest.param("SOLVER: {MAX_ITER: [1", "is not YAML", id="broken"),
-        pytest.param("SEED: !!python/object/apply:eval ['1+1']", "Only plain YAML is read", id="python tag"),
+        pytest.param(
+            "SEED: !!python/object/apply:eval ['1+1']", "Only plain YAML is read", id="python tag"
+        ),
         pytest.param("_BASE_: none.yaml", "none.yaml cannot be read", id="missing base"),
         pytest.param("_BASE_: config.yaml", "leads back to itself", id="its own base"),
     ],
@@ -99,8 +127,14 @@ def test_bad_files(tmp_path: Path, text: str, words: str) -> None:
     ("overrides", "words"),
     [
         (["SOLVER.MAX_ITER"], "come in pairs KEY VALUE, found 1"),
-        (["SOLVER.MAX_ITERS", "3"], "command line: unknown key SOLVER.MAX_ITERS. Did you mean SOLVER.MAX_ITER"),
-        (["MODEL.RETINANET.GAMMA", "1"], "Did you mean MODEL.RETINANET.FOCAL_LOSS_GAMMA or SOLVER.GAMMA"),
+        (
+            ["SOLVER.MAX_ITERS", "3"],
+            "command line: unknown key SOLVER.MAX_ITERS. Did you mean SOLVER.MAX_ITER",
+        ),
+        (
+            ["MODEL.RETINANET.GAMMA", "1"],
+            "Did you mean MODEL.RETINANET.FOCAL_LOSS_GAMMA or SOLVER.GAMMA",
+        ),
         (["MODEL.RPN.NMS_THRESH", "0.7"], "unknown key MODEL.RPN.NMS_THRESH"),
     ],
 )

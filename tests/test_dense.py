@@ -7,7 +7,9 @@ from retina_plugin.dense import detect, flatten_level, select, to_image
 
 def test_flatten_by_hand() -> None:
     """A = 2, K = 3, H = 1, W = 2: channel a * 3 + k of cell (y, x) holds 100 a + 10 x + k."""
-    maps = torch.tensor([[[[100.0 * a + 10 * x + k for x in range(2)]] for a in range(2) for k in range(3)]])
+    maps = torch.tensor(
+        [[[[100.0 * a + 10 * x + k for x in range(2)]] for a in range(2) for k in range(3)]]
+    )
     expected = [[0, 1, 2], [100, 101, 102], [10, 11, 12], [110, 111, 112]]
     assert_close(flatten_level(maps, 3), torch.tensor([expected]).float())
 
@@ -25,16 +27,31 @@ def test_select(threshold: float, topk: int, pairs: list[tuple[int, int]]) -> No
     logits = torch.tensor([[-3.0, 1.0], [4.0, -1.0]])
     rows, classes, scores = select(logits, score_threshold=threshold, topk=topk)
     assert list(zip(rows.tolist(), classes.tolist(), strict=True)) == pairs
-    assert_close(scores, torch.tensor([logits[r, c] for r, c in pairs]).sigmoid() if pairs else torch.zeros(0))
+    assert_close(
+        scores,
+        torch.tensor([logits[r, c] for r, c in pairs]).sigmoid() if pairs else torch.zeros(0),
+    )
 
 
 def run(anchors: torch.Tensor, logits: torch.Tensor, **changes: float) -> dict[str, torch.Tensor]:
-    options = {"score_threshold": 0.05, "topk": 100, "nms_threshold": 0.5, "max_detections": 100} | changes
-    return detect([anchors], [logits[None]], [torch.zeros(1, len(anchors), 4)], box_weights=(1, 1, 1, 1), **options)[0]
+    options = {
+        "score_threshold": 0.05,
+        "topk": 100,
+        "nms_threshold": 0.5,
+        "max_detections": 100,
+    } | changes
+    return detect(
+        [anchors],
+        [logits[None]],
+        [torch.zeros(1, len(anchors), 4)],
+        box_weights=(1, 1, 1, 1),
+        **options,
+    )[0]
 
 
 def test_suppression_is_per_class() -> None:
-    """Anchors 0 and 1 overlap (IoU 0.67), 2 lies apart. In class 0 the lower of the pair goes, in class 1 anchor 1 is alone."""
+    """Anchors 0 and 1 overlap (IoU 0.67), 2 lies apart. In class 0 the lower of the pair goes, in
+    class 1 anchor 1 is alone."""
     anchors = torch.tensor([[0.0, 0, 10, 10], [2, 0, 12, 10], [50, 50, 60, 60]])
     logits = torch.tensor([[2.0, -9.0], [1.0, 0.5], [0.0, -9.0]])
     found = run(anchors, logits)
@@ -46,7 +63,11 @@ def test_suppression_is_per_class() -> None:
 
 def test_nothing_found() -> None:
     found = run(torch.tensor([[0.0, 0, 10, 10]]), torch.full((1, 4), -9.0))
-    assert {name: tuple(x.shape) for name, x in found.items()} == {"boxes": (0, 4), "scores": (0,), "labels": (0,)}
+    assert {name: tuple(x.shape) for name, x in found.items()} == {
+        "boxes": (0, 4),
+        "scores": (0,),
+        "labels": (0,),
+    }
 
 
 def test_to_image_scales_clips_and_drops() -> None:

@@ -1,4 +1,5 @@
-"""The functions behind the figures: values to check on paper, and derivatives that are those of the values."""
+"""The functions behind the figures: values to check on paper, and derivatives that are those of the
+values."""
 
 import math
 
@@ -31,7 +32,8 @@ def test_values_by_hand(q: float, gamma: float, expected: float) -> None:
 
 
 def test_the_worked_example_of_imbalance() -> None:
-    """100 000 easy examples of loss 0.1 against 100 hard ones of 2.3: 43 to 1 under cross entropy, below 1 under focal loss."""
+    """100 000 easy examples of loss 0.1 against 100 hard ones of 2.3: 43 to 1 under cross entropy,
+    below 1 under focal loss."""
     easy, hard = torch.tensor([0.1, 2.3], dtype=torch.float64).neg().exp()  # q from the loss
 
     def ratio(gamma: float) -> float:
@@ -50,7 +52,9 @@ def test_derivatives_are_those_of_the_value(terms, gamma: float) -> None:
     x = torch.linspace(-8, 8, 33, dtype=torch.float64, requires_grad=True)
     q = x.detach().sigmoid().requires_grad_()
     (by_q,) = torch.autograd.grad(derivatives.value(q, terms, gamma=gamma, alpha=0.25).sum(), q)
-    (by_logit,) = torch.autograd.grad(derivatives.value(x.sigmoid(), terms, gamma=gamma, alpha=0.25).sum(), x)
+    (by_logit,) = torch.autograd.grad(
+        derivatives.value(x.sigmoid(), terms, gamma=gamma, alpha=0.25).sum(), x
+    )
     assert_close(derivatives.by_q(q.detach(), terms, gamma=gamma, alpha=0.25), by_q)
     assert_close(derivatives.by_logit(x.detach(), terms, gamma=gamma, alpha=0.25), by_logit)
 
@@ -66,11 +70,14 @@ def test_the_formulas_of_the_docstrings(gamma: float) -> None:
 
 @pytest.mark.parametrize(("terms", "gamma"), RUNGS)
 def test_bounded_by_the_logit_and_not_by_q(terms, gamma: float) -> None:
-    """Near q = 0 the derivative by q grows like 1 / q; the one by the logit is never steeper than 1.5."""
+    """Near q = 0 the derivative by q grows like 1 / q; the one by the logit is never steeper than
+    1.5."""
     q = torch.tensor([1e-3, 1e-6, 1e-9], dtype=torch.float64)
     if terms is not focal_star_terms:  # its q* is not 0 with q
         assert (derivatives.by_q(q, terms, gamma=gamma) * q).abs().min() > 0.9
-    steep = derivatives.by_logit(torch.linspace(-300, 300, 6001, dtype=torch.float64), terms, gamma=gamma)
+    steep = derivatives.by_logit(
+        torch.linspace(-300, 300, 6001, dtype=torch.float64), terms, gamma=gamma
+    )
     assert steep.isfinite().all()
     assert (steep <= 0).all()
     assert steep.min() > -1.5

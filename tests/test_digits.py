@@ -1,4 +1,5 @@
-"""The digits scenes: real digits, tight boxes, the same from the same seed, and never half a data set."""
+"""The digits scenes: real digits, tight boxes, the same from the same seed, and never half a data
+set."""
 
 from __future__ import annotations
 
@@ -12,12 +13,23 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from retina_plugin.data import DatasetError, class_counts, digits, load_dataset, read_coco, read_image
+from retina_plugin.data import (
+    DatasetError,
+    class_counts,
+    digits,
+    load_dataset,
+    read_coco,
+    read_image,
+)
 from retina_plugin.data.digits import make_digits, make_scene, render_digit, split_digits
 
 
 def content(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
 
 
 @pytest.fixture(scope="module")
@@ -72,10 +84,13 @@ def test_coco_layout(made: Path, split: str, count: int) -> None:
 
 
 def test_the_long_tail_falls_geometrically_and_only_in_training(tmp_path: Path) -> None:
-    """With 512 : 1 each class is drawn twice as often as the next, 10 classes making 1023 / 512 times the first."""
+    """With 512 : 1 each class is drawn twice as often as the next, 10 classes making 1023 / 512
+    times the first."""
     make_digits(tmp_path / "tail", num_train=300, num_test=60, size=160, seed=0, imbalance=512)
     make_digits(tmp_path / "even", num_train=1, num_test=60, size=160, seed=0)
-    counts = class_counts(read_coco(str(tmp_path / "tail/train.json"), str(tmp_path / "tail/train")).records, 10)
+    counts = class_counts(
+        read_coco(str(tmp_path / "tail/train.json"), str(tmp_path / "tail/train")).records, 10
+    )
     expected = sum(counts) * np.array([512 / 1023 / 2**label for label in range(10)])
     assert np.all(np.abs(counts - expected) <= 4 * np.sqrt(expected))  # four standard deviations
     tail, even = content(tmp_path / "tail"), content(tmp_path / "even")
@@ -99,8 +114,11 @@ def test_a_rendered_digit_is_cut_tight() -> None:
 
 
 def test_boxes_are_where_the_ink_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Full blocks instead of digits, on plain gray: what differs from gray is exactly what the boxes cover."""
-    monkeypatch.setattr(digits, "render_digit", lambda digit, rng: np.ones((int(rng.integers(18, 50)), 20)))
+    """Full blocks instead of digits, on plain gray: what differs from gray is exactly what the
+    boxes cover."""
+    monkeypatch.setattr(
+        digits, "render_digit", lambda digit, rng: np.ones((int(rng.integers(18, 50)), 20))
+    )
     monkeypatch.setattr(digits, "_background", lambda size, rng: np.full((size, size, 3), 128.0))
     monkeypatch.setattr(digits, "MAX_OVERLAP", 0.0)
     for seed in range(10):
@@ -139,13 +157,17 @@ def test_a_scene_without_room_has_no_digits() -> None:
 
 
 def test_digits_can_be_read_and_have_the_right_labels() -> None:
-    """By a nearest neighbour among rendered training digits; with wrong labels it would be right once in ten."""
+    """By a nearest neighbour among rendered training digits; with wrong labels it would be right
+    once in ten."""
     rng = np.random.default_rng(0)
 
     def rendered(split: str, count: int) -> tuple[np.ndarray, np.ndarray]:
         images, labels = split_digits(split)
         chosen = rng.integers(0, len(images), count)
-        ink = [Image.fromarray((render_digit(images[i], rng) * 255).astype(np.uint8)).resize((12, 16)) for i in chosen]
+        ink = [
+            Image.fromarray((render_digit(images[i], rng) * 255).astype(np.uint8)).resize((12, 16))
+            for i in chosen
+        ]
         return np.stack([np.asarray(i, dtype=np.float64).ravel() for i in ink]), labels[chosen]
 
     known, labels = rendered("train", 800)
@@ -154,7 +176,7 @@ def test_digits_can_be_read_and_have_the_right_labels() -> None:
     assert (labels[distances.argmin(1)] == truth).mean() > 0.85
 
 
-# ------------------------------------------------------------------------------------------------------- whole or not at all
+# ------------------------------------------------------------------------------ whole or not at all
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
@@ -193,7 +215,9 @@ def test_two_at_once_are_harmless(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert sorted(os.listdir(tmp_path)) == ["alone", "made"]
 
 
-def test_the_default_scenes_are_made_once_below_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_default_scenes_are_made_once_below_the_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("RETINA_PLUGIN_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(digits, "NUM_TRAIN", 4)
     monkeypatch.setattr(digits, "NUM_TEST", 2)
@@ -217,5 +241,9 @@ def test_the_default_scenes_are_made_once_below_the_cache(tmp_path: Path, monkey
 def test_a_cache_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("RETINA_PLUGIN_CACHE", str(tmp_path / "file"))
-    with pytest.raises(DatasetError, match=r"digit scenes cannot be written to .*file/digits.* RETINA_PLUGIN_CACHE"):
+    with pytest.raises(
+        DatasetError,
+        match=r"digit scenes cannot be written to .*file/digits.* "
+        r"RETINA_PLUGIN_CACHE",
+    ):
         digits.digits_dataset("train")

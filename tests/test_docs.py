@@ -1,4 +1,5 @@
-"""What the pages say is what the code does: their code blocks run, their commands parse, the page of keys is up to date."""
+"""What the pages say is what the code does: their code blocks run, their commands parse, the page
+of keys is up to date."""
 
 from __future__ import annotations
 
@@ -49,7 +50,11 @@ QUICK = {
     "DATALOADER.NUM_WORKERS": "0",
 }
 
-SMALL = {"MODEL.RESNETS.DEPTH": "18", "MODEL.RESNETS.RES2_OUT_CHANNELS": "32", "MODEL.FPN.OUT_CHANNELS": "32"}
+SMALL = {
+    "MODEL.RESNETS.DEPTH": "18",
+    "MODEL.RESNETS.RES2_OUT_CHANNELS": "32",
+    "MODEL.FPN.OUT_CHANNELS": "32",
+}
 
 
 def blocks(root: Path, page: str, language: str) -> list[tuple[str, str]]:
@@ -65,8 +70,14 @@ def named_block(root: Path, page: str, language: str, name: str) -> str:
 
 def commands(root: Path, page: str) -> list[list[str]]:
     """Every ``python tools/...`` of a page, in words."""
-    lines = "\n".join(text for _, text in blocks(root, page, "bash")).replace("\\\n", " ").splitlines()
-    return [shlex.split(line[line.index("python tools/") :])[1:] for line in lines if "python tools/" in line]
+    lines = (
+        "\n".join(text for _, text in blocks(root, page, "bash")).replace("\\\n", " ").splitlines()
+    )
+    return [
+        shlex.split(line[line.index("python tools/") :])[1:]
+        for line in lines
+        if "python tools/" in line
+    ]
 
 
 def quick(**others: str) -> list[str]:
@@ -75,7 +86,8 @@ def quick(**others: str) -> list[str]:
 
 @pytest.fixture
 def desk(tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A folder as the pages suppose it: configs beside one's own data, ``my/{train,val}.json`` and ``my/images``."""
+    """A folder as the pages suppose it: configs beside one's own data, ``my/{train,val}.json`` and
+    ``my/images``."""
     shutil.copytree(root / "configs", tmp_path / "configs")
     write_scenes(tmp_path / "my", count=6, seed=0)
     for name in ("train", "val"):
@@ -93,7 +105,9 @@ def desk(tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch) -> Iterato
 def own_parts(desk: Path, root: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """The example of docs/plugin.md on disk; what it registers is taken away afterwards."""
     for language, wanted in (("python", "my_parts.py"), ("yaml", "my.yaml")):
-        (desk / wanted).write_text(named_block(root, "docs/plugin.md", language, wanted), encoding="utf-8")
+        (desk / wanted).write_text(
+            named_block(root, "docs/plugin.md", language, wanted), encoding="utf-8"
+        )
     monkeypatch.syspath_prepend(str(desk))
     registries = builders.BACKBONE_REGISTRY, head.RETINA_HEAD_REGISTRY, losses.CLASS_LOSSES
     tables = [*(registry._entries for registry in registries), losses.BOX_LOSSES]
@@ -110,14 +124,23 @@ def own_parts(desk: Path, root: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
 
 
 @pytest.mark.parametrize("host", HOSTS)
-def test_own_parts_from_outside_train_on_either_host(own_parts: Path, root: Path, host: str) -> None:
+def test_own_parts_from_outside_train_on_either_host(
+    own_parts: Path, root: Path, host: str
+) -> None:
     options = quick(**{"DATASETS.TRAIN": TRAIN, "DATASETS.TEST": TEST})
     load_tool("train_net").main(["--config-file", "my.yaml", "--host", host, *options])
     state = torch.load(own_parts / "out/model_final.pth", weights_only=True)["model"]
     assert "backbone.bottom_up.convs.0.weight" in state
     assert not any(key.startswith("head.bbox_subnet") for key in state)
     assert (own_parts / "out/predictions.png").is_file()
-    arguments = ["--config-file", "out/config.yaml", "--weights", "out/model_final.pth", "--input", "my/images/001.png"]
+    arguments = [
+        "--config-file",
+        "out/config.yaml",
+        "--weights",
+        "out/model_final.pth",
+        "--input",
+        "my/images/001.png",
+    ]
     load_tool("demo").main(arguments)
 
 
@@ -125,9 +148,12 @@ def test_the_class_loss_of_the_example(own_parts: Path) -> None:
     import my_parts
 
     logits, labels = torch.zeros(1, 1, dtype=torch.float64, requires_grad=True), torch.tensor([0])
-    loss = my_parts.poly1_loss(logits, labels, alpha=1.0, gamma=2.0)  # p_t = 1/2: log(2) / 4 + 1 / 8
+    # p_t = 1/2: log(2) / 4 + 1 / 8
+    loss = my_parts.poly1_loss(logits, labels, alpha=1.0, gamma=2.0)
     torch.testing.assert_close(loss.item(), math.log(2) / 4 + 1 / 8)
-    assert torch.autograd.gradcheck(lambda x: my_parts.poly1_loss(x, labels, alpha=1.0, gamma=2.0), logits)
+    assert torch.autograd.gradcheck(
+        lambda x: my_parts.poly1_loss(x, labels, alpha=1.0, gamma=2.0), logits
+    )
 
 
 def test_the_box_loss_of_the_example(own_parts: Path) -> None:
@@ -144,7 +170,9 @@ def test_the_box_loss_of_the_example(own_parts: Path) -> None:
 
 
 @pytest.mark.skipif(not HAS_DETECTRON2, reason="needs Detectron2")
-def test_detectron2s_own_trainer_with_two_more_lines(desk: Path, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_detectron2s_own_trainer_with_two_more_lines(
+    desk: Path, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from retina_plugin.d2.datasets import register_datasets
 
     script = named_block(root, "docs/plugin.md", "python", "plain_train.py")
@@ -184,10 +212,15 @@ def test_every_command_on_own_data(desk: Path, root: Path, capsys: pytest.Captur
 def test_conversion(desk: Path, root: Path) -> None:
     names: dict[str, Any] = {}
     exec(named_block(root, "docs/your_own_data.md", "python", "to_coco.py"), names)
-    names["to_coco"]({"001.png": [("dog", 1, 2, 31, 42), ("cat", 5, 5, 10, 10)], "002.png": []}, "made.json")
+    names["to_coco"](
+        {"001.png": [("dog", 1, 2, 31, 42), ("cat", 5, 5, 10, 10)], "002.png": []}, "made.json"
+    )
     dataset = load_dataset("made.json@my/images")
     assert dataset.class_names == ("cat", "dog")
-    assert [a["bbox"] for a in dataset.records[0]["annotations"]] == [[1, 2, 31, 42], [5, 5, 10, 10]]
+    assert [a["bbox"] for a in dataset.records[0]["annotations"]] == [
+        [1, 2, 31, 42],
+        [5, 5, 10, 10],
+    ]
     assert dataset.records[1]["annotations"] == []
     assert (dataset.records[0]["width"], dataset.records[0]["height"]) == (80, 64)
 
@@ -230,12 +263,16 @@ def test_links_lead_somewhere(page: str, root: Path) -> None:
 
 
 def test_the_page_of_keys_is_up_to_date(root: Path) -> None:
-    assert (root / "docs/config.md").read_text(encoding="utf-8") == load_tool("config_page").page(), (
-        "run python tools/config_page.py"
-    )
+    assert (root / "docs/config.md").read_text(encoding="utf-8") == load_tool(
+        "config_page"
+    ).page(), "run python tools/config_page.py"
 
 
 def test_tables_of_keys_have_three_columns(root: Path) -> None:
-    rows = [line for line in (root / "docs/config.md").read_text(encoding="utf-8").splitlines() if line.startswith("|")]
+    rows = [
+        line
+        for line in (root / "docs/config.md").read_text(encoding="utf-8").splitlines()
+        if line.startswith("|")
+    ]
     assert len(rows) > 50
     assert {row.count("|") for row in rows} == {4}

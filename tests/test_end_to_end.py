@@ -1,4 +1,5 @@
-"""A whole run on each host, by the tool's own command line: files, metrics, checkpoints, and what mistakes are told."""
+"""A whole run on each host, by the tool's own command line: files, metrics, checkpoints, and what
+mistakes are told."""
 
 from __future__ import annotations
 
@@ -32,7 +33,16 @@ HOSTS = ["lightning"] + ["detectron2"] * (importlib.util.find_spec("detectron2")
 BOTH = pytest.mark.skipif(len(HOSTS) < 2, reason="needs both hosts")
 AP_KEYS = {"bbox/AP", "bbox/AP50", "bbox/AP75", "bbox/APs", "bbox/APm", "bbox/APl"}
 CLASS_KEYS = {"bbox/AP-square", "bbox/AP-bar", "bbox/AP-nothing"}
-STEP_KEYS = {"iteration", "total_loss", "loss_cls", "loss_box_reg", "lr", "time", "data_time", "eta_seconds"}
+STEP_KEYS = {
+    "iteration",
+    "total_loss",
+    "loss_cls",
+    "loss_box_reg",
+    "lr",
+    "time",
+    "data_time",
+    "eta_seconds",
+}
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +53,8 @@ def train_net() -> Any:
 
 @pytest.fixture(scope="module", autouse=True)
 def process_wide_settings() -> Any:
-    """What a run changes in its process and other tests must not see; one thread, as larger numbers only cost time here."""
+    """What a run changes in its process and other tests must not see; one thread, as larger numbers
+    only cost time here."""
     threads, handler = torch.get_num_threads(), signal.getsignal(signal.SIGTERM)
     torch.set_num_threads(1)
     yield
@@ -53,19 +64,32 @@ def process_wide_settings() -> Any:
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory, train_net: Any, root: Path) -> dict[str, Path]:
-    """Each host's folder after training on the same scenes for 40 steps, with an evaluation on the way."""
+    """Each host's folder after training on the same scenes for 40 steps, with an evaluation on the
+    way."""
     folders = {}
     for host in HOSTS:
         folders[host] = tmp_path_factory.mktemp(host)
         config = write_run(folders[host], root)
         train_net.main(
-            ["--config-file", config, "--host", host, "TEST.EVAL_PERIOD", "25", "SOLVER.CHECKPOINT_PERIOD", "15"]
+            [
+                "--config-file",
+                config,
+                "--host",
+                host,
+                "TEST.EVAL_PERIOD",
+                "25",
+                "SOLVER.CHECKPOINT_PERIOD",
+                "15",
+            ]
         )
     return folders
 
 
 def metrics(folder: Path) -> list[dict[str, float]]:
-    return [json.loads(line) for line in (folder / "metrics.json").read_text(encoding="utf-8").splitlines()]
+    return [
+        json.loads(line)
+        for line in (folder / "metrics.json").read_text(encoding="utf-8").splitlines()
+    ]
 
 
 def last_ap(folder: Path) -> dict[str, float]:
@@ -76,7 +100,13 @@ def last_ap(folder: Path) -> dict[str, float]:
 def test_files(runs: dict[str, Path], host: str) -> None:
     out = runs[host] / "out"
     found = {str(path.relative_to(out)) for path in out.rglob("*") if path.is_file()}
-    expected = {"config.yaml", "metrics.json", "last_checkpoint", "model_final.pth", "predictions.png"}
+    expected = {
+        "config.yaml",
+        "metrics.json",
+        "last_checkpoint",
+        "model_final.pth",
+        "predictions.png",
+    }
     expected |= {"model_0000014.pth", "model_0000029.pth", "inference/coco_instances_results.json"}
     assert expected <= found
     assert sum("tfevents" in name for name in found) == 1
@@ -88,7 +118,8 @@ def test_files(runs: dict[str, Path], host: str) -> None:
 @pytest.mark.parametrize("host", HOSTS)
 def test_metrics_have_the_same_keys_on_every_host(runs: dict[str, Path], host: str) -> None:
     lines = metrics(runs[host] / "out")
-    keys = set().union(*lines) - {"rank_data_time"}  # which Detectron2 alone writes, for its distributed runs
+    # which Detectron2 alone writes, for its distributed runs
+    keys = set().union(*lines) - {"rank_data_time"}
     assert keys == STEP_KEYS | AP_KEYS | CLASS_KEYS
     steps = [line for line in lines if "lr" in line]
     assert {19, 39} <= {line["iteration"] for line in steps}
@@ -118,7 +149,8 @@ def test_it_learns(runs: dict[str, Path], host: str) -> None:
 
 @pytest.mark.parametrize("host", HOSTS)
 def test_checkpoint(runs: dict[str, Path], host: str) -> None:
-    """It loads into the model that the written config describes, without a host, and knows the names of its classes."""
+    """It loads into the model that the written config describes, without a host, and knows the
+    names of its classes."""
     out = runs[host] / "out"
     checkpoint = read_checkpoint(str(out / "model_final.pth"))
     assert all(isinstance(value, torch.Tensor) for value in checkpoint["model"].values())
@@ -133,12 +165,20 @@ def test_checkpoint(runs: dict[str, Path], host: str) -> None:
 @pytest.mark.parametrize("trained_on", HOSTS)
 @pytest.mark.parametrize("host", HOSTS)
 def test_evaluation_of_a_checkpoint(
-    runs: dict[str, Path], train_net: Any, tmp_path: Path, capsys: pytest.CaptureFixture, trained_on: str, host: str
+    runs: dict[str, Path],
+    train_net: Any,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture,
+    trained_on: str,
+    host: str,
 ) -> None:
-    """On the host that it was trained on it gives the metrics of the end of training, on the other one nearly so."""
+    """On the host that it was trained on it gives the metrics of the end of training, on the other
+    one nearly so."""
     trained = runs[trained_on] / "out"
     weights = ["MODEL.WEIGHTS", str(trained / "model_final.pth"), "OUTPUT_DIR", str(tmp_path)]
-    train_net.main(["--config-file", str(trained / "config.yaml"), "--host", host, "--eval-only", *weights])
+    train_net.main(
+        ["--config-file", str(trained / "config.yaml"), "--host", host, "--eval-only", *weights]
+    )
     expected, found = last_ap(trained), last_ap(tmp_path)
     assert set(found) == set(expected)
     assert (tmp_path / "config.yaml").is_file()
@@ -157,7 +197,18 @@ def test_evaluation_of_the_last_checkpoint_of_the_other_host(
     for name, content in {"last_checkpoint": b"model_final.pth", "model_final.pth": None}.items():
         (tmp_path / name).write_bytes(content or (runs[HOSTS[0]] / "out" / name).read_bytes())
     config = str(runs[HOSTS[0]] / "out/config.yaml")
-    train_net.main(["--config-file", config, "--host", host, "--eval-only", "--resume", "OUTPUT_DIR", str(tmp_path)])
+    train_net.main(
+        [
+            "--config-file",
+            config,
+            "--host",
+            host,
+            "--eval-only",
+            "--resume",
+            "OUTPUT_DIR",
+            str(tmp_path),
+        ]
+    )
     assert last_ap(tmp_path)["bbox/AP"] > 0
 
 
@@ -165,7 +216,8 @@ def test_evaluation_of_the_last_checkpoint_of_the_other_host(
 def test_weights_of_classes_from_the_training_set(
     train_net: Any, tmp_path: Path, root: Path, capsys: pytest.CaptureFixture, host: str
 ) -> None:
-    """Counted and told once, written down, and not needed to evaluate: with ``auto`` still there, the training set may be gone."""
+    """Counted and told once, written down, and not needed to evaluate: with ``auto`` still there,
+    the training set may be gone."""
     config, annotations = write_run(tmp_path, root), tmp_path / "train/annotations.json"
     content = json.loads(annotations.read_text(encoding="utf-8"))
     bars = [a for a in content["annotations"] if a["category_id"] == 7]
@@ -182,7 +234,12 @@ def test_weights_of_classes_from_the_training_set(
     metadata = read_checkpoint(str(tmp_path / "out/model_final.pth"))["metadata"]
     assert_close(metadata["class_alpha"], expected, rtol=1e-6, atol=0)
     annotations.unlink()
-    weights = ["MODEL.WEIGHTS", str(tmp_path / "out/model_final.pth"), "OUTPUT_DIR", str(tmp_path / "again")]
+    weights = [
+        "MODEL.WEIGHTS",
+        str(tmp_path / "out/model_final.pth"),
+        "OUTPUT_DIR",
+        str(tmp_path / "again"),
+    ]
     train_net.main(["--eval-only", *command, *weights])
     assert set(last_ap(tmp_path / "again")) == AP_KEYS | CLASS_KEYS
 
@@ -222,11 +279,15 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_old_one(
 
 
 @pytest.mark.parametrize("host", HOSTS)
-def test_resuming_a_finished_run_evaluates_it(runs: dict[str, Path], train_net: Any, host: str, tmp_path: Path) -> None:
+def test_resuming_a_finished_run_evaluates_it(
+    runs: dict[str, Path], train_net: Any, host: str, tmp_path: Path
+) -> None:
     for name in ("last_checkpoint", "model_final.pth"):
         (tmp_path / name).write_bytes((runs[host] / "out" / name).read_bytes())
     config = str(runs[host] / "out/config.yaml")
-    train_net.main(["--config-file", config, "--host", host, "--resume", "OUTPUT_DIR", str(tmp_path)])
+    train_net.main(
+        ["--config-file", config, "--host", host, "--resume", "OUTPUT_DIR", str(tmp_path)]
+    )
     assert last_ap(tmp_path) == pytest.approx(last_ap(runs[host] / "out"), nan_ok=True, abs=1e-6)
 
 
@@ -238,7 +299,9 @@ def test_training_is_not_resumed_on_the_other_host(
     for name in ("last_checkpoint", "model_final.pth"):
         (tmp_path / name).write_bytes((runs[host] / "out" / name).read_bytes())
     arguments = ["--config-file", str(runs[host] / "out/config.yaml"), "--host", other, "--resume"]
-    with pytest.raises(ValueError, match=f"(?i)was written by {host}: resume it with --host {host}"):
+    with pytest.raises(
+        ValueError, match=f"(?i)was written by {host}: resume it with --host {host}"
+    ):
         train_net.main([*arguments, "OUTPUT_DIR", str(tmp_path), "SOLVER.MAX_ITER", "50"])
 
 
@@ -282,14 +345,27 @@ def test_half_precision_reaches_the_convolutions_in_training_alone(
     monkeypatch.setattr(RetinaNet, "losses", spied_losses)
     monkeypatch.setattr(RetinaNet, "detect", spied_detect)
     config = write_run(tmp_path, root)
-    train_net.main(["--config-file", config, "--host", host, "SOLVER.MAX_ITER", "1", "SOLVER.AMP.ENABLED", "True"])
+    train_net.main(
+        [
+            "--config-file",
+            config,
+            "--host",
+            host,
+            "SOLVER.MAX_ITER",
+            "1",
+            "SOLVER.AMP.ENABLED",
+            "True",
+        ]
+    )
     assert seen == {True: {torch.bfloat16}, False: {torch.float32}}
 
 
 @pytest.mark.parametrize("host", HOSTS)
 def test_without_a_test_set(train_net: Any, tmp_path: Path, root: Path, host: str) -> None:
     config = write_run(tmp_path, root)
-    train_net.main(["--config-file", config, "--host", host, "SOLVER.MAX_ITER", "1", "DATASETS.TEST", "()"])
+    train_net.main(
+        ["--config-file", config, "--host", host, "SOLVER.MAX_ITER", "1", "DATASETS.TEST", "()"]
+    )
     assert (tmp_path / "out/model_final.pth").is_file()
     assert not (tmp_path / "out/predictions.png").exists()
 
@@ -298,7 +374,18 @@ def test_without_a_test_set(train_net: Any, tmp_path: Path, root: Path, host: st
 def test_several_test_sets(train_net: Any, tmp_path: Path, root: Path, host: str) -> None:
     config = write_run(tmp_path, root)
     names = [write_scenes(tmp_path / name, count=3, seed=5) for name in ("a", "b")]
-    train_net.main(["--config-file", config, "--host", host, "SOLVER.MAX_ITER", "1", "DATASETS.TEST", str(names)])
+    train_net.main(
+        [
+            "--config-file",
+            config,
+            "--host",
+            host,
+            "SOLVER.MAX_ITER",
+            "1",
+            "DATASETS.TEST",
+            str(names),
+        ]
+    )
     assert {f"{name}/bbox/AP" for name in names} <= set(metrics(tmp_path / "out")[-1])
     assert len(list((tmp_path / "out/inference").rglob("coco_instances_results.json"))) == 2
 
@@ -311,11 +398,23 @@ def any_rate(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("host", HOSTS)
 def test_a_learning_rate_that_is_far_too_high(
-    train_net: Any, tmp_path: Path, root: Path, host: str, capsys: pytest.CaptureFixture, any_rate: None
+    train_net: Any,
+    tmp_path: Path,
+    root: Path,
+    host: str,
+    capsys: pytest.CaptureFixture,
+    any_rate: None,
 ) -> None:
     """The run ends with advice, and its last checkpoint is whole."""
     config = write_run(tmp_path, root)
-    overrides = ["SOLVER.BASE_LR", "1e30", "SOLVER.WARMUP_FACTOR", "1.0", "SOLVER.CHECKPOINT_PERIOD", "1"]
+    overrides = [
+        "SOLVER.BASE_LR",
+        "1e30",
+        "SOLVER.WARMUP_FACTOR",
+        "1.0",
+        "SOLVER.CHECKPOINT_PERIOD",
+        "1",
+    ]
     with pytest.raises(SystemExit, match="2"):
         cli.run(lambda: train_net.main(["--config-file", config, "--host", host, *overrides]))
     message = capsys.readouterr().err.split("error: ")[-1]
@@ -328,15 +427,25 @@ def test_a_learning_rate_that_is_far_too_high(
 @pytest.mark.parametrize("host", HOSTS)
 @pytest.mark.parametrize("steps", ["1", "2"], ids=["seen in the model", "seen in the loss"])
 def test_a_run_that_diverges_in_its_last_step(
-    train_net: Any, tmp_path: Path, root: Path, host: str, steps: str, capsys: pytest.CaptureFixture, any_rate: None
+    train_net: Any,
+    tmp_path: Path,
+    root: Path,
+    host: str,
+    steps: str,
+    capsys: pytest.CaptureFixture,
+    any_rate: None,
 ) -> None:
-    """No model is written that predicts nothing, nothing is evaluated, and the run does not end as if all were well."""
+    """No model is written that predicts nothing, nothing is evaluated, and the run does not end as
+    if all were well."""
     config = write_run(tmp_path, root)
     overrides = ["SOLVER.BASE_LR", "1e30", "SOLVER.WARMUP_FACTOR", "1.0", "SOLVER.MAX_ITER", steps]
     with pytest.raises(SystemExit, match="2"):
         cli.run(lambda: train_net.main(["--config-file", config, "--host", host, *overrides]))
     said = capsys.readouterr().err
-    assert f" at iteration {int(steps) - 1}, where the learning rate was 1e+30. Lower SOLVER.BASE_LR (it is" in said
+    assert (
+        f" at iteration {int(steps) - 1}, where the learning rate was 1e+30. Lower SOLVER.BASE_LR "
+        "(it is" in said
+    )
     assert not (tmp_path / "out/model_final.pth").exists()
     assert not (tmp_path / "out/inference").exists()
 
@@ -347,7 +456,10 @@ def test_a_run_that_diverges_in_its_last_step(
     [
         pytest.param(["MODEL.RESNETS.DEPTH", "34"], r"lacks \(\d+\): backbone", id="deeper"),
         pytest.param(
-            ["MODEL.RETINANET.NUM_CONVS", "0"], r"has more \(\d+\): head.*config.yaml beside it", id="smaller"
+            ["MODEL.RETINANET.NUM_CONVS", "0"],
+            r"has more \(\d+\): head.*config.yaml beside "
+            r"it",
+            id="smaller",
         ),
         pytest.param(
             ["MODEL.FPN.OUT_CHANNELS", "32"],
@@ -358,12 +470,20 @@ def test_a_run_that_diverges_in_its_last_step(
 )
 @pytest.mark.parametrize("flags", [["--eval-only"], []])
 def test_weights_of_another_architecture(
-    runs: dict[str, Path], train_net: Any, tmp_path: Path, host: str, overrides: list[str], words: str, flags: list[str]
+    runs: dict[str, Path],
+    train_net: Any,
+    tmp_path: Path,
+    host: str,
+    overrides: list[str],
+    words: str,
+    flags: list[str],
 ) -> None:
     out = runs[host] / "out"
     arguments = ["--config-file", str(out / "config.yaml"), "--host", host, *flags, *overrides]
     with pytest.raises(ValueError, match=f"(?s)model_final.pth does not fit this model.*{words}"):
-        train_net.main([*arguments, "MODEL.WEIGHTS", str(out / "model_final.pth"), "OUTPUT_DIR", str(tmp_path)])
+        train_net.main(
+            [*arguments, "MODEL.WEIGHTS", str(out / "model_final.pth"), "OUTPUT_DIR", str(tmp_path)]
+        )
 
 
 @pytest.mark.parametrize("host", HOSTS)
@@ -372,13 +492,26 @@ def test_a_backbone_starts_training_and_cannot_be_evaluated(
 ) -> None:
     state = read_checkpoint(str(runs[host] / "out/model_final.pth"))["model"]
     prefix = "backbone.bottom_up."
-    arrays = {name.removeprefix(prefix): x.contiguous().numpy() for name, x in state.items() if name.startswith(prefix)}
+    arrays = {
+        name.removeprefix(prefix): x.contiguous().numpy()
+        for name, x in state.items()
+        if name.startswith(prefix)
+    }
     (tmp_path / "R-18.pkl").write_bytes(pickle.dumps({"model": arrays, "__author__": "me"}))
     command = ["--config-file", str(runs[host] / "out/config.yaml"), "--host", host]
-    overrides = ["MODEL.WEIGHTS", str(tmp_path / "R-18.pkl"), "OUTPUT_DIR", str(tmp_path), "SOLVER.MAX_ITER", "1"]
+    overrides = [
+        "MODEL.WEIGHTS",
+        str(tmp_path / "R-18.pkl"),
+        "OUTPUT_DIR",
+        str(tmp_path),
+        "SOLVER.MAX_ITER",
+        "1",
+    ]
     train_net.main([*command, *overrides])
     assert f"R-18.pkl (me): {len(arrays)} of " in capsys.readouterr().out
-    with pytest.raises(ValueError, match="a backbone alone, enough to start training from, not to detect with"):
+    with pytest.raises(
+        ValueError, match="a backbone alone, enough to start training from, not to detect with"
+    ):
         train_net.main([*command, "--eval-only", *overrides])
 
 
@@ -389,10 +522,22 @@ def test_as_many_classes_of_other_names_are_a_warning(
 ) -> None:
     out = runs[host] / "out"
     state = read_checkpoint(str(out / "model_final.pth"))["model"]
-    torch.save({"model": state, "metadata": {"class_names": ["other", "bar", "nothing"]}}, tmp_path / "x.pth")
-    overrides = ["MODEL.WEIGHTS", str(tmp_path / "x.pth"), "OUTPUT_DIR", str(tmp_path), "SOLVER.MAX_ITER", "1"]
+    torch.save(
+        {"model": state, "metadata": {"class_names": ["other", "bar", "nothing"]}},
+        tmp_path / "x.pth",
+    )
+    overrides = [
+        "MODEL.WEIGHTS",
+        str(tmp_path / "x.pth"),
+        "OUTPUT_DIR",
+        str(tmp_path),
+        "SOLVER.MAX_ITER",
+        "1",
+    ]
     with pytest.warns(UserWarning, match="x.pth knows other classes: other, which are square here"):
-        train_net.main(["--config-file", str(out / "config.yaml"), "--host", host, *flags, *overrides])
+        train_net.main(
+            ["--config-file", str(out / "config.yaml"), "--host", host, *flags, *overrides]
+        )
 
 
 @pytest.mark.parametrize("host", HOSTS)
@@ -404,12 +549,21 @@ def test_fine_tuning_with_other_classes(
         state[name] = state[name][:4].repeat(7, *[1] * (state[name].dim() - 1))
     torch.save({"model": state}, tmp_path / "other.pth")
     command = ["--config-file", str(runs[host] / "out/config.yaml"), "--host", host]
-    overrides = ["MODEL.WEIGHTS", str(tmp_path / "other.pth"), "OUTPUT_DIR", str(tmp_path), "SOLVER.MAX_ITER", "1"]
+    overrides = [
+        "MODEL.WEIGHTS",
+        str(tmp_path / "other.pth"),
+        "OUTPUT_DIR",
+        str(tmp_path),
+        "SOLVER.MAX_ITER",
+        "1",
+    ]
     with pytest.raises(ValueError, match="7 there, 3 here"):
         train_net.main([*command, *overrides])
     train_net.main([*command, *overrides, "MODEL.RETINA_PLUGIN.FINE_TUNE", "True"])
     assert "fresh (2): head.cls_score" in capsys.readouterr().out
-    train_net.main([*command, "--eval-only", *overrides, "MODEL.WEIGHTS", str(tmp_path / "model_final.pth")])
+    train_net.main(
+        [*command, "--eval-only", *overrides, "MODEL.WEIGHTS", str(tmp_path / "model_final.pth")]
+    )
 
 
 @pytest.mark.parametrize("host", HOSTS)
@@ -419,17 +573,43 @@ def test_fine_tuning_with_other_classes(
         (["--eval-only"], [], "--eval-only needs a checkpoint"),
         (["--eval-only"], ["MODEL.WEIGHTS", "none.pth"], "no checkpoint at none.pth"),
         ([], ["MODEL.WEIGHTS", __file__], "is not a checkpoint that can be read safely"),
-        ([], ["MODEL.RETINANET.NUM_CLASSES", "7"], "NUM_CLASSES is 7, but data set .* has 3 classes"),
-        ([], ["MODEL.RETINA_PLUGIN.OPTIMIZER", "Adam"], "OPTIMIZER: expected SGD or AdamW, found 'Adam'"),
+        (
+            [],
+            ["MODEL.RETINANET.NUM_CLASSES", "7"],
+            "NUM_CLASSES is 7, but data set .* has 3 classes",
+        ),
+        (
+            [],
+            ["MODEL.RETINA_PLUGIN.OPTIMIZER", "Adam"],
+            "OPTIMIZER: expected SGD or AdamW, found 'Adam'",
+        ),
         ([], ["DATASETS.TRAIN", "('none.json@here',)"], "no annotations at .*none.json"),
         ([], ["DATASETS.TRAIN", "()"], "DATASETS.TRAIN is empty: name a data set"),
-        ([], ["SOLVER.CHECKPOINT_PERIOD", "0"], "SOLVER.CHECKPOINT_PERIOD: expected from 1 to 1000000000, found 0"),
-        ([], ["SOLVER.CLIP_GRADIENTS.ENABLEDD", "True"], "unknown key .* Did you mean SOLVER.CLIP_GRADIENTS.ENABLED"),
-        (["--num-gpus", "3"], ["MODEL.DEVICE", "cpu"], "3 processes cannot share it|several processes on GPUs only"),
+        (
+            [],
+            ["SOLVER.CHECKPOINT_PERIOD", "0"],
+            "SOLVER.CHECKPOINT_PERIOD: expected from 1 to 1000000000, found 0",
+        ),
+        (
+            [],
+            ["SOLVER.CLIP_GRADIENTS.ENABLEDD", "True"],
+            "unknown key .* Did you mean SOLVER.CLIP_GRADIENTS.ENABLED",
+        ),
+        (
+            ["--num-gpus", "3"],
+            ["MODEL.DEVICE", "cpu"],
+            "3 processes cannot share it|several processes on GPUs only",
+        ),
     ],
 )
 def test_mistakes(
-    train_net: Any, tmp_path: Path, root: Path, host: str, flags: list[str], overrides: list[str], words: str
+    train_net: Any,
+    tmp_path: Path,
+    root: Path,
+    host: str,
+    flags: list[str],
+    overrides: list[str],
+    words: str,
 ) -> None:
     config = write_run(tmp_path, root)
     with pytest.raises(ValueError, match=words):
@@ -453,25 +633,56 @@ def test_a_broken_image_is_named(train_net: Any, tmp_path: Path, root: Path, hos
 
 
 def test_two_processes_take_the_steps_of_one(train_net: Any, tmp_path: Path, root: Path) -> None:
-    """On Lightning, on the CPU: the same images, the joint normaliser and averaged gradients give the same weights.
+    """On Lightning, on the CPU: the same images, the joint normaliser and averaged gradients give
+    the same weights.
 
     All images are cut to one size, because a batch is padded to its largest image.
     """
     config = write_run(tmp_path, root)
-    crop = ["INPUT.CROP.ENABLED", "True", "INPUT.CROP.TYPE", "absolute", "INPUT.CROP.SIZE", "[64, 64]"]
+    crop = [
+        "INPUT.CROP.ENABLED",
+        "True",
+        "INPUT.CROP.TYPE",
+        "absolute",
+        "INPUT.CROP.SIZE",
+        "[64, 64]",
+    ]
     steps = ["SOLVER.MAX_ITER", "4", "MODEL.RETINA_PLUGIN.OPTIMIZER", "SGD", *crop]
     arguments = ["--config-file", config, "--host", "lightning", *steps]
     train_net.main([*arguments, "OUTPUT_DIR", str(tmp_path / "one")])
-    command = [sys.executable, str(root / "tools/train_net.py"), *arguments[:4], "--num-gpus", "2", *arguments[4:]]
+    command = [
+        sys.executable,
+        str(root / "tools/train_net.py"),
+        *arguments[:4],
+        "--num-gpus",
+        "2",
+        *arguments[4:],
+    ]
     environment = {**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}
-    result = subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=root, env=environment)
+    result = subprocess.run(
+        command, capture_output=True, text=True, timeout=300, cwd=root, env=environment
+    )
     assert result.returncode == 0, result.stderr
-    one, two = (read_checkpoint(str(tmp_path / name / "model_final.pth"))["model"] for name in ("one", "out"))
+    one, two = (
+        read_checkpoint(str(tmp_path / name / "model_final.pth"))["model"]
+        for name in ("one", "out")
+    )
     assert_close(two, one, rtol=1e-3, atol=1e-5)
-    assert [set(line) for line in metrics(tmp_path / "out")] == [set(line) for line in metrics(tmp_path / "one")]
+    assert [set(line) for line in metrics(tmp_path / "out")] == [
+        set(line) for line in metrics(tmp_path / "one")
+    ]
     for key in ("total_loss", "loss_cls"):
-        assert_close(metrics(tmp_path / "out")[0][key], metrics(tmp_path / "one")[0][key], rtol=1e-3, atol=0)
+        assert_close(
+            metrics(tmp_path / "out")[0][key], metrics(tmp_path / "one")[0][key], rtol=1e-3, atol=0
+        )
     assert (
-        len({r["image_id"] for r in json.loads((tmp_path / "out/inference/coco_instances_results.json").read_text())})
+        len(
+            {
+                r["image_id"]
+                for r in json.loads(
+                    (tmp_path / "out/inference/coco_instances_results.json").read_text()
+                )
+            }
+        )
         > 3
     )

@@ -1,4 +1,5 @@
-"""Evaluation in whole runs on either host: what counts as ground truth, how many detections, what is said beside the numbers."""
+"""Evaluation in whole runs on either host: what counts as ground truth, how many detections, what
+is said beside the numbers."""
 
 from __future__ import annotations
 
@@ -42,11 +43,15 @@ def one_thread() -> Any:
 
 
 def metrics(folder: Path) -> list[dict[str, float]]:
-    return [json.loads(line) for line in (folder / "metrics.json").read_text(encoding="utf-8").splitlines()]
+    return [
+        json.loads(line)
+        for line in (folder / "metrics.json").read_text(encoding="utf-8").splitlines()
+    ]
 
 
 def write_image(folder: Path, boxes: list[Box] | None, **changes: Any) -> str:
-    """A test set of one gray image of 64 x 64 with XYWH ``boxes`` of squares; None leaves "annotations" out."""
+    """A test set of one gray image of 64 x 64 with XYWH ``boxes`` of squares; None leaves
+    "annotations" out."""
     (folder / "images").mkdir(parents=True)
     Image.fromarray(np.full((64, 64, 3), 128, dtype=np.uint8)).save(folder / "images/a.png")
     content: dict[str, Any] = {
@@ -57,7 +62,8 @@ def write_image(folder: Path, boxes: list[Box] | None, **changes: Any) -> str:
     if boxes is not None:
         image, category = content["images"][0]["id"], content["categories"][0]["id"]
         content["annotations"] = [
-            {"id": i, "image_id": image, "category_id": category, "bbox": box} for i, box in enumerate(boxes)
+            {"id": i, "image_id": image, "category_id": category, "bbox": box}
+            for i, box in enumerate(boxes)
         ]
     (folder / "annotations.json").write_text(json.dumps(content), encoding="utf-8")
     return f"{folder / 'annotations.json'}@{folder / 'images'}"
@@ -67,13 +73,20 @@ def write_image(folder: Path, boxes: list[Box] | None, **changes: Any) -> str:
 def evaluate(
     train_net: Any, tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[..., dict[str, float]]:
-    """Run ``--eval-only`` on a test set with a model that finds squares at given XYXY boxes; the line of ``metrics.json``."""
+    """Run ``--eval-only`` on a test set with a model that finds squares at given XYXY boxes; the
+    line of ``metrics.json``."""
 
     def run(host: str, name: str, found: list[Box], *overrides: str) -> dict[str, float]:
         def detect(self: RetinaNet, *args: Any) -> list[dict[str, torch.Tensor]]:
             boxes = torch.tensor(found).view(-1, 4)
             scores = torch.linspace(0.9, 0.5, len(boxes))
-            return [{"boxes": boxes, "scores": scores, "labels": torch.zeros(len(boxes), dtype=torch.int64)}]
+            return [
+                {
+                    "boxes": boxes,
+                    "scores": scores,
+                    "labels": torch.zeros(len(boxes), dtype=torch.int64),
+                }
+            ]
 
         monkeypatch.setattr(RetinaNet, "detect", detect)
         config = write_run(tmp_path / "run", root)
@@ -81,7 +94,13 @@ def evaluate(
         cfg.merge_from_file(config)
         cfg.MODEL.RETINANET.NUM_CLASSES = 3
         torch.save({"model": build_model(cfg).state_dict()}, tmp_path / "model.pth")
-        options = ["MODEL.WEIGHTS", str(tmp_path / "model.pth"), "DATASETS.TEST", f"('{name}',)", *overrides]
+        options = [
+            "MODEL.WEIGHTS",
+            str(tmp_path / "model.pth"),
+            "DATASETS.TEST",
+            f"('{name}',)",
+            *overrides,
+        ]
         train_net.main(["--config-file", config, "--host", host, "--eval-only", *options])
         path = tmp_path / "run/out/metrics.json"
         return metrics(path.parent)[-1] if path.exists() else {}
@@ -93,7 +112,8 @@ def evaluate(
 def test_perfect_detections_of_cleaned_boxes(
     evaluate: Any, tmp_path: Path, host: str, capsys: pytest.CaptureFixture
 ) -> None:
-    """One box is whole, one is clipped, two are dropped; the JSON begins with a byte order mark and has an unused parent class."""
+    """One box is whole, one is clipped, two are dropped; the JSON begins with a byte order mark and
+    has an unused parent class."""
     boxes = [[4, 4, 20, 20], [50, 30, 30, 20], [10, 40, 8, 0], [90, 3, 5, 5]]
     children = [{**category, "supercategory": "nothing"} for category in CATEGORIES[:2]]
     name = write_image(tmp_path / "test", boxes, categories=[*children, CATEGORIES[2]])
@@ -124,7 +144,10 @@ def test_more_than_100_boxes(
     assert found["bbox/AP"] == found["bbox/AP-square"] == pytest.approx(ap)
     said = capsys.readouterr().out
     assert f"AR {100 * min(limit, 120) / 120:.1f}  ARs" in said
-    warning = "1 of 1 images have more boxes than TEST.DETECTIONS_PER_IMAGE allows detections (100), at most 120."
+    warning = (
+        "1 of 1 images have more boxes than TEST.DETECTIONS_PER_IMAGE allows detections (100), at "
+        "most 120."
+    )
     assert said.count(warning) == (0 if limit > 120 else 2)  # at the start and beside the metrics
     assert (warning in said.split("model: K = 3")[0]) == (limit < 120)
 
@@ -154,7 +177,9 @@ def test_the_results_of_a_run_can_be_looked_at(
 
 def look_at(name: str, folder: Path) -> None:
     file = str(folder / "run/out/inference/coco_instances_results.json")
-    load_tool("visualize_json_results").main(["--input", file, "--dataset", name, "--output", str(folder / "pictures")])
+    load_tool("visualize_json_results").main(
+        ["--input", file, "--dataset", name, "--output", str(folder / "pictures")]
+    )
     assert len(list((folder / "pictures").iterdir())) == 1
 
 
@@ -169,7 +194,9 @@ def test_without_annotations_detections_are_written(
     assert "no metrics: " in said
     assert "annotations.json has no annotations, as COCO's test-dev. The detections are in " in said
     results = json.loads((tmp_path / "run/out/inference/coco_instances_results.json").read_text())
-    assert [(r["image_id"], r["category_id"], r["bbox"]) for r in results] == [(1, 3, [4, 4, 20, 20])]
+    assert [(r["image_id"], r["category_id"], r["bbox"]) for r in results] == [
+        (1, 3, [4, 4, 20, 20])
+    ]
     look_at(name, tmp_path)
 
 
@@ -181,7 +208,9 @@ def test_training_ends_well_without_annotations_to_test_on(
     config, name = write_run(tmp_path, root), write_image(tmp_path / "dev", None)
     full = f"{tmp_path / 'test/annotations.json'}@{tmp_path / 'test/images'}"
     steps = ["SOLVER.MAX_ITER", "2", "TEST.EVAL_PERIOD", "1"]
-    train_net.main(["--config-file", config, "--host", host, *steps, "DATASETS.TEST", str([name, full])])
+    train_net.main(
+        ["--config-file", config, "--host", host, *steps, "DATASETS.TEST", str([name, full])]
+    )
     assert "annotations.json has no annotations, as COCO's test-dev" in capsys.readouterr().out
     assert (tmp_path / "out/model_final.pth").is_file()
     evaluations = [line for line in metrics(tmp_path / "out") if f"{full}/bbox/AP" in line]
@@ -199,7 +228,10 @@ def test_each_evaluation_is_a_line(train_net: Any, tmp_path: Path, root: Path, h
     evaluations = [line for line in lines if "bbox/AP" in line]
     assert [line["iteration"] for line in evaluations][:4] == [4, 9, 14, 19]
     assert len(evaluations) == 5
-    names = {f"bbox/AP{suffix}" for suffix in ("", "50", "75", "s", "m", "l", "-square", "-bar", "-nothing")}
+    names = {
+        f"bbox/AP{suffix}"
+        for suffix in ("", "50", "75", "s", "m", "l", "-square", "-bar", "-nothing")
+    }
     for line in evaluations[-2:]:  # the first ones may have found nothing
         assert {key for key in line if key.startswith("bbox/")} == names
         assert math.isnan(line["bbox/AP-nothing"])

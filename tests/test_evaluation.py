@@ -1,4 +1,5 @@
-"""COCO metrics of a data set small enough to reckon them: two images, three classes with gaps between their ids."""
+"""COCO metrics of a data set small enough to reckon them: two images, three classes with gaps
+between their ids."""
 
 from __future__ import annotations
 
@@ -23,7 +24,8 @@ SUMMARY = {"AP", "AP50", "AP75", "APs", "APm", "APl"}
 
 @pytest.fixture
 def dataset(tmp_path: Path) -> Dataset:
-    """A cat of 12 x 10 pixels, a dog of 40 x 40, a crowd of dogs; no bird. Two annotations lack "area" and "iscrowd"."""
+    """A cat of 12 x 10 pixels, a dog of 40 x 40, a crowd of dogs; no bird. Two annotations lack
+    "area" and "iscrowd"."""
     (tmp_path / "images").mkdir()
     for name in ("1.png", "2.png"):
         (tmp_path / "images" / name).touch()
@@ -31,10 +33,21 @@ def dataset(tmp_path: Path) -> Dataset:
         "images": [{"id": i, "file_name": f"{i}.png", "height": 100, "width": 100} for i in (1, 2)],
         "annotations": [
             {"id": 1, "image_id": 1, "category_id": 2, "bbox": [10, 10, 12, 10]},
-            {"id": 2, "image_id": 1, "category_id": 5, "bbox": [50, 50, 40, 40], "iscrowd": 0, "area": 1600},
+            {
+                "id": 2,
+                "image_id": 1,
+                "category_id": 5,
+                "bbox": [50, 50, 40, 40],
+                "iscrowd": 0,
+                "area": 1600,
+            },
             {"id": 3, "image_id": 2, "category_id": 5, "bbox": [0, 0, 60, 60], "iscrowd": 1},
         ],
-        "categories": [{"id": 2, "name": "cat"}, {"id": 5, "name": "dog"}, {"id": 9, "name": "bird"}],
+        "categories": [
+            {"id": 2, "name": "cat"},
+            {"id": 5, "name": "dog"},
+            {"id": 9, "name": "bird"},
+        ],
     }
     (tmp_path / "annotations.json").write_text(json.dumps(content))
     return load_dataset(f"{tmp_path / 'annotations.json'}@{tmp_path / 'images'}")
@@ -48,7 +61,11 @@ CAT, DOG = result(1, 2, [10, 10, 12, 10], 0.9), result(1, 5, [50, 50, 40, 40], 0
 
 
 def test_results_are_in_cocos_format() -> None:
-    detections = {"boxes": torch.tensor([[1.0, 2, 4, 8]]), "scores": torch.tensor([0.5]), "labels": torch.tensor([1])}
+    detections = {
+        "boxes": torch.tensor([[1.0, 2, 4, 8]]),
+        "scores": torch.tensor([0.5]),
+        "labels": torch.tensor([1]),
+    }
     assert coco_results(7, detections, (2, 5, 9)) == [result(7, 5, [1, 2, 3, 6], 0.5)]
     assert coco_results(7, {key: value[:0] for key, value in detections.items()}, (2, 5, 9)) == []
     assert detections["boxes"].tolist() == [[1, 2, 4, 8]]
@@ -69,7 +86,8 @@ def test_perfect(dataset: Dataset, tmp_path: Path) -> None:
 
 
 def test_a_shifted_box_counts_up_to_its_iou(dataset: Dataset) -> None:
-    """Shifted by 2 of 12 pixels the cat has IoU 10 / 14 = 0.714: right at 5 of the 10 thresholds from 0.5 to 0.95."""
+    """Shifted by 2 of 12 pixels the cat has IoU 10 / 14 = 0.714: right at 5 of the 10 thresholds
+    from 0.5 to 0.95."""
     found = metrics(dataset, [result(1, 2, [12, 10, 12, 10], 0.9), DOG])
     assert found["AP-cat"] == pytest.approx(50)
     assert found["AP"] == pytest.approx(75)
@@ -97,7 +115,10 @@ def test_nothing_found(dataset: Dataset, tmp_path: Path) -> None:
     assert set(found) == SUMMARY
     assert all(map(math.isnan, found.values()))
     assert json.loads((tmp_path / "coco_instances_results.json").read_text()) == []
-    assert reasons(dataset, found)["AP"] == "nothing was detected; see MODEL.RETINANET.SCORE_THRESH_TEST"
+    assert (
+        reasons(dataset, found)["AP"]
+        == "nothing was detected; see MODEL.RETINANET.SCORE_THRESH_TEST"
+    )
 
 
 def test_nothing_found_of_one_class(dataset: Dataset) -> None:
@@ -108,17 +129,21 @@ def test_images_that_processes_share_count_once_and_in_the_order_of_the_data_set
     dataset: Dataset, tmp_path: Path
 ) -> None:
     later = result(2, 5, [75, 75, 20, 20], 0.1)
-    evaluate(dataset, [{2: [later]}, {1: [CAT, DOG], 2: [later]}], str(tmp_path), max_detections=100)
+    evaluate(
+        dataset, [{2: [later]}, {1: [CAT, DOG], 2: [later]}], str(tmp_path), max_detections=100
+    )
     assert json.loads((tmp_path / "coco_instances_results.json").read_text()) == [CAT, DOG, later]
 
 
-def test_without_ground_truth_detections_are_written_and_nothing_is_measured(dataset: Dataset, tmp_path: Path) -> None:
+def test_without_ground_truth_detections_are_written_and_nothing_is_measured(
+    dataset: Dataset, tmp_path: Path
+) -> None:
     dataset = dataclasses.replace(dataset, has_ground_truth=False)
     assert evaluate(dataset, [{1: [CAT]}], str(tmp_path), max_detections=100) == {}
     assert json.loads((tmp_path / "coco_instances_results.json").read_text()) == [CAT]
 
 
-# ------------------------------------------------------------------------------------------------------------ ground truth
+# ------------------------------------------------------------------------------------- ground truth
 
 
 def perfect(dataset: Dataset) -> list[dict]:
@@ -142,7 +167,9 @@ REPAIRED = {
 
 
 @pytest.mark.parametrize(("box", "words"), REPAIRED.values(), ids=REPAIRED)
-def test_boxes_that_were_dropped_or_clipped_count_as_in_training(tmp_path: Path, box: list[int], words: str) -> None:
+def test_boxes_that_were_dropped_or_clipped_count_as_in_training(
+    tmp_path: Path, box: list[int], words: str
+) -> None:
     content = changed("annotations", 0)
     content["annotations"].append({**ANT, "id": 3, "bbox": box})
     dataset = read_coco(*write_coco(tmp_path, content))
@@ -152,7 +179,9 @@ def test_boxes_that_were_dropped_or_clipped_count_as_in_training(tmp_path: Path,
 
 
 @pytest.mark.parametrize(("area", "expected"), [(60, 20), (12, 12), (0, 20)])
-def test_a_clipped_object_is_not_larger_than_what_is_left_of_its_box(tmp_path: Path, area: int, expected: int) -> None:
+def test_a_clipped_object_is_not_larger_than_what_is_left_of_its_box(
+    tmp_path: Path, area: int, expected: int
+) -> None:
     changes = {"bbox": [15, 3, 15, 4], "area": area}
     dataset = read_coco(*write_coco(tmp_path, changed("annotations", 0, **changes)))
     assert dataset.records[0]["annotations"][0]["area"] == expected
@@ -160,11 +189,15 @@ def test_a_clipped_object_is_not_larger_than_what_is_left_of_its_box(tmp_path: P
 
 def test_an_area_that_a_file_gives_is_kept(tmp_path: Path) -> None:
     """A mask fills less than its box: COCO's sizes are of masks."""
-    dataset = read_coco(*write_coco(tmp_path, changed("annotations", 0, bbox=[0.1, 0.2, 7.3, 9.7], area=3.5)))
+    dataset = read_coco(
+        *write_coco(tmp_path, changed("annotations", 0, bbox=[0.1, 0.2, 7.3, 9.7], area=3.5))
+    )
     assert [a["area"] for a in ground_truth(dataset)["annotations"]] == [3.5, 200]
 
 
-@pytest.mark.parametrize("ids", [(0, 1), ("7c9e66", "51b2d0"), (1.0, 2.0)], ids=["from 0", "text", "floats"])
+@pytest.mark.parametrize(
+    "ids", [(0, 1), ("7c9e66", "51b2d0"), (1.0, 2.0)], ids=["from 0", "text", "floats"]
+)
 def test_ids_of_annotations_do_not_matter(tmp_path: Path, ids: tuple) -> None:
     """pycocotools takes a match with id 0 for none, and cannot read text."""
     content = changed("annotations", 0, id=ids[0])
@@ -185,7 +218,7 @@ def test_ids_of_images_and_categories_do_not_matter(tmp_path: Path, to_id: type)
     assert metrics(dataset, json.loads(json.dumps(perfect(dataset))))["AP"] == pytest.approx(100)
 
 
-# -------------------------------------------------------------------------------------------------------- many detections
+# ---------------------------------------------------------------------------------- many detections
 
 
 @pytest.fixture(params=["faster-coco-eval", "pycocotools", "Detectron2"])
@@ -209,7 +242,8 @@ def crowded(folder: Path, count: int = 120) -> Dataset:
     content = changed("annotations", 0)
     content["images"][0].update(width=100, height=100)
     content["annotations"] = [
-        {"id": i, "image_id": 5, "category_id": 7, "bbox": [10 * (i % 10), 3 * (i // 10), 2, 2]} for i in range(count)
+        {"id": i, "image_id": 5, "category_id": 7, "bbox": [10 * (i % 10), 3 * (i // 10), 2, 2]}
+        for i in range(count)
     ]
     return read_coco(*write_coco(folder, content))
 
@@ -221,7 +255,8 @@ def crowded(folder: Path, count: int = 120) -> Dataset:
 def test_metrics_follow_the_limit_of_detections(
     tmp_path: Path, back_end: evaluation.BackEnd, limit: int, ap: float
 ) -> None:
-    """Of 101 recall levels 0, 0.01, ... those are reached that are not above the share found: 100 of 120 reach 0.83."""
+    """Of 101 recall levels 0, 0.01, ... those are reached that are not above the share found: 100
+    of 120 reach 0.83."""
     dataset = crowded(tmp_path)
     found = measure(dataset, perfect(dataset), max_detections=limit, back_end=back_end)
     for name in ("AP", "AP50", "AP75", "APs", "AP-ant"):
@@ -235,7 +270,8 @@ def test_too_many_boxes_are_reported(tmp_path: Path) -> None:
     cfg.DATASETS.TEST = (f"{dataset.json_file}@{dataset.image_root}",)
     said = beyond_limit(cfg)
     assert said.startswith(
-        f"{cfg.DATASETS.TEST[0]}: 1 of 2 images have more boxes than TEST.DETECTIONS_PER_IMAGE allows detections (100), "
+        f"{cfg.DATASETS.TEST[0]}: 1 of 2 images have more boxes than TEST.DETECTIONS_PER_IMAGE "
+        "allows detections (100), "
     )
     assert said.endswith("at most 120. Those beyond it cannot be found: set it to 120 or more.")
     assert any("set it to 120 or more" in line for line in notes(dataset, 100))
@@ -244,7 +280,7 @@ def test_too_many_boxes_are_reported(tmp_path: Path) -> None:
     assert not any("set it to" in line for line in notes(dataset, 120))
 
 
-# ----------------------------------------------------------------------------------------------------------------- reasons
+# ------------------------------------------------------------------------------------------ reasons
 
 
 def test_reasons_stand_beside_what_is_missing(dataset: Dataset) -> None:
@@ -263,21 +299,33 @@ def test_reasons_stand_beside_what_is_missing(dataset: Dataset) -> None:
     ]
 
 
-def test_reasons_where_nothing_can_be_measured(tmp_path: Path, back_end: evaluation.BackEnd) -> None:
+def test_reasons_where_nothing_can_be_measured(
+    tmp_path: Path, back_end: evaluation.BackEnd
+) -> None:
     crowds = read_coco(*write_coco(tmp_path / "crowds", changed("annotations", 0, category_id=3)))
-    found = measure(crowds, [result(5, 7, [2, 3, 4, 5], 0.5)], max_detections=100, back_end=back_end).precision
+    found = measure(
+        crowds, [result(5, 7, [2, 3, 4, 5], 0.5)], max_detections=100, back_end=back_end
+    ).precision
     assert reasons(crowds, found)["AP-ant"] == "no box of this class in DATASETS.TEST"
     crowds = read_coco(*write_coco(tmp_path / "one", changed("annotations", 0)))
     found = measure(crowds, perfect(crowds), max_detections=100, back_end=back_end).precision
     assert reasons(crowds, found)["AP-cat"] == "only crowds of this class in DATASETS.TEST"
-    empty = read_coco(*write_coco(tmp_path / "empty", {**changed("annotations", 0), "annotations": []}))
-    found = measure(empty, [result(5, 7, [2, 3, 4, 5], 0.5)], max_detections=100, back_end=back_end).precision
+    empty = read_coco(
+        *write_coco(tmp_path / "empty", {**changed("annotations", 0), "annotations": []})
+    )
+    found = measure(
+        empty, [result(5, 7, [2, 3, 4, 5], 0.5)], max_detections=100, back_end=back_end
+    ).precision
     assert set(reasons(empty, found)) == SUMMARY | {"AP-cat", "AP-ant"}
     assert set(reasons(empty, found).values()) == {"no ground truth box in DATASETS.TEST"}
     table = results_table(found, reasons(empty, found))
-    assert table.endswith("\nAP, AP50, AP75, APs, APm, APl nan: no ground truth box in DATASETS.TEST")
+    assert table.endswith(
+        "\nAP, AP50, AP75, APs, APm, APl nan: no ground truth box in DATASETS.TEST"
+    )
     empty = read_coco(*write_coco(tmp_path / "crowd", changed("annotations", 0, iscrowd=1)))
-    assert reasons(empty, {"AP": math.nan}) == {"AP": "no ground truth box other than crowds in DATASETS.TEST"}
+    assert reasons(empty, {"AP": math.nan}) == {
+        "AP": "no ground truth box other than crowds in DATASETS.TEST"
+    }
 
 
 @pytest.mark.parametrize("area", [0, None], ids=["0", "missing"])

@@ -1,4 +1,5 @@
-"""Photographs that EXIF turns: boxes measured before turning are recognised, and turned like the picture."""
+"""Photographs that EXIF turns: boxes measured before turning are recognised, and turned like the
+picture."""
 
 from __future__ import annotations
 
@@ -45,7 +46,11 @@ def write(
         if json_size:
             images[-1].update(width=json_size[0], height=json_size[1])
         annotations.append({"id": number, "image_id": number, "category_id": 1, "bbox": box})
-    content = {"images": images, "annotations": annotations, "categories": [{"id": 1, "name": "box"}]}
+    content = {
+        "images": images,
+        "annotations": annotations,
+        "categories": [{"id": 1, "name": "box"}],
+    }
     (folder / "annotations.json").write_text(json.dumps(content), encoding="utf-8")
     return str(folder / "annotations.json"), str(folder / "images")
 
@@ -65,7 +70,9 @@ def test_boxes_are_turned_as_the_picture_is(
 ) -> None:
     x, y, w, h = BOX
     box = [x / size[0], y / size[1], (x + w) / size[0], (y + h) / size[1]] if layout else BOX
-    paths = write(tmp_path, orientation, size=size, box=box, json_size=size if json_size == "stored" else None)
+    paths = write(
+        tmp_path, orientation, size=size, box=box, json_size=size if json_size == "stored" else None
+    )
     for record in read_coco(*paths, box_coordinates=f"{layout} stored").records:
         assert_close(record["annotations"][0]["bbox"], white(record))
 
@@ -80,11 +87,24 @@ SIZES = "width and height of 3 photographs that their EXIF data turns are those 
 @pytest.mark.parametrize(
     ("box", "json_size", "words"),
     [
-        pytest.param(BOX, WIDE, f"{SIZES}, and {ONLY.format('before')} .*Set .* to 'stored'", id="stored"),
-        pytest.param(BOX, None, f"{ONLY.format('before')} .*stored as 40x24 and seen as 24x40", id="boxes"),
-        pytest.param(BOX, TALL, f"{ONLY.format('before')} .*Set .* to 'stored'", id="boxes against sizes"),
-        pytest.param([1, 1, 5, 5], WIDE, f"{SIZES} .*to 'stored' if .*; or to 'upright' if", id="sizes"),
-        pytest.param(UPRIGHT_BOX, WIDE, f"{SIZES}, and {ONLY.format('after')} .*to 'upright'", id="sizes only"),
+        pytest.param(
+            BOX, WIDE, f"{SIZES}, and {ONLY.format('before')} .*Set .* to 'stored'", id="stored"
+        ),
+        pytest.param(
+            BOX, None, f"{ONLY.format('before')} .*stored as 40x24 and seen as 24x40", id="boxes"
+        ),
+        pytest.param(
+            BOX, TALL, f"{ONLY.format('before')} .*Set .* to 'stored'", id="boxes against sizes"
+        ),
+        pytest.param(
+            [1, 1, 5, 5], WIDE, f"{SIZES} .*to 'stored' if .*; or to 'upright' if", id="sizes"
+        ),
+        pytest.param(
+            UPRIGHT_BOX,
+            WIDE,
+            f"{SIZES}, and {ONLY.format('after')} .*to 'upright'",
+            id="sizes only",
+        ),
     ],
 )
 def test_stored_coordinates_are_recognised(
@@ -106,14 +126,19 @@ def test_stored_coordinates_are_recognised(
     ],
 )
 def test_upright_coordinates_and_those_of_which_nothing_can_be_said(
-    tmp_path: Path, orientation: int, size: tuple[int, int], json_size: tuple[int, int] | None, warned: bool
+    tmp_path: Path,
+    orientation: int,
+    size: tuple[int, int],
+    json_size: tuple[int, int] | None,
+    warned: bool,
 ) -> None:
     box = UPRIGHT_BOX if size == WIDE and orientation == 6 else [1, 1, 5, 5]
     paths = write(tmp_path, orientation, size=size, box=box, json_size=json_size)
     dataset = read_coco(*paths)
     assert len(dataset.warnings) == warned
     assert not warned or (
-        f"3 photographs with boxes are turned by their EXIF data (first: 1.png, orientation {orientation})"
+        "3 photographs with boxes are turned by their EXIF data (first: 1.png, orientation "
+        f"{orientation})"
         in dataset.warnings[0]
         and "BOX_COORDINATES to 'upright' or 'stored'" in dataset.warnings[0]
     )
@@ -137,7 +162,9 @@ def test_two_kinds_in_one_file_are_to_be_corrected(tmp_path: Path) -> None:
     content["images"][2].update(width=40, height=24)
     Path(json_file).write_text(json.dumps(content))
     with pytest.raises(
-        DatasetError, match=r"of 1 photographs .*, of 2 those after it \(first: 3.png.*Correct the JSON"
+        DatasetError,
+        match=r"of 1 photographs .*, of 2 those after it \(first: 3.png.*Correct the "
+        r"JSON",
     ):
         read_coco(json_file, images)
 
@@ -154,7 +181,9 @@ def test_a_test_set_is_refused_before_training(tmp_path: Path, root: Path, host:
     config = write_run(tmp_path, root)
     json_file, images = write(tmp_path / "photographs", 6, size=WIDE, box=BOX, json_size=WIDE)
     content = json.loads(Path(json_file).read_text())
-    content["categories"] = json.loads((tmp_path / "train/annotations.json").read_text())["categories"]
+    content["categories"] = json.loads((tmp_path / "train/annotations.json").read_text())[
+        "categories"
+    ]
     for annotation in content["annotations"]:
         annotation["category_id"] = 3
     Path(json_file).write_text(json.dumps(content))

@@ -1,4 +1,5 @@
-"""A disk that becomes full while a run writes any one of its files: one message, and whole files only."""
+"""A disk that becomes full while a run writes any one of its files: one message, and whole files
+only."""
 
 from __future__ import annotations
 
@@ -17,7 +18,8 @@ from tests.load_tools import load_tool
 from tests.scenes import write_run
 
 FIRST, LAST = "model_0000000.pth", "model_final.pth"
-# The file in which the disk becomes full in a run of two steps, what the message names, and the newest checkpoint then.
+# The file in which the disk becomes full in a run of two steps, what the message names, and the
+# newest checkpoint then.
 LIGHTNING = [
     ("run.lock", "config.yaml", None),
     ("config.part", "config.yaml", None),
@@ -42,7 +44,9 @@ DETECTRON2 = [
     ("predictions.", "predictions.png", LAST),
 ]
 CASES = [("lightning", *case) for case in LIGHTNING]
-CASES += [("detectron2", *case) for case in DETECTRON2] * (importlib.util.find_spec("detectron2") is not None)
+CASES += [("detectron2", *case) for case in DETECTRON2] * (
+    importlib.util.find_spec("detectron2") is not None
+)
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +59,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory, root: Path) -> Path:
 
 def train(folder: Path, host: str, out: Path, *flags: str) -> None:
     steps = ["SOLVER.MAX_ITER", "2", "SOLVER.CHECKPOINT_PERIOD", "1", "OUTPUT_DIR", str(out)]
-    load_tool("train_net").main(["--config-file", str(folder / "config.yaml"), "--host", host, *flags, *steps])
+    load_tool("train_net").main(
+        ["--config-file", str(folder / "config.yaml"), "--host", host, *flags, *steps]
+    )
 
 
 def check_whole(out: Path) -> None:

@@ -1,4 +1,5 @@
-"""Headers of image files: size, orientation, bits and channels without decoding; and files that are no images."""
+"""Headers of image files: size, orientation, bits and channels without decoding; and files that are
+no images."""
 
 from __future__ import annotations
 
@@ -40,8 +41,15 @@ def write(path: Path, content: object) -> None:
         ("a.jpg", Image.new("CMYK", (4, 2)), "8-bit CMYK JPEG with 4 channels", False),
         ("a.png", RGB16[..., 0], "16-bit gray PNG", True),
         ("a.png", RGB16, "16-bit RGB PNG", True),
-        ("a.bmp", b"BM" + struct.pack("<IIIIiiHHIIIIIIII", 70, 0, 54, 40, 4, -2, 1, 16, 0, 16, 0, 0, 0, 0, 0, 0),
-         "8-bit RGB BMP", False),
+        (
+            "a.bmp",
+            b"BM"
+            + struct.pack(
+                "<IIIIiiHHIIIIIIII", 70, 0, 54, 40, 4, -2, 1, 16, 0, 16, 0, 0, 0, 0, 0, 0
+            ),
+            "8-bit RGB BMP",
+            False,
+        ),
         ("a.ppm", b"P6 4 2 255\n" + bytes(24), "8-bit RGB PPM", False),
         ("a.ppm", b"P6 4 2 4095\n" + bytes(48), "12-bit RGB PPM", True),
         ("a.pgm", b"P5 4 2 65535\n" + bytes(16), "16-bit gray PPM", True),
@@ -54,7 +62,7 @@ def write(path: Path, content: object) -> None:
         ("a.tif", RGB16.astype(np.float64), "64-bit float RGB TIFF", True),
         ("a.tif", np.zeros((2, 4, 5), np.uint8), "8-bit RGB TIFF with 5 channels", False),
     ],
-)  # fmt: skip
+)
 def test_kinds(tmp_path: Path, name: str, content: object, kind: str, needs_range: bool) -> None:
     write(tmp_path / name, content)
     header = read_header(str(tmp_path / name))
@@ -83,7 +91,10 @@ def test_orientation_after_the_pixels_of_a_png(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[ORIENTATION] = 6
     Image.new("RGB", (4, 2)).save(tmp_path / "a.png")
-    data, body = (tmp_path / "a.png").read_bytes(), b"eXIf" + exif.tobytes().removeprefix(b"Exif\0\0")
+    data, body = (
+        (tmp_path / "a.png").read_bytes(),
+        b"eXIf" + exif.tobytes().removeprefix(b"Exif\0\0"),
+    )
     chunk = struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body))
     (tmp_path / "a.png").write_bytes(data[:-12] + chunk + data[-12:])
     header = read_header(str(tmp_path / "a.png"))
@@ -91,7 +102,9 @@ def test_orientation_after_the_pixels_of_a_png(tmp_path: Path) -> None:
     assert read_image(str(tmp_path / "a.png")).shape == (4, 2, 3)
 
 
-def test_what_is_no_file_with_content_is_not_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_no_file_with_content_is_not_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Reading a FIFO would wait for ever."""
     os.mkfifo(tmp_path / "fifo.png")
     (tmp_path / "folder.png").mkdir()
@@ -99,7 +112,11 @@ def test_what_is_no_file_with_content_is_not_opened(tmp_path: Path, monkeypatch:
     monkeypatch.chdir(tmp_path)
     with socket.socket(socket.AF_UNIX) as found:
         found.bind("socket.png")
-    kinds = {"fifo.png": "it is a FIFO", "folder.png": "it is a directory", "socket.png": "it is a socket"}
+    kinds = {
+        "fifo.png": "it is a FIFO",
+        "folder.png": "it is a directory",
+        "socket.png": "it is a socket",
+    }
     kinds |= {"/dev/null": "it is a device", "empty.png": r"empty \(0 bytes\)"}
     for name, words in kinds.items():
         for read in (read_header, read_image):
@@ -111,7 +128,9 @@ def test_more_pixels_than_pillow_allows(tmp_path: Path, monkeypatch: pytest.Monk
     Image.new("RGB", (40, 30)).save(tmp_path / "a.png")
     path = str(tmp_path / "a.png")
     with pytest.raises(
-        DatasetError, match=r"a\.png has 40x30 = 1200 pixels, MODEL\.RETINA_PLUGIN\.INPUT\.MAX_PIXELS allows 1199"
+        DatasetError,
+        match=r"a\.png has 40x30 = 1200 pixels, "
+        r"MODEL\.RETINA_PLUGIN\.INPUT\.MAX_PIXELS allows 1199",
     ):
         read_image(path, max_pixels=1199)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)  # an error from 200 on

@@ -15,10 +15,16 @@ from retina_plugin import hosts
     [
         (None, "detectron2", "it is installed"),
         ("is not installed", "lightning", "detectron2 is not installed"),
-        ("is installed but does not import (OSError: x)", "lightning", "detectron2 is installed but does not import"),
+        (
+            "is installed but does not import (OSError: x)",
+            "lightning",
+            "detectron2 is installed but does not import",
+        ),
     ],
 )
-def test_choice(monkeypatch: pytest.MonkeyPatch, problem: str | None, host: str, reason: str) -> None:
+def test_choice(
+    monkeypatch: pytest.MonkeyPatch, problem: str | None, host: str, reason: str
+) -> None:
     monkeypatch.setattr(hosts, "detectron2_problem", lambda: problem)
     found, why = hosts.choose_host("auto")
     assert (found, why[: len(reason)]) == (host, reason)
@@ -28,7 +34,9 @@ def test_choice(monkeypatch: pytest.MonkeyPatch, problem: str | None, host: str,
 def test_detectron2_asked_for_and_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hosts, "detectron2_problem", lambda: "is not installed")
     with pytest.raises(
-        ImportError, match=r"detectron2 is not installed\. Install it from source, or use --host lightning"
+        ImportError,
+        match=r"detectron2 is not installed\. Install it from source, or use --host "
+        r"lightning",
     ):
         hosts.choose_host("detectron2")
 
@@ -37,7 +45,14 @@ def test_lightning_asked_for_does_not_import_detectron2(root: Path, tmp_path: Pa
     """It takes seconds, and may be broken: here it would warn."""
     (tmp_path / "detectron2").mkdir()
     (tmp_path / "detectron2/__init__.py").write_text("raise RuntimeError('was imported')")
-    command = [sys.executable, str(root / "tools/train_net.py"), "--host", "lightning", "--config-file", "none.yaml"]
+    command = [
+        sys.executable,
+        str(root / "tools/train_net.py"),
+        "--host",
+        "lightning",
+        "--config-file",
+        "none.yaml",
+    ]
     env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(root)])}
     result = subprocess.run(command, capture_output=True, text=True, timeout=120, env=env)
     assert "host: lightning (asked for with --host)" in result.stdout

@@ -26,16 +26,32 @@ def gray(mode: type, *values: int) -> Image.Image:
         pytest.param(Image.new("RGB", (2, 1), (10, 20, 30)), "a.png", [[10, 20, 30]] * 2, id="RGB"),
         pytest.param(gray(np.uint8, 0, 200), "a.png", [[0] * 3, [200] * 3], id="8 bits of gray"),
         pytest.param(gray(bool, False, True), "a.png", [[0] * 3, [255] * 3], id="1 bit"),
-        pytest.param(gray(np.uint16, 0, 200, 256, 65535), "a.png", [[0] * 3, [0] * 3, [1] * 3, [255] * 3], id="16 bits"),
+        pytest.param(
+            gray(np.uint16, 0, 200, 256, 65535),
+            "a.png",
+            [[0] * 3, [0] * 3, [1] * 3, [255] * 3],
+            id="16 bits",
+        ),
         pytest.param(gray(np.uint16, 511, 25700), "a.tif", [[1] * 3, [100] * 3], id="16 bits TIFF"),
-        pytest.param(gray(np.int32, -5, 25700, 1 << 20), "a.tif", [[0] * 3, [100] * 3, [255] * 3], id="32 bits"),
+        pytest.param(
+            gray(np.int32, -5, 25700, 1 << 20),
+            "a.tif",
+            [[0] * 3, [100] * 3, [255] * 3],
+            id="32 bits",
+        ),
         pytest.param(PALETTE, "a.png", [[10, 20, 30], [200, 100, 50]], id="palette"),
         pytest.param(PALETTE, "a.gif", [[10, 20, 30], [200, 100, 50]], id="GIF"),
-        pytest.param(Image.new("RGBA", (1, 1), (10, 20, 30, 0)), "a.png", [[10, 20, 30]], id="transparent"),
-        pytest.param(Image.new("LA", (1, 1), (70, 9)), "a.png", [[70, 70, 70]], id="gray with alpha"),
-        pytest.param(Image.new("CMYK", (1, 1), (255, 0, 0, 0)), "a.tif", [[0, 255, 255]], id="CMYK"),
+        pytest.param(
+            Image.new("RGBA", (1, 1), (10, 20, 30, 0)), "a.png", [[10, 20, 30]], id="transparent"
+        ),
+        pytest.param(
+            Image.new("LA", (1, 1), (70, 9)), "a.png", [[70, 70, 70]], id="gray with alpha"
+        ),
+        pytest.param(
+            Image.new("CMYK", (1, 1), (255, 0, 0, 0)), "a.tif", [[0, 255, 255]], id="CMYK"
+        ),
     ],
-)  # fmt: skip
+)
 def test_modes(tmp_path: Path, image: Image.Image, name: str, expected: list) -> None:
     image.save(tmp_path / name)
     found = read_image(str(tmp_path / name), pixel_range=(0, 65535))  # which 8 bits do not heed
@@ -43,7 +59,8 @@ def test_modes(tmp_path: Path, image: Image.Image, name: str, expected: list) ->
     assert found.tolist() == [expected]
 
 
-# What EXIF says of the stored rows and columns (its specification, 4.6.4 A): stored array -> upright array.
+# What EXIF says of the stored rows and columns (its specification, 4.6.4 A): stored array ->
+# upright array.
 TURNS = {
     1: lambda a: a,
     2: lambda a: a[:, ::-1],
@@ -87,7 +104,8 @@ def test_broken_exif_is_no_reason_to_lose_a_picture(tmp_path: Path, name: str, e
 
 @pytest.mark.filterwarnings("ignore")
 def test_rotated_with_exif_that_cannot_be_written_again(tmp_path: Path) -> None:
-    """The orientation is sound, the camera's name is of no known type: Pillow's own ``exif_transpose`` may fail on such files."""
+    """The orientation is sound, the camera's name is of no known type: Pillow's own
+    ``exif_transpose`` may fail on such files."""
     camera, orientation = b"\x01\x0f\0\0\0\0\0\x07\0\0\0&", b"\x01\x12\0\x03\0\0\0\x01\0\x06\0\0"
     exif = b"Exif\0\0MM\0*\0\0\0\x08\0\x02" + camera + orientation + b"\0\0\0\0camera\0"
     Image.new("RGB", (4, 2)).save(tmp_path / "a.png", exif=exif)
@@ -95,7 +113,9 @@ def test_rotated_with_exif_that_cannot_be_written_again(tmp_path: Path) -> None:
     assert image_size(str(tmp_path / "a.png")) == (2, 4)
 
 
-@pytest.mark.parametrize("name", ["missing.png", "empty.png", "text.png", "short.png", "short.jpg", "folder"])
+@pytest.mark.parametrize(
+    "name", ["missing.png", "empty.png", "text.png", "short.png", "short.jpg", "folder"]
+)
 def test_unreadable_files_are_named(tmp_path: Path, name: str) -> None:
     (tmp_path / "folder").mkdir()
     (tmp_path / "empty.png").touch()
@@ -104,7 +124,9 @@ def test_unreadable_files_are_named(tmp_path: Path, name: str) -> None:
     for path in (tmp_path / "short.png", tmp_path / "short.jpg"):
         noise.save(path)
         path.write_bytes(path.read_bytes()[:1500])
-    with pytest.raises(DatasetError, match=f"image .*{name} cannot be read: .+ Repair it, or leave it out") as error:
+    with pytest.raises(
+        DatasetError, match=f"image .*{name} cannot be read: .+ Repair it, or leave it out"
+    ) as error:
         read_image(str(tmp_path / name))
     assert "\n" not in str(error.value)
 
@@ -112,7 +134,8 @@ def test_unreadable_files_are_named(tmp_path: Path, name: str) -> None:
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("suffix", ["png", "jpg", "gif", "bmp", "tif", "webp"])
 def test_damaged_files_are_read_or_named(tmp_path: Path, suffix: str) -> None:
-    """Whatever Pillow's decoders raise, and they raise nearly everything, it ends as one kind of error."""
+    """Whatever Pillow's decoders raise, and they raise nearly everything, it ends as one kind of
+    error."""
     rng = np.random.default_rng(0)
     path = tmp_path / f"a.{suffix}"
     Image.fromarray(rng.integers(0, 255, (16, 16, 3), dtype=np.uint8)).save(path)
@@ -136,6 +159,8 @@ def test_records(tmp_path: Path) -> None:
     assert read_record({"file_name": path, "height": 2, "width": 4}).shape == (2, 4, 3)
     assert read_record({"file_name": path}).shape == (2, 4, 3)
     with pytest.raises(
-        DatasetError, match=r"a\.png is 4x2 pixels, its annotations say 2x4: .* Correct width and height"
+        DatasetError,
+        match=r"a\.png is 4x2 pixels, its annotations say 2x4: .* Correct width and "
+        r"height",
     ):
         read_record({"file_name": path, "height": 4, "width": 2})

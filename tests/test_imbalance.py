@@ -1,4 +1,5 @@
-"""How loss is shared between easy and hard examples: the worked example by hand, measured curves, and their figures."""
+"""How loss is shared between easy and hard examples: the worked example by hand, measured curves,
+and their figures."""
 
 from __future__ import annotations
 
@@ -22,7 +23,8 @@ from tests.models import compact_model
 from tests.scenes import write_scenes
 
 CE = 100_000 * 0.1 / (100 * 2.3)
-WRONG = (1 - math.exp(-0.1)) / (1 - math.exp(-2.3))  # 1 - q of an easy example over that of a hard one: 0.0952 / 0.8997
+# 1 - q of an easy example over that of a hard one: 0.0952 / 0.8997
+WRONG = (1 - math.exp(-0.1)) / (1 - math.exp(-2.3))
 
 
 @pytest.mark.parametrize(
@@ -30,12 +32,17 @@ WRONG = (1 - math.exp(-0.1)) / (1 - math.exp(-2.3))  # 1 - q of an easy example 
     [
         pytest.param("cross entropy", 43.478, id="10 000 / 230"),
         pytest.param("balanced, alpha 0.75", 43.478 / 3, id="background counts a third of objects"),
-        pytest.param("balanced, alpha = 1 / (f + eps)", 43.478 * 101 / 100_001, id="a thousandth, with an epsilon of one example"),
-        pytest.param("balanced, alpha auto", 43.478 * math.sqrt(101 / 100_001), id="the root of it"),
-        pytest.param("focal, gamma 1, alpha 0.25", 43.478 * 0.105768 * 3, id="1 - q is 0.095163 and 0.899741"),
+        pytest.param("balanced, alpha = 1 / (f + "
+                     "eps)", 43.478 * 101 / 100_001, id="a thousandth, with an epsilon of one "
+                                                        "example"),
+        pytest.param("balanced, alpha "
+                     "auto", 43.478 * math.sqrt(101 / 100_001), id="the root of it"),
+        pytest.param("focal, gamma 1, alpha "
+                     "0.25", 43.478 * 0.105768 * 3, id="1 - q is 0.095163 and 0.899741"),
         pytest.param("focal, gamma 2, alpha 0.25", 1.45916, id="43.478 x 0.105768^2 x 3"),
         pytest.param("focal, gamma 5, alpha 0.25", CE * WRONG**5 * 3, id="43.478 x 0.105768^5 x 3"),
-        pytest.param("focal*, gamma 2, alpha 0.25", 3.563, id="1000 x log(1 + e^-5.5044) / log(1 + e^3.3884) x 3"),
+        pytest.param("focal*, gamma 2, alpha "
+                     "0.25", 3.563, id="1000 x log(1 + e^-5.5044) / log(1 + e^3.3884) x 3"),
     ],
 )  # fmt: skip
 def test_the_worked_example(name: str, expected: float) -> None:
@@ -60,7 +67,9 @@ def test_the_page_has_the_numbers_of_the_functions(root: Path) -> None:
     ],
 )
 def test_cumulative_share_by_hand(losses: list[float], expected: list[float]) -> None:
-    assert_close(cumulative_share(torch.tensor(losses)), torch.tensor(expected, dtype=torch.float64))
+    assert_close(
+        cumulative_share(torch.tensor(losses)), torch.tensor(expected, dtype=torch.float64)
+    )
 
 
 @pytest.mark.parametrize("losses", [[], [0.0, 0.0]], ids=["no examples", "no loss"])
@@ -73,7 +82,8 @@ def test_curves_rise_from_0_to_1_and_focusing_bends_them() -> None:
     """Whatever the losses, a larger gamma gives the easier examples a smaller share."""
     logits = torch.randn(1000, dtype=torch.float64)
     curves = [
-        cumulative_share(derivatives.value(logits.sigmoid(), focal_terms, gamma=gamma)) for gamma in loss_figures.GAMMAS
+        cumulative_share(derivatives.value(logits.sigmoid(), focal_terms, gamma=gamma))
+        for gamma in loss_figures.GAMMAS
     ]
     for curve in curves:
         assert (curve.diff() >= 0).all()
@@ -84,7 +94,8 @@ def test_curves_rise_from_0_to_1_and_focusing_bends_them() -> None:
 
 @pytest.mark.parametrize("input_format", ["BGR", "RGB"])
 def test_anchor_losses_are_those_of_training(tmp_path: Path, input_format: str) -> None:
-    """Objects and background together are the loss that the model gives for the images as they are, times its normaliser."""
+    """Objects and background together are the loss that the model gives for the images as they are,
+    times its normaliser."""
     records = load_dataset(write_scenes(tmp_path, count=3, seed=0)).records
     model = compact_model(MODEL__RETINANET__FOCAL_LOSS_ALPHA=NO_WEIGHTS, INPUT__FORMAT=input_format)
     class_loss = model.class_loss
@@ -111,12 +122,17 @@ def test_boxes_follow_the_size_of_the_test(tmp_path: Path) -> None:
     (record, *_) = load_dataset(write_scenes(tmp_path, count=1, seed=0)).records
     image, target = imbalance._sample(compact_model(INPUT__MIN_SIZE_TEST=128), record)
     assert image.shape == (3, 128, 160)
-    assert_close(target["boxes"], 2 * torch.tensor([a["bbox"] for a in record["annotations"]]).float())
+    assert_close(
+        target["boxes"], 2 * torch.tensor([a["bbox"] for a in record["annotations"]]).float()
+    )
 
 
 def test_lines_are_the_formulas(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loss_figures, "_drawn", lambda figure: figure)
-    (focal,), (by_q, by_logit) = loss_figures.focal_figure().axes, loss_figures.derivatives_figure().axes
+    (focal,), (by_q, by_logit) = (
+        loss_figures.focal_figure().axes,
+        loss_figures.derivatives_figure().axes,
+    )
     for axes in (focal, by_q, by_logit):
         for gamma, line in zip(loss_figures.GAMMAS, axes.lines, strict=True):
             x, y = (np.asarray(values, dtype=np.float64) for values in line.get_data())

@@ -1,4 +1,5 @@
-"""What makes detection faster changes nothing: folded norms, kept weights, one suppression for a batch, lower precision by config."""
+"""What makes detection faster changes nothing: folded norms, kept weights, one suppression for a
+batch, lower precision by config."""
 
 from __future__ import annotations
 
@@ -37,18 +38,22 @@ def unfolded(layer: Conv2d, x: torch.Tensor) -> torch.Tensor:
     y = layer._conv_forward(x, layer.weight, layer.bias)
     if isinstance(layer.norm, FrozenBatchNorm2d):  # its definition
         norm = layer.norm
-        y = (y - norm.running_mean[:, None, None]) / (norm.running_var[:, None, None] + norm.eps).sqrt()
+        y = (y - norm.running_mean[:, None, None]) / (
+            norm.running_var[:, None, None] + norm.eps
+        ).sqrt()
         return y * norm.weight[:, None, None] + norm.bias[:, None, None]
     return y if layer.norm is None else layer.norm(y)
 
 
-# ----------------------------------------------------------------------------------------------------------------- folding
+# ------------------------------------------------------------------------------------------ folding
 
 
 @pytest.mark.parametrize("norm", NORMS)
 @pytest.mark.parametrize("bias", [False, True])
 @pytest.mark.parametrize("tiles", [1, 10**9], ids=["winograd", "direct"])
-def test_folded_is_not_folded(norm: str, bias: bool, tiles: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_folded_is_not_folded(
+    norm: str, bias: bool, tiles: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(winograd, "MIN_CHANNELS", 1)
     monkeypatch.setattr(winograd, "MIN_TILES", tiles)
     layer, x = layer_with(norm, bias=bias), torch.randn(2, 4, 9, 12)
@@ -65,7 +70,9 @@ def test_gradients_through_a_folded_norm(norm: str) -> None:
     leaves = [x, *layer.parameters()]
     direction = torch.randn(2, 8, 9, 12)
     ours = torch.autograd.grad(layer(x), leaves, direction)
-    assert_close(ours, torch.autograd.grad(unfolded(layer, x), leaves, direction), rtol=1e-4, atol=1e-5)
+    assert_close(
+        ours, torch.autograd.grad(unfolded(layer, x), leaves, direction), rtol=1e-4, atol=1e-5
+    )
 
 
 def test_statistics_of_a_batch_are_not_folded() -> None:
@@ -141,7 +148,10 @@ def look_before_the_step(layer: Conv2d) -> None:
     """A forward pass without gradients between ``backward`` and the step."""
     layer.train()
     layer.norm.eval()
-    x, optimizer = torch.randn(2, 4, 9, 12), torch.optim.AdamW(layer.parameters(), lr=0.1, fused=True)
+    x, optimizer = (
+        torch.randn(2, 4, 9, 12),
+        torch.optim.AdamW(layer.parameters(), lr=0.1, fused=True),
+    )
     layer(x).sum().backward()
     with torch.no_grad():
         layer(x)
@@ -182,7 +192,8 @@ def test_a_change_is_seen(change, tiles: int, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_computed_weights_are_seen() -> None:
-    """Weights that are themselves computed: by a parametrization in each access, by the older ``weight_norm`` in a hook."""
+    """Weights that are themselves computed: by a parametrization in each access, by the older
+    ``weight_norm`` in a hook."""
     x = torch.randn(2, 4, 9, 12)
     for normalise, magnitude in (
         (nn.utils.parametrizations.weight_norm, "parametrizations.weight.original0"),
@@ -196,7 +207,8 @@ def test_computed_weights_are_seen() -> None:
 
 
 def test_hooks_are_called() -> None:
-    """Folding and taking maps together give way to those who want to see what goes through a module."""
+    """Folding and taking maps together give way to those who want to see what goes through a
+    module."""
     layer, x, seen = layer_with("BN"), torch.randn(2, 4, 9, 12), []
     with torch.no_grad():
         expected = on_levels(layer, [x, x])
@@ -240,7 +252,7 @@ def test_copies_and_pickles_leave_it_behind() -> None:
         assert_close(pickle.loads(pickle.dumps(layer))(x), expected)
 
 
-# --------------------------------------------------------------------------------------------------------------- the model
+# ---------------------------------------------------------------------------------------- the model
 
 
 def scattered(model: RetinaNet) -> RetinaNet:
@@ -253,8 +265,11 @@ def scattered(model: RetinaNet) -> RetinaNet:
 
 @pytest.mark.parametrize("norm", NORMS)
 def test_training_after_evaluation(norm: str) -> None:
-    """State, losses and steps are those of a model that never evaluated; then the evaluation sees what was learnt."""
-    evaluated, plain = (compact_model(MODEL__RESNETS__NORM=norm, MODEL__FPN__NORM=norm) for _ in range(2))
+    """State, losses and steps are those of a model that never evaluated; then the evaluation sees
+    what was learnt."""
+    evaluated, plain = (
+        compact_model(MODEL__RESNETS__NORM=norm, MODEL__FPN__NORM=norm) for _ in range(2)
+    )
     plain.load_state_dict(evaluated.state_dict())
     image = torch.randint(0, 256, (3, 64, 96)).float()
     target = {"boxes": torch.tensor([[10.0, 10, 50, 50]]), "labels": torch.tensor([1])}
@@ -284,7 +299,8 @@ def test_one_batch_is_its_images_one_by_one() -> None:
 
 
 def test_padding_is_no_place_for_detections() -> None:
-    """Boxes end at the image, whatever the padding of its batch; those of anchors in the padding may reach into the image and count."""
+    """Boxes end at the image, whatever the padding of its batch; those of anchors in the padding
+    may reach into the image and count."""
     model = scattered(compact_model(MODEL__RETINANET__SCORE_THRESH_TEST=0.0)).eval()
     images, sizes = model.preprocess([torch.rand(3, 40, 33) * 255, torch.rand(3, 128, 160) * 255])
     with torch.no_grad():
@@ -296,7 +312,9 @@ def test_padding_is_no_place_for_detections() -> None:
 
 def test_lower_precision_by_config() -> None:
     plain = scattered(compact_model(MODEL__RETINANET__SCORE_THRESH_TEST=0.02))
-    fast = compact_model(MODEL__RETINANET__SCORE_THRESH_TEST=0.02, MODEL__RETINA_PLUGIN__INFERENCE_DTYPE="bfloat16")
+    fast = compact_model(
+        MODEL__RETINANET__SCORE_THRESH_TEST=0.02, MODEL__RETINA_PLUGIN__INFERENCE_DTYPE="bfloat16"
+    )
     fast.load_state_dict(plain.state_dict())
     image = torch.randint(0, 256, (3, 96, 96)).float()
     seen = []
@@ -313,11 +331,15 @@ def test_lower_precision_by_config() -> None:
 
 
 def test_unknown_precision() -> None:
-    with pytest.raises(ValueError, match=r"INFERENCE_DTYPE must be one of .*bfloat16.*, found 'half'"):
+    with pytest.raises(
+        ValueError,
+        match=r"INFERENCE_DTYPE must be one of .*bfloat16.*, found "
+        r"'half'",
+    ):
         build_model(compact_cfg(MODEL__RETINA_PLUGIN__INFERENCE_DTYPE="half"))
 
 
-# ------------------------------------------------------------------------------------------------------------- suppression
+# -------------------------------------------------------------------------------------- suppression
 
 
 def candidates(number: int, *, classes: int, spread: float = 60.0) -> dict[str, torch.Tensor]:
@@ -346,13 +368,16 @@ def test_suppression_of_a_batch(max_detections: int, spread: float) -> None:
     """Images with many, few and no candidates."""
     images = [candidates(number, classes=3, spread=spread) for number in (300, 7, 0, 120)]
     found = suppress(images, nms_threshold=0.3, max_detections=max_detections)
-    expected = [{name: x[:max_detections] for name, x in one_by_one(image, 0.3).items()} for image in images]
+    expected = [
+        {name: x[:max_detections] for name, x in one_by_one(image, 0.3).items()} for image in images
+    ]
     assert_close(found, expected, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize(("crowd", "others"), [(480, 20), (480, 5), (100, 20)])
 def test_behind_a_crowd(crowd: int, others: int) -> None:
-    """The best candidates are one object seen many times, so that more of them must be tried to find ten boxes, or all there are."""
+    """The best candidates are one object seen many times, so that more of them must be tried to
+    find ten boxes, or all there are."""
     corners = torch.cat([torch.zeros(crowd), 100.0 * torch.arange(1, others + 1)])
     boxes = torch.stack([corners, corners, corners + 10, corners + 10], dim=1)
     scores = torch.linspace(1, 0.1, len(boxes))
@@ -360,7 +385,9 @@ def test_behind_a_crowd(crowd: int, others: int) -> None:
     alone = {name: x[-1:] for name, x in found.items()}
     kept = [0, *range(crowd, crowd + others)][:10]
     expected = [{name: x[kept] for name, x in found.items()}, alone]
-    assert_close(suppress([found, alone], nms_threshold=0.5, max_detections=10), expected, rtol=0, atol=0)
+    assert_close(
+        suppress([found, alone], nms_threshold=0.5, max_detections=10), expected, rtol=0, atol=0
+    )
 
 
 class Traced(nn.Module):
@@ -374,11 +401,16 @@ class Traced(nn.Module):
         return tuple(x for found in self.model(images, self.sizes) for x in found.values())
 
 
-@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning", "ignore:.*torch.jit.trace.*:FutureWarning")
+@pytest.mark.filterwarnings(
+    "ignore::torch.jit.TracerWarning", "ignore:.*torch.jit.trace.*:FutureWarning"
+)
 @pytest.mark.parametrize("recorded_from", [0, 1, 2])
 def test_a_traced_detector_sees_other_images(recorded_from: int) -> None:
-    """None, a few or more candidates than are wanted: the numbers of the image that was recorded are not those of another."""
-    model = scattered(compact_model(TEST__DETECTIONS_PER_IMAGE=15, MODEL__RETINANET__TOPK_CANDIDATES_TEST=20)).eval()
+    """None, a few or more candidates than are wanted: the numbers of the image that was recorded
+    are not those of another."""
+    model = scattered(
+        compact_model(TEST__DETECTIONS_PER_IMAGE=15, MODEL__RETINANET__TOPK_CANDIDATES_TEST=20)
+    ).eval()
     noise, sizes = model.preprocess([torch.rand(3, 64, 96) * 255 for _ in range(2)])
     corner = F.pad(noise[..., :24], (0, 72))
     batches, eager = [torch.zeros_like(noise), corner, noise], Traced(model, sizes)
@@ -400,13 +432,19 @@ class TracedImages(nn.Module):
         return tuple(x for found in self.model.detect_images(images) for x in found.values())
 
 
-@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning", "ignore:.*torch.jit.trace.*:FutureWarning")
+@pytest.mark.filterwarnings(
+    "ignore::torch.jit.TracerWarning", "ignore:.*torch.jit.trace.*:FutureWarning"
+)
 @pytest.mark.parametrize("recorded_from", [0, 1])
 def test_a_traced_detector_sees_images_of_other_sizes(recorded_from: int) -> None:
-    """Padded to the divisor of 32 and clipped as the images of the call are, not as those that were recorded."""
+    """Padded to the divisor of 32 and clipped as the images of the call are, not as those that were
+    recorded."""
     model = scattered(compact_model(MODEL__RETINANET__SCORE_THRESH_TEST=0.02)).eval()
     shapes = [((64, 96), (64, 96)), ((90, 40), (33, 130))]
-    calls, eager = [[torch.rand(3, *shape) * 255 for shape in pair] for pair in shapes], TracedImages(model)
+    calls, eager = (
+        [[torch.rand(3, *shape) * 255 for shape in pair] for pair in shapes],
+        TracedImages(model),
+    )
     with torch.no_grad():
         traced = torch.jit.trace(eager, tuple(calls[recorded_from]), check_trace=False)
         for images in calls:
@@ -416,7 +454,8 @@ def test_a_traced_detector_sees_images_of_other_sizes(recorded_from: int) -> Non
 
 
 def test_many_groups_do_not_blur_the_boxes() -> None:
-    """Two boxes of IoU 0.5 - 1e-4 at group 100 000: an offset in float32 would move their corners by up to half a pixel."""
+    """Two boxes of IoU 0.5 - 1e-4 at group 100 000: an offset in float32 would move their corners
+    by up to half a pixel."""
     boxes = torch.tensor([[0.0, 0, 10, 10], [0, 0, 10, 4.999]])
     groups = torch.full((2,), 100_000)
     assert batched_nms(boxes, torch.tensor([0.9, 0.8]), groups, 0.5).tolist() == [0, 1]

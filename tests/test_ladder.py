@@ -1,4 +1,5 @@
-"""The class losses: each rung is its formula, and the one before it at the limit; gradients are right, finite and small in memory."""
+"""The class losses: each rung is its formula, and the one before it at the limit; gradients are
+right, finite and small in memory."""
 
 from __future__ import annotations
 
@@ -36,10 +37,14 @@ def p_t(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
 
 def weights(logits: torch.Tensor, labels: torch.Tensor, alpha: float) -> torch.Tensor:
     """alpha_t, and 0 for ignored rows."""
-    return torch.where(one_hot(labels, logits.shape[1]) > 0, alpha, 1 - alpha) * (labels >= 0)[:, None]
+    return (
+        torch.where(one_hot(labels, logits.shape[1]) > 0, alpha, 1 - alpha) * (labels >= 0)[:, None]
+    )
 
 
-def focal_formula(logits: torch.Tensor, labels: torch.Tensor, alpha: float, gamma: float) -> torch.Tensor:
+def focal_formula(
+    logits: torch.Tensor, labels: torch.Tensor, alpha: float, gamma: float
+) -> torch.Tensor:
     """-alpha_t (1 - p_t)^gamma log p_t in float64."""
     right = p_t(logits, labels)
     return -weights(logits, labels, alpha) * (1 - right) ** gamma * right.log()
@@ -51,9 +56,14 @@ def test_focal_is_its_formula(gamma: float, elements: int, monkeypatch: pytest.M
     monkeypatch.setitem(pieces.PIECE_ELEMENTS, "cpu", elements)
     logits = torch.randn(6, 3, dtype=torch.float64) * 3
     expected = focal_formula(logits, LABELS, 0.25, gamma)
-    assert_close(sigmoid_focal_loss(logits, LABELS, alpha=0.25, gamma=gamma, reduction="none"), expected)
+    assert_close(
+        sigmoid_focal_loss(logits, LABELS, alpha=0.25, gamma=gamma, reduction="none"), expected
+    )
     assert_close(sigmoid_focal_loss(logits, LABELS, alpha=0.25, gamma=gamma), expected.sum())
-    assert_close(sigmoid_focal_loss(logits, LABELS, alpha=0.25, gamma=gamma, reduction="mean"), expected.mean())
+    assert_close(
+        sigmoid_focal_loss(logits, LABELS, alpha=0.25, gamma=gamma, reduction="mean"),
+        expected.mean(),
+    )
 
 
 @pytest.mark.parametrize("gamma", [0.5, 2.0, 4.0])
@@ -62,7 +72,9 @@ def test_focal_star_is_its_formula(gamma: float) -> None:
     logits = torch.randn(6, 3, dtype=torch.float64) * 3
     x_t = torch.where(one_hot(LABELS, 3) > 0, logits, -logits)
     expected = -weights(logits, LABELS, 0.25) * F.logsigmoid(gamma * x_t + 1) / gamma
-    assert_close(sigmoid_focal_star_loss(logits, LABELS, alpha=0.25, gamma=gamma, reduction="none"), expected)
+    assert_close(
+        sigmoid_focal_star_loss(logits, LABELS, alpha=0.25, gamma=gamma, reduction="none"), expected
+    )
 
 
 def test_each_rung_is_the_previous_one_at_its_limit() -> None:
@@ -72,7 +84,10 @@ def test_each_rung_is_the_previous_one_at_its_limit() -> None:
     assert_close(
         cross_entropy,
         F.binary_cross_entropy(
-            p_t(logits, LABELS), torch.ones(6, 3).double(), (LABELS >= 0)[:, None].double(), reduction="sum"
+            p_t(logits, LABELS),
+            torch.ones(6, 3).double(),
+            (LABELS >= 0)[:, None].double(),
+            reduction="sum",
         ),
     )
     assert_close(balanced_cross_entropy(logits, LABELS, alpha=0.5), cross_entropy / 2)
@@ -84,19 +99,25 @@ def test_each_rung_is_the_previous_one_at_its_limit() -> None:
 @pytest.mark.parametrize("reduction", ["sum", "mean", "none"])
 def test_gradcheck(loss: Callable[..., torch.Tensor], reduction: str) -> None:
     logits = (torch.randn(6, 3, dtype=torch.float64) * 3).requires_grad_()
-    assert torch.autograd.gradcheck(lambda x: loss(x, LABELS, alpha=0.25, gamma=1.5, reduction=reduction), logits)
+    assert torch.autograd.gradcheck(
+        lambda x: loss(x, LABELS, alpha=0.25, gamma=1.5, reduction=reduction), logits
+    )
 
 
 @pytest.mark.parametrize("gamma", GAMMAS)
 def test_gradcheck_of_every_gamma(gamma: float) -> None:
     logits = (torch.randn(6, 3, dtype=torch.float64) * 3).requires_grad_()
-    assert torch.autograd.gradcheck(lambda x: sigmoid_focal_loss(x, LABELS, alpha=0.25, gamma=gamma), logits)
+    assert torch.autograd.gradcheck(
+        lambda x: sigmoid_focal_loss(x, LABELS, alpha=0.25, gamma=gamma), logits
+    )
 
 
 def test_gamma_0_is_weighted_bce_in_value_and_gradient() -> None:
     logits = (torch.randn(6, 3) * 5).requires_grad_()
     weight = weights(logits, LABELS, 0.25).float()
-    bce = F.binary_cross_entropy_with_logits(logits, one_hot(LABELS, 3).float(), weight=weight, reduction="sum")
+    bce = F.binary_cross_entropy_with_logits(
+        logits, one_hot(LABELS, 3).float(), weight=weight, reduction="sum"
+    )
     own = sigmoid_focal_loss(logits, LABELS, alpha=0.25, gamma=0.0)
     assert_close(own, bce)
     assert_close(torch.autograd.grad(own, logits), torch.autograd.grad(bce, logits))
@@ -113,7 +134,8 @@ def test_finite_at_saturated_logits(gamma: float, logit: float, label: int) -> N
     assert loss.isfinite()
     assert logits.grad.isfinite().all()
     if abs(logit) == 200:
-        weight = 0.25 if label == 0 else 0.75  # the derivative of -log p_t is 1 where p_t is 0, and 0 where p_t is 1
+        # the derivative of -log p_t is 1 where p_t is 0, and 0 where p_t is 1
+        weight = 0.25 if label == 0 else 0.75
         expected = math.copysign(weight, logit) if wrong else 0.0
         assert_close(logits.grad, torch.tensor([[expected]]), atol=1e-6, rtol=1e-6)
         assert_close(loss, torch.tensor(200 * weight if wrong else 0.0))
@@ -130,7 +152,8 @@ def test_nan_is_not_hidden(loss: Callable[..., torch.Tensor]) -> None:
 
 @pytest.mark.parametrize("gamma", [0.5, 1.0, 2.0, 5.0])
 def test_float32_gradients_are_nearer_to_float64_than_fvcores(gamma: float) -> None:
-    """Positives and negatives from certainly right to certainly wrong: in the norm, and relative to each derivative."""
+    """Positives and negatives from certainly right to certainly wrong: in the norm, and relative to
+    each derivative."""
     logits = torch.linspace(-12, 12, 2001)[:, None].repeat(2, 1)
     labels = torch.arange(2).repeat_interleave(2001)
 
@@ -142,10 +165,13 @@ def test_float32_gradients_are_nearer_to_float64_than_fvcores(gamma: float) -> N
         return sigmoid_focal_loss(x, labels, alpha=0.25, gamma=gamma)
 
     def theirs(x: torch.Tensor) -> torch.Tensor:
-        return fvcore_focal_loss(x, (labels == 0).to(x)[:, None], alpha=0.25, gamma=gamma, reduction="sum")
+        return fvcore_focal_loss(
+            x, (labels == 0).to(x)[:, None], alpha=0.25, gamma=gamma, reduction="sum"
+        )
 
     exact, found, reference = (
-        gradient(f, d) for f, d in ((own, torch.float64), (own, torch.float32), (theirs, torch.float32))
+        gradient(f, d)
+        for f, d in ((own, torch.float64), (own, torch.float32), (theirs, torch.float32))
     )
     assert (found - exact).norm() < (reference - exact).norm()
     found, reference = (((x - exact) / exact)[exact != 0].abs().max() for x in (found, reference))
@@ -154,7 +180,9 @@ def test_float32_gradients_are_nearer_to_float64_than_fvcores(gamma: float) -> N
 
 
 @pytest.mark.parametrize(
-    ("alpha", "silent"), [(0.0, [0, 1]), (1.0, [2, 4])], ids=["alpha 0: positives", "alpha 1: negatives"]
+    ("alpha", "silent"),
+    [(0.0, [0, 1]), (1.0, [2, 4])],
+    ids=["alpha 0: positives", "alpha 1: negatives"],
 )
 def test_alpha_silences_a_side(alpha: float, silent: list[int]) -> None:
     """K = 1: rows 0 and 1 are positives, rows 2 and 4 negatives, row 3 ignored."""
@@ -166,10 +194,17 @@ def test_alpha_silences_a_side(alpha: float, silent: list[int]) -> None:
 
 @pytest.mark.parametrize("loss", [balanced_cross_entropy, sigmoid_focal_loss])
 def test_alpha_per_class_and_background(loss: Callable[..., torch.Tensor]) -> None:
-    """Class k has its own weight, its negatives 1 - it; background has no entry and is a negative of every class."""
-    logits, alpha = torch.randn(6, 3, dtype=torch.float64), torch.tensor([0.1, 0.5, 0.9], dtype=torch.float64)
+    """Class k has its own weight, its negatives 1 - it; background has no entry and is a negative
+    of every class."""
+    logits, alpha = (
+        torch.randn(6, 3, dtype=torch.float64),
+        torch.tensor([0.1, 0.5, 0.9], dtype=torch.float64),
+    )
     own = loss(logits, LABELS, alpha=alpha, gamma=2.0, reduction="none")
-    columns = [loss(logits, LABELS, alpha=float(a), gamma=2.0, reduction="none")[:, k] for k, a in enumerate(alpha)]
+    columns = [
+        loss(logits, LABELS, alpha=float(a), gamma=2.0, reduction="none")[:, k]
+        for k, a in enumerate(alpha)
+    ]
     assert_close(own, torch.stack(columns, dim=1))
     assert_close(loss(logits, LABELS, alpha=alpha, gamma=2.0), own.sum())
 
@@ -190,11 +225,14 @@ def test_half_precision_is_computed_in_float32(dtype: torch.dtype) -> None:
     loss.backward()
     assert loss.dtype == torch.float32
     assert logits.grad.dtype == dtype
-    assert_close(loss.double(), focal_formula(logits.detach(), LABELS, 0.25, 2.0).sum(), rtol=1e-5, atol=1e-6)
+    assert_close(
+        loss.double(), focal_formula(logits.detach(), LABELS, 0.25, 2.0).sum(), rtol=1e-5, atol=1e-6
+    )
 
 
 def test_small_derivatives_survive_float16_when_the_loss_is_scaled() -> None:
-    """At a score of 0.01 the derivative is 2e-6, which float16 by itself would round to 1 part in 40."""
+    """At a score of 0.01 the derivative is 2e-6, which float16 by itself would round to 1 part in
+    40."""
     logits = torch.full((1, 1), math.log(0.01 / 0.99), dtype=torch.float16, requires_grad=True)
     (sigmoid_focal_loss(logits, torch.tensor([1]), alpha=0.25, gamma=2.0) * 2.0**16).backward()
     exact = logits.detach().double().requires_grad_()
@@ -204,15 +242,20 @@ def test_small_derivatives_survive_float16_when_the_loss_is_scaled() -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
 def test_autocast(dtype: torch.dtype) -> None:
-    """Logits of half precision, a loss of full precision, and the gradient of the formula for them."""
+    """Logits of half precision, a loss of full precision, and the gradient of the formula for
+    them."""
     x, layer = torch.randn(6, 4), torch.nn.Linear(4, 3)
     with torch.autocast("cpu", dtype=dtype):
         logits = layer(x)
         loss = sigmoid_focal_loss(logits, LABELS, alpha=0.25, gamma=2.0)
     assert logits.dtype == dtype
-    assert_close(loss.double(), focal_formula(logits, LABELS, 0.25, 2.0).sum(), rtol=1e-5, atol=1e-6)
+    assert_close(
+        loss.double(), focal_formula(logits, LABELS, 0.25, 2.0).sum(), rtol=1e-5, atol=1e-6
+    )
     found = torch.autograd.grad(loss, layer.weight)[0]
-    expected = torch.autograd.grad(sigmoid_focal_loss(layer(x), LABELS, alpha=0.25, gamma=2.0), layer.weight)[0]
+    expected = torch.autograd.grad(
+        sigmoid_focal_loss(layer(x), LABELS, alpha=0.25, gamma=2.0), layer.weight
+    )[0]
     assert_close(found, expected, rtol=0.05, atol=0.01)
 
 
@@ -233,8 +276,11 @@ def test_nothing_to_learn_is_zero_with_gradient(
 
 
 def test_no_subnormal_gradients() -> None:
-    logits = torch.linspace(-60, 60, 400)[:, None].repeat(2, 1).requires_grad_()  # p^3 falls from 1 to 1e-78
-    sigmoid_focal_loss(logits, torch.arange(2).repeat_interleave(400), alpha=0.25, gamma=2.0).backward()
+    # p^3 falls from 1 to 1e-78
+    logits = torch.linspace(-60, 60, 400)[:, None].repeat(2, 1).requires_grad_()
+    sigmoid_focal_loss(
+        logits, torch.arange(2).repeat_interleave(400), alpha=0.25, gamma=2.0
+    ).backward()
     sizes = logits.grad.abs()
     assert (sizes == 0).any()
     assert sizes[sizes > 0].min() >= torch.finfo(torch.float32).tiny
@@ -244,14 +290,18 @@ def test_no_subnormal_gradients() -> None:
 def test_one_tensor_is_kept_for_backward(loss: Callable[..., torch.Tensor]) -> None:
     """The saved derivative, and nothing else of the logits' size; Detectron2's way keeps eight."""
     logits, saved = torch.randn(100, 80, requires_grad=True), []
-    with torch.autograd.graph.saved_tensors_hooks(lambda x: saved.append(x.nbytes) or x, lambda x: x):
+    with torch.autograd.graph.saved_tensors_hooks(
+        lambda x: saved.append(x.nbytes) or x, lambda x: x
+    ):
         loss(logits, torch.full((100,), 80), alpha=0.25, gamma=2.0)
     assert sum(saved) == logits.nbytes
 
 
 def test_backward_needs_no_second_tensor() -> None:
     logits, saved = torch.randn(100, 80, requires_grad=True), []
-    with torch.autograd.graph.saved_tensors_hooks(lambda x: saved.append(x.data_ptr()) or x, lambda x: x):
+    with torch.autograd.graph.saved_tensors_hooks(
+        lambda x: saved.append(x.data_ptr()) or x, lambda x: x
+    ):
         loss = sigmoid_focal_loss(logits, torch.full((100,), 80), alpha=0.25, gamma=2.0)
     (gradient,) = torch.autograd.grad(loss / 7, logits)
     assert [gradient.data_ptr()] == saved
@@ -266,9 +316,12 @@ def test_a_graph_that_is_kept_gives_every_gradient_right(moved: bool) -> None:
     with elsewhere:
         loss = sigmoid_focal_loss(logits, LABELS, alpha=0.25, gamma=2.0)
     first, second, third = (
-        torch.autograd.grad(loss, logits, torch.tensor(factor), retain_graph=True)[0] for factor in (0.5, 3.0, 0.0)
+        torch.autograd.grad(loss, logits, torch.tensor(factor), retain_graph=True)[0]
+        for factor in (0.5, 3.0, 0.0)
     )
-    (alone,) = torch.autograd.grad(sigmoid_focal_loss(logits, LABELS, alpha=0.25, gamma=2.0), logits)
+    (alone,) = torch.autograd.grad(
+        sigmoid_focal_loss(logits, LABELS, alpha=0.25, gamma=2.0), logits
+    )
     assert_close((first, second, third), (0.5 * alone, 3 * alone, 0 * alone))
 
 
@@ -292,7 +345,9 @@ def test_gradients_accumulate() -> None:
     logits = torch.randn(6, 3, requires_grad=True)
     for _ in range(2):
         sigmoid_focal_loss(logits, LABELS, alpha=0.25, gamma=2.0).backward()
-    (alone,) = torch.autograd.grad(sigmoid_focal_loss(logits, LABELS, alpha=0.25, gamma=2.0), logits)
+    (alone,) = torch.autograd.grad(
+        sigmoid_focal_loss(logits, LABELS, alpha=0.25, gamma=2.0), logits
+    )
     assert_close(logits.grad, 2 * alone)
 
 
@@ -302,7 +357,11 @@ def test_a_second_derivative_is_refused() -> None:
     def loss(x: torch.Tensor) -> torch.Tensor:
         return sigmoid_focal_loss(x, LABELS, alpha=0.25, gamma=2.0)
 
-    with pytest.raises(RuntimeError, match=r"no second derivative: call .* without create_graph=True"):
+    with pytest.raises(
+        RuntimeError,
+        match=r"no second derivative: call .* without "
+        r"create_graph=True",
+    ):
         torch.autograd.grad(loss(logits), logits, create_graph=True)
     with pytest.raises(RuntimeError, match="no second derivative"):
         torch.autograd.gradgradcheck(loss, logits)
@@ -319,7 +378,9 @@ def test_threads_change_nothing(threads: int, monkeypatch: pytest.MonkeyPatch) -
         assert torch.get_num_threads() == threads
     finally:
         torch.set_num_threads(before)
-    assert_close(loss.double(), focal_formula(logits.detach(), labels, 0.25, 2.0).sum(), rtol=1e-5, atol=0)
+    assert_close(
+        loss.double(), focal_formula(logits.detach(), labels, 0.25, 2.0).sum(), rtol=1e-5, atol=0
+    )
 
 
 def test_compiled_code_gives_the_same() -> None:
@@ -381,7 +442,11 @@ def test_wrong_arguments(change: dict, words: str) -> None:
 
 def test_weights_of_classes_have_bounds() -> None:
     for alpha in ([0.2, -1.0, 0.3], [0.2, 1.5, 0.3], [0.2, math.nan, 0.3]):
-        with pytest.raises(ValueError, match=r"alpha of each class must lie in \[0, 1\], found \[0.2"):
+        with pytest.raises(
+            ValueError,
+            match=r"alpha of each class must lie in \[0, 1\], found "
+            r"\[0.2",
+        ):
             sigmoid_focal_loss(torch.zeros(6, 3), LABELS, alpha=torch.tensor(alpha), gamma=2.0)
 
 

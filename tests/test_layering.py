@@ -53,7 +53,8 @@ def test_the_pure_half_works_with_every_host_blocked() -> None:
         "import importlib, retina_plugin\n"
         f"for name in {PURE!r}: importlib.import_module('retina_plugin.' + name)\n"
         "retina_plugin.build_model, retina_plugin.load_weights\n"
-        "print(sorted(m for m in sys.modules if m.split('.')[0] in ('numpy', 'yaml', 'cv2', 'PIL', 'matplotlib') and '.' not in m))\n"
+        "print(sorted(m for m in sys.modules if m.split('.')[0] in ('numpy', 'yaml', 'cv2', 'PIL', "
+        "'matplotlib') and '.' not in m))\n"
     )
     result = run(code)
     assert result.returncode == 0, result.stderr
@@ -67,7 +68,9 @@ def test_the_pure_half_works_with_every_host_blocked() -> None:
     ids=lambda p: f"{p.parent.name}/{p.name}",
 )
 def test_hosts_are_imported_in_their_rooms_only(path: Path) -> None:
-    room = path.relative_to(Path(__file__).parents[1] / "retina_plugin").parts[0].removesuffix(".py")
+    room = (
+        path.relative_to(Path(__file__).parents[1] / "retina_plugin").parts[0].removesuffix(".py")
+    )
     imported = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
@@ -78,19 +81,24 @@ def test_hosts_are_imported_in_their_rooms_only(path: Path) -> None:
 
 
 def test_import_adds_under_half_a_second_to_torch() -> None:
-    """Without a host. A bound on the number of modules would be as fragile; this one is the promise itself, with room to spare."""
+    """Without a host. A bound on the number of modules would be as fragile; this one is the promise
+    itself, with room to spare."""
     code = (
         "import sys, time; sys.modules['detectron2'] = None\n"
-        "import torch; start = time.perf_counter(); import retina_plugin; print(time.perf_counter() - start)"
+        "import torch; start = time.perf_counter(); import retina_plugin; "
+        "print(time.perf_counter() - start)"
     )
     assert float(run(code).stdout) < 0.5
 
 
 def test_a_broken_detectron2_is_a_warning(tmp_path: Path) -> None:
     (tmp_path / "detectron2").mkdir()
-    (tmp_path / "detectron2" / "__init__.py").write_text("raise RuntimeError('built for another torch')")
+    (tmp_path / "detectron2" / "__init__.py").write_text(
+        "raise RuntimeError('built for another torch')"
+    )
     result = run(
-        f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import retina_plugin; print(retina_plugin.hosts.choose_host('auto'))"
+        f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import retina_plugin; "
+        "print(retina_plugin.hosts.choose_host('auto'))"
     )
     assert result.returncode == 0, result.stderr
     assert "not registered" in result.stderr

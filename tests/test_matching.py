@@ -25,8 +25,19 @@ def spans(*pairs: tuple[float, float]) -> torch.Tensor:
     return torch.tensor([[a, 0.0, b, 10.0] for a, b in pairs]).reshape(-1, 4)
 
 
-def match(anchors: torch.Tensor, boxes: torch.Tensor, classes: list[int], thresholds: tuple[float, float] = (0.4, 0.5)):
-    return match_anchors(anchors, boxes, torch.tensor(classes, dtype=torch.int64), num_classes=K, thresholds=thresholds)
+def match(
+    anchors: torch.Tensor,
+    boxes: torch.Tensor,
+    classes: list[int],
+    thresholds: tuple[float, float] = (0.4, 0.5),
+):
+    return match_anchors(
+        anchors,
+        boxes,
+        torch.tensor(classes, dtype=torch.int64),
+        num_classes=K,
+        thresholds=thresholds,
+    )
 
 
 @pytest.mark.parametrize(
@@ -52,23 +63,49 @@ def test_thresholds(anchor: tuple[float, float], expected: int) -> None:
     [
         pytest.param([(0, 10), (20, 30)], [], [], [K, K], [0, 0], id="no boxes: all background"),
         pytest.param(
-            [(0, 40), (20, 60)], [(0, 10)], [2], [2, K], [0, 0], id="low-quality match: the best anchor, IoU 0.25"
+            [(0, 40), (20, 60)],
+            [(0, 10)],
+            [2],
+            [2, K],
+            [0, 0],
+            id="low-quality match: the best anchor, IoU 0.25",
         ),
-        pytest.param([(0, 40), (-30, 10)], [(0, 10)], [2], [2, 2], [0, 0], id="low-quality match: a tie gives both"),
+        pytest.param(
+            [(0, 40), (-30, 10)],
+            [(0, 10)],
+            [2],
+            [2, 2],
+            [0, 0],
+            id="low-quality match: a tie gives both",
+        ),
         pytest.param([(0, 10)], [(5, 5)], [2], [K], [0], id="a box of zero area claims nothing"),
-        pytest.param([(0, 10)], [(50, 60)], [2], [K], [0], id="a box that no anchor overlaps claims nothing"),
-        # anchor 0 is the best anchor of box 1 (IoU 0.1) and overlaps box 0 more (0.9): it answers for box 0
-        pytest.param([(0, 10)], [(0, 9), (9, 10)], [1, 4], [1], [0], id="a claimed anchor keeps its own best box"),
+        pytest.param(
+            [(0, 10)], [(50, 60)], [2], [K], [0], id="a box that no anchor overlaps claims nothing"
+        ),
+        # anchor 0 is the best anchor of box 1 (IoU 0.1) and overlaps box 0 more (0.9): it answers
+        # for box 0
+        pytest.param(
+            [(0, 10)],
+            [(0, 9), (9, 10)],
+            [1, 4],
+            [1],
+            [0],
+            id="a claimed anchor keeps its own best box",
+        ),
         pytest.param([(0, 10)], [(0, 10), (0, 10)], [1, 4], [1], [0], id="equal boxes: the first"),
     ],
 )
-def test_pictures(anchors: list, boxes: list, classes: list[int], labels: list[int], matches: list[int]) -> None:
+def test_pictures(
+    anchors: list, boxes: list, classes: list[int], labels: list[int], matches: list[int]
+) -> None:
     found_labels, found_matches = match(spans(*anchors), spans(*boxes), classes)
     assert found_labels.tolist() == labels
     assert found_matches.tolist() == matches
 
 
-def plain(anchors: torch.Tensor, boxes: torch.Tensor, classes: torch.Tensor, low: float, high: float):
+def plain(
+    anchors: torch.Tensor, boxes: torch.Tensor, classes: torch.Tensor, low: float, high: float
+):
     """The rule of the docstring, with the whole matrix at once."""
     iou = pairwise_iou(boxes, anchors)
     overlap, matches = iou.max(dim=0)
@@ -91,7 +128,9 @@ def assert_like_plain(anchors: torch.Tensor, boxes: torch.Tensor) -> None:
 def ordered(rows: list) -> torch.Tensor:
     """Any two corners as XYXY."""
     table = torch.tensor(rows, dtype=torch.float32)
-    return torch.cat([torch.min(table[:, :2], table[:, 2:]), torch.max(table[:, :2], table[:, 2:])], dim=1)
+    return torch.cat(
+        [torch.min(table[:, :2], table[:, 2:]), torch.max(table[:, :2], table[:, 2:])], dim=1
+    )
 
 
 @contextlib.contextmanager
@@ -111,9 +150,13 @@ sizes = st.tuples(st.integers(1, 9), st.integers(1, 5), st.integers(1, 64))
 
 @settings(deadline=None, max_examples=100)
 @given(
-    anchors=st.lists(corners, min_size=1, max_size=40), boxes=st.lists(corners, min_size=1, max_size=6), pieces=sizes
+    anchors=st.lists(corners, min_size=1, max_size=40),
+    boxes=st.lists(corners, min_size=1, max_size=6),
+    pieces=sizes,
 )
-def test_any_anchors_in_any_pieces(anchors: list, boxes: list, pieces: tuple[int, int, int]) -> None:
+def test_any_anchors_in_any_pieces(
+    anchors: list, boxes: list, pieces: tuple[int, int, int]
+) -> None:
     """Small integer coordinates make ties, empty boxes and equal boxes common."""
     with pieces_of(*pieces):
         assert_like_plain(ordered(anchors), ordered(boxes))
@@ -126,10 +169,16 @@ def test_any_anchors_in_any_pieces(anchors: list, boxes: list, pieces: tuple[int
     offset=st.sampled_from([0.0, 0.5]),
     pieces=sizes,
 )
-def test_grids_of_three_levels(boxes: list, scale: float, offset: float, pieces: tuple[int, int, int]) -> None:
-    """Boxes on and off the grid, some outside of the image; thirds of pixels make overlaps that differ in their last digit only."""
+def test_grids_of_three_levels(
+    boxes: list, scale: float, offset: float, pieces: tuple[int, int, int]
+) -> None:
+    """Boxes on and off the grid, some outside of the image; thirds of pixels make overlaps that
+    differ in their last digit only."""
     generator = AnchorGenerator(
-        sizes=[[8, 11], [16, 22], [32, 45]], aspect_ratios=[0.5, 1.0, 2.0], strides=[8, 16, 32], offset=offset
+        sizes=[[8, 11], [16, 22], [32, 45]],
+        aspect_ratios=[0.5, 1.0, 2.0],
+        strides=[8, 16, 32],
+        offset=offset,
     )
     with pieces_of(*pieces):
         assert_like_plain(torch.cat(generator([(12, 16), (6, 8), (3, 4)])), scale * ordered(boxes))
@@ -139,7 +188,9 @@ def test_grids_of_three_levels(boxes: list, scale: float, offset: float, pieces:
 @pytest.mark.parametrize("num_boxes", [1, 40])
 def test_a_pyramid_in_pieces_of_the_usual_size(order: str, num_boxes: int) -> None:
     """More anchors than a part has, on several threads."""
-    generator = AnchorGenerator(sizes=[[8, 11], [16, 22]], aspect_ratios=[0.5, 1.0, 2.0], strides=[4, 8], offset=0.0)
+    generator = AnchorGenerator(
+        sizes=[[8, 11], [16, 22]], aspect_ratios=[0.5, 1.0, 2.0], strides=[4, 8], offset=0.0
+    )
     anchors = torch.cat(generator([(80, 100), (40, 50)]))
     anchors = anchors[torch.randperm(len(anchors))] if order == "shuffled" else anchors
     assert len(anchors) > matching.PART_TILES["cpu"] * matching.TILE
@@ -150,9 +201,16 @@ def test_a_pyramid_in_pieces_of_the_usual_size(order: str, num_boxes: int) -> No
 
 def test_boxes_and_classes_of_other_types() -> None:
     """As they come from NumPy: float64 boxes, int32 classes."""
-    anchors, boxes = torch.tensor([[0.0, 0, 10, 10], [50, 50, 60, 60]]), torch.tensor([[0, 0, 10, 9]])
+    anchors, boxes = (
+        torch.tensor([[0.0, 0, 10, 10], [50, 50, 60, 60]]),
+        torch.tensor([[0, 0, 10, 9]]),
+    )
     labels, matches = match_anchors(
-        anchors, boxes.double(), torch.tensor([2], dtype=torch.int32), num_classes=3, thresholds=(0.4, 0.5)
+        anchors,
+        boxes.double(),
+        torch.tensor([2], dtype=torch.int32),
+        num_classes=3,
+        thresholds=(0.4, 0.5),
     )
     assert_close(labels, torch.tensor([2, 3]))
     assert_close(matches, torch.tensor([0, 0]))
@@ -165,7 +223,8 @@ def test_no_anchors() -> None:
 
 
 def test_memory_does_not_grow_with_the_number_of_pairs() -> None:
-    """The largest tensor, of 20 000 anchors and 400 boxes: their table of overlaps would have 8 million entries."""
+    """The largest tensor, of 20 000 anchors and 400 boxes: their table of overlaps would have 8
+    million entries."""
     largest = 0
 
     class Watch(TorchDispatchMode):

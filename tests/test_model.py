@@ -10,7 +10,10 @@ from tests.models import compact_cfg, compact_model
 
 
 def target(*boxes: list[float], labels: list[int] | None = None) -> dict[str, torch.Tensor]:
-    return {"boxes": torch.tensor(boxes).reshape(-1, 4), "labels": torch.tensor(labels or [], dtype=torch.int64)}
+    return {
+        "boxes": torch.tensor(boxes).reshape(-1, 4),
+        "labels": torch.tensor(labels or [], dtype=torch.int64),
+    }
 
 
 def test_losses_with_and_without_boxes() -> None:
@@ -37,7 +40,11 @@ def test_only_empty_images() -> None:
 def test_classes_that_the_model_does_not_have(classes: list[int]) -> None:
     model = compact_model()
     target = {"boxes": torch.tensor([[10.0, 10, 40, 40]] * 2), "labels": torch.tensor(classes)}
-    with pytest.raises(ValueError, match=r"image 0 of the batch: expected classes from 0 to 2, found \["):
+    with pytest.raises(
+        ValueError,
+        match=r"image 0 of the batch: expected classes from 0 to 2, "
+        r"found \[",
+    ):
         model(*model.preprocess([torch.zeros(3, 64, 64)]), [target])
 
 
@@ -49,7 +56,8 @@ def test_normalizer_is_part_of_the_state() -> None:
 
 
 def test_evaluation_leaves_the_normalizer_alone() -> None:
-    """A validation loss is divided by the average of training, and changes nothing that is learnt afterwards."""
+    """A validation loss is divided by the average of training, and changes nothing that is learnt
+    afterwards."""
     model = compact_model()  # its norm, GN, does the same in both modes
     images, sizes = model.preprocess([torch.rand(3, 64, 64) * 255])
     targets = [target([5.0, 5, 40, 40], labels=[1])]
@@ -71,7 +79,8 @@ def test_padding_changes_neither_sizes_nor_the_image() -> None:
 
 
 def test_overfits_one_image() -> None:
-    """Two coloured rectangles: after some steps both are found, with their classes, and nothing else."""
+    """Two coloured rectangles: after some steps both are found, with their classes, and nothing
+    else."""
     model = compact_model()
     image = torch.zeros(3, 96, 96)
     image[0, 10:50, 10:50], image[1, 40:80, 52:92] = 255, 255  # blue and green, in BGR
@@ -92,7 +101,8 @@ def test_overfits_one_image() -> None:
 
 
 def test_predict_in_original_pixels() -> None:
-    """Resized to 64 at the shorter side or not, a box comes back in the pixels of the image that was given."""
+    """Resized to 64 at the shorter side or not, a box comes back in the pixels of the image that
+    was given."""
     model = compact_model(MODEL__RETINANET__SCORE_THRESH_TEST=0.0, INPUT__MIN_SIZE_TEST=64)
     image = torch.randint(0, 256, (3, 200, 320), dtype=torch.uint8)
     found = model.predict([image, image[:, :50, :40]])
@@ -123,14 +133,22 @@ def test_predict_refuses_other_shapes() -> None:
 
 
 def test_channel_order() -> None:
-    """predict takes RGB; with INPUT.FORMAT RGB the same weights must see the channels the other way round."""
-    bgr, rgb = compact_model(), compact_model(INPUT__FORMAT="RGB", MODEL__PIXEL_MEAN=[123.675, 116.280, 103.530])
+    """predict takes RGB; with INPUT.FORMAT RGB the same weights must see the channels the other way
+    round."""
+    bgr, rgb = (
+        compact_model(),
+        compact_model(INPUT__FORMAT="RGB", MODEL__PIXEL_MEAN=[123.675, 116.280, 103.530]),
+    )
     rgb.load_state_dict(bgr.state_dict())
-    rgb.backbone.bottom_up.stem.conv1.weight.data = bgr.backbone.bottom_up.stem.conv1.weight.data.flip(1)
+    rgb.backbone.bottom_up.stem.conv1.weight.data = (
+        bgr.backbone.bottom_up.stem.conv1.weight.data.flip(1)
+    )
     image = torch.randint(0, 256, (3, 64, 64), dtype=torch.uint8)
     for model in (bgr, rgb):
         model.score_threshold = 0.0
-    assert_close(bgr.predict([image])[0]["scores"], rgb.predict([image])[0]["scores"], atol=1e-5, rtol=0)
+    assert_close(
+        bgr.predict([image])[0]["scores"], rgb.predict([image])[0]["scores"], atol=1e-5, rtol=0
+    )
 
 
 @pytest.mark.parametrize(
@@ -141,7 +159,9 @@ def test_channel_order() -> None:
         pytest.param((123, 45), (0, 1333), (123, 45), id="0 keeps the size"),
     ],
 )
-def test_resized_shape(size: tuple[int, int], limits: tuple[int, int], expected: tuple[int, int]) -> None:
+def test_resized_shape(
+    size: tuple[int, int], limits: tuple[int, int], expected: tuple[int, int]
+) -> None:
     assert resized_shape(*size, *limits) == expected
     assert resize(torch.zeros(3, *size), *limits).shape[-2:] == expected
 
@@ -160,12 +180,21 @@ def test_resized_shape(size: tuple[int, int], limits: tuple[int, int], expected:
                 "MODEL__RETINANET__IN_FEATURES": ["res3", "res4"],
             },
             ValueError,
-            r"levels of build_retina_resnet_backbone have \[32, 64\] channels, .* take a backbone with a neck",
+            r"levels of build_retina_resnet_backbone have \[32, 64\] channels, .* take a backbone "
+            r"with a neck",
         ),
         ({"MODEL__RETINA_PLUGIN__HEAD": "RetinaHed"}, KeyError, "Nearest: RetinaHead"),
-        ({"MODEL__RETINA_PLUGIN__IMPORTS": ["no_such_module"]}, ImportError, "IMPORTS names 'no_such_module'"),
+        (
+            {"MODEL__RETINA_PLUGIN__IMPORTS": ["no_such_module"]},
+            ImportError,
+            "IMPORTS names 'no_such_module'",
+        ),
         ({"MODEL__RETINANET__NUM_CLASSES": -1}, ValueError, "NUM_CLASSES is -1"),
-        ({"MODEL__RETINANET__BBOX_REG_LOSS_TYPE": "iou"}, ValueError, "BBOX_REG_LOSS_TYPE must be one of"),
+        (
+            {"MODEL__RETINANET__BBOX_REG_LOSS_TYPE": "iou"},
+            ValueError,
+            "BBOX_REG_LOSS_TYPE must be one of",
+        ),
         ({"MODEL__RETINANET__IOU_LABELS": [0, 1, 1]}, ValueError, "IOU_THRESHOLDS and IOU_LABELS"),
     ],
 )

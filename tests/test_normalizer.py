@@ -1,4 +1,5 @@
-"""The average number of positives: by hand, over two processes, without waiting for a GPU, and in the checkpoint."""
+"""The average number of positives: by hand, over two processes, without waiting for a GPU, and in
+the checkpoint."""
 
 from __future__ import annotations
 
@@ -18,7 +19,8 @@ from tests.models import compact_model
 def test_average_by_hand() -> None:
     average = torch.tensor(INITIAL)
     assert_close(update_normalizer(average, torch.tensor(50.0)), torch.tensor(0.9 * 100 + 0.1 * 50))
-    assert_close(update_normalizer(average, torch.tensor(0.0)), torch.tensor(0.9 * 95 + 0.1 * 1))  # none counts as one
+    # none counts as one
+    assert_close(update_normalizer(average, torch.tensor(0.0)), torch.tensor(0.9 * 95 + 0.1 * 1))
 
 
 def test_the_count_stays_as_it_is() -> None:
@@ -54,7 +56,8 @@ def test_in_the_checkpoint() -> None:
 
 
 class Head(nn.Module):
-    """Class logits and deltas of anchors straight from two weights, losses as the model divides them."""
+    """Class logits and deltas of anchors straight from two weights, losses as the model divides
+    them."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -63,17 +66,24 @@ class Head(nn.Module):
         self.delta = nn.Parameter(torch.randn(8, 4, generator=generator))
         self.register_buffer("average", torch.tensor(INITIAL))
 
-    def forward(self, features: torch.Tensor, labels: torch.Tensor, boxes: torch.Tensor) -> torch.Tensor:
+    def forward(
+        self, features: torch.Tensor, labels: torch.Tensor, boxes: torch.Tensor
+    ) -> torch.Tensor:
         positive = (labels >= 0) & (labels < 3)
         class_loss = sigmoid_focal_loss(features @ self.logit, labels, alpha=0.25, gamma=2.0)
         box_loss = BOX_LOSSES["smooth_l1"](
-            (features @ self.delta)[positive], boxes[positive], boxes[positive] + 1, weights=(1, 1, 1, 1), beta=0.1
+            (features @ self.delta)[positive],
+            boxes[positive],
+            boxes[positive] + 1,
+            weights=(1, 1, 1, 1),
+            beta=0.1,
         )
         return (class_loss + box_loss) / update_normalizer(self.average, positive.sum())
 
 
 def batch(step: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Two images of 20 anchors; the second one has many more positives, and in the last step the first has none."""
+    """Two images of 20 anchors; the second one has many more positives, and in the last step the
+    first has none."""
     generator = torch.Generator().manual_seed(step)
     features = torch.randn(2, 20, 8, generator=generator)
     labels = torch.full((2, 20), 3)
@@ -101,7 +111,8 @@ def rank_of_two(rank: int, port: int, folder: str) -> None:
 
 
 def test_two_ranks_equal_one_rank_with_the_joint_batch(tmp_path: Path) -> None:
-    """Weights and average after three steps; with a count for each rank the second image's gradients would be divided by too much."""
+    """Weights and average after three steps; with a count for each rank the second image's
+    gradients would be divided by too much."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

@@ -1,4 +1,5 @@
-"""One run of the training tool in a process of its own. Runs that end well are in the tests of the tools that compare them."""
+"""One run of the training tool in a process of its own. Runs that end well are in the tests of the
+tools that compare them."""
 
 from __future__ import annotations
 

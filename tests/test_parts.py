@@ -60,10 +60,12 @@ def test_resnet_takes_odd_sizes(size: tuple[int, int]) -> None:
 def test_freeze_at(freeze_at: int, learning: int) -> None:
     model = resnet(freeze_at=freeze_at)
     parts = [model.stem, model.res2, model.res3, model.res4, model.res5]
-    assert [any(p.requires_grad for p in part.parameters()) for part in parts] == [False] * (5 - learning) + [
-        True
-    ] * learning
-    assert not any(isinstance(m, nn.BatchNorm2d) for part in parts[:freeze_at] for m in part.modules())
+    assert [any(p.requires_grad for p in part.parameters()) for part in parts] == [False] * (
+        5 - learning
+    ) + [True] * learning
+    assert not any(
+        isinstance(m, nn.BatchNorm2d) for part in parts[:freeze_at] for m in part.modules()
+    )
 
 
 def test_stages_after_the_last_output_are_left_out() -> None:
@@ -139,7 +141,8 @@ def test_deep_stem_has_detectron2s_names() -> None:
 
 
 def test_average_shortcut_by_hand() -> None:
-    """A map of one row 1 2 3 4 5 under a shortcut that keeps its input: means of pairs, and the last cell by itself."""
+    """A map of one row 1 2 3 4 5 under a shortcut that keeps its input: means of pairs, and the
+    last cell by itself."""
     model = resnet(depth=18, average_shortcut=True, norm="", res2_channels=1)
     block = model.res3[0]
     nn.init.zeros_(block.conv2.weight), nn.init.ones_(block.shortcut.weight)
@@ -178,8 +181,14 @@ def test_zero_init_starts_as_the_shortcuts(depth: int) -> None:
         ({"depth": 34, "num_groups": 32}, "NUM_GROUPS must be 1 at DEPTH 34, .* found 32"),
         ({"depth": 42}, "DEPTH must be one of .*found 42"),
         ({"out_features": ["res6"]}, "OUT_FEATURES must be among"),
-        ({"depth": 18, "res2_channels": 256}, "RES2_OUT_CHANNELS is 256, as for bottlenecks; at DEPTH 18 it is 64"),
-        ({"deep_stem": True, "stem_channels": 1}, "STEM_OUT_CHANNELS must be at least 2 with DEEP_STEM, found 1"),
+        (
+            {"depth": 18, "res2_channels": 256},
+            "RES2_OUT_CHANNELS is 256, as for bottlenecks; at DEPTH 18 it is 64",
+        ),
+        (
+            {"deep_stem": True, "stem_channels": 1},
+            "STEM_OUT_CHANNELS must be at least 2 with DEEP_STEM, found 1",
+        ),
         ({"freeze_at": -1}, "FREEZE_AT must be at least 0, found -1"),
         (
             {"zero_init": True, "norm": "GN", "freeze_at": 2},
@@ -196,7 +205,12 @@ def test_resnet_refuses(changes: dict, words: str) -> None:
 
 def test_frozen_batchnorm_is_batchnorm_in_eval() -> None:
     norm = nn.BatchNorm2d(6)
-    norm.running_mean.normal_(), norm.running_var.uniform_(0.5, 2), norm.weight.data.normal_(), norm.bias.data.normal_()
+    (
+        norm.running_mean.normal_(),
+        norm.running_var.uniform_(0.5, 2),
+        norm.weight.data.normal_(),
+        norm.bias.data.normal_(),
+    )
     frozen, x = FrozenBatchNorm2d(6), torch.randn(2, 6, 5, 5)
     frozen.load_state_dict(norm.state_dict(), strict=False)
     assert_close(frozen(x), norm.eval()(x))
@@ -231,7 +245,11 @@ def test_fpn_levels(top: str) -> None:
         ({"MODEL__FPN__IN_FEATURES": ["res3", "res5"]}, "must double"),
         ({"MODEL__FPN__IN_FEATURES": ["res2", "res3"]}, "must name maps that the backbone returns"),
         ({"MODEL__RETINA_PLUGIN__P6_FROM": "p4"}, "P6_FROM must be one of"),
-        ({"MODEL__RETINA_PLUGIN__P6_FROM": "res4"}, r"P6_FROM must be one of \['res5', 'p5'\], found 'res4'"),
+        (
+            {"MODEL__RETINA_PLUGIN__P6_FROM": "res4"},
+            r"P6_FROM must be one of \['res5', 'p5'\], "
+            r"found 'res4'",
+        ),
         ({"MODEL__FPN__NORM": "LN"}, "MODEL.FPN.NORM: unknown norm 'LN'"),
     ],
 )
@@ -275,7 +293,12 @@ def test_head_shapes_prior_and_gradients(norm: str, changes: dict) -> None:
     logits, deltas = model([torch.randn(2, 16, 8, 8), torch.randn(2, 16, 4, 4)])
     assert [tuple(x.shape) for x in logits] == [(2, 15, 8, 8), (2, 15, 4, 4)]
     assert [tuple(x.shape) for x in deltas] == [(2, 12, 8, 8), (2, 12, 4, 4)]
-    assert_close(torch.cat([x.flatten() for x in logits]).sigmoid().mean(), torch.tensor(0.01), rtol=0.3, atol=0)
+    assert_close(
+        torch.cat([x.flatten() for x in logits]).sigmoid().mean(),
+        torch.tensor(0.01),
+        rtol=0.3,
+        atol=0,
+    )
     (sum(x.sum() for x in logits) + sum(x.sum() for x in deltas)).backward()
     assert all(p.grad is not None for p in model.parameters())
 
@@ -289,7 +312,9 @@ def test_prior_of_each_class() -> None:
 def test_separable_head_spreads_like_the_full_one() -> None:
     """The signal must survive the subnet: deviation of its output within a factor of two."""
     x = torch.randn(1, 64, 32, 32)
-    full, separable = (head(in_channels=64, width=64, separable=s).cls_subnet(x).std() for s in (False, True))
+    full, separable = (
+        head(in_channels=64, width=64, separable=s).cls_subnet(x).std() for s in (False, True)
+    )
     assert 0.5 < separable / full < 2
     layers = [m for m in head(separable=True).bbox_subnet.modules() if isinstance(m, nn.Conv2d)]
     assert [(m.groups, m.kernel_size) for m in layers] == [(16, (3, 3)), (1, (1, 1))] * 4
@@ -308,8 +333,12 @@ def test_subnets_have_separate_parameters() -> None:
     model = head()
     logits, _ = model([torch.randn(1, 16, 4, 4)] * 2)
     sum(x.sum() for x in logits).backward()
-    assert all(p.grad is not None for p in (*model.cls_subnet.parameters(), *model.cls_score.parameters()))
-    assert all(p.grad is None for p in (*model.bbox_subnet.parameters(), *model.bbox_pred.parameters()))
+    assert all(
+        p.grad is not None for p in (*model.cls_subnet.parameters(), *model.cls_score.parameters())
+    )
+    assert all(
+        p.grad is None for p in (*model.bbox_subnet.parameters(), *model.bbox_pred.parameters())
+    )
 
 
 def test_levels_share_weights_but_not_statistics() -> None:
@@ -337,7 +366,9 @@ def test_statistics_stay_with_their_level_after_a_call_that_failed() -> None:
 
 def test_head_from_config() -> None:
     changes = {"WIDTH": 48, "ACTIVATION": "gelu", "SEPARABLE": True, "LEVEL_SCALE": True}
-    model = compact_model(**{f"MODEL__RETINA_PLUGIN__HEAD_{key}": value for key, value in changes.items()}).head
+    model = compact_model(
+        **{f"MODEL__RETINA_PLUGIN__HEAD_{key}": value for key, value in changes.items()}
+    ).head
     assert (model.cls_score.in_channels, len(model.bbox_scales)) == (48, 5)
     assert [type(m).__name__ for m in model.cls_subnet] == ["SeparableConv2d", "GELU"] * 2
     with pytest.raises(ValueError, match="HEAD_ACTIVATION: no activation is called 'swish'"):
@@ -345,7 +376,9 @@ def test_head_from_config() -> None:
     with pytest.raises(KeyError, match="Nearest: RetinaHead"):
         compact_model(MODEL__RETINA_PLUGIN__HEAD="RetinanetHead")
     with pytest.raises(
-        ValueError, match=r"GN with 8 groups cannot divide 12 channels; change MODEL\.RETINA_PLUGIN\.NORM_GROUPS"
+        ValueError,
+        match=r"GN with 8 groups cannot divide 12 channels; change "
+        r"MODEL\.RETINA_PLUGIN\.NORM_GROUPS",
     ):
         compact_model(MODEL__RETINA_PLUGIN__HEAD_WIDTH=12, MODEL__RETINANET__NORM="GN")
 

@@ -1,4 +1,5 @@
-"""Pixel values: what a range makes of images of more than 8 bits, and the range that auto measures."""
+"""Pixel values: what a range makes of images of more than 8 bits, and the range that auto
+measures."""
 
 from __future__ import annotations
 
@@ -28,7 +29,8 @@ def test_low_becomes_0_and_high_255(tmp_path: Path, dtype: str, channels: int) -
     values = (RAMP * 100 + 50).astype(dtype)
     write_tiff(tmp_path / "a.tif", values if channels == 1 else np.stack([values] * 3, axis=2))
     found = read_image(str(tmp_path / "a.tif"), pixel_range=(150, 1050))
-    expected = [[0, 0, 28, 56], [85, 113, 142, 170], [199, 227, 255, 255]]  # floor(256 (v - 150) / 900), clipped
+    # floor(256 (v - 150) / 900), clipped
+    expected = [[0, 0, 28, 56], [85, 113, 142, 170], [199, 227, 255, 255]]
     assert (found.dtype, found.shape) == (np.uint8, (3, 4, 3))
     assert found.transpose(2, 0, 1).tolist() == [expected] * 3
 
@@ -69,7 +71,9 @@ def test_deep_images_are_turned_as_others(tmp_path: Path, orientation: int, chan
     exif[0x0112] = orientation
     Image.fromarray(RAMP.astype(np.uint8)).save(tmp_path / "a.png", exif=exif)
     found = stored_values(str(tmp_path / "deep.tif"))
-    assert np.array_equal(found if channels == 1 else found[..., 0], read_image(str(tmp_path / "a.png"))[..., 0])
+    assert np.array_equal(
+        found if channels == 1 else found[..., 0], read_image(str(tmp_path / "a.png"))[..., 0]
+    )
     header = read_header(str(tmp_path / "deep.tif"))
     assert (header.height, header.width) == found.shape[:2]
 
@@ -87,16 +91,30 @@ def test_values_that_are_no_numbers(tmp_path: Path, bad: float) -> None:
     ("values", "photometric", "words"),
     [
         (np.zeros((3, 4, 5), np.uint8), 2, "8-bit RGB TIFF with 5 channels: expected gray or RGB"),
-        (np.zeros((3, 4, 5), np.uint16), 2, "16-bit RGB TIFF with 5 channels: expected gray or RGB"),
-        (np.zeros((3, 4, 4), np.uint16), 5, "16-bit CMYK TIFF with 4 channels: expected gray or RGB"),
+        (
+            np.zeros((3, 4, 5), np.uint16),
+            2,
+            "16-bit RGB TIFF with 5 channels: expected gray or RGB",
+        ),
+        (
+            np.zeros((3, 4, 4), np.uint16),
+            5,
+            "16-bit CMYK TIFF with 4 channels: expected gray or RGB",
+        ),
         (np.zeros((3, 4), np.complex64), 1, "64-bit complex gray TIFF: expected gray or RGB"),
     ],
 )
-def test_channels_that_are_no_colours(tmp_path: Path, values: np.ndarray, photometric: int, words: str) -> None:
+def test_channels_that_are_no_colours(
+    tmp_path: Path, values: np.ndarray, photometric: int, words: str
+) -> None:
     write_tiff(tmp_path / "a.tif", values, photometric=photometric)
     with pytest.raises(DatasetError, match=rf"a\.tif is a {words}"):
         read_image(str(tmp_path / "a.tif"), pixel_range=(0, 1))
-    with pytest.raises(DatasetError, match=rf"1 of 1 images cannot be used: image .*a\.tif is a {words}"):
+    with pytest.raises(
+        DatasetError,
+        match=r"1 of 1 images cannot be used: image .*a\.tif is a "
+        rf"{words}",
+    ):
         check_images([{"file_name": str(tmp_path / "a.tif")}], max_pixels=100)
 
 
@@ -104,7 +122,11 @@ def test_channels_that_are_no_colours(tmp_path: Path, values: np.ndarray, photom
 def test_without_a_range_they_are_refused(tmp_path: Path, dtype: str) -> None:
     write_tiff(tmp_path / "a.tif", RAMP.astype(dtype))
     bits = np.dtype(dtype).itemsize * 8
-    with pytest.raises(DatasetError, match=rf"a\.tif is a {bits}-bit .*gray TIFF: .*{KEY} to \[low, high\]"):
+    with pytest.raises(
+        DatasetError,
+        match=rf"a\.tif is a {bits}-bit .*gray TIFF: .*{KEY} to "
+        r"\[low, high\]",
+    ):
         read_image(str(tmp_path / "a.tif"))
 
 
@@ -113,7 +135,7 @@ def test_8_bits_do_not_heed_a_range(tmp_path: Path) -> None:
     assert np.array_equal(read_image(str(tmp_path / "a.png"), pixel_range=(0, 5))[..., 0], RAMP)
 
 
-# -------------------------------------------------------------------------------------------------------------------- auto
+# --------------------------------------------------------------------------------------------- auto
 
 
 def headers(folder: Path, *images: np.ndarray) -> list:
@@ -127,7 +149,8 @@ def test_percentiles(tmp_path: Path) -> None:
     values = np.arange(1000, dtype=np.uint16).reshape(20, 50)
     Image.new("L", (4, 2), 255).save(tmp_path / "shallow.png")
     found, line = measure_pixel_range(
-        [*headers(tmp_path, values, values), read_header(str(tmp_path / "shallow.png"))], max_pixels=10**6
+        [*headers(tmp_path, values, values), read_header(str(tmp_path / "shallow.png"))],
+        max_pixels=10**6,
     )
     expected = np.percentile(np.concatenate([values, values]), [0.1, 99.9])
     np.testing.assert_allclose(found, expected, rtol=1e-5)
@@ -135,14 +158,18 @@ def test_percentiles(tmp_path: Path) -> None:
     assert "warning" not in line
 
 
-def test_a_sample_is_bounded_and_the_same_each_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_sample_is_bounded_and_the_same_each_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from retina_plugin.data import pixel_range
 
     monkeypatch.setattr(pixel_range, "MOST_IMAGES", 3)
     monkeypatch.setattr(pixel_range, "MOST_VALUES", 20)
     rng, decoded = np.random.default_rng(0), []
     files = headers(tmp_path, *rng.normal(0, 1, (8, 10, 10)).astype(np.float32))
-    monkeypatch.setattr(pixel_range, "stored_values", lambda p, **k: (decoded.append(p), stored_values(p, **k))[1])
+    monkeypatch.setattr(
+        pixel_range, "stored_values", lambda p, **k: (decoded.append(p), stored_values(p, **k))[1]
+    )
     first = measure_pixel_range(files, max_pixels=10**6)
     assert measure_pixel_range(files[::-1], max_pixels=10**6) == first
     assert len(decoded) == 6
@@ -169,11 +196,12 @@ def test_images_that_lose_their_contrast_are_reported(tmp_path: Path) -> None:
     assert "0.tif" in line
 
 
-# ------------------------------------------------------------------------------------------------------------------ config
+# ------------------------------------------------------------------------------------------- config
 
 
 @pytest.mark.parametrize(
-    ("value", "expected"), [("auto", None), ("[0, 4095]", (0.0, 4095.0)), ("(-1000, 400.5)", (-1000.0, 400.5))]
+    ("value", "expected"),
+    [("auto", None), ("[0, 4095]", (0.0, 4095.0)), ("(-1000, 400.5)", (-1000.0, 400.5))],
 )
 def test_values_of_the_key(value: str, expected: Any) -> None:
     cfg = get_cfg()
@@ -182,13 +210,15 @@ def test_values_of_the_key(value: str, expected: Any) -> None:
     assert reading(cfg) == {"pixel_range": expected, "max_pixels": 178_956_970}
 
 
-@pytest.mark.parametrize("value", ["[1, 1]", "[2, 1]", "[0]", "[0, 1, 2]", "5", "automatic", "[0, 'a']", "[True, 5]"])
+@pytest.mark.parametrize(
+    "value", ["[1, 1]", "[2, 1]", "[0]", "[0, 1, 2]", "5", "automatic", "[0, 'a']", "[True, 5]"]
+)
 def test_other_values_are_refused(value: str) -> None:
     with pytest.raises(ConfigError, match=rf"{KEY}: expected \[low, high\], .* or auto, found"):
         get_cfg().merge_from_list([KEY, value])
 
 
-# ----------------------------------------------------------------------------------------------------------------- headers
+# ------------------------------------------------------------------------------------------ headers
 
 
 def test_headers_of_all_images_are_compared(tmp_path: Path) -> None:
@@ -206,5 +236,8 @@ def test_headers_of_all_images_are_compared(tmp_path: Path) -> None:
         check_images(records, max_pixels=8)
     message = str(error.value)
     assert message.startswith("4 of 6 images cannot be used: image")
-    assert all(name in message for name in ("0.png", "1.png", "2.png is 3x2 pixels, its annotations say 4x2"))
+    assert all(
+        name in message
+        for name in ("0.png", "1.png", "2.png is 3x2 pixels, its annotations say 4x2")
+    )
     assert message.endswith("And 1 more.")

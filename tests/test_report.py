@@ -39,18 +39,26 @@ NAMES = ("cat", "dog", "bird")
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
-    """Six images with squares (id 3) and bars (id 7); the second is empty, the third has a crowd."""
+    """Six images with squares (id 3) and bars (id 7); the second is empty, the third has a
+    crowd."""
     return load_dataset(write_scenes(tmp_path_factory.mktemp("scenes"), count=6, seed=0))
 
 
 def perfect(dataset: Dataset) -> list[dict]:
     """The truth as COCO results, with rising scores."""
-    entries = [(r["image_id"], a) for r in dataset.records for a in r["annotations"] if not a["iscrowd"]]
+    entries = [
+        (r["image_id"], a) for r in dataset.records for a in r["annotations"] if not a["iscrowd"]
+    ]
     return [
         {
             "image_id": image,
             "category_id": dataset.category_ids[a["category_id"]],
-            "bbox": [a["bbox"][0], a["bbox"][1], a["bbox"][2] - a["bbox"][0], a["bbox"][3] - a["bbox"][1]],
+            "bbox": [
+                a["bbox"][0],
+                a["bbox"][1],
+                a["bbox"][2] - a["bbox"][0],
+                a["bbox"][3] - a["bbox"][1],
+            ],
             "score": (i + 1) / len(entries),
         }
         for i, (image, a) in enumerate(entries)
@@ -65,7 +73,8 @@ def changed(before: np.ndarray, after: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("label", [0, 1, 2])
 def test_a_box_is_drawn_where_it_is(label: int) -> None:
     drawn = draw_boxes(GRAY, [[40, 60, 120, 150]], [label], class_names=NAMES)
-    for x, y in ((40, 60), (119, 60), (40, 149), (119, 149), (41, 100), (80, 148)):  # the last pixel is 119, 149
+    # the last pixel is 119, 149
+    for x, y in ((40, 60), (119, 60), (40, 149), (119, 149), (41, 100), (80, 148)):
         assert tuple(drawn[y, x]) == class_colour(label)
     inside, below = changed(GRAY, drawn)[62:148, 42:118], changed(GRAY, drawn)[151:]
     assert not inside.any()
@@ -84,7 +93,13 @@ def test_the_picture_is_a_copy_and_no_boxes_change_nothing() -> None:
 
 @pytest.mark.parametrize(
     "box",
-    [[-50, -50, 400, 300], [10, 10, 10, 10], [299, 199, 300, 200], [500, 500, 600, 600], [5.4, 5.6, 6.4, 6.4]],
+    [
+        [-50, -50, 400, 300],
+        [10, 10, 10, 10],
+        [299, 199, 300, 200],
+        [500, 500, 600, 600],
+        [5.4, 5.6, 6.4, 6.4],
+    ],
     ids=["around the image", "no area", "last pixel", "outside", "less than a pixel"],
 )
 def test_odd_boxes_are_drawn_without_an_error(box: list[float]) -> None:
@@ -95,7 +110,11 @@ def test_odd_boxes_are_drawn_without_an_error(box: list[float]) -> None:
 
 @pytest.mark.parametrize("label", [3, -1])
 def test_a_label_without_a_name_is_an_error(label: int) -> None:
-    with pytest.raises(ValueError, match=rf"class {label} has no name: 3 names are known \(cat, dog, bird\)"):
+    with pytest.raises(
+        ValueError,
+        match=rf"class {label} has no name: 3 names are known \(cat, "
+        r"dog, bird\)",
+    ):
         draw_boxes(GRAY, [[0, 0, 9, 9]], [label], class_names=NAMES)
 
 
@@ -109,7 +128,8 @@ def test_the_best_box_is_on_top() -> None:
 def test_names_of_crowds_say_so() -> None:
     """The only thing that differs is the tag, and it gets wider."""
     plain, crowd = (
-        draw_boxes(GRAY, [[50, 60, 150, 160]], [0], class_names=NAMES, crowd=[many]) for many in (False, True)
+        draw_boxes(GRAY, [[50, 60, 150, 160]], [0], class_names=NAMES, crowd=[many])
+        for many in (False, True)
     )
     rows, columns = np.nonzero(changed(plain, crowd))
     assert rows.max() < 60
@@ -118,7 +138,12 @@ def test_names_of_crowds_say_so() -> None:
 
 def test_tags_avoid_each_other_and_stay_in_the_image() -> None:
     """Boxes of a pile, and in each corner: no name covers another one, none leaves the image."""
-    boxes = [(100, 80, 160, 140)] * 4 + [(0, 0, 20, 20), (280, 0, 300, 20), (0, 180, 20, 200), (280, 180, 300, 200)]
+    boxes = [(100, 80, 160, 140)] * 4 + [
+        (0, 0, 20, 20),
+        (280, 0, 300, 20),
+        (0, 180, 20, 200),
+        (280, 180, 300, 200),
+    ]
     places = place_tags(boxes, ["cat 99%"] * 8, font(12), (300, 200))
     for x0, y0, x1, y1 in places:
         assert 0 <= x0 < x1 <= 300
@@ -128,7 +153,9 @@ def test_tags_avoid_each_other_and_stay_in_the_image() -> None:
 
 
 def test_a_tag_wider_than_the_image_begins_at_its_edge() -> None:
-    (place,) = place_tags([(5, 5, 15, 15)], ["a name that is longer than the image"], font(12), (40, 40))
+    (place,) = place_tags(
+        [(5, 5, 15, 15)], ["a name that is longer than the image"], font(12), (40, 40)
+    )
     assert place[0] == 0
 
 
@@ -157,7 +184,9 @@ def test_later_colours_repeat_none_of_the_last_ten() -> None:
     ],
 )
 def test_fit(shape: tuple[int, int], most: int | None, expected: tuple[int, int]) -> None:
-    image, boxes = fit(np.zeros((*shape, 3), np.uint8), [[0, 0, shape[1], shape[0]]], least=300, most=most)
+    image, boxes = fit(
+        np.zeros((*shape, 3), np.uint8), [[0, 0, shape[1], shape[0]]], least=300, most=most
+    )
     assert image.shape[:2] == expected
     np.testing.assert_allclose(boxes, [[0, 0, expected[1], expected[0]]], atol=0.5)
     assert fit(image, [], least=1)[1].shape == (0, 4)
@@ -190,7 +219,10 @@ def test_results_by_image(dataset: Dataset) -> None:
         assert all(entry["bbox"] in truth[image] for entry in here)  # XYWH became XYXY
     assert {entry["category_id"] for entry in entries} == {0, 1}  # 3 and 7 in the file
     assert results_by_image(dataset, [], 0.5) == {}
-    other = [{**r, "image_id": str(r["image_id"]), "category_id": float(r["category_id"])} for r in perfect(dataset)]
+    other = [
+        {**r, "image_id": str(r["image_id"]), "category_id": float(r["category_id"])}
+        for r in perfect(dataset)
+    ]
     assert results_by_image(dataset, other, 0.5) == found  # as other tools write ids
 
 
@@ -202,7 +234,9 @@ def test_results_by_image(dataset: Dataset) -> None:
         ({"category_id": 4}, r"0 image ids \[\] and 1 category ids \[4\]"),
     ],
 )
-def test_results_of_another_data_set_are_refused(dataset: Dataset, change: dict, words: str) -> None:
+def test_results_of_another_data_set_are_refused(
+    dataset: Dataset, change: dict, words: str
+) -> None:
     results = perfect(dataset)
     with pytest.raises(ValueError, match=words) as error:
         results_by_image(dataset, [*results, {**results[0], **change}], 0.5)
@@ -224,9 +258,17 @@ def test_grid_of_very_different_sizes_stays_small(tmp_path: Path) -> None:
     images, annotations = [], []
     for number, (height, width) in enumerate([(2000, 3000), (40, 30), (1500, 500)], start=1):
         Image.fromarray(np.zeros((height, width, 3), np.uint8)).save(tmp_path / f"{number}.png")
-        images.append({"id": number, "file_name": f"{number}.png", "height": height, "width": width})
-        annotations.append({"id": number, "image_id": number, "category_id": 1, "bbox": [0, 0, width, height]})
-    content = {"images": images, "annotations": annotations, "categories": [{"id": 1, "name": "all"}]}
+        images.append(
+            {"id": number, "file_name": f"{number}.png", "height": height, "width": width}
+        )
+        annotations.append(
+            {"id": number, "image_id": number, "category_id": 1, "bbox": [0, 0, width, height]}
+        )
+    content = {
+        "images": images,
+        "annotations": annotations,
+        "categories": [{"id": 1, "name": "all"}],
+    }
     (tmp_path / "a.json").write_text(json.dumps(content))
     grid = prediction_grid(load_dataset(f"{tmp_path}/a.json@{tmp_path}"), [])
     assert max(grid.shape) < 2000
@@ -234,10 +276,16 @@ def test_grid_of_very_different_sizes_stays_small(tmp_path: Path) -> None:
 
 def test_training_picture_shows_the_twenty_best() -> None:
     boxes = torch.tensor([[10.0 * i, 200, 10 * i + 8, 280] for i in range(25)])
-    found = {"boxes": boxes, "labels": torch.zeros(25, dtype=torch.int64), "scores": torch.linspace(0.9, 0.1, 25)}
+    found = {
+        "boxes": boxes,
+        "labels": torch.zeros(25, dtype=torch.int64),
+        "scores": torch.linspace(0.9, 0.1, 25),
+    }
     target = {"boxes": torch.zeros(0, 4), "labels": torch.zeros(0, dtype=torch.int64)}
     image = np.full((300, 300, 3), 128, np.uint8)
-    picture = training_picture(image, target=target, detections=found, class_names=["a"])[-300:, -300:]
+    picture = training_picture(image, target=target, detections=found, class_names=["a"])[
+        -300:, -300:
+    ]
     assert tuple(picture[240, 190]) == class_colour(0)
     assert tuple(picture[240, 200]) == (128, 128, 128)
 
@@ -258,7 +306,8 @@ def doubled(shape: tuple[int, int], boxes: np.ndarray, rng: np.random.Generator)
 
 
 def test_boxes_that_a_crop_leaves_nothing_of_do_not_count(dataset: Dataset) -> None:
-    """Every other draw of a crop keeps the boxes, the others show nothing, so that all boxes that are seen are matched."""
+    """Every other draw of a crop keeps the boxes, the others show nothing, so that all boxes that
+    are seen are matched."""
     sizes = []
 
     def cropped(shape: tuple[int, int], boxes: np.ndarray, rng: np.random.Generator) -> tuple:
@@ -266,21 +315,35 @@ def test_boxes_that_a_crop_leaves_nothing_of_do_not_count(dataset: Dataset) -> N
         return shape, boxes * (len(sizes) % 2)
 
     squares = [a["bbox"] for r in dataset.records for a in r["annotations"]]
-    shares = matched_shares(dataset, cropped, lambda h, w: torch.tensor(squares), threshold=0.99, seed=0)
+    shares = matched_shares(
+        dataset, cropped, lambda h, w: torch.tensor(squares), threshold=0.99, seed=0
+    )
     assert shares[:2] == [1.0, 1.0]
-    assert len(sizes) == DRAWS * sum(any(not a["iscrowd"] for a in r["annotations"]) for r in dataset.records)
+    assert len(sizes) == DRAWS * sum(
+        any(not a["iscrowd"] for a in r["annotations"]) for r in dataset.records
+    )
 
 
 def test_matched_shares(dataset: Dataset) -> None:
-    """Anchors that are the boxes themselves, doubled as the image is, match; half of a square has an IoU of a half."""
+    """Anchors that are the boxes themselves, doubled as the image is, match; half of a square has
+    an IoU of a half."""
     squares = [
-        a["bbox"] for r in dataset.records for a in r["annotations"] if a["category_id"] == 0 and not a["iscrowd"]
+        a["bbox"]
+        for r in dataset.records
+        for a in r["annotations"]
+        if a["category_id"] == 0 and not a["iscrowd"]
     ]
     whole = torch.tensor(squares) * 2
     halves = whole.clone()
     halves[:, 3] -= 26
-    for anchors, threshold, expected in ((whole, 0.99, 1.0), (halves, 0.49, 1.0), (halves, 0.51, 0.0)):
-        shares = matched_shares(dataset, doubled, lambda h, w, a=anchors: a, threshold=threshold, seed=0)
+    for anchors, threshold, expected in (
+        (whole, 0.99, 1.0),
+        (halves, 0.49, 1.0),
+        (halves, 0.51, 0.0),
+    ):
+        shares = matched_shares(
+            dataset, doubled, lambda h, w, a=anchors: a, threshold=threshold, seed=0
+        )
         assert shares[0] == expected
         assert np.isnan(shares[2])
 
@@ -294,7 +357,9 @@ def test_write_picture(tmp_path: Path, suffix: str) -> None:
         assert (np.asarray(image) == GRAY).all()
 
 
-def test_a_picture_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_picture_is_written_whole_or_not_at_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "a.png"
     write_picture(str(path), GRAY)
     before = path.read_bytes()

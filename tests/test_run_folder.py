@@ -1,4 +1,5 @@
-"""What a run may do with a folder that has been used, and what a resumed run may change; on either host."""
+"""What a run may do with a folder that has been used, and what a resumed run may change; on either
+host."""
 
 from __future__ import annotations
 
@@ -30,7 +31,16 @@ from tests.scenes import write_run
 
 HOSTS = ["lightning"] + ["detectron2"] * (importlib.util.find_spec("detectron2") is not None)
 HOST = Host("lightning", get_cfg, dump=lambda cfg: cfg.dump())
-SHORT = ["SOLVER.MAX_ITER", "4", "SOLVER.CHECKPOINT_PERIOD", "2", "SOLVER.WARMUP_ITERS", "1", "DATASETS.TEST", "()"]
+SHORT = [
+    "SOLVER.MAX_ITER",
+    "4",
+    "SOLVER.CHECKPOINT_PERIOD",
+    "2",
+    "SOLVER.WARMUP_ITERS",
+    "1",
+    "DATASETS.TEST",
+    "()",
+]
 CHOICES = "--overwrite starts again, another OUTPUT_DIR keeps both"
 
 
@@ -51,8 +61,11 @@ def train_net() -> Any:
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory, train_net: Any, root: Path) -> dict[str, Path]:
-    """Each host's folder with data, ``config.yaml`` and ``out``, a run of four steps with checkpoints at two and four."""
+def trained(
+    tmp_path_factory: pytest.TempPathFactory, train_net: Any, root: Path
+) -> dict[str, Path]:
+    """Each host's folder with data, ``config.yaml`` and ``out``, a run of four steps with
+    checkpoints at two and four."""
     folders = {host: tmp_path_factory.mktemp(host) for host in HOSTS}
     for host, folder in folders.items():
         train_net.main(["--config-file", write_run(folder, root), "--host", host, *SHORT])
@@ -61,7 +74,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory, train_net: Any, root: Path
 
 @pytest.fixture
 def stopped(trained: dict[str, Path], tmp_path: Path) -> dict[str, list[str]]:
-    """Each host's command line with its run, in a folder of the test, as if it had been killed after the checkpoint at step two."""
+    """Each host's command line with its run, in a folder of the test, as if it had been killed
+    after the checkpoint at step two."""
     commands = {}
     for host, folder in trained.items():
         out = tmp_path / host
@@ -75,7 +89,11 @@ def stopped(trained: dict[str, Path], tmp_path: Path) -> dict[str, list[str]]:
 
 
 def content(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
 
 
 def write_checkpoint(path: Path, **rest: Any) -> None:
@@ -86,10 +104,30 @@ def write_checkpoint(path: Path, **rest: Any) -> None:
 @pytest.mark.parametrize(
     ("name", "rest", "max_iter", "expected"),
     [
-        ("model_0000309.pth", {"iteration": 309}, 1500, f"stopped at step 310 of 1500: --resume continues, {CHOICES}"),
-        ("model_0000309.pth", {"iteration": 309}, None, f"stopped at step 310: --resume continues, {CHOICES}"),
-        ("model_final.pth", {"iteration": 1499}, 1500, "finished after 1500 steps: --resume continues with a larger"),
-        ("model_final.pth", {"iteration": 1499}, 3000, f"stopped at step 1500 of 3000: --resume continues, {CHOICES}"),
+        (
+            "model_0000309.pth",
+            {"iteration": 309},
+            1500,
+            f"stopped at step 310 of 1500: --resume continues, {CHOICES}",
+        ),
+        (
+            "model_0000309.pth",
+            {"iteration": 309},
+            None,
+            f"stopped at step 310: --resume continues, {CHOICES}",
+        ),
+        (
+            "model_final.pth",
+            {"iteration": 1499},
+            1500,
+            "finished after 1500 steps: --resume continues with a larger",
+        ),
+        (
+            "model_final.pth",
+            {"iteration": 1499},
+            3000,
+            f"stopped at step 1500 of 3000: --resume continues, {CHOICES}",
+        ),
         ("model_final.pth", {}, None, f"holds model_final.pth: {CHOICES}"),
     ],
 )
@@ -107,17 +145,37 @@ def test_what_a_folder_with_a_checkpoint_holds(
     ("files", "expected"),
     [
         ({}, None),
-        ({"config.yaml": "SEED: 1", "log.txt": "", "metrics.json": "", "photo.jpg": "", "run.lock": "1"}, None),
-        ({"metrics.json": '{"bbox/AP": 1.0, "iteration": 0}\n'}, f"results of an evaluation: {CHOICES}"),
+        (
+            {
+                "config.yaml": "SEED: 1",
+                "log.txt": "",
+                "metrics.json": "",
+                "photo.jpg": "",
+                "run.lock": "1",
+            },
+            None,
+        ),
+        (
+            {"metrics.json": '{"bbox/AP": 1.0, "iteration": 0}\n'},
+            f"results of an evaluation: {CHOICES}",
+        ),
         (
             {"metrics.json": '{"total_loss": 1.0, "iteration": 19}\n{"total_loss": 1.0, "iter'},
             f"a run that stopped after step 20, before its first checkpoint: {CHOICES}",
         ),
-        ({"model_0000001.pth": "damaged"}, f"a run without a checkpoint that can be read: {CHOICES}"),
-        ({"last_checkpoint": "model_0000001.pth"}, f"a run without a checkpoint that can be read: {CHOICES}"),
+        (
+            {"model_0000001.pth": "damaged"},
+            f"a run without a checkpoint that can be read: {CHOICES}",
+        ),
+        (
+            {"last_checkpoint": "model_0000001.pth"},
+            f"a run without a checkpoint that can be read: {CHOICES}",
+        ),
     ],
 )
-def test_what_a_folder_without_a_checkpoint_holds(tmp_path: Path, files: dict[str, str], expected: str | None) -> None:
+def test_what_a_folder_without_a_checkpoint_holds(
+    tmp_path: Path, files: dict[str, str], expected: str | None
+) -> None:
     for name, text in files.items():
         (tmp_path / name).write_text(text)
     assert describe_run(str(tmp_path), HOST) == expected
@@ -129,7 +187,11 @@ def test_a_new_run_in_the_folder_of_another_is_refused(
     stopped: dict[str, list[str]], train_net: Any, tmp_path: Path, host: str
 ) -> None:
     before = content(tmp_path / host)
-    with pytest.raises(ConfigError, match=r"stopped at step 2 of 4: --resume continues, --overwrite starts again, "):
+    with pytest.raises(
+        ConfigError,
+        match=r"stopped at step 2 of 4: --resume continues, "
+        r"--overwrite starts again, ",
+    ):
         train_net.main(stopped[host])
     assert content(tmp_path / host) == before
 
@@ -143,7 +205,8 @@ def test_overwrite_and_a_run_that_is_killed_before_its_first_checkpoint(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture,
 ) -> None:
-    """The old run is kept under a new name, and what the new one continues from is never the old one's."""
+    """The old run is kept under a new name, and what the new one continues from is never the old
+    one's."""
     before = content(tmp_path / host)
     (tmp_path / f"{host}.1").mkdir()
 
@@ -161,8 +224,14 @@ def test_overwrite_and_a_run_that_is_killed_before_its_first_checkpoint(
     assert content(tmp_path / f"{host}.2") == before
     assert not list((tmp_path / host).glob("*.pth"))
     train_net.main(["--resume", *stopped[host]])
-    assert f"resume: {tmp_path / host} has no checkpoint, training starts at step 0" in capsys.readouterr().out
-    assert {path.name for path in (tmp_path / host).glob("*.pth")} >= {"model_0000001.pth", "model_final.pth"}
+    assert (
+        f"resume: {tmp_path / host} has no checkpoint, training starts at step 0"
+        in capsys.readouterr().out
+    )
+    assert {path.name for path in (tmp_path / host).glob("*.pth")} >= {
+        "model_0000001.pth",
+        "model_final.pth",
+    }
     assert not list(tmp_path.rglob("run.lock"))
 
 
@@ -171,20 +240,27 @@ def test_overwrite_does_not_rename_what_the_new_run_needs(
     stopped: dict[str, list[str]], train_net: Any, tmp_path: Path, key: str
 ) -> None:
     out = tmp_path / "lightning"
-    value = str(out / "model_0000001.pth") if key == "MODEL.WEIGHTS" else f"('{out}/config.yaml@{out}',)"
+    value = (
+        str(out / "model_0000001.pth")
+        if key == "MODEL.WEIGHTS"
+        else f"('{out}/config.yaml@{out}',)"
+    )
     with pytest.raises(ConfigError, match=r"--overwrite renames OUTPUT_DIR .*lightning.* is in it"):
         train_net.main(["--overwrite", *stopped["lightning"], key, value])
     assert not (tmp_path / "lightning.1").exists()
 
 
 @pytest.mark.parametrize("flags", [["--resume", "--overwrite"], ["--eval-only", "--overwrite"]])
-def test_flags_that_exclude_each_other(train_net: Any, flags: list[str], capsys: pytest.CaptureFixture) -> None:
+def test_flags_that_exclude_each_other(
+    train_net: Any, flags: list[str], capsys: pytest.CaptureFixture
+) -> None:
     with pytest.raises(SystemExit, match="2"):
         train_net.parse(["--config-file", "x", *flags])
     assert "not allowed with" in capsys.readouterr().err
 
 
-# A process that holds the locks of folders, and has a child that lives on when it is killed, as a loader worker does for a while.
+# A process that holds the locks of folders, and has a child that lives on when it is killed, as a
+# loader worker does for a while.
 HOLDER = """
 import contextlib, os, sys, time
 sys.modules["detectron2"] = None
@@ -203,9 +279,12 @@ with contextlib.ExitStack() as stack:
 def test_a_second_run_in_a_folder_is_refused_until_the_first_one_is_gone(
     stopped: dict[str, list[str]], trained: dict[str, Path], train_net: Any, tmp_path: Path
 ) -> None:
-    """Only an evaluation may be written into it meanwhile, and that leaves the run's config as it is."""
+    """Only an evaluation may be written into it meanwhile, and that leaves the run's config as it
+    is."""
     folders = [tmp_path / host for host in HOSTS]
-    names = {host: f"('{at}/test/annotations.json@{at}/test/images',)" for host, at in trained.items()}
+    names = {
+        host: f"('{at}/test/annotations.json@{at}/test/images',)" for host, at in trained.items()
+    }
     command = [sys.executable, "-c", HOLDER, *map(str, folders)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as holder:
         worker = int(holder.stdout.readline())
@@ -213,10 +292,24 @@ def test_a_second_run_in_a_folder_is_refused_until_the_first_one_is_gone(
             for host, folder in zip(HOSTS, folders, strict=True):
                 before = content(folder)
                 for flags in ([], ["--resume"], ["--overwrite"]):
-                    with pytest.raises(ConfigError, match=rf"another run works in .*process {holder.pid} on "):
+                    with pytest.raises(
+                        ConfigError,
+                        match=r"another run works in .*process "
+                        rf"{holder.pid} on ",
+                    ):
                         train_net.main([*flags, *stopped[host]])
                 assert content(folder) == before
-                train_net.main(["--eval-only", "--resume", *stopped[host], "SEED", "7", "DATASETS.TEST", names[host]])
+                train_net.main(
+                    [
+                        "--eval-only",
+                        "--resume",
+                        *stopped[host],
+                        "SEED",
+                        "7",
+                        "DATASETS.TEST",
+                        names[host],
+                    ]
+                )
                 assert (folder / "predictions.png").is_file()
                 assert (folder / "config.yaml").read_bytes() == before["config.yaml"]
             holder.kill()
@@ -230,14 +323,24 @@ def test_a_second_run_in_a_folder_is_refused_until_the_first_one_is_gone(
     assert not list(tmp_path.rglob("run.lock"))
 
 
-def test_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+def test_locks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     folder = str(tmp_path)
     require_nobody_in(str(tmp_path / "none"))
-    with FolderLock(folder), pytest.raises(ConfigError, match="another run works in"), FolderLock(folder):
+    with (
+        FolderLock(folder),
+        pytest.raises(ConfigError, match="another run works in"),
+        FolderLock(folder),
+    ):
         pass
     assert not list(tmp_path.iterdir())
     with monkeypatch.context() as patch:  # a file system that cannot
-        patch.setattr(folder_lock.fcntl, "flock", lambda *args: (_ for _ in ()).throw(OSError(95, "not supported")))
+        patch.setattr(
+            folder_lock.fcntl,
+            "flock",
+            lambda *args: (_ for _ in ()).throw(OSError(95, "not supported")),
+        )
         with FolderLock(folder):
             assert "cannot be locked (not supported): nothing prevents a second run" in caplog.text
     monkeypatch.setitem(sys.modules, "fcntl", None)  # Windows
@@ -251,49 +354,102 @@ def test_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.L
 
 @pytest.mark.parametrize("host", HOSTS)
 @pytest.mark.parametrize("weights", ["", "zoo.pkl"])
-def test_random_weights_are_not_evaluated(train_net: Any, tmp_path: Path, root: Path, host: str, weights: str) -> None:
+def test_random_weights_are_not_evaluated(
+    train_net: Any, tmp_path: Path, root: Path, host: str, weights: str
+) -> None:
     config = write_run(tmp_path, root)
-    command = ["--eval-only", "--resume", "--config-file", config, "--host", host, "MODEL.WEIGHTS", weights]
-    with pytest.raises(ConfigError, match=r"--eval-only --resume: OUTPUT_DIR .*out has no checkpoint"):
+    command = [
+        "--eval-only",
+        "--resume",
+        "--config-file",
+        config,
+        "--host",
+        host,
+        "MODEL.WEIGHTS",
+        weights,
+    ]
+    with pytest.raises(
+        ConfigError,
+        match=r"--eval-only --resume: OUTPUT_DIR .*out has no "
+        r"checkpoint",
+    ):
         train_net.main(command)
     assert not (tmp_path / "out").exists()
 
 
 def tensors(path: Path) -> dict[str, torch.Tensor]:
     """Parameters of a checkpoint."""
-    return {name: x for name, x in read_checkpoint(str(path))["model"].items() if name != "loss_normalizer"}
+    return {
+        name: x
+        for name, x in read_checkpoint(str(path))["model"].items()
+        if name != "loss_normalizer"
+    }
 
 
 @pytest.mark.parametrize("host", HOSTS)
 def test_a_resumed_run_uses_the_new_learning_rate(
-    stopped: dict[str, list[str]], train_net: Any, tmp_path: Path, host: str, capsys: pytest.CaptureFixture
+    stopped: dict[str, list[str]],
+    train_net: Any,
+    tmp_path: Path,
+    host: str,
+    capsys: pytest.CaptureFixture,
 ) -> None:
-    """With almost none, two more steps change almost nothing; the checkpoint of the run has 0.01."""
+    """With almost none, two more steps change almost nothing; the checkpoint of the run has
+    0.01."""
     out = tmp_path / host
-    rate = ["SOLVER.BASE_LR", "1e-12", "SOLVER.STEPS", "(3,)", "SOLVER.GAMMA", "0.5", "DATALOADER.NUM_WORKERS", "1"]
+    rate = [
+        "SOLVER.BASE_LR",
+        "1e-12",
+        "SOLVER.STEPS",
+        "(3,)",
+        "SOLVER.GAMMA",
+        "0.5",
+        "DATALOADER.NUM_WORKERS",
+        "1",
+    ]
     train_net.main(["--resume", *stopped[host], *rate])
     printed = capsys.readouterr().out
     assert f"resume: {out}/model_0000001.pth continues at step 2 of 4\n" in printed
-    lines = ("SOLVER.BASE_LR: 0.01 -> 1e-12", "SOLVER.GAMMA: 0.1 -> 0.5", "DATALOADER.NUM_WORKERS: 0 -> 1")
+    lines = (
+        "SOLVER.BASE_LR: 0.01 -> 1e-12",
+        "SOLVER.GAMMA: 0.1 -> 0.5",
+        "DATALOADER.NUM_WORKERS: 0 -> 1",
+    )
     assert all(f"\n  {line}\n" in printed for line in lines)
-    assert_close(tensors(out / "model_final.pth"), tensors(out / "model_0000001.pth"), rtol=0, atol=1e-9)
+    assert_close(
+        tensors(out / "model_final.pth"), tensors(out / "model_0000001.pth"), rtol=0, atol=1e-9
+    )
     logged = [json.loads(line) for line in (out / "metrics.json").read_text().splitlines()]
-    assert [line["lr"] for line in logged if "lr" in line] == pytest.approx([0.01, 0.5e-12], rel=1e-6)
-    with pytest.raises(ConfigError, match="finished after 4 steps"):  # and the new values are those of the run
+    assert [line["lr"] for line in logged if "lr" in line] == pytest.approx(
+        [0.01, 0.5e-12], rel=1e-6
+    )
+    # and the new values are those of the run
+    with pytest.raises(ConfigError, match="finished after 4 steps"):
         train_net.main([*stopped[host]])
     assert "BASE_LR: 1.0e-12" in (out / "config.yaml").read_text()
 
 
 @pytest.mark.parametrize("host", HOSTS)
 def test_a_finished_run_that_is_made_longer_is_the_longer_run(
-    trained: dict[str, Path], train_net: Any, tmp_path: Path, host: str, capsys: pytest.CaptureFixture
+    trained: dict[str, Path],
+    train_net: Any,
+    tmp_path: Path,
+    host: str,
+    capsys: pytest.CaptureFixture,
 ) -> None:
     config = ["--config-file", str(trained[host] / "config.yaml"), "--host", host, *SHORT]
     shutil.copytree(trained[host] / "out", tmp_path / "longer")
-    train_net.main(["--resume", *config, "OUTPUT_DIR", str(tmp_path / "longer"), "SOLVER.MAX_ITER", "6"])
-    assert "model_final.pth continues at step 4 of 6\n  SOLVER.MAX_ITER: 4 -> 6\n" in capsys.readouterr().out
+    train_net.main(
+        ["--resume", *config, "OUTPUT_DIR", str(tmp_path / "longer"), "SOLVER.MAX_ITER", "6"]
+    )
+    assert (
+        "model_final.pth continues at step 4 of 6\n  SOLVER.MAX_ITER: 4 -> 6\n"
+        in capsys.readouterr().out
+    )
     train_net.main([*config, "OUTPUT_DIR", str(tmp_path / "straight"), "SOLVER.MAX_ITER", "6"])
-    longer, straight = (read_checkpoint(str(tmp_path / name / "model_final.pth")) for name in ("longer", "straight"))
+    longer, straight = (
+        read_checkpoint(str(tmp_path / name / "model_final.pth")) for name in ("longer", "straight")
+    )
     assert_close(longer["model"], straight["model"], rtol=0, atol=0)
 
 
@@ -301,7 +457,8 @@ def test_a_finished_run_that_is_made_longer_is_the_longer_run(
 def test_a_run_that_is_complete_but_for_its_last_file(
     stopped: dict[str, list[str]], train_net: Any, tmp_path: Path, host: str
 ) -> None:
-    """As after a kill between the last two files, or when fewer steps turn out to be enough: no older model_final.pth stays."""
+    """As after a kill between the last two files, or when fewer steps turn out to be enough: no
+    older model_final.pth stays."""
     out = tmp_path / host
     write_checkpoint(out / "model_final.pth", iteration=0)
     train_net.main(["--resume", *stopped[host], "SOLVER.MAX_ITER", "2"])
@@ -321,9 +478,14 @@ OTHER_RUNS = {
 
 @pytest.mark.parametrize("host", HOSTS)
 def test_a_resumed_run_that_is_another_run(
-    stopped: dict[str, list[str]], trained: dict[str, Path], train_net: Any, tmp_path: Path, host: str
+    stopped: dict[str, list[str]],
+    trained: dict[str, Path],
+    train_net: Any,
+    tmp_path: Path,
+    host: str,
 ) -> None:
-    """All keys are named at once, those that could change are not among them, and nothing is written."""
+    """All keys are named at once, those that could change are not among them, and nothing is
+    written."""
     before = content(tmp_path / host)
     other = f"{trained[host]}/test/annotations.json@{trained[host]}/test/images"
     overrides = [word for key, (value, _) in OTHER_RUNS.items() for word in (key, value)]
@@ -339,12 +501,18 @@ def test_a_resumed_run_that_is_another_run(
 
 
 @pytest.mark.parametrize("host", HOSTS)
-def test_other_classes(stopped: dict[str, list[str]], train_net: Any, tmp_path: Path, host: str) -> None:
+def test_other_classes(
+    stopped: dict[str, list[str]], train_net: Any, tmp_path: Path, host: str
+) -> None:
     path = tmp_path / host / "model_0000001.pth"
     checkpoint = torch.load(path, weights_only=True)
     checkpoint["metadata"]["class_names"] = ["cat", "bar", "nothing"]
     torch.save(checkpoint, path)
-    with pytest.raises(ConfigError, match=r"trained on the classes cat, bar.*DATASETS.TRAIN has square, bar"):
+    with pytest.raises(
+        ConfigError,
+        match=r"trained on the classes cat, bar.*DATASETS.TRAIN has "
+        r"square, bar",
+    ):
         train_net.main(["--resume", *stopped[host]])
 
 
@@ -352,7 +520,11 @@ def test_other_classes(stopped: dict[str, list[str]], train_net: Any, tmp_path: 
 @pytest.mark.parametrize(
     ("rest", "overrides", "words"),
     [
-        ({}, ["SOLVER.MAX_ITER", "1"], "SOLVER.MAX_ITER is 1, but .*model_0000001.pth has already seen 2 steps"),
+        (
+            {},
+            ["SOLVER.MAX_ITER", "1"],
+            "SOLVER.MAX_ITER is 1, but .*model_0000001.pth has already seen 2 steps",
+        ),
         (None, [], "has weights alone, no optimizer and no step"),
     ],
 )
@@ -409,7 +581,9 @@ def test_each_key_is_applied_or_refused(
     assert (f"\n  {key}: " in capsys.readouterr().out) == bool(applied)
 
 
-def test_data_sets_are_compared_by_their_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_data_sets_are_compared_by_their_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     write_checkpoint(tmp_path / "model_0000001.pth", iteration=1, trainer={})
     before, cfg = get_cfg(), get_cfg()
     before.DATASETS.TRAIN, cfg.DATASETS.TRAIN = (

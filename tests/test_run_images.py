@@ -1,4 +1,5 @@
-"""Images of whole runs, on either host: deep ones, and those that cannot be used, which must end a run before training."""
+"""Images of whole runs, on either host: deep ones, and those that cannot be used, which must end a
+run before training."""
 
 from __future__ import annotations
 
@@ -67,7 +68,9 @@ def test_auto_is_measured_once_and_kept(
     """In config.yaml, the checkpoint, the resumed run, the evaluation and the demo."""
     config, out = deep_run(tmp_path, root), tmp_path / "out"
     train_net(["--config-file", config, "--host", host, *TINY, "SOLVER.CHECKPOINT_PERIOD", "1"])
-    values = np.concatenate([stored_values(str(path)).reshape(-1) for path in files(tmp_path, "train")])
+    values = np.concatenate(
+        [stored_values(str(path)).reshape(-1) for path in files(tmp_path, "train")]
+    )
     expected = range_in(out / "config.yaml")
     np.testing.assert_allclose(expected, np.percentile(values, [0.1, 99.9]), rtol=0.03)
     assert f"PIXEL_RANGE auto is [{expected[0]:g}, {expected[1]:g}]" in capsys.readouterr().out
@@ -80,7 +83,9 @@ def test_auto_is_measured_once_and_kept(
     assert read_checkpoint(str(out / "model_final.pth"))["metadata"]["pixel_range"] == expected
 
     weights, other = ["MODEL.WEIGHTS", str(out / "model_final.pth")], str(tmp_path / "evaluation")
-    train_net(["--config-file", config, "--host", host, "--eval-only", *weights, "OUTPUT_DIR", other])
+    train_net(
+        ["--config-file", config, "--host", host, "--eval-only", *weights, "OUTPUT_DIR", other]
+    )
     assert range_in(Path(other, "config.yaml")) == expected
     assert f"pixel range: {expected} of {weights[1]}" in capsys.readouterr().out
 
@@ -96,7 +101,10 @@ def test_12_bits_with_their_range_are_the_8_bits_that_they_came_from(
         config = write(tmp_path / name, root)
         train_net(["--config-file", config, "--host", host, *TINY, KEY, "[0, 4096]"])
         weights.append(read_checkpoint(str(tmp_path / name / "out/model_final.pth"))["model"])
-    shallow, deep = (tmp_path / name / "out/inference/coco_instances_results.json" for name in ("shallow", "deep"))
+    shallow, deep = (
+        tmp_path / name / "out/inference/coco_instances_results.json"
+        for name in ("shallow", "deep")
+    )
     assert shallow.read_text() == deep.read_text()
     torch.testing.assert_close(weights[0], weights[1], rtol=0, atol=0)
 
@@ -112,10 +120,16 @@ def test_8_bits_keep_auto_and_are_not_decoded_for_it(
 
 
 @pytest.mark.parametrize("host", HOSTS)
-def test_a_deep_test_set_needs_a_range(host: str, tmp_path: Path, root: Path, train_net: Any) -> None:
+def test_a_deep_test_set_needs_a_range(
+    host: str, tmp_path: Path, root: Path, train_net: Any
+) -> None:
     config = write_run(tmp_path, root)
     deepen(files(tmp_path, "test")[2], 16)
-    with pytest.raises(DatasetError, match=rf"1 of 18 images need a range .*{KEY} is auto.* 003\.png|003\.png is a 16"):
+    with pytest.raises(
+        DatasetError,
+        match=rf"1 of 18 images need a range .*{KEY} is auto.* "
+        r"003\.png|003\.png is a 16",
+    ):
         train_net(["--config-file", config, "--host", host, *TINY])
     assert not (tmp_path / "out").exists()
 
@@ -158,11 +172,15 @@ def test_images_that_cannot_be_used_are_found_before_training(
         train_net(["--config-file", config, "--host", host, *TINY])
     assert not (tmp_path / "out").exists()
     with pytest.raises(DatasetError, match=f"1 of 6 images cannot be used: .*{words}"):
-        train_net(["--config-file", config, "--host", host, "--eval-only", "MODEL.WEIGHTS", "none.pth"])
+        train_net(
+            ["--config-file", config, "--host", host, "--eval-only", "MODEL.WEIGHTS", "none.pth"]
+        )
 
 
 @pytest.mark.parametrize("host", HOSTS)
-def test_the_limit_on_pixels_is_a_key(host: str, tmp_path: Path, root: Path, train_net: Any) -> None:
+def test_the_limit_on_pixels_is_a_key(
+    host: str, tmp_path: Path, root: Path, train_net: Any
+) -> None:
     config, limit = write_run(tmp_path, root), "MODEL.RETINA_PLUGIN.INPUT.MAX_PIXELS"
     with pytest.raises(DatasetError, match=rf"80x64 = 5120 pixels, {limit} allows 5000: raise it"):
         train_net(["--config-file", config, "--host", host, *TINY, limit, "5000"])
@@ -177,8 +195,10 @@ def test_extreme_shapes_keep_a_pixel(
 ) -> None:
     config = write_run(tmp_path, root)
     (tmp_path / "one.json").write_text(
-        f'{{"images": [{{"id": 1, "file_name": "one.png", "width": {size[0]}, "height": {size[1]}}}], '
-        f'"annotations": [{{"id": 1, "image_id": 1, "category_id": 1, "bbox": [0, 0, {size[0]}, {size[1]}]}}], '
+        f'{{"images": [{{"id": 1, "file_name": "one.png", "width": {size[0]}, "height": '
+        f"{size[1]}}}], "
+        f'"annotations": [{{"id": 1, "image_id": 1, "category_id": 1, "bbox": [0, 0, {size[0]}, '
+        f"{size[1]}]}}], "
         '"categories": [{"id": 1, "name": "a"}]}'
     )
     Image.new("RGB", size).save(tmp_path / "one.png")
@@ -189,26 +209,45 @@ def test_extreme_shapes_keep_a_pixel(
     assert (tmp_path / "out/inference/coco_instances_results.json").is_file()
 
 
-# ------------------------------------------------------------------------------------------------------------------- tools
+# -------------------------------------------------------------------------------------------- tools
 
 
-def test_tools_read_deep_images(tmp_path: Path, root: Path, train_net: Any, capsys: pytest.CaptureFixture) -> None:
+def test_tools_read_deep_images(
+    tmp_path: Path, root: Path, train_net: Any, capsys: pytest.CaptureFixture
+) -> None:
     config, out = deep_run(tmp_path, root), tmp_path / "out"
     train_net(["--config-file", config, "--host", "lightning", *TINY])
     test_set = f"{tmp_path}/test/annotations.json@{tmp_path}/test/images"
     weights, shown = ["--weights", str(out / "model_final.pth")], str(tmp_path / "shown")
     os.mkfifo(tmp_path / "test/images/fifo.png")
     inputs = ["--input", str(tmp_path / "test/images"), "--output", shown]
-    load_tool("demo").main(["--config-file", config, *weights, *inputs])  # its range is auto, the checkpoint knows it
+    # its range is auto, the checkpoint knows it
+    load_tool("demo").main(["--config-file", config, *weights, *inputs])
     assert "1 of 7 files were left out (first: image" in capsys.readouterr().out
-    results = ["--input", str(out / "inference/coco_instances_results.json"), "--dataset", test_set, "--output", shown]
+    results = [
+        "--input",
+        str(out / "inference/coco_instances_results.json"),
+        "--dataset",
+        test_set,
+        "--output",
+        shown,
+    ]
     load_tool("visualize_json_results").main([*results, "--config-file", str(out / "config.yaml")])
     load_tool("visualize_json_results").main(results)
     assert "PIXEL_RANGE auto is [" in capsys.readouterr().out
     load_tool("visualize_data").main(["--dataset", test_set, "--output-dir", shown])
     for source in ("annotation", "dataloader"):
         load_tool("visualize_data").main(
-            ["--config-file", config, "--source", source, "--max-images", "3", "--output-dir", shown]
+            [
+                "--config-file",
+                config,
+                "--source",
+                source,
+                "--max-images",
+                "3",
+                "--output-dir",
+                shown,
+            ]
         )
     assert "PIXEL_RANGE auto is [" in capsys.readouterr().out
     (picture, *_) = sorted(Path(shown).glob("*.jpg"))

@@ -18,8 +18,12 @@ GROUPS = {
 }
 
 
-def batches(count: int, *, groups: list = MANY, batch_size: int = 8, seed: int = 3, **start: int) -> list[list[Place]]:
-    return list(islice(TrainingBatches(groups=groups, batch_size=batch_size, seed=seed, **start), count))
+def batches(
+    count: int, *, groups: list = MANY, batch_size: int = 8, seed: int = 3, **start: int
+) -> list[list[Place]]:
+    return list(
+        islice(TrainingBatches(groups=groups, batch_size=batch_size, seed=seed, **start), count)
+    )
 
 
 @pytest.mark.parametrize("groups", GROUPS.values(), ids=GROUPS)
@@ -28,7 +32,10 @@ def test_every_pass_is_another_permutation(groups: list) -> None:
     number = len(groups)
     places = dict(pair for batch in batches(150, groups=groups) for pair in batch)
     assert sorted(places) == list(range(1200))  # each once: no image is lost
-    passes = [[places[place] for place in range(start, start + number)] for start in range(0, 1200, number)]
+    passes = [
+        [places[place] for place in range(start, start + number)]
+        for start in range(0, 1200, number)
+    ]
     assert all(sorted(indices) == list(range(number)) for indices in passes)
     assert len({tuple(indices) for indices in passes}) == (24 if number == 50 else 6)
 
@@ -49,7 +56,9 @@ def test_one_group_keeps_the_order_of_the_permutations() -> None:
 def test_batches_are_of_one_group(name: str, most: int) -> None:
     """But for what is left at the end of a window of six batches."""
     groups = GROUPS[name]
-    mixed = [len({groups[index] for _, index in batch}) > 1 for batch in batches(600, groups=groups)]
+    mixed = [
+        len({groups[index] for _, index in batch}) > 1 for batch in batches(600, groups=groups)
+    ]
     windows = Counter(step // 6 for step, is_mixed in enumerate(mixed) if is_mixed)
     assert windows
     assert max(windows.values()) <= most
@@ -61,7 +70,9 @@ def test_wide_and_tall_images_take_turns() -> None:
 
 
 def test_more_images_in_a_step_than_there_are() -> None:
-    assert sorted(index for _, index in batches(1, groups=[True, False, False], batch_size=6)[0]) == [0, 0, 1, 1, 2, 2]
+    assert sorted(
+        index for _, index in batches(1, groups=[True, False, False], batch_size=6)[0]
+    ) == [0, 0, 1, 1, 2, 2]
 
 
 @pytest.mark.parametrize("groups", GROUPS.values(), ids=GROUPS)
@@ -84,8 +95,11 @@ def test_seeds() -> None:
 
 
 def test_groups_of_records() -> None:
-    """Square images are with the tall ones, as in Detectron2; those of unknown size among themselves."""
-    records: list[dict[str, Any]] = [{"width": w, "height": h} for w, h in ((20, 10), (10, 20), (10, 10))]
+    """Square images are with the tall ones, as in Detectron2; those of unknown size among
+    themselves."""
+    records: list[dict[str, Any]] = [
+        {"width": w, "height": h} for w, h in ((20, 10), (10, 20), (10, 10))
+    ]
     records.append({"file_name": "a.png"})
     assert shape_groups(records, grouped=True) == [True, False, False, None]
     assert len(set(shape_groups(records, grouped=False))) == 1

@@ -1,4 +1,5 @@
-"""The disk space that a run needs: as estimated and as used, and a run that is refused for want of it."""
+"""The disk space that a run needs: as estimated and as used, and a run that is refused for want of
+it."""
 
 from __future__ import annotations
 
@@ -50,7 +51,8 @@ def test_size_of_a_checkpoint(tmp_path: Path, changes: dict[str, Any], frozen: i
 
 
 @pytest.mark.parametrize(
-    ("most", "period", "first", "expected"), [(10, 5, 0, 3), (11, 5, 0, 3), (11, 5, 5, 2), (11, 5, 4, 3), (3, 5, 0, 1)]
+    ("most", "period", "first", "expected"),
+    [(10, 5, 0, 3), (11, 5, 0, 3), (11, 5, 5, 2), (11, 5, 4, 3), (3, 5, 0, 1)],
 )
 def test_number_of_checkpoints(most: int, period: int, first: int, expected: int) -> None:
     cfg = compact_cfg(SOLVER__MAX_ITER=most, SOLVER__CHECKPOINT_PERIOD=period)
@@ -61,7 +63,9 @@ def test_number_of_checkpoints(most: int, period: int, first: int, expected: int
     ("free", "first", "vis_period", "fits"),
     [(85, 0, 0, True), (50, 0, 0, False), (50, 80, 0, True), (85, 0, 1, False)],
 )
-def test_what_fits(monkeypatch: pytest.MonkeyPatch, free: int, first: int, vis_period: int, fits: bool) -> None:
+def test_what_fits(
+    monkeypatch: pytest.MonkeyPatch, free: int, first: int, vis_period: int, fits: bool
+) -> None:
     """Ten checkpoints of about 6 MB and one more; or of the last 20 steps; or with 100 pictures."""
     cfg = compact_cfg(SOLVER__MAX_ITER=100, SOLVER__CHECKPOINT_PERIOD=10, VIS_PERIOD=vis_period)
     model = compact_model()
@@ -87,11 +91,24 @@ def test_a_run_that_does_not_fit_is_refused(
     tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch, host: str
 ) -> None:
     config = write_run(tmp_path, root)
-    command = ["--config-file", config, "--host", host, "SOLVER.MAX_ITER", "2", "SOLVER.CHECKPOINT_PERIOD", "1"]
+    command = [
+        "--config-file",
+        config,
+        "--host",
+        host,
+        "SOLVER.MAX_ITER",
+        "2",
+        "SOLVER.CHECKPOINT_PERIOD",
+        "1",
+    ]
     with monkeypatch.context() as patched:
         patched.setattr(shutil, "disk_usage", lambda path: usage(5_000_000))
-        words = r"OUTPUT_DIR .*/out: 5\.0 MB are free, and this run needs \d+\.\d MB for 3 checkpoints of 2\.\d MB"
+        words = (
+            r"OUTPUT_DIR .*/out: 5\.0 MB are free, and this run needs \d+\.\d MB for 3 checkpoints "
+            r"of 2\.\d MB"
+        )
         with pytest.raises(DiskError, match=words):
             load_tool("train_net").main(command)
     assert not list((tmp_path / "out").glob("*.pth"))
-    load_tool("train_net").main([*command, "DATASETS.TEST", "()"])  # nothing of the refused run is in the way
+    # nothing of the refused run is in the way
+    load_tool("train_net").main([*command, "DATASETS.TEST", "()"])

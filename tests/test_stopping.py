@@ -1,4 +1,5 @@
-"""Ctrl-C and SIGTERM: a checkpoint is saved, one line says how to continue, and the exit code is 130 or 143."""
+"""Ctrl-C and SIGTERM: a checkpoint is saved, one line says how to continue, and the exit code is
+130 or 143."""
 
 from __future__ import annotations
 
@@ -35,7 +36,8 @@ def train_net() -> Any:
 
 @pytest.fixture(autouse=True)
 def quiet_process(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """One thread, and no word of Detectron2's log handlers, which write to the output that was captured in an earlier test."""
+    """One thread, and no word of Detectron2's log handlers, which write to the output that was
+    captured in an earlier test."""
     monkeypatch.setattr("logging.raiseExceptions", False)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -43,8 +45,11 @@ def quiet_process(monkeypatch: pytest.MonkeyPatch) -> Any:
     torch.set_num_threads(threads)
 
 
-def signals_in(monkeypatch: pytest.MonkeyPatch, name: str, calls: dict[int, list[signal.Signals]]) -> list[int]:
-    """Send signals to this process in given calls of a method of RetinaNet; the returned list has an entry for each call."""
+def signals_in(
+    monkeypatch: pytest.MonkeyPatch, name: str, calls: dict[int, list[signal.Signals]]
+) -> list[int]:
+    """Send signals to this process in given calls of a method of RetinaNet; the returned list has
+    an entry for each call."""
     seen: list[int] = []
     method = getattr(RetinaNet, name)
 
@@ -87,9 +92,19 @@ def test_a_run_that_is_stopped_goes_on(
     capsys: pytest.CaptureFixture,
     host: str,
 ) -> None:
-    """SIGTERM in the 9th of 12 steps, Ctrl-C in the 11th, then to the end, as if nothing had happened."""
-    arguments = ["--config-file", write_run(tmp_path, root), "--host", host, "--resume", "SOLVER.MAX_ITER", "12"]
-    arguments += ["INPUT.MIN_SIZE_TRAIN", "(48, 64, 80)", "INPUT.CROP.ENABLED", "True"]  # much is left to chance
+    """SIGTERM in the 9th of 12 steps, Ctrl-C in the 11th, then to the end, as if nothing had
+    happened."""
+    arguments = [
+        "--config-file",
+        write_run(tmp_path, root),
+        "--host",
+        host,
+        "--resume",
+        "SOLVER.MAX_ITER",
+        "12",
+    ]
+    # much is left to chance
+    arguments += ["INPUT.MIN_SIZE_TRAIN", "(48, 64, 80)", "INPUT.CROP.ENABLED", "True"]
     seen = signals_in(monkeypatch, "losses", {9: [TERM], 11: [INT]})
     for step, code in ((9, 143), (11, 130)):
         ended(train_net.main, arguments, code)
@@ -102,7 +117,9 @@ def test_a_run_that_is_stopped_goes_on(
     assert len(seen) == 12
     assert ap(tmp_path / "out")
     train_net.main([*arguments, "OUTPUT_DIR", str(tmp_path / "straight")])
-    straight, stopped = (read_checkpoint(str(tmp_path / name / "model_final.pth")) for name in ("straight", "out"))
+    straight, stopped = (
+        read_checkpoint(str(tmp_path / name / "model_final.pth")) for name in ("straight", "out")
+    )
     assert_close(stopped["model"], straight["model"], rtol=0, atol=0)
     assert ap(tmp_path / "out") == pytest.approx(ap(tmp_path / "straight"), nan_ok=True, abs=0)
 
@@ -123,7 +140,11 @@ def test_a_second_ctrl_c_ends_at_once(
     ended(train_net.main, arguments, 128 + first)
     assert len(seen) == 3
     assert cli.INTERRUPTED in said(capsys)
-    assert not [path.name for path in (tmp_path / "out").iterdir() if path.suffix == ".pth" or ".part" in path.name]
+    assert not [
+        path.name
+        for path in (tmp_path / "out").iterdir()
+        if path.suffix == ".pth" or ".part" in path.name
+    ]
 
 
 @pytest.mark.parametrize("host", HOSTS)
@@ -135,7 +156,8 @@ def test_a_run_is_stopped_in_an_evaluation(
     capsys: pytest.CaptureFixture,
     host: str,
 ) -> None:
-    """In one during training, then in the last one, then in one without training; six test images each."""
+    """In one during training, then in the last one, then in one without training; six test images
+    each."""
     arguments = ["--config-file", write_run(tmp_path, root), "--host", host]
     opts = ["SOLVER.MAX_ITER", "6", "TEST.EVAL_PERIOD", "3"]
     steps = signals_in(monkeypatch, "losses", {})
@@ -145,7 +167,10 @@ def test_a_run_is_stopped_in_an_evaluation(
     ended(train_net.main, [*arguments, "--resume", *opts], 143)
     assert (len(steps), len(images)) == (6, 4)
     assert (tmp_path / "out/last_checkpoint").read_text() == "model_final.pth"
-    assert "stopped during the evaluation after all 6 steps; continue with --resume, which eval" in said(capsys)
+    assert (
+        "stopped during the evaluation after all 6 steps; continue with --resume, which eval"
+        in said(capsys)
+    )
     ended(train_net.main, [*arguments, "--resume", "--eval-only", *opts], 130)
     assert stopping.EVALUATION_STOPPED in said(capsys)
     assert len(images) == 6
@@ -159,9 +184,17 @@ def test_a_run_is_stopped_in_an_evaluation(
 
 
 def started(root: Path, config: str, host: str, *flags: str) -> subprocess.Popen:
-    """A run of very many steps with two loader workers, as a process group of its own, that has begun to train."""
+    """A run of very many steps with two loader workers, as a process group of its own, that has
+    begun to train."""
     folder = Path(config).parent
-    steps = ["SOLVER.MAX_ITER", "100000", "SOLVER.CHECKPOINT_PERIOD", "100000", "DATALOADER.NUM_WORKERS", "2"]
+    steps = [
+        "SOLVER.MAX_ITER",
+        "100000",
+        "SOLVER.CHECKPOINT_PERIOD",
+        "100000",
+        "DATALOADER.NUM_WORKERS",
+        "2",
+    ]
     command = [
         sys.executable,
         str(root / "tools/train_net.py"),
@@ -174,27 +207,42 @@ def started(root: Path, config: str, host: str, *flags: str) -> subprocess.Popen
     ]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     with open(folder / "log", "w", encoding="utf-8") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log, env=environment, start_new_session=True)
+        process = subprocess.Popen(
+            command, stdout=log, stderr=log, env=environment, start_new_session=True
+        )
     deadline = time.monotonic() + 120
-    while not (folder / "out/metrics.json").exists() and process.poll() is None and time.monotonic() < deadline:
+    while (
+        not (folder / "out/metrics.json").exists()
+        and process.poll() is None
+        and time.monotonic() < deadline
+    ):
         time.sleep(0.1)
     return process
 
 
 def children(process: subprocess.Popen) -> list[int]:
-    return [int(pid) for pid in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]
+    return [
+        int(pid)
+        for pid in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    ]
 
 
 def last_lines(folder: Path) -> list[str]:
     """What a program has printed, without its progress bars."""
     log = (folder / "log").read_text(encoding="utf-8").replace("\r", "\n")
     assert "Traceback" not in log
-    return [line for line in log.splitlines() if line.strip() and "it/s" not in line and "s/it" not in line]
+    return [
+        line
+        for line in log.splitlines()
+        if line.strip() and "it/s" not in line and "s/it" not in line
+    ]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
 @pytest.mark.parametrize(("host", "number"), list(zip(HOSTS, [TERM, INT], strict=False)))
-def test_a_signal_to_the_whole_group(tmp_path: Path, root: Path, host: str, number: signal.Signals) -> None:
+def test_a_signal_to_the_whole_group(
+    tmp_path: Path, root: Path, host: str, number: signal.Signals
+) -> None:
     """The loaders' workers get it too, and none of them dies before the checkpoint is saved."""
     process = started(root, write_run(tmp_path, root), host)
     os.killpg(process.pid, number)
@@ -206,13 +254,21 @@ def test_a_signal_to_the_whole_group(tmp_path: Path, root: Path, host: str, numb
 @pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
 def test_a_killed_rank_or_worker_ends_the_run(tmp_path: Path, root: Path) -> None:
     process = started(root, write_run(tmp_path, root), "lightning", "--num-gpus", "2")
-    ranks = [pid for pid in children(process) if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    ranks = [
+        pid
+        for pid in children(process)
+        if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    ]
     os.kill(ranks[1], signal.SIGKILL)
     assert process.wait(10) == 2
-    assert last_lines(tmp_path)[-1].startswith(f"error: rank 1 (pid {ranks[1]}) was killed by SIGKILL")
+    assert last_lines(tmp_path)[-1].startswith(
+        f"error: rank 1 (pid {ranks[1]}) was killed by SIGKILL"
+    )
     assert not any(Path(f"/proc/{pid}").exists() for pid in ranks)
     process = started(root, write_run(tmp_path / "single", root), "lightning")
     worker = children(process)[0]
     os.kill(worker, signal.SIGKILL)
     assert process.wait(10) == 2
-    assert last_lines(tmp_path / "single")[-1].startswith(f"error: a process that loads images (pid {worker}) was kill")
+    assert last_lines(tmp_path / "single")[-1].startswith(
+        f"error: a process that loads images (pid {worker}) was kill"
+    )

@@ -1,4 +1,5 @@
-"""The backward pass of strided 1x1 convolutions of few channels, which ends a process of torch 2.14 on CPUs."""
+"""The backward pass of strided 1x1 convolutions of few channels, which ends a process of torch 2.14
+on CPUs."""
 
 from __future__ import annotations
 
@@ -20,24 +21,29 @@ from retina_plugin.backbones import Timm
 from retina_plugin.norms import Conv2d
 torch.set_num_threads(1)
 for name in sys.argv[1].split():
-    model = Timm(name=name, in_channels=3, drop_path=0, freeze_at=0).to(memory_format=torch.channels_last)
+    model = Timm(name=name, in_channels=3, drop_path=0, freeze_at=0)
+    model = model.to(memory_format=torch.channels_last)
     images = torch.randn(1, 3, 256, 256).to(memory_format=torch.channels_last)
     sum(x.sum() for x in model(images).values()).backward()
 for channels in map(int, sys.argv[2:]):
     layer = Conv2d(channels, 64, 1, stride=2).to(memory_format=torch.channels_last)
     for height, width in ((16, 200), (256, 200), (200, 64)):
-        x = torch.randn(1, channels, height, width).to(memory_format=torch.channels_last).requires_grad_()
-        layer(x).sum().backward()
+        x = torch.randn(1, channels, height, width).to(memory_format=torch.channels_last)
+        layer(x.requires_grad_()).sum().backward()
 print("alive")
 """
 
 
 def test_the_process_survives() -> None:
-    """In a child, because the fault would end this process. Models of timm have such convolutions."""
+    """In a child, because the fault would end this process. Models of timm have such
+    convolutions."""
     models = "mobileone_s0 gernet_s" if importlib.util.find_spec("timm") else ""
     channels = [str(number) for number in (3, 4, 8, 12, 15)]
     result = subprocess.run(
-        [sys.executable, "-c", CHILD, models, *channels], capture_output=True, text=True, timeout=120
+        [sys.executable, "-c", CHILD, models, *channels],
+        capture_output=True,
+        text=True,
+        timeout=120,
     )
     assert (result.returncode, result.stdout) == (0, "alive\n"), result.stderr
 
@@ -46,7 +52,9 @@ def test_the_process_survives() -> None:
 @pytest.mark.parametrize("bias", [False, True])
 @pytest.mark.parametrize("size", [(8, 10), (7, 9), (1, 1)])
 @pytest.mark.parametrize("stride", [2, 3])
-def test_values_and_gradients(channels: int, bias: bool, size: tuple[int, int], stride: int) -> None:
+def test_values_and_gradients(
+    channels: int, bias: bool, size: tuple[int, int], stride: int
+) -> None:
     """Those of the plain convolution, in memory in which its backward pass is whole."""
     layer = Conv2d(channels, 6, 1, stride=stride, bias=bias)
     x = torch.randn(1, channels, *size, requires_grad=True)

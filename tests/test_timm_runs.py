@@ -28,12 +28,16 @@ def train_net(root: Path) -> Any:
 
 def detections(folder: Path) -> list[dict[str, Any]]:
     """What a run found on its test set, best first for each image."""
-    found = json.loads((folder / "inference/coco_instances_results.json").read_text(encoding="utf-8"))
+    found = json.loads(
+        (folder / "inference/coco_instances_results.json").read_text(encoding="utf-8")
+    )
     return sorted(found, key=lambda one: (one["image_id"], -one["score"]))
 
 
 @pytest.mark.parametrize("host", HOSTS)
-def test_trained_here_and_evaluated_there(host: str, tmp_path: Path, train_net: Any, root: Path) -> None:
+def test_trained_here_and_evaluated_there(
+    host: str, tmp_path: Path, train_net: Any, root: Path
+) -> None:
     keys = {
         "MODEL.BACKBONE.NAME": "build_retina_timm_bifpn_backbone",
         "MODEL.RETINA_PLUGIN.TIMM.NAME": "mobilenetv3_small_050",
@@ -51,9 +55,13 @@ def test_trained_here_and_evaluated_there(host: str, tmp_path: Path, train_net: 
     for other in HOSTS:
         again = tmp_path / other
         words = ["MODEL.WEIGHTS", str(out / "model_final.pth"), "OUTPUT_DIR", str(again)]
-        train_net(["--config-file", str(out / "config.yaml"), "--host", other, "--eval-only", *words])
+        train_net(
+            ["--config-file", str(out / "config.yaml"), "--host", other, "--eval-only", *words]
+        )
         found = detections(again)
-        assert [one["score"] for one in found] == pytest.approx([one["score"] for one in expected], abs=1e-5)
+        assert [one["score"] for one in found] == pytest.approx(
+            [one["score"] for one in expected], abs=1e-5
+        )
         assert [one["category_id"] for one in found] == [one["category_id"] for one in expected]
 
 
@@ -65,14 +73,22 @@ def test_training_starts_from_a_file_of_timm(
     import timm
 
     weights = tmp_path / "model.safetensors"
-    pytest.importorskip("safetensors.torch").save_file(timm.create_model("resnet10t").state_dict(), weights)
+    pytest.importorskip("safetensors.torch").save_file(
+        timm.create_model("resnet10t").state_dict(), weights
+    )
     keys = {
         "MODEL.BACKBONE.NAME": "build_retina_timm_fpn_backbone",
         "MODEL.RETINA_PLUGIN.TIMM.NAME": "resnet10t",
         "MODEL.PIXEL_STD": "[1.0, 1.0, 1.0]",
         "MODEL.WEIGHTS": str(weights),
     }
-    argv = ["--config-file", write_run(tmp_path, root), "--host", host, *(w for pair in keys.items() for w in pair)]
+    argv = [
+        "--config-file",
+        write_run(tmp_path, root),
+        "--host",
+        host,
+        *(w for pair in keys.items() for w in pair),
+    ]
     train_net([*argv, "SOLVER.MAX_ITER", "1"])
     said = capfd.readouterr().out
     assert re.search(r"model.safetensors .*: \d+ of \d+ parameters are taken over", said)

@@ -36,7 +36,10 @@ HOSTS = ["lightning"] + ["detectron2"] * (importlib.util.find_spec("detectron2")
 @pytest.fixture(scope="module")
 def tools() -> Any:
     """The tools as modules: ``tools["demo"].main([...])``."""
-    return {name: load_tool(name) for name in ("visualize_data", "visualize_json_results", "demo", "plot_losses")}
+    return {
+        name: load_tool(name)
+        for name in ("visualize_data", "visualize_json_results", "demo", "plot_losses")
+    }
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -65,7 +68,8 @@ def message(capsys: pytest.CaptureFixture, main: Any, *argv: object) -> str:
 
 
 def pictures(folder: Path) -> dict[str, np.ndarray]:
-    """File name -> (H, W, 3) RGB of all pictures of a folder, in which nothing else may lie but a JSON or a video."""
+    """File name -> (H, W, 3) RGB of all pictures of a folder, in which nothing else may lie but a
+    JSON or a video."""
     found = {}
     for path in sorted(folder.iterdir()):
         assert path.suffix in (".jpg", ".json", ".mp4")
@@ -78,7 +82,9 @@ def pictures(folder: Path) -> dict[str, np.ndarray]:
 # visualize_data
 
 
-def test_annotations(tools: Any, scenes: str, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+def test_annotations(
+    tools: Any, scenes: str, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
     tools["visualize_data"].main(["--dataset", scenes, "--output-dir", str(tmp_path / "out")])
     found = pictures(tmp_path / "out")
     assert list(found) == ["00000_001.jpg", "00001_002.jpg", "00002_003.jpg", "00003_004.jpg"]
@@ -90,7 +96,14 @@ def test_annotations(tools: Any, scenes: str, tmp_path: Path, capsys: pytest.Cap
 
 
 def test_annotations_of_a_config_need_no_training(tools: Any, tmp_path: Path, root: Path) -> None:
-    argv = ["--config-file", write_run(tmp_path, root), "--output-dir", str(tmp_path / "out"), "--max-images", "2"]
+    argv = [
+        "--config-file",
+        write_run(tmp_path, root),
+        "--output-dir",
+        str(tmp_path / "out"),
+        "--max-images",
+        "2",
+    ]
     tools["visualize_data"].main(argv)
     assert len(pictures(tmp_path / "out")) == 2
     assert not (tmp_path / "out/config.yaml").exists()
@@ -99,10 +112,18 @@ def test_annotations_of_a_config_need_no_training(tools: Any, tmp_path: Path, ro
 def test_anchors_that_are_too_large_are_told(
     tools: Any, tmp_path: Path, root: Path, capsys: pytest.CaptureFixture
 ) -> None:
-    argv = ["--config-file", write_run(tmp_path, root), "--anchors", "--output-dir", str(tmp_path / "out")]
+    argv = [
+        "--config-file",
+        write_run(tmp_path, root),
+        "--anchors",
+        "--output-dir",
+        str(tmp_path / "out"),
+    ]
     shares = []
     for sizes in ("[[24, 34], [48, 60]]", "[[100, 120], [200, 240]]"):
-        tools["visualize_data"].main([*argv, "--max-images", "1", "MODEL.ANCHOR_GENERATOR.SIZES", sizes])
+        tools["visualize_data"].main(
+            [*argv, "--max-images", "1", "MODEL.ANCHOR_GENERATOR.SIZES", sizes]
+        )
         shares.append([line.split()[-1] for line in capsys.readouterr().out.splitlines()[1:5]])
     assert shares == [["matched", "100%", "100%", "-"], ["matched", "0%", "0%", "-"]]
 
@@ -110,11 +131,27 @@ def test_anchors_that_are_too_large_are_told(
 def test_anchors_meet_boxes_as_training_sees_them(
     tools: Any, tmp_path: Path, root: Path, capsys: pytest.CaptureFixture
 ) -> None:
-    """Anchors that are too large for the whole image fit what crops of a half, enlarged to its size, show; on either host."""
+    """Anchors that are too large for the whole image fit what crops of a half, enlarged to its
+    size, show; on either host."""
     config = write_run(tmp_path, root)
-    argv = ["--config-file", config, "--anchors", "--max-images", "1", "--output-dir", str(tmp_path / "out")]
+    argv = [
+        "--config-file",
+        config,
+        "--anchors",
+        "--max-images",
+        "1",
+        "--output-dir",
+        str(tmp_path / "out"),
+    ]
     sizes = ["MODEL.ANCHOR_GENERATOR.SIZES", "[[48, 54], [60, 80]]"]
-    crop = ["INPUT.CROP.ENABLED", "True", "INPUT.CROP.TYPE", "relative", "INPUT.CROP.SIZE", "[0.5, 0.5]"]
+    crop = [
+        "INPUT.CROP.ENABLED",
+        "True",
+        "INPUT.CROP.TYPE",
+        "relative",
+        "INPUT.CROP.SIZE",
+        "[0.5, 0.5]",
+    ]
     found = {}
     for name, options in (
         ("whole", ["--host", "lightning", *sizes]),
@@ -123,7 +160,10 @@ def test_anchors_meet_boxes_as_training_sees_them(
         tools["visualize_data"].main([*argv, *options])
         lines = capsys.readouterr().out.splitlines()
         found[name] = [int(line.split()[-1].rstrip("%")) for line in lines[2:4]]
-        assert "in 5 random crops, sizes and flips of training for each of 12 images, seed 1" in lines[5]
+        assert (
+            "in 5 random crops, sizes and flips of training for each of 12 images, seed 1"
+            in lines[5]
+        )
     assert found["whole"] == [0, 0]
     cropped = found.pop("lightning")
     assert all(share > 20 for share in cropped)
@@ -136,16 +176,29 @@ def fed(tool: ModuleType, config: str, overrides: list[str]) -> float:
     cfg = tool.read_config(tool.parse(["--config-file", config, *overrides]), "lightning")
     anchors, met = tool.anchors_of(cfg, 3), []
     for sample in islice(lit_samples(cfg), 200):
-        overlaps = pairwise_iou(sample["boxes"][sample["labels"] == 0], anchors(*sample["image"].shape[1:]))
+        overlaps = pairwise_iou(
+            sample["boxes"][sample["labels"] == 0], anchors(*sample["image"].shape[1:])
+        )
         met += (overlaps.amax(dim=1) >= 0.5).tolist()
     return sum(met) / len(met)
 
 
 @pytest.mark.parametrize("host", HOSTS)
-def test_dataloader(tools: Any, tmp_path: Path, root: Path, host: str, capsys: pytest.CaptureFixture) -> None:
+def test_dataloader(
+    tools: Any, tmp_path: Path, root: Path, host: str, capsys: pytest.CaptureFixture
+) -> None:
     """What is fed: sizes as INPUT says, and boxes around the coloured things also after flips."""
     config = write_run(tmp_path, root)
-    argv = ["--config-file", config, "--source", "dataloader", "--host", host, "--output-dir", str(tmp_path / "out")]
+    argv = [
+        "--config-file",
+        config,
+        "--source",
+        "dataloader",
+        "--host",
+        host,
+        "--output-dir",
+        str(tmp_path / "out"),
+    ]
     tools["visualize_data"].main([*argv, "--max-images", "6", "INPUT.MIN_SIZE_TRAIN", "(320,)"])
     assert f"host: {host}" in capsys.readouterr().out
     found = pictures(tmp_path / "out")
@@ -155,8 +208,18 @@ def test_dataloader(tools: Any, tmp_path: Path, root: Path, host: str, capsys: p
 
 @pytest.mark.parametrize("host", HOSTS)
 def test_samples_fit_their_boxes(tools: Any, tmp_path: Path, root: Path, host: str) -> None:
-    """The mean colour within a box is that of its class, so image and boxes were flipped together and channels are RGB."""
-    argv = ["--config-file", write_run(tmp_path, root), "--source", "dataloader", "--host", host, "SEED", "1"]
+    """The mean colour within a box is that of its class, so image and boxes were flipped together
+    and channels are RGB."""
+    argv = [
+        "--config-file",
+        write_run(tmp_path, root),
+        "--source",
+        "dataloader",
+        "--host",
+        host,
+        "SEED",
+        "1",
+    ]
     cfg = tools["visualize_data"].read_config(tools["visualize_data"].parse(argv), host)
     module = importlib.import_module(tools["visualize_data"].LOADER[host])
     seen = 0
@@ -181,17 +244,25 @@ def test_a_broken_image_is_counted_and_left_out(
     assert "003.png" in said
 
 
-def test_mistakes_of_visualize_data(tools: Any, tmp_path: Path, root: Path, capsys: pytest.CaptureFixture) -> None:
+def test_mistakes_of_visualize_data(
+    tools: Any, tmp_path: Path, root: Path, capsys: pytest.CaptureFixture
+) -> None:
     main, out = tools["visualize_data"].main, ("--output-dir", tmp_path / "out")
     assert "no data set is called 'digit_train'. Nearest: digits_train" in message(
         capsys, main, "--dataset", "digit_train", *out
     )
     assert "nowhere.json" in message(capsys, main, "--dataset", "nowhere.json@images", *out)
-    assert "--max-images above 0" in message(capsys, main, "--dataset", "a", "--source", "dataloader")
+    assert "--max-images above 0" in message(
+        capsys, main, "--dataset", "a", "--source", "dataloader"
+    )
     assert "--anchors needs --config-file" in message(capsys, main, "--dataset", "a", "--anchors")
     config = write_run(tmp_path, root)
-    assert "DATASETS.TRAIN is empty" in message(capsys, main, "--config-file", config, *out, "DATASETS.TRAIN", "()")
-    assert "unknown key" in message(capsys, main, "--config-file", config, *out, "DATASET.TRAIN", "()")
+    assert "DATASETS.TRAIN is empty" in message(
+        capsys, main, "--config-file", config, *out, "DATASETS.TRAIN", "()"
+    )
+    assert "unknown key" in message(
+        capsys, main, "--config-file", config, *out, "DATASET.TRAIN", "()"
+    )
     assert not (tmp_path / "out").exists()
 
 
@@ -201,14 +272,33 @@ def test_data_sets_of_a_plugin_are_known(
 ) -> None:
     """Registered by a module of the user: here as the host would have it."""
     config = write_run(tmp_path, root)
-    register = "from retina_plugin.data import register_dataset as register\nregister({0!r}, {1!r}, {2!r})"
+    register = (
+        "from retina_plugin.data import register_dataset as register\nregister({0!r}, {1!r}, {2!r})"
+    )
     if host == "detectron2":
-        register = "from detectron2.data.datasets import register_coco_instances as register\nregister({0!r}, {{}}, {1!r}, {2!r})"
+        register = (
+            "from detectron2.data.datasets import register_coco_instances as "
+            "register\nregister({0!r}, {{}}, {1!r}, {2!r})"
+        )
     paths = str(tmp_path / "train/annotations.json"), str(tmp_path / "train/images")
     (tmp_path / f"sets_of_{host}.py").write_text(register.format(f"mine_{host}", *paths))
     monkeypatch.syspath_prepend(str(tmp_path))
-    argv = ["--config-file", config, "--source", "dataloader", "--host", host, "--output-dir", str(tmp_path / "out")]
-    opts = ["MODEL.RETINA_PLUGIN.IMPORTS", f"['sets_of_{host}']", "DATASETS.TRAIN", f"('mine_{host}',)"]
+    argv = [
+        "--config-file",
+        config,
+        "--source",
+        "dataloader",
+        "--host",
+        host,
+        "--output-dir",
+        str(tmp_path / "out"),
+    ]
+    opts = [
+        "MODEL.RETINA_PLUGIN.IMPORTS",
+        f"['sets_of_{host}']",
+        "DATASETS.TRAIN",
+        f"('mine_{host}',)",
+    ]
     tools["visualize_data"].main([*argv, "--max-images", "1", *opts])
     assert len(pictures(tmp_path / "out")) == 1
 
@@ -223,7 +313,12 @@ def results(name: str, tmp_path: Path, **changes: Any) -> str:
         {
             "image_id": record["image_id"],
             "category_id": dataset.category_ids[a["category_id"]],
-            "bbox": [a["bbox"][0], a["bbox"][1], a["bbox"][2] - a["bbox"][0], a["bbox"][3] - a["bbox"][1]],
+            "bbox": [
+                a["bbox"][0],
+                a["bbox"][1],
+                a["bbox"][2] - a["bbox"][0],
+                a["bbox"][3] - a["bbox"][1],
+            ],
             "score": 0.75,
             **changes,
         }
@@ -236,7 +331,14 @@ def results(name: str, tmp_path: Path, **changes: Any) -> str:
 
 
 def test_results(tools: Any, scenes: str, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
-    argv = ["--input", results(scenes, tmp_path), "--dataset", scenes, "--output", str(tmp_path / "out")]
+    argv = [
+        "--input",
+        results(scenes, tmp_path),
+        "--dataset",
+        scenes,
+        "--output",
+        str(tmp_path / "out"),
+    ]
     tools["visualize_json_results"].main(argv)
     found = pictures(tmp_path / "out")
     assert len(found) == 4
@@ -258,7 +360,14 @@ def test_images_of_equal_names_get_a_picture_each(tools: Any, scenes: str, tmp_p
         shutil.move(folder / "images" / image["file_name"], folder / f"images/{image['id']}/a.png")
         image["file_name"] = f"{image['id']}/a.png"
     (folder / "annotations.json").write_text(json.dumps(content))
-    argv = ["--input", results(scenes, tmp_path), "--dataset", scenes, "--output", str(tmp_path / "out")]
+    argv = [
+        "--input",
+        results(scenes, tmp_path),
+        "--dataset",
+        scenes,
+        "--output",
+        str(tmp_path / "out"),
+    ]
     tools["visualize_json_results"].main(argv)
     assert len(pictures(tmp_path / "out")) == 4
 
@@ -271,40 +380,73 @@ def test_images_of_equal_names_get_a_picture_each(tools: Any, scenes: str, tmp_p
         ("{}", "expected a list of results, found dict"),
         ('[{"image_id": 1}]', "entry 0 needs image_id, category_id, bbox"),
         ('[{"image_id": 1, "category_id": 3, "bbox": [1, 2, 3], "score": 1}]', "entry 0 needs"),
-        ('[{"image_id": 1, "category_id": 3, "bbox": [1, 2, 3, 4], "score": "high"}]', "entry 0 needs"),
-        ('[{"image_id": [1], "category_id": 3, "bbox": [1, 2, 3, 4], "score": 1}]', "entry 0 needs"),
+        (
+            '[{"image_id": 1, "category_id": 3, "bbox": [1, 2, 3, 4], "score": "high"}]',
+            "entry 0 needs",
+        ),
+        (
+            '[{"image_id": [1], "category_id": 3, "bbox": [1, 2, 3, 4], "score": 1}]',
+            "entry 0 needs",
+        ),
         *(
-            (f'[{{"image_id": 1, "category_id": 3, "bbox": [1, 2, {junk}, 4], "score": 1}}]', "entry 0 needs")
+            (
+                f'[{{"image_id": 1, "category_id": 3, "bbox": [1, 2, {junk}, 4], "score": 1}}]',
+                "entry 0 needs",
+            )
             for junk in ("Infinity", "1e19", "1e999", "9" * 400, "true", "NaN")
         ),
         *(
-            (f'[{{"image_id": 1, "category_id": 3, "bbox": [1, 2, 3, 4], "score": {junk}}}]', "entry 0 needs")
+            (
+                f'[{{"image_id": 1, "category_id": 3, "bbox": [1, 2, 3, 4], "score": {junk}}}]',
+                "entry 0 needs",
+            )
             for junk in ("Infinity", "1e19", "-0.1", "true", "NaN")
         ),
         *(
             (f'[{{"image_id": {junk}, "category_id": 3, "bbox": [1, 2, 3, 4], "score": 1}}]', words)
-            for junk, words in (("true", "entry 0 needs"), ("NaN", "entry 0 needs"), ("1e19", "do not belong"))
+            for junk, words in (
+                ("true", "entry 0 needs"),
+                ("NaN", "entry 0 needs"),
+                ("1e19", "do not belong"),
+            )
         ),
-        ('[{"image_id": 1, "category_id": true, "bbox": [1, 2, 3, 4], "score": 1}]', "entry 0 needs"),
+        (
+            '[{"image_id": 1, "category_id": true, "bbox": [1, 2, 3, 4], "score": 1}]',
+            "entry 0 needs",
+        ),
         ("[" * 10**5, "is not JSON"),
-        ('[{"image_id": 99, "category_id": 3, "bbox": [1, 2, 3, 4], "score": 1}]', "do not belong to data set"),
+        (
+            '[{"image_id": 99, "category_id": 3, "bbox": [1, 2, 3, 4], "score": 1}]',
+            "do not belong to data set",
+        ),
     ],
 )
 def test_mistakes_in_results(
-    tools: Any, scenes: str, tmp_path: Path, capsys: pytest.CaptureFixture, content: str | None, words: str
+    tools: Any,
+    scenes: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture,
+    content: str | None,
+    words: str,
 ) -> None:
     path = tmp_path / "results.json"
     if content is not None:
         path.write_text(content)
-    said = message(capsys, tools["visualize_json_results"].main, "--input", path, "--dataset", scenes)
+    said = message(
+        capsys, tools["visualize_json_results"].main, "--input", path, "--dataset", scenes
+    )
     assert words in said
     assert str(path) in said or "annotations.json" in said
 
 
 @pytest.mark.parametrize("share", ["50", "-0.1", "much", "nan"])
-def test_a_threshold_in_percent_is_refused(tools: Any, capsys: pytest.CaptureFixture, share: str) -> None:
+def test_a_threshold_in_percent_is_refused(
+    tools: Any, capsys: pytest.CaptureFixture, share: str
+) -> None:
     argv = ("--input", "a", "--dataset", "b", f"--conf-threshold={share}")
-    assert "expected a number from 0 to 1" in message(capsys, tools["visualize_json_results"].main, *argv)
+    assert "expected a number from 0 to 1" in message(
+        capsys, tools["visualize_json_results"].main, *argv
+    )
 
 
 # demo
@@ -312,7 +454,8 @@ def test_a_threshold_in_percent_is_refused(tools: Any, capsys: pytest.CaptureFix
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
-    """Config and checkpoint of a model that finds something everywhere: its scores are about a half."""
+    """Config and checkpoint of a model that finds something everywhere: its scores are about a
+    half."""
     folder = tmp_path_factory.mktemp("trained")
     few = {"MODEL__RETINANET__TOPK_CANDIDATES_TEST": 20, "TEST__DETECTIONS_PER_IMAGE": 10}
     cfg = compact_cfg(MODEL__RETINANET__NUM_CLASSES=3, MODEL__RETINANET__PRIOR_PROB=0.5, **few)
@@ -353,10 +496,28 @@ def test_demo_on_files_folders_and_globs(
 ) -> None:
     folder = tmp_path / "scenes/images"
     (folder / "notes.txt").write_text("no image, and not looked at")
-    shutil.copy(folder / "001.png", tmp_path / "[1] photo.data")  # any suffix will do for a file that is named
-    found = demo(tools, trained, tmp_path / "out", "--input", tmp_path / "[1] photo.data", folder, f"{folder}/00[12].*")
+    shutil.copy(
+        folder / "001.png", tmp_path / "[1] photo.data"
+    )  # any suffix will do for a file that is named
+    found = demo(
+        tools,
+        trained,
+        tmp_path / "out",
+        "--input",
+        tmp_path / "[1] photo.data",
+        folder,
+        f"{folder}/00[12].*",
+    )
     files = [os.path.basename(entry["file"]) for entry in found]
-    assert files == ["[1] photo.data", "001.png", "002.png", "003.png", "004.png", "001.png", "002.png"]
+    assert files == [
+        "[1] photo.data",
+        "001.png",
+        "002.png",
+        "003.png",
+        "004.png",
+        "001.png",
+        "002.png",
+    ]
     assert len(pictures(tmp_path / "out")) == 7
     assert found[0]["detections"] == found[1]["detections"] == found[5]["detections"]
     for detection in (d for entry in found for d in entry["detections"]):
@@ -368,23 +529,33 @@ def test_demo_on_files_folders_and_globs(
     assert "7/7" in said.err
 
 
-def test_demo_finds_what_the_model_predicts(tools: Any, trained: tuple[str, str], scenes: str, tmp_path: Path) -> None:
+def test_demo_finds_what_the_model_predicts(
+    tools: Any, trained: tuple[str, str], scenes: str, tmp_path: Path
+) -> None:
     path = tmp_path / "scenes/images/001.png"
     (found,) = demo(tools, trained, tmp_path / "out", "--input", path)
-    args = tools["demo"].parse(["--config-file", trained[0], "--weights", trained[1], "--input", "a"])
+    args = tools["demo"].parse(
+        ["--config-file", trained[0], "--weights", trained[1], "--input", "a"]
+    )
     args.confidence_threshold = 0.3
     model, *_ = tools["demo"].load(args)
     with Image.open(path) as image:
         expected = model.predict([torch.from_numpy(np.array(image)).permute(2, 0, 1)])[0]
     assert len(found["detections"]) == len(expected["boxes"]) > 0
-    np.testing.assert_allclose([d["box"] for d in found["detections"]], expected["boxes"], atol=0.01)
-    np.testing.assert_allclose([d["score"] for d in found["detections"]], expected["scores"], atol=1e-4)
+    np.testing.assert_allclose(
+        [d["box"] for d in found["detections"]], expected["boxes"], atol=0.01
+    )
+    np.testing.assert_allclose(
+        [d["score"] for d in found["detections"]], expected["scores"], atol=1e-4
+    )
 
 
 def test_demo_on_videos(tools: Any, trained: tuple[str, str], tmp_path: Path) -> None:
     film = write_film(tmp_path / "film.mp4", count=4)
     shutil.copy(film, tmp_path / "again.MP4")
-    found = demo(tools, trained, tmp_path / "out", "--input", film, tmp_path / "again.MP4", "--max-frames", 3)
+    found = demo(
+        tools, trained, tmp_path / "out", "--input", film, tmp_path / "again.MP4", "--max-frames", 3
+    )
     assert [(os.path.basename(entry["file"]), entry["frame"]) for entry in found] == [
         (name, frame) for name in ("film.mp4", "again.MP4") for frame in range(3)
     ]
@@ -407,7 +578,9 @@ def test_ctrl_c_keeps_what_was_found(
 
     monkeypatch.setattr(tools["demo"], "detect", twice)
     with pytest.raises(Interrupted, match="2") as ended:
-        demo(tools, trained, tmp_path / "out", "--input", write_film(tmp_path / "film.mp4", count=5))
+        demo(
+            tools, trained, tmp_path / "out", "--input", write_film(tmp_path / "film.mp4", count=5)
+        )
     assert "detections in 2 images" in ended.value.message
     found = json.loads((tmp_path / "out/detections.json").read_text())
     assert [entry["frame"] for entry in found] == [0, 1]
@@ -425,7 +598,11 @@ def test_demo_on_a_webcam(
         def __init__(self, number: int) -> None:
             opened.append(number)
             self.film = cv2.VideoCapture(film)
-            self.isOpened, self.read, self.release = self.film.isOpened, self.film.read, self.film.release
+            self.isOpened, self.read, self.release = (
+                self.film.isOpened,
+                self.film.read,
+                self.film.release,
+            )
 
         def get(self, wanted: int) -> float:
             return -1.0 if wanted == cv2.CAP_PROP_FRAME_COUNT else 0.0
@@ -433,7 +610,10 @@ def test_demo_on_a_webcam(
     monkeypatch.setattr(tools["demo"], "open_video", Camera)
     found = demo(tools, trained, tmp_path / "out", "--webcam", "--max-frames", "2")
     assert opened == [0]
-    assert [(entry["file"], entry["frame"]) for entry in found] == [("webcam 0", 0), ("webcam 0", 1)]
+    assert [(entry["file"], entry["frame"]) for entry in found] == [
+        ("webcam 0", 0),
+        ("webcam 0", 1),
+    ]
     assert length(tmp_path / "out/00000_webcam 0.mp4") == 2
 
 
@@ -448,23 +628,37 @@ def test_demo_leaves_out_what_it_cannot_read(
     assert "2 of 5 files were left out" in capsys.readouterr().out
 
 
-def test_mistakes_of_demo(tools: Any, trained: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+def test_mistakes_of_demo(
+    tools: Any, trained: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
     config, weights = trained
     main, out = tools["demo"].main, ("--output", tmp_path / "out")
     model = ("--config-file", config, "--weights", weights)
     (tmp_path / "empty").mkdir()
     (tmp_path / "broken.jpg").write_bytes(b"broken")
     (tmp_path / "broken.mp4").write_bytes(b"broken")
-    assert "nowhere.jpg: there is no such file" in message(capsys, main, *model, *out, "--input", "nowhere.jpg")
-    assert "*.jpg: no image or video there" in message(capsys, main, *model, *out, "--input", f"{tmp_path}/x*.jpg")
-    assert "empty: no image or video" in message(capsys, main, *model, *out, "--input", tmp_path / "empty")
-    assert "no checkpoint: add --weights" in message(capsys, main, *model[:2], *out, "--input", tmp_path / "broken.jpg")
+    assert "nowhere.jpg: there is no such file" in message(
+        capsys, main, *model, *out, "--input", "nowhere.jpg"
+    )
+    assert "*.jpg: no image or video there" in message(
+        capsys, main, *model, *out, "--input", f"{tmp_path}/x*.jpg"
+    )
+    assert "empty: no image or video" in message(
+        capsys, main, *model, *out, "--input", tmp_path / "empty"
+    )
+    assert "no checkpoint: add --weights" in message(
+        capsys, main, *model[:2], *out, "--input", tmp_path / "broken.jpg"
+    )
     assert not (tmp_path / "out").exists()
     said = message(capsys, main, *model, *out, "--input", tmp_path / "broken.jpg")
     assert "broken.jpg cannot be read" in said
     assert "data set" not in said
-    assert "cannot be opened as a video" in message(capsys, main, *model, *out, "--input", tmp_path / "broken.mp4")
-    assert "nowhere.pth" in message(capsys, main, *model[:3], "nowhere.pth", *out, "--input", tmp_path / "broken.jpg")
+    assert "cannot be opened as a video" in message(
+        capsys, main, *model, *out, "--input", tmp_path / "broken.mp4"
+    )
+    assert "nowhere.pth" in message(
+        capsys, main, *model[:3], "nowhere.pth", *out, "--input", tmp_path / "broken.jpg"
+    )
     assert not list((tmp_path / "out").iterdir())
 
 
@@ -483,7 +677,11 @@ def test_names_of_classes_come_from_the_checkpoint_the_data_or_are_numbers(
             ("checkpoint", trained[1], []),
             ("data", bare, ["DATASETS.TEST", f"('{scenes}',)"]),
             ("numbers", bare, ["DATASETS.TEST", "('nowhere.json@images',)"]),
-            ("data of others", bare, ["DATASETS.TEST", f"('{tmp_path}/four.json@{tmp_path}/scenes/images',)"]),
+            (
+                "data of others",
+                bare,
+                ["DATASETS.TEST", f"('{tmp_path}/four.json@{tmp_path}/scenes/images',)"],
+            ),
         )
     }
     assert names["checkpoint"] == names["data"] == ["square", "bar", "nothing"]
@@ -494,14 +692,19 @@ def test_the_number_of_classes_may_be_left_to_the_checkpoint(
     tools: Any, trained: tuple[str, str], tmp_path: Path
 ) -> None:
     opts = ["--input", "a", "--opts", "MODEL.RETINANET.NUM_CLASSES", "-1"]
-    model, *_ = tools["demo"].load(tools["demo"].parse(["--config-file", trained[0], "--weights", trained[1], *opts]))
+    model, *_ = tools["demo"].load(
+        tools["demo"].parse(["--config-file", trained[0], "--weights", trained[1], *opts])
+    )
     assert model.num_classes == 3
     bare = tmp_path / "bare.pth"
     torch.save(torch.load(trained[1], weights_only=True)["model"], bare)
     with pytest.raises(
-        ValueError, match=r"bare\.pth does not name its classes: add --opts MODEL.RETINANET.NUM_CLASSES"
+        ValueError,
+        match=r"bare\.pth does not name its classes: add --opts MODEL.RETINANET.NUM_CLASSES",
     ):
-        tools["demo"].load(tools["demo"].parse(["--config-file", trained[0], "--weights", str(bare), *opts]))
+        tools["demo"].load(
+            tools["demo"].parse(["--config-file", trained[0], "--weights", str(bare), *opts])
+        )
 
 
 # plot_losses
@@ -527,8 +730,12 @@ def test_mistakes_of_plot_losses(
 ) -> None:
     main, out = tools["plot_losses"].main, ("--output", tmp_path / "figures")
     assert "need --config-file" in message(capsys, main, *out, "--weights", trained[1])
-    assert "no checkpoint: add --weights" in message(capsys, main, *out, "--config-file", trained[0])
-    assert "DATASETS.TEST is empty" in message(capsys, main, *out, "--config-file", trained[0], "--weights", trained[1])
+    assert "no checkpoint: add --weights" in message(
+        capsys, main, *out, "--config-file", trained[0]
+    )
+    assert "DATASETS.TEST is empty" in message(
+        capsys, main, *out, "--config-file", trained[0], "--weights", trained[1]
+    )
     assert not (tmp_path / "figures").exists()
 
 
@@ -546,7 +753,9 @@ def test_tools_need_no_host(root: Path) -> None:
         f"        runpy.run_path(f'{root}/tools/{{name}}.py', run_name='__main__')\n"
     )
     env = {**os.environ, "PYTHONPATH": str(root)}
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, env=env)
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, env=env
+    )
     assert result.returncode == 0, result.stderr
     assert result.stdout.count("usage:") == 4
     assert result.stderr == ""

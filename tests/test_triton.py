@@ -1,4 +1,5 @@
-"""The Triton kernel against the PyTorch path: by Triton's interpreter on the CPU, and on a GPU where there is one."""
+"""The Triton kernel against the PyTorch path: by Triton's interpreter on the CPU, and on a GPU
+where there is one."""
 
 from __future__ import annotations
 
@@ -28,7 +29,8 @@ RUNGS = [
 
 
 def compare(terms: Terms, gamma: float, dtype: torch.dtype, elementwise: bool, device: str) -> None:
-    """Random and saturated logits, several blocks with a rest, classes by their own weights, rows of every kind."""
+    """Random and saturated logits, several blocks with a rest, classes by their own weights, rows
+    of every kind."""
     from retina_plugin.losses import triton_focal
 
     torch.manual_seed(0)
@@ -38,7 +40,12 @@ def compare(terms: Terms, gamma: float, dtype: torch.dtype, elementwise: bool, d
     labels[:7], labels[7:14] = torch.arange(7), 7
     logits[14], labels[14] = -torch.inf, 7
     positive = torch.linspace(0, 1, 7, device=device)
-    arguments = {"positive": positive, "negative": 1 - positive, "gamma": gamma, "elementwise": elementwise}
+    arguments = {
+        "positive": positive,
+        "negative": 1 - positive,
+        "gamma": gamma,
+        "elementwise": elementwise,
+    }
     values, derivatives = triton_focal.one_pass(terms, logits, labels, **arguments)
     expected_values, expected = in_pieces(terms, logits, labels, **arguments)
     assert derivatives.dtype == expected.dtype == stored_dtype(logits)
@@ -51,11 +58,17 @@ def compare(terms: Terms, gamma: float, dtype: torch.dtype, elementwise: bool, d
 
 @pytest.mark.skipif(not HAS_TRITON, reason="needs Triton")
 def test_interpreted(root: Path) -> None:
-    """In a process of its own, as Triton decides when it is imported whether it compiles or interprets."""
+    """In a process of its own, as Triton decides when it is imported whether it compiles or
+    interprets."""
     code = "from tests.test_triton import compare_all; compare_all('cpu')"
     environment = {**os.environ, "TRITON_INTERPRET": "1", "PYTHONPATH": str(root)}
     done = subprocess.run(
-        [sys.executable, "-c", code], env=environment, cwd=root, capture_output=True, text=True, timeout=300
+        [sys.executable, "-c", code],
+        env=environment,
+        cwd=root,
+        capture_output=True,
+        text=True,
+        timeout=300,
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == f"{len(RUNGS) * len(DTYPES) * 2} compared"
@@ -71,10 +84,14 @@ class TestOnGpu:
     @pytest.mark.parametrize(("terms", "gamma"), RUNGS)
     @pytest.mark.parametrize("dtype", DTYPES, ids=str)
     @pytest.mark.parametrize("elementwise", [False, True])
-    def test_compiled(self, terms: Terms, gamma: float, dtype: torch.dtype, elementwise: bool) -> None:
+    def test_compiled(
+        self, terms: Terms, gamma: float, dtype: torch.dtype, elementwise: bool
+    ) -> None:
         compare(terms, gamma, dtype, elementwise, "cuda")
 
-    @pytest.mark.parametrize("loss", [balanced_cross_entropy, sigmoid_focal_loss, sigmoid_focal_star_loss])
+    @pytest.mark.parametrize(
+        "loss", [balanced_cross_entropy, sigmoid_focal_loss, sigmoid_focal_star_loss]
+    )
     @pytest.mark.parametrize("dtype", DTYPES, ids=str)
     def test_losses_and_gradients_are_those_of_the_cpu(self, loss, dtype: torch.dtype) -> None:
         from retina_plugin.losses import triton_focal
@@ -90,8 +107,12 @@ class TestOnGpu:
         assert_close(*results, rtol=0.01 if dtype != torch.float32 else 1e-5, atol=1e-6)
 
     def test_nothing_waits_for_the_gpu(self) -> None:
-        logits, labels = torch.randn(1000, 80, device="cuda", requires_grad=True), torch.randint(-1, 81, (1000,)).cuda()
-        sigmoid_focal_loss(logits, labels, alpha=0.25, gamma=2.0).backward()  # the first call builds the kernel
+        logits, labels = (
+            torch.randn(1000, 80, device="cuda", requires_grad=True),
+            torch.randint(-1, 81, (1000,)).cuda(),
+        )
+        # the first call builds the kernel
+        sigmoid_focal_loss(logits, labels, alpha=0.25, gamma=2.0).backward()
         torch.cuda.set_sync_debug_mode("error")
         try:
             sigmoid_focal_loss(logits, labels, alpha=0.25, gamma=2.0).backward()
@@ -114,6 +135,8 @@ def test_a_triton_that_does_not_work_is_a_warning() -> None:
     """On the CPU without the interpreter it has no driver."""
     from retina_plugin.losses import triton_focal
 
-    with pytest.warns(UserWarning, match="Triton does not work on cpu, losses are computed by PyTorch"):
+    with pytest.warns(
+        UserWarning, match="Triton does not work on cpu, losses are computed by PyTorch"
+    ):
         assert not triton_focal.can_run(focal_terms, torch.zeros(1, 1))
     triton_focal._works.cache_clear()

@@ -36,9 +36,14 @@ def test_arrays_become_tensors(protocol: int) -> None:
         "empty": np.zeros((0, 3), dtype=np.float32),
         "one number": np.array(7, dtype=np.int64),
     }
-    found = read({"model": OrderedDict(arrays), "__author__": "x", "rate": np.float32(0.5), "steps": [1, 2]}, protocol)
+    found = read(
+        {"model": OrderedDict(arrays), "__author__": "x", "rate": np.float32(0.5), "steps": [1, 2]},
+        protocol,
+    )
     for name, array in arrays.items():
-        assert_close(found["model"][name], torch.tensor(np.ascontiguousarray(array).reshape(array.shape)))
+        assert_close(
+            found["model"][name], torch.tensor(np.ascontiguousarray(array).reshape(array.shape))
+        )
     assert (found["__author__"], found["rate"], found["steps"]) == ("x", 0.5, [1, 2])
 
 
@@ -49,7 +54,8 @@ def test_every_type_of_numbers(name: str) -> None:
 
 
 def test_a_pickle_of_python_2() -> None:
-    """Its strings are bytes, those of arrays too; written out by hand, as Python 3 cannot write it."""
+    """Its strings are bytes, those of arrays too; written out by hand, as Python 3 cannot write
+    it."""
     text = (
         b"(dp0\nS'conv1_w'\np1\ncnumpy.core.multiarray\n_reconstruct\np2\n(cnumpy\nndarray\np3\n(I0\ntS'b'\ntR"
         b"(I1\n(I2\ntcnumpy\ndtype\n(S'f4'\nI0\nI1\ntR(I3\nS'<'\nNNNI-1\nI-1\nI0\ntbI00\n"
@@ -84,7 +90,10 @@ class Call:
     ],
 )
 def test_calls_are_refused(function: Any, arguments: tuple) -> None:
-    for content in ({"model": Call(function, *arguments)}, {"model": {"w": Call(function, *arguments)}}):
+    for content in (
+        {"model": Call(function, *arguments)},
+        {"model": {"w": Call(function, *arguments)}},
+    ):
         for protocol in (0, 2, 4):
             with pytest.raises(pickle.UnpicklingError):
                 read(content, protocol)
@@ -120,8 +129,12 @@ def test_everything_but_arrays_of_numbers_is_refused(content: Any, words: str) -
     "opcodes",
     [
         pytest.param(b"cnumpy\ndtype\n(N}S'__setstate__'\nS'x'\nstb.", id="attributes of a class"),
-        pytest.param(b"ccollections\nOrderedDict\n(N}S'update'\nS'x'\nstb.", id="attributes of OrderedDict"),
-        pytest.param(b"c_codecs\nencode\n(N}S'__defaults__'\nS'x'\nstb.", id="attributes of a function"),
+        pytest.param(
+            b"ccollections\nOrderedDict\n(N}S'update'\nS'x'\nstb.", id="attributes of OrderedDict"
+        ),
+        pytest.param(
+            b"c_codecs\nencode\n(N}S'__defaults__'\nS'x'\nstb.", id="attributes of a function"
+        ),
         pytest.param(b"cnumpy.core\nmultiarray.scalar.__globals__\n.", id="dotted names"),
         pytest.param(b"\x82\x01.", id="registered extensions"),
         pytest.param(b"Pabc\n.", id="persistent objects"),
@@ -163,10 +176,12 @@ def test_a_set_is_refused() -> None:
         pytest.param(b"\x80\x04]r" + struct.pack("<I", 2**22) + b".", id="number of an object"),
         pytest.param(b"\x80\x05\x96" + struct.pack("<Q", 2**24) + b".", id="length of a bytearray"),
         pytest.param(
-            b"cnumpy.core.multiarray\nscalar\n(cnumpy\ndtype\n(S'f4'\ntRI16777216\ntR.", id="bytes of a number"
+            b"cnumpy.core.multiarray\nscalar\n(cnumpy\ndtype\n(S'f4'\ntRI16777216\ntR.",
+            id="bytes of a number",
         ),
         pytest.param(
-            b"cnumpy.core.numeric\n_frombuffer\n(S''\ncnumpy\ndtype\n(S'f4'\ntR(I2097152\n(I0\nttS'C'\ntR.", id="shape"
+            b"cnumpy.core.numeric\n_frombuffer\n(S''\ncnumpy\ndtype\n(S'f4'\ntR(I2097152\n(I0\nttS'C'\ntR.",
+            id="shape",
         ),
     ],
 )

@@ -39,7 +39,10 @@ class Payload:
 def test_round_trip(tmp_path: Path, bare: bool) -> None:
     model, other = compact_model(), compact_model()
     state = model.state_dict()
-    torch.save(state if bare else {"model": state, "metadata": {"class_names": ["a", "b", "c"]}}, tmp_path / "x.pth")
+    torch.save(
+        state if bare else {"model": state, "metadata": {"class_names": ["a", "b", "c"]}},
+        tmp_path / "x.pth",
+    )
     metadata = load_weights(other, str(tmp_path / "x.pth"))
     assert metadata == ({} if bare else {"class_names": ["a", "b", "c"]})
     assert_close(other.state_dict(), state)
@@ -62,15 +65,28 @@ def test_the_normalizer_may_be_missing(tmp_path: Path) -> None:
         ),
         pytest.param(
             {"MODEL__RESNETS__DEPTH": 34},
-            r"has more \(\d+\).*res2\.2.*ResNet of \[3, 4, 6, 3\] blocks, the model has \[2, 2, 2, 2\]: MODEL.RESNETS.DEPTH",
+            r"has more \(\d+\).*res2\.2.*ResNet of \[3, 4, 6, 3\] blocks, the model has \[2, 2, 2, "
+            r"2\]: MODEL.RESNETS.DEPTH",
             id="depth",
         ),
         pytest.param({"MODEL__FPN__OUT_CHANNELS": 64}, "in the file.*in the model", id="width"),
         pytest.param(
-            {"MODEL__ANCHOR_GENERATOR__ASPECT_RATIOS": [[1.0]]}, "It has 2 anchors per cell, the model 6", id="anchors"
+            {"MODEL__ANCHOR_GENERATOR__ASPECT_RATIOS": [[1.0]]},
+            "It has 2 anchors per cell, the model 6",
+            id="anchors",
         ),
-        pytest.param({"MODEL__RETINANET__NUM_CONVS": 4}, r"has more \(8\): head.bbox_subnet.4", id="more convolutions"),
-        pytest.param({"MODEL__RETINANET__NUM_CONVS": 4}, r"lacks \(\d+\): head.cls_subnet.4", id="convolutions"),
+        pytest.param(
+            {"MODEL__RETINANET__NUM_CONVS": 4},
+            r"has more \(8\): "
+            r"head.bbox_subnet.4",
+            id="more convolutions",
+        ),
+        pytest.param(
+            {"MODEL__RETINANET__NUM_CONVS": 4},
+            r"lacks \(\d+\): "
+            r"head.cls_subnet.4",
+            id="convolutions",
+        ),
     ],
 )
 def test_another_architecture(tmp_path: Path, changes: dict, words: str) -> None:
@@ -109,7 +125,11 @@ def test_a_truncated_file(tmp_path: Path) -> None:
 
 def test_a_malicious_file_runs_nothing(tmp_path: Path) -> None:
     for name in ("a.pth", "b.pth", "c.pkl", "d.pkl"):
-        save = torch.save if name in ("a.pth", "c.pkl") else lambda x, p: p.write_bytes(pickle.dumps(x))
+        save = (
+            torch.save
+            if name in ("a.pth", "c.pkl")
+            else lambda x, p: p.write_bytes(pickle.dumps(x))
+        )
         save({"model": Payload(tmp_path / "created")}, tmp_path / name)
         with pytest.raises(WeightsError, match="can be read safely"):
             load_weights(compact_model(), str(tmp_path / name))
@@ -136,18 +156,35 @@ def write_tar(path: Path) -> None:
 @pytest.mark.parametrize(
     ("write", "words"),
     [
-        pytest.param(lambda path: torch.save({"a": Shell()}, path), r"it asks for \w+\.system, and only", id="blocked"),
-        pytest.param(lambda path: torch.save(nn.Linear(1, 1), path), "it asks for torch.nn.modules.linear", id="model"),
         pytest.param(
-            lambda path: path.write_bytes(b"<!DOCTYPE html>"), "damaged, or torch.save did not", id="web page"
+            lambda path: torch.save({"a": Shell()}, path),
+            r"it asks for \w+\.system, and "
+            r"only",
+            id="blocked",
         ),
-        pytest.param(lambda path: path.write_bytes(pickle.dumps({})), "damaged, or torch.save did not", id="pickle"),
+        pytest.param(
+            lambda path: torch.save(nn.Linear(1, 1), path),
+            "it asks for torch.nn.modules.linear",
+            id="model",
+        ),
+        pytest.param(
+            lambda path: path.write_bytes(b"<!DOCTYPE html>"),
+            "damaged, or torch.save did not",
+            id="web page",
+        ),
+        pytest.param(
+            lambda path: path.write_bytes(pickle.dumps({})),
+            "damaged, or torch.save did not",
+            id="pickle",
+        ),
         pytest.param(write_script, "a TorchScript archive, which is a program", id="TorchScript"),
         pytest.param(write_tar, "a tar file of torch's first versions", id="tar"),
     ],
 )
 @pytest.mark.filterwarnings("ignore:.*jit:FutureWarning")
-def test_refusals_say_why_and_not_how_to_run_a_file(tmp_path: Path, write: Callable, words: str) -> None:
+def test_refusals_say_why_and_not_how_to_run_a_file(
+    tmp_path: Path, write: Callable, words: str
+) -> None:
     write(tmp_path / "x.pth")
     with pytest.raises(WeightsError, match=words) as caught:
         read_checkpoint(str(tmp_path / "x.pth"))
@@ -159,7 +196,11 @@ def test_parts_of_a_file_of_older_torch(tmp_path: Path) -> None:
     whole = (tmp_path / "x.pth").read_bytes()
     for size in range(0, len(whole), 3):
         (tmp_path / "x.pth").write_bytes(whole[:size])
-        with pytest.raises(WeightsError, match=r"x\.pth is not a checkpoint that can be read safely"):
+        with pytest.raises(
+            WeightsError,
+            match=r"x\.pth is not a checkpoint that can be read "
+            r"safely",
+        ):
             read_checkpoint(str(tmp_path / "x.pth"))
 
 
@@ -177,10 +218,14 @@ def test_only_dense_tensors_are_read(tmp_path: Path, value: torch.Tensor, words:
         read_checkpoint(str(tmp_path / "x.pth"))
 
 
-@pytest.mark.parametrize("name", ["head.bbox_pred.bias", "head.cls_score.bias", "backbone.top_block.p6.weight"])
+@pytest.mark.parametrize(
+    "name", ["head.bbox_pred.bias", "head.cls_score.bias", "backbone.top_block.p6.weight"]
+)
 @pytest.mark.parametrize("shape", [(), (0,)])
 def test_shapes_that_no_layer_has(tmp_path: Path, name: str, shape: tuple[int, ...]) -> None:
-    torch.save({"model": {**compact_model().state_dict(), name: torch.zeros(shape)}}, tmp_path / "x.pth")
+    torch.save(
+        {"model": {**compact_model().state_dict(), name: torch.zeros(shape)}}, tmp_path / "x.pth"
+    )
     with pytest.raises(WeightsError, match=re.escape(f"{name}: {shape} in the file")):
         load_weights(compact_model(), str(tmp_path / "x.pth"))
 
@@ -198,7 +243,9 @@ def test_numbers_that_are_none(tmp_path: Path, number: float) -> None:
     torch.save({"model": state}, tmp_path / "x.pth")
     for load in (load_weights, lambda model, path: start_from(model, path, fine_tune=True)):
         model = compact_model()
-        with pytest.raises(WeightsError, match="1 of its parameters have numbers that are NaN or infinite: head"):
+        with pytest.raises(
+            WeightsError, match="1 of its parameters have numbers that are NaN or infinite: head"
+        ):
             load(model, str(tmp_path / "x.pth"))
         assert model.head.cls_score.bias.isfinite().all()
 
@@ -233,7 +280,9 @@ def test_training_from_other_classes_is_a_warning(tmp_path: Path) -> None:
     content = {"model": compact_model().state_dict(), "metadata": {"class_names": ["a", "b", "c"]}}
     torch.save(content, tmp_path / "x.pth")
     with pytest.warns(UserWarning, match="knows other classes: c, which are d here"):
-        start_from(compact_model(), str(tmp_path / "x.pth"), fine_tune=False, class_names=["a", "b", "d"])
+        start_from(
+            compact_model(), str(tmp_path / "x.pth"), fine_tune=False, class_names=["a", "b", "d"]
+        )
 
 
 def test_the_home_of_the_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -243,7 +292,10 @@ def test_the_home_of_the_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_a_moving_average_is_taken_first(tmp_path: Path) -> None:
-    torch.save({"state_dict": {"a": torch.zeros(2)}, "state_dict_ema": {"a": torch.ones(2)}}, tmp_path / "x.pth")
+    torch.save(
+        {"state_dict": {"a": torch.zeros(2)}, "state_dict_ema": {"a": torch.ones(2)}},
+        tmp_path / "x.pth",
+    )
     assert_close(read_checkpoint(str(tmp_path / "x.pth"))["model"], {"a": torch.ones(2)})
 
 
@@ -272,7 +324,10 @@ def test_where_a_file_can_be_had(name: str, source: str) -> None:
     ("path", "words"),
     [
         ("nowhere.pth", "no checkpoint at nowhere.pth"),
-        ("detectron2://ImageNetPretrained/MSRA/R-50.pkl", "nothing is downloaded here.*linked from .*MODEL_ZOO.md"),
+        (
+            "detectron2://ImageNetPretrained/MSRA/R-50.pkl",
+            "nothing is downloaded here.*linked from .*MODEL_ZOO.md",
+        ),
         ("https://localhost/x.pth", "nothing is downloaded here. Get the file and give its path"),
         ("model_final_bfca0b.pkl", "no checkpoint at .*linked from .*MODEL_ZOO.md"),
         ("resnet50-0676ba61.pth", "no checkpoint at .*torchvision.models.get_model_weights"),
@@ -308,15 +363,24 @@ def test_training_may_start_from_a_backbone(tmp_path: Path) -> None:
 
 def test_detecting_with_a_backbone_alone_is_an_error(tmp_path: Path) -> None:
     torch.save(backbone(compact_model()), tmp_path / "x.pth")
-    with pytest.raises(WeightsError, match="a backbone alone, enough to start training from, not to detect with"):
+    with pytest.raises(
+        WeightsError, match="a backbone alone, enough to start training from, not to detect with"
+    ):
         load_weights(compact_model(), str(tmp_path / "x.pth"))
 
 
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        pytest.param({"MODEL__RESNETS__DEPTH": 34}, r"ResNet of \[3, 4, 6, 3\] blocks", id="deeper"),
-        pytest.param({"MODEL__RESNETS__RES2_OUT_CHANNELS": 32}, "It is another backbone", id="wider"),
+        pytest.param(
+            {"MODEL__RESNETS__DEPTH": 34},
+            r"ResNet of \[3, 4, 6, 3\] "
+            r"blocks",
+            id="deeper",
+        ),
+        pytest.param(
+            {"MODEL__RESNETS__RES2_OUT_CHANNELS": 32}, "It is another backbone", id="wider"
+        ),
         pytest.param({"MODEL__RESNETS__NORM": "BN"}, "MODEL.RESNETS.NORM", id="another norm"),
     ],
 )
@@ -355,7 +419,9 @@ def test_fine_tuning_takes_no_other_difference(tmp_path: Path) -> None:
         start_from(compact_model(), str(tmp_path / "x.pth"), fine_tune=True)
 
 
-@pytest.mark.parametrize("wrap", [lambda s: {"state_dict": s}, lambda s: {f"module.{k}": v for k, v in s.items()}])
+@pytest.mark.parametrize(
+    "wrap", [lambda s: {"state_dict": s}, lambda s: {f"module.{k}": v for k, v in s.items()}]
+)
 def test_other_homes_of_a_state_dict(tmp_path: Path, wrap) -> None:
     other, model = compact_model(), compact_model()
     torch.save(wrap(other.state_dict()), tmp_path / "x.pth")
@@ -372,13 +438,16 @@ def test_a_pickle_of_arrays(tmp_path: Path) -> None:
 
 
 class TimmLike(nn.Module):
-    """Named as timm names maps of a ConvNeXt: ``stages_0.blocks.0`` for ``stages.0.blocks.0``, below ``model``."""
+    """Named as timm names maps of a ConvNeXt: ``stages_0.blocks.0`` for ``stages.0.blocks.0``,
+    below ``model``."""
 
     def __init__(self) -> None:
         super().__init__()
         self.model = nn.Module()
         for i in range(2):
-            self.model.add_module(f"stages_{i}", nn.ModuleDict({"blocks": nn.Sequential(nn.Conv2d(3, 3, 1))}))
+            self.model.add_module(
+                f"stages_{i}", nn.ModuleDict({"blocks": nn.Sequential(nn.Conv2d(3, 3, 1))})
+            )
 
 
 def test_names_of_timm(tmp_path: Path) -> None:
@@ -386,10 +455,17 @@ def test_names_of_timm(tmp_path: Path) -> None:
     model.backbone.bottom_up = TimmLike()
     names = [f"stages.{i}.blocks.0.{kind}" for i in range(2) for kind in ("weight", "bias")]
     own = model.backbone.bottom_up.state_dict()
-    state = {name: torch.rand_like(own[f"model.{name.replace('stages.', 'stages_')}"]) for name in names}
-    torch.save({**state, "head.fc.weight": torch.zeros(10, 3), "norm_pre.weight": torch.zeros(3)}, tmp_path / "x.pth")
+    state = {
+        name: torch.rand_like(own[f"model.{name.replace('stages.', 'stages_')}"]) for name in names
+    }
+    torch.save(
+        {**state, "head.fc.weight": torch.zeros(10, 3), "norm_pre.weight": torch.zeros(3)},
+        tmp_path / "x.pth",
+    )
     report = str(start_from(model, str(tmp_path / "x.pth"), fine_tune=False))
-    assert_close(model.backbone.bottom_up.model.stages_1.blocks[0].bias, state["stages.1.blocks.0.bias"])
+    assert_close(
+        model.backbone.bottom_up.model.stages_1.blocks[0].bias, state["stages.1.blocks.0.bias"]
+    )
     assert "not used (2): head.fc, norm_pre" in report
     del state["stages.1.blocks.0.bias"]
     torch.save(state, tmp_path / "x.pth")

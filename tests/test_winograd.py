@@ -14,7 +14,9 @@ from retina_plugin import winograd
 from retina_plugin.norms import Conv2d, build_norm
 
 
-def direct(maps: list[torch.Tensor], weight: torch.Tensor, bias: torch.Tensor | None) -> list[torch.Tensor]:
+def direct(
+    maps: list[torch.Tensor], weight: torch.Tensor, bias: torch.Tensor | None
+) -> list[torch.Tensor]:
     return [F.conv2d(x, weight, bias, padding=1) for x in maps]
 
 
@@ -29,9 +31,14 @@ def test_one_dimension_by_hand() -> None:
 
 
 @pytest.mark.parametrize("at_once", [1, 3, 1000])
-@pytest.mark.parametrize("sizes", [[(4, 4)], [(9, 7)], [(1, 1)], [(13, 8), (5, 6), (2, 3)]], ids=str)
-def test_outputs_and_gradients(sizes: list[tuple[int, int]], at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Sizes that tiles fill and sizes that they do not, one map and several, cut into pieces and whole."""
+@pytest.mark.parametrize(
+    "sizes", [[(4, 4)], [(9, 7)], [(1, 1)], [(13, 8), (5, 6), (2, 3)]], ids=str
+)
+def test_outputs_and_gradients(
+    sizes: list[tuple[int, int]], at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sizes that tiles fill and sizes that they do not, one map and several, cut into pieces and
+    whole."""
     monkeypatch.setattr(winograd, "TILES_AT_ONCE", at_once)
     maps = [torch.randn(2, 3, *size, dtype=torch.float64, requires_grad=True) for size in sizes]
     weight = torch.randn(5, 3, 3, 3, dtype=torch.float64, requires_grad=True)
@@ -40,7 +47,10 @@ def test_outputs_and_gradients(sizes: list[tuple[int, int]], at_once: int, monke
     assert_close(ours, expected)
     directions = [torch.randn_like(y) for y in expected]
     leaves = [weight, bias, *maps]
-    assert_close(torch.autograd.grad(ours, leaves, directions), torch.autograd.grad(expected, leaves, directions))
+    assert_close(
+        torch.autograd.grad(ours, leaves, directions),
+        torch.autograd.grad(expected, leaves, directions),
+    )
 
 
 def test_gradcheck() -> None:
@@ -50,7 +60,8 @@ def test_gradcheck() -> None:
 
 
 def test_only_what_is_asked_for() -> None:
-    """A frozen layer below needs no gradient of its output; outputs that nobody used count as zero."""
+    """A frozen layer below needs no gradient of its output; outputs that nobody used count as
+    zero."""
     maps = [torch.randn(1, 2, 4, 4), torch.randn(1, 2, 8, 8)]
     weight = torch.randn(3, 2, 3, 3, requires_grad=True)
     first, _ = winograd.conv3x3(maps, weight, None)
@@ -67,7 +78,8 @@ def relative_error(found: torch.Tensor, exact: torch.Tensor) -> torch.Tensor:
 
 @pytest.mark.parametrize("channels", [64, 256])
 def test_error_is_that_of_float32(channels: int) -> None:
-    """Against float64: outputs within 8 times the error of the direct sum (both near 1e-6), gradients within 4 times."""
+    """Against float64: outputs within 8 times the error of the direct sum (both near 1e-6),
+    gradients within 4 times."""
     x = torch.randn(1, channels, 32, 40).relu()
     weight = (torch.randn(64, channels, 3, 3) * (2 / 9 / channels) ** 0.5).requires_grad_()
     exact_weight = weight.detach().double().requires_grad_()
@@ -86,7 +98,8 @@ def test_error_is_that_of_float32(channels: int) -> None:
 
 @pytest.fixture
 def counted(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
-    """Winograd's convolutions from the first channel and tile on, and a list that grows with each."""
+    """Winograd's convolutions from the first channel and tile on, and a list that grows with
+    each."""
     calls: list[int] = []
     for name in ("MIN_CHANNELS", "MIN_TILES", "MIN_TILES_LEARNING"):
         monkeypatch.setattr(winograd, name, 1)
@@ -108,7 +121,9 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
     ],
 )
 @pytest.mark.parametrize("learning", [True, False])
-def test_which_convolutions_go_by_it(options: dict, used: bool, learning: bool, counted: list[int]) -> None:
+def test_which_convolutions_go_by_it(
+    options: dict, used: bool, learning: bool, counted: list[int]
+) -> None:
     layer, x = Conv2d(4, 6, **{"kernel_size": 3, **options}), torch.randn(2, 4, 9, 10)
     with torch.set_grad_enabled(learning):
         y = layer(x)
@@ -136,10 +151,16 @@ def test_other_types_and_autocast_go_the_direct_way(counted: list[int]) -> None:
     [FakeTensorMode, lambda: torch.device("meta"), torch.inference_mode],
     ids=["fake tensors", "default device", "inference"],
 )
-def test_a_mode_leaves_nothing_behind(first: Callable[[], AbstractContextManager], counted: list[int]) -> None:
-    """Shape propagation, or another default device, or inference may come before everything else in a process."""
+def test_a_mode_leaves_nothing_behind(
+    first: Callable[[], AbstractContextManager], counted: list[int]
+) -> None:
+    """Shape propagation, or another default device, or inference may come before everything else in
+    a process."""
     with first():
-        layer, x = Conv2d(4, 6, 3, device="cpu"), torch.randn(2, 4, 9, 10, device="cpu", requires_grad=True)
+        layer, x = (
+            Conv2d(4, 6, 3, device="cpu"),
+            torch.randn(2, 4, 9, 10, device="cpu", requires_grad=True),
+        )
         with torch.no_grad():
             assert layer(x).shape == (2, 6, 9, 10)
     layer, x = Conv2d(4, 6, 3), torch.randn(2, 4, 9, 10, requires_grad=True)
@@ -149,7 +170,10 @@ def test_a_mode_leaves_nothing_behind(first: Callable[[], AbstractContextManager
 
 
 def test_second_derivatives_are_refused() -> None:
-    x, weight = torch.randn(1, 2, 5, 6, requires_grad=True), torch.randn(3, 2, 3, 3, requires_grad=True)
+    x, weight = (
+        torch.randn(1, 2, 5, 6, requires_grad=True),
+        torch.randn(3, 2, 3, 3, requires_grad=True),
+    )
     y = winograd.conv3x3([x], weight, None)[0]
     (gradient,) = torch.autograd.grad(y.square().sum(), weight, create_graph=True)
     with pytest.raises(RuntimeError, match="once_differentiable"):
@@ -170,7 +194,8 @@ class Exported(nn.Module):
 @pytest.mark.parametrize("warm", [False, True], ids=["fresh", "after a forward pass"])
 @pytest.mark.parametrize("way", ["trace", "export", "compile"])
 def test_tracers_see_plain_convolutions(way: str, warm: bool, counted: list[int]) -> None:
-    """What they record is one convolution, with the parameters in it and not what was derived from them before."""
+    """What they record is one convolution, with the parameters in it and not what was derived from
+    them before."""
     model, x = Exported().eval(), torch.randn(2, 4, 9, 10)
     with torch.no_grad():
         expected = model(x)

@@ -1,7 +1,9 @@
-"""What a model costs, part by part: parameters, operations, activations, memory for learning, time; and what its head gives out.
+"""What a model costs, part by part: parameters, operations, activations, memory for learning, time;
+and what its head gives out.
 
     python tools/analyze_model.py --config-file configs/coco/retinanet_R_50_FPN_1x.yaml
-    python tools/analyze_model.py --config-file configs/digits/retinanet_compact.yaml --size 160 160 MODEL.FPN.OUT_CHANNELS 32
+    python tools/analyze_model.py --config-file configs/digits/retinanet_compact.yaml --size 160 160
+    MODEL.FPN.OUT_CHANNELS 32
 
 Nothing is loaded: weights are random, and the image is noise, in which nothing is detected.
 """
@@ -56,7 +58,9 @@ class Part(NamedTuple):
 def parse(argv: list[str] | None = None) -> argparse.Namespace:
     """The command line as a namespace."""
     parser = Parser(__doc__)
-    parser.add_argument("--config-file", required=True, metavar="FILE", help="YAML file, see configs/")
+    parser.add_argument(
+        "--config-file", required=True, metavar="FILE", help="YAML file, see configs/"
+    )
     parser.add_argument(
         "--size",
         type=whole(1, 16384),
@@ -64,9 +68,13 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
         metavar=("H", "W"),
         help="of the image; default: 3:4 at INPUT.MIN_SIZE_TEST",
     )
-    parser.add_argument("--repeats", type=whole(1, 10**6), default=7, help="timed runs, of which the median counts")
+    parser.add_argument(
+        "--repeats", type=whole(1, 10**6), default=7, help="timed runs, of which the median counts"
+    )
     parser.add_argument("--json", metavar="FILE", help="write the table there too")
-    parser.add_argument("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="overrides of config keys")
+    parser.add_argument(
+        "opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="overrides of config keys"
+    )
     return parser.parse_args(argv)
 
 
@@ -78,7 +86,8 @@ def main(argv: list[str] | None = None) -> None:
     parts = analyze(model, height, width, repeats=args.repeats)
     print(model_summary(model))
     print(
-        f"one image of {height}x{width} pixels on {cfg.MODEL.DEVICE}, {torch.get_num_threads()} threads, torch {torch.__version__}"
+        f"one image of {height}x{width} pixels on {cfg.MODEL.DEVICE}, {torch.get_num_threads()} "
+        f"threads, torch {torch.__version__}"
     )
     print(table(parts))
     if args.json:
@@ -86,7 +95,8 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def config_of(path: str, opts: list[str]) -> Any:
-    """The config of a model, with as many classes as its training set has if it leaves them open."""
+    """The config of a model, with as many classes as its training set has if it leaves them
+    open."""
     cfg = get_cfg()
     cfg.merge_from_file(path)
     cfg.merge_from_list(opts)
@@ -107,7 +117,9 @@ def default_size(cfg: Any) -> tuple[int, int]:
 
 def analyze(model: RetinaNet, height: int, width: int, *, repeats: int) -> list[Part]:
     """Rows for backbone, neck, head, detections and all of it."""
-    image = torch.randint(0, 256, (len(model.pixel_mean), height, width), device=model.device).float()
+    image = torch.randint(
+        0, 256, (len(model.pixel_mean), height, width), device=model.device
+    ).float()
     images, sizes = model.preprocess([image])
     with warnings.catch_warnings():  # of fvcore, about functions of torch that it uses
         warnings.simplefilter("ignore", FutureWarning)
@@ -115,24 +127,36 @@ def analyze(model: RetinaNet, height: int, width: int, *, repeats: int) -> list[
     flops = by_part(FlopCountAnalysis, attention_flops, model, images)
     activations = by_part(ActivationCountAnalysis, attention_activations, model, images)
     kept, ms = kept_by_part(model, images), time_by_part(model, images, sizes, repeats)
-    parameters = {name: sum(p.numel() for p in module.parameters()) for name, module in modules_of(model).items()}
+    parameters = {
+        name: sum(p.numel() for p in module.parameters())
+        for name, module in modules_of(model).items()
+    }
     if "neck" in parameters:
         parameters["neck"] -= parameters["backbone"]
     names = [*parameters, REST]
     rows = [Part(n, parameters.get(n, 0), flops[n], activations[n], kept[n], ms[n]) for n in names]
-    totals = (sum(getattr(row, key) for row in rows) for key in ("parameters", "flops", "activations", "kept", "ms"))
+    totals = (
+        sum(getattr(row, key) for row in rows)
+        for key in ("parameters", "flops", "activations", "kept", "ms")
+    )
     return [*rows, Part("all", *totals)]
 
 
 def modules_of(model: RetinaNet) -> dict[str, nn.Module]:
-    """The modules whose calls begin and end a part; a neck calls its backbone, so that its own share is the difference."""
+    """The modules whose calls begin and end a part; a neck calls its backbone, so that its own
+    share is the difference."""
     inner = getattr(model.backbone, "bottom_up", None)
-    backbone = {"backbone": model.backbone} if inner is None else {"backbone": inner, "neck": model.backbone}
+    backbone = (
+        {"backbone": model.backbone}
+        if inner is None
+        else {"backbone": inner, "neck": model.backbone}
+    )
     return backbone | {"head": model.head}
 
 
 class Dense(nn.Module):
-    """Images -> what the head gives out for every anchor: the part of a model that can be traced."""
+    """Images -> what the head gives out for every anchor: the part of a model that can be
+    traced."""
 
     def __init__(self, model: RetinaNet) -> None:
         super().__init__()
@@ -145,14 +169,19 @@ class Dense(nn.Module):
 
 
 def attention_flops(inputs: list[Any], outputs: list[Any]) -> int:
-    """softmax(q k^T) v in one operation, which fvcore does not know: its two matrix products; q (.., L, D), k (.., S, D), v (.., S, E)."""
-    (*heads, length, depth), (*_, source, _), (*_, width) = (value.type().sizes() for value in inputs[:3])
+    """softmax(q k^T) v in one operation, which fvcore does not know: its two matrix products; q
+    (.., L, D), k (.., S, D), v (.., S, E)."""
+    (*heads, length, depth), (*_, source, _), (*_, width) = (
+        value.type().sizes() for value in inputs[:3]
+    )
     return prod(heads) * length * source * (depth + width)
 
 
 def attention_activations(inputs: list[Any], outputs: list[Any]) -> int:
     """Numbers that the two products give out."""
-    (*heads, length, _), (*_, source, _), (*_, width) = (value.type().sizes() for value in inputs[:3])
+    (*heads, length, _), (*_, source, _), (*_, width) = (
+        value.type().sizes() for value in inputs[:3]
+    )
     return prod(heads) * length * (source + width)
 
 
@@ -161,18 +190,25 @@ def by_part(
 ) -> dict[str, int]:
     """What one of fvcore's analyses counts in each part."""
     dense = Dense(model.eval())
-    counter = analysis(dense, images).unsupported_ops_warnings(False).uncalled_modules_warnings(False)
+    counter = (
+        analysis(dense, images).unsupported_ops_warnings(False).uncalled_modules_warnings(False)
+    )
     counts = counter.set_op_handle("aten::scaled_dot_product_attention", attention).by_module()
     names = {id(module): name for name, module in dense.named_modules()}
-    found = defaultdict(int, {part: int(counts[names[id(m)]]) for part, m in modules_of(model).items()})
+    found = defaultdict(
+        int, {part: int(counts[names[id(m)]]) for part, m in modules_of(model).items()}
+    )
     if "neck" in found:
         found["neck"] -= found["backbone"]
     return found
 
 
 @contextmanager
-def listening(model: RetinaNet, enter: Callable[[str], object], leave: Callable[[str], object]) -> Iterator[None]:
-    """Call ``enter`` and ``leave`` with the name of a part at the begin and end of its module's calls."""
+def listening(
+    model: RetinaNet, enter: Callable[[str], object], leave: Callable[[str], object]
+) -> Iterator[None]:
+    """Call ``enter`` and ``leave`` with the name of a part at the begin and end of its module's
+    calls."""
 
     def hook(call: Callable[[str], object], part: str) -> Callable[..., None]:
         def without_result(*_: object) -> None:  # which would take the place of the module's own
@@ -192,8 +228,12 @@ def listening(model: RetinaNet, enter: Callable[[str], object], leave: Callable[
 
 
 def kept_by_part(model: RetinaNet, images: Tensor) -> dict[str, int]:
-    """Bytes of the tensors that autograd saves in a training step; memory that several share counts once, where it is saved first."""
-    own = {tensor.untyped_storage().data_ptr() for tensor in (*model.parameters(), *model.buffers(), images)}
+    """Bytes of the tensors that autograd saves in a training step; memory that several share counts
+    once, where it is saved first."""
+    own = {
+        tensor.untyped_storage().data_ptr()
+        for tensor in (*model.parameters(), *model.buffers(), images)
+    }
     kept: dict[str, int] = defaultdict(int)
     seen, stack, alive = set(own), [REST], []
 
@@ -209,12 +249,15 @@ def kept_by_part(model: RetinaNet, images: Tensor) -> dict[str, int]:
         listening(model.train(), stack.append, lambda _: stack.pop()),
         torch.autograd.graph.saved_tensors_hooks(pack, lambda x: x),
     ):
-        Dense(model)(torch.cat([images, images]))  # two, because batch normalisation may refuse to learn from one
+        # two, because batch normalisation may refuse to learn from one
+        Dense(model)(torch.cat([images, images]))
     model.eval()
     return defaultdict(int, {part: value // 2 for part, value in kept.items()})
 
 
-def time_by_part(model: RetinaNet, images: Tensor, sizes: list[tuple[int, int]], repeats: int) -> dict[str, float]:
+def time_by_part(
+    model: RetinaNet, images: Tensor, sizes: list[tuple[int, int]], repeats: int
+) -> dict[str, float]:
     """Milliseconds of detection, medians."""
     begun: dict[str, float] = {}
     taken: dict[str, list[float]] = defaultdict(list)
@@ -247,9 +290,14 @@ def table(parts: list[Part]) -> str:
     rows = [["part", "parameters, M", "GFLOPs", "activations, M", "kept to learn, MB", "ms"]]
     for p in parts:
         numbers = (p.parameters / 1e6, p.flops / 1e9, p.activations / 1e6, p.kept / 1e6, p.ms)
-        rows.append([p.name, *(f"{x:.{d}f}" for x, d in zip(numbers, (2, 2, 2, 1, 1), strict=True))])
+        rows.append(
+            [p.name, *(f"{x:.{d}f}" for x, d in zip(numbers, (2, 2, 2, 1, 1), strict=True))]
+        )
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    lines = ["| " + " | ".join(cell.rjust(w) for cell, w in zip(row, widths, strict=True)) + " |" for row in rows]
+    lines = [
+        "| " + " | ".join(cell.rjust(w) for cell, w in zip(row, widths, strict=True)) + " |"
+        for row in rows
+    ]
     lines.insert(1, "|" + "|".join("-" * (w + 1) + ":" for w in widths) + "|")
     return "\n".join(lines)
 

@@ -1,12 +1,14 @@
-"""Time this project beside what it replaces: the same work, checked to give the same result, then measured in turns.
+"""Time this project beside what it replaces: the same work, checked to give the same result, then
+measured in turns.
 
     python tools/benchmark.py loss match                    the class loss; anchors against boxes
-    python tools/benchmark.py step infer                    R-50-FPN: a training step of two images; detection in one
-    python tools/benchmark.py step infer --device cuda --amp
+    python tools/benchmark.py step infer                    R-50-FPN: a training step of two images;
+    detection in one python tools/benchmark.py step infer --device cuda --amp
     python tools/benchmark.py eval --json eval.json         COCO metrics
 
-Detectron2, fvcore, torchvision and faster-coco-eval take part where they are installed. A result that differs ends the run
-with an error before anything of that comparison is timed. Nothing else should run on the machine meanwhile.
+Detectron2, fvcore, torchvision and faster-coco-eval take part where they are installed. A result
+that differs ends the run with an error before anything of that comparison is timed. Nothing else
+should run on the machine meanwhile.
 """
 
 from __future__ import annotations
@@ -44,16 +46,27 @@ PARTS = {
 def parse(argv: list[str] | None = None) -> argparse.Namespace:
     """The command line as a namespace."""
     parser = Parser(__doc__)
-    parser.add_argument("parts", nargs="+", choices=PARTS, metavar="PART", help=f"among {', '.join(PARTS)}")
-    parser.add_argument("--repeats", type=int, default=7, help="timed runs of each, after one that is checked")
+    parser.add_argument(
+        "parts", nargs="+", choices=PARTS, metavar="PART", help=f"among {', '.join(PARTS)}"
+    )
+    parser.add_argument(
+        "--repeats", type=int, default=7, help="timed runs of each, after one that is checked"
+    )
     parser.add_argument("--threads", type=int, default=2, help="of the CPU")
     parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N")
-    parser.add_argument("--amp", action="store_true", help="step and infer under bfloat16 autocast, for everybody")
     parser.add_argument(
-        "--quick", action="store_true", help="one tiny size of each: does it run? The times mean nothing"
+        "--amp", action="store_true", help="step and infer under bfloat16 autocast, for everybody"
     )
-    parser.add_argument("--json", metavar="FILE", help="write all numbers there, after every comparison")
-    parser.add_argument("--peak-of", nargs=2, help=argparse.SUPPRESS)  # what a fresh process is asked for
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help="one tiny size of each: does it run? The times mean nothing",
+    )
+    parser.add_argument(
+        "--json", metavar="FILE", help="write all numbers there, after every comparison"
+    )
+    # what a fresh process is asked for
+    parser.add_argument("--peak-of", nargs=2, help=argparse.SUPPRESS)
     args = parser.parse_args(argv)
     if args.repeats < 1 or args.threads < 1:
         parser.error("--repeats and --threads must be at least 1")
@@ -76,7 +89,9 @@ def comparisons(args: argparse.Namespace) -> list[Comparison]:
 def machine(args: argparse.Namespace) -> dict[str, Any]:
     """What the numbers depend on."""
     return {
-        "device": torch.cuda.get_device_name() if args.device.startswith("cuda") else platform.processor() or "cpu",
+        "device": torch.cuda.get_device_name()
+        if args.device.startswith("cuda")
+        else platform.processor() or "cpu",
         "threads": args.threads,
         "torch": torch.__version__,
         "python": platform.python_version(),
@@ -98,7 +113,9 @@ def main(argv: list[str] | None = None) -> None:
     print("  ".join(f"{key} {value}" for key, value in report["machine"].items()), flush=True)
     for comparison in comparisons(args):
         rows = measure(comparison, repeats=args.repeats, device=args.device, command=command)
-        report["comparisons"].append({"title": comparison.title, "absent": comparison.absent, "rows": rows})
+        report["comparisons"].append(
+            {"title": comparison.title, "absent": comparison.absent, "rows": rows}
+        )
         print(f"\n{table(comparison, rows)}", flush=True)
         if args.json:  # now, because a later comparison may end the run
             write_atomically(args.json, json.dumps(report, indent=1))

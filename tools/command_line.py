@@ -1,4 +1,5 @@
-"""What the command lines of all tools share: one line for a mistake, numbers with bounds, and Ctrl-C while a tool starts.
+"""What the command lines of all tools share: one line for a mistake, numbers with bounds, and
+Ctrl-C while a tool starts.
 
 Only the standard library is imported here, so that this comes before everything that takes seconds.
 """
@@ -15,10 +16,13 @@ from typing import Any, NoReturn
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser whose errors are one line ``error: ...`` like those of the tools themselves, with exit code 2."""
+    """A parser whose errors are one line ``error: ...`` like those of the tools themselves, with
+    exit code 2."""
 
     def __init__(self, description: str | None) -> None:
-        super().__init__(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+        super().__init__(
+            description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+        )
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"error: {message} (--help lists all arguments)\n")
@@ -31,7 +35,9 @@ def whole(least: int, most: int) -> Callable[[str], int]:
         try:
             value = int(text)
         except ValueError:
-            raise argparse.ArgumentTypeError(f"expected a whole number, found {text!r:.40}") from None
+            raise argparse.ArgumentTypeError(
+                f"expected a whole number, found {text!r:.40}"
+            ) from None
         if not least <= value <= most:
             bound = f"least {least}" if value < least else f"most {most}"
             raise argparse.ArgumentTypeError(f"expected at {bound}, found {text:.40}")
@@ -63,7 +69,8 @@ def share_below_1(text: str) -> float:
 
 
 def _end(number: int, frame: Any) -> None:
-    """End without a traceback while a tool starts; :func:`retina_plugin.report.cli.run` takes over."""
+    """End without a traceback while a tool starts; :func:`retina_plugin.report.cli.run` takes
+    over."""
     if multiprocessing.parent_process() is None:
         os.write(2, b"interrupted; nothing was begun\n")
         os._exit(128 + number)
@@ -73,7 +80,9 @@ def _end(number: int, frame: Any) -> None:
 def _is_program() -> bool:
     """Whether a tool was started as a program, and is not imported by another one."""
     path = getattr(sys.modules["__main__"], "__file__", None)
-    tool = path is not None and os.path.dirname(os.path.abspath(path)) == os.path.dirname(os.path.abspath(__file__))
+    tool = path is not None and os.path.dirname(os.path.abspath(path)) == os.path.dirname(
+        os.path.abspath(__file__)
+    )
     return tool or multiprocessing.parent_process() is not None
 
 

@@ -1,10 +1,12 @@
-"""Does the loss ladder hold? Train one model with every class loss on imbalanced data, and compare AP class by class.
+"""Does the loss ladder hold? Train one model with every class loss on imbalanced data, and compare
+AP class by class.
 
     python tools/compare_losses.py --output-dir output/losses
-    DETECTRON2_DATASETS=folder/of/bccd python tools/compare_losses.py --data bccd --output-dir output/losses_bccd
+    DETECTRON2_DATASETS=folder/of/bccd python tools/compare_losses.py --data bccd --output-dir
+    output/losses_bccd
 
-Each run is ``tools/train_net.py`` on one CPU thread; runs that are finished are not repeated. At the end the folder has ``table.md``,
-``results.json`` and ``ap_by_frequency.png``.
+Each run is ``tools/train_net.py`` on one CPU thread; runs that are finished are not repeated. At
+the end the folder has ``table.md``, ``results.json`` and ``ap_by_frequency.png``.
 """
 
 from __future__ import annotations
@@ -82,21 +84,32 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--data", choices=sorted(DATA), default="digits")
     parser.add_argument("--output-dir", default="output/losses", metavar="FOLDER")
     parser.add_argument(
-        "--jobs", type=whole(1, 1024), default=os.cpu_count() or 1, help="runs at a time, each on one thread"
+        "--jobs",
+        type=whole(1, 1024),
+        default=os.cpu_count() or 1,
+        help="runs at a time, each on one thread",
     )
-    parser.add_argument("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="overrides for every run")
+    parser.add_argument(
+        "opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="overrides for every run"
+    )
     return parser.parse_args(argv)
 
 
 def mean_of(runs: Sequence[dict[str, float]], key: str) -> float:
-    """Mean of a metric over runs; a run without any detection, which has no metrics, counts 0. NaN for a class that is never tested."""
+    """Mean of a metric over runs; a run without any detection, which has no metrics, counts 0. NaN
+    for a class that is never tested."""
     return mean(run[key] if run.get("AP", -1) >= 0 else 0.0 for run in runs)
 
 
-def table(results: dict[str, list[dict[str, float]]], names: Sequence[str], counts: Sequence[int]) -> str:
-    """Markdown: a row for each loss, means over seeds, the classes from the most frequent to the rarest."""
+def table(
+    results: dict[str, list[dict[str, float]]], names: Sequence[str], counts: Sequence[int]
+) -> str:
+    """Markdown: a row for each loss, means over seeds, the classes from the most frequent to the
+    rarest."""
     order = sorted(range(len(names)), key=lambda i: -counts[i])
-    columns = {"AP": "AP", "AP50": "AP50"} | {f"{names[i]} ({counts[i]})": f"AP-{names[i]}" for i in order}
+    columns = {"AP": "AP", "AP50": "AP50"} | {
+        f"{names[i]} ({counts[i]})": f"AP-{names[i]}" for i in order
+    }
     rows = [["loss", *columns, "AP of each seed"], ["---"] * (len(columns) + 2)]
     for loss, runs in results.items():
         values = [f"{mean_of(runs, key):.1f}" for key in columns.values()]
@@ -113,7 +126,9 @@ def main(argv: list[str] | None = None) -> None:
         loss, seed = job
         overrides = what["overrides"] | LOSSES[loss] | {"SEED": seed}
         options = [str(word) for pair in overrides.items() for word in pair] + args.opts
-        return one_run(folder / f"{loss.replace(' ', '_')}-{seed}", what["config"], options, threads=1)
+        return one_run(
+            folder / f"{loss.replace(' ', '_')}-{seed}", what["config"], options, threads=1
+        )
 
     with ThreadPoolExecutor(args.jobs) as pool:
         try:
@@ -137,7 +152,10 @@ def report(folder: Path, results: dict[str, list[dict[str, float]]], train_set: 
     print(text)
     write_atomically(str(folder / "table.md"), text)
     write_atomically(str(folder / "results.json"), json.dumps(results, indent=1))
-    by_class = {loss: [mean_of(runs, f"AP-{name}") for name in dataset.class_names] for loss, runs in results.items()}
+    by_class = {
+        loss: [mean_of(runs, f"AP-{name}") for name in dataset.class_names]
+        for loss, runs in results.items()
+    }
     write_picture(str(folder / "ap_by_frequency.png"), ap_by_frequency(by_class, counts))
 
 

@@ -1,11 +1,14 @@
-"""Which backbone and neck for what? Train each pair for the same time, and put accuracy beside cost.
+"""Which backbone and neck for what? Train each pair for the same time, and put accuracy beside
+cost.
 
     python tools/compare_models.py --minutes 4 --output-dir output/models
-    DETECTRON2_DATASETS=folder/of/bccd python tools/compare_models.py --data bccd --minutes 6 --output-dir output/models_bccd
+    DETECTRON2_DATASETS=folder/of/bccd python tools/compare_models.py --data bccd --minutes 6
+    --output-dir output/models_bccd
 
-First all are measured, one after another, and nothing else should run meanwhile: what an image costs, and how long a step takes, so how
-many fit into ``--minutes``. Then all are trained for that many; start and evaluation are not counted. What is finished is not done again.
-At the end the folder has ``table.md`` and ``results.json``.
+First all are measured, one after another, and nothing else should run meanwhile: what an image
+costs, and how long a step takes, so how many fit into ``--minutes``. Then all are trained for that
+many; start and evaluation are not counted. What is finished is not done again. At the end the
+folder has ``table.md`` and ``results.json``.
 """
 
 from __future__ import annotations
@@ -32,7 +35,10 @@ from retina_plugin import build_model
 from retina_plugin.outputs import write_atomically
 from retina_plugin.report.cli import run
 
-DATA = {"digits": "configs/digits/retinanet_compact.yaml", "bccd": "configs/bccd/retinanet_compact.yaml"}
+DATA = {
+    "digits": "configs/digits/retinanet_compact.yaml",
+    "bccd": "configs/bccd/retinanet_compact.yaml",
+}
 SIZES = {"digits": (160, 160), "bccd": (360, 480)}  # of an image at test time
 BACKBONES = {
     "compact ResNet-18": ("resnet", {}),
@@ -40,7 +46,8 @@ BACKBONES = {
         "timm",
         {
             "MODEL.RETINA_PLUGIN.TIMM.NAME": "mobilenetv3_small_100",
-            "MODEL.PIXEL_STD": "[1.0, 1.0, 1.0]",  # Detectron2's default, in whose place comes the model's own
+            # Detectron2's default, in whose place comes the model's own
+            "MODEL.PIXEL_STD": "[1.0, 1.0, 1.0]",
         },
     ),
 }
@@ -54,7 +61,9 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--data", choices=sorted(DATA), default="digits")
     parser.add_argument("--minutes", type=float, default=4.0, help="training time of each model")
     parser.add_argument("--output-dir", default="output/models", metavar="FOLDER")
-    parser.add_argument("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="overrides for every run")
+    parser.add_argument(
+        "opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="overrides for every run"
+    )
     args = parser.parse_args(argv)
     if not 0 < args.minutes <= 10**5:
         bound = "at most 100000" if args.minutes > 10**5 else "more than 0"
@@ -70,13 +79,22 @@ def main(argv: list[str] | None = None) -> None:
     for (backbone, neck), cost in zip(tqdm(models, desc="train", unit="model"), costs, strict=True):
         steps = steps_in(args.minutes, cost["seconds_a_step"])
         metrics = learn(backbone, neck, steps, args)
-        results.append({"backbone": backbone, "neck": neck, "steps": steps, "metrics": metrics} | cost)
+        results.append(
+            {"backbone": backbone, "neck": neck, "steps": steps, "metrics": metrics} | cost
+        )
     report(Path(args.output_dir), results)
 
 
 def measure(backbone: str, neck: str, args: argparse.Namespace) -> dict[str, float]:
     """What a training step and one image cost, or what was found earlier."""
-    probe = ["SOLVER.MAX_ITER", str(PROBE_STEPS), "SOLVER.CHECKPOINT_PERIOD", str(10**6), "DATASETS.TEST", "()"]
+    probe = [
+        "SOLVER.MAX_ITER",
+        str(PROBE_STEPS),
+        "SOLVER.CHECKPOINT_PERIOD",
+        str(10**6),
+        "DATASETS.TEST",
+        "()",
+    ]
     folder, found = train(backbone, neck, probe, args, "-probe")
     done = folder / "cost.json"
     if not done.is_file():
@@ -98,7 +116,9 @@ def train(
     """One run with some more options: its folder and everything that it logged."""
     folder = Path(args.output_dir) / f"{backbone.replace(' ', '_')}-{neck}{suffix}"
     options = [*options_of(backbone, neck), *args.opts, *options]
-    return folder, one_run(folder, DATA[args.data], options, threads=torch.get_num_threads())["metrics"]
+    return folder, one_run(folder, DATA[args.data], options, threads=torch.get_num_threads())[
+        "metrics"
+    ]
 
 
 def options_of(backbone: str, neck: str) -> list[str]:
@@ -114,7 +134,8 @@ def steps_in(minutes: float, seconds: float) -> int:
 
 
 def cost_of(config: str, size: tuple[int, int]) -> dict[str, float]:
-    """Parameters in millions, GFLOPs and milliseconds of detecting in one image, and images of a training step."""
+    """Parameters in millions, GFLOPs and milliseconds of detecting in one image, and images of a
+    training step."""
     cfg = config_of(config, [])
     total = analyze(build_model(cfg), *size, repeats=100)[-1]
     cost = {"parameters": total.parameters / 1e6, "gflops": total.flops / 1e9, "ms": total.ms}
@@ -130,7 +151,8 @@ def report(folder: Path, results: list[dict[str, Any]]) -> None:
 
 
 def table(results: Sequence[dict[str, Any]]) -> str:
-    """Markdown: a row for each model; a run without any detection, which has no metrics, has AP 0."""
+    """Markdown: a row for each model; a run without any detection, which has no metrics, has AP
+    0."""
     columns = [
         "backbone",
         "neck",
@@ -144,10 +166,22 @@ def table(results: Sequence[dict[str, Any]]) -> str:
     ]
     rows = [columns, ["---", "---", *["---:"] * (len(columns) - 2)]]
     for r in results:
-        ap = [f"{r['metrics'][key] if r['metrics'].get(key, -1) >= 0 else 0:.1f}" for key in ("AP", "AP50")]
+        ap = [
+            f"{r['metrics'][key] if r['metrics'].get(key, -1) >= 0 else 0:.1f}"
+            for key in ("AP", "AP50")
+        ]
         cost = [f"{r['parameters']:.2f}", f"{r['gflops']:.2f}", f"{r['ms']:.1f}"]
         rate = f"{r['images_a_step'] / r['seconds_a_step']:.1f}"
-        rows.append([r["backbone"], r["neck"].upper().replace("BIFPN", "BiFPN"), *ap, *cost, rate, str(r["steps"])])
+        rows.append(
+            [
+                r["backbone"],
+                r["neck"].upper().replace("BIFPN", "BiFPN"),
+                *ap,
+                *cost,
+                rate,
+                str(r["steps"]),
+            ]
+        )
     return "\n".join("| " + " | ".join(row) + " |" for row in rows) + "\n"
 
 

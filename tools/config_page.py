@@ -26,18 +26,21 @@ HEAD = """# Config keys
 
 <!-- Written by tools/config_page.py from retina_plugin/config.py; change the text there. -->
 
-A config is a YAML file of keys in groups. `_BASE_` names a file that it starts from, relative to its own folder; what follows on the
-command line goes before both:
+A config is a YAML file of keys in groups. `_BASE_` names a file that it starts from, relative to
+its own folder; what follows on the command line goes before both:
 
 ```bash
-python tools/train_net.py --config-file configs/digits/retinanet_compact.yaml SOLVER.MAX_ITER 500 OUTPUT_DIR out
+python tools/train_net.py --config-file configs/digits/retinanet_compact.yaml \\
+    SOLVER.MAX_ITER 500 OUTPUT_DIR out
 ```
 
-Lists and pairs are quoted there, and one entry keeps its comma: `DATASETS.TEST "('my/val.json@my/images',)"`. A key that does not exist is
-an error that names the nearest one. YAML is read as plain data: tags such as `!!python`, a key given twice, infinite numbers and NaN are
+Lists and pairs are quoted there, and one entry keeps its comma: `DATASETS.TEST
+"('my/val.json@my/images',)"`. A key that does not exist is an error that names the nearest one.
+YAML is read as plain data: tags such as `!!python`, a key given twice, infinite numbers and NaN are
 refused, with the file and the line.
 
-The defaults below are Detectron2's. `configs/Base-RetinaNet.yaml` sets those of the RetinaNet paper, and every config here starts from it.
+The defaults below are Detectron2's. `configs/Base-RetinaNet.yaml` sets those of the RetinaNet
+paper, and every config here starts from it.
 """
 
 
@@ -57,8 +60,8 @@ Under `{NODE}`; everything else is Detectron2's.
 {table(PLUGIN_KEYS)}
 ## Keys of Detectron2
 
-Names, meanings and defaults are Detectron2's, and these are the ones that work on either host. On Detectron2 its other keys are read too;
-on Lightning another key is an error, not silence.
+Names, meanings and defaults are Detectron2's, and these are the ones that work on either host. On
+Detectron2 its other keys are read too; on Lightning another key is an error, not silence.
 
 {table(DETECTRON2_KEYS)}"""
 

@@ -1,8 +1,10 @@
-"""Detect in images, videos or a webcam: pictures and videos with boxes, and a JSON of all detections.
+"""Detect in images, videos or a webcam: pictures and videos with boxes, and a JSON of all
+detections.
 
-python tools/demo.py --config-file output/config.yaml --weights output/model_final.pth --input photo.jpg folder 'more/*.png'
-python tools/demo.py --config-file output/config.yaml --weights output/model_final.pth --input film.mp4
-python tools/demo.py --config-file output/config.yaml --weights output/model_final.pth --webcam
+python tools/demo.py --config-file output/config.yaml --weights output/model_final.pth --input
+photo.jpg folder 'more/*.png' python tools/demo.py --config-file output/config.yaml --weights
+output/model_final.pth --input film.mp4 python tools/demo.py --config-file output/config.yaml
+--weights output/model_final.pth --webcam
 """
 
 from __future__ import annotations
@@ -49,12 +51,23 @@ Source = str | int  # path of an image or a video, or number of a webcam
 def parse(argv: list[str] | None = None) -> argparse.Namespace:
     """The command line as a namespace."""
     parser = Parser(__doc__)
-    parser.add_argument("--config-file", required=True, metavar="FILE", help="config.yaml of the training")
-    parser.add_argument("--weights", metavar="FILE", help="checkpoint; else MODEL.WEIGHTS of the config")
+    parser.add_argument(
+        "--config-file", required=True, metavar="FILE", help="config.yaml of the training"
+    )
+    parser.add_argument(
+        "--weights", metavar="FILE", help="checkpoint; else MODEL.WEIGHTS of the config"
+    )
     source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--input", nargs="+", metavar="PATH", help="images, videos, folders of them, and globs")
     source.add_argument(
-        "--webcam", nargs="?", type=whole(0, 1000), const=0, metavar="NUMBER", help="until Ctrl-C or --max-frames"
+        "--input", nargs="+", metavar="PATH", help="images, videos, folders of them, and globs"
+    )
+    source.add_argument(
+        "--webcam",
+        nargs="?",
+        type=whole(0, 1000),
+        const=0,
+        metavar="NUMBER",
+        help="until Ctrl-C or --max-frames",
     )
     parser.add_argument("--output", default="detections", metavar="FOLDER")
     parser.add_argument(
@@ -63,17 +76,25 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
         default=0.5,
         help="detections below are not shown or written (0.5)",
     )
-    parser.add_argument("--max-frames", type=COUNT, default=0, help="of each video or webcam; 0: all")
     parser.add_argument(
-        "--opts", nargs=argparse.REMAINDER, default=[], metavar="KEY VALUE", help="overrides of config keys, last"
+        "--max-frames", type=COUNT, default=0, help="of each video or webcam; 0: all"
+    )
+    parser.add_argument(
+        "--opts",
+        nargs=argparse.REMAINDER,
+        default=[],
+        metavar="KEY VALUE",
+        help="overrides of config keys, last",
     )
     return parser.parse_args(argv)
 
 
 def load(args: argparse.Namespace) -> tuple[RetinaNet, list[str], dict[str, Any]]:
-    """The model in evaluation mode, the names of its classes, and how images are read: see :func:`retina_plugin.data.reading`.
+    """The model in evaluation mode, the names of its classes, and how images are read: see
+    :func:`retina_plugin.data.reading`.
 
-    Names are those of the checkpoint, else of the config's data sets, else numbers; a ``PIXEL_RANGE`` of auto is the checkpoint's.
+    Names are those of the checkpoint, else of the config's data sets, else numbers; a
+    ``PIXEL_RANGE`` of auto is the checkpoint's.
 
     Raises:
         WeightsError: no checkpoint is named, or it does not fit.
@@ -92,7 +113,10 @@ def load(args: argparse.Namespace) -> tuple[RetinaNet, list[str], dict[str, Any]
     names = class_names_of(metadata_of(read_checkpoint(path)), path) or list(_names_from_data(cfg))
     if cfg.MODEL.RETINANET.NUM_CLASSES == -1:
         if not names:
-            raise WeightsError(f"{path} does not name its classes: add --opts MODEL.RETINANET.NUM_CLASSES <how many>")
+            raise WeightsError(
+                f"{path} does not name its classes: add --opts "
+                "MODEL.RETINANET.NUM_CLASSES <how many>"
+            )
         cfg.MODEL.RETINANET.NUM_CLASSES = len(names)
     take_pixels_of_timm(cfg)
     model = build_model(cfg)
@@ -112,7 +136,8 @@ def _names_from_data(cfg: Any) -> Sequence[str]:
 
 
 def find_files(patterns: list[str]) -> list[str]:
-    """Files, folders and globs -> images and videos, sorted within each. A file that is named itself may have any suffix.
+    """Files, folders and globs -> images and videos, sorted within each. A file that is named
+    itself may have any suffix.
 
     Raises:
         DatasetError: a pattern that finds nothing.
@@ -123,11 +148,18 @@ def find_files(patterns: list[str]) -> list[str]:
             files = [pattern]
         else:
             inside = os.path.join(glob.escape(pattern), "*") if os.path.isdir(pattern) else pattern
-            files = [p for p in sorted(glob.glob(inside, recursive=True)) if p.lower().endswith(IMAGES + VIDEOS)]
+            files = [
+                p
+                for p in sorted(glob.glob(inside, recursive=True))
+                if p.lower().endswith(IMAGES + VIDEOS)
+            ]
         if not files and not os.path.exists(pattern) and not glob.has_magic(pattern):
             raise DatasetError(f"--input {pattern}: there is no such file or folder")
         if not files:
-            raise DatasetError(f"--input {pattern}: no image or video there (looked for {', '.join(IMAGES + VIDEOS)})")
+            raise DatasetError(
+                f"--input {pattern}: no image or video there (looked for "
+                f"{', '.join(IMAGES + VIDEOS)})"
+            )
         found += files
     return found
 
@@ -141,21 +173,36 @@ def detect(model: RetinaNet, image: np.ndarray) -> Detections:
 def picture(image: np.ndarray, found: Detections, names: list[str]) -> np.ndarray:
     """The image with its detections; a small one enlarged."""
     scaled, boxes = fit(image, found["boxes"].numpy(), least=300)
-    return draw_boxes(scaled, boxes, found["labels"].tolist(), class_names=names, scores=found["scores"].tolist())
+    return draw_boxes(
+        scaled, boxes, found["labels"].tolist(), class_names=names, scores=found["scores"].tolist()
+    )
 
 
 def entry(found: Detections, names: list[str], **source: Any) -> dict[str, Any]:
-    """One image or frame of ``detections.json``; boxes are XYXY in pixels of the image, to a hundredth."""
-    rows = zip(found["boxes"].tolist(), found["scores"].tolist(), found["labels"].tolist(), strict=True)
+    """One image or frame of ``detections.json``; boxes are XYXY in pixels of the image, to a
+    hundredth."""
+    rows = zip(
+        found["boxes"].tolist(), found["scores"].tolist(), found["labels"].tolist(), strict=True
+    )
     detections = [
-        {"box": [round(v, 2) for v in box], "score": round(score, 4), "label": label, "class": names[label]}
+        {
+            "box": [round(v, 2) for v in box],
+            "score": round(score, 4),
+            "label": label,
+            "class": names[label],
+        }
         for box, score, label in rows
     ]
     return {**source, "detections": detections}
 
 
 def in_source(
-    model: RetinaNet, names: list[str], source: Source, target: str, limit: int, options: dict[str, Any]
+    model: RetinaNet,
+    names: list[str],
+    source: Source,
+    target: str,
+    limit: int,
+    options: dict[str, Any],
 ) -> Iterator[dict[str, Any]]:
     """Write ``target``.jpg or ``target``.mp4 and yield the entry of the image or of each frame."""
     if isinstance(source, int) or source.lower().endswith(VIDEOS):
@@ -167,14 +214,20 @@ def in_source(
         yield entry(found, names, file=source)
 
 
-def in_video(model: RetinaNet, names: list[str], source: Source, target: str, limit: int) -> Iterator[dict[str, Any]]:
-    """Write all frames to ``target``.mp4 and yield the entry of each. A video that is stopped early can be played."""
+def in_video(
+    model: RetinaNet, names: list[str], source: Source, target: str, limit: int
+) -> Iterator[dict[str, Any]]:
+    """Write all frames to ``target``.mp4 and yield the entry of each. A video that is stopped early
+    can be played."""
     capture = open_video(source)
     rate, count = capture.get(cv2.CAP_PROP_FPS) or 25.0, int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
-    total = min(limit or count, count) if count > 0 else limit or None  # a webcam does not know how many will come
+    # a webcam does not know how many will come
+    total = min(limit or count, count) if count > 0 else limit or None
     writer = None
     try:
-        for number, frame in enumerate(tqdm(frames(capture, limit), total=total, unit="frame", leave=False)):
+        for number, frame in enumerate(
+            tqdm(frames(capture, limit), total=total, unit="frame", leave=False)
+        ):
             found = detect(model, frame)
             drawn = picture(frame, found, names)
             if writer is None:
@@ -231,7 +284,8 @@ def detect_in_all(
     args: argparse.Namespace,
     options: dict[str, Any],
 ) -> tuple[list[dict], KeyboardInterrupt | None]:
-    """The entries of all sources, and the signal that ended it before, if one did; files that cannot be read are counted and left out.
+    """The entries of all sources, and the signal that ended it before, if one did; files that
+    cannot be read are counted and left out.
 
     Raises:
         DatasetError: none can be read.
@@ -240,7 +294,9 @@ def detect_in_all(
     ended = None
     left_out = LeftOut()
     try:
-        for number, source in enumerate(tqdm(sources, unit="file", disable=args.webcam is not None)):
+        for number, source in enumerate(
+            tqdm(sources, unit="file", disable=args.webcam is not None)
+        ):
             stem = os.path.splitext(os.path.basename(_name(source)))[0]
             target = os.path.join(args.output, f"{number:05d}_{stem}")
             with left_out:
@@ -261,7 +317,10 @@ def main(argv: list[str] | None = None) -> None:
     lines = ",\n".join(json.dumps(entry) for entry in entries)  # a line for each image or frame
     write_atomically(os.path.join(args.output, "detections.json"), f"[\n{lines}\n]\n")
     total = sum(len(e["detections"]) for e in entries)
-    found = f"{total} detections in {len(entries)} images; pictures and detections.json in {args.output}"
+    found = (
+        f"{total} detections in {len(entries)} images; pictures and detections.json in "
+        f"{args.output}"
+    )
     if ended is not None:
         raise Interrupted(getattr(ended, "number", signal.SIGINT), f"stopped after {found}")
     print(found)

@@ -1,4 +1,5 @@
-"""One run of ``tools/train_net.py`` in a process and a folder of its own, for tools that compare many."""
+"""One run of ``tools/train_net.py`` in a process and a folder of its own, for tools that compare
+many."""
 
 from __future__ import annotations
 
@@ -24,7 +25,8 @@ def one_run(folder: Path, config: str, options: Sequence[str], *, threads: int) 
         options: overrides, KEY VALUE in turn, without ``OUTPUT_DIR``.
 
     Returns:
-        ``"metrics"``: the last value of everything that was logged; ``"cpu_seconds"``: of the last process.
+        ``"metrics"``: the last value of everything that was logged; ``"cpu_seconds"``: of the last
+        process.
 
     Raises:
         ValueError: the folder belongs to another run.
@@ -34,7 +36,14 @@ def one_run(folder: Path, config: str, options: Sequence[str], *, threads: int) 
     claim(folder, arguments)
     done = folder / "run.json"
     if not done.is_file():
-        command = [sys.executable, str(ROOT / "tools/train_net.py"), "--resume", *arguments, "OUTPUT_DIR", str(folder)]
+        command = [
+            sys.executable,
+            str(ROOT / "tools/train_net.py"),
+            "--resume",
+            *arguments,
+            "OUTPUT_DIR",
+            str(folder),
+        ]
         with open(folder / "log.txt", "w", encoding="utf-8") as log:
             process = subprocess.Popen(
                 command, stdout=log, stderr=log, env=os.environ | {"OMP_NUM_THREADS": str(threads)}
@@ -51,12 +60,16 @@ def one_run(folder: Path, config: str, options: Sequence[str], *, threads: int) 
             raise ChildProcessError(f"{' '.join(command)} failed, see {folder / 'log.txt'}")
         lines = (folder / "metrics.json").read_text(encoding="utf-8").splitlines()
         metrics = {key: value for line in lines for key, value in json.loads(line).items()}
-        write_atomically(str(done), json.dumps({"metrics": metrics, "cpu_seconds": usage.ru_utime + usage.ru_stime}))
+        write_atomically(
+            str(done),
+            json.dumps({"metrics": metrics, "cpu_seconds": usage.ru_utime + usage.ru_stime}),
+        )
     return json.loads(done.read_text(encoding="utf-8"))
 
 
 def end_runs() -> None:
-    """Ask all runs of this process to stop, which saves their checkpoints, and wait until they have."""
+    """Ask all runs of this process to stop, which saves their checkpoints, and wait until they
+    have."""
     for process in list(RUNNING):
         process.terminate()
     for process in list(RUNNING):
@@ -64,8 +77,11 @@ def end_runs() -> None:
 
 
 def box_metrics(logged: dict[str, float]) -> dict[str, float]:
-    """AP and its family, 0 to 100, among all that was logged; nothing where nothing was detected."""
-    return {key.removeprefix("bbox/"): value for key, value in logged.items() if key.startswith("bbox/")}
+    """AP and its family, 0 to 100, among all that was logged; nothing where nothing was
+    detected."""
+    return {
+        key.removeprefix("bbox/"): value for key, value in logged.items() if key.startswith("bbox/")
+    }
 
 
 def claim(folder: Path, arguments: Sequence[str]) -> None:
@@ -74,7 +90,8 @@ def claim(folder: Path, arguments: Sequence[str]) -> None:
     earlier = json.loads(note.read_text(encoding="utf-8")) if note.is_file() else arguments
     if earlier != arguments:
         raise ValueError(
-            f"{folder} has a run with other arguments: {' '.join(earlier)}. Give another --output-dir, or delete it."
+            f"{folder} has a run with other arguments: {' '.join(earlier)}. Give another "
+            "--output-dir, or delete it."
         )
     folder.mkdir(parents=True, exist_ok=True)
     write_atomically(str(note), json.dumps(arguments))

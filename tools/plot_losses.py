@@ -1,7 +1,9 @@
-"""Draw the figures of docs/theory.md from the losses as they are, and measure how a trained model's loss is shared among its anchors.
+"""Draw the figures of docs/theory.md from the losses as they are, and measure how a trained model's
+loss is shared among its anchors.
 
 python tools/plot_losses.py --output figures
-python tools/plot_losses.py --config-file output/config.yaml --weights output/model_final.pth --output figures
+python tools/plot_losses.py --config-file output/config.yaml --weights output/model_final.pth
+--output figures
 """
 
 from __future__ import annotations
@@ -45,12 +47,21 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     """The command line as a namespace."""
     parser = Parser(__doc__)
     parser.add_argument("--output", default="figures", metavar="FOLDER")
-    parser.add_argument("--config-file", metavar="FILE", help="config.yaml of a training, to measure its model")
-    parser.add_argument("--weights", metavar="FILE", help="checkpoint; else MODEL.WEIGHTS of the config")
     parser.add_argument(
-        "--max-images", type=COUNT, default=400, help="of the first DATASETS.TEST to measure on; 0: all"
+        "--config-file", metavar="FILE", help="config.yaml of a training, to measure its model"
     )
-    parser.add_argument("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="overrides of config keys")
+    parser.add_argument(
+        "--weights", metavar="FILE", help="checkpoint; else MODEL.WEIGHTS of the config"
+    )
+    parser.add_argument(
+        "--max-images",
+        type=COUNT,
+        default=400,
+        help="of the first DATASETS.TEST to measure on; 0: all",
+    )
+    parser.add_argument(
+        "opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="overrides of config keys"
+    )
     args = parser.parse_args(argv)
     if not args.config_file and (args.weights or args.opts):
         parser.error("--weights and overrides need --config-file")
@@ -58,7 +69,8 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def load(args: argparse.Namespace) -> tuple[RetinaNet, list[dict[str, Any]], dict[str, Any]]:
-    """The model in evaluation mode, images of the first test set, chosen evenly, and how they are read.
+    """The model in evaluation mode, images of the first test set, chosen evenly, and how they are
+    read.
 
     Raises:
         WeightsError: no checkpoint is named, or it does not fit.
@@ -82,11 +94,13 @@ def load(args: argparse.Namespace) -> tuple[RetinaNet, list[dict[str, Any]], dic
 
 
 def shares_table(objects: Tensor, background: Tensor) -> str:
-    """What the hardest anchors carry, and what background does, a line for each of :data:`GAMMAS`."""
+    """What the hardest anchors carry, and what background does, a line for each of
+    :data:`GAMMAS`."""
     lines = ["gamma  hardest 20 % of objects  hardest 1 % of background  background in all loss"]
     for gamma, *rows in zip(GAMMAS, objects, background, strict=True):
         hardest = [
-            1 - cumulative_share(row)[round(len(row) * (1 - part))] for row, part in zip(rows, (0.2, 0.01), strict=True)
+            1 - cumulative_share(row)[round(len(row) * (1 - part))]
+            for row, part in zip(rows, (0.2, 0.01), strict=True)
         ]
         whole = rows[1].sum() / (rows[0].sum() + rows[1].sum())
         lines.append(f"{gamma:5g}  {hardest[0]:>23.1%}  {hardest[1]:>25.1%}  {whole:>22.1%}")
@@ -105,7 +119,9 @@ def main(argv: list[str] | None = None) -> None:
         print(f"{easy_to_hard(rung):>9.3g} : 1  {rung.name}")
     if args.config_file:
         model, records, options = load(args)
-        objects, background = anchor_losses(model, tqdm(records, unit="image"), gammas=GAMMAS, options=options)
+        objects, background = anchor_losses(
+            model, tqdm(records, unit="image"), gammas=GAMMAS, options=options
+        )
         pictures["loss_shares"] = shares_figure(objects, background, GAMMAS)
         print(shares_table(objects, background))
     os.makedirs(args.output, exist_ok=True)

@@ -1,8 +1,9 @@
 """Look at a data set: its annotations, or what the data loader feeds to training.
 
 python tools/visualize_data.py --dataset digits_train --output-dir pictures
-python tools/visualize_data.py --config-file configs/digits/retinanet_compact.yaml --anchors --output-dir pictures
-python tools/visualize_data.py --config-file configs/digits/retinanet_compact.yaml --source dataloader --output-dir pictures
+python tools/visualize_data.py --config-file configs/digits/retinanet_compact.yaml --anchors
+--output-dir pictures python tools/visualize_data.py --config-file
+configs/digits/retinanet_compact.yaml --source dataloader --output-dir pictures
 """
 
 from __future__ import annotations
@@ -32,9 +33,18 @@ from retina_plugin.checks import prepare_data
 from retina_plugin.config import ConfigError
 from retina_plugin.data import Dataset, load_dataset, read_record, reading
 from retina_plugin.hosts import choose_host
-from retina_plugin.lit.augment import augment_boxes  # imports no Lightning; Detectron2's transforms are the same
+
+# imports no Lightning; Detectron2's transforms are the same
+from retina_plugin.lit.augment import augment_boxes
 from retina_plugin.model import padded_size
-from retina_plugin.report import draw_boxes, fit, how_matched, matched_shares, overview, write_picture
+from retina_plugin.report import (
+    draw_boxes,
+    fit,
+    how_matched,
+    matched_shares,
+    overview,
+    write_picture,
+)
 from retina_plugin.report.cli import LeftOut, run
 from retina_plugin.run_images import show_pixel_range
 
@@ -49,20 +59,32 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser = Parser(__doc__)
     parser.add_argument("--config-file", metavar="FILE", help="show DATASETS.TRAIN of this config")
     parser.add_argument(
-        "--dataset", metavar="NAME", help="show this one: a registered name or annotations.json@image_folder"
+        "--dataset",
+        metavar="NAME",
+        help="show this one: a registered name or annotations.json@image_folder",
     )
     parser.add_argument("--source", choices=("annotation", "dataloader"), default="annotation")
     parser.add_argument(
-        "--host", choices=("auto", "detectron2", "lightning"), default="auto", help="whose data loader, as in training"
+        "--host",
+        choices=("auto", "detectron2", "lightning"),
+        default="auto",
+        help="whose data loader, as in training",
     )
     parser.add_argument(
-        "--anchors", action="store_true", help="also tell how many boxes the anchors of --config-file come close to"
+        "--anchors",
+        action="store_true",
+        help="also tell how many boxes the anchors of --config-file come close to",
     )
     parser.add_argument("--output-dir", default="pictures", metavar="FOLDER")
     parser.add_argument(
-        "--max-images", type=COUNT, default=50, help="0: all; the data loader never ends and needs a number"
+        "--max-images",
+        type=COUNT,
+        default=50,
+        help="0: all; the data loader never ends and needs a number",
     )
-    parser.add_argument("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="overrides of config keys")
+    parser.add_argument(
+        "opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="overrides of config keys"
+    )
     args = parser.parse_args(argv)
     if not (args.config_file or args.dataset):
         parser.error("expected --config-file, --dataset or both")
@@ -91,7 +113,8 @@ def read_config(args: argparse.Namespace, host: str) -> Any:
     prepare_data(cfg)
     if not cfg.DATASETS.TRAIN:
         raise ConfigError(
-            f"{args.config_file}: DATASETS.TRAIN is empty: name a data set, or annotations.json@image_folder"
+            f"{args.config_file}: DATASETS.TRAIN is empty: name a data set, or "
+            "annotations.json@image_folder"
         )
     return cfg
 
@@ -99,15 +122,20 @@ def read_config(args: argparse.Namespace, host: str) -> Any:
 def annotated(datasets: Iterable[Dataset], options: dict[str, Any]) -> list[Job]:
     """Every image of the data sets, as annotated; ``options`` say how it is read."""
     return [
-        (r["file_name"], partial(draw_record, dataset, r, options)) for dataset in datasets for r in dataset.records
+        (r["file_name"], partial(draw_record, dataset, r, options))
+        for dataset in datasets
+        for r in dataset.records
     ]
 
 
 def matched(cfg: Any, dataset: Dataset) -> tuple[list[float], str]:
-    """How many boxes of each class the anchors come close to after the transforms of training, and a line that says how it was counted."""
+    """How many boxes of each class the anchors come close to after the transforms of training, and
+    a line that says how it was counted."""
     transform = partial(_transform, cfg.INPUT)
     how = {"threshold": cfg.MODEL.RETINANET.IOU_THRESHOLDS[-1], "seed": max(cfg.SEED, 0)}
-    return matched_shares(dataset, transform, anchors_of(cfg, dataset.num_classes), **how), how_matched(dataset, **how)
+    return matched_shares(
+        dataset, transform, anchors_of(cfg, dataset.num_classes), **how
+    ), how_matched(dataset, **how)
 
 
 def _transform(
@@ -125,7 +153,9 @@ def anchors_of(cfg: Any, num_classes: int) -> Callable[[int, int], Tensor]:
 
     @lru_cache(maxsize=8)
     def of_padded(height: int, width: int) -> Tensor:
-        grids = [(-(-height // stride), -(-width // stride)) for stride in model.anchor_generator.strides]
+        grids = [
+            (-(-height // stride), -(-width // stride)) for stride in model.anchor_generator.strides
+        ]
         return torch.cat(model.anchor_generator(grids))
 
     return lambda *size: of_padded(*padded_size([size], model.backbone.size_divisibility))
@@ -164,7 +194,10 @@ def main(argv: list[str] | None = None) -> None:
     show_pixel_range(cfg, [record for dataset in datasets for record in dataset.records])
     if args.source == "dataloader":
         print(f"host: {host} ({reason})")
-        jobs, count = islice(loaded(cfg, host, datasets[0].class_names), args.max_images), args.max_images
+        jobs, count = (
+            islice(loaded(cfg, host, datasets[0].class_names), args.max_images),
+            args.max_images,
+        )
     else:
         jobs = annotated(datasets, reading(cfg))[: args.max_images or None]
         count = len(jobs)

@@ -1,6 +1,7 @@
 """Look at results: truth beside detections, one picture for each image.
 
-python tools/visualize_json_results.py --input output/inference/coco_instances_results.json --dataset digits_test --output pictures
+python tools/visualize_json_results.py --input output/inference/coco_instances_results.json
+--dataset digits_test --output pictures
 """
 
 from __future__ import annotations
@@ -38,17 +39,23 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--dataset",
         metavar="NAME",
-        help="a registered name or annotations.json@image_folder; default: the first of DATASETS.TEST",
+        help="a registered name or annotations.json@image_folder; default: the first of "
+        "DATASETS.TEST",
     )
     parser.add_argument(
         "--config-file",
         metavar="FILE",
-        help="config.yaml of the run: how its data and images are read; else a pixel range is measured in the data set if it needs one",
+        help="config.yaml of the run: how its data and images are read; else a pixel range is "
+        "measured in the data set if it needs one",
     )
     parser.add_argument("--output", default="pictures", metavar="FOLDER")
-    parser.add_argument("--conf-threshold", type=share, default=0.5, help="detections below are not shown (0.5)")
+    parser.add_argument(
+        "--conf-threshold", type=share, default=0.5, help="detections below are not shown (0.5)"
+    )
     parser.add_argument("--max-images", type=COUNT, default=0, help="0: all")
-    parser.add_argument("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="overrides of config keys")
+    parser.add_argument(
+        "opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="overrides of config keys"
+    )
     args = parser.parse_args(argv)
     if not (args.config_file or args.dataset):
         parser.error("expected --dataset, --config-file or both")
@@ -56,7 +63,8 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def read_config(args: argparse.Namespace) -> Any:
-    """The config, which names at least one test set; data sets that a plugin of the user registers are known afterwards.
+    """The config, which names at least one test set; data sets that a plugin of the user registers
+    are known afterwards.
 
     Raises:
         ConfigError: it cannot be used, or no data set is named.
@@ -71,7 +79,8 @@ def read_config(args: argparse.Namespace) -> Any:
     prepare_data(cfg)
     if not cfg.DATASETS.TEST:
         raise ConfigError(
-            f"{args.config_file}: DATASETS.TEST is empty: name the data set of the results, --dataset NAME"
+            f"{args.config_file}: DATASETS.TEST is empty: name the data set of the results, "
+            "--dataset NAME"
         )
     return cfg
 
@@ -86,7 +95,9 @@ def read_results(path: str) -> list[dict[str, Any]]:
         with open(path, encoding="utf-8") as file:
             results = json.load(file)
     except FileNotFoundError as error:
-        raise DatasetError(f"no results at {path}; tools/train_net.py writes them to OUTPUT_DIR/inference") from error
+        raise DatasetError(
+            f"no results at {path}; tools/train_net.py writes them to OUTPUT_DIR/inference"
+        ) from error
     except (ValueError, RecursionError) as error:
         raise DatasetError(f"{path} is not JSON ({error})") from error
     if not isinstance(results, list):
@@ -94,19 +105,26 @@ def read_results(path: str) -> list[dict[str, Any]]:
     for index, result in enumerate(results):
         if not _is_result(result):
             raise DatasetError(
-                f"{path}: entry {index} needs image_id, category_id, bbox [x, y, width, height] in pixels (at most {LARGEST:g}) and "
+                f"{path}: entry {index} needs image_id, category_id, bbox [x, y, width, height] in "
+                f"pixels (at most {LARGEST:g}) and "
                 f"score (0 to 1), found {result!r:.200}"
             )
     return results
 
 
 def _is_result(entry: Any) -> bool:
-    if not isinstance(entry, dict) or not {"image_id", "category_id", "bbox", "score"} <= set(entry):
+    if not isinstance(entry, dict) or not {"image_id", "category_id", "bbox", "score"} <= set(
+        entry
+    ):
         return False
     box = entry["bbox"]
-    if not all(is_number(entry[key]) or isinstance(entry[key], str) for key in ("image_id", "category_id")):
+    if not all(
+        is_number(entry[key]) or isinstance(entry[key], str) for key in ("image_id", "category_id")
+    ):
         return False
-    if not (isinstance(box, list) and len(box) == 4 and all(map(is_number, (*box, entry["score"])))):
+    if not (
+        isinstance(box, list) and len(box) == 4 and all(map(is_number, (*box, entry["score"])))
+    ):
         return False
     return max(map(abs, box)) <= LARGEST and 0 <= entry["score"] <= 1
 
@@ -127,7 +145,9 @@ def main(argv: list[str] | None = None) -> None:
         with left_out:
             pair = {"truth": record["annotations"], "found": found[record["image_id"]]}
             image = read_record(record, **options)
-            write_picture(path, side_by_side(image, **pair, class_names=dataset.class_names, caption=name))
+            write_picture(
+                path, side_by_side(image, **pair, class_names=dataset.class_names, caption=name)
+            )
     left_out.tell(len(records))
     sure = sum(map(len, found.values()))
     print(f"{len(records) - len(left_out.reasons)} pictures in {args.output}")

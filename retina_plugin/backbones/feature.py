@@ -1,4 +1,5 @@
-"""What every backbone says of itself. Detectron2's own interface, so that ours serve its models and its serve ours."""
+"""What every backbone says of itself. Detectron2's own interface, so that ours serve its models and
+its serve ours."""
 
 from __future__ import annotations
 
@@ -23,7 +24,8 @@ class Origin(NamedTuple):
 
 
 class Backbone(nn.Module):
-    """Base of backbones and of backbone-plus-neck: ``forward`` takes images (N, 3, H, W) and returns feature maps by name."""
+    """Base of backbones and of backbone-plus-neck: ``forward`` takes images (N, 3, H, W) and
+    returns feature maps by name."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,5 @@
-"""Any model of timm that returns feature maps, by its name. This file alone needs timm (``pip install 'retina_plugin[timm]'``)."""
+"""Any model of timm that returns feature maps, by its name. This file alone needs timm
+(``pip install 'retina_plugin[timm]'``)."""
 
 from __future__ import annotations
 
@@ -19,27 +20,30 @@ NEEDED = ("res3", "res4", "res5")
 
 
 class Timm(Backbone):
-    """The maps of strides 4 (where there is one), 8, 16 and 32 of a timm model; of several with one stride the last.
+    """The maps of strides 4 (where there is one), 8, 16 and 32 of a timm model; of several with one
+    stride the last.
 
-    They are called res2 .. res5 after the stages of a ResNet, so that ``MODEL.FPN.IN_FEATURES`` and ``P6_FROM`` mean the same with every
-    backbone.
+    They are called res2 .. res5 after the stages of a ResNet, so that ``MODEL.FPN.IN_FEATURES`` and
+    ``P6_FROM`` mean the same with every backbone.
     """
 
     def __init__(self, *, name: str, in_channels: int, drop_path: float, freeze_at: int) -> None:
-        """Weights are random, and nothing is ever downloaded: ``MODEL.WEIGHTS`` may name a file of timm to start training from.
+        """Weights are random, and nothing is ever downloaded: ``MODEL.WEIGHTS`` may name a file of
+        timm to start training from.
 
         Args:
             name: as ``timm.list_models()`` has it.
             in_channels: of the image.
             drop_path: largest rate of stochastic depth (arXiv 1603.09382), 0 turns it off.
-            freeze_at: n stops everything that the map of stride 2^n depends on from learning, and its batch norms from taking statistics:
-                1 the stem, 2 also the stage of stride 4, ...; 0 nothing. In HRNet, where fine maps depend on coarse ones, that is
-                nearly all of it.
+            freeze_at: n stops everything that the map of stride 2^n depends on from learning, and
+                its batch norms from taking statistics: 1 the stem, 2 also the stage of stride 4,
+                ...; 0 nothing. In HRNet, where fine maps depend on coarse ones, that is nearly all
+                of it.
 
         Raises:
             ImportError: timm is not installed.
-            ValueError: an unknown name, a model without feature maps, without strides 8, 16 and 32, without drop path or of a fixed input
-                size, or ``freeze_at`` below the stem.
+            ValueError: an unknown name, a model without feature maps, without strides 8, 16 and 32,
+                without drop path or of a fixed input size, or ``freeze_at`` below the stem.
         """
         super().__init__()
         self.name, self.model = name, _create(name, in_channels=in_channels, drop_path=drop_path)
@@ -49,7 +53,10 @@ class Timm(Backbone):
         self._indices = {f"res{i}": by_stride[2**i] for i in range(2, 6) if 2**i in by_stride}
         self._shapes = {key: ShapeSpec(widths[i], strides[i]) for key, i in self._indices.items()}
         if not set(NEEDED) <= set(self._shapes):
-            raise ValueError(f"{NODE}.NAME: {name!r} has maps of strides {strides}, a detector needs 8, 16 and 32")
+            raise ValueError(
+                f"{NODE}.NAME: {name!r} has maps of strides {strides}, a detector "
+                "needs 8, 16 and 32"
+            )
         self._channels_last = str(getattr(self.model, "output_fmt", "")).endswith("NHWC")
         self._try(in_channels)
         if freeze_at > 0:
@@ -67,9 +74,13 @@ class Timm(Backbone):
         return _origin(self.name)
 
     def _try(self, in_channels: int) -> None:
-        """Make sure of the shapes that timm states, on an image that is not square and no power of two."""
+        """Make sure of the shapes that timm states, on an image that is not square and no power of
+        two."""
         height, width = 96, 160
-        stated = {key: (s.channels, height // s.stride, width // s.stride) for key, s in self._shapes.items()}
+        stated = {
+            key: (s.channels, height // s.stride, width // s.stride)
+            for key, s in self._shapes.items()
+        }
         try:
             with torch.no_grad():
                 found = {
@@ -82,7 +93,8 @@ class Timm(Backbone):
         self.train()
         if problem:
             raise ValueError(
-                f"{NODE}.NAME: {self.name!r} does not take images of any size: at {height}x{width}, {problem}"
+                f"{NODE}.NAME: {self.name!r} does not take images of any size: at "
+                f"{height}x{width}, {problem}"
             )
 
     def _freeze(self, freeze_at: int, in_channels: int) -> None:
@@ -90,13 +102,18 @@ class Timm(Backbone):
         strides = self.model.feature_info.reduction()
         if 2**freeze_at < strides[0]:
             raise ValueError(
-                f"MODEL.BACKBONE.FREEZE_AT is {freeze_at}, but the finest map of {self.name!r} has stride {strides[0]}: "
+                f"MODEL.BACKBONE.FREEZE_AT is {freeze_at}, but the finest map of {self.name!r} has "
+                f"stride {strides[0]}: "
                 f"set it to 0, or to {round(math.log2(strides[0]))} or more"
             )
         maps = self.model.eval()(torch.zeros(1, in_channels, 96, 160))
-        read = sum(x.sum() for x, stride in zip(maps, strides, strict=True) if stride <= 2**freeze_at)
+        read = sum(
+            x.sum() for x, stride in zip(maps, strides, strict=True) if stride <= 2**freeze_at
+        )
         gradients = torch.autograd.grad(read, parameters, allow_unused=True)
-        frozen = {name for name, gradient in zip(names, gradients, strict=True) if gradient is not None}
+        frozen = {
+            name for name, gradient in zip(names, gradients, strict=True) if gradient is not None
+        }
         _freeze(self.model.train(), frozen)
 
 
@@ -108,7 +125,8 @@ def _origin(name: str) -> Origin:
 
 
 def pixel_constants(name: str) -> tuple[list[float], list[float]]:
-    """Mean and standard deviation of each channel in 0..255 that a timm model is normalised with; RGB, as all of timm's are.
+    """Mean and standard deviation of each channel in 0..255 that a timm model is normalised with;
+    RGB, as all of timm's are.
 
     Raises:
         ImportError, ValueError: see :class:`Timm`; also a model that says nothing of its pixels.
@@ -116,7 +134,8 @@ def pixel_constants(name: str) -> tuple[list[float], list[float]]:
     pixels = _pixels_of(name)
     if pixels is None:
         raise ValueError(
-            f"{NODE}.NAME: {name!r} does not say how its pixels are normalised: set MODEL.PIXEL_MEAN and MODEL.PIXEL_STD (0 to 255) "
+            f"{NODE}.NAME: {name!r} does not say how its pixels are normalised: set "
+            "MODEL.PIXEL_MEAN and MODEL.PIXEL_STD (0 to 255) "
             "and INPUT.FORMAT"
         )
     return pixels
@@ -133,23 +152,34 @@ def _timm(name: str) -> ModuleType:
         import timm
     except ImportError as error:
         raise ImportError(
-            f"{NODE}.NAME is {name!r}, which needs timm: pip install 'retina_plugin[timm]' ({error})"
+            f"{NODE}.NAME is {name!r}, which needs timm: pip install 'retina_plugin[timm]' "
+            f"({error})"
         ) from error
     if not name:
-        raise ValueError(f"{NODE}.NAME is empty: set it to one of timm.list_models(), such as resnet50d")
-    if not timm.is_model(name):  # so that no name of a place on the network, such as hf-hub:..., reaches timm
         raise ValueError(
-            f"{NODE}.NAME: timm {timm.__version__} has no model {name!r}. {nearest(name, timm.list_models())}"
+            f"{NODE}.NAME is empty: set it to one of timm.list_models(), such as resnet50d"
+        )
+    # so that no name of a place on the network, such as hf-hub:..., reaches timm
+    if not timm.is_model(name):
+        raise ValueError(
+            f"{NODE}.NAME: timm {timm.__version__} has no model {name!r}. "
+            f"{nearest(name, timm.list_models())}"
         )
     architecture, _, tag = name.partition(".")
     if tag and name not in (tagged := timm.list_pretrained(f"{architecture}.*")):
-        raise ValueError(f"{NODE}.NAME: {architecture} has no weights {tag!r}. {nearest(name, tagged)}")
+        raise ValueError(
+            f"{NODE}.NAME: {architecture} has no weights {tag!r}. {nearest(name, tagged)}"
+        )
     return timm
 
 
 def _create(name: str, *, in_channels: int, drop_path: float) -> nn.Module:
     create = _timm(name).create_model
-    arguments: dict[str, Any] = {"pretrained": False, "features_only": True, "in_chans": in_channels}
+    arguments: dict[str, Any] = {
+        "pretrained": False,
+        "features_only": True,
+        "in_chans": in_channels,
+    }
     if drop_path:
         arguments["drop_path_rate"] = drop_path
     try:
@@ -163,19 +193,25 @@ def _create(name: str, *, in_channels: int, drop_path: float) -> nn.Module:
         if "drop_path_rate" in str(error):
             raise ValueError(f"{NODE}.DROP_PATH: {name!r} has no drop path; set it to 0") from error
         raise ValueError(
-            f"{NODE}.NAME: {name!r} returns no feature maps: {error}. Choose one that takes features_only."
+            f"{NODE}.NAME: {name!r} returns no feature maps: {error}. Choose one that takes "
+            "features_only."
         ) from error
 
 
 def _avoid_broken_gradients(model: nn.Module) -> None:
-    """See :func:`retina_plugin.norms.has_broken_gradient`; RepVGG, MobileOne, FastViT and a GERNet have such convolutions."""
+    """See :func:`retina_plugin.norms.has_broken_gradient`; RepVGG, MobileOne, FastViT and a GERNet
+    have such convolutions."""
     for layer in model.modules():
         if isinstance(layer, nn.Conv2d) and has_broken_gradient(layer):
-            layer.register_forward_pre_hook(functools.partial(_subsample_input, stride=layer.stride))
+            layer.register_forward_pre_hook(
+                functools.partial(_subsample_input, stride=layer.stride)
+            )
             layer.stride = (1, 1)
 
 
-def _subsample_input(layer: nn.Conv2d, inputs: tuple[Tensor], *, stride: tuple[int, int]) -> tuple[Tensor]:
+def _subsample_input(
+    layer: nn.Conv2d, inputs: tuple[Tensor], *, stride: tuple[int, int]
+) -> tuple[Tensor]:
     return (subsample(inputs[0], stride),)
 
 

@@ -1,4 +1,5 @@
-"""Detectron2's checkpointer with this project's reading of files, and what a checkpoint says of itself."""
+"""Detectron2's checkpointer with this project's reading of files, and what a checkpoint says of
+itself."""
 
 from __future__ import annotations
 
@@ -33,7 +34,11 @@ class Metadata:
     """What every checkpoint says of itself."""
 
     def __init__(self, class_names: list[str], model: torch.nn.Module, cfg: Any) -> None:
-        self.class_names, self.model, self.pixel_range = class_names, model, reading(cfg)["pixel_range"]
+        self.class_names, self.model, self.pixel_range = (
+            class_names,
+            model,
+            reading(cfg)["pixel_range"],
+        )
 
     def state_dict(self) -> dict[str, Any]:
         return checkpoint_metadata(self.class_names, self.model, self.pixel_range)
@@ -43,17 +48,24 @@ class Metadata:
 
 
 class Checkpointer(DetectionCheckpointer):
-    """Detectron2's checkpointer with whole files only, safe reading of every file, and an error for weights that do not fit."""
+    """Detectron2's checkpointer with whole files only, safe reading of every file, and an error for
+    weights that do not fit."""
 
     def __init__(
-        self, model: torch.nn.Module, save_dir: str, *, fine_tune: bool = False, **checkpointables: Any
+        self,
+        model: torch.nn.Module,
+        save_dir: str,
+        *,
+        fine_tune: bool = False,
+        **checkpointables: Any,
     ) -> None:
         """
         Args:
             model, save_dir: as in the base class.
             fine_tune: see :func:`retina_plugin.weights.start_from`.
-            checkpointables: as in the base class; with a "trainer" among them, weights without the rest are what training starts from,
-                with "metadata", the names of its classes are compared with a file's.
+            checkpointables: as in the base class; with a "trainer" among them, weights without the
+                rest are what training starts from, with "metadata", the names of its classes are
+                compared with a file's.
         """
         super().__init__(model, save_dir, **checkpointables)
         self.fine_tune, self.starts, self.named = fine_tune, False, ""
@@ -67,7 +79,8 @@ class Checkpointer(DetectionCheckpointer):
 
     @functools.cached_property
     def _resumed(self) -> str:
-        """What ``--resume`` continues from, chosen when it is first asked for; empty where there is nothing."""
+        """What ``--resume`` continues from, chosen when it is first asked for; empty where there is
+        nothing."""
         report = logger.warning if comm.is_main_process() else logger.debug
         return newest_checkpoint(self.save_dir, report=report) or ""
 
@@ -78,17 +91,26 @@ class Checkpointer(DetectionCheckpointer):
         return self._resumed
 
     def load(self, path: str, checkpointables: list[str] | None = None) -> dict[str, Any]:
-        """As in the base class; addresses such as ``detectron2://`` and ``https://`` are fetched by Detectron2 and read like any file.
+        """As in the base class; addresses such as ``detectron2://`` and ``https://`` are fetched by
+        Detectron2 and read like any file.
 
         Raises:
-            WeightsError: a file that is missing, broken, of another model, or, when training is to be resumed, Lightning's.
+            WeightsError: a file that is missing, broken, of another model, or, when training is to
+                be resumed, Lightning's.
         """
         path = os.path.expanduser(path)
-        self.named, self.starts = path, checkpointables is not None and "trainer" in self.checkpointables
+        self.named, self.starts = (
+            path,
+            checkpointables is not None and "trainer" in self.checkpointables,
+        )
         if path:
             self._require(path.partition("?")[0])
         rest = super().load(path, checkpointables)
-        if checkpointables is None and "trainer" in self.checkpointables and "pytorch-lightning_version" in rest:
+        if (
+            checkpointables is None
+            and "trainer" in self.checkpointables
+            and "pytorch-lightning_version" in rest
+        ):
             raise written_by_another_host(path, "Lightning")
         return rest
 
@@ -98,9 +120,11 @@ class Checkpointer(DetectionCheckpointer):
             return
         try:
             self.path_manager.get_local_path(path)
-        except Exception as error:  # what handlers of addresses raise: URLError, OSError, KeyError, AssertionError, ...
+        # what handlers of addresses raise: URLError, OSError, KeyError, AssertionError, ...
+        except Exception as error:
             raise WeightsError(
-                f"MODEL.WEIGHTS {path} cannot be fetched: {error}. Get the file{source_of(path)} and give its path, or '' to start from "
+                f"MODEL.WEIGHTS {path} cannot be fetched: {error}. Get the file{source_of(path)} "
+                "and give its path, or '' to start from "
                 "scratch."
             ) from error
 
@@ -114,7 +138,9 @@ class Checkpointer(DetectionCheckpointer):
             found = fit_all(self.model, checkpoint, self.named)
         del checkpoint["model"]
         if "metadata" in self.checkpointables and comm.is_main_process():
-            warn_of_other_classes(metadata_of(checkpoint), self.checkpointables["metadata"].class_names, self.named)
+            warn_of_other_classes(
+                metadata_of(checkpoint), self.checkpointables["metadata"].class_names, self.named
+            )
         found.load_into(self.model)
         if self.starts and comm.is_main_process():
             print(found, flush=True)

@@ -26,8 +26,13 @@ def get_cfg() -> CfgNode:
 
 
 def portable(cfg: Detectron2CfgNode) -> Detectron2CfgNode:
-    """``cfg`` without the keys that have Detectron2's default and that only Detectron2 knows, so that either host reads it."""
+    """``cfg`` without the keys that have Detectron2's default and that only Detectron2 knows, so
+    that either host reads it."""
     default, kept = dict(leaves(detectron2_cfg())), CfgNode()
-    keys = {k: (v, "") for k, v in leaves(cfg) if k in DETECTRON2_KEYS or default.get(k, ()) != v or k not in default}
+    keys = {
+        k: (v, "")
+        for k, v in leaves(cfg)
+        if k in DETECTRON2_KEYS or default.get(k, ()) != v or k not in default
+    }
     add_keys(kept, keys)
     return kept

@@ -1,4 +1,5 @@
-"""Data sets of this project in Detectron2's catalogs and the other way round, and images read with errors that name the file."""
+"""Data sets of this project in Detectron2's catalogs and the other way round, and images read with
+errors that name the file."""
 
 from __future__ import annotations
 
@@ -55,7 +56,8 @@ from retina_plugin.registry import unknown_name
 
 
 def register_datasets(names: Sequence[str] | None = None) -> None:
-    """Register data sets by name in ``DatasetCatalog`` unless the name is taken; nothing is read before it is used.
+    """Register data sets by name in ``DatasetCatalog`` unless the name is taken; nothing is read
+    before it is used.
 
     Args:
         names: registered names or ``annotations.json@image_folder``; None for all registered ones.
@@ -80,24 +82,33 @@ def _records(name: str) -> list[dict[str, Any]]:
         image_root=dataset.image_root,
         evaluator_type="coco",
         thing_classes=list(dataset.class_names),
-        thing_dataset_id_to_contiguous_id={coco_id: i for i, coco_id in enumerate(dataset.category_ids)},
+        thing_dataset_id_to_contiguous_id={
+            coco_id: i for i, coco_id in enumerate(dataset.category_ids)
+        },
     )
     return [
-        {**record, "annotations": [{**a, "bbox_mode": BoxMode.XYXY_ABS} for a in record["annotations"]]}
+        {
+            **record,
+            "annotations": [{**a, "bbox_mode": BoxMode.XYXY_ABS} for a in record["annotations"]],
+        }
         for record in dataset.records
     ]
 
 
 def _is_ours(name: str) -> bool:
-    return getattr(DatasetCatalog[name], "func", None) is _records if name in DatasetCatalog else False
+    return (
+        getattr(DatasetCatalog[name], "func", None) is _records if name in DatasetCatalog else False
+    )
 
 
 def _paths_in_detectron2(name: str) -> Paths | None:
-    """Where a data set lies that Detectron2 or the user has registered there, so that reports can read it."""
+    """Where a data set lies that Detectron2 or the user has registered there, so that reports can
+    read it."""
     if name not in DatasetCatalog or _is_ours(name):
         return None
     metadata = MetadataCatalog.get(name)
-    # With a file but no folder it is a function of the user: Detectron2's evaluator has written the file.
+    # With a file but no folder it is a function of the user: Detectron2's evaluator has written the
+    # file.
     known = metadata.get("json_file") and metadata.get("image_root") is not None
     return (metadata.json_file, metadata.image_root) if known else None
 
@@ -124,18 +135,23 @@ def _call(name: str) -> Dataset:
     with _explained([name]):
         given = DatasetCatalog.get(name)
     names = class_names(name)
-    ids = MetadataCatalog.get(name).get("thing_dataset_id_to_contiguous_id") or {i: i for i in range(len(names))}
+    ids = MetadataCatalog.get(name).get("thing_dataset_id_to_contiguous_id") or {
+        i: i for i in range(len(names))
+    }
     records, repairs = [], Repairs()
     for place, record in enumerate(given):
         try:
             records.append(_record(record, place, len(names), repairs))
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise DatasetError(
-                f"data set {name!r}: record {place} of its function cannot be used ({type(error).__name__}: {error}). "
+                f"data set {name!r}: record {place} of its function cannot be used "
+                f"({type(error).__name__}: {error}). "
                 f"Expected one of Detectron2's standard dataset dicts, found {reprlib.repr(record)}"
             ) from error
     if len({record["image_id"] for record in records}) < len(records):
-        raise DatasetError(f"data set {name!r}: its function gives an image_id twice; each image needs its own")
+        raise DatasetError(
+            f"data set {name!r}: its function gives an image_id twice; each image needs its own"
+        )
     return Dataset(
         name=name,
         json_file=f"the function of {name!r} in DatasetCatalog",
@@ -156,8 +172,11 @@ def _warnings(name: str, repairs: Repairs, given: list[dict[str, Any]]) -> tuple
     return warnings
 
 
-def _record(record: dict[str, Any], place: int, num_classes: int, repairs: Repairs) -> dict[str, Any]:
-    """One of Detectron2's dicts as a record of :class:`retina_plugin.data.Dataset`; what may be left out there is filled in."""
+def _record(
+    record: dict[str, Any], place: int, num_classes: int, repairs: Repairs
+) -> dict[str, Any]:
+    """One of Detectron2's dicts as a record of :class:`retina_plugin.data.Dataset`; what may be
+    left out there is filled in."""
     width, height = record.get("width"), record.get("height")
     if not (width and height):
         width, height = image_size(record["file_name"])
@@ -166,9 +185,13 @@ def _record(record: dict[str, Any], place: int, num_classes: int, repairs: Repai
     for number, entry in enumerate(record.get("annotations", []), start=1):
         if not 0 <= entry["category_id"] < num_classes:
             raise ValueError(
-                f"category_id {entry['category_id']} for {num_classes} classes, which are 0..{num_classes - 1}"
+                f"category_id {entry['category_id']} for {num_classes} classes, which are "
+                f"0..{num_classes - 1}"
             )
-        sides = [float(v) for v in BoxMode.convert(list(entry["bbox"]), entry["bbox_mode"], BoxMode.XYWH_ABS)]
+        sides = [
+            float(v)
+            for v in BoxMode.convert(list(entry["bbox"]), entry["bbox_mode"], BoxMode.XYWH_ABS)
+        ]
         box = clipped({"id": number, "bbox": sides}, size, repairs)
         if box is not None:
             annotations.append(
@@ -199,7 +222,8 @@ def class_names(name: str) -> list[str]:
             DatasetCatalog.get(name)
     if metadata.get("thing_classes") is None:
         raise DatasetError(
-            f"data set {name!r} has no class names. Where it is registered, set MetadataCatalog.get({name!r}).thing_classes."
+            f"data set {name!r} has no class names. Where it is registered, set "
+            f"MetadataCatalog.get({name!r}).thing_classes."
         )
     return list(metadata.thing_classes)
 
@@ -215,7 +239,8 @@ def boxes_of_classes(name: str) -> list[int]:
 
 
 def records_of(name: str) -> Sequence[dict[str, Any]]:
-    """The records of a data set; of one that is registered in Detectron2, as its function gives them.
+    """The records of a data set; of one that is registered in Detectron2, as its function gives
+    them.
 
     Raises:
         DatasetError: it cannot be read.
@@ -241,10 +266,12 @@ def check_datasets(cfg: Any, *, eval_only: bool) -> None:
 
 
 def _check_users_files(cfg: Any) -> None:
-    """Read training sets that are registered in Detectron2 as COCO files: it will read them itself, but checks less.
+    """Read training sets that are registered in Detectron2 as COCO files: it will read them itself,
+    but checks less.
 
     Raises:
-        DatasetError: one cannot be used, or has boxes that are converted, which Detectron2 does not do.
+        DatasetError: one cannot be used, or has boxes that are converted, which Detectron2 does not
+            do.
     """
     for name in cfg.DATASETS.TRAIN:
         paths = _paths_in_detectron2(name)
@@ -252,14 +279,16 @@ def _check_users_files(cfg: Any) -> None:
             continue
         if cfg.MODEL.RETINA_PLUGIN.DATASETS.BOX_COORDINATES:
             raise DatasetError(
-                f"{KEY} is {cfg.MODEL.RETINA_PLUGIN.DATASETS.BOX_COORDINATES!r}, but data set {name!r} is registered in Detectron2, "
+                f"{KEY} is {cfg.MODEL.RETINA_PLUGIN.DATASETS.BOX_COORDINATES!r}, but data set "
+                f"{name!r} is registered in Detectron2, "
                 f"which reads boxes as COCO's. Name it {paths[0]}@{paths[1]} in DATASETS.TRAIN."
             )
         read_coco(*paths, name=name)
 
 
 def training_loader(cfg: Any) -> Any:
-    """The training loader with :class:`Mapper`: ours, or Detectron2's for another ``DATALOADER.SAMPLER_TRAIN`` than its default.
+    """The training loader with :class:`Mapper`: ours, or Detectron2's for another
+    ``DATALOADER.SAMPLER_TRAIN`` than its default.
 
     Raises:
         DatasetError: the training sets cannot be used.
@@ -269,20 +298,26 @@ def training_loader(cfg: Any) -> Any:
         if sampler == "TrainingSampler":
             return TrainingLoader(DatasetFromList(_training_records(cfg), copy=False), mapper, cfg)
         if comm.is_main_process():
-            print(f"DATALOADER.SAMPLER_TRAIN {sampler}: a run that is resumed draws its images anew", flush=True)
+            print(
+                f"DATALOADER.SAMPLER_TRAIN {sampler}: a run that is resumed draws its images anew",
+                flush=True,
+            )
         return build_detection_train_loader(cfg, mapper=mapper)
 
 
 def _training_records(cfg: Any) -> list[dict[str, Any]]:
     keypoints = cfg.MODEL.ROI_KEYPOINT_HEAD.MIN_KEYPOINTS_PER_IMAGE if cfg.MODEL.KEYPOINT_ON else 0
     return get_detection_dataset_dicts(
-        cfg.DATASETS.TRAIN, filter_empty=cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS, min_keypoints=keypoints
+        cfg.DATASETS.TRAIN,
+        filter_empty=cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS,
+        min_keypoints=keypoints,
     )
 
 
 @contextlib.contextmanager
 def _explained(names: Sequence[str]) -> Iterator[None]:
-    """Turn the assertions, KeyErrors and the like that Detectron2's readers raise into a :class:`DatasetError`."""
+    """Turn the assertions, KeyErrors and the like that Detectron2's readers raise into a
+    :class:`DatasetError`."""
     try:
         yield
     except DatasetError:
@@ -290,12 +325,16 @@ def _explained(names: Sequence[str]) -> Iterator[None]:
     except (AssertionError, KeyError, OSError, ValueError) as error:
         for name in names:
             if _paths_in_detectron2(name):
-                load_dataset(name)  # names file, annotation and remedy where it meets the same mistake
-        raise DatasetError(f"data set {', '.join(names)} cannot be used: {type(error).__name__}: {error}") from error
+                # names file, annotation and remedy where it meets the same mistake
+                load_dataset(name)
+        raise DatasetError(
+            f"data set {', '.join(names)} cannot be used: {type(error).__name__}: {error}"
+        ) from error
 
 
 def training_samples(cfg: Any) -> Iterator[dict[str, Any]]:
-    """What Detectron2's training loader feeds, one sample after the other, "image" in RGB; for looking at it. It never ends."""
+    """What Detectron2's training loader feeds, one sample after the other, "image" in RGB; for
+    looking at it. It never ends."""
     register_datasets(cfg.DATASETS.TRAIN)
     for batch in training_loader(cfg):
         for sample in batch:
@@ -336,7 +375,8 @@ def _keep_a_pixel(augmentation: Augmentation) -> Augmentation:
 
 
 class Mapper(DatasetMapper):
-    """Detectron2's mapper over this project's reader: pixel values as on the other host, and a file that cannot be used is named."""
+    """Detectron2's mapper over this project's reader: pixel values as on the other host, and a file
+    that cannot be used is named."""
 
     def __init__(self, cfg: Any, is_train: bool = True) -> None:
         super().__init__(cfg, is_train)

@@ -1,4 +1,5 @@
-"""Detectron2's training data in an order that a resumed run continues; see :mod:`retina_plugin.data.sampler`."""
+"""Detectron2's training data in an order that a resumed run continues; see
+:mod:`retina_plugin.data.sampler`."""
 
 from __future__ import annotations
 
@@ -19,7 +20,8 @@ Record = dict[str, Any]
 
 @contextlib.contextmanager
 def seeded(*numbers: int) -> Iterator[None]:
-    """Seed the global generators of numpy, Python and torch on the CPU from ``numbers``; on exit, restore their states.
+    """Seed the global generators of numpy, Python and torch on the CPU from ``numbers``; on exit,
+    restore their states.
 
     Detectron2's augmentations draw from them.
     """
@@ -37,9 +39,12 @@ def seeded(*numbers: int) -> Iterator[None]:
 
 
 class TrainingDataset(Dataset):
-    """(place in the run, index) -> what the mapper makes of the record; chance depends on the seed and the place alone."""
+    """(place in the run, index) -> what the mapper makes of the record; chance depends on the seed
+    and the place alone."""
 
-    def __init__(self, records: Sequence[Record], mapper: Callable[[Record], Record], *, seed: int) -> None:
+    def __init__(
+        self, records: Sequence[Record], mapper: Callable[[Record], Record], *, seed: int
+    ) -> None:
         self.records, self.mapper, self.seed = records, mapper, seed
 
     def __getitem__(self, key: Place) -> Record:
@@ -49,14 +54,18 @@ class TrainingDataset(Dataset):
 
 
 class TrainingLoader(DataLoader):
-    """Endless lists of samples, this process's share of each batch. Checkpoints keep its seed, as Lightning's do."""
+    """Endless lists of samples, this process's share of each batch. Checkpoints keep its seed, as
+    Lightning's do."""
 
-    def __init__(self, records: Sequence[Record], mapper: Callable[[Record], Record], cfg: Any) -> None:
+    def __init__(
+        self, records: Sequence[Record], mapper: Callable[[Record], Record], cfg: Any
+    ) -> None:
         """
         Args:
             records: in Detectron2's format.
             mapper: record -> sample.
-            cfg: with ``SEED``; a negative one takes another seed each time, the same in all processes.
+            cfg: with ``SEED``; a negative one takes another seed each time, the same in all
+                processes.
         """
         seed = cfg.SEED if cfg.SEED >= 0 else comm.shared_random_seed()
         batches = TrainingBatches(

@@ -1,4 +1,5 @@
-"""What a run on Detectron2 writes besides checkpoints: ``log.txt``, ``metrics.json`` and events, by whole entries."""
+"""What a run on Detectron2 writes besides checkpoints: ``log.txt``, ``metrics.json`` and events, by
+whole entries."""
 
 from __future__ import annotations
 
@@ -20,7 +21,8 @@ LOGGERS = ("detectron2", "fvcore")
 
 @contextlib.contextmanager
 def log_of_run(folder: str) -> Iterator[None]:
-    """Within the block, what Detectron2 logs is shown by the main process and added to ``log.txt``, one of each rank.
+    """Within the block, what Detectron2 logs is shown by the main process and added to ``log.txt``,
+    one of each rank.
 
     Raises:
         DiskError: also of whatever call it is that logs a line for which there is no room.
@@ -43,7 +45,9 @@ class _LogFile(logging.StreamHandler):
 
     def __init__(self, path: str) -> None:
         super().__init__(AppendedFile(path))
-        self.setFormatter(logging.Formatter("[%(asctime)s] %(name)s %(levelname)s: %(message)s", "%m/%d %H:%M:%S"))
+        self.setFormatter(
+            logging.Formatter("[%(asctime)s] %(name)s %(levelname)s: %(message)s", "%m/%d %H:%M:%S")
+        )
 
     def handleError(self, record: logging.LogRecord) -> None:
         raise

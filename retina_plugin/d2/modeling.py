@@ -1,4 +1,5 @@
-"""The model in Detectron2's registries: backbones by name, and the meta-architecture that speaks Detectron2's data types."""
+"""The model in Detectron2's registries: backbones by name, and the meta-architecture that speaks
+Detectron2's data types."""
 
 from __future__ import annotations
 
@@ -9,7 +10,13 @@ import numpy as np
 import torch
 from detectron2.config import configurable
 from detectron2.data import MetadataCatalog
-from detectron2.modeling import BACKBONE_REGISTRY, META_ARCH_REGISTRY, Backbone, build_backbone, detector_postprocess
+from detectron2.modeling import (
+    BACKBONE_REGISTRY,
+    META_ARCH_REGISTRY,
+    Backbone,
+    build_backbone,
+    detector_postprocess,
+)
 from detectron2.structures import Boxes, Instances
 from detectron2.utils.events import get_event_storage
 from torch import Tensor
@@ -20,7 +27,8 @@ from retina_plugin.registry import unknown_name
 
 
 def register_backbones() -> None:
-    """Make every builder of the pure half a builder of Detectron2, and every backbone an instance of Detectron2's base class."""
+    """Make every builder of the pure half a builder of Detectron2, and every backbone an instance
+    of Detectron2's base class."""
     Backbone.register(backbones.Backbone)
     for name, builder in builders.BACKBONE_REGISTRY.items():
         if name not in BACKBONE_REGISTRY:
@@ -29,14 +37,16 @@ def register_backbones() -> None:
 
 @META_ARCH_REGISTRY.register()
 class FocalRetinaNet(RetinaNet):
-    """:class:`retina_plugin.model.RetinaNet` with Detectron2's interface: a list of dicts in, losses or ``Instances`` out."""
+    """:class:`retina_plugin.model.RetinaNet` with Detectron2's interface: a list of dicts in,
+    losses or ``Instances`` out."""
 
     @configurable
     def __init__(self, *, class_names: list[str] | None, vis_period: int, **arguments: Any) -> None:
         """
         Args:
             class_names: for pictures; None shows numbers.
-            vis_period: steps between pictures of truth and detections in the event storage; 0: none.
+            vis_period: steps between pictures of truth and detections in the event storage; 0:
+                none.
             arguments: of :class:`retina_plugin.model.RetinaNet`.
         """
         super().__init__(**arguments)
@@ -49,19 +59,26 @@ class FocalRetinaNet(RetinaNet):
         name = cfg.MODEL.BACKBONE.NAME
         if name not in BACKBONE_REGISTRY:
             raise KeyError(unknown_name("backbone", name, [n for n, _ in BACKBONE_REGISTRY]))
-        names = MetadataCatalog.get(cfg.DATASETS.TRAIN[0]).get("thing_classes") if cfg.DATASETS.TRAIN else None
+        names = (
+            MetadataCatalog.get(cfg.DATASETS.TRAIN[0]).get("thing_classes")
+            if cfg.DATASETS.TRAIN
+            else None
+        )
         return {
             "class_names": names,
             "vis_period": cfg.VIS_PERIOD,
             **builders.model_arguments(cfg, build_backbone(cfg)),
         }
 
-    def forward(self, batched_inputs: list[dict[str, Any]]) -> dict[str, Tensor] | list[dict[str, Instances]]:
+    def forward(
+        self, batched_inputs: list[dict[str, Any]]
+    ) -> dict[str, Tensor] | list[dict[str, Instances]]:
         """Detectron2's standard formats.
 
         Args:
-            batched_inputs: for each image "image" (3, H, W), 0..255 in the config's order of channels; in training "instances" with
-                ``gt_boxes`` and ``gt_classes``; at test time "height" and "width" of the result, if not those of the image.
+            batched_inputs: for each image "image" (3, H, W), 0..255 in the config's order of
+                channels; in training "instances" with ``gt_boxes`` and ``gt_classes``; at test time
+                "height" and "width" of the result, if not those of the image.
 
         Returns:
             In training {"loss_cls", "loss_box_reg"}; otherwise {"instances"} for each image.
@@ -103,10 +120,12 @@ class FocalRetinaNet(RetinaNet):
 
     @torch.no_grad()
     def _visualize(self, first: dict[str, Any]) -> None:
-        """Put truth beside detections of the first image of the batch into the event storage, as "training"."""
+        """Put truth beside detections of the first image of the batch into the event storage, as
+        "training"."""
         from retina_plugin.report import training_picture
 
-        with evaluating(self):  # in training mode batch normalisation would take this image into its statistics
+        # in training mode batch normalisation would take this image into its statistics
+        with evaluating(self):
             detections = self.detect_images([first["image"]])[0]
         image = first["image"].permute(1, 2, 0).to(torch.uint8).cpu().numpy()
         picture = training_picture(

@@ -16,7 +16,13 @@ from detectron2.utils.events import EventStorage
 from retina_plugin import stopping
 from retina_plugin.bounds import warn_of_conflicts
 from retina_plugin.builders import take_pixels_of_timm
-from retina_plugin.checks import check_run, resolve_alpha, resolve_device, resolve_num_classes, resolve_prior
+from retina_plugin.checks import (
+    check_run,
+    resolve_alpha,
+    resolve_device,
+    resolve_num_classes,
+    resolve_prior,
+)
 from retina_plugin.config import ConfigError
 from retina_plugin.d2.checkpoint import Checkpointer, Metadata
 from retina_plugin.d2.config import get_cfg, portable
@@ -40,8 +46,10 @@ def run(args: argparse.Namespace) -> None:
     """
     if args.num_gpus * args.num_machines > 1 and not torch.cuda.is_available():
         raise ConfigError(
-            f"--num-gpus {args.num_gpus} on {args.num_machines} machines: Detectron2 trains in several processes on GPUs only, and "
-            "there is none here. Use one process, or --host lightning, which trains in several processes on CPUs too."
+            f"--num-gpus {args.num_gpus} on {args.num_machines} machines: Detectron2 trains in "
+            "several processes on GPUs only, and "
+            "there is none here. Use one process, or --host lightning, which trains in several "
+            "processes on CPUs too."
         )
     if args.num_gpus * args.num_machines > 1:
         configured(args)  # so that a mistake is told once, before the processes start
@@ -96,7 +104,9 @@ def setup(args: argparse.Namespace) -> tuple[Any, list[str]]:
 def _worker(args: argparse.Namespace) -> None:
     cfg, names = setup(args)
     main = comm.is_main_process()
-    with enter_folder(cfg, args, HOST, class_names=names, main=main, ready=comm.synchronize) as checkpoint:
+    with enter_folder(
+        cfg, args, HOST, class_names=names, main=main, ready=comm.synchronize
+    ) as checkpoint:
         with log_of_run(cfg.OUTPUT_DIR):
             _start(cfg, args)
             results = _evaluate(cfg, checkpoint) if args.eval_only else _train(cfg, checkpoint)
@@ -105,9 +115,12 @@ def _worker(args: argparse.Namespace) -> None:
 
 
 def _start(cfg: Any, args: argparse.Namespace) -> None:
-    """What Detectron2's ``default_setup`` does, but for ``log.txt`` and ``config.yaml``: seeds and settings of CUDA."""
+    """What Detectron2's ``default_setup`` does, but for ``log.txt`` and ``config.yaml``: seeds and
+    settings of CUDA."""
     rank, logger = comm.get_rank(), logging.getLogger("detectron2")
-    logger.info(f"Process {rank} of {comm.get_world_size()}, arguments: {args}\n{collect_env_info()}")
+    logger.info(
+        f"Process {rank} of {comm.get_world_size()}, arguments: {args}\n{collect_env_info()}"
+    )
     logging.getLogger("detectron2.engine.train_loop").addFilter(_is_no_traceback)
     logger.info(f"Config:\n{cfg.dump()}")
     seed_all_rng(None if cfg.SEED < 0 else cfg.SEED + rank)
@@ -115,12 +128,14 @@ def _start(cfg: Any, args: argparse.Namespace) -> None:
     if cfg.get("FLOAT32_PRECISION") and torch.cuda.is_available():
         torch.set_float32_matmul_precision(cfg.FLOAT32_PRECISION)
         torch.backends.cudnn.allow_tf32 = cfg.FLOAT32_PRECISION != "highest"
-    # Derivatives of easy anchors and their products reach subnormal numbers, which are very slow on CPUs.
+    # Derivatives of easy anchors and their products reach subnormal numbers, which are very slow on
+    # CPUs.
     torch.set_flush_denormal(True)
 
 
 def _is_no_traceback(record: logging.LogRecord) -> bool:
-    """Detectron2 logs the traceback of every error in training, which the tool tells in one line."""
+    """Detectron2 logs the traceback of every error in training, which the tool tells in one
+    line."""
     return record.msg != "Exception during training:"
 
 

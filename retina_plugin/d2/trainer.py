@@ -37,7 +37,8 @@ LOG_PERIOD = 20  # steps between two visits of Detectron2's writers
 
 
 class Evaluator(DatasetEvaluator):
-    """:func:`retina_plugin.evaluation.evaluate` as a Detectron2 evaluator; metrics have the names of COCOEvaluator."""
+    """:func:`retina_plugin.evaluation.evaluate` as a Detectron2 evaluator; metrics have the names
+    of COCOEvaluator."""
 
     def __init__(self, dataset_name: str, *, output_dir: str, max_dets_per_image: int) -> None:
         """
@@ -46,10 +47,16 @@ class Evaluator(DatasetEvaluator):
             output_dir: where ``coco_instances_results.json`` goes.
             max_dets_per_image: see :func:`retina_plugin.evaluation.measure`.
         """
-        self.dataset, self.folder, self.limit = load_dataset(dataset_name), output_dir, max_dets_per_image
+        self.dataset, self.folder, self.limit = (
+            load_dataset(dataset_name),
+            output_dir,
+            max_dets_per_image,
+        )
         # The model's numbers of classes, if the user chose them.
         numbers = MetadataCatalog.get(dataset_name).get("thing_dataset_id_to_contiguous_id")
-        self.category_ids = sorted(numbers, key=numbers.get) if numbers else self.dataset.category_ids
+        self.category_ids = (
+            sorted(numbers, key=numbers.get) if numbers else self.dataset.category_ids
+        )
 
     def reset(self) -> None:
         self.found: dict[Any, list[dict[str, Any]]] = {}
@@ -63,11 +70,18 @@ class Evaluator(DatasetEvaluator):
         """
         for sample, output in zip(inputs, outputs, strict=True):
             found = output["instances"].to("cpu")
-            parts = {"boxes": found.pred_boxes.tensor, "scores": found.scores, "labels": found.pred_classes}
-            self.found[sample["image_id"]] = coco_results(sample["image_id"], parts, self.category_ids)
+            parts = {
+                "boxes": found.pred_boxes.tensor,
+                "scores": found.scores,
+                "labels": found.pred_classes,
+            }
+            self.found[sample["image_id"]] = coco_results(
+                sample["image_id"], parts, self.category_ids
+            )
 
     def evaluate(self) -> dict[str, Any]:
-        """On the main process ``{"bbox": metrics}``, or ``{}`` without ground truth; on others ``{}``.
+        """On the main process ``{"bbox": metrics}``, or ``{}`` without ground truth; on others
+        ``{}``.
 
         Raises:
             Interrupted: a signal has come, so that some images are missing.
@@ -79,7 +93,9 @@ class Evaluator(DatasetEvaluator):
         if not comm.is_main_process():
             return {}
         back_end = None if find_spec("faster_coco_eval") else (COCO, COCOeval_opt)
-        return evaluate(self.dataset, gathered, self.folder, max_detections=self.limit, back_end=back_end)
+        return evaluate(
+            self.dataset, gathered, self.folder, max_detections=self.limit, back_end=back_end
+        )
 
 
 class StopHook(HookBase):
@@ -95,7 +111,8 @@ class Trainer(DefaultTrainer):
 
     def __init__(self, cfg: Any) -> None:
         self.run_cfg = cfg  # as the user asked for it
-        # Detectron2's own mixed precision needs a GPU; on the CPU its plain trainer runs under bfloat16.
+        # Detectron2's own mixed precision needs a GPU; on the CPU its plain trainer runs under
+        # bfloat16.
         self.bfloat16 = cfg.SOLVER.AMP.ENABLED and cfg.MODEL.DEVICE == "cpu"
         if self.bfloat16:
             cfg = cfg.clone()
@@ -118,8 +135,12 @@ class Trainer(DefaultTrainer):
         return model
 
     def build_hooks(self) -> list[Any]:
-        # DefaultTrainer makes its own checkpointer just before it asks for the hooks, which hold on to it.
-        names, loader = MetadataCatalog.get(self.cfg.DATASETS.TRAIN[0]).thing_classes, self._trainer.data_loader
+        # DefaultTrainer makes its own checkpointer just before it asks for the hooks, which hold on
+        # to it.
+        names, loader = (
+            MetadataCatalog.get(self.cfg.DATASETS.TRAIN[0]).thing_classes,
+            self._trainer.data_loader,
+        )
         order = {"seed": loader} if isinstance(loader, TrainingLoader) else {}
         self.checkpointer = Checkpointer(
             self._trainer.model,
@@ -132,7 +153,8 @@ class Trainer(DefaultTrainer):
         return [*super().build_hooks(), StopHook()]
 
     def train(self) -> None:
-        """As in the base class; when a signal comes, the run ends with a checkpoint of its last whole step.
+        """As in the base class; when a signal comes, the run ends with a checkpoint of its last
+        whole step.
 
         Raises:
             Interrupted: a signal came.
@@ -153,7 +175,8 @@ class Trainer(DefaultTrainer):
         return stopping.stopped_at(min(self.iter + 1, self.max_iter), self.max_iter, path)
 
     def start(self, resumed: str | None) -> None:
-        """Load what training starts from: a checkpoint of this run, with the place in its data, or ``MODEL.WEIGHTS``."""
+        """Load what training starts from: a checkpoint of this run, with the place in its data, or
+        ``MODEL.WEIGHTS``."""
         if resumed is None:
             self.checkpointer.load(self.cfg.MODEL.WEIGHTS, checkpointables=[])
             return
@@ -172,7 +195,8 @@ class Trainer(DefaultTrainer):
     def after_step(self) -> None:
         """Write each evaluation at once.
 
-        Detectron2's writers come every ``LOG_PERIOD`` steps and at the last one, and of each value they know the latest only.
+        Detectron2's writers come every ``LOG_PERIOD`` steps and at the last one, and of each value
+        they know the latest only.
         """
         try:
             super().after_step()
@@ -194,7 +218,8 @@ class Trainer(DefaultTrainer):
                 raise
 
     def _fail(self) -> None:
-        """Detectron2 takes a failure in the last step for the end of training, and evaluates, unless steps are left."""
+        """Detectron2 takes a failure in the last step for the end of training, and evaluates,
+        unless steps are left."""
         self.max_iter = self.iter + 2
 
     def run_step(self) -> None:
@@ -203,7 +228,8 @@ class Trainer(DefaultTrainer):
                 super().run_step()
         except FloatingPointError as error:
             raise self._divergence("The loss became infinite or NaN") from error
-        model = getattr(self.model, "module", self.model)  # of several processes, each of which looks at its own
+        # of several processes, each of which looks at its own
+        model = getattr(self.model, "module", self.model)
         if self.iter == self.max_iter - 1 and isinstance(model, RetinaNet) and not is_finite(model):
             raise self._divergence("What the model predicts became infinite or NaN")
 
@@ -224,7 +250,10 @@ class Trainer(DefaultTrainer):
             return sgd
         if name != "AdamW":
             raise ValueError(f"MODEL.RETINA_PLUGIN.OPTIMIZER must be SGD or AdamW, found {name!r}")
-        groups = [{key: group[key] for key in ("params", "lr", "weight_decay")} for group in sgd.param_groups]
+        groups = [
+            {key: group[key] for key in ("params", "lr", "weight_decay")}
+            for group in sgd.param_groups
+        ]
         return maybe_add_gradient_clipping(cfg, torch.optim.AdamW(groups, lr=cfg.SOLVER.BASE_LR))
 
     @classmethod
@@ -243,4 +272,6 @@ class Trainer(DefaultTrainer):
     @classmethod
     def build_evaluator(cls, cfg: Any, dataset_name: str) -> Evaluator:
         folder = results_folder(cfg, dataset_name)
-        return Evaluator(dataset_name, output_dir=folder, max_dets_per_image=cfg.TEST.DETECTIONS_PER_IMAGE)
+        return Evaluator(
+            dataset_name, output_dir=folder, max_dets_per_image=cfg.TEST.DETECTIONS_PER_IMAGE
+        )

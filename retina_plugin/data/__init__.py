@@ -1,6 +1,12 @@
 """Data sets by name: COCO annotations read and checked, the digits scenes, images."""
 
-from retina_plugin.data.catalog import dataset_names, load_dataset, register_dataset, resolve, use_box_coordinates
+from retina_plugin.data.catalog import (
+    dataset_names,
+    load_dataset,
+    register_dataset,
+    resolve,
+    use_box_coordinates,
+)
 from retina_plugin.data.coco import Dataset, read_coco, require_boxes
 from retina_plugin.data.errors import DatasetError
 from retina_plugin.data.frequencies import class_counts

@@ -1,4 +1,5 @@
-"""Data sets by name: registered ones, and ``annotations.json@image_folder`` without any registration."""
+"""Data sets by name: registered ones, and ``annotations.json@image_folder`` without any
+registration."""
 
 from __future__ import annotations
 
@@ -17,7 +18,8 @@ Paths = tuple[str, str]  # annotation file, image folder
 
 
 def _below_datasets(json_file: str, image_root: str) -> Callable[[], Paths]:
-    def paths() -> Paths:  # the variable is read when the data set is used, as a test or a notebook may set it late
+    # the variable is read when the data set is used, as a test or a notebook may set it late
+    def paths() -> Paths:
         root = os.path.expanduser(os.environ.get("DETECTRON2_DATASETS", "datasets"))
         return os.path.join(root, json_file), os.path.join(root, image_root)
 
@@ -29,15 +31,21 @@ _CATALOG: dict[str, Callable[[], Paths]] = {
     "bccd_val": _below_datasets("bccd/annotations/val.json", "bccd/images"),
     "cards_train": _below_datasets("cards/annotations/train.json", "cards/images"),
     "cards_val": _below_datasets("cards/annotations/val.json", "cards/images"),
-    "coco_2017_train": _below_datasets("coco/annotations/instances_train2017.json", "coco/train2017"),
+    "coco_2017_train": _below_datasets(
+        "coco/annotations/instances_train2017.json", "coco/train2017"
+    ),
     "coco_2017_val": _below_datasets("coco/annotations/instances_val2017.json", "coco/val2017"),
-    "coco_2017_val_100": _below_datasets("coco/annotations/instances_val2017_100.json", "coco/val2017"),
+    "coco_2017_val_100": _below_datasets(
+        "coco/annotations/instances_val2017_100.json", "coco/val2017"
+    ),
     "digits_longtail_train": lambda: digits_dataset("train", imbalance=100),
     "digits_train": lambda: digits_dataset("train"),
     "digits_test": lambda: digits_dataset("test"),
 }
-_OTHERS: list[Callable[[str], Paths | None]] = []  # catalogs of hosts; what they know goes before what is above
-_READERS: list[Callable[[str], Dataset | None]] = []  # of data sets of hosts that have no annotation file
+# catalogs of hosts; what they know goes before what is above
+_OTHERS: list[Callable[[str], Paths | None]] = []
+# of data sets of hosts that have no annotation file
+_READERS: list[Callable[[str], Dataset | None]] = []
 _LOADED: dict[tuple[str, str, str, tuple[int, int]], Dataset] = {}
 _READ_AS = {"box_coordinates": ""}  # how this process reads annotation files
 
@@ -60,15 +68,20 @@ def register_dataset(name: str, json_file: str, image_root: str) -> None:
     """
     paths = os.path.expanduser(json_file), os.path.expanduser(image_root)
     if name in _CATALOG and _CATALOG[name]() != paths:
-        raise DatasetError(f"data set name {name!r} is taken by {_CATALOG[name]()[0]}; choose another")
+        raise DatasetError(
+            f"data set name {name!r} is taken by {_CATALOG[name]()[0]}; choose another"
+        )
     _CATALOG[name] = lambda: paths
 
 
-def add_catalog(paths_of: Callable[[str], Paths | None], dataset_of: Callable[[str], Dataset | None]) -> None:
+def add_catalog(
+    paths_of: Callable[[str], Paths | None], dataset_of: Callable[[str], Dataset | None]
+) -> None:
     """Let a host's own catalog find data sets too.
 
     Args:
-        paths_of: name -> annotation file and image folder, or None for a name that it does not know.
+        paths_of: name -> annotation file and image folder, or None for a name that it does not
+            know.
         dataset_of: name -> the data set, or None unless it is one that has no annotation file.
     """
     _OTHERS.append(paths_of)
@@ -76,7 +89,8 @@ def add_catalog(paths_of: Callable[[str], Paths | None], dataset_of: Callable[[s
 
 
 def resolve(name: str) -> Paths:
-    """Annotation file and image folder of a registered name or of ``annotations.json@image_folder``.
+    """Annotation file and image folder of a registered name or of
+    ``annotations.json@image_folder``.
 
     Raises:
         DatasetError: neither; the nearest names are listed.
@@ -96,10 +110,12 @@ def _own_paths(name: str) -> Paths | None:
 
 
 def use_box_coordinates(text: str) -> None:
-    """Read the boxes of all annotation files of this process in these coordinates; hosts and tools call it with the config's.
+    """Read the boxes of all annotation files of this process in these coordinates; hosts and tools
+    call it with the config's.
 
     Args:
-        text: such as "xyxy fraction", see :class:`retina_plugin.data.box_coordinates.BoxCoordinates`; "" for COCO's.
+        text: such as "xyxy fraction", see
+            :class:`retina_plugin.data.box_coordinates.BoxCoordinates`; "" for COCO's.
 
     Raises:
         ValueError: an unknown word.

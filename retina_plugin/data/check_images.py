@@ -1,4 +1,5 @@
-"""Read the headers of all images before a run, so that a file that cannot be used is found before training and not after it."""
+"""Read the headers of all images before a run, so that a file that cannot be used is found before
+training and not after it."""
 
 from __future__ import annotations
 
@@ -17,8 +18,11 @@ SILENT_SECONDS = 2  # progress is shown if it takes longer
 THREADS = min(16, 4 * (os.cpu_count() or 1))  # they wait for disks and networks
 
 
-def check_images(records: Sequence[Mapping[str, Any]], *, max_pixels: int, show: bool = True) -> list[Header]:
-    """Read the header of each record's file, and compare it with the annotations and with what can be read.
+def check_images(
+    records: Sequence[Mapping[str, Any]], *, max_pixels: int, show: bool = True
+) -> list[Header]:
+    """Read the header of each record's file, and compare it with the annotations and with what can
+    be read.
 
     Pixels are not decoded: a file that is cut off after its header is found when it is used.
 
@@ -37,7 +41,9 @@ def check_images(records: Sequence[Mapping[str, Any]], *, max_pixels: int, show:
     def check(record: Mapping[str, Any]) -> Header | DatasetError:
         try:
             header = read_header(record["file_name"])
-            require_channels_and_size(header.path, header.pixels, header.width, header.height, max_pixels)
+            require_channels_and_size(
+                header.path, header.pixels, header.width, header.height, max_pixels
+            )
             require_size(record, width=header.width, height=header.height)
         except DatasetError as error:
             return error
@@ -52,5 +58,8 @@ def check_images(records: Sequence[Mapping[str, Any]], *, max_pixels: int, show:
     problems = [str(entry) for entry in found if isinstance(entry, DatasetError)]
     if problems:
         more = f" And {len(problems) - 3} more." if len(problems) > 3 else ""
-        raise DatasetError(f"{len(problems)} of {len(records)} images cannot be used: {' '.join(problems[:3])}{more}")
+        raise DatasetError(
+            f"{len(problems)} of {len(records)} images cannot be used: "
+            f"{' '.join(problems[:3])}{more}"
+        )
     return found

@@ -1,6 +1,8 @@
-"""Images and their boxes from COCO annotations, checked and repaired once, so that mistakes are told before training.
+"""Images and their boxes from COCO annotations, checked and repaired once, so that mistakes are
+told before training.
 
-A record is Detectron2's "standard dataset dict" of one image, its boxes XYXY in pixels and its category ids contiguous.
+A record is Detectron2's "standard dataset dict" of one image, its boxes XYXY in pixels and its
+category ids contiguous.
 """
 
 from __future__ import annotations
@@ -17,14 +19,20 @@ from typing import Any
 from retina_plugin.data.box_coordinates import BoxCoordinates, convert_boxes
 from retina_plugin.data.coco_json import is_number, read_json
 from retina_plugin.data.errors import DatasetError
-from retina_plugin.data.exif_boxes import check_orientation, measure_sizes, turn_boxes, turned_headers
+from retina_plugin.data.exif_boxes import (
+    check_orientation,
+    measure_sizes,
+    turn_boxes,
+    turned_headers,
+)
 from retina_plugin.data.file_names import find_images
 from retina_plugin.data.images import image_size
 
 logger = logging.getLogger("retina_plugin.data")
 
 Record = dict[str, Any]
-TOLERANCE = 1.0  # pixels that a box may reach outside without a word: rounding of the annotation tool
+# pixels that a box may reach outside without a word: rounding of the annotation tool
+TOLERANCE = 1.0
 
 
 @dataclass(frozen=True)
@@ -36,10 +44,11 @@ class Dataset:
         json_file, image_root: where it was read from.
         class_names: position is the contiguous class index.
         category_ids: the ids of the JSON, in the same order: rising.
-        records: {"file_name", "image_id", "height", "width", "annotations": [{"id", "bbox" XYXY, "category_id" contiguous, "iscrowd",
-            "area" in pixels}]}.
+        records: {"file_name", "image_id", "height", "width", "annotations": [{"id", "bbox" XYXY,
+            "category_id" contiguous, "iscrowd", "area" in pixels}]}.
         warnings: what was repaired or dropped, counted.
-        has_ground_truth: False for COCO's test-dev layout, which has no "annotations": such a set can be predicted on but not evaluated.
+        has_ground_truth: False for COCO's test-dev layout, which has no "annotations": such a set
+            can be predicted on but not evaluated.
         without_area: boxes whose "area" is missing or 0 in the JSON, so that theirs is taken.
     """
 
@@ -59,22 +68,27 @@ class Dataset:
         return len(self.class_names)
 
 
-def read_coco(json_file: str, image_root: str, *, name: str | None = None, box_coordinates: str = "") -> Dataset:
+def read_coco(
+    json_file: str, image_root: str, *, name: str | None = None, box_coordinates: str = ""
+) -> Dataset:
     """Read and check COCO annotations.
 
-    Boxes that reach outside their image are clipped, boxes without area or wholly outside are dropped; both are counted in a warning.
+    Boxes that reach outside their image are clipped, boxes without area or wholly outside are
+    dropped; both are counted in a warning.
 
     Args:
-        json_file: "images", "annotations" and "categories"; "annotations" is missing in COCO's test-dev layout.
+        json_file: "images", "annotations" and "categories"; "annotations" is missing in COCO's
+            test-dev layout.
         image_root: folder that ``file_name`` of an image starts from.
         name: for messages; the JSON's path when None.
         box_coordinates: what boxes are if not COCO's, such as "xyxy fraction"; see
             :class:`retina_plugin.data.box_coordinates.BoxCoordinates`.
 
     Raises:
-        DatasetError: anything else that is wrong, also boxes that are recognised as fractions, corners or centres, or as those of
-            photographs before EXIF turns them, and not stated; see :func:`retina_plugin.data.box_coordinates.convert_boxes`
-            and :func:`retina_plugin.data.exif_boxes.check_orientation`.
+        DatasetError: anything else that is wrong, also boxes that are recognised as fractions,
+            corners or centres, or as those of photographs before EXIF turns them, and not stated;
+            see :func:`retina_plugin.data.box_coordinates.convert_boxes` and
+            :func:`retina_plugin.data.exif_boxes.check_orientation`.
     """
     coordinates = BoxCoordinates.parse(box_coordinates)
     content, lines = read_json(json_file)
@@ -83,7 +97,9 @@ def read_coco(json_file: str, image_root: str, *, name: str | None = None, box_c
     annotations = content.get("annotations", [])
     placed = _placed(records, annotations, set(categories), json_file)
     turned = turned_headers(records.values())
-    sized = {image["id"] for image in content["images"] if image.get("width") and image.get("height")}
+    sized = {
+        image["id"] for image in content["images"] if image.get("width") and image.get("height")
+    }
     lines += check_orientation(placed, records, turned, coordinates, json_file, sized=sized)
     measure_sizes(records, turned, coordinates.orientation)
     convert_boxes(placed, coordinates, json_file)
@@ -109,39 +125,50 @@ def read_coco(json_file: str, image_root: str, *, name: str | None = None, box_c
 def _categories(entries: list[dict[str, Any]], json_file: str) -> dict[Any, str]:
     """Id -> name, ids rising."""
     if not entries:
-        raise DatasetError(f"{json_file} has no categories: list the classes there, each with id and name")
+        raise DatasetError(
+            f"{json_file} has no categories: list the classes there, each with id and name"
+        )
     id_of: dict[str, Any] = {}
     for entry in entries:
         if id_of.setdefault(entry["name"], entry["id"]) != entry["id"]:
             raise DatasetError(
-                f"{json_file}: categories {id_of[entry['name']]!r} and {entry['id']!r} are both called {entry['name']!r}; "
+                f"{json_file}: categories {id_of[entry['name']]!r} and {entry['id']!r} are both "
+                f"called {entry['name']!r}; "
                 "metrics and pictures go by name: rename one, or merge them"
             )
     return {coco_id: name for name, coco_id in sorted(id_of.items(), key=lambda item: item[1])}
 
 
 def _unused_parents(content: dict[str, Any]) -> list[str]:
-    """A line for each category that other categories name as their supercategory and no annotation uses.
+    """A line for each category that other categories name as their supercategory and no annotation
+    uses.
 
-    Roboflow exports one with id 0. It stays a class: whether a file uses it may differ between training and test set,
-    which must have the same classes.
+    Roboflow exports one with id 0. It stays a class: whether a file uses it may differ between
+    training and test set, which must have the same classes.
     """
     used = {annotation["category_id"] for annotation in content.get("annotations", [])}
     parents = [entry.get("supercategory") for entry in content["categories"] if entry["id"] in used]
     return [
-        f"category {entry['id']!r} ({entry['name']!r}) is only the supercategory of others, as in Roboflow's exports; no annotation "
-        "uses it. It stays a class that is never found: take it out of the categories of all files to be rid of it"
+        f"category {entry['id']!r} ({entry['name']!r}) is only the supercategory of others, as in "
+        "Roboflow's exports; no annotation "
+        "uses it. It stays a class that is never found: take it out of the categories of all files "
+        "to be rid of it"
         for entry in content["categories"]
         if used and entry["id"] not in used and entry["name"] in parents
     ]
 
 
-def _records(images: list[dict[str, Any]], json_file: str, image_root: str) -> tuple[dict[Any, Record], list[str]]:
-    """Image id -> record without annotations; and a line for each unusual spelling of file names."""
+def _records(
+    images: list[dict[str, Any]], json_file: str, image_root: str
+) -> tuple[dict[Any, Record], list[str]]:
+    """Image id -> record without annotations; and a line for each unusual spelling of file
+    names."""
     if not images:
         raise DatasetError(f"{json_file} has no images: nothing to use")
     paths, lines = find_images([image["file_name"] for image in images], image_root, json_file)
-    return {image["id"]: _record(image, path) for image, path in zip(images, paths, strict=True)}, lines
+    return {
+        image["id"]: _record(image, path) for image, path in zip(images, paths, strict=True)
+    }, lines
 
 
 def _record(image: dict[str, Any], path: str) -> Record:
@@ -158,7 +185,10 @@ def _record(image: dict[str, Any], path: str) -> Record:
 
 
 def _placed(
-    records: dict[Any, Record], annotations: list[dict[str, Any]], category_ids: set[Any], json_file: str
+    records: dict[Any, Record],
+    annotations: list[dict[str, Any]],
+    category_ids: set[Any],
+    json_file: str,
 ) -> list[tuple[dict[str, Any], Record]]:
     """Each annotation with the record of its image."""
     placed = []
@@ -166,13 +196,16 @@ def _placed(
         record = records.get(annotation["image_id"])
         if record is None:
             raise DatasetError(
-                f"{json_file}: annotation {annotation['id']!r} belongs to image {annotation['image_id']!r}, which is not among the images. "
+                f"{json_file}: annotation {annotation['id']!r} belongs to image "
+                f"{annotation['image_id']!r}, which is not among the images. "
                 "Take it out, or add the image."
             )
         if annotation["category_id"] not in category_ids:
             raise DatasetError(
-                f"{json_file}: annotation {annotation['id']!r} of {os.path.basename(record['file_name'])} has category_id "
-                f"{annotation['category_id']!r}, known are {sorted(category_ids)[:20]}. Correct it, or add the category."
+                f"{json_file}: annotation {annotation['id']!r} of "
+                f"{os.path.basename(record['file_name'])} has category_id "
+                f"{annotation['category_id']!r}, known are {sorted(category_ids)[:20]}. Correct "
+                "it, or add the category."
             )
         placed.append((annotation, record))
     return placed
@@ -185,15 +218,19 @@ def _add_boxes(placed: list[tuple[dict[str, Any], Record]], category_ids: list[A
     for annotation, record in placed:
         box = clipped(annotation, record, repairs)
         if box is not None:
-            record["annotations"].append(_entry(annotation, box, contiguous[annotation["category_id"]]))
+            record["annotations"].append(
+                _entry(annotation, box, contiguous[annotation["category_id"]])
+            )
     return repairs.lines(len(placed))
 
 
 def _entry(annotation: Mapping[str, Any], box: list[float], label: int) -> dict[str, Any]:
-    """One object of a record. COCO's metrics group objects by "area": that of the mask, or else of the box."""
+    """One object of a record. COCO's metrics group objects by "area": that of the mask, or else of
+    the box."""
     of_box = (box[2] - box[0]) * (box[3] - box[1])
     area = float(annotation["area"]) if _has_area(annotation) else of_box
-    if not math.isclose(of_box, annotation["bbox"][2] * annotation["bbox"][3]):  # clipped, and the mask with it
+    # clipped, and the mask with it
+    if not math.isclose(of_box, annotation["bbox"][2] * annotation["bbox"][3]):
         area = min(area, of_box)
     return {
         "id": annotation["id"],
@@ -224,14 +261,22 @@ class Repairs:
         )
 
     def lines(self, total: int) -> list[str]:
-        return [f"{count} of {total} boxes {what} ({self.first[what]})" for what, count in self.counts.items()]
+        return [
+            f"{count} of {total} boxes {what} ({self.first[what]})"
+            for what, count in self.counts.items()
+        ]
 
 
 def clipped(annotation: Mapping[str, Any], record: Record, repairs: Repairs) -> list[float] | None:
     """The box as XYXY inside its image; None when nothing of it is there."""
     x, y, width, height = (float(value) for value in annotation["bbox"])
     corners = [x, y, x + width, y + height]
-    inside = [max(x, 0.0), max(y, 0.0), min(corners[2], record["width"]), min(corners[3], record["height"])]
+    inside = [
+        max(x, 0.0),
+        max(y, 0.0),
+        min(corners[2], record["width"]),
+        min(corners[3], record["height"]),
+    ]
     if width <= 0 or height <= 0:
         repairs.note("have no area and were dropped", annotation, record)
         return None
@@ -244,7 +289,8 @@ def clipped(annotation: Mapping[str, Any], record: Record, repairs: Repairs) -> 
 
 
 def require_boxes(*datasets: Dataset) -> None:
-    """Make sure that training sets have something to learn between them; one of them may hold background only.
+    """Make sure that training sets have something to learn between them; one of them may hold
+    background only.
 
     Classes without a box are named in a warning.
 
@@ -259,16 +305,25 @@ def require_boxes(*datasets: Dataset) -> None:
         if not a["iscrowd"]
     }
     if learnt:
-        unlearnt = [name for name in dict.fromkeys(n for d in datasets for n in d.class_names) if name not in learnt]
+        unlearnt = [
+            name
+            for name in dict.fromkeys(n for d in datasets for n in d.class_names)
+            if name not in learnt
+        ]
         if unlearnt:
             shown = ", ".join(unlearnt[:8] + ["..."] * (len(unlearnt) > 8))
             _warn_once(
-                f"no box in {', '.join(d.name for d in datasets)} of these classes, which cannot be learnt: {shown}"
+                f"no box in {', '.join(d.name for d in datasets)} of these classes, which cannot "
+                f"be learnt: {shown}"
             )
         return
-    found = ", ".join(f"{len(dataset.records)} images of {dataset.name} ({dataset.json_file})" for dataset in datasets)
+    found = ", ".join(
+        f"{len(dataset.records)} images of {dataset.name} ({dataset.json_file})"
+        for dataset in datasets
+    )
     raise DatasetError(
-        f"no box to learn from in {found}. Annotate objects there, or name another data set in DATASETS.TRAIN."
+        f"no box to learn from in {found}. Annotate objects there, or name another data set in "
+        "DATASETS.TRAIN."
     )
 
 

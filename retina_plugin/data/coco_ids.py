@@ -1,4 +1,5 @@
-"""Ids of COCO files as one kind: 1.0 is 1, and "1" of an annotation is 1 if the image's id is a number."""
+"""Ids of COCO files as one kind: 1.0 is 1, and "1" of an annotation is 1 if the image's id is a
+number."""
 
 from __future__ import annotations
 
@@ -11,8 +12,9 @@ REFERENCES = {"image_id": "images", "category_id": "categories"}
 def normalize_ids(content: dict[str, Any]) -> list[str]:
     """Make the ids of annotations those of their images and categories, in place.
 
-    Whole floats become integers. An ``image_id`` or ``category_id`` that is text where the ids are numbers, or
-    the other way round, becomes the id of the same number if there is exactly one. Nothing else changes.
+    Whole floats become integers. An ``image_id`` or ``category_id`` that is text where the ids are
+    numbers, or the other way round, becomes the id of the same number if there is exactly one.
+    Nothing else changes.
 
     Args:
         content: COCO's lists, each entry checked; "annotations" may be missing.
@@ -32,9 +34,12 @@ def normalize_ids(content: dict[str, Any]) -> list[str]:
             annotation[key] = match(given)
             changed += annotation[key] is not given
         if changed:
-            kinds = "text, ids of {} are numbers" if match.numbers else "a number, ids of {} are text"
+            kinds = (
+                "text, ids of {} are numbers" if match.numbers else "a number, ids of {} are text"
+            )
             lines.append(
-                f"{key} of {changed} of {len(annotations)} annotations is {kinds.format(kind)}: the same numbers were matched"
+                f"{key} of {changed} of {len(annotations)} annotations is {kinds.format(kind)}: "
+                "the same numbers were matched"
             )
     return lines
 
@@ -61,7 +66,8 @@ class IdMatcher:
                 self.by_number.setdefault(number, []).append(value)
 
     def __call__(self, value: Any) -> Any:
-        """The known id that ``value`` means, or ``value`` itself if there is none or more than one."""
+        """The known id that ``value`` means, or ``value`` itself if there is none or more than
+        one."""
         if value in self.ids:
             return value
         found = self.by_number.get(_number(value), [])

@@ -14,14 +14,19 @@ from retina_plugin.data.coco_masks import fill_boxes
 from retina_plugin.data.errors import DatasetError
 
 HOW_TO_NAME = (
-    "Name a data set as annotations.json@image_folder, or put it below the folder that the environment variable "
+    "Name a data set as annotations.json@image_folder, or put it below the folder that the "
+    "environment variable "
     "DETECTRON2_DATASETS names."
 )
 
 
 def is_number(value: Any) -> bool:
     """A finite number; integers may have any length."""
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
+    return (
+        isinstance(value, (int, float))
+        and not isinstance(value, bool)
+        and abs(value) <= sys.float_info.max
+    )
 
 
 Rule = tuple[str, Callable[[Any], bool]]  # what is expected, and whether a value is that
@@ -33,7 +38,10 @@ BOX: Rule = (
     lambda v: isinstance(v, list) and len(v) == 4 and all(map(is_number, v)),
 )
 FLAG: Rule = ("0 or 1", lambda v: v in (None, 0, 1))  # or left out
-PIXELS: Rule = ("a whole number of pixels", lambda v: v is None or (is_number(v) and v >= 0 and v % 1 == 0))
+PIXELS: Rule = (
+    "a whole number of pixels",
+    lambda v: v is None or (is_number(v) and v >= 0 and v % 1 == 0),
+)
 
 RULES: dict[str, dict[str, Rule]] = {
     "images": {"id": ID, "file_name": TEXT, "height": PIXELS, "width": PIXELS},
@@ -43,19 +51,23 @@ RULES: dict[str, dict[str, Rule]] = {
 
 
 def read_json(json_file: str) -> tuple[dict[str, Any], list[str]]:
-    """The content of an annotation file, each entry checked by itself, ids made one kind, boxes of masks filled in.
+    """The content of an annotation file, each entry checked by itself, ids made one kind, boxes of
+    masks filled in.
 
     Returns:
-        COCO's lists, of which "annotations" may be missing; and what was changed, a line with a count for each kind.
+        COCO's lists, of which "annotations" may be missing; and what was changed, a line with a
+        count for each kind.
 
     Raises:
-        DatasetError: missing, not JSON, not in COCO's layout, an entry that lacks a key or has a strange value, an id that occurs twice.
+        DatasetError: missing, not JSON, not in COCO's layout, an entry that lacks a key or has a
+            strange value, an id that occurs twice.
     """
     content = _parse(json_file)
     if not _has_layout(content):
         found = list(content) if isinstance(content, dict) else type(content).__name__
         raise DatasetError(
-            f"{json_file} is not in COCO's layout: expected the lists {', '.join(RULES)}, found {reprlib.repr(found)}"
+            f"{json_file} is not in COCO's layout: expected the lists {', '.join(RULES)}, found "
+            f"{reprlib.repr(found)}"
         )
     lines = fill_boxes(content.get("annotations", []))
     for kind in content.keys() & RULES:
@@ -69,20 +81,27 @@ def _parse(json_file: str) -> Any:
             raw = file.read()
         return json.loads(raw)  # UTF-8, UTF-16 or UTF-32, with a byte order mark or without
     except FileNotFoundError as error:
-        raise DatasetError(f"no annotations at {os.path.abspath(json_file)}. {HOW_TO_NAME}") from error
+        raise DatasetError(
+            f"no annotations at {os.path.abspath(json_file)}. {HOW_TO_NAME}"
+        ) from error
     except OSError as error:
         raise DatasetError(f"annotations {json_file} cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise DatasetError(
-            f"{json_file} is not JSON in {error.encoding} (byte {error.object[error.start]:#04x} at {error.start}). "
-            "If a program wrote it in a code page such as cp1250, save it as UTF-8: iconv -f cp1250 -t utf-8."
+            f"{json_file} is not JSON in {error.encoding} (byte {error.object[error.start]:#04x} "
+            f"at {error.start}). "
+            "If a program wrote it in a code page such as cp1250, save it as UTF-8: iconv -f "
+            "cp1250 -t utf-8."
         ) from error
     except (ValueError, RecursionError) as error:
-        raise DatasetError(f"{json_file} is not JSON ({error}); it may be cut off: write it again") from error
+        raise DatasetError(
+            f"{json_file} is not JSON ({error}); it may be cut off: write it again"
+        ) from error
 
 
 def _has_layout(content: Any) -> bool:
-    """Whether the lists are there. COCO's test-dev files have images and categories, but no annotations."""
+    """Whether the lists are there. COCO's test-dev files have images and categories, but no
+    annotations."""
     if not isinstance(content, dict) or not {"images", "categories"} <= set(content):
         return False
     return all(isinstance(content[kind], list) for kind in content.keys() & RULES)
@@ -93,14 +112,22 @@ def _check_entries(entries: list[Any], kind: str, json_file: str) -> None:
     for place, entry in enumerate(entries):
         where = f"{json_file}: entry {place} of {kind!r}"
         if not isinstance(entry, dict):
-            raise DatasetError(f"{where} must have {', '.join(RULES[kind])}, found {reprlib.repr(entry)}")
+            raise DatasetError(
+                f"{where} must have {', '.join(RULES[kind])}, found {reprlib.repr(entry)}"
+            )
         for key, (wanted, fits) in RULES[kind].items():
             if not fits(entry.get(key)):
                 found = reprlib.repr(entry[key]) if key in entry else "nothing"
                 raise DatasetError(
-                    f"{where} (id {entry.get('id')!r}) needs {key}: {wanted}; found {found}. Correct it."
+                    f"{where} (id {entry.get('id')!r}) needs {key}: {wanted}; found {found}. "
+                    "Correct it."
                 )
         if place_of.setdefault(entry["id"], place) != place:
-            raise DatasetError(f"{where} has id {entry['id']!r}, as entry {place_of[entry['id']]} has; ids must differ")
+            raise DatasetError(
+                f"{where} has id {entry['id']!r}, as entry {place_of[entry['id']]} "
+                "has; ids must differ"
+            )
     if len({isinstance(number, str) for number in place_of}) > 1:
-        raise DatasetError(f"{json_file}: ids of {kind!r} are numbers and text; make them all the same")
+        raise DatasetError(
+            f"{json_file}: ids of {kind!r} are numbers and text; make them all the same"
+        )

@@ -1,9 +1,11 @@
 """The digits scenes: a detection data set that needs no download.
 
-Scenes are composed from the 1797 handwritten digits that come with scikit-learn (8x8 pixels, UCI "Optical Recognition of Handwritten
-Digits"), at many scales, colours and contrasts, over gradients, noise and strokes that are no digits. Train and test scenes are
-made from different digits. The same seed gives the same scenes. In the long-tailed variant the training scenes have class 0 most often and
-each further class less often by the same factor, down to class 9; its test scenes are those of the usual one.
+Scenes are composed from the 1797 handwritten digits that come with scikit-learn (8x8 pixels, UCI
+"Optical Recognition of Handwritten Digits"), at many scales, colours and contrasts, over gradients,
+noise and strokes that are no digits. Train and test scenes are made from different digits. The same
+seed gives the same scenes. In the long-tailed variant the training scenes have class 0 most often
+and each further class less often by the same factor, down to class 9; its test scenes are those of
+the usual one.
 """
 
 from __future__ import annotations
@@ -41,11 +43,20 @@ def digits_dataset(split: str, *, imbalance: int = 1) -> tuple[str, str]:
     kind = "" if imbalance == 1 else f"-imbalance{imbalance}"
     folder = Path(cache) / f"digits-v{VERSION}-{NUM_TRAIN}-{NUM_TEST}-{SIZE}-{SEED}{kind}"
     if not folder.is_dir():
-        make_digits(folder, num_train=NUM_TRAIN, num_test=NUM_TEST, size=SIZE, seed=SEED, imbalance=imbalance)
+        make_digits(
+            folder,
+            num_train=NUM_TRAIN,
+            num_test=NUM_TEST,
+            size=SIZE,
+            seed=SEED,
+            imbalance=imbalance,
+        )
     return str(folder / f"{split}.json"), str(folder / split)
 
 
-def make_digits(folder: Path, *, num_train: int, num_test: int, size: int, seed: int, imbalance: float = 1) -> None:
+def make_digits(
+    folder: Path, *, num_train: int, num_test: int, size: int, seed: int, imbalance: float = 1
+) -> None:
     """Make ``train.json``, ``test.json`` and their images below ``folder``, whole or not at all.
 
     Args:
@@ -53,8 +64,9 @@ def make_digits(folder: Path, *, num_train: int, num_test: int, size: int, seed:
         num_train, num_test: scenes.
         size: height and width of a scene, pixels.
         seed: of everything.
-        imbalance: how many times as often class 0 occurs as class 9 in the training scenes; the frequencies fall geometrically. With 1 all
-            are alike, as they always are in the test scenes.
+        imbalance: how many times as often class 0 occurs as class 9 in the training scenes; the
+            frequencies fall geometrically. With 1 all are alike, as they always are in the test
+            scenes.
 
     Raises:
         DatasetError: nothing can be written there.
@@ -65,23 +77,35 @@ def make_digits(folder: Path, *, num_train: int, num_test: int, size: int, seed:
         with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as drafts:
             draft = Path(drafts) / folder.name
             draft.mkdir()
-            with tqdm(total=num_train + num_test, desc="making digit scenes", unit="scene", leave=False) as bar:
+            with tqdm(
+                total=num_train + num_test, desc="making digit scenes", unit="scene", leave=False
+            ) as bar:
                 for number, (split, count, ratio) in enumerate(
                     (("train", num_train, imbalance), ("test", num_test, 1))
                 ):
-                    _make_split(draft, split, count, size=size, seed=[seed, number], imbalance=ratio, bar=bar)
+                    _make_split(
+                        draft,
+                        split,
+                        count,
+                        size=size,
+                        seed=[seed, number],
+                        imbalance=ratio,
+                        bar=bar,
+                    )
             os.replace(draft, folder)
     except OSError as error:
         if not folder.is_dir():
             raise DatasetError(
                 f"digit scenes cannot be written to {folder}: {error.strerror}. "
-                "Let the environment variable RETINA_PLUGIN_CACHE name a folder that can be written to."
+                "Let the environment variable RETINA_PLUGIN_CACHE name a folder that can be "
+                "written to."
             ) from error
 
 
 @functools.cache
 def split_digits(split: str) -> tuple[np.ndarray, np.ndarray]:
-    """The digits of a split: images (D, 8, 8) float in [0, 1] and labels (D,). Every fifth digit of each class is for testing."""
+    """The digits of a split: images (D, 8, 8) float in [0, 1] and labels (D,). Every fifth digit of
+    each class is for testing."""
     from sklearn.datasets import load_digits  # slow to import, needed only here
 
     digits = load_digits()
@@ -95,7 +119,8 @@ def split_digits(split: str) -> tuple[np.ndarray, np.ndarray]:
 
 @functools.cache
 def _chances(split: str, imbalance: float) -> np.ndarray:
-    """How likely each digit of a split is drawn (D,), so that class c is drawn in proportion to ``imbalance ** (-c / 9)``."""
+    """How likely each digit of a split is drawn (D,), so that class c is drawn in proportion to
+    ``imbalance ** (-c / 9)``."""
     labels = split_digits(split)[1]
     chances = (imbalance ** (-np.arange(10) / 9) / np.bincount(labels, minlength=10))[labels]
     return chances / chances.sum()
@@ -107,12 +132,16 @@ def _make_split(
     (folder / split).mkdir()
     images, annotations = [], []
     for index in range(count):
-        scene, objects = make_scene(split, size=size, rng=np.random.default_rng([*seed, index]), imbalance=imbalance)
+        scene, objects = make_scene(
+            split, size=size, rng=np.random.default_rng([*seed, index]), imbalance=imbalance
+        )
         name = f"{index:05d}.jpg"
         Image.fromarray(scene).save(folder / split / name, quality=95)
         images.append({"id": index + 1, "file_name": name, "height": size, "width": size})
         for label, (x0, y0, x1, y1) in objects:
-            annotations.append(_annotation(len(annotations) + 1, index + 1, label, [x0, y0, x1 - x0, y1 - y0]))
+            annotations.append(
+                _annotation(len(annotations) + 1, index + 1, label, [x0, y0, x1 - x0, y1 - y0])
+            )
         bar.update()
     content = {
         "info": {"description": f"handwritten digits, {split} scenes"},
@@ -137,7 +166,8 @@ def _annotation(number: int, image: int, label: int, box: list[int]) -> dict[str
 def make_scene(
     split: str, *, size: int, rng: np.random.Generator, imbalance: float = 1
 ) -> tuple[np.ndarray, list[tuple[int, tuple]]]:
-    """One scene: (size, size, 3) uint8 and its objects as (digit, (x0, y0, x1, y1)). One in fifty has none."""
+    """One scene: (size, size, 3) uint8 and its objects as (digit, (x0, y0, x1, y1)). One in fifty
+    has none."""
     digits, labels = split_digits(split)
     chances = None if imbalance == 1 else _chances(split, imbalance)
     scene = _background(size, rng)
@@ -160,13 +190,16 @@ def make_scene(
 def render_digit(digit: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """A digit (8, 8) drawn larger: its ink, (height, width) in [0, 1], cut tight."""
     framed = np.pad(digit, 1)  # strokes that touch the border of the 8x8 pixels end roundly
-    picture = Image.fromarray((framed * 255).astype(np.uint8)).resize((100, 100), Image.Resampling.BICUBIC)
+    picture = Image.fromarray((framed * 255).astype(np.uint8)).resize(
+        (100, 100), Image.Resampling.BICUBIC
+    )
     picture = picture.rotate(rng.uniform(-10, 10), Image.Resampling.BICUBIC, expand=True)
     picture = picture.crop(picture.point(lambda v: 255 if v > 130 else 0).getbbox())
     height = round(float(np.exp(rng.uniform(*np.log(HEIGHTS)))))
     width = max(6, round(height * picture.width / picture.height * rng.uniform(0.85, 1.2)))
     gray = np.asarray(picture.resize((width, height), Image.Resampling.LANCZOS), dtype=np.float64)
-    # A steeper ramp, or one that starts lower, closes the holes of 8, 6 and 9; one that starts higher tears thin strokes.
+    # A steeper ramp, or one that starts lower, closes the holes of 8, 6 and 9; one that starts
+    # higher tears thin strokes.
     return ((gray - 110) / 100).clip(0, 1)
 
 
@@ -188,7 +221,13 @@ def _background(size: int, rng: np.random.Generator) -> np.ndarray:
             draw.line((x0, y0, x1, y1), fill=colour, width=int(rng.integers(1, 4)))
         elif kind == 1:
             box = (min(x0, x1), min(y0, y1), max(x0, x1) + 1, max(y0, y1) + 1)
-            draw.arc(box, int(rng.integers(360)), int(rng.integers(360)), fill=colour, width=int(rng.integers(1, 4)))
+            draw.arc(
+                box,
+                int(rng.integers(360)),
+                int(rng.integers(360)),
+                fill=colour,
+                width=int(rng.integers(1, 4)),
+            )
         else:
             radius = int(rng.integers(2, 9))
             draw.ellipse((x0 - radius, y0 - radius, x0 + radius, y0 + radius), fill=colour)
@@ -206,7 +245,8 @@ def _contrasting(ground: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 def _free_place(
     shape: tuple[int, int], boxes: list[tuple], size: int, rng: np.random.Generator
 ) -> tuple[int, int] | None:
-    """Upper left corner at which a box of ``shape`` overlaps no other by more than :data:`MAX_OVERLAP`; None after 20 tries."""
+    """Upper left corner at which a box of ``shape`` overlaps no other by more than
+    :data:`MAX_OVERLAP`; None after 20 tries."""
     height, width = shape
     if height >= size or width >= size:
         return None

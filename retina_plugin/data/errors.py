@@ -4,4 +4,5 @@ from __future__ import annotations
 
 
 class DatasetError(ValueError):
-    """Data that cannot be used; the message names the file, the annotation, what was expected and found, and what to do."""
+    """Data that cannot be used; the message names the file, the annotation, what was expected and
+    found, and what to do."""

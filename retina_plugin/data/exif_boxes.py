@@ -1,4 +1,5 @@
-"""Boxes of photographs that their EXIF data turns: find out whether they are measured before or after turning, and turn them."""
+"""Boxes of photographs that their EXIF data turns: find out whether they are measured before or
+after turning, and turn them."""
 
 from __future__ import annotations
 
@@ -17,7 +18,8 @@ THREADS = min(16, 4 * (os.cpu_count() or 1))  # they wait for disks and networks
 LEAST_BOXES = 3  # that fit only one of the two sizes, to decide by boxes
 
 Corners = tuple[float, float, float, float]
-# Orientation -> a box x0, y0, x1, y1 in the stored picture of width w and height h -> where it is after turning.
+# Orientation -> a box x0, y0, x1, y1 in the stored picture of width w and height h -> where it is
+# after turning.
 TURNS: dict[int, Callable[..., Corners]] = {
     2: lambda x0, y0, x1, y1, w, h: (w - x1, y0, w - x0, y1),
     3: lambda x0, y0, x1, y1, w, h: (w - x1, h - y1, w - x0, h - y0),
@@ -30,7 +32,8 @@ TURNS: dict[int, Callable[..., Corners]] = {
 
 
 def turned_headers(records: Iterable[Mapping[str, Any]]) -> dict[Any, Header]:
-    """Image id -> header of each file that EXIF turns; files that cannot be read are left to whoever draws them."""
+    """Image id -> header of each file that EXIF turns; files that cannot be read are left to
+    whoever draws them."""
 
     def header_of(record: Mapping[str, Any]) -> tuple[Any, Header | None]:
         try:
@@ -43,19 +46,29 @@ def turned_headers(records: Iterable[Mapping[str, Any]]) -> dict[Any, Header]:
         found = list(pool.map(header_of, records))
     finally:
         pool.shutdown(cancel_futures=True)
-    return {image_id: header for image_id, header in found if header is not None and header.orientation in TURNS}
+    return {
+        image_id: header
+        for image_id, header in found
+        if header is not None and header.orientation in TURNS
+    }
 
 
-def measure_sizes(records: Mapping[Any, dict[str, Any]], turned: Mapping[Any, Header], orientation: str) -> None:
-    """Set width and height of turned records, in place, to those that boxes are measured in as the user states."""
+def measure_sizes(
+    records: Mapping[Any, dict[str, Any]], turned: Mapping[Any, Header], orientation: str
+) -> None:
+    """Set width and height of turned records, in place, to those that boxes are measured in as the
+    user states."""
     for image_id, header in turned.items():
         if orientation:
             size = header.stored_size if orientation == "stored" else (header.width, header.height)
             records[image_id]["width"], records[image_id]["height"] = size
 
 
-def turn_boxes(placed: Placed, records: Mapping[Any, dict[str, Any]], turned: Mapping[Any, Header]) -> None:
-    """Turn boxes [x, y, width, height] that are measured in stored pictures, and sizes of their records, in place."""
+def turn_boxes(
+    placed: Placed, records: Mapping[Any, dict[str, Any]], turned: Mapping[Any, Header]
+) -> None:
+    """Turn boxes [x, y, width, height] that are measured in stored pictures, and sizes of their
+    records, in place."""
     for annotation, record in placed:
         header = turned.get(record["image_id"])
         if header is not None:
@@ -67,10 +80,12 @@ def turn_boxes(placed: Placed, records: Mapping[Any, dict[str, Any]], turned: Ma
 
 
 class Evidence(NamedTuple):
-    """How a file seems to measure boxes of turned photographs whose stored and upright sizes differ.
+    """How a file seems to measure boxes of turned photographs whose stored and upright sizes
+    differ.
 
     Attributes:
-        stored_sizes, upright_sizes: photographs whose width and height in the JSON are those before or after turning.
+        stored_sizes, upright_sizes: photographs whose width and height in the JSON are those before
+            or after turning.
         stored_boxes, upright_boxes: boxes that fit only into the picture before or after turning.
     """
 
@@ -84,7 +99,11 @@ class Evidence(NamedTuple):
         """What boxes alone show: "stored", "upright" or nothing."""
         counts = {"stored": self.stored_boxes, "upright": self.upright_boxes}
         most = max(counts, key=counts.get)
-        return most if counts[most] >= LEAST_BOXES and 10 * min(counts.values()) <= counts[most] else ""
+        return (
+            most
+            if counts[most] >= LEAST_BOXES and 10 * min(counts.values()) <= counts[most]
+            else ""
+        )
 
 
 def check_orientation(
@@ -96,11 +115,13 @@ def check_orientation(
     *,
     sized: set[Any],
 ) -> list[str]:
-    """Make sure that boxes of turned photographs are measured after turning, as pictures are shown and trained on.
+    """Make sure that boxes of turned photographs are measured after turning, as pictures are shown
+    and trained on.
 
-    Where turning changes the size, boxes are taken for stored ones if width and height in the JSON are the stored ones, or
-    if at least 3 boxes fit into the stored picture only, and at most a tenth as many into the upright one only.
-    Pictures that are square, mirrored or turned by 180 degrees show nothing: they go by the others of the same file.
+    Where turning changes the size, boxes are taken for stored ones if width and height in the JSON
+    are the stored ones, or if at least 3 boxes fit into the stored picture only, and at most a
+    tenth as many into the upright one only. Pictures that are square, mirrored or turned by 180
+    degrees show nothing: they go by the others of the same file.
 
     Args:
         placed: each annotation, as the file has it, with its record.
@@ -120,17 +141,24 @@ def check_orientation(
         return []
     evidence = _evidence(placed, records, turned, stated, sized)
     if evidence.stored_sizes or evidence.boxes == "stored":
-        raise DatasetError(f"{json_file}: {_cause(evidence, records, turned)} {_remedy(evidence, stated)}")
+        raise DatasetError(
+            f"{json_file}: {_cause(evidence, records, turned)} {_remedy(evidence, stated)}"
+        )
     if evidence.upright_sizes or evidence.boxes == "upright":
         return []
     unclear = [record for _, record in placed if record["image_id"] in turned]
     if not unclear:
         return []
     number = len({record["image_id"] for record in unclear})
-    name, orientation = os.path.basename(unclear[0]["file_name"]), turned[unclear[0]["image_id"]].orientation
+    name, orientation = (
+        os.path.basename(unclear[0]["file_name"]),
+        turned[unclear[0]["image_id"]].orientation,
+    )
     return [
-        f"{number} photographs with boxes are turned by their EXIF data (first: {name}, orientation {orientation}), and neither "
-        f"sizes nor boxes show whether boxes are measured before or after turning. After turning is assumed. Look at them with "
+        f"{number} photographs with boxes are turned by their EXIF data (first: {name}, "
+        f"orientation {orientation}), and neither "
+        "sizes nor boxes show whether boxes are measured before or after turning. After turning "
+        "is assumed. Look at them with "
         f"tools/visualize_data.py and set {KEY} to 'upright' or 'stored'"
     ]
 
@@ -142,11 +170,20 @@ def _evidence(
     stated: BoxCoordinates,
     sized: set[Any],
 ) -> Evidence:
-    visible = {i: header for i, header in turned.items() if header.stored_size != (header.width, header.height)}
+    visible = {
+        i: header
+        for i, header in turned.items()
+        if header.stored_size != (header.width, header.height)
+    }
     sizes = [(records[i]["width"], records[i]["height"]) for i in visible]
     given = [i in sized for i in visible]
-    stored_sizes = sum(g and s == h.stored_size for g, s, h in zip(given, sizes, visible.values(), strict=True))
-    upright_sizes = sum(g and s == (h.width, h.height) for g, s, h in zip(given, sizes, visible.values(), strict=True))
+    stored_sizes = sum(
+        g and s == h.stored_size for g, s, h in zip(given, sizes, visible.values(), strict=True)
+    )
+    upright_sizes = sum(
+        g and s == (h.width, h.height)
+        for g, s, h in zip(given, sizes, visible.values(), strict=True)
+    )
     shown = [(annotation, record) for annotation, record in placed if record["image_id"] in visible]
     if not shown:
         return Evidence(stored_sizes, upright_sizes, 0, 0)
@@ -160,10 +197,14 @@ def _evidence(
 
 def _fits(corners: np.ndarray, sizes: list[tuple[int, int]]) -> np.ndarray:
     """(M,) bool: boxes (M, 4) XYXY that lie within pictures of (width, height)."""
-    return ((corners[:, :2] >= -ROUNDING) & (corners[:, 2:] <= np.array(sizes) + ROUNDING)).all(axis=1)
+    return ((corners[:, :2] >= -ROUNDING) & (corners[:, 2:] <= np.array(sizes) + ROUNDING)).all(
+        axis=1
+    )
 
 
-def _cause(evidence: Evidence, records: Mapping[Any, Mapping[str, Any]], turned: Mapping[Any, Header]) -> str:
+def _cause(
+    evidence: Evidence, records: Mapping[Any, Mapping[str, Any]], turned: Mapping[Any, Header]
+) -> str:
     first = next(
         (
             i
@@ -175,17 +216,22 @@ def _cause(evidence: Evidence, records: Mapping[Any, Mapping[str, Any]], turned:
     header, causes = turned[first], []
     if evidence.stored_sizes:
         causes.append(
-            f"width and height of {evidence.stored_sizes} photographs that their EXIF data turns are those before turning"
+            f"width and height of {evidence.stored_sizes} photographs that their EXIF data turns "
+            "are those before turning"
             + (f", of {evidence.upright_sizes} those after it" if evidence.upright_sizes else "")
         )
     if evidence.boxes:
         only = evidence.stored_boxes if evidence.boxes == "stored" else evidence.upright_boxes
         causes.append(
-            f"{only} boxes fit only into the picture {'before' if evidence.boxes == 'stored' else 'after'} turning"
+            f"{only} boxes fit only into the picture "
+            f"{'before' if evidence.boxes == 'stored' else 'after'} turning"
         )
     stored = "x".join(map(str, header.stored_size))
     name = os.path.basename(header.path)
-    return f"{', and '.join(causes)} (first: {name} is stored as {stored} and seen as {header.width}x{header.height})."
+    return (
+        f"{', and '.join(causes)} (first: {name} is stored as {stored} and seen as "
+        f"{header.width}x{header.height})."
+    )
 
 
 def _remedy(evidence: Evidence, stated: BoxCoordinates) -> str:
@@ -195,6 +241,7 @@ def _remedy(evidence: Evidence, stated: BoxCoordinates) -> str:
     if evidence.boxes:
         return f"Set {KEY} to {words[evidence.boxes]!r}."
     return (
-        f"Set {KEY} to {words['stored']!r} if boxes are measured in that picture too: they are turned then; "
+        f"Set {KEY} to {words['stored']!r} if boxes are measured in that picture too: they are "
+        "turned then; "
         f"or to {words['upright']!r} if they belong to the picture as it is seen."
     )

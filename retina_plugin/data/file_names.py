@@ -1,4 +1,5 @@
-"""Find the image files that annotations name, also where they spell a name in another way than the disk does."""
+"""Find the image files that annotations name, also where they spell a name in another way than the
+disk does."""
 
 from __future__ import annotations
 
@@ -17,8 +18,9 @@ CODE_PAGES = ("cp1252", "cp1250", "latin-1", "cp1251", "cp437", "cp850")
 def find_images(names: Sequence[str], folder: str, json_file: str) -> tuple[list[str], list[str]]:
     """Paths of image files.
 
-    A name that is no file is also tried with backslashes as separators, without URL encoding (``%20``), in
-    the other Unicode normalisation, and with other upper and lower case; it counts if exactly one file fits.
+    A name that is no file is also tried with backslashes as separators, without URL encoding
+    (``%20``), in the other Unicode normalisation, and with other upper and lower case; it counts if
+    exactly one file fits.
 
     Args:
         names: ``file_name`` of each image; may be empty.
@@ -26,10 +28,12 @@ def find_images(names: Sequence[str], folder: str, json_file: str) -> tuple[list
         json_file: for messages.
 
     Returns:
-        Paths, and a line for each kind of spelling that was accepted, with a count and the first name.
+        Paths, and a line for each kind of spelling that was accepted, with a count and the first
+        name.
 
     Raises:
-        DatasetError: images are missing; the message counts them and names the cause if it can be found.
+        DatasetError: images are missing; the message counts them and names the cause if it can be
+            found.
     """
     disk = _Disk()
     paths = [os.path.join(folder, name) for name in names]
@@ -37,7 +41,9 @@ def find_images(names: Sequence[str], folder: str, json_file: str) -> tuple[list
     for place, path in enumerate(paths):
         if disk.has(path):
             continue
-        found = next((f for f in _spellings(folder, names[place], disk) if os.path.isfile(f[1])), None)
+        found = next(
+            (f for f in _spellings(folder, names[place], disk) if os.path.isfile(f[1])), None
+        )
         if found is None:
             missing.append(place)
             continue
@@ -48,10 +54,13 @@ def find_images(names: Sequence[str], folder: str, json_file: str) -> tuple[list
         shown = ", ".join(paths[i] for i in missing[:3]) + (", ..." if len(missing) > 3 else "")
         cause = _encoding_of(folder, names[missing[0]], disk)
         raise DatasetError(
-            f"{len(missing)} of {len(names)} images of {json_file} are missing: {_printable(shown)}. "
+            f"{len(missing)} of {len(names)} images of {json_file} are missing: "
+            f"{_printable(shown)}. "
             + (cause or "Check the image folder, or take them out of the JSON.")
         )
-    lines = [f"{n} of {len(names)} file names {why} (first: {first[why]})" for why, n in counts.items()]
+    lines = [
+        f"{n} of {len(names)} file names {why} (first: {first[why]})" for why, n in counts.items()
+    ]
     return paths, lines
 
 
@@ -64,7 +73,9 @@ class _Disk:
 
     def names_in(self, folder: str) -> set[str]:
         if folder not in self.listed:
-            self.listed[folder] = set(os.listdir(folder or ".")) if os.path.isdir(folder or ".") else set()
+            self.listed[folder] = (
+                set(os.listdir(folder or ".")) if os.path.isdir(folder or ".") else set()
+            )
         return self.listed[folder]
 
     def has(self, path: str) -> bool:
@@ -109,7 +120,8 @@ def _spellings(folder: str, name: str, disk: _Disk) -> Iterator[tuple[str, str]]
 
 
 def _alike(folder: str, name: str, disk: _Disk) -> str | None:
-    """The only path that differs from ``folder/name`` by case or Unicode normalisation; None if there is none."""
+    """The only path that differs from ``folder/name`` by case or Unicode normalisation; None if
+    there is none."""
     path = folder
     for part in os.path.normpath(name).split("/"):
         found = [part] if part in disk.names_in(path) else disk.alike(path, part)
@@ -131,14 +143,20 @@ def _encoding_of(folder: str, name: str, disk: _Disk) -> str:
 
     for page in CODE_PAGES:
         if found := exists(lambda p: name.encode(p).decode("utf-8"), page):
-            return f"{name!r} is {found!r} in UTF-8 that was read as {page}. Write the JSON again with names in UTF-8."
+            return (
+                f"{name!r} is {found!r} in UTF-8 that was read as {page}. Write the JSON again "
+                "with names in UTF-8."
+            )
         if exists(lambda p: os.fsdecode(name.encode(p)), page):
             return (
                 f"The disk spells {name!r} in {page}, not in UTF-8. "
                 f"Rename the files, for example with convmv -f {page} -t utf8."
             )
         if found := exists(lambda p: name.encode("utf-8").decode(p), page):
-            return f"On the disk {name!r} is {found!r}: UTF-8 that was unpacked as {page}. Unpack the images again."
+            return (
+                f"On the disk {name!r} is {found!r}: UTF-8 that was unpacked as {page}. Unpack the "
+                "images again."
+            )
     return ""
 
 

@@ -1,4 +1,5 @@
-"""What an image file says of itself before its pixels are decoded: size, orientation, bits and channels."""
+"""What an image file says of itself before its pixels are decoded: size, orientation, bits and
+channels."""
 
 from __future__ import annotations
 
@@ -21,7 +22,8 @@ ORIENTATION = 0x0112  # EXIF tag
 MAX_PIXELS = 178_956_970  # Pillow's own limit
 INPUT = "MODEL.RETINA_PLUGIN.INPUT"
 TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-SIZ = b"\xff\x4f\xff\x51"  # start of a JPEG 2000 codestream; 42 bytes on stand the bits of its first channel
+# start of a JPEG 2000 codestream; 42 bytes on stand the bits of its first channel
+SIZ = b"\xff\x4f\xff\x51"
 _UNLIMITED = threading.Lock()
 
 
@@ -47,7 +49,8 @@ class Pixels:
 
     @property
     def need_range(self) -> bool:
-        """Whether the values have no fixed relation to 0..255: more than 8 bits, signed, or float."""
+        """Whether the values have no fixed relation to 0..255: more than 8 bits, signed, or
+        float."""
         return self.bits > 8 or self.number != "unsigned"
 
     def __str__(self) -> str:
@@ -63,7 +66,8 @@ class Header:
     Attributes:
         path: of the file.
         width, height: in pixels, upright: as :func:`retina_plugin.data.read_image` gives the image.
-        orientation: EXIF's 1..8; 1 if the file has none. From 5 on, the stored width and height are the other way round.
+        orientation: EXIF's 1..8; 1 if the file has none. From 5 on, the stored width and height are
+            the other way round.
         pixels: how the file stores them.
     """
 
@@ -83,7 +87,8 @@ def read_header(path: str) -> Header:
     """Read size, orientation, bits and channels of an image file; pixels are not decoded.
 
     Raises:
-        DatasetError: the file is missing, not a regular file (a FIFO is not opened), empty, or no image; it is named.
+        DatasetError: the file is missing, not a regular file (a FIFO is not opened), empty, or no
+            image; it is named.
     """
     with opened(path) as source:
         orientation = source.orientation()
@@ -120,7 +125,8 @@ class Source:
         self.pixels = _pixels_of_tiff(self.tags) if self.tags else _pixels(self.image, raw)
 
     def _stored_size(self) -> tuple[int, int]:
-        """(width, height) of the rows and columns in the file; Pillow gives those of a TIFF already turned."""
+        """(width, height) of the rows and columns in the file; Pillow gives those of a TIFF already
+        turned."""
         if self.tags:
             return int(self.tags[256]), int(self.tags[257])
         return self.image.size
@@ -142,7 +148,8 @@ def opened(path: str) -> Iterator[Source]:
     """An image file with its header read.
 
     Raises:
-        DatasetError: whatever goes wrong with the file until the end of the ``with`` block; it is named.
+        DatasetError: whatever goes wrong with the file until the end of the ``with`` block; it is
+            named.
     """
     try:
         require_regular_file(path)
@@ -152,7 +159,9 @@ def opened(path: str) -> Iterator[Source]:
         raise
     except Exception as error:  # what decoders raise on broken files has no common base
         reason = str(error) or type(error).__name__
-        raise DatasetError(f"image {path} cannot be read: {reason}. Repair it, or leave it out.") from error
+        raise DatasetError(
+            f"image {path} cannot be read: {reason}. Repair it, or leave it out."
+        ) from error
 
 
 def require_regular_file(path: str) -> None:
@@ -162,7 +171,11 @@ def require_regular_file(path: str) -> None:
         OSError: it is not.
     """
     found = os.stat(path)
-    for is_kind, kind in ((stat.S_ISDIR, "directory"), (stat.S_ISFIFO, "FIFO"), (stat.S_ISSOCK, "socket")):
+    for is_kind, kind in (
+        (stat.S_ISDIR, "directory"),
+        (stat.S_ISFIFO, "FIFO"),
+        (stat.S_ISSOCK, "socket"),
+    ):
         if is_kind(found.st_mode):
             raise OSError(f"it is a {kind}, not a file")
     if not stat.S_ISREG(found.st_mode):
@@ -174,7 +187,8 @@ def require_regular_file(path: str) -> None:
 def exif_orientation(image: Image.Image) -> Any:
     """The value of EXIF's tag, None where there is none."""
     try:
-        return Image.Image.getexif(image).get(ORIENTATION)  # that of PNG files decodes all pixels first
+        # that of PNG files decodes all pixels first
+        return Image.Image.getexif(image).get(ORIENTATION)
     except Exception:  # broken EXIF data is no reason to lose a picture
         return None
 
@@ -206,10 +220,23 @@ def _tiff_tags(raw: IO[bytes]) -> Mapping[int, Any]:
 
 
 def _pixels_of_tiff(tags: Mapping[int, Any]) -> Pixels:
-    bits, number, photometric = _largest(tags.get(258, 1)), _largest(tags.get(339, 1)), tags.get(262)
-    colour = {0: "gray", 1: "gray", 2: "RGB", 3: "palette", 5: "CMYK", 6: "YCbCr", 8: "LAB"}.get(photometric, "other")
+    bits, number, photometric = (
+        _largest(tags.get(258, 1)),
+        _largest(tags.get(339, 1)),
+        tags.get(262),
+    )
+    colour = {0: "gray", 1: "gray", 2: "RGB", 3: "palette", 5: "CMYK", 6: "YCbCr", 8: "LAB"}.get(
+        photometric, "other"
+    )
     numbers = {2: "signed", 3: "float", 5: "complex", 6: "complex"}
-    return Pixels("TIFF", colour, int(tags.get(277, 1)), bits, numbers.get(number, "unsigned"), photometric == 0)
+    return Pixels(
+        "TIFF",
+        colour,
+        int(tags.get(277, 1)),
+        bits,
+        numbers.get(number, "unsigned"),
+        photometric == 0,
+    )
 
 
 def _largest(value: Any) -> int:
@@ -218,18 +245,29 @@ def _largest(value: Any) -> int:
 
 def _pixels(image: Image.Image, raw: IO[bytes]) -> Pixels:
     mode = image.mode
-    names = {"1": "gray", "L": "gray", "LA": "gray", "F": "gray", "I": "gray", "RGBA": "RGB", "P": "palette"}
+    names = {
+        "1": "gray",
+        "L": "gray",
+        "LA": "gray",
+        "F": "gray",
+        "I": "gray",
+        "RGBA": "RGB",
+        "P": "palette",
+    }
     colour = "gray" if mode.startswith("I;") else names.get(mode, mode)
     number = "float" if mode == "F" else "unsigned"
     return Pixels(image.format or "image", colour, len(image.getbands()), _bits(image, raw), number)
 
 
 def _bits(image: Image.Image, raw: IO[bytes]) -> int:
-    """Bits of a channel in the file: Pillow's mode hides those of colour images, which it cuts to 8."""
+    """Bits of a channel in the file: Pillow's mode hides those of colour images, which it cuts to
+    8."""
     if image.mode == "F":
         return 32
     arguments = [tile[3] for tile in getattr(image, "tile", None) or []]
-    words = [word for entry in arguments for word in (entry if isinstance(entry, tuple) else (entry,))]
+    words = [
+        word for entry in arguments for word in (entry if isinstance(entry, tuple) else (entry,))
+    ]
     if image.format == "PPM" and words and isinstance(words[-1], int):
         return max(words[-1].bit_length(), 8)  # the largest value
     if image.format == "JPEG2000":
@@ -250,14 +288,19 @@ def _bits_of_jpeg2000(raw: IO[bytes]) -> int:
 
 
 def _has_late_exif(raw: IO[bytes]) -> bool:
-    """Whether a PNG file may have its orientation after its pixels, where Pillow finds it only when it decodes them."""
+    """Whether a PNG file may have its orientation after its pixels, where Pillow finds it only when
+    it decodes them."""
     position, seen = raw.tell(), False
     raw.seek(8)
     try:
         while len(head := raw.read(8)) == 8:
             length, kind = struct.unpack(">I4s", head)
-            keyword = raw.read(min(length, 20)) if seen and kind in (b"iTXt", b"tEXt", b"zTXt") else b""
-            if seen and (kind == b"eXIf" or keyword.startswith((b"Raw profile type", b"XML:com.adobe.xmp"))):
+            keyword = (
+                raw.read(min(length, 20)) if seen and kind in (b"iTXt", b"tEXt", b"zTXt") else b""
+            )
+            if seen and (
+                kind == b"eXIf" or keyword.startswith((b"Raw profile type", b"XML:com.adobe.xmp"))
+            ):
                 return True
             seen = seen or kind == b"IDAT"
             raw.seek(length + 4 - len(keyword), os.SEEK_CUR)

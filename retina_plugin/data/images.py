@@ -1,7 +1,7 @@
 """Image files as arrays.
 
-8-bit images stay as they are. Values of more bits, signed values and floats have no fixed relation to 0..255, so reading them needs a
-range: ``MODEL.RETINA_PLUGIN.INPUT.PIXEL_RANGE``.
+8-bit images stay as they are. Values of more bits, signed values and floats have no fixed relation
+to 0..255, so reading them needs a range: ``MODEL.RETINA_PLUGIN.INPUT.PIXEL_RANGE``.
 """
 
 from __future__ import annotations
@@ -14,9 +14,25 @@ import numpy as np
 from PIL import Image
 
 from retina_plugin.data.errors import DatasetError
-from retina_plugin.data.headers import INPUT, MAX_PIXELS, ORIENTATION, Source, exif_orientation, opened, read_header
+from retina_plugin.data.headers import (
+    INPUT,
+    MAX_PIXELS,
+    ORIENTATION,
+    Source,
+    exif_orientation,
+    opened,
+    read_header,
+)
 
-__all__ = ["ORIENTATION", "image_size", "read_header", "read_image", "read_record", "reading", "stored_values"]
+__all__ = [
+    "ORIENTATION",
+    "image_size",
+    "read_header",
+    "read_image",
+    "read_record",
+    "reading",
+    "stored_values",
+]
 
 Range = tuple[float, float]  # low becomes 0, high becomes 255
 
@@ -31,24 +47,28 @@ UPRIGHT = {  # EXIF's orientation -> what turns the stored picture upright
 }
 
 
-def read_image(path: str, *, pixel_range: Range | None = None, max_pixels: int = MAX_PIXELS) -> np.ndarray:
-    """Read any image file that Pillow knows; images of more than 8 bits also where only OpenCV keeps all of them.
+def read_image(
+    path: str, *, pixel_range: Range | None = None, max_pixels: int = MAX_PIXELS
+) -> np.ndarray:
+    """Read any image file that Pillow knows; images of more than 8 bits also where only OpenCV
+    keeps all of them.
 
-    EXIF orientation is applied; grayscale and palette images get three channels; alpha, as a second or fourth channel, is dropped.
-    Of several pages or frames the first is read.
+    EXIF orientation is applied; grayscale and palette images get three channels; alpha, as a second
+    or fourth channel, is dropped. Of several pages or frames the first is read.
 
     Args:
         path: of a regular file.
-        pixel_range: (low, high) of images of more than 8 bits and of floats: low becomes 0, high becomes 255, values between are spread
-            evenly and those outside are clipped. (0, 65535) takes the upper 8 of 16 bits. 8-bit images are not changed by it.
+        pixel_range: (low, high) of images of more than 8 bits and of floats: low becomes 0, high
+            becomes 255, values between are spread evenly and those outside are clipped. (0, 65535)
+            takes the upper 8 of 16 bits. 8-bit images are not changed by it.
         max_pixels: width x height at most.
 
     Returns:
         (H, W, 3) uint8, RGB.
 
     Raises:
-        DatasetError: the file is missing, truncated or no image, has more than four channels or too many pixels, needs a range and has
-            none, or has NaN or infinite values; it is named.
+        DatasetError: the file is missing, truncated or no image, has more than four channels or too
+            many pixels, needs a range and has none, or has NaN or infinite values; it is named.
     """
     with opened(path) as source:
         _require_readable(source, max_pixels)
@@ -107,8 +127,10 @@ def require_size(record: Mapping[str, Any], *, width: int, height: int) -> None:
     expected = record.get("height", height), record.get("width", width)
     if (height, width) != expected:
         raise DatasetError(
-            f"image {record['file_name']} is {width}x{height} pixels, its annotations say {expected[1]}x{expected[0]}: "
-            "its boxes cannot be placed. Correct width and height in the JSON (they count after EXIF rotation)."
+            f"image {record['file_name']} is {width}x{height} pixels, its annotations say "
+            f"{expected[1]}x{expected[0]}: "
+            "its boxes cannot be placed. Correct width and height in the JSON (they count after "
+            "EXIF rotation)."
         )
 
 
@@ -122,12 +144,16 @@ def reading(cfg: Any) -> dict[str, Any]:
 def without_range(path: str, pixels: Any) -> str:
     """What to say of an image that needs a range and has none."""
     return (
-        f"image {path} is a {pixels}: which of its values are black and white is not known. Set {INPUT}.PIXEL_RANGE to [low, high] "
-        "(auto measures them in the training set), or call read_image(path, pixel_range=(low, high))."
+        f"image {path} is a {pixels}: which of its values are black and white is not known. Set "
+        f"{INPUT}.PIXEL_RANGE to [low, high] "
+        "(auto measures them in the training set), or call read_image(path, pixel_range=(low, "
+        "high))."
     )
 
 
-def require_channels_and_size(path: str, pixels: Any, width: int, height: int, max_pixels: int) -> None:
+def require_channels_and_size(
+    path: str, pixels: Any, width: int, height: int, max_pixels: int
+) -> None:
     """Compare a header with what can be read.
 
     Raises:
@@ -135,13 +161,15 @@ def require_channels_and_size(path: str, pixels: Any, width: int, height: int, m
     """
     if width * height > max_pixels:
         raise DatasetError(
-            f"image {path} has {width}x{height} = {width * height} pixels, {INPUT}.MAX_PIXELS allows {max_pixels}: "
+            f"image {path} has {width}x{height} = {width * height} pixels, {INPUT}.MAX_PIXELS "
+            f"allows {max_pixels}: "
             "raise it, or make the image smaller."
         )
     strange = pixels.need_range and pixels.colour not in ("gray", "RGB")
     if pixels.channels > 4 or strange or pixels.number == "complex":
         raise DatasetError(
-            f"image {path} is a {pixels}: expected gray or RGB, each with or without alpha (at most 4 channels). "
+            f"image {path} is a {pixels}: expected gray or RGB, each with or without alpha (at "
+            "most 4 channels). "
             "Write the channels that the model shall see as an RGB image."
         )
 
@@ -159,7 +187,8 @@ def _by_pillow(source: Source) -> Image.Image:
 def _upright(file: Image.Image) -> Image.Image:
     """The picture, turned as its EXIF orientation says.
 
-    Pillow's own ``exif_transpose`` also writes the EXIF data anew, which fails where cameras and editors wrote it wrongly.
+    Pillow's own ``exif_transpose`` also writes the EXIF data anew, which fails where cameras and
+    editors wrote it wrongly.
     """
     file.load()  # a TIFF file is turned by this and its orientation is gone then
     turn = UPRIGHT.get(exif_orientation(file))
@@ -177,12 +206,15 @@ def _stored_values(source: Source) -> np.ndarray:
         if (
             values.dtype.itemsize * 8 == pixels.bits and pixels.number != "float"
         ):  # signed and unsigned look alike to Pillow
-            values = values.view(f"{'i' if pixels.number == 'signed' else 'u'}{values.dtype.itemsize}")
+            values = values.view(
+                f"{'i' if pixels.number == 'signed' else 'u'}{values.dtype.itemsize}"
+            )
     if pixels.number == "float":
         bad = values.size - int(np.isfinite(values).sum())
         if bad:
             raise DatasetError(
-                f"image {source.path} has {bad} of {values.size} values that are NaN or infinite: replace them, or leave it out."
+                f"image {source.path} has {bad} of {values.size} values that are NaN or infinite: "
+                "replace them, or leave it out."
             )
     return values
 

@@ -1,4 +1,5 @@
-"""The order of training images, for both hosts: endless batches of similar shapes, the same from any step on.
+"""The order of training images, for both hosts: endless batches of similar shapes, the same from
+any step on.
 
 Axes: B images of a step, over all processes.
 """
@@ -16,7 +17,8 @@ Place = tuple[int, int]  # place in the run, which seeds the augmentation, and i
 
 
 def shape_groups(records: Sequence[dict[str, Any]], *, grouped: bool) -> list[Hashable]:
-    """The group of each image: wide, or square and tall, as in Detectron2; one of its own where the record gives no size.
+    """The group of each image: wide, or square and tall, as in Detectron2; one of its own where the
+    record gives no size.
 
     Args:
         records: with "width" and "height" of the file, if they are known.
@@ -30,10 +32,12 @@ def shape_groups(records: Sequence[dict[str, Any]], *, grouped: bool) -> list[Ha
 class TrainingBatches(Sampler):
     """Batches of (place in the run, index of the image), for ever, from any step on.
 
-    The images come in passes, each in an order of its own; passes follow one another without a gap, and the position in this row is an
-    image's place. The row is cut into windows of whole batches, about a pass each. Within a window, a batch is complete when B images of
-    one group have come; what is left of the groups at the window's end makes at most one batch fewer than there are groups. So no image
-    waits longer than a window, none is lost, and a batch is known from the seed and its number, without those before its window.
+    The images come in passes, each in an order of its own; passes follow one another without a gap,
+    and the position in this row is an image's place. The row is cut into windows of whole batches,
+    about a pass each. Within a window, a batch is complete when B images of one group have come;
+    what is left of the groups at the window's end makes at most one batch fewer than there are
+    groups. So no image waits longer than a window, none is lost, and a batch is known from the seed
+    and its number, without those before its window.
 
     It has no length: training ends with ``SOLVER.MAX_ITER``, not with a pass over the data.
     """

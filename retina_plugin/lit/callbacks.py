@@ -1,4 +1,5 @@
-"""What a run writes and shows: progress, ``metrics.json``, TensorBoard events, checkpoints, pictures. Files as Detectron2's."""
+"""What a run writes and shows: progress, ``metrics.json``, TensorBoard events, checkpoints,
+pictures. Files as Detectron2's."""
 
 from __future__ import annotations
 
@@ -32,11 +33,19 @@ class Progress(lightning.Callback):
 
     def on_train_start(self, trainer: lightning.Trainer, module: Module) -> None:
         self.steps = self._open(
-            trainer, total=trainer.max_steps, initial=trainer.global_step, desc="training", unit="it"
+            trainer,
+            total=trainer.max_steps,
+            initial=trainer.global_step,
+            desc="training",
+            unit="it",
         )
 
-    def on_train_batch_end(self, trainer: lightning.Trainer, module: Module, outputs: Any, *args: Any) -> None:
-        self.steps.set_postfix(loss=f"{float(outputs['loss']):.3f}", lr=f"{module.lr:.1e}", refresh=False)
+    def on_train_batch_end(
+        self, trainer: lightning.Trainer, module: Module, outputs: Any, *args: Any
+    ) -> None:
+        self.steps.set_postfix(
+            loss=f"{float(outputs['loss']):.3f}", lr=f"{module.lr:.1e}", refresh=False
+        )
         self.steps.update()
 
     def on_train_end(self, trainer: lightning.Trainer, module: Module) -> None:
@@ -59,7 +68,8 @@ class Progress(lightning.Callback):
 
 
 class Writer(lightning.Callback):
-    """Scalars, every 20 steps and after each evaluation, as a line of ``metrics.json`` and as TensorBoard events."""
+    """Scalars, every 20 steps and after each evaluation, as a line of ``metrics.json`` and as
+    TensorBoard events."""
 
     def __init__(self, folder: str) -> None:
         self.folder = folder
@@ -82,16 +92,27 @@ class Writer(lightning.Callback):
     def on_train_batch_start(self, *args: Any) -> None:
         self.sums["data_time"] += time.perf_counter() - self.started
 
-    def on_train_batch_end(self, trainer: lightning.Trainer, module: Module, outputs: Any, *args: Any) -> None:
-        self.sums.update({"total_loss" if name == "loss" else name: float(value) for name, value in outputs.items()})
+    def on_train_batch_end(
+        self, trainer: lightning.Trainer, module: Module, outputs: Any, *args: Any
+    ) -> None:
+        self.sums.update(
+            {
+                "total_loss" if name == "loss" else name: float(value)
+                for name, value in outputs.items()
+            }
+        )
         now = time.perf_counter()
         self.sums["time"] += now - self.started
         self.started = now
         self.steps += 1
         if trainer.global_step % LOG_PERIOD == 0 or trainer.global_step == trainer.max_steps:
             names = sorted(self.sums)
-            means = torch.tensor([self.sums[name] / self.steps for name in names], device=module.device)
-            scalars = dict(zip(names, trainer.strategy.reduce(means, reduce_op="mean").tolist(), strict=True))
+            means = torch.tensor(
+                [self.sums[name] / self.steps for name in names], device=module.device
+            )
+            scalars = dict(
+                zip(names, trainer.strategy.reduce(means, reduce_op="mean").tolist(), strict=True)
+            )
             left = (trainer.max_steps - trainer.global_step) * scalars["time"]
             self.write(trainer, scalars | {"lr": module.lr, "eta_seconds": left})
             self.sums, self.steps = Counter(), 0
@@ -118,12 +139,17 @@ def flatten(results: dict[str, Any], prefix: str = "") -> list[tuple[str, float]
     """{"bbox": {"AP": 1.0}} -> [("bbox/AP", 1.0)]."""
     pairs: list[tuple[str, float]] = []
     for name, value in results.items():
-        pairs += flatten(value, f"{prefix}{name}/") if isinstance(value, dict) else [(prefix + name, value)]
+        pairs += (
+            flatten(value, f"{prefix}{name}/")
+            if isinstance(value, dict)
+            else [(prefix + name, value)]
+        )
     return pairs
 
 
 class Checkpoints(lightning.Callback):
-    """``model_0004999.pth`` every period, ``model_final.pth`` at the end, ``last_checkpoint`` naming the newest; whole or not at all."""
+    """``model_0004999.pth`` every period, ``model_final.pth`` at the end, ``last_checkpoint``
+    naming the newest; whole or not at all."""
 
     def __init__(self, folder: str, period: int) -> None:
         self.folder, self.period = folder, period
@@ -142,9 +168,12 @@ class Checkpoints(lightning.Callback):
 
 
 class CheckpointFiles(TorchCheckpointIO):
-    """How Lightning writes a checkpoint. Its own way goes through a temporary folder, which may be on a smaller disk."""
+    """How Lightning writes a checkpoint. Its own way goes through a temporary folder, which may be
+    on a smaller disk."""
 
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None
+    ) -> None:
         write_checkpoint(checkpoint, str(path))
 
 
@@ -155,7 +184,9 @@ class Pictures(lightning.Callback):
         self.writer, self.period = writer, period
 
     @torch.no_grad()
-    def on_train_batch_start(self, trainer: lightning.Trainer, module: Module, batch: Any, *args: Any) -> None:
+    def on_train_batch_start(
+        self, trainer: lightning.Trainer, module: Module, batch: Any, *args: Any
+    ) -> None:
         from retina_plugin.report import training_picture
 
         if trainer.global_step % self.period or not trainer.is_global_zero:
@@ -165,5 +196,7 @@ class Pictures(lightning.Callback):
             detections = model.detect_images([sample["image"]])[0]
         image = sample["image"].flip(0) if model.input_format == "BGR" else sample["image"]
         image = np.ascontiguousarray(image.permute(1, 2, 0).cpu().numpy())
-        picture = training_picture(image, target=sample, detections=detections, class_names=module.class_names)
+        picture = training_picture(
+            image, target=sample, detections=detections, class_names=module.class_names
+        )
         self.writer.events.add_image("training", picture, trainer.global_step, dataformats="HWC")

@@ -21,10 +21,16 @@ Record = dict[str, Any]
 
 
 class TrainingImages(Dataset):
-    """(place in the run, index) -> augmented sample {"image" (3, H, W) uint8, "boxes" (M, 4), "labels" (M,), "file_name"}."""
+    """(place in the run, index) -> augmented sample {"image" (3, H, W) uint8, "boxes" (M, 4),
+    "labels" (M,), "file_name"}."""
 
     def __init__(
-        self, records: list[Record], *, inputs: Any, seed: int, options: Mapping[str, Any] | None = None
+        self,
+        records: list[Record],
+        *,
+        inputs: Any,
+        seed: int,
+        options: Mapping[str, Any] | None = None,
     ) -> None:
         """
         Args:
@@ -33,7 +39,12 @@ class TrainingImages(Dataset):
             seed: of the augmentation.
             options: from :func:`retina_plugin.data.reading`.
         """
-        self.records, self.inputs, self.seed, self.options = records, inputs, seed, dict(options or {})
+        self.records, self.inputs, self.seed, self.options = (
+            records,
+            inputs,
+            seed,
+            dict(options or {}),
+        )
 
     def __getitem__(self, key: tuple[int, int]) -> dict[str, Any]:
         place, index = key
@@ -41,7 +52,9 @@ class TrainingImages(Dataset):
         objects = [a for a in record["annotations"] if not a["iscrowd"]]
         boxes = np.array([a["bbox"] for a in objects], dtype=np.float64).reshape(-1, 4)
         rng = np.random.default_rng((self.seed, place))
-        image, boxes = augment(read_record(record, **self.options), boxes, inputs=self.inputs, rng=rng)
+        image, boxes = augment(
+            read_record(record, **self.options), boxes, inputs=self.inputs, rng=rng
+        )
         keep = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
         labels = np.array([a["category_id"] for a in objects], dtype=np.int64)[keep]
         return {
@@ -53,9 +66,12 @@ class TrainingImages(Dataset):
 
 
 class TestImages(Dataset):
-    """Index -> {"image" (3, H, W) uint8, "height", "width" of the original, "image_id", "file_name"}."""
+    """Index -> {"image" (3, H, W) uint8, "height", "width" of the original, "image_id",
+    "file_name"}."""
 
-    def __init__(self, records: list[Record], *, inputs: Any, options: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self, records: list[Record], *, inputs: Any, options: Mapping[str, Any] | None = None
+    ) -> None:
         """Arguments as those of :class:`TrainingImages`."""
         self.records, self.inputs, self.options = records, inputs, dict(options or {})
 
@@ -78,7 +94,9 @@ class TestImages(Dataset):
 
 def to_tensor(image: np.ndarray, input_format: str) -> Tensor:
     """(H, W, 3) RGB array -> (3, H, W) tensor in the config's order of channels."""
-    return torch.from_numpy(np.ascontiguousarray(image[..., :: -1 if input_format == "BGR" else 1].transpose(2, 0, 1)))
+    return torch.from_numpy(
+        np.ascontiguousarray(image[..., :: -1 if input_format == "BGR" else 1].transpose(2, 0, 1))
+    )
 
 
 def training_records(cfg: Any) -> list[Record]:
@@ -96,17 +114,25 @@ def training_records(cfg: Any) -> list[Record]:
 
 
 def training_samples(cfg: Any) -> Iterator[dict[str, Any]]:
-    """What the training loader feeds, one sample after the other, "image" in RGB; for looking at it."""
+    """What the training loader feeds, one sample after the other, "image" in RGB; for looking at
+    it."""
     seed = max(cfg.SEED, 0)
-    images = TrainingImages(training_records(cfg), inputs=cfg.INPUT, seed=seed, options=reading(cfg))
+    images = TrainingImages(
+        training_records(cfg), inputs=cfg.INPUT, seed=seed, options=reading(cfg)
+    )
     for place in chain.from_iterable(_batches(cfg, images)):
         sample = images[place]
-        yield {**sample, "image": sample["image"].flip(0) if cfg.INPUT.FORMAT == "BGR" else sample["image"]}
+        yield {
+            **sample,
+            "image": sample["image"].flip(0) if cfg.INPUT.FORMAT == "BGR" else sample["image"],
+        }
 
 
 def _batches(cfg: Any, images: TrainingImages, **start: int) -> TrainingBatches:
     groups = shape_groups(images.records, grouped=cfg.DATALOADER.ASPECT_RATIO_GROUPING)
-    return TrainingBatches(groups=groups, batch_size=cfg.SOLVER.IMS_PER_BATCH, seed=images.seed, **start)
+    return TrainingBatches(
+        groups=groups, batch_size=cfg.SOLVER.IMS_PER_BATCH, seed=images.seed, **start
+    )
 
 
 class Data(lightning.LightningDataModule):
@@ -119,8 +145,14 @@ class Data(lightning.LightningDataModule):
     def train_dataloader(self) -> DataLoader:
         cfg, trainer = self.cfg, self.trainer
         seed = trainer.lightning_module.seed
-        images = TrainingImages(training_records(cfg), inputs=cfg.INPUT, seed=seed, options=reading(cfg))
-        place = {"first_step": trainer.global_step, "rank": trainer.global_rank, "ranks": trainer.world_size}
+        images = TrainingImages(
+            training_records(cfg), inputs=cfg.INPUT, seed=seed, options=reading(cfg)
+        )
+        place = {
+            "first_step": trainer.global_step,
+            "rank": trainer.global_rank,
+            "ranks": trainer.world_size,
+        }
         return self._loader(images, batch_sampler=_batches(cfg, images, **place))
 
     def val_dataloader(self) -> list[stopping.UntilStopped]:

@@ -1,4 +1,5 @@
-"""RetinaNet as a LightningModule: training step, optimizer, evaluation, and checkpoints that Detectron2 reads too."""
+"""RetinaNet as a LightningModule: training step, optimizer, evaluation, and checkpoints that
+Detectron2 reads too."""
 
 from __future__ import annotations
 
@@ -30,7 +31,8 @@ class Module(lightning.LightningModule):
             model: on any device.
             cfg: the frozen config.
             class_names: kept in every checkpoint.
-            seed: of the order of images and their augmentation; a resumed run takes the seed of its checkpoint.
+            seed: of the order of images and their augmentation; a resumed run takes the seed of its
+                checkpoint.
         """
         super().__init__()
         self.model, self.cfg, self.class_names, self.seed = model, cfg, class_names, seed
@@ -41,13 +43,16 @@ class Module(lightning.LightningModule):
         self._found: list[dict[int, list[dict[str, Any]]]] = []
 
     def setup(self, stage: str) -> None:
-        self.seed = self.trainer.strategy.broadcast(self.seed)  # each process may have drawn its own
+        # each process may have drawn its own
+        self.seed = self.trainer.strategy.broadcast(self.seed)
 
     def on_train_start(self) -> None:
         use_learning_rates(self.trainer.optimizers[0], self.lr_schedulers(), self._rates)
 
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
-        self.lr = max(self.trainer.optimizers[0].param_groups, key=lambda group: len(group["params"]))["lr"]
+        self.lr = max(
+            self.trainer.optimizers[0].param_groups, key=lambda group: len(group["params"])
+        )["lr"]
         images, sizes = self.model.preprocess([sample["image"] for sample in batch])
         losses = self.model(images, sizes, batch)
         total = sum(losses.values())
@@ -56,9 +61,12 @@ class Module(lightning.LightningModule):
         return {"loss": total, **{name: loss.detach() for name, loss in losses.items()}}
 
     def require_finite(self) -> None:
-        """Make sure that the model still predicts something after its last step; see :mod:`retina_plugin.divergence`."""
+        """Make sure that the model still predicts something after its last step; see
+        :mod:`retina_plugin.divergence`."""
         if not is_finite(self.model):
-            raise self._divergence("What the model predicts became infinite or NaN", self.global_step - 1)
+            raise self._divergence(
+                "What the model predicts became infinite or NaN", self.global_step - 1
+            )
 
     def _divergence(self, what: str, iteration: int) -> FloatingPointError:
         return divergence(what, iteration=iteration, lr=self.lr, cfg=self.cfg)
@@ -67,9 +75,14 @@ class Module(lightning.LightningModule):
         optimizer = build_optimizer(self.model, self.cfg)
         self._rates = [group["lr"] for group in optimizer.param_groups]
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lr_multiplier(self.cfg.SOLVER))
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
+        }
 
-    def configure_gradient_clipping(self, optimizer: torch.optim.Optimizer, *args: Any, **kwargs: Any) -> None:
+    def configure_gradient_clipping(
+        self, optimizer: torch.optim.Optimizer, *args: Any, **kwargs: Any
+    ) -> None:
         if self.cfg.SOLVER.CLIP_GRADIENTS.ENABLED:
             for group in optimizer.param_groups:
                 clip_gradients(group["params"], self.cfg.SOLVER.CLIP_GRADIENTS)
@@ -79,12 +92,17 @@ class Module(lightning.LightningModule):
 
     def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
         images = [sample["image"] for sample in batch]
-        with torch.autocast(self.device.type, enabled=False):  # evaluation is in full precision, as Detectron2's
+        # evaluation is in full precision, as Detectron2's
+        with torch.autocast(self.device.type, enabled=False):
             detections = self.model.detect_images(images)
         category_ids = load_dataset(self.cfg.DATASETS.TEST[dataloader_idx]).category_ids
         for found, size, sample in zip(detections, sizes_of(images), batch, strict=True):
-            found = dense.to_image(found, network_size=size, image_size=(sample["height"], sample["width"]))
-            self._found[dataloader_idx][sample["image_id"]] = coco_results(sample["image_id"], found, category_ids)
+            found = dense.to_image(
+                found, network_size=size, image_size=(sample["height"], sample["width"])
+            )
+            self._found[dataloader_idx][sample["image_id"]] = coco_results(
+                sample["image_id"], found, category_ids
+            )
 
     def on_validation_epoch_end(self) -> None:
         if stopping.agree():
@@ -106,9 +124,12 @@ class Module(lightning.LightningModule):
             self.results = results if len(results) > 1 else next(iter(results.values()))
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        # As Detectron2 and load_weights read it; it shares its storage with Lightning's "state_dict".
+        # As Detectron2 and load_weights read it; it shares its storage with Lightning's
+        # "state_dict".
         checkpoint["model"] = self.model.state_dict()
-        checkpoint["metadata"] = checkpoint_metadata(self.class_names, self.model, reading(self.cfg)["pixel_range"])
+        checkpoint["metadata"] = checkpoint_metadata(
+            self.class_names, self.model, reading(self.cfg)["pixel_range"]
+        )
         checkpoint["iteration"] = self.global_step - 1
         checkpoint["seed"] = self.seed
 

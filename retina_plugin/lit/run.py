@@ -51,7 +51,8 @@ HOST = Host("lightning", get_cfg, dump=lambda cfg: cfg.dump())
 
 def run(args: argparse.Namespace) -> None:
     """Train or evaluate, in ``args.num_gpus`` processes on each of ``args.num_machines``."""
-    if args.num_gpus > 1 and "LOCAL_RANK" not in os.environ:  # else a launcher such as torchrun has started this rank
+    # else a launcher such as torchrun has started this rank
+    if args.num_gpus > 1 and "LOCAL_RANK" not in os.environ:
         cfg = configured(args)  # so that a mistake is told once, before the processes start
         backend = "nccl" if cfg.MODEL.DEVICE.startswith("cuda") else "gloo"
         url = args.dist_url if args.num_machines > 1 else f"tcp://127.0.0.1:{free_port()}"
@@ -69,7 +70,9 @@ def _one_of_several(rank: int, args: argparse.Namespace, url: str, backend: str)
 def _run(args: argparse.Namespace) -> None:
     cfg, class_names = setup(args)
     main = _is_main(args)
-    with enter_folder(cfg, args, HOST, class_names=class_names, main=main, ready=_wait_for_ranks) as checkpoint:
+    with enter_folder(
+        cfg, args, HOST, class_names=class_names, main=main, ready=_wait_for_ranks
+    ) as checkpoint:
         try:
             with stopping.deferred():
                 _train_and_evaluate(cfg, args, class_names, checkpoint)
@@ -83,7 +86,9 @@ def _wait_for_ranks() -> None:
         torch.distributed.barrier()
 
 
-def _train_and_evaluate(cfg: Any, args: argparse.Namespace, class_names: list[str], checkpoint: str | None) -> None:
+def _train_and_evaluate(
+    cfg: Any, args: argparse.Namespace, class_names: list[str], checkpoint: str | None
+) -> None:
     seed = cfg.SEED if cfg.SEED >= 0 else secrets.randbelow(2**31)
     lightning.seed_everything(seed)
     module = Module(build_model(cfg), cfg, class_names=class_names, seed=seed)
@@ -115,7 +120,8 @@ def configured(args: argparse.Namespace) -> Any:
     cfg.merge_from_list(args.opts)
     if cfg.MODEL.META_ARCHITECTURE != "FocalRetinaNet":
         raise ConfigError(
-            f"MODEL.META_ARCHITECTURE is {cfg.MODEL.META_ARCHITECTURE}, without Detectron2 it must be FocalRetinaNet. "
+            f"MODEL.META_ARCHITECTURE is {cfg.MODEL.META_ARCHITECTURE}, without Detectron2 it must "
+            "be FocalRetinaNet. "
             "_BASE_: configs/Base-RetinaNet.yaml sets it."
         )
     resolve_device(cfg)
@@ -131,17 +137,23 @@ def setup(args: argparse.Namespace) -> tuple[Any, list[str]]:
         check_folder(cfg, args, HOST)
         if not args.eval_only:
             warn_of_conflicts(cfg)
-    names = resolve_num_classes(cfg, lambda name: load_dataset(name).class_names, eval_only=args.eval_only)
+    names = resolve_num_classes(
+        cfg, lambda name: load_dataset(name).class_names, eval_only=args.eval_only
+    )
     if not args.eval_only:
         training_records(cfg)  # an empty training set ends here, not in a worker process
         for resolve in (resolve_alpha, resolve_prior):
-            table = resolve(cfg, names, lambda name: class_counts(load_dataset(name).records, len(names)))
+            table = resolve(
+                cfg, names, lambda name: class_counts(load_dataset(name).records, len(names))
+            )
             if table:
                 rank_zero_only(print)(table, flush=True)
     beyond = beyond_limit(cfg)
     if beyond:
         rank_zero_only(print)(beyond, flush=True)
-    checked = prepare_images(cfg, args, HOST, lambda name: load_dataset(name).records, show=_is_main(args))
+    checked = prepare_images(
+        cfg, args, HOST, lambda name: load_dataset(name).records, show=_is_main(args)
+    )
     rank_zero_only(print)(checked, flush=True)
     cfg.freeze()
     _quiet()
@@ -153,7 +165,8 @@ def _quiet() -> None:
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module="lightning")
-    # Derivatives of easy anchors and their products reach subnormal numbers, which are very slow on CPUs.
+    # Derivatives of easy anchors and their products reach subnormal numbers, which are very slow on
+    # CPUs.
     torch.set_flush_denormal(True)
 
 
@@ -161,7 +174,11 @@ def build_trainer(cfg: Any, args: argparse.Namespace) -> lightning.Trainer:
     """Lightning's trainer for a config and the flags of the command line."""
     if args.num_machines > 1:
         url = urlparse(args.dist_url)
-        os.environ.update(MASTER_ADDR=url.hostname or "", MASTER_PORT=str(url.port), NODE_RANK=str(args.machine_rank))
+        os.environ.update(
+            MASTER_ADDR=url.hostname or "",
+            MASTER_PORT=str(url.port),
+            NODE_RANK=str(args.machine_rank),
+        )
     device, processes = torch.device(cfg.MODEL.DEVICE), max(args.num_gpus, 1)
     writer = Writer(cfg.OUTPUT_DIR)
     checkpoints = Checkpoints(cfg.OUTPUT_DIR, cfg.SOLVER.CHECKPOINT_PERIOD)
@@ -169,7 +186,11 @@ def build_trainer(cfg: Any, args: argparse.Namespace) -> lightning.Trainer:
     if cfg.VIS_PERIOD > 0:
         callbacks.append(Pictures(writer, cfg.VIS_PERIOD))
     callbacks.append(Stop(checkpoints))
-    precision = ("16-mixed" if device.type == "cuda" else "bf16-mixed") if cfg.SOLVER.AMP.ENABLED else "32-true"
+    precision = (
+        ("16-mixed" if device.type == "cuda" else "bf16-mixed")
+        if cfg.SOLVER.AMP.ENABLED
+        else "32-true"
+    )
     return lightning.Trainer(
         accelerator=device.type,
         devices=processes if device.index is None else [device.index],

@@ -1,4 +1,5 @@
-"""Optimizer, gradient clipping and learning rate from the ``SOLVER`` node, with Detectron2's meaning of every key."""
+"""Optimizer, gradient clipping and learning rate from the ``SOLVER`` node, with Detectron2's
+meaning of every key."""
 
 from __future__ import annotations
 
@@ -16,11 +17,17 @@ from fvcore.common.param_scheduler import (
 )
 from torch import nn
 
-NORM_LAYERS = (nn.modules.batchnorm._BatchNorm, nn.GroupNorm, nn.LayerNorm, nn.modules.instancenorm._InstanceNorm)
+NORM_LAYERS = (
+    nn.modules.batchnorm._BatchNorm,
+    nn.GroupNorm,
+    nn.LayerNorm,
+    nn.modules.instancenorm._InstanceNorm,
+)
 
 
 def parameter_groups(model: nn.Module, solver: Any) -> list[dict[str, Any]]:
-    """Parameters that learn, grouped by learning rate and weight decay: norms and biases may have their own."""
+    """Parameters that learn, grouped by learning rate and weight decay: norms and biases may have
+    their own."""
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     seen: set[nn.Parameter] = set()
     for module in model.modules():
@@ -35,7 +42,10 @@ def parameter_groups(model: nn.Module, solver: Any) -> list[dict[str, Any]]:
                 lr *= solver.BIAS_LR_FACTOR
                 decay = decay if solver.WEIGHT_DECAY_BIAS is None else solver.WEIGHT_DECAY_BIAS
             groups.setdefault((lr, decay), []).append(parameter)
-    return [{"params": params, "lr": lr, "weight_decay": decay} for (lr, decay), params in groups.items()]
+    return [
+        {"params": params, "lr": lr, "weight_decay": decay}
+        for (lr, decay), params in groups.items()
+    ]
 
 
 def build_optimizer(model: nn.Module, cfg: Any) -> torch.optim.Optimizer:
@@ -47,7 +57,9 @@ def build_optimizer(model: nn.Module, cfg: Any) -> torch.optim.Optimizer:
     solver, name = cfg.SOLVER, cfg.MODEL.RETINA_PLUGIN.OPTIMIZER
     groups = parameter_groups(model, solver)
     if name == "SGD":
-        return torch.optim.SGD(groups, lr=solver.BASE_LR, momentum=solver.MOMENTUM, nesterov=solver.NESTEROV)
+        return torch.optim.SGD(
+            groups, lr=solver.BASE_LR, momentum=solver.MOMENTUM, nesterov=solver.NESTEROV
+        )
     if name == "AdamW":
         return torch.optim.AdamW(groups, lr=solver.BASE_LR)
     raise ValueError(f"MODEL.RETINA_PLUGIN.OPTIMIZER must be SGD or AdamW, found {name!r}")
@@ -60,7 +72,9 @@ def clip_gradients(parameters: Iterable[nn.Parameter], clipping: Any) -> None:
         ValueError: an unknown ``CLIP_TYPE``.
     """
     if clipping.CLIP_TYPE not in ("value", "norm"):
-        raise ValueError(f"SOLVER.CLIP_GRADIENTS.CLIP_TYPE must be value or norm, found {clipping.CLIP_TYPE!r}")
+        raise ValueError(
+            f"SOLVER.CLIP_GRADIENTS.CLIP_TYPE must be value or norm, found {clipping.CLIP_TYPE!r}"
+        )
     for parameter in (p for p in parameters if p.grad is not None):
         if clipping.CLIP_TYPE == "value":
             nn.utils.clip_grad_value_(parameter, clipping.CLIP_VALUE)
@@ -82,7 +96,9 @@ def lr_multiplier(solver: Any) -> Callable[[int], float]:
     elif solver.WARMUP_METHOD == "constant":
         warmup = ConstantParamScheduler(start)
     else:
-        raise ValueError(f"SOLVER.WARMUP_METHOD must be linear or constant, found {solver.WARMUP_METHOD!r}")
+        raise ValueError(
+            f"SOLVER.WARMUP_METHOD must be linear or constant, found {solver.WARMUP_METHOD!r}"
+        )
     whole = CompositeParamScheduler(
         [warmup, after], lengths=[length, 1 - length], interval_scaling=["rescaled", "fixed"]
     )
@@ -97,5 +113,6 @@ def _after_warmup(solver: Any) -> ParamScheduler:
     if solver.LR_SCHEDULER_NAME == "WarmupCosineLR":
         return CosineParamScheduler(1.0, solver.BASE_LR_END / solver.BASE_LR)
     raise ValueError(
-        f"SOLVER.LR_SCHEDULER_NAME must be WarmupMultiStepLR or WarmupCosineLR, found {solver.LR_SCHEDULER_NAME!r}"
+        "SOLVER.LR_SCHEDULER_NAME must be WarmupMultiStepLR or WarmupCosineLR, found "
+        f"{solver.LR_SCHEDULER_NAME!r}"
     )

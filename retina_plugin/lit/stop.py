@@ -24,7 +24,8 @@ class Stop(lightning.Callback):
         self.path = ""  # of the newest checkpoint, once the run is asked to stop
 
     def on_train_start(self, *args: Any) -> None:
-        stopping.install()  # Lightning has put its own in their place, which broadcasts in the middle of a step
+        # Lightning has put its own in their place, which broadcasts in the middle of a step
+        stopping.install()
 
     def on_validation_start(self, *args: Any) -> None:
         stopping.install()
@@ -39,7 +40,8 @@ class Stop(lightning.Callback):
     def _stop_if_asked(self, trainer: lightning.Trainer, module: Module) -> None:
         if not stopping.agree():
             return
-        step, trainer.should_stop, trainer.limit_val_batches = trainer.global_step, True, 0  # else it evaluates now
+        # else it evaluates now
+        step, trainer.should_stop, trainer.limit_val_batches = trainer.global_step, True, 0
         name = "model_final.pth" if step == trainer.max_steps else f"model_{step - 1:07d}.pth"
         self.path = os.path.join(self.checkpoints.folder, name)
         if step % self.checkpoints.period and step != trainer.max_steps:

@@ -1,7 +1,8 @@
 """Box losses on positive anchors.
 
-Every entry of :data:`BOX_LOSSES` takes predicted deltas, anchors and ground-truth boxes of the P positives, so that nothing is
-encoded or decoded for the others. P may be 0: the sum is then 0 and connected to the deltas.
+Every entry of :data:`BOX_LOSSES` takes predicted deltas, anchors and ground-truth boxes of the P
+positives, so that nothing is encoded or decoded for the others. P may be 0: the sum is then 0 and
+connected to the deltas.
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ from torch import Tensor
 from retina_plugin.boxes import area, decode, encode
 
 
-def smooth_l1_loss(prediction: Tensor, target: Tensor, *, beta: float, reduction: str = "sum") -> Tensor:
+def smooth_l1_loss(
+    prediction: Tensor, target: Tensor, *, beta: float, reduction: str = "sum"
+) -> Tensor:
     """Smooth L1 (Fast R-CNN, arXiv 1504.08083, section 2.3), with the corner at ``beta``.
 
     Args:
@@ -29,22 +32,28 @@ def smooth_l1_loss(prediction: Tensor, target: Tensor, *, beta: float, reduction
 
 
 def giou_loss(boxes: Tensor, targets: Tensor) -> Tensor:
-    """1 - generalised IoU of each pair, (P,) in [0, 2] (arXiv 1902.09630): what the smallest box around both leaves empty counts too."""
+    """1 - generalised IoU of each pair, (P,) in [0, 2] (arXiv 1902.09630): what the smallest box
+    around both leaves empty counts too."""
     iou, union, around = _overlap(boxes, targets)
     hull = around[:, 0] * around[:, 1]
     return 1 - iou + (hull - union) / (hull + _eps(hull))
 
 
 def diou_loss(boxes: Tensor, targets: Tensor) -> Tensor:
-    """1 - distance IoU of each pair, (P,) in [0, 2] (arXiv 1911.08287): the distance of the centres counts too."""
+    """1 - distance IoU of each pair, (P,) in [0, 2] (arXiv 1911.08287): the distance of the centres
+    counts too."""
     iou, distance = _overlap_and_distance(boxes, targets)
     return 1 - iou + distance
 
 
 def ciou_loss(boxes: Tensor, targets: Tensor) -> Tensor:
-    """1 - complete IoU of each pair, (P,): distance IoU plus the difference of aspect ratios (arXiv 1911.08287, section 3.2)."""
+    """1 - complete IoU of each pair, (P,): distance IoU plus the difference of aspect ratios (arXiv
+    1911.08287, section 3.2)."""
     iou, distance = _overlap_and_distance(boxes, targets)
-    angle1, angle2 = (torch.atan2(b[:, 2] - b[:, 0], (b[:, 3] - b[:, 1]).clamp(min=_eps(b))) for b in (boxes, targets))
+    angle1, angle2 = (
+        torch.atan2(b[:, 2] - b[:, 0], (b[:, 3] - b[:, 1]).clamp(min=_eps(b)))
+        for b in (boxes, targets)
+    )
     aspect = 4 / torch.pi**2 * (angle1 - angle2) ** 2
     with torch.no_grad():  # a weight, not a path for gradients, as in the paper's equation 11
         weight = aspect / (1 - iou + aspect + _eps(iou))
@@ -53,14 +62,17 @@ def ciou_loss(boxes: Tensor, targets: Tensor) -> Tensor:
 
 def _overlap(boxes1: Tensor, boxes2: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """IoU (P,), union (P,) and the sizes (P, 2) of the smallest box around each pair."""
-    shared = torch.cat([torch.max(boxes1[:, :2], boxes2[:, :2]), torch.min(boxes1[:, 2:], boxes2[:, 2:])], dim=1)
+    shared = torch.cat(
+        [torch.max(boxes1[:, :2], boxes2[:, :2]), torch.min(boxes1[:, 2:], boxes2[:, 2:])], dim=1
+    )
     around = torch.max(boxes1[:, 2:], boxes2[:, 2:]) - torch.min(boxes1[:, :2], boxes2[:, :2])
     union = area(boxes1) + area(boxes2) - area(shared)
     return area(shared) / (union + _eps(union)), union, around
 
 
 def _overlap_and_distance(boxes: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-    """IoU (P,), and the distance of the centres over the diagonal of the smallest box around both, squared (P,)."""
+    """IoU (P,), and the distance of the centres over the diagonal of the smallest box around both,
+    squared (P,)."""
     iou, _, around = _overlap(boxes, targets)
     gap = (boxes[:, :2] + boxes[:, 2:] - targets[:, :2] - targets[:, 2:]) / 2
     return iou, (gap**2).sum(dim=1) / ((around**2).sum(dim=1) + _eps(iou))
@@ -71,7 +83,9 @@ def _eps(x: Tensor) -> float:
     return torch.finfo(x.dtype).eps
 
 
-def _on_deltas(deltas: Tensor, anchors: Tensor, targets: Tensor, *, weights: Sequence[float], beta: float) -> Tensor:
+def _on_deltas(
+    deltas: Tensor, anchors: Tensor, targets: Tensor, *, weights: Sequence[float], beta: float
+) -> Tensor:
     return smooth_l1_loss(deltas, encode(targets, anchors, weights=weights), beta=beta)
 
 
@@ -84,7 +98,8 @@ def _on_boxes(loss: Callable[[Tensor, Tensor], Tensor]) -> Callable[..., Tensor]
     return of_decoded
 
 
-# Name in MODEL.RETINANET.BBOX_REG_LOSS_TYPE -> (deltas (P, 4), anchors (P, 4), targets (P, 4), weights, beta) -> scalar sum.
+# Name in MODEL.RETINANET.BBOX_REG_LOSS_TYPE -> (deltas (P, 4), anchors (P, 4), targets (P, 4),
+# weights, beta) -> scalar sum.
 BOX_LOSSES: dict[str, Callable[..., Tensor]] = {
     "smooth_l1": _on_deltas,
     "giou": _on_boxes(giou_loss),

@@ -1,7 +1,9 @@
-"""What one sigmoid costs and its two derivatives, for every rung of the ladder: for figures and for teaching.
+"""What one sigmoid costs and its two derivatives, for every rung of the ladder: for figures and for
+teaching.
 
-q is the probability that the sigmoid gives to what is true, x its logit, so that q = sigmoid(x). The derivative by q is not bounded
-near q = 0, whatever the rung; the one by x, which is what training sees, is.
+q is the probability that the sigmoid gives to what is true, x its logit, so that q = sigmoid(x).
+The derivative by q is not bounded near q = 0, whatever the rung; the one by x, which is what
+training sees, is.
 
 Example:
     >>> import torch
@@ -30,12 +32,14 @@ def value(q: Tensor, terms: Terms, *, gamma: float = 0.0, alpha: float = 1.0) ->
 
 
 def by_q(q: Tensor, terms: Terms, *, gamma: float = 0.0, alpha: float = 1.0) -> Tensor:
-    """Its derivative by q, negative: for focal loss ``alpha (1 - q)^gamma (gamma log q / (1 - q) - 1 / q)``. See :func:`value`."""
+    """Its derivative by q, negative: for focal loss
+    ``alpha (1 - q)^gamma (gamma log q / (1 - q) - 1 / q)``. See :func:`value`."""
     return -alpha * terms(_wrongness(q), gamma)[1] / (q * (1 - q))
 
 
 def by_logit(x: Tensor, terms: Terms, *, gamma: float = 0.0, alpha: float = 1.0) -> Tensor:
-    """Its derivative by the logit x of any size, negative; for focal loss ``alpha (1 - q)^gamma (gamma q log q + q - 1)``.
+    """Its derivative by the logit x of any size, negative; for focal loss
+    ``alpha (1 - q)^gamma (gamma q log q + q - 1)``.
 
     See :func:`value`.
     """

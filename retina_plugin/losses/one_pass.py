@@ -1,7 +1,9 @@
-"""Every loss over K independent sigmoids in one pass: value and derivative together, for integer labels.
+"""Every loss over K independent sigmoids in one pass: value and derivative together, for integer
+labels.
 
-A rung of the ladder says what one sigmoid costs; everything else is done here, once for all rungs: no one-hot targets, ignored anchors,
-a weight for each class, half precision, and a backward pass that only scales a derivative which is there already.
+A rung of the ladder says what one sigmoid costs; everything else is done here, once for all rungs:
+no one-hot targets, ignored anchors, a weight for each class, half precision, and a backward pass
+that only scales a derivative which is there already.
 
 Axes: R anchors, K classes.
 """
@@ -21,11 +23,18 @@ NO_WEIGHTS = -1.0  # as alpha: neither positives nor negatives are weighted
 
 
 def sigmoid_loss(
-    terms: Terms, logits: Tensor, labels: Tensor, *, alpha: float | Tensor, gamma: float, reduction: str
+    terms: Terms,
+    logits: Tensor,
+    labels: Tensor,
+    *,
+    alpha: float | Tensor,
+    gamma: float,
+    reduction: str,
 ) -> Tensor:
     """A class loss from its terms.
 
-    ``torch.compile`` leaves it as it is, a call between two graphs; ``fullgraph=True`` and ``torch.func`` are not supported.
+    ``torch.compile`` leaves it as it is, a call between two graphs; ``fullgraph=True`` and
+    ``torch.func`` are not supported.
 
     Args:
         terms: what one sigmoid costs, see :mod:`retina_plugin.losses.ladder`.
@@ -36,18 +45,23 @@ def sigmoid_loss(
         A scalar, or (R, K) for "none". For R = 0 the sum is 0 and connected to ``logits``.
 
     Raises:
-        ValueError: shapes or types that do not fit, an alpha above 1 or, for a class, below 0, a negative gamma, an unknown reduction.
-        RuntimeError: by the backward pass, when a second derivative is asked for (``create_graph=True``).
+        ValueError: shapes or types that do not fit, an alpha above 1 or, for a class, below 0, a
+            negative gamma, an unknown reduction.
+        RuntimeError: by the backward pass, when a second derivative is asked for
+            (``create_graph=True``).
     """
     _check(logits, labels, gamma, reduction)
-    loss = _OnePass.apply(logits, labels, *_class_weights(logits, alpha), terms, float(gamma), reduction == "none")
+    loss = _OnePass.apply(
+        logits, labels, *_class_weights(logits, alpha), terms, float(gamma), reduction == "none"
+    )
     return loss / max(logits.numel(), 1) if reduction == "mean" else loss
 
 
 def _check(logits: Tensor, labels: Tensor, gamma: float, reduction: str) -> None:
     if logits.dim() != 2 or labels.shape != logits.shape[:1]:
         raise ValueError(
-            f"expected logits (R, K) and labels (R,), found {tuple(logits.shape)} and {tuple(labels.shape)}"
+            f"expected logits (R, K) and labels (R,), found {tuple(logits.shape)} and "
+            f"{tuple(labels.shape)}"
         )
     if labels.dtype != torch.int64:
         raise ValueError(f"labels must be int64, found {labels.dtype}; use labels.long()")
@@ -62,7 +76,8 @@ def _class_weights(logits: Tensor, alpha: float | Tensor) -> tuple[Tensor, Tenso
     if isinstance(alpha, Tensor) and alpha.dim():
         if alpha.shape != logits.shape[1:]:
             raise ValueError(
-                f"alpha must be a number or have one entry for each of {logits.shape[1]} classes, found {tuple(alpha.shape)}"
+                f"alpha must be a number or have one entry for each of {logits.shape[1]} classes, "
+                f"found {tuple(alpha.shape)}"
             )
         if (
             alpha.device.type == "cpu" and not ((alpha >= 0) & (alpha <= 1)).all()
@@ -72,10 +87,14 @@ def _class_weights(logits: Tensor, alpha: float | Tensor) -> tuple[Tensor, Tenso
         return positive, 1 - positive
     if alpha > 1:
         raise ValueError(
-            f"alpha is the weight of positives, at most 1 (negatives have 1 - alpha), found {float(alpha)}"
+            "alpha is the weight of positives, at most 1 (negatives have 1 - alpha), found "
+            f"{float(alpha)}"
         )
     sides = (1.0, 1.0) if alpha < 0 else (float(alpha), 1 - float(alpha))
-    return tuple(logits.new_full((), side, dtype=_work_dtype(logits)).expand(logits.shape[1]) for side in sides)
+    return tuple(
+        logits.new_full((), side, dtype=_work_dtype(logits)).expand(logits.shape[1])
+        for side in sides
+    )
 
 
 def _work_dtype(logits: Tensor) -> torch.dtype:
@@ -88,7 +107,13 @@ class _OnePass(torch.autograd.Function):
     @staticmethod
     def forward(ctx, logits, labels, positive, negative, terms, gamma, elementwise):
         values, derivative = _pass_for(terms, logits)(
-            terms, logits, labels, positive=positive, negative=negative, gamma=gamma, elementwise=elementwise
+            terms,
+            logits,
+            labels,
+            positive=positive,
+            negative=negative,
+            gamma=gamma,
+            elementwise=elementwise,
         )
         ctx.save_for_backward(derivative)
         ctx.dtype = logits.dtype
@@ -98,14 +123,16 @@ class _OnePass(torch.autograd.Function):
     def backward(ctx, grad_output):
         if torch.is_grad_enabled():  # without this, second derivatives would silently be 0
             raise RuntimeError(
-                "class losses have no second derivative: call backward() or grad() without create_graph=True"
+                "class losses have no second derivative: call backward() or grad() without "
+                "create_graph=True"
             )
         (derivative,) = ctx.saved_tensors
         return _scaled(derivative, grad_output).to(ctx.dtype), None, None, None, None, None, None
 
 
 def _pass_for(terms: Terms, logits: Tensor) -> Callable[..., tuple[Tensor, Tensor]]:
-    """The fastest way there is here from logits to losses and derivatives; all have the arguments and results of ``in_pieces``."""
+    """The fastest way there is here from logits to losses and derivatives; all have the arguments
+    and results of ``in_pieces``."""
     if logits.is_cuda and importlib.util.find_spec("triton"):
         from retina_plugin.losses import triton_focal
 
@@ -115,21 +142,25 @@ def _pass_for(terms: Terms, logits: Tensor) -> Callable[..., tuple[Tensor, Tenso
 
 
 def _scaled(derivative: Tensor, factor: Tensor) -> Tensor:
-    """``derivative * factor``, in place where that can be, so that backward needs no second tensor of the logits' size.
+    """``derivative * factor``, in place where that can be, so that backward needs no second tensor
+    of the logits' size.
 
-    It can be the first time, as a backward pass frees the derivative afterwards. Of a graph that is kept (``retain_graph=True``) the
-    later passes undo the first factor, which is remembered on the tensor that it has changed.
+    It can be the first time, as a backward pass frees the derivative afterwards. Of a graph that is
+    kept (``retain_graph=True``) the later passes undo the first factor, which is remembered on the
+    tensor that it has changed.
     """
     if factor.dim():
         return derivative * factor
     first = getattr(derivative, "scaled_by", None)
     if first is None:
         derivative.scaled_by = factor
-        derivative.data.mul_(factor)  # .data: for autograd this is not the misuse of a saved tensor that it looks like
+        # .data: for autograd this is not the misuse of a saved tensor that it looks like
+        derivative.data.mul_(factor)
         return derivative
     if first.abs() < torch.finfo(first.dtype).tiny or not first.isfinite():
         raise RuntimeError(
-            f"backward() through this class loss was called with {float(first)} first, from which it cannot be repeated: "
+            f"backward() through this class loss was called with {float(first)} first, from which "
+            "it cannot be repeated: "
             "compute the loss again"
         )
     return derivative * (factor / first)

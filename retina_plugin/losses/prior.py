@@ -8,10 +8,12 @@ from collections.abc import Sequence
 def auto_prior(counts: Sequence[int], *, base: float) -> list[float]:
     """``base`` for a class with its equal share of the boxes, and in proportion for the others.
 
-    The one prior of RetinaNet makes every class as likely at first; with a rare class, the first steps go into learning that it is rare.
+    The one prior of RetinaNet makes every class as likely at first; with a rare class, the first
+    steps go into learning that it is rare.
 
     Args:
-        counts: boxes of each class in the training set, K of them; all 0 gives every class ``base``.
+        counts: boxes of each class in the training set, K of them; all 0 gives every class
+            ``base``.
         base: mean over the classes, in (0, 1).
 
     Returns:

@@ -1,6 +1,8 @@
-"""Losses and derivatives of all sigmoids by one Triton kernel: logits are read once and derivatives written once.
+"""Losses and derivatives of all sigmoids by one Triton kernel: logits are read once and derivatives
+written once.
 
-Imported on a CUDA device with Triton only. Its reference, and what runs everywhere else, is :mod:`retina_plugin.losses.pieces`.
+Imported on a CUDA device with Triton only. Its reference, and what runs everywhere else, is
+:mod:`retina_plugin.losses.pieces`.
 """
 
 from __future__ import annotations
@@ -19,8 +21,8 @@ from retina_plugin.losses.pieces import NEGLIGIBLE, stored_dtype
 
 BLOCK = 1024  # elements of one program
 
-# The rungs as one formula: focal loss with exponent ``power`` at the logit slope * z - shift, over slope.
-# Terms -> gamma -> (slope, shift, power).
+# The rungs as one formula: focal loss with exponent ``power`` at the logit slope * z - shift, over
+# slope. Terms -> gamma -> (slope, shift, power).
 RUNGS: dict[Terms, Callable[[float], tuple[float, float, float]]] = {
     cross_entropy_terms: lambda gamma: (1.0, 0.0, 0.0),
     focal_terms: lambda gamma: (1.0, 0.0, gamma),
@@ -29,7 +31,8 @@ RUNGS: dict[Terms, Callable[[float], tuple[float, float, float]]] = {
 
 
 def can_run(terms: Terms, logits: Tensor) -> bool:
-    """Whether :func:`one_pass` knows the rung and the dtype, and Triton works on the device, which is tried once."""
+    """Whether :func:`one_pass` knows the rung and the dtype, and Triton works on the device, which
+    is tried once."""
     known = terms in RUNGS and logits.dtype in (torch.float32, torch.float16, torch.bfloat16)
     return known and _works(logits.device)
 
@@ -40,10 +43,21 @@ def _works(device: torch.device) -> bool:
     logits, weights = torch.zeros(1, 1, device=device), torch.ones(1, device=device)
     labels = torch.zeros(1, dtype=torch.int64, device=device)
     try:
-        one_pass(focal_terms, logits, labels, positive=weights, negative=weights, gamma=2.0, elementwise=False)
+        one_pass(
+            focal_terms,
+            logits,
+            labels,
+            positive=weights,
+            negative=weights,
+            gamma=2.0,
+            elementwise=False,
+        )
     except Exception as error:  # Triton fails in many ways, most often for want of a C compiler
         reason = (str(error) or type(error).__name__).splitlines()[0]
-        warnings.warn(f"Triton does not work on {device}, losses are computed by PyTorch: {reason}", stacklevel=2)
+        warnings.warn(
+            f"Triton does not work on {device}, losses are computed by PyTorch: {reason}",
+            stacklevel=2,
+        )
         return False
     return True
 
@@ -58,7 +72,8 @@ def one_pass(
     gamma: float,
     elementwise: bool,
 ) -> tuple[Tensor, Tensor]:
-    """As :func:`retina_plugin.losses.pieces.in_pieces`, but without ``elementwise`` the losses are sums of blocks, not of rows."""
+    """As :func:`retina_plugin.losses.pieces.in_pieces`, but without ``elementwise`` the losses are
+    sums of blocks, not of rows."""
     logits, blocks = logits.contiguous(), triton.cdiv(logits.numel(), BLOCK)
     derivatives = torch.empty_like(logits, dtype=stored_dtype(logits))
     values = negative.new_empty(logits.shape if elementwise else (blocks,))
@@ -66,7 +81,14 @@ def one_pass(
     if blocks:
         with torch.cuda.device_of(logits):
             _kernel[(blocks,)](
-                *(logits, labels.contiguous(), positive.contiguous(), negative.contiguous(), values, derivatives),
+                *(
+                    logits,
+                    labels.contiguous(),
+                    positive.contiguous(),
+                    negative.contiguous(),
+                    values,
+                    derivatives,
+                ),
                 *(logits.numel(), slope, shift, power, 1 / slope),
                 NUM_CLASSES=logits.shape[1],
                 SQUARE=power == 2,
@@ -79,7 +101,8 @@ def one_pass(
 
 @triton.jit
 def _log1p_ratio(e):
-    """log(1 + e) / e for e in [0, 1] to 2e-7, by Chebyshev interpolation. log(1 + e) itself would lose the digits of a small e."""
+    """log(1 + e) / e for e in [0, 1] to 2e-7, by Chebyshev interpolation. log(1 + e) itself would
+    lose the digits of a small e."""
     ratio = -0.00317605705 * e + 0.0195425274
     ratio = (ratio * e - 0.0563736132) * e + 0.105436238
     ratio = (ratio * e - 0.152696671) * e + 0.196632743
@@ -110,7 +133,8 @@ def _kernel(
     lane = tl.arange(0, BLOCK)
     place = start + lane
     inside = place < total
-    column = (start % NUM_CLASSES).to(tl.int32) + lane  # counted from the first row of the block: 32 bits are enough
+    # counted from the first row of the block: 32 bits are enough
+    column = (start % NUM_CLASSES).to(tl.int32) + lane
     row = start // NUM_CLASSES + column // NUM_CLASSES
     column = column % NUM_CLASSES
     label = tl.load(labels + row, mask=inside, other=-1)
@@ -124,9 +148,12 @@ def _kernel(
     large = 1 / (1 + small)  # sigmoid(|z|)
     little = small * large
     wrong, right = tl.where(z > 0, large, little), tl.where(z > 0, little, large)
-    log_wrong = tl.maximum(tl.minimum(z, 0.0) - log1p, -1e30)  # not -inf, which a power of 0 would turn into NaN
+    # not -inf, which a power of 0 would turn into NaN
+    log_wrong = tl.maximum(tl.minimum(z, 0.0) - log1p, -1e30)
     modulator = wrong * wrong if SQUARE else tl.exp(power * log_wrong)
-    modulator *= tl.load(tl.where(present, positive + column, negative + column), mask=inside, other=0.0)
+    modulator *= tl.load(
+        tl.where(present, positive + column, negative + column), mask=inside, other=0.0
+    )
     derivative = modulator * (wrong + power * right * cross_entropy)
     keep = (label >= 0) & ((derivative > NEGLIGIBLE) | (derivative != derivative))
     derivative = tl.where(keep, tl.where(present, -derivative, derivative), 0.0)

@@ -1,4 +1,5 @@
-"""Necks: C3..C5 of a backbone -> P3..P7. Importing one registers it under its name in ``build_retina_<backbone>_<neck>_backbone``."""
+"""Necks: C3..C5 of a backbone -> P3..P7. Importing one registers it under its name in
+``build_retina_<backbone>_<neck>_backbone``."""
 
 from retina_plugin.necks.bifpn import BiFPN
 from retina_plugin.necks.fpn import FPN

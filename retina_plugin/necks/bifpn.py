@@ -15,9 +15,12 @@ from retina_plugin.separable import SeparableConv2d
 
 
 class Fusion(nn.Module):
-    """Fast normalised fusion, sum_i w_i x_i / (sum_i w_i + 1e-4) with learnt w >= 0, then activation and a separable convolution."""
+    """Fast normalised fusion, sum_i w_i x_i / (sum_i w_i + 1e-4) with learnt w >= 0, then
+    activation and a separable convolution."""
 
-    def __init__(self, num_inputs: int, *, activate: nn.Module, convolution: SeparableConv2d) -> None:
+    def __init__(
+        self, num_inputs: int, *, activate: nn.Module, convolution: SeparableConv2d
+    ) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.ones(num_inputs))
         self.activate, self.convolution = activate, convolution
@@ -26,27 +29,36 @@ class Fusion(nn.Module):
         """``num_inputs`` maps (N, C, H, W) -> (N, C, H, W)."""
         weight = self.weight.relu()
         weight = (weight / (weight.sum() + 1e-4)).to(inputs[0].dtype)
-        return self.convolution(self.activate(sum(w * x for w, x in zip(weight, inputs, strict=True))))
+        return self.convolution(
+            self.activate(sum(w * x for w, x in zip(weight, inputs, strict=True)))
+        )
 
 
 class BiFPNLayer(nn.Module):
     """One way down and one way up through L levels of one width.
 
-    Down, from coarse to fine, a level is fused with the coarser one; up, with what it was before and with the finer one. The two ends
-    have no node of two equal inputs: the coarsest level has none on the way down, the finest none on the way up.
+    Down, from coarse to fine, a level is fused with the coarser one; up, with what it was before
+    and with the finer one. The two ends have no node of two equal inputs: the coarsest level has
+    none on the way down, the finest none on the way up.
     """
 
     def __init__(self, num_levels: int, *, fusion: Callable[[int], Fusion]) -> None:
         super().__init__()
         self.down = nn.ModuleList(fusion(2) for _ in range(num_levels - 1))
-        self.up = nn.ModuleList(fusion(3 if i < num_levels - 2 else 2) for i in range(num_levels - 1))
+        self.up = nn.ModuleList(
+            fusion(3 if i < num_levels - 2 else 2) for i in range(num_levels - 1)
+        )
 
     def forward(self, inputs: list[Tensor]) -> list[Tensor]:
-        """Levels (N, C, H, W), finest first, each half of the one before, rounded up -> the same."""
+        """Levels (N, C, H, W), finest first, each half of the one before, rounded up -> the
+        same."""
         between = [inputs[-1]]
         for fuse, x in zip(reversed(self.down), reversed(inputs[:-1]), strict=True):
-            # To the size of x, which is odd where the coarser one was rounded up: cell i is still made of cell i // 2.
-            between.insert(0, fuse([x, F.interpolate(between[0], size=x.shape[-2:], mode="nearest")]))
+            # To the size of x, which is odd where the coarser one was rounded up: cell i is still
+            # made of cell i // 2.
+            between.insert(
+                0, fuse([x, F.interpolate(between[0], size=x.shape[-2:], mode="nearest")])
+            )
         outputs = between[:1]
         for fuse, x, middle in zip(self.up, inputs[1:], between[1:], strict=True):
             finer = F.max_pool2d(outputs[-1], kernel_size=3, stride=2, padding=1)
@@ -56,7 +68,8 @@ class BiFPNLayer(nn.Module):
 
 @NECK_REGISTRY.register("bifpn")
 class BiFPN(Pyramid):
-    """1x1 convolutions to one width, P6, P7, ... as in FPN, then ``repeats`` layers over all levels."""
+    """1x1 convolutions to one width, P6, P7, ... as in FPN, then ``repeats`` layers over all
+    levels."""
 
     ACTIVATION = "silu"
     KEYS = {"repeats": "NECK.REPEATS"}
@@ -73,16 +86,21 @@ class BiFPN(Pyramid):
         super().__init__(**arguments)
         if repeats < 1 or len(self.levels) < 2:
             raise ValueError(
-                "BiFPN needs MODEL.RETINA_PLUGIN.NECK.REPEATS of at least 1 and NECK.LEVELS of at least 2, "
+                "BiFPN needs MODEL.RETINA_PLUGIN.NECK.REPEATS of at least 1 and NECK.LEVELS of at "
+                "least 2, "
                 f"found {repeats} and {len(self.levels)}"
             )
         shapes = self.bottom_up.output_shape()
         for name, level in zip(self.in_features, self.in_levels, strict=True):
             self.add_module(f"lateral{level}", self.convolution(shapes[name].channels, 1))
-        self.layers = nn.Sequential(*(BiFPNLayer(len(self.levels), fusion=self._fusion) for _ in range(repeats)))
+        self.layers = nn.Sequential(
+            *(BiFPNLayer(len(self.levels), fusion=self._fusion) for _ in range(repeats))
+        )
 
     def _fusion(self, num_inputs: int) -> Fusion:
-        norm = build_norm(self.norm, self.out_channels, groups=self.norm_groups, key="MODEL.FPN.NORM")
+        norm = build_norm(
+            self.norm, self.out_channels, groups=self.norm_groups, key="MODEL.FPN.NORM"
+        )
         convolution = SeparableConv2d(self.out_channels, self.out_channels, norm=norm)
         xavier(convolution.depthwise), xavier(convolution.pointwise)
         return Fusion(num_inputs, activate=self.activate, convolution=convolution)

@@ -11,7 +11,8 @@ from retina_plugin.necks.pyramid import NECK_REGISTRY, Pyramid, upsample
 
 @NECK_REGISTRY.register("fpn")
 class FPN(Pyramid):
-    """Each level is a lateral 1x1 convolution plus the coarser level, upsampled, then a 3x3 convolution."""
+    """Each level is a lateral 1x1 convolution plus the coarser level, upsampled, then a 3x3
+    convolution."""
 
     def __init__(self, **arguments: Any) -> None:
         """See :class:`retina_plugin.necks.pyramid.Pyramid`."""
@@ -22,7 +23,8 @@ class FPN(Pyramid):
             self.add_module(f"fpn_output{level}", self.convolution(self.out_channels, 3))
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """(N, 3, H, W), H and W multiples of ``size_divisibility`` -> {"p3": (N, C, H / 8, W / 8), ..., "p7": ...}."""
+        """(N, 3, H, W), H and W multiples of ``size_divisibility`` -> {"p3": (N, C, H / 8, W / 8),
+        ..., "p7": ...}."""
         features = self.bottom_up(images)
         levels = self.merge([features[name] for name in self.in_features])
         return dict(zip(self._shapes, self.add_extra_levels(levels, features), strict=True))

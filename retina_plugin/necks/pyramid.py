@@ -1,4 +1,5 @@
-"""What all necks share: the levels of a pyramid, and the two that RetinaNet adds to those of the backbone."""
+"""What all necks share: the levels of a pyramid, and the two that RetinaNet adds to those of the
+backbone."""
 
 from __future__ import annotations
 
@@ -17,7 +18,8 @@ NECK_REGISTRY = Registry("neck")
 
 
 def xavier(layer: Conv2d) -> Conv2d:
-    """Initialise a convolution that no ReLU follows, bias 0; the factor is Caffe2's, as in Detectron2."""
+    """Initialise a convolution that no ReLU follows, bias 0; the factor is Caffe2's, as in
+    Detectron2."""
     nn.init.kaiming_uniform_(layer.weight, a=1)
     if layer.bias is not None:
         nn.init.zeros_(layer.bias)
@@ -25,9 +27,12 @@ def xavier(layer: Conv2d) -> Conv2d:
 
 
 class ExtraLevels(nn.Module):
-    """P6, P7, ...: 3x3 convolutions of stride 2 on C5 (or P5), with a ReLU between them (arXiv 1708.02002, section 4)."""
+    """P6, P7, ...: 3x3 convolutions of stride 2 on C5 (or P5), with a ReLU between them (arXiv
+    1708.02002, section 4)."""
 
-    def __init__(self, *, in_channels: int, out_channels: int, in_feature: str, levels: Sequence[int]) -> None:
+    def __init__(
+        self, *, in_channels: int, out_channels: int, in_feature: str, levels: Sequence[int]
+    ) -> None:
         super().__init__()
         self.in_feature, self.levels = in_feature, tuple(levels)
         for level in levels:
@@ -63,16 +68,20 @@ class Pyramid(Backbone):
         """
         Args:
             bottom_up: the backbone.
-            in_features: its maps to use, finest first, each of half the resolution of the one before (res3, res4, res5).
-            num_levels: of the pyramid, from the stride of the first map on; 5 from stride 8 on is P3..P7.
+            in_features: its maps to use, finest first, each of half the resolution of the one
+                before (res3, res4, res5).
+            num_levels: of the pyramid, from the stride of the first map on; 5 from stride 8 on is
+                P3..P7.
             out_channels: of every level; 256 in the papers of FPN and RetinaNet.
             norm, norm_groups: see :func:`retina_plugin.norms.build_norm`.
-            activation: a name of :data:`retina_plugin.activations.ACTIVATIONS`, or "paper": the neck's own.
-            top_feature: where P6 comes from: the coarsest map of ``in_features`` ("res5": C5) or the level made from it ("p5").
+            activation: a name of :data:`retina_plugin.activations.ACTIVATIONS`, or "paper": the
+                neck's own.
+            top_feature: where P6 comes from: the coarsest map of ``in_features`` ("res5": C5) or
+                the level made from it ("p5").
 
         Raises:
-            ValueError: a map that the backbone does not return, strides that do not double, fewer levels than maps, or an unknown norm,
-                activation or source of P6.
+            ValueError: a map that the backbone does not return, strides that do not double, fewer
+                levels than maps, or an unknown norm, activation or source of P6.
         """
         super().__init__()
         self.bottom_up, self.in_features = bottom_up, tuple(in_features)
@@ -81,7 +90,8 @@ class Pyramid(Backbone):
         steps = _levels(shapes, self.in_features)
         if num_levels < len(steps):
             raise ValueError(
-                f"MODEL.RETINA_PLUGIN.NECK.LEVELS must be at least {len(steps)}, the number of MODEL.FPN.IN_FEATURES, found {num_levels}"
+                f"MODEL.RETINA_PLUGIN.NECK.LEVELS must be at least {len(steps)}, the number of "
+                f"MODEL.FPN.IN_FEATURES, found {num_levels}"
             )
         self.levels = tuple(range(steps[0], steps[0] + num_levels))
         self.in_levels, extra = self.levels[: len(steps)], self.levels[len(steps) :]
@@ -94,7 +104,10 @@ class Pyramid(Backbone):
                 f"p{self.in_levels[-1]}",
             )  # a finer map would give levels of a finer stride
             if top_feature not in allowed:
-                raise ValueError(f"MODEL.RETINA_PLUGIN.P6_FROM must be one of {list(allowed)}, found {top_feature!r}")
+                raise ValueError(
+                    f"MODEL.RETINA_PLUGIN.P6_FROM must be one of {list(allowed)}, "
+                    f"found {top_feature!r}"
+                )
             width = (shapes | self._shapes)[top_feature].channels
             self.top_block = ExtraLevels(
                 in_channels=width, out_channels=out_channels, in_feature=top_feature, levels=extra
@@ -107,11 +120,23 @@ class Pyramid(Backbone):
 
     def convolution(self, in_channels: int, kernel_size: int, *, stride: int = 1) -> Conv2d:
         """A convolution to the pyramid's width, with the norm of the config, or else a bias."""
-        norm = build_norm(self.norm, self.out_channels, groups=self.norm_groups, key="MODEL.FPN.NORM")
-        return xavier(Conv2d(in_channels, self.out_channels, kernel_size, stride=stride, bias=norm is None, norm=norm))
+        norm = build_norm(
+            self.norm, self.out_channels, groups=self.norm_groups, key="MODEL.FPN.NORM"
+        )
+        return xavier(
+            Conv2d(
+                in_channels,
+                self.out_channels,
+                kernel_size,
+                stride=stride,
+                bias=norm is None,
+                norm=norm,
+            )
+        )
 
     def add_extra_levels(self, levels: list[Tensor], features: dict[str, Tensor]) -> list[Tensor]:
-        """``levels`` and the coarser ones that ``top_block`` makes from one of them or of the backbone's maps."""
+        """``levels`` and the coarser ones that ``top_block`` makes from one of them or of the
+        backbone's maps."""
         if len(levels) == len(self.levels):
             return levels
         source = features.get(self.top_block.in_feature, levels[-1])
@@ -128,10 +153,13 @@ def _levels(shapes: dict[str, ShapeSpec], in_features: Sequence[str]) -> list[in
     missing = [name for name in in_features if name not in shapes]
     if missing or not in_features:
         raise ValueError(
-            f"MODEL.FPN.IN_FEATURES {list(in_features)} must name maps that the backbone returns: {list(shapes)}"
+            f"MODEL.FPN.IN_FEATURES {list(in_features)} must name maps that the backbone returns: "
+            f"{list(shapes)}"
         )
     strides = [shapes[name].stride for name in in_features]
     levels = [round(math.log2(stride)) for stride in strides]
     if levels != list(range(levels[0], levels[0] + len(levels))):
-        raise ValueError(f"strides of MODEL.FPN.IN_FEATURES must double from map to map, found {strides}")
+        raise ValueError(
+            f"strides of MODEL.FPN.IN_FEATURES must double from map to map, found {strides}"
+        )
     return levels

@@ -1,4 +1,5 @@
-"""How every tool behaves: a mistake of the user is told in one message, a file that cannot be used is counted and left out."""
+"""How every tool behaves: a mistake of the user is told in one message, a file that cannot be used
+is counted and left out."""
 
 from __future__ import annotations
 
@@ -14,13 +15,24 @@ import torch
 from retina_plugin import stopping
 from retina_plugin.data import DatasetError
 
-# What a user can put right: bad values and names, missing files and packages, a loss that became NaN.
-USER_ERRORS = (ValueError, KeyError, OSError, ImportError, FloatingPointError, MemoryError, torch.OutOfMemoryError)
-# What torch says, as a RuntimeError, when another process is gone or memory is -> what the user is told.
+# What a user can put right: bad values and names, missing files and packages, a loss that became
+# NaN.
+USER_ERRORS = (
+    ValueError,
+    KeyError,
+    OSError,
+    ImportError,
+    FloatingPointError,
+    MemoryError,
+    torch.OutOfMemoryError,
+)
+# What torch says, as a RuntimeError, when another process is gone or memory is -> what the user is
+# told.
 LOST = (
     (
         re.compile(r"DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\)"),
-        "a process that loads images (pid {}) was killed, most often because memory ran out. Lower DATALOADER.NUM_WORKERS or "
+        "a process that loads images (pid {}) was killed, most often because memory ran out. Lower "
+        "DATALOADER.NUM_WORKERS or "
         "SOLVER.IMS_PER_BATCH, and continue with --resume.",
     ),
     (
@@ -34,13 +46,14 @@ INTERRUPTED = "interrupted; what was written before is whole"
 
 
 def run(main: Callable[[], Any], *, rank: int | None = None) -> None:
-    """Call ``main`` and exit: 0, or 2 after ``error: ...`` on standard error, 130 after Ctrl-C, 143 after SIGTERM.
+    """Call ``main`` and exit: 0, or 2 after ``error: ...`` on standard error, 130 after Ctrl-C, 143
+    after SIGTERM.
 
     The environment variable ``RETINA_PLUGIN_TRACEBACK=1`` shows where an error comes from.
 
     Args:
-        rank: of one of several processes, of which rank 0 speaks first and the others only when it is silent; see
-            :mod:`retina_plugin.ranks`.
+        rank: of one of several processes, of which rank 0 speaks first and the others only when it
+            is silent; see :mod:`retina_plugin.ranks`.
     """
     try:
         with stopping.handling():
@@ -48,7 +61,8 @@ def run(main: Callable[[], Any], *, rank: int | None = None) -> None:
     except KeyboardInterrupt as error:
         sys.exit(_interrupted(error, silent=rank is not None and (rank > 0 or stopping.at_once())))
     except Exception as error:
-        if rank or (rank == 0 and isinstance(error, RuntimeError)):  # often since another rank is gone: the supervisor,
+        # often since another rank is gone: the supervisor,
+        if rank or (rank == 0 and isinstance(error, RuntimeError)):
             time.sleep(PATIENCE)  # who knows, ends this process meanwhile
         message = message_of(error)
         if os.environ.get("RETINA_PLUGIN_TRACEBACK") == "1" or message is None:
@@ -68,7 +82,8 @@ def _interrupted(error: KeyboardInterrupt, *, silent: bool) -> int:
 
 
 def message_of(error: BaseException) -> str | None:
-    """What an error says: the words of a KeyError without quotes, of a loader's worker process without its traceback.
+    """What an error says: the words of a KeyError without quotes, of a loader's worker process
+    without its traceback.
 
     Returns:
         None for an error that a user cannot put right.
@@ -118,4 +133,7 @@ class LeftOut:
             return
         if len(self.reasons) == total:
             raise DatasetError(self.reasons[0])
-        print(f"warning: {len(self.reasons)} of {total} files were left out (first: {self.reasons[0]})")
+        print(
+            f"warning: {len(self.reasons)} of {total} files were left out (first: "
+            f"{self.reasons[0]})"
+        )

@@ -1,4 +1,5 @@
-"""How many boxes of a data set anchors come close to, as training sees them: what no anchor comes close to is hardly learnt."""
+"""How many boxes of a data set anchors come close to, as training sees them: what no anchor comes
+close to is hardly learnt."""
 
 from __future__ import annotations
 
@@ -14,8 +15,11 @@ from retina_plugin.data import Dataset
 DRAWS = 5  # of crop, size and flip, for each image
 MAX_IMAGES = 100
 
-# (height, width) of an image, its boxes (M, 4), a generator -> (height, width) of the network's input and the boxes (M, 4) on it
-Transform = Callable[[tuple[int, int], np.ndarray, np.random.Generator], tuple[tuple[int, int], np.ndarray]]
+# (height, width) of an image, its boxes (M, 4), a generator -> (height, width) of the network's
+# input and the boxes (M, 4) on it
+Transform = Callable[
+    [tuple[int, int], np.ndarray, np.random.Generator], tuple[tuple[int, int], np.ndarray]
+]
 # (height, width) of the network's input -> the anchors (R, 4) on it
 AnchorsOf = Callable[[int, int], Tensor]
 
@@ -23,16 +27,19 @@ AnchorsOf = Callable[[int, int], Tensor]
 def matched_shares(
     dataset: Dataset, transform: Transform, anchors_of: AnchorsOf, *, threshold: float, seed: int
 ) -> list[float]:
-    """The share of boxes that have an anchor with an IoU of at least ``threshold``: for each class, NaN without boxes.
+    """The share of boxes that have an anchor with an IoU of at least ``threshold``: for each class,
+    NaN without boxes.
 
-    A box counts once for each of :data:`DRAWS` draws of the transforms in which something of it is left; crowds do not count.
-    Up to :data:`MAX_IMAGES` images are taken, chosen evenly over the data set.
+    A box counts once for each of :data:`DRAWS` draws of the transforms in which something of it is
+    left; crowds do not count. Up to :data:`MAX_IMAGES` images are taken, chosen evenly over the
+    data set.
 
     Args:
         dataset: any.
         transform: those of training, see :data:`Transform`.
         anchors_of: see :data:`AnchorsOf`.
-        threshold: from which an anchor answers for a box: the last of ``MODEL.RETINANET.IOU_THRESHOLDS``.
+        threshold: from which an anchor answers for a box: the last of
+            ``MODEL.RETINANET.IOU_THRESHOLDS``.
         seed: of the draws; each image has a generator of its own for each draw.
     """
     boxes, matched = np.zeros(dataset.num_classes), np.zeros(dataset.num_classes)
@@ -57,6 +64,7 @@ def how_matched(dataset: Dataset, *, threshold: float, seed: int) -> str:
     """What the numbers of :func:`matched_shares` are, in a line."""
     images = min(len(dataset.records), MAX_IMAGES)
     return (
-        f"matched: boxes with an anchor of IoU {threshold:g} or more, in {DRAWS} random crops, sizes and flips of training for each of "
+        f"matched: boxes with an anchor of IoU {threshold:g} or more, in {DRAWS} random crops, "
+        "sizes and flips of training for each of "
         f"{images} images, seed {seed}"
     )

@@ -15,7 +15,8 @@ Colour = tuple[int, int, int]
 Corners = tuple[int, int, int, int]  # x0, y0, x1, y1, the last two not included
 
 DARK, BRIGHT = (0, 0, 0), (255, 255, 255)
-# Most data sets have few classes: theirs were chosen to be told apart at a glance, by their brightness too.
+# Most data sets have few classes: theirs were chosen to be told apart at a glance, by their
+# brightness too.
 PALETTE: tuple[Colour, ...] = (
     (255, 60, 60),
     (60, 150, 255),
@@ -33,18 +34,24 @@ PALETTE: tuple[Colour, ...] = (
 
 
 def class_colour(label: int) -> Colour:
-    """A colour for each class, the same in every picture: the palette's, then hues that come close to one another late."""
+    """A colour for each class, the same in every picture: the palette's, then hues that come close
+    to one another late."""
     if label < len(PALETTE):
         return PALETTE[label]
-    hue = (label * 0.61803398875) % 1.0  # the golden ratio never comes close to a hue that it gave just before
-    red, green, blue = colorsys.hsv_to_rgb(hue, 0.6 if label % 2 else 0.95, 1.0 if label % 3 else 0.75)
+    # the golden ratio never comes close to a hue that it gave just before
+    hue = (label * 0.61803398875) % 1.0
+    red, green, blue = colorsys.hsv_to_rgb(
+        hue, 0.6 if label % 2 else 0.95, 1.0 if label % 3 else 0.75
+    )
     return round(red * 255), round(green * 255), round(blue * 255)
 
 
 @functools.cache
 def font(size: int) -> ImageFont.FreeTypeFont:
     """DejaVu Sans, which matplotlib brings along and which knows most alphabets."""
-    return ImageFont.truetype(os.path.join(matplotlib.get_data_path(), "fonts/ttf/DejaVuSans.ttf"), size)
+    return ImageFont.truetype(
+        os.path.join(matplotlib.get_data_path(), "fonts/ttf/DejaVuSans.ttf"), size
+    )
 
 
 def draw_boxes(
@@ -75,7 +82,8 @@ def draw_boxes(
     outside = [int(label) for label in labels if not 0 <= label < len(class_names)]
     if outside:
         raise ValueError(
-            f"class {outside[0]} has no name: {len(class_names)} names are known ({', '.join(class_names[:8])})"
+            f"class {outside[0]} has no name: {len(class_names)} names are known "
+            f"({', '.join(class_names[:8])})"
         )
     picture = Image.fromarray(np.ascontiguousarray(image))
     pen = ImageDraw.Draw(picture)
@@ -84,13 +92,25 @@ def draw_boxes(
     if scores is not None:
         texts = [f"{text} {score:.0%}" for text, score in zip(texts, scores, strict=True)]
     if crowd is not None:
-        texts = [f"{text} (crowd)" if many else text for text, many in zip(texts, crowd, strict=True)]
-    best_first = list(range(len(boxes)) if scores is None else np.argsort(-np.asarray(scores), kind="stable"))
+        texts = [
+            f"{text} (crowd)" if many else text for text, many in zip(texts, crowd, strict=True)
+        ]
+    best_first = list(
+        range(len(boxes)) if scores is None else np.argsort(-np.asarray(scores), kind="stable")
+    )
     letters = font(max(12, round(min(picture.size) / 45)))
-    places = place_tags([corners[i] for i in best_first], [texts[i] for i in best_first], letters, picture.size)
+    places = place_tags(
+        [corners[i] for i in best_first], [texts[i] for i in best_first], letters, picture.size
+    )
     for i in reversed(best_first):
-        _rectangle(pen, corners[i], class_colour(int(labels[i])), width=max(2, round(min(picture.size) / 250)))
-    for i, place in reversed(list(zip(best_first, places, strict=True))):  # after all lines, which would cross them out
+        _rectangle(
+            pen,
+            corners[i],
+            class_colour(int(labels[i])),
+            width=max(2, round(min(picture.size) / 250)),
+        )
+    # after all lines, which would cross them out
+    for i, place in reversed(list(zip(best_first, places, strict=True))):
         _tag(pen, texts[i], place, class_colour(int(labels[i])), letters)
     return np.asarray(picture)
 
@@ -102,16 +122,21 @@ def _corners(box: Sequence[float] | np.ndarray) -> Corners:
 
 
 def _rectangle(pen: ImageDraw.ImageDraw, corners: Corners, colour: Colour, *, width: int) -> None:
-    """A coloured line just within the box and a dark one around it, so that it is seen on any ground."""
+    """A coloured line just within the box and a dark one around it, so that it is seen on any
+    ground."""
     x0, y0, x1, y1 = corners
     pen.rectangle((x0 - 1, y0 - 1, x1, y1), outline=DARK)
     pen.rectangle((x0, y0, x1 - 1, y1 - 1), outline=colour, width=width)
 
 
 def place_tags(
-    boxes: Sequence[Corners], texts: Sequence[str], letters: ImageFont.FreeTypeFont, size: tuple[int, int]
+    boxes: Sequence[Corners],
+    texts: Sequence[str],
+    letters: ImageFont.FreeTypeFont,
+    size: tuple[int, int],
 ) -> list[Corners]:
-    """Where the name of each box goes: beside its box, within the image, off the names placed before where there is room.
+    """Where the name of each box goes: beside its box, within the image, off the names placed
+    before where there is room.
 
     Args:
         boxes: most important first.
@@ -144,7 +169,13 @@ def _covered(spots: np.ndarray, taken: np.ndarray) -> np.ndarray:
     return (high - low).clip(min=0).prod(axis=2).sum(axis=1)
 
 
-def _tag(pen: ImageDraw.ImageDraw, text: str, place: Corners, colour: Colour, letters: ImageFont.FreeTypeFont) -> None:
+def _tag(
+    pen: ImageDraw.ImageDraw,
+    text: str,
+    place: Corners,
+    colour: Colour,
+    letters: ImageFont.FreeTypeFont,
+) -> None:
     x0, y0, x1, y1 = place
     pen.rectangle((x0, y0, x1 - 1, y1 - 1), fill=colour)
     bright = 0.299 * colour[0] + 0.587 * colour[1] + 0.114 * colour[2] > 115
@@ -159,7 +190,8 @@ def fit(
     Args:
         image: (H, W, 3) uint8.
         boxes: (M, 4) pixels; M may be 0.
-        least: a smaller image is enlarged by a whole factor until its shorter side has so many pixels.
+        least: a smaller image is enlarged by a whole factor until its shorter side has so many
+            pixels.
         most: the longer side has at most so many pixels; None for no bound.
 
     Returns:

@@ -1,4 +1,5 @@
-"""The end of a run: the table of metrics and a picture of detections; and the pictures during it."""
+"""The end of a run: the table of metrics and a picture of detections; and the pictures during
+it."""
 
 from __future__ import annotations
 
@@ -20,8 +21,8 @@ def finish(cfg: Any, results: dict[str, Any]) -> None:
 
     Args:
         cfg: of the run, with at least one test set.
-        results: ``{"bbox": {"AP": 71.2, ..., "AP-cat": 70.1}}``, or that for each of several test sets; ``{}`` in
-            the place of metrics where there is no ground truth.
+        results: ``{"bbox": {"AP": 71.2, ..., "AP-cat": 70.1}}``, or that for each of several test
+            sets; ``{}`` in the place of metrics where there is no ground truth.
     """
     for name in cfg.DATASETS.TEST:
         metrics = results if len(cfg.DATASETS.TEST) == 1 else results.get(name, {})
@@ -41,13 +42,22 @@ def _summary(cfg: Any, name: str, results: Mapping[str, Any]) -> str:
     dataset = load_dataset(name)
     if "bbox" in results:
         metrics = results["bbox"]
-        return results_table(metrics, reasons(dataset, metrics), notes(dataset, cfg.TEST.DETECTIONS_PER_IMAGE))
+        return results_table(
+            metrics, reasons(dataset, metrics), notes(dataset, cfg.TEST.DETECTIONS_PER_IMAGE)
+        )
     path = os.path.join(results_folder(cfg, name), RESULTS_FILE)
-    return f"no metrics: {dataset.json_file} has no annotations, as COCO's test-dev. The detections are in {path}."
+    return (
+        f"no metrics: {dataset.json_file} has no annotations, as COCO's test-dev. The detections "
+        f"are in {path}."
+    )
 
 
 def training_picture(
-    image: np.ndarray, *, target: Mapping[str, Any], detections: Mapping[str, Any], class_names: Sequence[str]
+    image: np.ndarray,
+    *,
+    target: Mapping[str, Any],
+    detections: Mapping[str, Any],
+    class_names: Sequence[str],
 ) -> np.ndarray:
     """Truth beside the 20 best detections of an image as the network sees it.
 
@@ -61,7 +71,8 @@ def training_picture(
         (H', W', 3) uint8 RGB.
     """
     truth = [
-        {"bbox": b, "category_id": c} for b, c in zip(target["boxes"].tolist(), target["labels"].tolist(), strict=True)
+        {"bbox": b, "category_id": c}
+        for b, c in zip(target["boxes"].tolist(), target["labels"].tolist(), strict=True)
     ]
     best = (detections[key][:20].tolist() for key in ("boxes", "labels", "scores"))
     found = [{"bbox": b, "category_id": c, "score": s} for b, c, s in zip(*best, strict=True)]

@@ -16,7 +16,8 @@ def ap_by_frequency(ap: Mapping[str, Sequence[float]], counts: Sequence[int]) ->
 
     Args:
         ap: what is compared -> AP in percent of each of K classes.
-        counts: boxes of each class in the training set, K of them; a class without any has no place on the axis.
+        counts: boxes of each class in the training set, K of them; a class without any has no place
+            on the axis.
 
     Returns:
         (H, W, 3) uint8 RGB.
@@ -27,8 +28,18 @@ def ap_by_frequency(ap: Mapping[str, Sequence[float]], counts: Sequence[int]) ->
     for number, (name, values) in enumerate(ap.items()):
         colour = f"C{number % 10}"
         x, y = [counts[i] for i in order], [values[i] for i in order]
-        axes.plot(x, y, marker=MARKERS[number % len(MARKERS)], markersize=5, linewidth=1.3, color=colour, label=name)
-    axes.set(xscale="log", xlabel="boxes of the class in the training set", ylabel="AP", ylim=(0, None))
+        axes.plot(
+            x,
+            y,
+            marker=MARKERS[number % len(MARKERS)],
+            markersize=5,
+            linewidth=1.3,
+            color=colour,
+            label=name,
+        )
+    axes.set(
+        xscale="log", xlabel="boxes of the class in the training set", ylabel="AP", ylim=(0, None)
+    )
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(alpha=0.3)
     figure.legend(frameon=False, loc="outside right upper")

@@ -24,7 +24,8 @@ PAPER = (255, 255, 255)
 def results_by_image(
     dataset: Dataset, results: Sequence[Mapping[str, Any]], threshold: float
 ) -> dict[Any, list[dict[str, Any]]]:
-    """COCO results -> image id -> [{"bbox" XYXY, "category_id" contiguous, "score"}] of at least ``threshold``.
+    """COCO results -> image id -> [{"bbox" XYXY, "category_id" contiguous, "score"}] of at least
+    ``threshold``.
 
     Ids of the results are matched as those of annotations are: "7" and 7.0 are 7.
 
@@ -34,14 +35,17 @@ def results_by_image(
     index = {coco_id: i for i, coco_id in enumerate(dataset.category_ids)}
     image_of, category_of = IdMatcher(r["image_id"] for r in dataset.records), IdMatcher(index)
     results = [
-        {**r, "image_id": image_of(r["image_id"]), "category_id": category_of(r["category_id"])} for r in results
+        {**r, "image_id": image_of(r["image_id"]), "category_id": category_of(r["category_id"])}
+        for r in results
     ]
     strange_images = {r["image_id"] for r in results} - image_of.ids
     strange_classes = {r["category_id"] for r in results} - set(index)
     if strange_images or strange_classes:
         raise ValueError(
-            f"results do not belong to data set {dataset.name}: {len(strange_images)} image ids {sorted(strange_images, key=str)[:3]} "
-            f"and {len(strange_classes)} category ids {sorted(strange_classes, key=str)[:3]} are not in {dataset.json_file}"
+            f"results do not belong to data set {dataset.name}: {len(strange_images)} image ids "
+            f"{sorted(strange_images, key=str)[:3]} "
+            f"and {len(strange_classes)} category ids {sorted(strange_classes, key=str)[:3]} are "
+            f"not in {dataset.json_file}"
         )
     found: dict[Any, list[dict[str, Any]]] = defaultdict(list)
     for result in results:
@@ -79,7 +83,10 @@ def side_by_side(
         (H', W', 3) uint8 RGB.
     """
     halves = []
-    for entries, title in ((truth, f"{caption}: {len(truth)} true"), (found, f"{len(found)} found")):
+    for entries, title in (
+        (truth, f"{caption}: {len(truth)} true"),
+        (found, f"{len(found)} found"),
+    ):
         scaled, boxes = fit(image, [e["bbox"] for e in entries], least=300, most=most)
         drawn = draw_boxes(
             scaled,
@@ -126,7 +133,11 @@ def prediction_grid(
         (H, W, 3) uint8 RGB.
     """
     found = results_by_image(dataset, results, score_threshold)
-    chosen = np.linspace(0, len(dataset.records) - 1, min(max_images, len(dataset.records))).round().astype(int)
+    chosen = (
+        np.linspace(0, len(dataset.records) - 1, min(max_images, len(dataset.records)))
+        .round()
+        .astype(int)
+    )
     cells = [
         side_by_side(
             read_record(record, **(options or {})),
@@ -138,7 +149,10 @@ def prediction_grid(
         )
         for record in (dataset.records[i] for i in chosen)
     ]
-    headline = f"{dataset.name}: truth on the left, detections of at least {score_threshold:.0%} on the right"
+    headline = (
+        f"{dataset.name}: truth on the left, detections of at least {score_threshold:.0%} on the "
+        "right"
+    )
     return _captioned(_tiled(cells, columns), headline)
 
 
@@ -160,5 +174,7 @@ def write_picture(path: str, image: np.ndarray) -> None:
     suffix, picture = os.path.splitext(path)[1], io.BytesIO()
     # JPEG would by default halve the resolution of colours, which blurs thin lines and letters.
     options = {"quality": 92, "subsampling": 0} if suffix in (".jpg", ".jpeg") else {}
-    Image.fromarray(image).save(picture, format=Image.registered_extensions()[suffix.lower()], **options)
+    Image.fromarray(image).save(
+        picture, format=Image.registered_extensions()[suffix.lower()], **options
+    )
     write_atomically(path, picture.getvalue())

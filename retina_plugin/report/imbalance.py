@@ -1,4 +1,5 @@
-"""How the loss is shared between the many easy examples and the few hard ones: by hand, and measured on a model.
+"""How the loss is shared between the many easy examples and the few hard ones: by hand, and
+measured on a model.
 
 Axes: R anchors of some images, K classes, G values of gamma.
 """
@@ -40,13 +41,17 @@ class Rung:
 
 
 def ladder() -> list[Rung]:
-    """The rungs in their order, with the paper's weights of objects: 0.75 without focusing, 0.25 with it.
+    """The rungs in their order, with the paper's weights of objects: 0.75 without focusing, 0.25
+    with it.
 
     Weights from frequencies take the two kinds of examples as two classes.
     """
     counts = [EASY[0], HARD[0]]
     inverse, auto = auto_alpha(counts, power=1, clip=(0, 1)), auto_alpha(counts)
-    focal = [Rung(f"focal, gamma {g:g}, alpha 0.25", focal_terms, g, (0.75, 0.25)) for g in (0.5, 1.0, 2.0, 5.0)]
+    focal = [
+        Rung(f"focal, gamma {g:g}, alpha 0.25", focal_terms, g, (0.75, 0.25))
+        for g in (0.5, 1.0, 2.0, 5.0)
+    ]
     return [
         Rung("cross entropy", cross_entropy_terms),
         Rung("balanced, alpha 0.75", cross_entropy_terms, weights=(0.25, 0.75)),
@@ -60,7 +65,8 @@ def ladder() -> list[Rung]:
 def easy_to_hard(rung: Rung) -> float:
     """The loss of all easy examples over that of all hard ones."""
     easy, hard = (
-        count * derivatives.value(_probability(loss), rung.terms, gamma=rung.gamma, alpha=weight).item()
+        count
+        * derivatives.value(_probability(loss), rung.terms, gamma=rung.gamma, alpha=weight).item()
         for (count, loss), weight in zip((EASY, HARD), rung.weights, strict=True)
     )
     return easy / hard
@@ -82,7 +88,9 @@ def cumulative_share(losses: Tensor) -> Tensor:
     Raises:
         ValueError: there is no loss to share.
     """
-    cumulative = torch.cat([losses.new_zeros(1, dtype=torch.float64), losses.double().sort().values.cumsum(0)])
+    cumulative = torch.cat(
+        [losses.new_zeros(1, dtype=torch.float64), losses.double().sort().values.cumsum(0)]
+    )
     if not cumulative[-1] > 0:
         raise ValueError(f"there is no loss to share: {len(losses)} examples, all of loss 0")
     return cumulative / cumulative[-1]
@@ -98,7 +106,8 @@ def anchor_losses(
 ) -> tuple[Tensor, Tensor]:
     """Focal loss of every anchor of some images, without weights of classes, at several gammas.
 
-    Labels are those that the model's own matching gives in training; the loss of an anchor is the sum over its K sigmoids.
+    Labels are those that the model's own matching gives in training; the loss of an anchor is the
+    sum over its K sigmoids.
 
     Args:
         model: trained.
@@ -112,13 +121,20 @@ def anchor_losses(
     kept: list[tuple[Tensor, Tensor]] = []
 
     def keep(logits: Tensor, labels: Tensor, **unread: Any) -> Tensor:
-        losses = [sigmoid_focal_loss(logits, labels, alpha=NO_WEIGHTS, gamma=g, reduction="none") for g in gammas]
+        losses = [
+            sigmoid_focal_loss(logits, labels, alpha=NO_WEIGHTS, gamma=g, reduction="none")
+            for g in gammas
+        ]
         rows = torch.stack([loss.sum(dim=1) for loss in losses]).cpu()
-        background, objects = (labels == model.num_classes).cpu(), ((labels >= 0) & (labels < model.num_classes)).cpu()
+        background, objects = (
+            (labels == model.num_classes).cpu(),
+            ((labels >= 0) & (labels < model.num_classes)).cpu(),
+        )
         kept.append((rows[:, objects], rows[:, background]))
         return logits.new_zeros(())
 
-    trained_with, model.class_loss = model.class_loss, keep  # it is given logits and labels, as in training
+    # it is given logits and labels, as in training
+    trained_with, model.class_loss = model.class_loss, keep
     try:
         with evaluating(model):
             for record in records:
@@ -133,9 +149,18 @@ def anchor_losses(
 def _sample(model: RetinaNet, record: Mapping[str, Any], **options: Any) -> tuple[Tensor, Target]:
     """An image and its boxes as the network sees them at test time; crowds are left out."""
     image = torch.tensor(read_record(record, **options)).permute(2, 0, 1)
-    resized = resize(image.flip(0) if model.input_format == "BGR" else image, model.min_size, model.max_size)
+    resized = resize(
+        image.flip(0) if model.input_format == "BGR" else image, model.min_size, model.max_size
+    )
     scale_y, scale_x = resized.shape[1] / image.shape[1], resized.shape[2] / image.shape[2]
     objects = [a for a in record["annotations"] if not a["iscrowd"]]
-    boxes = torch.tensor([a["bbox"] for a in objects], device=model.device, dtype=torch.float32).view(-1, 4)
-    labels = torch.tensor([a["category_id"] for a in objects], device=model.device, dtype=torch.int64)
-    return resized, {"boxes": boxes * boxes.new_tensor([scale_x, scale_y, scale_x, scale_y]), "labels": labels}
+    boxes = torch.tensor(
+        [a["bbox"] for a in objects], device=model.device, dtype=torch.float32
+    ).view(-1, 4)
+    labels = torch.tensor(
+        [a["category_id"] for a in objects], device=model.device, dtype=torch.int64
+    )
+    return resized, {
+        "boxes": boxes * boxes.new_tensor([scale_x, scale_y, scale_x, scale_y]),
+        "labels": labels,
+    }

@@ -1,7 +1,7 @@
 """The pictures of docs/theory.md, drawn from the functions that train.
 
-Every function returns an (H, W, 3) uint8 RGB array. Lines differ in colour, from a palette that colour-blind readers tell apart, and in
-style.
+Every function returns an (H, W, 3) uint8 RGB array. Lines differ in colour, from a palette that
+colour-blind readers tell apart, and in style.
 """
 
 from __future__ import annotations
@@ -49,7 +49,9 @@ def focal_figure() -> np.ndarray:
     q = torch.linspace(0.002, 1, 500)[:-1]
     for gamma, line in zip(GAMMAS, _lines(), strict=True):
         axes.plot(q, derivatives.value(q, focal_terms, gamma=gamma), label=_name(gamma), **line)
-    _label(axes, "Focal loss", "q, probability given to what is true", "$-(1 - q)^{\\gamma} \\log q$")
+    _label(
+        axes, "Focal loss", "q, probability given to what is true", "$-(1 - q)^{\\gamma} \\log q$"
+    )
     axes.set(xlim=(0, 1), ylim=(0, 5))
     axes.legend(frameon=False)
     return _drawn(figure)
@@ -61,8 +63,15 @@ def derivatives_figure() -> np.ndarray:
     q, x = torch.linspace(0.002, 1, 500)[:-1], torch.linspace(-6, 6, 400)
     for gamma, line in zip(GAMMAS, _lines(), strict=True):
         by_q.plot(q, derivatives.by_q(q, focal_terms, gamma=gamma), label=_name(gamma), **line)
-        by_logit.plot(x, derivatives.by_logit(x, focal_terms, gamma=gamma), label=_name(gamma), **line)
-    _label(by_q, "by q: falls without end at q = 0", "q, probability given to what is true", "derivative of the loss")
+        by_logit.plot(
+            x, derivatives.by_logit(x, focal_terms, gamma=gamma), label=_name(gamma), **line
+        )
+    _label(
+        by_q,
+        "by q: falls without end at q = 0",
+        "q, probability given to what is true",
+        "derivative of the loss",
+    )
     _label(by_logit, "by the logit: bounded", "x, logit of q", "")
     by_q.set(xlim=(0, 1), ylim=(-10, 0.3))
     by_logit.set(xlim=(-6, 6), ylim=(-1.5, 0.045))
@@ -71,7 +80,8 @@ def derivatives_figure() -> np.ndarray:
 
 
 def ladder_figure(rungs: Sequence[Rung]) -> np.ndarray:
-    """The worked example: the loss of all easy examples over that of all hard ones, for each rung."""
+    """The worked example: the loss of all easy examples over that of all hard ones, for each
+    rung."""
     figure, (axes,) = _figure(1, width=8.0)
     ratios = [easy_to_hard(rung) for rung in rungs]
     places = range(len(rungs) - 1, -1, -1)  # the first on top
@@ -83,7 +93,10 @@ def ladder_figure(rungs: Sequence[Rung]) -> np.ndarray:
     axes.axvline(1, color=GREY, linewidth=1)
     axes.set_yticks(list(places), [rung.name for rung in rungs])
     axes.set(xscale="log", xlim=(2e-4, 200))
-    title = f"{_grouped(EASY[0])} easy examples of cross entropy {EASY[1]} against {HARD[0]} hard ones of {HARD[1]}"
+    title = (
+        f"{_grouped(EASY[0])} easy examples of cross entropy {EASY[1]} against {HARD[0]} hard ones "
+        f"of {HARD[1]}"
+    )
     _label(axes, title, "loss of all easy examples / loss of all hard examples", "")
     return _drawn(figure)
 
@@ -92,7 +105,8 @@ def shares_figure(objects: Tensor, background: Tensor, gammas: Sequence[float]) 
     """Cumulative share of the loss over anchors sorted from easy to hard: figure 4 of the paper.
 
     Args:
-        objects: losses (G, P) of anchors on objects, see :func:`retina_plugin.report.imbalance.anchor_losses`.
+        objects: losses (G, P) of anchors on objects, see
+            :func:`retina_plugin.report.imbalance.anchor_losses`.
         background: losses (G, B) of anchors on background.
         gammas: G of them.
 
@@ -100,7 +114,9 @@ def shares_figure(objects: Tensor, background: Tensor, gammas: Sequence[float]) 
         ValueError: see :func:`retina_plugin.report.imbalance.cumulative_share`.
     """
     figure, panels = _figure(2)
-    for axes, losses, word in zip(panels, (objects, background), ("objects", "background"), strict=True):
+    for axes, losses, word in zip(
+        panels, (objects, background), ("objects", "background"), strict=True
+    ):
         for gamma, row, line in zip(gammas, losses, _lines(), strict=False):
             share = cumulative_share(row)
             shown = np.unique(
@@ -108,7 +124,10 @@ def shares_figure(objects: Tensor, background: Tensor, gammas: Sequence[float]) 
             )  # a million anchors draw no other line
             axes.plot(shown / len(row), share[shown], label=_name(gamma), **line)
         _label(
-            axes, f"{_grouped(losses.shape[1])} anchors on {word}", f"share of the anchors on {word}, easiest first", ""
+            axes,
+            f"{_grouped(losses.shape[1])} anchors on {word}",
+            f"share of the anchors on {word}, easiest first",
+            "",
         )
         axes.set(xlim=(0, 1.005), ylim=(0, 1.005))
     panels[0].set_ylabel("share of their loss")
@@ -117,7 +136,9 @@ def shares_figure(objects: Tensor, background: Tensor, gammas: Sequence[float]) 
 
 
 def _figure(panels: int, *, width: float = 0.0) -> tuple[Figure, Sequence[Axes]]:
-    figure = Figure(figsize=(width or (5.6 if panels == 1 else 9.0), 3.9), dpi=100, layout="constrained")
+    figure = Figure(
+        figsize=(width or (5.6 if panels == 1 else 9.0), 3.9), dpi=100, layout="constrained"
+    )
     FigureCanvasAgg(figure)
     return figure, figure.subplots(1, panels, squeeze=False)[0]
 
@@ -132,7 +153,8 @@ def _label(axes: Axes, title: str, x: str, y: str) -> None:
 
 def _lines() -> list[dict[str, object]]:
     return [
-        {"color": colour, "linestyle": style, "linewidth": 1.8} for colour, style in zip(COLOURS, STYLES, strict=True)
+        {"color": colour, "linestyle": style, "linewidth": 1.8}
+        for colour, style in zip(COLOURS, STYLES, strict=True)
     ]
 
 

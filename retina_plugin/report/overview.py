@@ -1,4 +1,5 @@
-"""A data set in a few lines: how many images, how often each class occurs, how large its boxes are, how many an anchor comes close to."""
+"""A data set in a few lines: how many images, how often each class occurs, how large its boxes are,
+how many an anchor comes close to."""
 
 from __future__ import annotations
 
@@ -12,7 +13,8 @@ from retina_plugin.data import Dataset
 def overview(dataset: Dataset, matched: Sequence[float] | None = None) -> str:
     """A line on the images and a table with a row for each class; crowds are not counted.
 
-    The size of a box is the root of its area in pixels of the image: of a hundred boxes the 5th, the 50th and the 95th.
+    The size of a box is the root of its area in pixels of the image: of a hundred boxes the 5th,
+    the 50th and the 95th.
 
     Args:
         dataset: any.
@@ -29,11 +31,16 @@ def overview(dataset: Dataset, matched: Sequence[float] | None = None) -> str:
             sizes[annotation["category_id"]].append(((x1 - x0) * (y1 - y0)) ** 0.5)
     total = sum(map(len, sizes))
     rows = [["class", "boxes", "size 5 %", "50 %", "95 %"]]
-    rows += [[n, str(len(s)), *_percentiles(s)] for n, s in zip(dataset.class_names, sizes, strict=True)]
+    rows += [
+        [n, str(len(s)), *_percentiles(s)] for n, s in zip(dataset.class_names, sizes, strict=True)
+    ]
     if matched is not None:
         column = ["matched", *("-" if np.isnan(share) else f"{share:.0%}" for share in matched)]
         rows = [[*row, cell] for row, cell in zip(rows, column, strict=True)]
-    headline = f"{dataset.name}: {len(dataset.records)} images, {empty} of them without boxes; {total} boxes"
+    headline = (
+        f"{dataset.name}: {len(dataset.records)} images, {empty} of them without boxes; {total} "
+        "boxes"
+    )
     return "\n".join([headline, *_aligned(rows)])
 
 
@@ -44,4 +51,6 @@ def _percentiles(sizes: list[float]) -> list[str]:
 def _aligned(rows: list[list[str]]) -> list[str]:
     """Rows of cells as lines: the first column to the left, the others to the right."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return ["  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows]
+    return [
+        "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows
+    ]

@@ -1,4 +1,5 @@
-"""Why a metric is missing or lower than it could be: what is said beside the numbers, and of too many boxes before training."""
+"""Why a metric is missing or lower than it could be: what is said beside the numbers, and of too
+many boxes before training."""
 
 from __future__ import annotations
 
@@ -22,8 +23,15 @@ def reasons(dataset: Dataset, metrics: Mapping[str, float]) -> dict[str, str]:
 
 
 def _reason_of(dataset: Dataset) -> Callable[[str], str]:
-    boxes = dict(zip(dataset.class_names, class_counts(dataset.records, dataset.num_classes), strict=True))
-    crowds = {dataset.class_names[a["category_id"]] for r in dataset.records for a in r["annotations"] if a["iscrowd"]}
+    boxes = dict(
+        zip(dataset.class_names, class_counts(dataset.records, dataset.num_classes), strict=True)
+    )
+    crowds = {
+        dataset.class_names[a["category_id"]]
+        for r in dataset.records
+        for a in r["annotations"]
+        if a["iscrowd"]
+    }
 
     def reason(metric: str) -> str:
         if not any(boxes.values()):
@@ -39,11 +47,15 @@ def _reason_of(dataset: Dataset) -> Callable[[str], str]:
 
 
 def beyond_limit(cfg: Any) -> str:
-    """A line for each test set with images that have more boxes than ``TEST.DETECTIONS_PER_IMAGE``; empty if there is none.
+    """A line for each test set with images that have more boxes than ``TEST.DETECTIONS_PER_IMAGE``;
+    empty if there is none.
 
     Crowds are not counted.
     """
-    lines = (_beyond_limit(load_dataset(name), cfg.TEST.DETECTIONS_PER_IMAGE) for name in cfg.DATASETS.TEST)
+    lines = (
+        _beyond_limit(load_dataset(name), cfg.TEST.DETECTIONS_PER_IMAGE)
+        for name in cfg.DATASETS.TEST
+    )
     return "\n".join(filter(None, lines))
 
 
@@ -53,17 +65,21 @@ def _beyond_limit(dataset: Dataset, limit: int) -> str:
     if not beyond:
         return ""
     return (
-        f"{dataset.name}: {len(beyond)} of {len(counts)} images have more boxes than TEST.DETECTIONS_PER_IMAGE allows detections "
-        f"({limit}), at most {max(beyond)}. Those beyond it cannot be found: set it to {max(beyond)} or more."
+        f"{dataset.name}: {len(beyond)} of {len(counts)} images have more boxes than "
+        "TEST.DETECTIONS_PER_IMAGE allows detections "
+        f"({limit}), at most {max(beyond)}. Those beyond it cannot be found: set it to "
+        f"{max(beyond)} or more."
     )
 
 
 def notes(dataset: Dataset, limit: int) -> list[str]:
-    """What metrics of a data set depend on besides the detections: repairs of the ground truth, and the limit of detections."""
+    """What metrics of a data set depend on besides the detections: repairs of the ground truth, and
+    the limit of detections."""
     lines = [f"ground truth: {line}" for line in dataset.warnings]
     if dataset.without_area:
         lines.append(
-            f"ground truth: {dataset.without_area} boxes have no area or area 0 in {dataset.json_file}: "
+            f"ground truth: {dataset.without_area} boxes have no area or area 0 in "
+            f"{dataset.json_file}: "
             "APs, APm and APl go by width and height"
         )
     beyond = _beyond_limit(dataset, limit)

@@ -1,7 +1,9 @@
-"""Checkpoints: read without running them, in the names of every zoo that has RetinaNets or their backbones, and fitted to a model.
+"""Checkpoints: read without running them, in the names of every zoo that has RetinaNets or their
+backbones, and fitted to a model.
 
-``unpickle`` and ``read`` turn a file into tensors, ``layouts`` turns their names into this project's, ``fit`` compares them with a model's,
-``explain`` says what differs, ``load`` puts it together. Both hosts and :func:`retina_plugin.load_weights` go this way.
+``unpickle`` and ``read`` turn a file into tensors, ``layouts`` turns their names into this
+project's, ``fit`` compares them with a model's, ``explain`` says what differs, ``load`` puts it
+together. Both hosts and :func:`retina_plugin.load_weights` go this way.
 """
 
 from retina_plugin.weights.fit import Fit

@@ -1,7 +1,8 @@
 """Checkpoints with a checksum, so that a file that was damaged after it was written is not loaded.
 
-``torch.save`` writes a zip archive and ``torch.load`` does not verify its checksums. The SHA-256 of everything before it is put
-into the archive's comment, the last bytes of the file, which every reader of such archives skips.
+``torch.save`` writes a zip archive and ``torch.load`` does not verify its checksums. The SHA-256 of
+everything before it is put into the archive's comment, the last bytes of the file, which every
+reader of such archives skips.
 """
 
 from __future__ import annotations
@@ -56,9 +57,11 @@ class _Counter:
 
 
 def is_damaged(path: str) -> bool:
-    """Whether an archive of ``torch.save`` is not what was written: by our checksum or, without one, by those of its parts.
+    """Whether an archive of ``torch.save`` is not what was written: by our checksum or, without
+    one, by those of its parts.
 
-    False for files that are no zip archives, and for archives that ``torch.save`` wrote without checksums.
+    False for files that are no zip archives, and for archives that ``torch.save`` wrote without
+    checksums.
     """
     with open(path, "rb") as file:
         size = file.seek(0, os.SEEK_END)
@@ -83,7 +86,8 @@ def _is_cut_off(file: IO[bytes], size: int) -> bool:
 
 def _has_wrong_part(archive: zipfile.ZipFile, size: int) -> bool:
     parts = archive.infolist()
-    if sum(part.file_size for part in parts) > size:  # compressed, which torch.save does not do; it could be endless
+    # compressed, which torch.save does not do; it could be endless
+    if sum(part.file_size for part in parts) > size:
         return False
     return any(part.CRC for part in parts) and archive.testzip() is not None
 

@@ -9,7 +9,13 @@ from dataclasses import dataclass
 import torch
 
 from retina_plugin.anchors import AnchorGenerator
-from retina_plugin.weights.torchvision_names import BOTTOM_UP, State, resnet_names, retinanet_names, with_our_outputs
+from retina_plugin.weights.torchvision_names import (
+    BOTTOM_UP,
+    State,
+    resnet_names,
+    retinanet_names,
+    with_our_outputs,
+)
 
 EPSILON = 1e-5  # of every batch norm
 LEARNING_NORM = re.compile(r"\b(stem|res\d)\..*\.num_batches_tracked$")
@@ -35,7 +41,8 @@ class Layout:
     """What a file turned out to be."""
 
     title: str
-    state: State  # in Detectron2's names, those of a bare backbone perhaps without "backbone.bottom_up."
+    # in Detectron2's names, those of a bare backbone perhaps without "backbone.bottom_up."
+    state: State
     inputs: Inputs | None = None
 
 
@@ -45,7 +52,8 @@ def translate(state: State, author: str, *, own: State, anchors: AnchorGenerator
     Args:
         state: as read.
         author: what the file says of its origin; may be "".
-        own: the model's parameters; a backbone that has torchvision's names itself, as timm's ResNets do, gets them as they are.
+        own: the model's parameters; a backbone that has torchvision's names itself, as timm's
+            ResNets do, gets them as they are.
         anchors: of the model; None for one that is no RetinaNet of this project.
     """
     if any(name.startswith("backbone.body.") for name in state):
@@ -59,7 +67,8 @@ def translate(state: State, author: str, *, own: State, anchors: AnchorGenerator
 
 
 def _torchvision_detector(state: State, own: State, anchors: AnchorGenerator | None) -> Layout:
-    """A RetinaNet in full, of any other only the backbone: the pyramid of a Faster R-CNN has the same names, one level off."""
+    """A RetinaNet in full, of any other only the backbone: the pyramid of a Faster R-CNN has the
+    same names, one level off."""
     if any(name.startswith("head.classification_head.") for name in state):
         renamed = resnet_names(retinanet_names(state))
         return Layout("torchvision RetinaNet", with_our_outputs(renamed, own, anchors), TORCHVISION)
@@ -87,11 +96,16 @@ KINDS = {
 def caffe2_names(state: State, own: Iterable[str]) -> State:
     """Those of a ResNet; names of anything else stay.
 
-    Older files have the statistics of batch norms multiplied into weight and bias. For frozen norms that is mean 0 and a variance which
-    makes 1 with epsilon; norms that learn, which count their batches, cannot take them.
+    Older files have the statistics of batch norms multiplied into weight and bias. For frozen norms
+    that is mean 0 and a variance which makes 1 with epsilon; norms that learn, which count their
+    batches, cannot take them.
     """
-    renamed = {_caffe2_name(name): value for name, value in state.items() if not name.endswith("_momentum")}
-    if any("_bn_" in name for name in state) and not any(LEARNING_NORM.search(name) for name in own):
+    renamed = {
+        _caffe2_name(name): value for name, value in state.items() if not name.endswith("_momentum")
+    }
+    if any("_bn_" in name for name in state) and not any(
+        LEARNING_NORM.search(name) for name in own
+    ):
         for name, value in list(renamed.items()):
             if name.endswith(".norm.weight"):
                 norm = name.removesuffix(".weight")
@@ -104,7 +118,11 @@ def _caffe2_name(name: str) -> str:
     found = CAFFE2_NAME.match(name)
     if not found:
         return name
-    place = "stem.conv1" if found["stem"] else f"res{found['stage']}.{found['block']}.{BRANCHES[found['branch']]}"
+    place = (
+        "stem.conv1"
+        if found["stem"]
+        else f"res{found['stage']}.{found['block']}.{BRANCHES[found['branch']]}"
+    )
     return f"{place}{'.norm' if found['norm'] else ''}.{KINDS.get(found['kind'], found['kind'])}"
 
 

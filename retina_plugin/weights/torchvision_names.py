@@ -1,4 +1,5 @@
-"""torchvision's ResNets and RetinaNets in Detectron2's names, with the outputs of the head in this project's order.
+"""torchvision's ResNets and RetinaNets in Detectron2's names, with the outputs of the head in this
+project's order.
 
 Axes: A anchors per cell, K classes.
 """
@@ -32,8 +33,14 @@ RESNET_NAMES = [
 
 RETINANET_NAMES = [
     (r"^backbone\.body\.", BOTTOM_UP),
-    (r"^backbone\.fpn\.inner_blocks\.(\d)\.(?:0\.)?", lambda found: f"backbone.fpn_lateral{int(found[1]) + 3}."),
-    (r"^backbone\.fpn\.layer_blocks\.(\d)\.(?:0\.)?", lambda found: f"backbone.fpn_output{int(found[1]) + 3}."),
+    (
+        r"^backbone\.fpn\.inner_blocks\.(\d)\.(?:0\.)?",
+        lambda found: f"backbone.fpn_lateral{int(found[1]) + 3}.",
+    ),
+    (
+        r"^backbone\.fpn\.layer_blocks\.(\d)\.(?:0\.)?",
+        lambda found: f"backbone.fpn_output{int(found[1]) + 3}.",
+    ),
     (r"^backbone\.fpn\.extra_blocks\.", "backbone.top_block."),
     (r"^head\.classification_head\.cls_logits\.", "head.cls_score."),
     (r"^head\.regression_head\.bbox_reg\.", "head.bbox_pred."),
@@ -54,7 +61,8 @@ def _resnet_name(name: str) -> str:
 
 
 def retinanet_names(state: State) -> State:
-    """Names of torchvision's detector around its ResNet, those of its first versions too, where a number is missing.
+    """Names of torchvision's detector around its ResNet, those of its first versions too, where a
+    number is missing.
 
     Its convolutions before a norm have no bias; Detectron2's have one, which becomes zero.
     """
@@ -79,14 +87,17 @@ def _retinanet_name(name: str, normed: bool) -> str:
 
 
 def with_our_outputs(state: State, own: State, anchors: AnchorGenerator | None) -> State:
-    """Put the outputs of torchvision's head in the order of this project's: anchors by size, then ratio; classes without background.
+    """Put the outputs of torchvision's head in the order of this project's: anchors by size, then
+    ratio; classes without background.
 
     torchvision orders the anchors of a cell by ratio, then size.
     """
     if anchors is None or not _same_head(state, own, anchors.num_anchors):
         return state
     state, order = dict(state), _size_major(anchors)
-    theirs, ours = (len(names["head.cls_score.bias"]) // anchors.num_anchors for names in (state, own))
+    theirs, ours = (
+        len(names["head.cls_score.bias"]) // anchors.num_anchors for names in (state, own)
+    )
     for kind in ("weight", "bias"):
         for layer, rows in (("bbox_pred", list(range(4))), ("cls_score", _classes(theirs, ours))):
             outputs = state[f"head.{layer}.{kind}"].unflatten(0, (anchors.num_anchors, -1))
@@ -95,8 +106,13 @@ def with_our_outputs(state: State, own: State, anchors: AnchorGenerator | None) 
 
 
 def _same_head(state: State, own: State, num_anchors: int) -> bool:
-    """Whether two heads have the same outputs but for the number of classes; where they have not, the comparison with the model tells."""
-    outputs = [f"head.{layer}.{kind}" for layer in ("bbox_pred", "cls_score") for kind in ("weight", "bias")]
+    """Whether two heads have the same outputs but for the number of classes; where they have not,
+    the comparison with the model tells."""
+    outputs = [
+        f"head.{layer}.{kind}"
+        for layer in ("bbox_pred", "cls_score")
+        for kind in ("weight", "bias")
+    ]
     if not all(name in names for name in outputs for names in (state, own)):
         return False
     *boxes, weight, bias = (state[name] for name in outputs)
@@ -117,7 +133,8 @@ def _size_major(anchors: AnchorGenerator) -> Tensor:
 
 
 def _classes(found: int, wanted: int) -> list[int]:
-    """Which of the file's classes the model takes. torchvision counts a background at 0, which is never the class of a box."""
+    """Which of the file's classes the model takes. torchvision counts a background at 0, which is
+    never the class of a box."""
     if (found, wanted) == (91, 80):
         return COCO_IDS
     return list(range(1, found)) if found == wanted + 1 else list(range(found))

@@ -1,8 +1,9 @@
 """Pickled NumPy arrays, read without running the pickle.
 
-A pickle is a program: it may name any function of any module and call it. Here it gets stand-ins for the few names that arrays need,
-and an error for every other. The stand-ins keep the bytes of an array and make a tensor of them; NumPy itself is not called. Nothing
-is allocated or computed on the word of the file alone, so that a few bytes cannot take gigabytes or hours.
+A pickle is a program: it may name any function of any module and call it. Here it gets stand-ins
+for the few names that arrays need, and an error for every other. The stand-ins keep the bytes of an
+array and make a tensor of them; NumPy itself is not called. Nothing is allocated or computed on the
+word of the file alone, so that a few bytes cannot take gigabytes or hours.
 """
 
 from __future__ import annotations
@@ -33,14 +34,18 @@ def read_pickle(file: IO[bytes]) -> Any:
     """The content of a pickle of Python 2 or 3, with tensors in place of arrays.
 
     Raises:
-        pickle.UnpicklingError: it asks for anything but arrays of numbers, text, lists and dicts, or it is broken.
+        pickle.UnpicklingError: it asks for anything but arrays of numbers, text, lists and dicts,
+        or it is broken.
     """
     try:
         return _plain(_Unpickler(file, encoding="latin1").load())
     except pickle.UnpicklingError:
         raise
-    except Exception as error:  # whatever its opcodes can come to: EOFError, IndexError, KeyError, MemoryError, ...
-        raise pickle.UnpicklingError(f"it is broken or no pickle ({type(error).__name__}: {error})") from error
+    # whatever its opcodes can come to: EOFError, IndexError, KeyError, MemoryError, ...
+    except Exception as error:
+        raise pickle.UnpicklingError(
+            f"it is broken or no pickle ({type(error).__name__}: {error})"
+        ) from error
 
 
 class _Dtype:
@@ -48,9 +53,13 @@ class _Dtype:
 
     def __init__(self, name: str, *_: Any) -> None:
         if not isinstance(name, str):
-            raise pickle.UnpicklingError(f"the type of an array is named by a {type(name).__name__}")
+            raise pickle.UnpicklingError(
+                f"the type of an array is named by a {type(name).__name__}"
+            )
         if name not in DTYPES:
-            raise pickle.UnpicklingError(f"it has an array of type {name!r}, known are {', '.join(DTYPES)}")
+            raise pickle.UnpicklingError(
+                f"it has an array of type {name!r}, known are {', '.join(DTYPES)}"
+            )
         self.dtype = DTYPES[name]
 
     def set_state(self, state: tuple) -> None:
@@ -72,7 +81,8 @@ class _Array:
 
 
 class _Dict(dict):
-    """``dict`` and ``OrderedDict``. A tuple of tuples of the same tuples can take for ever to hash, so none is a key."""
+    """``dict`` and ``OrderedDict``. A tuple of tuples of the same tuples can take for ever to hash,
+    so none is a key."""
 
     def __init__(self, items: Iterable[Iterable] = ()) -> None:
         super().__init__()
@@ -85,16 +95,26 @@ class _Dict(dict):
         super().__setitem__(key, value)
 
 
-def _tensor(data: bytes | str, dtype: _Dtype, shape: tuple[int, ...], *, column_major: bool) -> Tensor:
+def _tensor(
+    data: bytes | str, dtype: _Dtype, shape: tuple[int, ...], *, column_major: bool
+) -> Tensor:
     if not isinstance(data, (bytes, str)):
         raise pickle.UnpicklingError(f"an array is made of a {type(data).__name__}")
-    if len(shape) > 64 or not all(isinstance(length, int) and length.bit_length() < 64 for length in shape):
-        raise pickle.UnpicklingError("the shape of an array is none")  # its product could take for ever
+    if len(shape) > 64 or not all(
+        isinstance(length, int) and length.bit_length() < 64 for length in shape
+    ):
+        # its product could take for ever
+        raise pickle.UnpicklingError("the shape of an array is none")
     if len(data) != math.prod(shape) * dtype.dtype.itemsize:
         raise pickle.UnpicklingError(f"an array of shape {shape} has {len(data)} bytes")
-    raw = bytearray(data.encode("latin1") if isinstance(data, str) else data)  # text: bytes of Python 2
+    # text: bytes of Python 2
+    raw = bytearray(data.encode("latin1") if isinstance(data, str) else data)
     flat = torch.frombuffer(raw, dtype=dtype.dtype) if raw else torch.empty(0, dtype=dtype.dtype)
-    return flat.view(shape[::-1]).permute(*range(len(shape))[::-1]).contiguous() if column_major else flat.view(shape)
+    return (
+        flat.view(shape[::-1]).permute(*range(len(shape))[::-1]).contiguous()
+        if column_major
+        else flat.view(shape)
+    )
 
 
 def _scalar(dtype: _Dtype, data: bytes | str) -> Any:
@@ -133,20 +153,24 @@ STAND_INS = {
 class _Unpickler(pickle._Unpickler):
     """Knows the names that pickles of arrays use, by every version of NumPy, and no others.
 
-    It is Python's own unpickler in Python, because that one remembers objects in a dict: the one in C has an array, as long as the largest
-    number that the file gives an object. It also lets single opcodes be defined anew.
+    It is Python's own unpickler in Python, because that one remembers objects in a dict: the one in
+    C has an array, as long as the largest number that the file gives an object. It also lets single
+    opcodes be defined anew.
     """
 
     dispatch = dict(pickle._Unpickler.dispatch)
 
     def find_class(self, module: str, name: str) -> Any:
-        asked = f"{module}.{name}".replace("numpy._core", "numpy.core").replace("__builtin__", "builtins")
+        asked = f"{module}.{name}".replace("numpy._core", "numpy.core").replace(
+            "__builtin__", "builtins"
+        )
         if asked not in STAND_INS:
             raise pickle.UnpicklingError(f"it asks for {asked}, and {READ}")
         return STAND_INS[asked]
 
     def load_build(self) -> None:
-        """Only arrays and their types have a state. Attributes of dicts, such as torch gives its state dicts, are dropped."""
+        """Only arrays and their types have a state. Attributes of dicts, such as torch gives its
+        state dicts, are dropped."""
         state, owner = self.stack.pop(), self.stack[-1]
         if isinstance(owner, (_Array, _Dtype)):
             owner.set_state(state)

@@ -49,10 +49,12 @@ def their_cfg(ours: CfgNode) -> CfgNode:
 
 
 def pair(root: Any, **changes: Any) -> tuple[nn.Module, FocalRetinaNet]:
-    """(Detectron2's RetinaNet, ours) with equal weights of a size that gives neither dead nor saturated outputs."""
+    """(Detectron2's RetinaNet, ours) with equal weights of a size that gives neither dead nor
+    saturated outputs."""
     ours = our_cfg(root, **changes)
     reference, own = build_model(their_cfg(ours)), build_model(ours)
-    # The order of memory decides which kernels run; with the same ones only differences of the mathematics are left.
+    # The order of memory decides which kernels run; with the same ones only differences of the
+    # mathematics are left.
     reference.to(memory_format=torch.channels_last)
     for name, buffer in reference.named_buffers():
         if name.endswith(
@@ -75,5 +77,10 @@ def batch(num_classes: int) -> list[dict[str, Any]]:
         instances = Instances((height, width))
         instances.gt_boxes = Boxes(torch.tensor(boxes).reshape(-1, 4))
         instances.gt_classes = torch.arange(len(boxes)) % num_classes
-        inputs.append({"image": torch.randint(0, 256, (3, height, width), dtype=torch.uint8), "instances": instances})
+        inputs.append(
+            {
+                "image": torch.randint(0, 256, (3, height, width), dtype=torch.uint8),
+                "instances": instances,
+            }
+        )
     return inputs

@@ -9,7 +9,9 @@ import pytest
 
 @pytest.mark.parametrize("part", ["steps", "inferences"])
 @pytest.mark.parametrize("amp", [False, True], ids=["float32", "bfloat16"])
-def test_both_sides_agree(part: str, amp: bool, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_both_sides_agree(
+    part: str, amp: bool, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.syspath_prepend(str(root / "tools"))
     detection = importlib.import_module("benchmarks.detection")
     comparison = getattr(detection, part)(argparse.Namespace(device="cpu", quick=True, amp=amp))[0]

@@ -27,12 +27,18 @@ def test_config(name: str) -> None:
     freeze_unread(tame(model))
     before = {n: p.detach().clone() for n, p in model.named_parameters() if p.requires_grad}
     with EventStorage() as storage:
-        SimpleTrainer(model, [[annotated(), annotated()]], Trainer.build_optimizer(cfg, model)).run_step()
+        SimpleTrainer(
+            model, [[annotated(), annotated()]], Trainer.build_optimizer(cfg, model)
+        ).run_step()
         assert storage.latest()["total_loss"][0] > 0
     parameters = dict(model.named_parameters())
     assert all(parameters[n].isfinite().all() for n in before)
-    assert any((parameters[n] != value).any() for n, value in before.items() if n.startswith("backbone"))
-    assert any((parameters[n] != value).any() for n, value in before.items() if n.startswith("head"))
+    assert any(
+        (parameters[n] != value).any() for n, value in before.items() if n.startswith("backbone")
+    )
+    assert any(
+        (parameters[n] != value).any() for n, value in before.items() if n.startswith("head")
+    )
     with torch.no_grad():
         (result,) = model.eval()([{"image": scene()["image"], "height": 32, "width": 32}])
     assert 0 < len(result["instances"]) <= cfg.TEST.DETECTIONS_PER_IMAGE

@@ -1,4 +1,5 @@
-"""Data sets on Detectron2: ours in its catalog, its own and the user's in ours, and its mapper over our reader."""
+"""Data sets on Detectron2: ours in its catalog, its own and the user's in ours, and its mapper over
+our reader."""
 
 from __future__ import annotations
 
@@ -12,7 +13,12 @@ import numpy as np
 import pytest
 import torch
 from detectron2.config import CfgNode
-from detectron2.data import DatasetCatalog, DatasetMapper, MetadataCatalog, build_detection_test_loader
+from detectron2.data import (
+    DatasetCatalog,
+    DatasetMapper,
+    MetadataCatalog,
+    build_detection_test_loader,
+)
 from detectron2.data.datasets import load_coco_json, register_coco_instances
 from detectron2.evaluation import COCOEvaluator, DatasetEvaluator
 from detectron2.structures import Boxes, BoxMode, Instances
@@ -30,7 +36,14 @@ from retina_plugin.d2.datasets import (
     training_samples,
 )
 from retina_plugin.d2.trainer import Evaluator
-from retina_plugin.data import DatasetError, catalog, dataset_names, load_dataset, register_dataset, resolve
+from retina_plugin.data import (
+    DatasetError,
+    catalog,
+    dataset_names,
+    load_dataset,
+    register_dataset,
+    resolve,
+)
 from retina_plugin.data.images import ORIENTATION
 from retina_plugin.report.cli import message_of
 from tests.coco_files import CONTENT, changed, write_coco
@@ -53,11 +66,13 @@ def cfg_of(train: str, test: str = "", **changes: Any) -> CfgNode:
     cfg.DATALOADER.NUM_WORKERS = 0
     cfg.INPUT.MIN_SIZE_TRAIN = (20,)
     cfg.SOLVER.IMS_PER_BATCH = 1
-    cfg.merge_from_list([word for key, value in changes.items() for word in (key.replace("__", "."), value)])
+    cfg.merge_from_list(
+        [word for key, value in changes.items() for word in (key.replace("__", "."), value)]
+    )
     return cfg
 
 
-# --------------------------------------------------------------------------------------------------------- ours in Detectron2
+# ------------------------------------------------------------------------------- ours in Detectron2
 
 
 def test_every_name_is_registered_and_twice_is_harmless() -> None:
@@ -76,7 +91,10 @@ def test_detectron2s_own_names_stay_its_own(name: str, monkeypatch: pytest.Monke
     assert resolve(name) == (metadata.json_file, metadata.image_root)
     assert class_names(name) == metadata.thing_classes  # 80, without reading anything
     assert len(class_names(name)) == 80
-    ours = Path(*Path(catalog._CATALOG[name]()[0]).parts[-3:]), Path(*Path(catalog._CATALOG[name]()[1]).parts[-2:])
+    ours = (
+        Path(*Path(catalog._CATALOG[name]()[0]).parts[-3:]),
+        Path(*Path(catalog._CATALOG[name]()[1]).parts[-2:]),
+    )
     theirs = Path(*Path(metadata.json_file).parts[-3:]), Path(*Path(metadata.image_root).parts[-2:])
     assert ours == theirs
 
@@ -99,7 +117,11 @@ def test_records_and_metadata_are_what_detectron2_reads_itself(tmp_path: Path) -
     metadata = MetadataCatalog.get(name)
     for key in ("thing_classes", "thing_dataset_id_to_contiguous_id"):
         assert metadata.get(key) == MetadataCatalog.get("theirs").get(key)
-    assert (metadata.json_file, metadata.image_root, metadata.evaluator_type) == (json_file, images, "coco")
+    assert (metadata.json_file, metadata.image_root, metadata.evaluator_type) == (
+        json_file,
+        images,
+        "coco",
+    )
 
 
 def test_a_name_of_ours_registered_later(tmp_path: Path) -> None:
@@ -108,7 +130,9 @@ def test_a_name_of_ours_registered_later(tmp_path: Path) -> None:
     assert len(DatasetCatalog.get("pets")) == 2
 
 
-def test_ours_follow_the_folder_of_data_sets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ours_follow_the_folder_of_data_sets(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Also when Detectron2 has read them somewhere else before."""
     json_file, images = write_coco(tmp_path)
     for folder in ("one", "two"):
@@ -125,15 +149,21 @@ def test_ours_follow_the_folder_of_data_sets(tmp_path: Path, monkeypatch: pytest
 
 def test_a_misspelt_name_is_told_and_stays_free(tmp_path: Path) -> None:
     register_coco_instances("my_pets", {}, *write_coco(tmp_path))
-    for name, nearest in (("my_pest", "my_pets"), ("coco_2014_trian", "coco_2014_train"), ("bccd_vall", "bccd_val")):
+    for name, nearest in (
+        ("my_pest", "my_pets"),
+        ("coco_2014_trian", "coco_2014_train"),
+        ("bccd_vall", "bccd_val"),
+    ):
         with pytest.raises(
-            DatasetError, match=f"no data set is called '{name}'. Nearest: .*{nearest}.*IMPORTS.*json@image_folder"
+            DatasetError,
+            match=f"no data set is called '{name}'. Nearest: "
+            f".*{nearest}.*IMPORTS.*json@image_folder",
         ):
             class_names(name)
         assert name not in DatasetCatalog
 
 
-# -------------------------------------------------------------------------------------------------------- the user's in ours
+# ------------------------------------------------------------------------------- the user's in ours
 
 
 def test_a_coco_file_that_the_user_registered(tmp_path: Path) -> None:
@@ -156,11 +186,18 @@ def test_the_users_file_goes_before_ours_of_the_same_name(tmp_path: Path) -> Non
 
 
 def test_a_function_that_the_user_registered(tmp_path: Path) -> None:
-    """It is read like any other set, before and after Detectron2 has written a COCO file for its evaluator."""
+    """It is read like any other set, before and after Detectron2 has written a COCO file for its
+    evaluator."""
     records = load_dataset("@".join(write_coco(tmp_path))).records
-    boxes = [{**a, "bbox_mode": BoxMode.XYXY_ABS} for a in records[0]["annotations"] if not a["iscrowd"]]
+    boxes = [
+        {**a, "bbox_mode": BoxMode.XYXY_ABS} for a in records[0]["annotations"] if not a["iscrowd"]
+    ]
     DatasetCatalog.register("my_function", lambda: [{**records[0], "annotations": boxes}])
-    with pytest.raises(DatasetError, match=r"'my_function' has no class names. .*MetadataCatalog.get\('my_function'\)"):
+    with pytest.raises(
+        DatasetError,
+        match=r"'my_function' has no class names. "
+        r".*MetadataCatalog.get\('my_function'\)",
+    ):
         class_names("my_function")
     MetadataCatalog.get("my_function").thing_classes = ["cat", "ant"]
     assert class_names("my_function") == ["cat", "ant"]
@@ -168,12 +205,21 @@ def test_a_function_that_the_user_registered(tmp_path: Path) -> None:
     check_datasets(cfg, eval_only=False)
     assert next(training_samples(cfg))["boxes"].shape == (1, 4)
     expected = [
-        {**records[0], "annotations": [{"id": 1, "bbox": [2, 3, 6, 8], "category_id": 1, "iscrowd": 0, "area": 20.0}]}
+        {
+            **records[0],
+            "annotations": [
+                {"id": 1, "bbox": [2, 3, 6, 8], "category_id": 1, "iscrowd": 0, "area": 20.0}
+            ],
+        }
     ]
     assert load_dataset("my_function").records == expected
     assert evaluated(evaluator_of("my_function", tmp_path / "out"), boxes=[[2.0, 3, 6, 8]]) == 100
     dataset = load_dataset("my_function")
-    assert (dataset.records, dataset.class_names, dataset.category_ids) == (expected, ("cat", "ant"), (0, 1))
+    assert (dataset.records, dataset.class_names, dataset.category_ids) == (
+        expected,
+        ("cat", "ant"),
+        (0, 1),
+    )
     assert dataset.has_ground_truth
 
 
@@ -183,12 +229,16 @@ def register_function(name: str, records: list[Any], **metadata: Any) -> None:
 
 
 def test_what_the_records_of_a_function_may_leave_out(tmp_path: Path) -> None:
-    """Ids, sizes and boxes; boxes have any of Detectron2's modes; class indices become the ids of the metadata."""
+    """Ids, sizes and boxes; boxes have any of Detectron2's modes; class indices become the ids of
+    the metadata."""
     _, images = write_coco(tmp_path)
     box = {"bbox": np.array([2, 3, 4, 5]), "bbox_mode": BoxMode.XYWH_ABS, "category_id": 1}
     register_function(
         "my_function",
-        [{"file_name": f"{images}/a.png", "annotations": [box]}, {"file_name": f"{images}/deeper/b.png"}],
+        [
+            {"file_name": f"{images}/a.png", "annotations": [box]},
+            {"file_name": f"{images}/deeper/b.png"},
+        ],
         thing_dataset_id_to_contiguous_id={7: 0, 3: 1},
     )
     first, second = load_dataset("my_function").records
@@ -203,11 +253,19 @@ def test_what_the_records_of_a_function_may_leave_out(tmp_path: Path) -> None:
     [
         pytest.param(7, r"record 1 of its function cannot be used .*found 7", id="a number"),
         pytest.param({"image_id": 1}, "record 1 .*KeyError: 'file_name'", id="no file"),
-        pytest.param({"boxes": [{"bbox": [1, 2, 3, 4], "bbox_mode": 0, "category_id": 2}]}, "category_id 2 for 2 classes", id="class"),
-        pytest.param({"boxes": [{"bbox": [1, 2, 3, 4], "category_id": 1}]}, "KeyError: 'bbox_mode'", id="no mode"),
+        pytest.param(
+            {"boxes": [{"bbox": [1, 2, 3, 4], "bbox_mode": 0, "category_id": 2}]},
+            "category_id 2 for 2 classes",
+            id="class",
+        ),
+        pytest.param(
+            {"boxes": [{"bbox": [1, 2, 3, 4], "category_id": 1}]},
+            "KeyError: 'bbox_mode'",
+            id="no mode",
+        ),
         pytest.param({"boxes": [], "image_id": 0}, "gives an image_id twice", id="the same image"),
     ],
-)  # fmt: skip
+)
 def test_mistakes_in_the_records_of_a_function(tmp_path: Path, record: Any, words: str) -> None:
     _, images = write_coco(tmp_path)
     good = {"file_name": f"{images}/a.png", "image_id": 0, "annotations": []}
@@ -241,7 +299,10 @@ def without_boxes(folder: Path) -> tuple[str, str]:
         (strange_category, r"annotation 1 of a.png has category_id 9, known are \[3, 7\]"),
         (cut_off, "annotations.json is not JSON"),
         (missing, r"no annotations at .*none\.json"),
-        (without_boxes, "data set my_pets cannot be used: AssertionError: No valid data found in my_pets"),
+        (
+            without_boxes,
+            "data set my_pets cannot be used: AssertionError: No valid data found in my_pets",
+        ),
     ],
 )
 @pytest.mark.parametrize("names", [{}, {"thing_classes": ["cat", "ant"]}], ids=["", "names known"])
@@ -261,28 +322,48 @@ def test_mistakes_in_the_users_file(
 
 def test_a_class_that_the_users_function_does_not_have(tmp_path: Path) -> None:
     json_file, images = write_coco(tmp_path)
-    DatasetCatalog.register("my_function", lambda: load_coco_json(json_file, images))  # ids as in the file: 3 and 7
+    # ids as in the file: 3 and 7
+    DatasetCatalog.register("my_function", lambda: load_coco_json(json_file, images))
     MetadataCatalog.get("my_function").thing_classes = ["cat", "ant"]
-    with pytest.raises(DatasetError, match=r"my_function cannot be used: .*invalid category_id=7 for a dataset of 2"):
+    with pytest.raises(
+        DatasetError,
+        match=r"my_function cannot be used: .*invalid category_id=7 "
+        r"for a dataset of 2",
+    ):
         training_loader(cfg_of("my_function"))
 
 
 @pytest.mark.parametrize(
     ("train", "test", "eval_only", "words"),
     [
-        pytest.param("empty", "full", False, "no box to learn from in 2 images of", id="nothing to learn"),
+        pytest.param(
+            "empty", "full", False, "no box to learn from in 2 images of", id="nothing to learn"
+        ),
         pytest.param("empty", "full", True, None, id="not needed for evaluation"),
         pytest.param("full", "missing", False, "no annotations at .*none.json", id="no test set"),
-        pytest.param("full", "coco_2017_val", False, "no annotations at .*instances_val2017.json", id="no COCO"),
+        pytest.param(
+            "full",
+            "coco_2017_val",
+            False,
+            "no annotations at .*instances_val2017.json",
+            id="no COCO",
+        ),
         pytest.param("full", "empty", False, None, id="no box to find"),
     ],
 )
 def test_before_a_run(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, train: str, test: str, eval_only: bool, words: str | None
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    train: str,
+    test: str,
+    eval_only: bool,
+    words: str | None,
 ) -> None:
     monkeypatch.chdir(tmp_path)
     MetadataCatalog.pop("coco_2017_val")
-    MetadataCatalog.get("coco_2017_val").set(json_file="coco/annotations/instances_val2017.json", image_root="coco")
+    MetadataCatalog.get("coco_2017_val").set(
+        json_file="coco/annotations/instances_val2017.json", image_root="coco"
+    )
     names = {
         "full": "@".join(write_coco(tmp_path / "full")),
         "empty": "@".join(write_coco(tmp_path / "empty", {**CONTENT, "annotations": []})),
@@ -298,7 +379,7 @@ def test_before_a_run(
             check_datasets(cfg, eval_only=eval_only)
 
 
-# ----------------------------------------------------------------------------------------------------------------- evaluation
+# --------------------------------------------------------------------------------------- evaluation
 
 
 def evaluator_of(name: str, folder: Path) -> Evaluator:
@@ -308,14 +389,18 @@ def evaluator_of(name: str, folder: Path) -> Evaluator:
 def evaluated(evaluator: DatasetEvaluator, *, boxes: list, image_id: Any = 5) -> float:
     """AP of ants found at ``boxes`` of one image."""
     instances = Instances((10, 20), pred_boxes=Boxes(torch.tensor(boxes)))
-    instances.scores, instances.pred_classes = torch.ones(len(boxes)), torch.ones(len(boxes), dtype=torch.int64)
+    instances.scores, instances.pred_classes = (
+        torch.ones(len(boxes)),
+        torch.ones(len(boxes), dtype=torch.int64),
+    )
     evaluator.reset()
     evaluator.process([{"image_id": image_id}], [{"instances": instances}])
     return round(evaluator.evaluate()["bbox"]["AP"], 6)
 
 
 def test_annotations_as_users_write_them(tmp_path: Path) -> None:
-    """No ``area``, ids from 0. Detectron2's own evaluator needs the one and never finds the object with id 0."""
+    """No ``area``, ids from 0. Detectron2's own evaluator needs the one and never finds the object
+    with id 0."""
     content = changed("annotations", 0, id=0)
     name = "@".join(write_coco(tmp_path, content))
     assert class_names(name) == ["cat", "ant"]
@@ -343,11 +428,15 @@ def test_boxes_of_a_function_are_clipped_and_dropped_as_those_of_a_file(tmp_path
         "my_function: 1 of 4 boxes lie outside their image and were dropped",
         "my_function: 1 of 4 boxes reach outside their image and were clipped",
     ]
-    assert evaluated(evaluator_of("my_function", tmp_path), boxes=[[2, 3, 6, 8.0], [15, 2, 20, 8]]) == 100
+    assert (
+        evaluated(evaluator_of("my_function", tmp_path), boxes=[[2, 3, 6, 8.0], [15, 2, 20, 8]])
+        == 100
+    )
 
 
 def test_classes_in_the_users_own_order(tmp_path: Path) -> None:
-    """The numbers of the model's classes are those of ``thing_dataset_id_to_contiguous_id``, as Detectron2 has it."""
+    """The numbers of the model's classes are those of ``thing_dataset_id_to_contiguous_id``, as
+    Detectron2 has it."""
     json_file, images = write_coco(tmp_path)
     DatasetCatalog.register("my_pets", lambda: load_coco_json(json_file, images))
     names = {"thing_classes": ["ant", "cat"], "thing_dataset_id_to_contiguous_id": {7: 0, 3: 1}}
@@ -355,7 +444,7 @@ def test_classes_in_the_users_own_order(tmp_path: Path) -> None:
     assert evaluator_of("my_pets", tmp_path).category_ids == [7, 3]
 
 
-# -------------------------------------------------------------------------------------------------------------------- mapper
+# ------------------------------------------------------------------------------------------- mapper
 
 
 def record_of(path: Path, **others: Any) -> dict[str, Any]:
@@ -370,7 +459,9 @@ def record_of(path: Path, **others: Any) -> dict[str, Any]:
 @pytest.mark.parametrize("mode", ["RGB", "L", "P", "RGBA", "rotated"])
 @pytest.mark.parametrize("image_format", ["BGR", "RGB", "L"])
 @pytest.mark.parametrize("is_train", [True, False], ids=["train", "test"])
-def test_mapper_equals_detectron2s(tmp_path: Path, mode: str, image_format: str, is_train: bool) -> None:
+def test_mapper_equals_detectron2s(
+    tmp_path: Path, mode: str, image_format: str, is_train: bool
+) -> None:
     noise = Image.fromarray(np.random.default_rng(0).integers(0, 255, (10, 20, 3), dtype=np.uint8))
     exif = Image.Exif()
     exif[ORIENTATION] = 6 if mode == "rotated" else 1
@@ -388,8 +479,12 @@ def test_mapper_equals_detectron2s(tmp_path: Path, mode: str, image_format: str,
     assert_close(ours["image"], theirs["image"], rtol=0, atol=0)
     assert (ours["height"], ours["width"]) == (theirs["height"], theirs["width"])
     if is_train:
-        assert_close(ours["instances"].gt_boxes.tensor, theirs["instances"].gt_boxes.tensor, rtol=0, atol=0)
-        assert ours["instances"].gt_classes.tolist() == theirs["instances"].gt_classes.tolist() == [1]
+        assert_close(
+            ours["instances"].gt_boxes.tensor, theirs["instances"].gt_boxes.tensor, rtol=0, atol=0
+        )
+        assert (
+            ours["instances"].gt_classes.tolist() == theirs["instances"].gt_classes.tolist() == [1]
+        )
     assert json.dumps(record) == before
 
 
@@ -399,14 +494,22 @@ def test_16_bits_have_a_range_where_detectron2_cuts_them(tmp_path: Path) -> None
     with pytest.raises(DatasetError, match=r"a\.png is a 16-bit gray PNG: .*PIXEL_RANGE"):
         Mapper(cfg, is_train=False)(record_of(tmp_path / "a.png"))
     cfg.MODEL.RETINA_PLUGIN.INPUT.PIXEL_RANGE = [0.0, 65535.0]
-    assert Mapper(cfg, is_train=False)(record_of(tmp_path / "a.png"))["image"].unique().tolist() == [100]
-    assert DatasetMapper(cfg, is_train=False)(record_of(tmp_path / "a.png"))["image"].unique().tolist() == [255]
+    assert Mapper(cfg, is_train=False)(record_of(tmp_path / "a.png"))[
+        "image"
+    ].unique().tolist() == [100]
+    assert DatasetMapper(cfg, is_train=False)(record_of(tmp_path / "a.png"))[
+        "image"
+    ].unique().tolist() == [255]
 
 
-@pytest.mark.parametrize("annotations", [[], record_of(Path())["annotations"][1:]], ids=["none", "crowd only"])
+@pytest.mark.parametrize(
+    "annotations", [[], record_of(Path())["annotations"][1:]], ids=["none", "crowd only"]
+)
 def test_images_without_boxes(tmp_path: Path, annotations: list) -> None:
     Image.new("RGB", (20, 10)).save(tmp_path / "a.png")
-    sample = Mapper(cfg_of(""), is_train=True)(record_of(tmp_path / "a.png", annotations=annotations))
+    sample = Mapper(cfg_of(""), is_train=True)(
+        record_of(tmp_path / "a.png", annotations=annotations)
+    )
     assert sample["instances"].gt_boxes.tensor.shape == (0, 4)
     assert sample["instances"].gt_classes.shape == (0,)
 
@@ -417,7 +520,12 @@ def test_images_without_boxes(tmp_path: Path, annotations: list) -> None:
         (None, {}, r"image .*a\.png cannot be read: .*No such file"),
         (b"no image", {}, r"image .*a\.png cannot be read: cannot identify"),
         (b"", {"height": 10, "width": 20}, r"image .*a\.png cannot be read"),
-        ("image", {"height": 20, "width": 10}, r"a\.png is 20x10 pixels, its annotations say 10x20: .* EXIF"),
+        (
+            "image",
+            {"height": 20, "width": 10},
+            r"a\.png is 20x10 pixels, its annotations say "
+            r"10x20: .* EXIF",
+        ),
     ],
 )
 @pytest.mark.parametrize("is_train", [True, False], ids=["train", "test"])
@@ -440,7 +548,11 @@ def test_a_worker_process_names_the_file_too(tmp_path: Path) -> None:
     cfg = cfg_of(name, name, DATALOADER__NUM_WORKERS=1)
     with pytest.raises(DatasetError) as error:
         next(iter(training_loader(cfg)))
-    assert message_of(error.value).startswith(f"image {images}/a.png cannot be read: cannot identify")
+    assert message_of(error.value).startswith(
+        f"image {images}/a.png cannot be read: cannot identify"
+    )
     with pytest.raises(DatasetError) as error:
         list(build_detection_test_loader(cfg, name, mapper=Mapper(cfg, is_train=False)))
-    assert message_of(error.value).startswith(f"image {images}/a.png cannot be read: cannot identify")
+    assert message_of(error.value).startswith(
+        f"image {images}/a.png cannot be read: cannot identify"
+    )

@@ -27,8 +27,10 @@ def records(part):
             "file_name": os.path.join(folder, "images", image["file_name"]),
             "image_id": image["id"], "height": image["height"], "width": image["width"],
             "annotations": [
-                {{"bbox": a["bbox"], "bbox_mode": BoxMode.XYWH_ABS, "category_id": classes[a["category_id"]]}}
-                for a in content["annotations"] if a["image_id"] == image["id"] and not a.get("iscrowd")
+                {{"bbox": a["bbox"], "bbox_mode": BoxMode.XYWH_ABS,
+                  "category_id": classes[a["category_id"]]}}
+                for a in content["annotations"]
+                if a["image_id"] == image["id"] and not a.get("iscrowd")
             ],
         }}
 
@@ -45,7 +47,9 @@ def config(tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
     (tmp_path / "scenes_of_mine.py").write_text(MODULE.format(folder=str(tmp_path)))
     monkeypatch.syspath_prepend(str(tmp_path))
     lines = (
-        path.read_text().replace('OPTIMIZER: "AdamW"', 'OPTIMIZER: "AdamW", IMPORTS: ["scenes_of_mine"]').splitlines()
+        path.read_text()
+        .replace('OPTIMIZER: "AdamW"', 'OPTIMIZER: "AdamW", IMPORTS: ["scenes_of_mine"]')
+        .splitlines()
     )
     names = 'DATASETS: {TRAIN: ["scenes_train"], TEST: ["scenes_test"]}'
     path.write_text("\n".join(names if line.startswith("DATASETS:") else line for line in lines))
@@ -60,23 +64,46 @@ def config(tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
 def test_every_tool(tmp_path: Path, config: str, capsys: pytest.CaptureFixture) -> None:
     pictures = ["--max-images", "2", "--output-dir", str(tmp_path / "pictures")]
     load_tool("visualize_data").main(["--config-file", config, *pictures])
-    load_tool("visualize_data").main(["--config-file", config, "--dataset", "scenes_test", *pictures])
+    load_tool("visualize_data").main(
+        ["--config-file", config, "--dataset", "scenes_test", *pictures]
+    )
     load_tool("visualize_data").main(["--config-file", config, "--source", "dataloader", *pictures])
     assert "scenes_test: 6 images, 1 of them without boxes; 10 boxes" in capsys.readouterr().out
-    load_tool("analyze_model").main(["--config-file", config, "--size", "64", "64", "--repeats", "1"])
+    load_tool("analyze_model").main(
+        ["--config-file", config, "--size", "64", "64", "--repeats", "1"]
+    )
     run = ["--host", "detectron2", "--config-file", config]
     load_tool("train_net").main([*run, "SOLVER.MAX_ITER", "2"])
     out = tmp_path / "out"
     assert (out / "predictions.png").is_file()
     checkpoint, again = str(out / "model_final.pth"), tmp_path / "again"
-    load_tool("train_net").main([*run, "--eval-only", "MODEL.WEIGHTS", checkpoint, "OUTPUT_DIR", str(again)])
-    found = [json.loads((folder / "metrics.json").read_text().splitlines()[-1])["bbox/AP50"] for folder in (out, again)]
+    load_tool("train_net").main(
+        [*run, "--eval-only", "MODEL.WEIGHTS", checkpoint, "OUTPUT_DIR", str(again)]
+    )
+    found = [
+        json.loads((folder / "metrics.json").read_text().splitlines()[-1])["bbox/AP50"]
+        for folder in (out, again)
+    ]
     assert found[0] == pytest.approx(found[1], nan_ok=True)
-    results = ["--input", str(again / "inference/coco_instances_results.json"), "--output", str(tmp_path / "looked")]
+    results = [
+        "--input",
+        str(again / "inference/coco_instances_results.json"),
+        "--output",
+        str(tmp_path / "looked"),
+    ]
     load_tool("visualize_json_results").main([*results, "--config-file", config])
     load_tool("visualize_json_results").main([*results, "--dataset", "scenes_test"])
     image = str(tmp_path / "test/images/001.png")
     load_tool("demo").main(
-        ["--config-file", config, "--weights", checkpoint, "--input", image, "--output", str(tmp_path / "demo")]
+        [
+            "--config-file",
+            config,
+            "--weights",
+            checkpoint,
+            "--input",
+            image,
+            "--output",
+            str(tmp_path / "demo"),
+        ]
     )
     assert capsys.readouterr().out.count("6 pictures in") == 2

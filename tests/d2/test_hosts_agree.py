@@ -1,4 +1,5 @@
-"""The Lightning host beside Detectron2's own trainer, loaders and evaluator: equal learning, equal images, equal metrics."""
+"""The Lightning host beside Detectron2's own trainer, loaders and evaluator: equal learning, equal
+images, equal metrics."""
 
 from __future__ import annotations
 
@@ -28,27 +29,37 @@ from retina_plugin.data import load_dataset
 from retina_plugin.evaluation import coco_results, evaluate
 from retina_plugin.lit import data
 from retina_plugin.lit.augment import crop, flip, resize
-from retina_plugin.lit.solver import build_optimizer, clip_gradients, lr_multiplier, parameter_groups
+from retina_plugin.lit.solver import (
+    build_optimizer,
+    clip_gradients,
+    lr_multiplier,
+    parameter_groups,
+)
 from retina_plugin.model import resized_shape
 from tests.models import COMPACT
 from tests.scenes import write_scenes
 
 
 def cfg_of(**changes: Any) -> CfgNode:
-    """Detectron2's tree with the small model of the other tests; ``changes`` are keys with ``__`` for dots."""
+    """Detectron2's tree with the small model of the other tests; ``changes`` are keys with ``__``
+    for dots."""
     cfg = get_cfg()
     for key, value in {**COMPACT, **{k.replace("__", "."): v for k, v in changes.items()}}.items():
         cfg.merge_from_list([key, value])
     return cfg
 
 
-# ---------------------------------------------------------------------------------------------------------------- learning
+# ----------------------------------------------------------------------------------------- learning
 
 DECAYS = {
     "none": {},
     "norms": {"SOLVER__WEIGHT_DECAY_NORM": 0.3},
     "biases": {"SOLVER__WEIGHT_DECAY_BIAS": 0.0, "SOLVER__BIAS_LR_FACTOR": 2.0},
-    "both": {"SOLVER__WEIGHT_DECAY_NORM": 0.3, "SOLVER__WEIGHT_DECAY_BIAS": 0.2, "SOLVER__BIAS_LR_FACTOR": 0.5},
+    "both": {
+        "SOLVER__WEIGHT_DECAY_NORM": 0.3,
+        "SOLVER__WEIGHT_DECAY_BIAS": 0.2,
+        "SOLVER__BIAS_LR_FACTOR": 0.5,
+    },
 }
 
 
@@ -57,11 +68,18 @@ DECAYS = {
 @pytest.mark.parametrize("optimizer", ["SGD", "AdamW"])
 def test_parameter_groups(decays: dict, norm: str, optimizer: str) -> None:
     cfg = cfg_of(
-        MODEL__RESNETS__NORM=norm, MODEL__RETINANET__NORM="GN", MODEL__RETINA_PLUGIN__OPTIMIZER=optimizer, **decays
+        MODEL__RESNETS__NORM=norm,
+        MODEL__RETINANET__NORM="GN",
+        MODEL__RETINA_PLUGIN__OPTIMIZER=optimizer,
+        **decays,
     )
     model = build_model(cfg)
     theirs, ours = Trainer.build_optimizer(cfg, model), build_optimizer(model, cfg)
-    assert rates(ours.param_groups) == rates(theirs.param_groups) == rates(parameter_groups(model, cfg.SOLVER))
+    assert (
+        rates(ours.param_groups)
+        == rates(theirs.param_groups)
+        == rates(parameter_groups(model, cfg.SOLVER))
+    )
     assert set(rates(ours.param_groups)) == {p for p in model.parameters() if p.requires_grad}
     for key in ("momentum", "nesterov", "betas", "eps"):
         assert ours.defaults.get(key) == theirs.defaults.get(key)
@@ -85,7 +103,9 @@ def rates(groups: list[dict[str, Any]]) -> dict[nn.Parameter, tuple[float, float
 )
 def test_learning_rate_at_every_step(solver: dict) -> None:
     cfg = cfg_of(
-        SOLVER__MAX_ITER=40, SOLVER__BASE_LR=0.02, **{f"SOLVER__{key}": value for key, value in solver.items()}
+        SOLVER__MAX_ITER=40,
+        SOLVER__BASE_LR=0.02,
+        **{f"SOLVER__{key}": value for key, value in solver.items()},
     )
     parameters = [nn.Parameter(torch.zeros(1))]
     theirs, ours = torch.optim.SGD(parameters, lr=0.02), torch.optim.SGD(parameters, lr=0.02)
@@ -113,7 +133,10 @@ def test_learning_rate_at_every_step(solver: dict) -> None:
 def test_steps_with_clipped_gradients(optimizer: str, clipping: dict) -> None:
     changes = {f"SOLVER__CLIP_GRADIENTS__{key}": value for key, value in clipping.items()}
     cfg = cfg_of(
-        MODEL__RETINA_PLUGIN__OPTIMIZER=optimizer, SOLVER__BASE_LR=0.1, SOLVER__NESTEROV=optimizer == "SGD", **changes
+        MODEL__RETINA_PLUGIN__OPTIMIZER=optimizer,
+        SOLVER__BASE_LR=0.1,
+        SOLVER__NESTEROV=optimizer == "SGD",
+        **changes,
     )
     reference = nn.Sequential(nn.Conv2d(3, 8, 3), nn.GroupNorm(2, 8), nn.Conv2d(8, 4, 1))
     own = copy.deepcopy(reference)
@@ -129,7 +152,7 @@ def test_steps_with_clipped_gradients(optimizer: str, clipping: dict) -> None:
         assert_close(list(own.parameters()), list(reference.parameters()))
 
 
-# ------------------------------------------------------------------------------------------------------------------ images
+# ------------------------------------------------------------------------------------------- images
 
 
 @pytest.mark.parametrize("limits", [(800, 1333), (640, 1333), (320, 400), (97, 131)])
@@ -142,7 +165,9 @@ def test_sizes_after_resizing(limits: tuple[int, int]) -> None:
 
 
 def test_size_0_keeps_the_size() -> None:
-    assert isinstance(T.ResizeShortestEdge(0, 10).get_transform(picture(40, 60)[0]), T.NoOpTransform)
+    assert isinstance(
+        T.ResizeShortestEdge(0, 10).get_transform(picture(40, 60)[0]), T.NoOpTransform
+    )
     assert resized_shape(40, 60, 0, 10) == (40, 60)
 
 
@@ -176,20 +201,30 @@ def test_flipped_images(direction: str) -> None:
 
 @pytest.mark.parametrize(
     ("kind", "size"),
-    [("relative", [0.37, 0.6]), ("absolute", [17, 90]), ("relative_range", [0.4, 0.7]), ("absolute_range", [10, 90])],
+    [
+        ("relative", [0.37, 0.6]),
+        ("absolute", [17, 90]),
+        ("relative_range", [0.4, 0.7]),
+        ("absolute_range", [10, 90]),
+    ],
 )
 def test_crops(kind: str, size: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
-    """With the same draws the same window: Detectron2 draws from numpy's global generator, ours from the one that it is given."""
+    """With the same draws the same window: Detectron2 draws from numpy's global generator, ours
+    from the one that it is given."""
     image, boxes = picture(40, 60)
     for seed in range(20):
         shared = np.random.default_rng(seed)
         monkeypatch.setattr(np.random, "rand", lambda *shape, shared=shared: shared.random(shape))
-        monkeypatch.setattr(np.random, "randint", lambda *ends, shared=shared: shared.integers(*ends))
+        monkeypatch.setattr(
+            np.random, "randint", lambda *ends, shared=shared: shared.integers(*ends)
+        )
         transform = T.RandomCrop(kind, size).get_transform(image)
         ours = crop(image, boxes, kind=kind, size=size, rng=np.random.default_rng(seed))
         assert (ours[0] == transform.apply_image(image)).all()
         height, width = ours[0].shape[:2]
-        np.testing.assert_allclose(ours[1], transform.apply_box(boxes).clip(0, [width, height, width, height]))
+        np.testing.assert_allclose(
+            ours[1], transform.apply_box(boxes).clip(0, [width, height, width, height])
+        )
 
 
 @pytest.fixture
@@ -232,11 +267,12 @@ def test_samples(strange_images: str, input_format: str) -> None:
         assert (ours["height"], ours["width"]) == (theirs["height"], theirs["width"])
 
 
-# ----------------------------------------------------------------------------------------------------------------- metrics
+# ------------------------------------------------------------------------------------------ metrics
 
 
 def write_truth(folder: Path, num_classes: int) -> str:
-    """30 images of boxes of all sizes: crowds, images without boxes, ids with gaps, and a last class that never occurs."""
+    """30 images of boxes of all sizes: crowds, images without boxes, ids with gaps, and a last
+    class that never occurs."""
     numbers = np.random.default_rng(0)
     (folder / "images").mkdir()
     ids = [3 * k + 2 for k in range(num_classes)]
@@ -247,8 +283,15 @@ def write_truth(folder: Path, num_classes: int) -> str:
         for _ in range(0 if image % 5 == 0 else int(numbers.integers(1, 8))):
             size, corner = np.exp(numbers.uniform(2, 5.2, 2)), numbers.uniform(0, 100, 2)
             category = ids[int(numbers.integers(max(num_classes - 1, 1)))]
-            entry = {"id": len(annotations) + 1, "image_id": image, "category_id": category, "bbox": [*corner, *size]}
-            annotations.append({**entry, "area": size.prod(), "iscrowd": int(numbers.random() < 0.15)})
+            entry = {
+                "id": len(annotations) + 1,
+                "image_id": image,
+                "category_id": category,
+                "bbox": [*corner, *size],
+            }
+            annotations.append(
+                {**entry, "area": size.prod(), "iscrowd": int(numbers.random() < 0.15)}
+            )
     categories = [{"id": coco_id, "name": f"class {coco_id}"} for coco_id in ids]
     content = {"info": {}, "images": images, "annotations": annotations, "categories": categories}
     (folder / "annotations.json").write_text(json.dumps(content))
@@ -256,7 +299,8 @@ def write_truth(folder: Path, num_classes: int) -> str:
 
 
 def guesses(name: str) -> dict[int, dict[str, torch.Tensor]]:
-    """Image -> detections: most boxes shifted a little, some of another class, some of nothing; no two scores are equal."""
+    """Image -> detections: most boxes shifted a little, some of another class, some of nothing; no
+    two scores are equal."""
     dataset, numbers = load_dataset(name), np.random.default_rng(1)
     found = {}
     for record in dataset.records:
@@ -266,7 +310,9 @@ def guesses(name: str) -> dict[int, dict[str, torch.Tensor]]:
         near += numbers.normal(0, 0.08, near.shape) * np.tile(near[:, 2:] - near[:, :2], 2)
         away = numbers.uniform([0, 0, 150, 150], [150, 150, 300, 300], (4, 4))
         other = numbers.integers(0, dataset.num_classes, 3 * len(true) + 4)
-        kind = np.where(numbers.random(len(other)) < 0.8, np.append(np.repeat(labels, 3), other[-4:]), other)
+        kind = np.where(
+            numbers.random(len(other)) < 0.8, np.append(np.repeat(labels, 3), other[-4:]), other
+        )
         found[record["image_id"]] = {
             "boxes": torch.tensor(np.concatenate([near, away]), dtype=torch.float32),
             "scores": torch.tensor(numbers.random(len(other)), dtype=torch.float32),
@@ -286,17 +332,27 @@ def test_metrics(tmp_path: Path, kind: type, num_classes: int) -> None:
     evaluator.reset()
     for image, found in detections.items():
         instances = Instances(
-            (300, 300), pred_boxes=Boxes(found["boxes"]), scores=found["scores"], pred_classes=found["labels"]
+            (300, 300),
+            pred_boxes=Boxes(found["boxes"]),
+            scores=found["scores"],
+            pred_classes=found["labels"],
         )
         evaluator.process([{"image_id": image}], [{"instances": instances}])
     theirs = evaluator.evaluate()
-    results = {image: coco_results(image, found, dataset.category_ids) for image, found in detections.items()}
+    results = {
+        image: coco_results(image, found, dataset.category_ids)
+        for image, found in detections.items()
+    }
     ours = evaluate(dataset, [results], str(tmp_path / "ours"), max_detections=100)
     assert 5 < theirs["bbox"]["AP"] < 95
     assert_close(ours, dict(theirs), rtol=0, atol=1e-6, equal_nan=True)
-    files = [json.loads((tmp_path / side / "coco_instances_results.json").read_text()) for side in ("theirs", "ours")]
+    files = [
+        json.loads((tmp_path / side / "coco_instances_results.json").read_text())
+        for side in ("theirs", "ours")
+    ]
     assert files[0] == files[1]
-    assert sum(value != value for value in ours["bbox"].values()) == (num_classes > 1)  # the class that never occurs
+    # the class that never occurs
+    assert sum(value != value for value in ours["bbox"].values()) == (num_classes > 1)
 
 
 def test_metrics_without_detections(tmp_path: Path) -> None:
@@ -306,7 +362,10 @@ def test_metrics_without_detections(tmp_path: Path) -> None:
     evaluator = COCOEvaluator(name, output_dir=str(tmp_path))
     evaluator.reset()
     empty = Instances(
-        (300, 300), pred_boxes=Boxes(torch.zeros(0, 4)), scores=torch.zeros(0), pred_classes=torch.zeros(0)
+        (300, 300),
+        pred_boxes=Boxes(torch.zeros(0, 4)),
+        scores=torch.zeros(0),
+        pred_classes=torch.zeros(0),
     )
     evaluator.process([{"image_id": 10}], [{"instances": empty}])
     ours = evaluate(load_dataset(name), [], str(tmp_path), max_detections=100)
@@ -329,7 +388,10 @@ def test_annotations_without_area_and_iscrowd(tmp_path: Path) -> None:
     results = {}
     for image, found in guesses(name).items():
         instances = Instances(
-            (300, 300), pred_boxes=Boxes(found["boxes"]), scores=found["scores"], pred_classes=found["labels"]
+            (300, 300),
+            pred_boxes=Boxes(found["boxes"]),
+            scores=found["scores"],
+            pred_classes=found["labels"],
         )
         evaluator.process([{"image_id": image}], [{"instances": instances}])
         results[image] = coco_results(image, found, load_dataset(name).category_ids)

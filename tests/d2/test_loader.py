@@ -1,4 +1,5 @@
-"""Detectron2's training loader: the same images with the same augmentation from any step on, grouped by shape."""
+"""Detectron2's training loader: the same images with the same augmentation from any step on,
+grouped by shape."""
 
 from __future__ import annotations
 
@@ -63,7 +64,10 @@ def test_a_checkpoint_keeps_the_seed(cfg: CfgNode) -> None:
 def test_wide_and_tall_images_apart(cfg: CfgNode, grouped: bool) -> None:
     """Four tall images of twelve in batches of four: with groups every batch is of one shape."""
     cfg.DATALOADER.ASPECT_RATIO_GROUPING, cfg.INPUT.CROP.ENABLED = grouped, False
-    shapes = [{s["image"].shape[1] > s["image"].shape[2] for s in batch} for batch in batches(training_loader(cfg), 12)]
+    shapes = [
+        {s["image"].shape[1] > s["image"].shape[2] for s in batch}
+        for batch in batches(training_loader(cfg), 12)
+    ]
     assert (max(map(len, shapes)) == 1) == grouped
 
 
@@ -90,9 +94,14 @@ def test_drawing_leaves_the_generators_as_they_were() -> None:
 
 
 @pytest.mark.parametrize("sampler", ["RepeatFactorTrainingSampler", "RandomSubsetTrainingSampler"])
-def test_detectron2s_other_samplers(cfg: CfgNode, sampler: str, capsys: pytest.CaptureFixture) -> None:
+def test_detectron2s_other_samplers(
+    cfg: CfgNode, sampler: str, capsys: pytest.CaptureFixture
+) -> None:
     cfg.DATALOADER.SAMPLER_TRAIN, cfg.DATALOADER.REPEAT_THRESHOLD = sampler, 0.3
     cfg.DATALOADER.RANDOM_SUBSET_RATIO = 0.9
     loader = training_loader(cfg)
-    assert f"DATALOADER.SAMPLER_TRAIN {sampler}: a run that is resumed draws its images anew" in capsys.readouterr().out
+    assert (
+        f"DATALOADER.SAMPLER_TRAIN {sampler}: a run that is resumed draws its images anew"
+        in capsys.readouterr().out
+    )
     assert len(next(iter(loader))) == 4

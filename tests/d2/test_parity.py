@@ -23,7 +23,8 @@ from tests.d2.reference import batch, pair
 
 @pytest.mark.parametrize("num_classes", [80, 3])
 def test_losses(root, num_classes: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Three steps: the third sees the moving average of the first two. With Winograd's convolutions, as with larger images."""
+    """Three steps: the third sees the moving average of the first two. With Winograd's
+    convolutions, as with larger images."""
     monkeypatch.setattr(winograd, "MIN_TILES_LEARNING", 1)
     reference, own = pair(root, MODEL__RETINANET__NUM_CLASSES=num_classes)
     inputs = batch(num_classes)
@@ -33,11 +34,13 @@ def test_losses(root, num_classes: int, monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_gradients(root) -> None:
-    """In float64, because float32 decides about some ReLUs near 0 at random, and each such decision is a jump."""
+    """In float64, because float32 decides about some ReLUs near 0 at random, and each such decision
+    is a jump."""
     reference, own = (model.double() for model in pair(root, MODEL__RETINANET__NUM_CLASSES=3))
     inputs = batch(3)[1:]
     for model in (reference, own):
-        model.anchor_generator.float()  # matching stays in float32: ties between anchors are part of the rule
+        # matching stays in float32: ties between anchors are part of the rule
+        model.anchor_generator.float()
     for x in inputs:
         x["image"] = x["image"].double()
     with EventStorage():
@@ -52,13 +55,20 @@ def test_gradients(root) -> None:
 
 @pytest.mark.parametrize("num_classes", [80, 3])
 def test_detections(root, num_classes: int) -> None:
-    """Image by image: Detectron2 pads a batch to its largest image, which changes what it finds in the others."""
-    reference, own = (model.eval() for model in pair(root, MODEL__RETINANET__NUM_CLASSES=num_classes))
-    for name, weight in reference.head.named_parameters():  # spread the scores: a fresh head says 0.01 everywhere
+    """Image by image: Detectron2 pads a batch to its largest image, which changes what it finds in
+    the others."""
+    reference, own = (
+        model.eval() for model in pair(root, MODEL__RETINANET__NUM_CLASSES=num_classes)
+    )
+    # spread the scores: a fresh head says 0.01 everywhere
+    for name, weight in reference.head.named_parameters():
         if name.endswith("weight"):
             torch.nn.init.normal_(weight, std=0.03 if "subnet" in name else 0.002)
     own.head.load_state_dict(reference.head.state_dict())
-    inputs = [{"image": x["image"], "height": 2 * x["image"].shape[1], "width": 99} for x in batch(num_classes)]
+    inputs = [
+        {"image": x["image"], "height": 2 * x["image"].shape[1], "width": 99}
+        for x in batch(num_classes)
+    ]
     with torch.no_grad():
         theirs, ours = [reference([x])[0] for x in inputs], own(inputs)
     for a, b in zip(ours, theirs, strict=True):
@@ -89,7 +99,11 @@ def test_state_dicts_load_into_each_other(root) -> None:
 def test_backbones_of_other_depths(root, depth: int, norm: str) -> None:
     changes = {"MODEL__RESNETS__RES2_OUT_CHANNELS": 64} if depth < 50 else {}
     reference, own = pair(
-        root, MODEL__RESNETS__DEPTH=depth, MODEL__RESNETS__NORM=norm, MODEL__BACKBONE__FREEZE_AT=0, **changes
+        root,
+        MODEL__RESNETS__DEPTH=depth,
+        MODEL__RESNETS__NORM=norm,
+        MODEL__BACKBONE__FREEZE_AT=0,
+        **changes,
     )
     x = torch.randn(1, 3, 64, 96, dtype=torch.float64)
     theirs, ours = reference.double().eval().backbone(x), own.double().eval().backbone(x)
@@ -127,7 +141,9 @@ def test_variants_of_resnet(root, changes: dict) -> None:
 @pytest.mark.parametrize("norm", ["", "GN", "BN"])
 def test_head(norm: str) -> None:
     shapes = [ShapeSpec(channels=64, stride=s) for s in (8, 16)]
-    theirs = RetinaNetHead(input_shape=shapes, num_classes=5, num_anchors=3, conv_dims=[64] * 4, norm=norm)
+    theirs = RetinaNetHead(
+        input_shape=shapes, num_classes=5, num_anchors=3, conv_dims=[64] * 4, norm=norm
+    )
     own = RetinaHead(
         in_channels=64,
         num_levels=2,
@@ -167,10 +183,15 @@ def test_box_coding(weights: tuple[float, ...]) -> None:
     anchors, targets = (torch.rand(2, 50, 4) * 50).unbind()
     anchors[:, 2:] += anchors[:, :2] + 1
     targets[:, 2:] += targets[:, :2] + 1
-    assert_close(boxes.encode(targets, anchors, weights=weights), transform.get_deltas(anchors, targets))
+    assert_close(
+        boxes.encode(targets, anchors, weights=weights), transform.get_deltas(anchors, targets)
+    )
     deltas = torch.randn(50, 4) * 5  # some beyond the cut
     assert_close(
-        boxes.decode(deltas, anchors, weights=weights), transform.apply_deltas(deltas, anchors), rtol=1e-5, atol=1e-3
+        boxes.decode(deltas, anchors, weights=weights),
+        transform.apply_deltas(deltas, anchors),
+        rtol=1e-5,
+        atol=1e-3,
     )
 
 
@@ -185,9 +206,9 @@ def their_labels(anchors: torch.Tensor, gt: torch.Tensor, classes: torch.Tensor,
 @pytest.mark.parametrize("num_boxes", [1, 8, 60])
 def test_matching(num_boxes: int) -> None:
     anchors = torch.cat(
-        AnchorGenerator(sizes=[[32, 40], [64, 80]], aspect_ratios=[0.5, 1, 2], strides=[8, 16], offset=0.0)(
-            [(30, 40), (15, 20)]
-        )
+        AnchorGenerator(
+            sizes=[[32, 40], [64, 80]], aspect_ratios=[0.5, 1, 2], strides=[8, 16], offset=0.0
+        )([(30, 40), (15, 20)])
     )
     gt = torch.rand(num_boxes, 4) * 200
     gt[:, 2:] = gt[:, :2] + 4 + gt[:, 2:] * 0.6
@@ -199,7 +220,9 @@ def test_matching(num_boxes: int) -> None:
 
 def test_a_box_without_area_differs_on_purpose() -> None:
     """In Detectron2 it makes every anchor of IoU 0 positive; here it claims none."""
-    anchors = AnchorGenerator(sizes=[[32]], aspect_ratios=[1.0], strides=[16], offset=0.0)([(10, 10)])[0]
+    anchors = AnchorGenerator(sizes=[[32]], aspect_ratios=[1.0], strides=[16], offset=0.0)(
+        [(10, 10)]
+    )[0]
     gt, classes = torch.tensor([[50.0, 50, 50, 50]]), torch.tensor([0])
     assert (their_labels(anchors, gt, classes, 1)[0] == 0).all()
     assert (match_anchors(anchors, gt, classes, num_classes=1, thresholds=(0.4, 0.5))[0] == 1).all()
@@ -220,7 +243,10 @@ def test_box_losses(name: str) -> None:
         smooth_l1_beta=0.1,
     )
     assert_close(
-        BOX_LOSSES[name](deltas, anchors, targets, weights=(1, 1, 1, 1), beta=0.1), theirs, rtol=1e-5, atol=1e-5
+        BOX_LOSSES[name](deltas, anchors, targets, weights=(1, 1, 1, 1), beta=0.1),
+        theirs,
+        rtol=1e-5,
+        atol=1e-5,
     )
 
 

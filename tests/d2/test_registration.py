@@ -19,7 +19,9 @@ def test_names() -> None:
     assert META_ARCH_REGISTRY.get("FocalRetinaNet") is FocalRetinaNet
     for name, builder in OURS.items():
         assert BACKBONE_REGISTRY.get(name) is builder
-    assert {"digits_train", "digits_test", "bccd_train", "cards_val", "coco_2017_val"} <= set(DatasetCatalog.list())
+    assert {"digits_train", "digits_test", "bccd_train", "cards_val", "coco_2017_val"} <= set(
+        DatasetCatalog.list()
+    )
 
 
 def test_twice_is_harmless() -> None:

@@ -1,4 +1,5 @@
-"""Detectron2's way of tracing: a trace serves images of every size, as that of its own RetinaNet does."""
+"""Detectron2's way of tracing: a trace serves images of every size, as that of its own RetinaNet
+does."""
 
 from __future__ import annotations
 
@@ -13,7 +14,9 @@ from tests.models import COMPACT
 from tests.test_inference import scattered
 
 
-@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning", "ignore::FutureWarning", "ignore::UserWarning")
+@pytest.mark.filterwarnings(
+    "ignore::torch.jit.TracerWarning", "ignore::FutureWarning", "ignore::UserWarning"
+)
 def test_a_trace_serves_other_sizes() -> None:
     cfg = get_cfg()
     for key, value in {**COMPACT, "MODEL.RETINANET.SCORE_THRESH_TEST": 0.02}.items():

@@ -1,4 +1,5 @@
-"""Files in the layouts of Detectron2's zoo, written from its own models with random weights, are read alike by it and by this project."""
+"""Files in the layouts of Detectron2's zoo, written from its own models with random weights, are
+read alike by it and by this project."""
 
 from __future__ import annotations
 
@@ -34,14 +35,20 @@ def write_zoo_file(path: Path, model: nn.Module) -> str:
         torch.save({"model": state, "iteration": 89999}, path)
     else:
         arrays = {name: value.numpy() for name, value in state.items()}
-        path.write_bytes(pickle.dumps({"model": arrays, "__author__": "Detectron2 Model Zoo"}, protocol=4))
+        path.write_bytes(
+            pickle.dumps({"model": arrays, "__author__": "Detectron2 Model Zoo"}, protocol=4)
+        )
     return str(path)
 
 
 def backbone_arrays(model: nn.Module) -> dict[str, Any]:
     """Random numbers for every parameter of the ResNet below a detector, which keeps its own."""
     prefix = "backbone.bottom_up."
-    shapes = {name.removeprefix(prefix): x.shape for name, x in model.state_dict().items() if name.startswith(prefix)}
+    shapes = {
+        name.removeprefix(prefix): x.shape
+        for name, x in model.state_dict().items()
+        if name.startswith(prefix)
+    }
     return {name: torch.rand(shape).numpy() for name, shape in shapes.items()}
 
 
@@ -49,7 +56,9 @@ def caffe2_name(name: str) -> str:
     """res2.0.conv1.norm.weight -> res2_0_branch2a_bn_gamma, stem.conv1.weight -> conv1_w."""
     *place, kind = name.removeprefix("stem.").split(".")
     norm = place[-1] == "norm"
-    place = [CAFFE2.get(part, part) if place[0] != "conv1" else part for part in place if part != "norm"]
+    place = [
+        CAFFE2.get(part, part) if place[0] != "conv1" else part for part in place if part != "norm"
+    ]
     if norm:
         return "_".join(["res"] * (place == ["conv1"]) + place + ["bn", KINDS.get(kind, kind)])
     return "_".join([*place, kind[0]])
@@ -59,12 +68,20 @@ def assert_backbone(model: nn.Module, arrays: dict[str, Any], **tolerances: floa
     assert len(arrays) == 265  # 53 convolutions, each with four of its frozen norm
     state = model.state_dict()
     for name, value in arrays.items():
-        assert_close(state[f"backbone.bottom_up.{name}"].contiguous(), torch.tensor(value), msg=name, **tolerances)
+        assert_close(
+            state[f"backbone.bottom_up.{name}"].contiguous(),
+            torch.tensor(value),
+            msg=name,
+            **tolerances,
+        )
 
 
-@pytest.mark.parametrize(("depth", "suffix"), [(50, ".pkl"), (101, ".pth")], ids=["R-50.pkl", "R-101.pth"])
+@pytest.mark.parametrize(
+    ("depth", "suffix"), [(50, ".pkl"), (101, ".pth")], ids=["R-50.pkl", "R-101.pth"]
+)
 def test_a_detector_of_the_zoo(root: Path, tmp_path: Path, depth: int, suffix: str) -> None:
-    """Losses, gradients and detections of the file are those of the model that it was written from."""
+    """Losses, gradients and detections of the file are those of the model that it was written
+    from."""
     reference = lively(detectron2_model(their_cfg(our_cfg(root, MODEL__RESNETS__DEPTH=depth))))
     path = write_zoo_file(tmp_path / f"zoo{suffix}", reference)
     own = detectron2_model(our_cfg(root, MODEL__RESNETS__DEPTH=depth))
@@ -87,12 +104,14 @@ def test_a_detector_of_the_zoo(root: Path, tmp_path: Path, depth: int, suffix: s
 
 
 def compare_gradients(own: nn.Module, reference: nn.Module, inputs: list[dict[str, Any]]) -> None:
-    """In float64, because float32 decides about some ReLUs near 0 at random, and each such decision is a jump."""
+    """In float64, because float32 decides about some ReLUs near 0 at random, and each such decision
+    is a jump."""
     for x in inputs:
         x["image"] = x["image"].double()
     with EventStorage():
         for model in (own, reference):
-            model.anchor_generator.float()  # matching stays in float32: ties between anchors are part of the rule
+            # matching stays in float32: ties between anchors are part of the rule
+            model.anchor_generator.float()
             sum(model(inputs).values()).backward()
     gradients = {name: p.grad for name, p in own.named_parameters()}
     for name, parameter in reference.named_parameters():
@@ -102,13 +121,16 @@ def compare_gradients(own: nn.Module, reference: nn.Module, inputs: list[dict[st
 
 def crop(sample: dict[str, Any]) -> dict[str, Any]:
     """A sample of less work: its upper left part, and one box if it has any."""
-    instances = Instances((64, 96), gt_boxes=Boxes(torch.tensor([[10.0, 20, 90, 60]])), gt_classes=torch.tensor([7]))
+    instances = Instances(
+        (64, 96), gt_boxes=Boxes(torch.tensor([[10.0, 20, 90, 60]])), gt_classes=torch.tensor([7])
+    )
     instances = instances if len(sample["instances"]) else instances[:0]
     return {"image": sample["image"][:, :64, :96], "instances": instances}
 
 
 def lively(model: nn.Module) -> nn.Module:
-    """Weights that spread the scores over (0, 1), in the order of memory that our model has, so that the same kernels run."""
+    """Weights that spread the scores over (0, 1), in the order of memory that our model has, so
+    that the same kernels run."""
     for name, value in model.state_dict().items():
         if name.endswith("conv3.norm.weight"):  # residual branches must not add up for ever
             value.fill_(0.2)
@@ -118,7 +140,9 @@ def lively(model: nn.Module) -> nn.Module:
 
 
 @pytest.mark.parametrize("layout", ["Caffe2", "Caffe2, protocol 0", "torchvision"])
-def test_a_backbone_of_the_zoo(root: Path, tmp_path: Path, layout: str, capsys: pytest.CaptureFixture) -> None:
+def test_a_backbone_of_the_zoo(
+    root: Path, tmp_path: Path, layout: str, capsys: pytest.CaptureFixture
+) -> None:
     """Detectron2's own checkpointer and ours fill the two models with the same numbers."""
     changes = NARROW if "Caffe2" in layout else NARROW | TORCHVISION
     own = build_model(our_cfg(root, **changes))
@@ -126,19 +150,33 @@ def test_a_backbone_of_the_zoo(root: Path, tmp_path: Path, layout: str, capsys: 
     rest = {"fc1000_w": arrays["stem.conv1.weight"], "conv1_b": arrays["stem.conv1.norm.bias"]}
     if layout == "torchvision":
         rest = {"stem.fc.weight": rest["fc1000_w"]}
-        content: Any = {"model": {**arrays, **rest}, "__author__": "torchvision", "matching_heuristics": True}
+        content: Any = {
+            "model": {**arrays, **rest},
+            "__author__": "torchvision",
+            "matching_heuristics": True,
+        }
     else:
         content = {**{caffe2_name(name): value for name, value in arrays.items()}, **rest}
-        assert {"conv1_w", "res_conv1_bn_gamma", "res4_5_branch2c_bn_running_var", "res2_0_branch1_w"} < set(content)
+        assert {
+            "conv1_w",
+            "res_conv1_bn_gamma",
+            "res4_5_branch2c_bn_running_var",
+            "res2_0_branch1_w",
+        } < set(content)
     path = tmp_path / "R-50.pkl"
     path.write_bytes(pickle.dumps(content, protocol=0 if "protocol 0" in layout else 2))
 
-    theirs, on_detectron2 = detectron2_model(their_cfg(our_cfg(root, **changes))), copy.deepcopy(own)
+    theirs, on_detectron2 = (
+        detectron2_model(their_cfg(our_cfg(root, **changes))),
+        copy.deepcopy(own),
+    )
     DetectionCheckpointer(theirs).load(str(path), checkpointables=[])
     assert_backbone(theirs, arrays, rtol=0, atol=0)
     report = str(start_from(own, str(path), fine_tune=False))
     assert_backbone(own, arrays, rtol=0, atol=0)
-    Checkpointer(on_detectron2, str(tmp_path), trainer=nn.Module()).load(str(path), checkpointables=[])
+    Checkpointer(on_detectron2, str(tmp_path), trainer=nn.Module()).load(
+        str(path), checkpointables=[]
+    )
     assert_backbone(on_detectron2, arrays, rtol=0, atol=0)
     assert "265 of 301 parameters are taken over" in report
     assert "fresh (36): backbone.top_block.p6, " in report
@@ -163,24 +201,41 @@ TORCHVISION = {
 
 
 def test_statistics_multiplied_into_weight_and_bias(root: Path, tmp_path: Path) -> None:
-    """Older Caffe2 files: Detectron2 is off by its epsilon, here the norm is exactly weight * x + bias."""
-    own, reference = build_model(our_cfg(root, **NARROW)), detectron2_model(their_cfg(our_cfg(root, **NARROW)))
+    """Older Caffe2 files: Detectron2 is off by its epsilon, here the norm is exactly weight * x +
+    bias."""
+    own, reference = (
+        build_model(our_cfg(root, **NARROW)),
+        detectron2_model(their_cfg(our_cfg(root, **NARROW))),
+    )
     arrays = {n: x for n, x in backbone_arrays(own).items() if "running" not in n}
-    names = {n: caffe2_name(n).replace("bn_gamma", "bn_s").replace("bn_beta", "bn_b") for n in arrays}
+    names = {
+        n: caffe2_name(n).replace("bn_gamma", "bn_s").replace("bn_beta", "bn_b") for n in arrays
+    }
     path = tmp_path / "R-50.pkl"
     path.write_bytes(pickle.dumps({names[n]: x for n, x in arrays.items()}))
     DetectionCheckpointer(reference).load(str(path), checkpointables=[])
     start_from(own, str(path), fine_tune=False)
     theirs, prefix = reference.state_dict(), "backbone.bottom_up."
-    theirs = {name.removeprefix(prefix): x.numpy() for name, x in theirs.items() if name.startswith(prefix)}
+    theirs = {
+        name.removeprefix(prefix): x.numpy()
+        for name, x in theirs.items()
+        if name.startswith(prefix)
+    }
     assert_backbone(own, theirs, rtol=0, atol=2e-5)
     norm = own.backbone.bottom_up.res2[0].conv1.norm.double()
     x = torch.randn(1, 8, 2, 2, dtype=torch.float64)
-    assert_close(norm(x), x * norm.weight[:, None, None] + norm.bias[:, None, None], rtol=0, atol=1e-6)
+    assert_close(
+        norm(x), x * norm.weight[:, None, None] + norm.bias[:, None, None], rtol=0, atol=1e-6
+    )
     groups = {**NARROW, "MODEL__RETINA_PLUGIN__NORM_GROUPS": 4}
-    for other in ("BN", "GN"):  # which would learn statistics for numbers that are none, or normalise twice
+    # which would learn statistics for numbers that are none, or normalise twice
+    for other in ("BN", "GN"):
         with pytest.raises(WeightsError, match=r"The normalisation differs: MODEL.RESNETS.NORM"):
-            start_from(build_model(our_cfg(root, **groups, MODEL__RESNETS__NORM=other)), str(path), fine_tune=False)
+            start_from(
+                build_model(our_cfg(root, **groups, MODEL__RESNETS__NORM=other)),
+                str(path),
+                fine_tune=False,
+            )
 
 
 @pytest.mark.parametrize("name", ["evaluation", "resume"])
@@ -189,7 +244,9 @@ def test_a_backbone_is_not_enough(root: Path, tmp_path: Path, name: str) -> None
     model = detectron2_model(our_cfg(root, **NARROW))
     path = tmp_path / "R-50.pkl"
     path.write_bytes(pickle.dumps({"model": backbone_arrays(model), "__author__": "x"}))
-    checkpointer = Checkpointer(model, str(tmp_path), **({"trainer": nn.Module()} if name == "resume" else {}))
+    checkpointer = Checkpointer(
+        model, str(tmp_path), **({"trainer": nn.Module()} if name == "resume" else {})
+    )
     with pytest.raises(WeightsError, match="a backbone alone, enough to start training from"):
         checkpointer.load(str(path), **({} if name == "resume" else {"checkpointables": []}))
 
@@ -214,5 +271,9 @@ def test_the_home_of_the_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 def test_an_address_that_cannot_be_fetched(tmp_path: Path) -> None:
     checkpointer = Checkpointer(nn.Linear(1, 1), str(tmp_path))
-    with pytest.raises(WeightsError, match=r"MODEL.WEIGHTS https://.* cannot be fetched: .* give its path"):
+    with pytest.raises(
+        WeightsError,
+        match=r"MODEL.WEIGHTS https://.* cannot be fetched: .* give "
+        r"its path",
+    ):
         checkpointer.load("https://localhost:1/R-50.pkl", checkpointables=[])

@@ -55,7 +55,12 @@ def test_crop(kind: str, size: list[float], shapes: set) -> None:
             width, height = image.shape[1], image.shape[0]
             expected = [
                 np.clip(v, 0, end)
-                for v, end in ((x0 - left, width), (y0 - top, height), (x1 - left, width), (y1 - top, height))
+                for v, end in (
+                    (x0 - left, width),
+                    (y0 - top, height),
+                    (x1 - left, width),
+                    (y1 - top, height),
+                )
             ]
             assert box.tolist() == expected
     assert seen == shapes
@@ -74,13 +79,21 @@ def test_resize() -> None:
 
 
 def test_boxes_are_cut_at_the_border() -> None:
-    assert resize(IMAGE, np.array([[-1.0, -1, 7, 5]]), min_size=4, max_size=6)[1].tolist() == [[0, 0, 6, 4]]
+    assert resize(IMAGE, np.array([[-1.0, -1, 7, 5]]), min_size=4, max_size=6)[1].tolist() == [
+        [0, 0, 6, 4]
+    ]
 
 
 def inputs(**changes: object) -> object:
     cfg = get_cfg()
     values = {"MIN_SIZE_TRAIN": (4,), "RANDOM_FLIP": "none", **changes}
-    cfg.merge_from_list([part for key, value in values.items() for part in (f"INPUT.{key.replace('__', '.')}", value)])
+    cfg.merge_from_list(
+        [
+            part
+            for key, value in values.items()
+            for part in (f"INPUT.{key.replace('__', '.')}", value)
+        ]
+    )
     return cfg.INPUT
 
 
@@ -92,7 +105,9 @@ def test_nothing_asked_for_nothing_done() -> None:
 
 def test_half_of_the_images_are_flipped() -> None:
     flipped = [
-        (augment(IMAGE, BOXES, inputs=inputs(RANDOM_FLIP="vertical"), rng=rng(seed))[0] != IMAGE).any()
+        (
+            augment(IMAGE, BOXES, inputs=inputs(RANDOM_FLIP="vertical"), rng=rng(seed))[0] != IMAGE
+        ).any()
         for seed in range(400)
     ]
     assert 0.4 < np.mean(flipped) < 0.6
@@ -100,23 +115,42 @@ def test_half_of_the_images_are_flipped() -> None:
 
 def test_sizes() -> None:
     choice = inputs(MIN_SIZE_TRAIN=(4, 8))
-    assert {augment(IMAGE, BOXES, inputs=choice, rng=rng(seed))[0].shape[0] for seed in range(50)} == {4, 8}
+    assert {
+        augment(IMAGE, BOXES, inputs=choice, rng=rng(seed))[0].shape[0] for seed in range(50)
+    } == {4, 8}
     between = inputs(MIN_SIZE_TRAIN=(4, 7), MIN_SIZE_TRAIN_SAMPLING="range")
-    assert {augment(IMAGE, BOXES, inputs=between, rng=rng(seed))[0].shape[0] for seed in range(50)} == {4, 5, 6, 7}
+    assert {
+        augment(IMAGE, BOXES, inputs=between, rng=rng(seed))[0].shape[0] for seed in range(50)
+    } == {4, 5, 6, 7}
 
 
 def test_the_crop_comes_first() -> None:
-    cropped = inputs(MIN_SIZE_TRAIN=(8,), CROP__ENABLED=True, CROP__TYPE="absolute", CROP__SIZE=[2, 2])
+    cropped = inputs(
+        MIN_SIZE_TRAIN=(8,), CROP__ENABLED=True, CROP__TYPE="absolute", CROP__SIZE=[2, 2]
+    )
     assert augment(IMAGE, BOXES, inputs=cropped, rng=rng())[0].shape == (8, 8, 3)
 
 
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"RANDOM_FLIP": "both"}, "INPUT.RANDOM_FLIP must be horizontal, vertical or none, found 'both'"),
-        ({"CROP__ENABLED": True, "CROP__TYPE": "square"}, "INPUT.CROP.TYPE must be .*, found 'square'"),
-        ({"MIN_SIZE_TRAIN_SAMPLING": "any"}, "MIN_SIZE_TRAIN_SAMPLING must be choice, or range .* found 'any'"),
-        ({"MIN_SIZE_TRAIN_SAMPLING": "range"}, r"range with two MIN_SIZE_TRAIN, found 'range' with \(4,\)"),
+        (
+            {"RANDOM_FLIP": "both"},
+            "INPUT.RANDOM_FLIP must be horizontal, vertical or none, found 'both'",
+        ),
+        (
+            {"CROP__ENABLED": True, "CROP__TYPE": "square"},
+            "INPUT.CROP.TYPE must be .*, found 'square'",
+        ),
+        (
+            {"MIN_SIZE_TRAIN_SAMPLING": "any"},
+            "MIN_SIZE_TRAIN_SAMPLING must be choice, or range .* found 'any'",
+        ),
+        (
+            {"MIN_SIZE_TRAIN_SAMPLING": "range"},
+            r"range with two MIN_SIZE_TRAIN, found 'range' with "
+            r"\(4,\)",
+        ),
     ],
 )
 def test_unknown_values(changes: dict, words: str) -> None:

@@ -21,7 +21,9 @@ def one_step(module: Module) -> None:
         enable_progress_bar=False,
         enable_model_summary=False,
     )
-    trainer.fit(module, train_dataloaders=DataLoader([scene(), scene()], batch_size=2, collate_fn=list))
+    trainer.fit(
+        module, train_dataloaders=DataLoader([scene(), scene()], batch_size=2, collate_fn=list)
+    )
     assert trainer.global_step == 1
 
 
@@ -35,8 +37,12 @@ def test_config(name: str) -> None:
     one_step(module)
     parameters = dict(module.model.named_parameters())
     assert all(parameters[n].isfinite().all() for n in before)
-    assert any((parameters[n] != value).any() for n, value in before.items() if n.startswith("backbone"))
-    assert any((parameters[n] != value).any() for n, value in before.items() if n.startswith("head"))
+    assert any(
+        (parameters[n] != value).any() for n, value in before.items() if n.startswith("backbone")
+    )
+    assert any(
+        (parameters[n] != value).any() for n, value in before.items() if n.startswith("head")
+    )
     model = module.model.eval()
     with torch.no_grad():
         (found,) = model(*model.preprocess([scene()["image"]]))

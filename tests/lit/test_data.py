@@ -51,7 +51,11 @@ def test_without_boxes_and_with_a_crowd(cfg: CfgNode) -> None:
 
 
 def test_boxes_outside_the_crop_are_dropped(cfg: CfgNode) -> None:
-    cfg.INPUT.CROP.ENABLED, cfg.INPUT.CROP.TYPE, cfg.INPUT.CROP.SIZE = True, "absolute", [20.0, 20.0]
+    cfg.INPUT.CROP.ENABLED, cfg.INPUT.CROP.TYPE, cfg.INPUT.CROP.SIZE = (
+        True,
+        "absolute",
+        [20.0, 20.0],
+    )
     images = training_images(cfg)
     samples = [images[place, 0] for place in range(40)]
     assert {len(sample["boxes"]) for sample in samples} >= {0, 1}

@@ -1,4 +1,5 @@
-"""torchvision's own models with random weights: their state dicts load, and give their features and detections."""
+"""torchvision's own models with random weights: their state dicts load, and give their features and
+detections."""
 
 from __future__ import annotations
 
@@ -18,23 +19,38 @@ from retina_plugin.model import RetinaNet
 from retina_plugin.weights import WeightsError, fit_all, load_weights, start_from
 from tests.models import compact_cfg
 
-CONFIGS = {"v1": "retinanet_R_50_FPN_torchvision.yaml", "v2": "retinanet_R_50_FPN_torchvision_v2.yaml"}
+CONFIGS = {
+    "v1": "retinanet_R_50_FPN_torchvision.yaml",
+    "v2": "retinanet_R_50_FPN_torchvision_v2.yaml",
+}
 
 
 def our_model(root: Path, config: str, **values: Any) -> RetinaNet:
     """The model of a config of COCO; ``values`` of keys with ``__`` for dots."""
     cfg = get_cfg()
     cfg.merge_from_file(str(root / "configs/coco" / config))
-    values = {"MODEL__DEVICE": "cpu", "INPUT__MIN_SIZE_TEST": 0, "TEST__DETECTIONS_PER_IMAGE": 300, **values}
-    cfg.merge_from_list([x for key, value in values.items() for x in (key.replace("__", "."), value)])
+    values = {
+        "MODEL__DEVICE": "cpu",
+        "INPUT__MIN_SIZE_TEST": 0,
+        "TEST__DETECTIONS_PER_IMAGE": 300,
+        **values,
+    }
+    cfg.merge_from_list(
+        [x for key, value in values.items() for x in (key.replace("__", "."), value)]
+    )
     return build_model(cfg).eval()
 
 
 def enliven(model: nn.Module) -> nn.Module:
-    """Random statistics of batch norms and norms that are not the identity, residual branches that do not add up for ever."""
+    """Random statistics of batch norms and norms that are not the identity, residual branches that
+    do not add up for ever."""
     for name, module in model.named_modules():
         if isinstance(module, (nn.BatchNorm2d, nn.GroupNorm)):
-            nn.init.uniform_(module.weight, 0.1 if name.endswith("bn3") else 0.8, 0.2 if name.endswith("bn3") else 1.2)
+            nn.init.uniform_(
+                module.weight,
+                0.1 if name.endswith("bn3") else 0.8,
+                0.2 if name.endswith("bn3") else 1.2,
+            )
             nn.init.normal_(module.bias, std=0.1)
         if isinstance(module, nn.BatchNorm2d):
             nn.init.normal_(module.running_mean, std=0.1)
@@ -46,7 +62,10 @@ def enliven(model: nn.Module) -> nn.Module:
 def test_a_resnet(root: Path, tmp_path: Path, depth: int) -> None:
     theirs = enliven(getattr(torchvision.models, f"resnet{depth}")(weights=None))
     torch.save(theirs.state_dict(), tmp_path / "resnet.pth")
-    widths = {"MODEL__RESNETS__DEPTH": depth, "MODEL__RESNETS__RES2_OUT_CHANNELS": 64 if depth == 18 else 256}
+    widths = {
+        "MODEL__RESNETS__DEPTH": depth,
+        "MODEL__RESNETS__RES2_OUT_CHANNELS": 64 if depth == 18 else 256,
+    }
     own = our_model(root, CONFIGS["v1"], **widths)
     report = str(start_from(own, str(tmp_path / "resnet.pth"), fine_tune=False))
     assert "(torchvision ResNet)" in report
@@ -61,16 +80,26 @@ def test_a_resnet(root: Path, tmp_path: Path, depth: int) -> None:
 
 
 def test_the_backbone_of_another_detector(root: Path, tmp_path: Path) -> None:
-    """Its pyramid has the names of a RetinaNet's, for other levels: only the ResNet is taken, for a start only."""
-    theirs = torchvision.models.detection.fasterrcnn_resnet50_fpn(weights=None, weights_backbone=None, num_classes=2)
+    """Its pyramid has the names of a RetinaNet's, for other levels: only the ResNet is taken, for a
+    start only."""
+    theirs = torchvision.models.detection.fasterrcnn_resnet50_fpn(
+        weights=None, weights_backbone=None, num_classes=2
+    )
     torch.save(enliven(theirs).state_dict(), tmp_path / "faster.pth")
     own = our_model(root, CONFIGS["v1"])
-    pyramid = {name: value.clone() for name, value in own.backbone.state_dict().items() if "fpn" in name}
+    pyramid = {
+        name: value.clone() for name, value in own.backbone.state_dict().items() if "fpn" in name
+    }
     report = str(start_from(own, str(tmp_path / "faster.pth"), fine_tune=False))
-    assert "faster.pth (torchvision detector, its backbone): 265 of 301 parameters are taken over" in report
+    assert (
+        "faster.pth (torchvision detector, its backbone): 265 of 301 parameters are taken over"
+        in report
+    )
     assert "fresh (36): " in report
     assert "backbone.fpn.inner_blocks.0.0" in report.splitlines()[-1]  # not used
-    assert_close(own.backbone.bottom_up.res3[0].conv2.weight, theirs.backbone.body.layer2[0].conv2.weight)
+    assert_close(
+        own.backbone.bottom_up.res3[0].conv2.weight, theirs.backbone.body.layer2[0].conv2.weight
+    )
     assert_close({name: own.backbone.state_dict()[name] for name in pyramid}, pyramid)
     with pytest.raises(WeightsError, match="a backbone alone, enough to start training from"):
         load_weights(own, str(tmp_path / "faster.pth"))
@@ -88,7 +117,8 @@ def test_shapes_that_no_head_has(root: Path) -> None:
 
 
 def their_detector(version: str, num_classes: int) -> nn.Module:
-    """With scores spread over (0, 1), no suppression, which torchvision does after clipping and this project before it, and no resizing."""
+    """With scores spread over (0, 1), no suppression, which torchvision does after clipping and
+    this project before it, and no resizing."""
     make = {"v1": "retinanet_resnet50_fpn", "v2": "retinanet_resnet50_fpn_v2"}[version]
     model = enliven(
         getattr(torchvision.models.detection, make)(
@@ -102,27 +132,41 @@ def their_detector(version: str, num_classes: int) -> nn.Module:
     )
     for name, parameter in model.named_parameters():
         if name.startswith("head.") and parameter.dim() == 4:
-            nn.init.normal_(parameter, std={"conv": 0.03, "cls_logits": 0.04, "bbox_reg": 0.01}[name.split(".")[2]])
+            nn.init.normal_(
+                parameter,
+                std={"conv": 0.03, "cls_logits": 0.04, "bbox_reg": 0.01}[name.split(".")[2]],
+            )
     return model
 
 
 @pytest.mark.parametrize("version", ["v1", "v2"])
 def test_a_detector(root: Path, tmp_path: Path, version: str) -> None:
-    """Equal detections with torchvision's anchors as they would be unrounded; with its rounded ones corners move by about half a pixel.
+    """Equal detections with torchvision's anchors as they would be unrounded; with its rounded ones
+    corners move by about half a pixel.
 
-    An image of a multiple of 128 pixels: of others torchvision takes strides of P6 and P7 that are not 64 and 128.
+    An image of a multiple of 128 pixels: of others torchvision takes strides of P6 and P7 that are
+    not 64 and 128.
     """
     theirs = their_detector(version, 91)
     torch.save(theirs.state_dict(), tmp_path / "retinanet.pth")
-    own = our_model(root, CONFIGS[version], MODEL__RETINANET__NUM_CLASSES=91, MODEL__RETINANET__NMS_THRESH_TEST=1.0)
+    own = our_model(
+        root,
+        CONFIGS[version],
+        MODEL__RETINANET__NUM_CLASSES=91,
+        MODEL__RETINANET__NMS_THRESH_TEST=1.0,
+    )
     load_weights(own, str(tmp_path / "retinanet.pth"))
     image = torch.randint(0, 256, (3, 128, 256), dtype=torch.uint8)
     found = own.predict([image])[0]
     with torch.inference_mode():
         rounded = theirs([image / 255.0])[0]
-        theirs.anchor_generator = UnroundedAnchors(theirs.anchor_generator.sizes, theirs.anchor_generator.aspect_ratios)
+        theirs.anchor_generator = UnroundedAnchors(
+            theirs.anchor_generator.sizes, theirs.anchor_generator.aspect_ratios
+        )
         exact = theirs([image / 255.0])[0]
-    rounded, exact = ({name: x[inside(d["boxes"])] for name, x in d.items()} for d in (rounded, exact))
+    rounded, exact = (
+        {name: x[inside(d["boxes"])] for name, x in d.items()} for d in (rounded, exact)
+    )
     assert version == "v1" or not own.head.cls_subnet[0].bias.any()  # v2 has none before its norms
     assert len(found["scores"]) > 290
     assert found["scores"].std() > 1e-3
@@ -133,25 +177,33 @@ def test_a_detector(root: Path, tmp_path: Path, version: str) -> None:
     assert_close(found["scores"], rounded["scores"], rtol=0, atol=1e-5)
     moved = (found["boxes"] - rounded["boxes"]).abs()
     assert moved.median() < 0.5
-    assert moved.max() < 4  # a corner of an anchor moves by 0.5, times e^dw, and dx goes with the width
+    # a corner of an anchor moves by 0.5, times e^dw, and dx goes with the width
+    assert moved.max() < 4
 
 
 def inside(boxes: torch.Tensor) -> torch.Tensor:
-    """(M, 4) -> (M,) whether clipping has left anything; here and in Detectron2 others are dropped."""
+    """(M, 4) -> (M,) whether clipping has left anything; here and in Detectron2 others are
+    dropped."""
     return (boxes[:, 2:] > boxes[:, :2]).all(dim=1)
 
 
 class UnroundedAnchors(AnchorGenerator):
-    def generate_anchors(self, scales: list[int], aspect_ratios: list[float], **options: Any) -> torch.Tensor:
+    def generate_anchors(
+        self, scales: list[int], aspect_ratios: list[float], **options: Any
+    ) -> torch.Tensor:
         """The same formula without its last step."""
-        roots, scales = torch.tensor(aspect_ratios).sqrt(), torch.tensor(scales, dtype=torch.float32)
+        roots, scales = (
+            torch.tensor(aspect_ratios).sqrt(),
+            torch.tensor(scales, dtype=torch.float32),
+        )
         width, height = ((roots**power)[:, None] * scales[None] for power in (-1, 1))
         corner = torch.stack([width.flatten(), height.flatten()], dim=1) / 2
         return torch.cat([-corner, corner], dim=1)
 
 
 def test_a_detector_in_the_names_of_its_first_versions(root: Path, tmp_path: Path) -> None:
-    """The published file of 2020: convolutions of the head count the ReLUs, those of the pyramid have no number more."""
+    """The published file of 2020: convolutions of the head count the ReLUs, those of the pyramid
+    have no number more."""
     theirs = their_detector("v1", 91)
     state = theirs.state_dict()
     for old, new in OLD_NAMES.items():
@@ -168,7 +220,9 @@ def test_a_detector_in_the_names_of_its_first_versions(root: Path, tmp_path: Pat
 
 
 OLD_NAMES = {
-    f"backbone.fpn.{x}_blocks.{i}": f"backbone.fpn.{x}_blocks.{i}.0" for x in ("inner", "layer") for i in range(3)
+    f"backbone.fpn.{x}_blocks.{i}": f"backbone.fpn.{x}_blocks.{i}.0"
+    for x in ("inner", "layer")
+    for i in range(3)
 }
 OLD_NAMES |= {
     f"head.{x}_head.conv.{2 * i}": f"head.{x}_head.conv.{i}.0"
@@ -182,7 +236,9 @@ OLD_NAMES |= {
     [
         pytest.param(4, 4, [0, 1, 2, 3], id="background kept, as class 0"),
         pytest.param(4, 3, [1, 2, 3], id="background dropped"),
-        pytest.param(91, 80, [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 13], id="COCO's 80 among its ids up to 90"),
+        pytest.param(
+            91, 80, [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 13], id="COCO's 80 among its ids up to 90"
+        ),
     ],
 )
 def test_classes(root: Path, tmp_path: Path, theirs: int, ours: int, rows: list[int]) -> None:
@@ -192,19 +248,34 @@ def test_classes(root: Path, tmp_path: Path, theirs: int, ours: int, rows: list[
     own = our_model(root, CONFIGS["v1"], MODEL__RETINANET__NUM_CLASSES=ours)
     load_weights(own, str(tmp_path / "x.pth"))
     bias = model.head.classification_head.cls_logits.bias.view(3, 3, theirs)  # ratio, size, class
-    assert_close(own.head.cls_score.bias.view(3, 3, ours)[:, :, : len(rows)], bias.transpose(0, 1)[:, :, rows])
+    assert_close(
+        own.head.cls_score.bias.view(3, 3, ours)[:, :, : len(rows)],
+        bias.transpose(0, 1)[:, :, rows],
+    )
 
 
 def test_the_wrong_version_names_the_key(root: Path, tmp_path: Path) -> None:
     torch.save(their_detector("v1", 91).state_dict(), tmp_path / "v1.pth")
-    with pytest.raises(WeightsError, match=r"(?s)top_block.p6.weight: \(256, 256, 3, 3\) in the file.*P6_FROM"):
-        load_weights(our_model(root, CONFIGS["v1"], MODEL__RETINA_PLUGIN__P6_FROM="res5"), str(tmp_path / "v1.pth"))
+    with pytest.raises(
+        WeightsError,
+        match=r"(?s)top_block.p6.weight: \(256, 256, 3, 3\) in the "
+        r"file.*P6_FROM",
+    ):
+        load_weights(
+            our_model(root, CONFIGS["v1"], MODEL__RETINA_PLUGIN__P6_FROM="res5"),
+            str(tmp_path / "v1.pth"),
+        )
 
 
 def test_another_order_of_channels_is_a_warning(tmp_path: Path) -> None:
-    """torchvision's networks know RGB images with a standard deviation; the defaults are those of MSRA's."""
+    """torchvision's networks know RGB images with a standard deviation; the defaults are those of
+    MSRA's."""
     torch.save(torchvision.models.resnet18(weights=None).state_dict(), tmp_path / "resnet18.pth")
-    options = {"MODEL.RESNETS.RES2_OUT_CHANNELS": 64, "MODEL.RESNETS.STEM_OUT_CHANNELS": 64, "MODEL.RESNETS.NORM": "BN"}
+    options = {
+        "MODEL.RESNETS.RES2_OUT_CHANNELS": 64,
+        "MODEL.RESNETS.STEM_OUT_CHANNELS": 64,
+        "MODEL.RESNETS.NORM": "BN",
+    }
     cfg = compact_cfg(**{key.replace(".", "__"): value for key, value in options.items()})
     with pytest.warns(
         UserWarning, match=r"trained with INPUT.FORMAT RGB \(here BGR\), MODEL.PIXEL_MEAN \(123"

@@ -25,7 +25,14 @@ from tests.scenes import write_run
     ],
 )
 def test_unsupported(tmp_path: Path, root: Path, overrides: list[str], words: str) -> None:
-    flags = {"resume": False, "eval_only": False, "num_gpus": 1, "num_machines": 1, "machine_rank": 0, "dist_url": ""}
+    flags = {
+        "resume": False,
+        "eval_only": False,
+        "num_gpus": 1,
+        "num_machines": 1,
+        "machine_rank": 0,
+        "dist_url": "",
+    }
     config = write_run(tmp_path, root)
     with pytest.raises(ValueError, match=words):
         run(argparse.Namespace(config_file=config, opts=overrides, **flags))

@@ -1,1 +1,2 @@
-"""The parts of ``tools/benchmark.py``: who takes part in each, with what work, and when two results are the same."""
+"""The parts of ``tools/benchmark.py``: who takes part in each, with what work, and when two results
+are the same."""

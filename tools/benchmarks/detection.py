@@ -1,4 +1,5 @@
-"""The whole model, R-50-FPN of the COCO config: a training step of two images, and detection in one."""
+"""The whole model, R-50-FPN of the COCO config: a training step of two images, and detection in
+one."""
 
 from __future__ import annotations
 
@@ -18,7 +19,10 @@ from retina_plugin.builders import build_model
 from retina_plugin.config import get_cfg, leaves
 
 CONFIG = Path(__file__).parents[2] / "configs/coco/retinanet_R_50_FPN_1x.yaml"
-THEIRS = {"MODEL.META_ARCHITECTURE": "RetinaNet", "MODEL.BACKBONE.NAME": "build_retinanet_resnet_fpn_backbone"}
+THEIRS = {
+    "MODEL.META_ARCHITECTURE": "RetinaNet",
+    "MODEL.BACKBONE.NAME": "build_retinanet_resnet_fpn_backbone",
+}
 TORCHVISION = "torchvision's RetinaNet takes P6 from P5 and shares no weights with this one"
 Results = list[dict[str, Tensor]]
 
@@ -41,7 +45,8 @@ def build_ours(args: argparse.Namespace, **changes: Any) -> nn.Module:
 
 
 def shape(model: nn.Module) -> None:
-    """Keep residual branches, which FrozenBN passes as they are, from adding up, and spread the scores of a fresh head."""
+    """Keep residual branches, which FrozenBN passes as they are, from adding up, and spread the
+    scores of a fresh head."""
     with torch.no_grad():
         for name, buffer in model.backbone.named_buffers():
             if name.endswith("conv3.norm.weight"):
@@ -49,7 +54,10 @@ def shape(model: nn.Module) -> None:
         for name, weight in model.head.named_parameters():
             if name.endswith("weight"):
                 std = 0.03 if "subnet" in name else 0.002
-                weight.copy_(torch.randn(weight.shape, generator=torch.Generator().manual_seed(len(name))) * std)
+                weight.copy_(
+                    torch.randn(weight.shape, generator=torch.Generator().manual_seed(len(name)))
+                    * std
+                )
 
 
 def build_theirs(args: argparse.Namespace) -> nn.Module:
@@ -75,43 +83,64 @@ def _images(args: argparse.Namespace, number: int) -> tuple[list[Tensor], list[d
     numbers = torch.Generator().manual_seed(1)
     images, targets = [], []
     for _ in range(number):
-        images.append(torch.randint(0, 256, (3, height, width), generator=numbers, dtype=torch.uint8))
-        corners = torch.rand(8, 4, generator=numbers) * torch.tensor([0.6, 0.6, 0.35, 0.35]) * height
-        boxes = torch.cat([corners[:, :2], corners[:, :2] + 16 + corners[:, 2:]], dim=1).clamp(max=height)
+        images.append(
+            torch.randint(0, 256, (3, height, width), generator=numbers, dtype=torch.uint8)
+        )
+        corners = (
+            torch.rand(8, 4, generator=numbers) * torch.tensor([0.6, 0.6, 0.35, 0.35]) * height
+        )
+        boxes = torch.cat([corners[:, :2], corners[:, :2] + 16 + corners[:, 2:]], dim=1).clamp(
+            max=height
+        )
         labels = torch.randint(80, (8,), generator=numbers)
         targets.append({"boxes": boxes.to(args.device), "labels": labels.to(args.device)})
     return images, targets
 
 
-def _detectron2_inputs(images: list[Tensor], targets: list[dict[str, Tensor]]) -> list[dict[str, Any]]:
+def _detectron2_inputs(
+    images: list[Tensor], targets: list[dict[str, Tensor]]
+) -> list[dict[str, Any]]:
     from detectron2.structures import Boxes, Instances
 
     inputs = []
     for image, target in zip(images, targets, strict=True):
-        instances = Instances(tuple(image.shape[-2:]), gt_boxes=Boxes(target["boxes"]), gt_classes=target["labels"])
+        instances = Instances(
+            tuple(image.shape[-2:]), gt_boxes=Boxes(target["boxes"]), gt_classes=target["labels"]
+        )
         inputs.append({"image": image, "instances": instances})
     return inputs
 
 
 def _precision(args: argparse.Namespace) -> contextlib.AbstractContextManager:
-    return torch.autocast(args.device.split(":")[0], torch.bfloat16) if args.amp else contextlib.nullcontext()
+    return (
+        torch.autocast(args.device.split(":")[0], torch.bfloat16)
+        if args.amp
+        else contextlib.nullcontext()
+    )
 
 
-def _comparison(args: argparse.Namespace, title: str, contestants: dict[str, Callable[[], Work]], check) -> Comparison:
+def _comparison(
+    args: argparse.Namespace, title: str, contestants: dict[str, Callable[[], Work]], check
+) -> Comparison:
     absent = [TORCHVISION]
     if not importlib.util.find_spec("detectron2"):
-        contestants = {name: prepare for name, prepare in contestants.items() if "Detectron2" not in name}
+        contestants = {
+            name: prepare for name, prepare in contestants.items() if "Detectron2" not in name
+        }
         absent.insert(0, "Detectron2 is not installed")
     size = "64x96" if args.quick else "480x640"
     precision = ", bfloat16 autocast" if args.amp else ""
-    return Comparison(f"{title} {size}, R-50-FPN, K = 80, {args.device}{precision}", contestants, check, absent)
+    return Comparison(
+        f"{title} {size}, R-50-FPN, K = 80, {args.device}{precision}", contestants, check, absent
+    )
 
 
-# -------------------------------------------------------------------------------------------------------------------- step
+# --------------------------------------------------------------------------------------------- step
 
 
 def steps(args: argparse.Namespace) -> list[Comparison]:
-    """Forward, backward and a step of SGD. Everybody starts from the same weights and must report the same losses."""
+    """Forward, backward and a step of SGD. Everybody starts from the same weights and must report
+    the same losses."""
 
     def ours() -> Work:
         model = build_ours(args)
@@ -136,8 +165,12 @@ def steps(args: argparse.Namespace) -> list[Comparison]:
     return [_comparison(args, "step, 2 images", contestants, same)]
 
 
-def _step(args: argparse.Namespace, model: nn.Module, losses: Callable[[], dict[str, Tensor]]) -> Work:
-    optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=1e-6, momentum=0.9)
+def _step(
+    args: argparse.Namespace, model: nn.Module, losses: Callable[[], dict[str, Tensor]]
+) -> Work:
+    optimizer = torch.optim.SGD(
+        [p for p in model.parameters() if p.requires_grad], lr=1e-6, momentum=0.9
+    )
     model.train()
 
     def work() -> dict[str, Tensor]:
@@ -151,11 +184,12 @@ def _step(args: argparse.Namespace, model: nn.Module, losses: Callable[[], dict[
     return work
 
 
-# ------------------------------------------------------------------------------------------------------------------- infer
+# -------------------------------------------------------------------------------------------- infer
 
 
 def inferences(args: argparse.Namespace) -> list[Comparison]:
-    """From an image in memory to its boxes; this project also with ``INFERENCE_DTYPE: bfloat16``."""
+    """From an image in memory to its boxes; this project also with
+    ``INFERENCE_DTYPE: bfloat16``."""
 
     def ours(**changes: Any) -> Work:
         model = build_ours(args, **changes).eval()
@@ -168,18 +202,30 @@ def inferences(args: argparse.Namespace) -> list[Comparison]:
 
         def detect() -> Results:
             found = [result["instances"] for result in model(inputs)]
-            return [{"boxes": x.pred_boxes.tensor, "scores": x.scores, "labels": x.pred_classes} for x in found]
+            return [
+                {"boxes": x.pred_boxes.tensor, "scores": x.scores, "labels": x.pred_classes}
+                for x in found
+            ]
 
         return _detect(args, detect)
 
-    contestants: dict[str, Callable[[], Work]] = {"retina_plugin": ours, "Detectron2 RetinaNet": theirs}
-    comparisons = [_comparison(args, "infer, 1 image", contestants, _nearly_the_same if args.amp else _same)]
+    contestants: dict[str, Callable[[], Work]] = {
+        "retina_plugin": ours,
+        "Detectron2 RetinaNet": theirs,
+    }
+    comparisons = [
+        _comparison(args, "infer, 1 image", contestants, _nearly_the_same if args.amp else _same)
+    ]
     if not args.amp:
         low = {
             "retina_plugin": ours,
-            "retina_plugin, INFERENCE_DTYPE bfloat16": lambda: ours(MODEL__RETINA_PLUGIN__INFERENCE_DTYPE="bfloat16"),
+            "retina_plugin, INFERENCE_DTYPE bfloat16": lambda: ours(
+                MODEL__RETINA_PLUGIN__INFERENCE_DTYPE="bfloat16"
+            ),
         }
-        comparisons.append(_comparison(args, "infer in lower precision, 1 image", low, _nearly_the_same))
+        comparisons.append(
+            _comparison(args, "infer in lower precision, 1 image", low, _nearly_the_same)
+        )
     return comparisons
 
 
@@ -193,7 +239,8 @@ def _detect(args: argparse.Namespace, detect: Callable[[], Results]) -> Work:
 
 
 def _same(results: Results, expected: Results) -> None:
-    """Each detection is found on the other side. Their order says nothing where scores differ in the sixth digit only."""
+    """Each detection is found on the other side. Their order says nothing where scores differ in
+    the sixth digit only."""
     for a, b in zip(results, expected, strict=True):
         assert_close(a["scores"], b["scores"], atol=1e-5, rtol=0)
         same = (

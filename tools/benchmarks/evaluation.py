@@ -21,7 +21,10 @@ def comparisons(args: argparse.Namespace) -> list[Comparison]:
     contestants = {"pycocotools": lambda: _work(_pycocotools, images, detections)}
     absent = []
     if importlib.util.find_spec("faster_coco_eval"):
-        contestants = {"faster-coco-eval": lambda: _work(_faster, images, detections), **contestants}
+        contestants = {
+            "faster-coco-eval": lambda: _work(_faster, images, detections),
+            **contestants,
+        }
     else:
         absent.append("faster-coco-eval is not installed: pip install -e '.[fast-eval]'")
     if importlib.util.find_spec("detectron2") and importlib.util.find_spec("detectron2._C"):
@@ -29,26 +32,51 @@ def comparisons(args: argparse.Namespace) -> list[Comparison]:
     else:
         absent.append("Detectron2's COCOeval_opt needs its compiled extension")
     return [
-        Comparison(f"eval, {images} images, {detections} detections each, K = {CLASSES}", contestants, _same, absent)
+        Comparison(
+            f"eval, {images} images, {detections} detections each, K = {CLASSES}",
+            contestants,
+            _same,
+            absent,
+        )
     ]
 
 
 def scene(images: int, detections: int) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Ground truth in COCO's format, seven boxes an image, some crowds; and detections, half of them near a box."""
+    """Ground truth in COCO's format, seven boxes an image, some crowds; and detections, half of
+    them near a box."""
     numbers = np.random.default_rng(0)
     annotations, results = [], []
     for image in range(1, images + 1):
-        corners, sides = numbers.uniform(0, 400, (7, 2)), numbers.lognormal(4, 0.8, (7, 2)).clip(4, 240)
-        boxes, classes = np.concatenate([corners, sides], axis=1), numbers.integers(1, CLASSES + 1, 7)
+        corners, sides = (
+            numbers.uniform(0, 400, (7, 2)),
+            numbers.lognormal(4, 0.8, (7, 2)).clip(4, 240),
+        )
+        boxes, classes = (
+            np.concatenate([corners, sides], axis=1),
+            numbers.integers(1, CLASSES + 1, 7),
+        )
         for box, category in zip(boxes.tolist(), classes.tolist(), strict=True):
             crowd = int(numbers.random() < 0.02)
             common = {"image_id": image, "category_id": category, "bbox": box}
-            annotations.append({**common, "id": len(annotations) + 1, "area": box[2] * box[3], "iscrowd": crowd})
+            annotations.append(
+                {**common, "id": len(annotations) + 1, "area": box[2] * box[3], "iscrowd": crowd}
+            )
         near = numbers.integers(0, 7, detections)
-        found = boxes[near] + numbers.normal(0, 6, (detections, 4)) + numbers.choice([0, 150], (detections, 1))
+        found = (
+            boxes[near]
+            + numbers.normal(0, 6, (detections, 4))
+            + numbers.choice([0, 150], (detections, 1))
+        )
         found[:, 2:] = found[:, 2:].clip(2)
         for box, category in zip(found.tolist(), classes[near].tolist(), strict=True):
-            results.append({"image_id": image, "category_id": category, "bbox": box, "score": float(numbers.random())})
+            results.append(
+                {
+                    "image_id": image,
+                    "category_id": category,
+                    "bbox": box,
+                    "score": float(numbers.random()),
+                }
+            )
     truth = {
         "images": [{"id": i, "height": 640, "width": 640} for i in range(1, images + 1)],
         "categories": [{"id": i, "name": str(i)} for i in range(1, CLASSES + 1)],
@@ -67,7 +95,9 @@ def _work(evaluate, images: int, detections: int) -> Work:
     return work
 
 
-def _run(api: type, evaluator: type, truth: dict[str, Any], results: list[dict[str, Any]]) -> dict[str, np.ndarray]:
+def _run(
+    api: type, evaluator: type, truth: dict[str, Any], results: list[dict[str, Any]]
+) -> dict[str, np.ndarray]:
     coco = api()
     coco.dataset = truth
     coco.createIndex()
@@ -75,7 +105,10 @@ def _run(api: type, evaluator: type, truth: dict[str, Any], results: list[dict[s
     evaluation.evaluate()
     evaluation.accumulate()
     evaluation.summarize()
-    return {"stats": np.asarray(evaluation.stats[:12]), "precision": np.asarray(evaluation.eval["precision"])}
+    return {
+        "stats": np.asarray(evaluation.stats[:12]),
+        "precision": np.asarray(evaluation.eval["precision"]),
+    }
 
 
 def _pycocotools(truth: dict[str, Any], results: list[dict[str, Any]]) -> dict[str, np.ndarray]:

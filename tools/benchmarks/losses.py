@@ -19,7 +19,8 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 
 
 def comparisons(args: argparse.Namespace) -> list[Comparison]:
-    """Two images of 480x640 with COCO's classes, and LVIS's number of classes. On a GPU also how near it comes to the memory's limit."""
+    """Two images of 480x640 with COCO's classes, and LVIS's number of classes. On a GPU also how
+    near it comes to the memory's limit."""
     sizes = [(200, 8)] if args.quick else [(2 * 57_600, 80), (20_000, 1203)]
     found = [_comparison(rows, classes, args.device) for rows, classes in sizes]
     if args.device.startswith("cuda"):
@@ -39,8 +40,12 @@ def _comparison(rows: int, classes: int, device: str) -> Comparison:
     else:
         absent.append("torchvision is not installed")
     return Comparison(
-        f"loss, R = {rows}, K = {classes}, logits of {4 * rows * classes / 2**20:.1f} MiB, {device}",
-        {name: lambda loss=loss: _work(loss, rows, classes, device) for name, loss in losses.items()},
+        f"loss, R = {rows}, K = {classes}, logits of {4 * rows * classes / 2**20:.1f} MiB, "
+        f"{device}",
+        {
+            name: lambda loss=loss: _work(loss, rows, classes, device)
+            for name, loss in losses.items()
+        },
         _same,
         absent,
         {"saved / logits": lambda work: f"{saved_bytes(work) / (4 * rows * classes):.2f}"},
@@ -65,7 +70,8 @@ def _work(loss: Loss, rows: int, classes: int, device: str) -> Work:
 
 
 def bandwidth(rows: int, classes: int, device: str) -> Comparison:
-    """Value and derivative, without ``backward``, beside a copy: both read the logits once and write as much."""
+    """Value and derivative, without ``backward``, beside a copy: both read the logits once and
+    write as much."""
     logits = torch.zeros(rows, classes, device=device, requires_grad=True)
     labels = torch.full((rows,), classes, device=device)
     contestants = {
@@ -73,7 +79,9 @@ def bandwidth(rows: int, classes: int, device: str) -> Comparison:
         "copy of the logits": lambda: lambda: logits.detach().clone(),
     }
     return Comparison(
-        f"loss against bandwidth, R = {rows}, K = {classes}, {device}", contestants, lambda result, expected: None
+        f"loss against bandwidth, R = {rows}, K = {classes}, {device}",
+        contestants,
+        lambda result, expected: None,
     )
 
 
@@ -90,7 +98,9 @@ def _one_hot(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
 def _detectron2(logits: Tensor, labels: Tensor) -> Tensor:
     from fvcore.nn import sigmoid_focal_loss_jit
 
-    return sigmoid_focal_loss_jit(*_one_hot(logits, labels), alpha=ALPHA, gamma=GAMMA, reduction="sum")
+    return sigmoid_focal_loss_jit(
+        *_one_hot(logits, labels), alpha=ALPHA, gamma=GAMMA, reduction="sum"
+    )
 
 
 def _torchvision(logits: Tensor, labels: Tensor) -> Tensor:
@@ -105,7 +115,8 @@ def _same(result: tuple[Tensor, Tensor], expected: tuple[Tensor, Tensor]) -> Non
 
 
 def saved_bytes(work: Work) -> int:
-    """Bytes of the tensors that one run keeps for its backward pass, each storage once; parameters and inputs are not counted."""
+    """Bytes of the tensors that one run keeps for its backward pass, each storage once; parameters
+    and inputs are not counted."""
     storages: dict[int, int] = {}
 
     def pack(tensor: Tensor) -> Tensor:

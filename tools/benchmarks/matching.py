@@ -20,7 +20,10 @@ STRIDES = (8, 16, 32, 64, 128)
 def comparisons(args: argparse.Namespace) -> list[Comparison]:
     """All anchors of an image of 800x1344 with few, many and very many boxes."""
     height, width = (96, 128) if args.quick else (800, 1344)
-    return [_comparison(height, width, boxes, args.device) for boxes in ((20,) if args.quick else (8, 100, 500))]
+    return [
+        _comparison(height, width, boxes, args.device)
+        for boxes in ((20,) if args.quick else (8, 100, 500))
+    ]
 
 
 def _comparison(height: int, width: int, number: int, device: str) -> Comparison:
@@ -47,7 +50,9 @@ def _comparison(height: int, width: int, number: int, device: str) -> Comparison
 
 def _work(matcher, height: int, width: int, number: int, device: str) -> Work:
     sizes = [[4 * stride * 2 ** (i / 3) for i in range(3)] for stride in STRIDES]
-    generator = AnchorGenerator(sizes=sizes, aspect_ratios=[[0.5, 1.0, 2.0]], strides=STRIDES, offset=0.0)
+    generator = AnchorGenerator(
+        sizes=sizes, aspect_ratios=[[0.5, 1.0, 2.0]], strides=STRIDES, offset=0.0
+    )
     anchors = torch.cat(generator([(-(-height // s), -(-width // s)) for s in STRIDES])).to(device)
     numbers = torch.Generator().manual_seed(0)
     sides = 16 * 2 ** (4 * torch.rand(number, 2, generator=numbers)).clamp(max=height / 32)

@@ -27,7 +27,8 @@ class Comparison:
 
     Attributes:
         title: what is compared, at which size.
-        contestants: name -> a function that prepares everything and returns the work. The first is this project.
+        contestants: name -> a function that prepares everything and returns the work. The first is
+            this project.
         check: results of two contestants -> raises AssertionError when they differ.
         absent: what is not installed or cannot take part, each with the reason.
         extra: more columns: title -> (the work -> text).
@@ -40,8 +41,11 @@ class Comparison:
     extra: dict[str, Callable[[Work], str]] = field(default_factory=dict)
 
 
-def measure(comparison: Comparison, *, repeats: int, device: str, command: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Check that all agree with the first, then time them in turns, so that what disturbs the machine disturbs them all.
+def measure(
+    comparison: Comparison, *, repeats: int, device: str, command: Sequence[str]
+) -> dict[str, dict[str, Any]]:
+    """Check that all agree with the first, then time them in turns, so that what disturbs the
+    machine disturbs them all.
 
     Args:
         comparison: what to do.
@@ -50,8 +54,9 @@ def measure(comparison: Comparison, *, repeats: int, device: str, command: Seque
         command: how this process was started, for the processes that measure memory.
 
     Returns:
-        For each name "median" and "spread" (between the quartiles) in seconds, "times", "ratio" (its median over that of the first),
-        "peak" (MiB that its first run adds), and the extra columns.
+        For each name "median" and "spread" (between the quartiles) in seconds, "times", "ratio"
+        (its median over that of the first), "peak" (MiB that its first run adds), and the extra
+        columns.
 
     Raises:
         Disagreement: a result that differs from the first one's.
@@ -88,7 +93,9 @@ def _check(comparison: Comparison, results: dict[str, Any]) -> None:
         try:
             comparison.check(result, expected)
         except AssertionError as error:
-            raise Disagreement(f"{comparison.title}: {name} and {first} disagree: {error}") from error
+            raise Disagreement(
+                f"{comparison.title}: {name} and {first} disagree: {error}"
+            ) from error
 
 
 def _timed(work: Work, device: str) -> float:
@@ -106,14 +113,21 @@ def _finish(device: str) -> None:
 
 def _row(seconds: list[float], first: float) -> dict[str, Any]:
     median = statistics.median(seconds)
-    low, _, high = statistics.quantiles(seconds, n=4, method="inclusive") if len(seconds) > 1 else (median,) * 3
+    low, _, high = (
+        statistics.quantiles(seconds, n=4, method="inclusive")
+        if len(seconds) > 1
+        else (median,) * 3
+    )
     return {"median": median, "spread": high - low, "ratio": median / first, "times": seconds}
 
 
 def _peak_in_a_fresh_process(command: Sequence[str], title: str, name: str) -> float:
-    # glibc gives every block back as soon as it is free, so that what the process holds is what the work holds.
+    # glibc gives every block back as soon as it is free, so that what the process holds is what the
+    # work holds.
     environment = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "65536"}
-    result = subprocess.run([*command, "--peak-of", title, name], capture_output=True, text=True, env=environment)
+    result = subprocess.run(
+        [*command, "--peak-of", title, name], capture_output=True, text=True, env=environment
+    )
     if result.returncode:
         raise RuntimeError(f"{title}: {name} failed in a process of its own:\n{result.stderr}")
     return float(result.stdout.split()[-1])
@@ -133,7 +147,8 @@ def peak_memory(prepare: Callable[[], Work], device: str) -> float:
 
 
 def _resident() -> float:
-    """MiB of this process now; the highest value starts again from it where the system allows that."""
+    """MiB of this process now; the highest value starts again from it where the system allows
+    that."""
     try:
         with open("/proc/self/clear_refs", "w", encoding="ascii") as file:
             file.write("5")
@@ -153,7 +168,8 @@ def _highest_resident() -> float:
 
 
 def table(comparison: Comparison, rows: dict[str, dict[str, Any]]) -> str:
-    """Title, one line for each contestant, and who is absent. The ratio is that to this project: how many times slower."""
+    """Title, one line for each contestant, and who is absent. The ratio is that to this project:
+    how many times slower."""
     heads = ["", "median ms", "spread ms", "times ours", "peak MiB", *comparison.extra]
     lines = [heads]
     for name, row in rows.items():
@@ -167,7 +183,12 @@ def table(comparison: Comparison, rows: dict[str, dict[str, Any]]) -> str:
     widths = [max(len(line[i]) for line in lines) for i in range(len(heads))]
     text = [comparison.title]
     text += [
-        "  ".join([line[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(line[1:], widths[1:], strict=True))])
+        "  ".join(
+            [
+                line[0].ljust(widths[0]),
+                *(c.rjust(w) for c, w in zip(line[1:], widths[1:], strict=True)),
+            ]
+        )
         for line in lines
     ]
     return "\n".join([*text, *(f"absent: {reason}" for reason in comparison.absent)])

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from retina_plugin.outputs import whole_file, write_atomically
+from retina_plugin.files import whole_file, write_atomically
 from retina_plugin.weights import WeightsError, read_checkpoint
 from retina_plugin.weights.checksum import save_with_checksum, saved_size
 

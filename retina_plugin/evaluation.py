@@ -19,8 +19,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from retina_plugin.data import Dataset
+from retina_plugin.files import write_atomically
 from retina_plugin.model import Detections
-from retina_plugin.outputs import RESULTS_FILE, write_atomically
+from retina_plugin.results import RESULTS_FILE
 
 Results = list[dict[str, Any]]
 # COCO and COCOeval of pycocotools, or of a package with the same interface

@@ -12,7 +12,7 @@ import socket
 import time
 from typing import Any
 
-from retina_plugin.outputs import AppendedFile
+from retina_plugin.files import AppendedFile
 
 _numbers = itertools.count()  # of the files of this process
 

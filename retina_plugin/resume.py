@@ -14,7 +14,7 @@ import torch
 
 from retina_plugin.checkpoints_of_run import POINTER, newest_checkpoint
 from retina_plugin.config import ConfigError, leaves
-from retina_plugin.outputs import whole_file, write_atomically
+from retina_plugin.files import whole_file, write_atomically
 from retina_plugin.weights import WeightsError, class_names_of, metadata_of, read_checkpoint
 
 CONFIG = "config.yaml"

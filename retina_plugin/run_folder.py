@@ -14,9 +14,9 @@ from typing import Any
 
 from retina_plugin.checkpoints_of_run import has_checkpoint, newest_checkpoint
 from retina_plugin.config import ConfigError
+from retina_plugin.files import remove_drafts, write_atomically
 from retina_plugin.folder_lock import NAME as LOCK
 from retina_plugin.folder_lock import FolderLock, require_nobody_in
-from retina_plugin.outputs import remove_drafts, write_atomically
 from retina_plugin.resume import (
     CONFIG,
     checkpoint_to_evaluate,

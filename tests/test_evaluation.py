@@ -15,8 +15,8 @@ from retina_plugin import evaluation
 from retina_plugin.config import get_cfg
 from retina_plugin.data import Dataset, load_dataset, read_coco
 from retina_plugin.evaluation import coco_results, evaluate, ground_truth, measure
-from retina_plugin.outputs import results_table
 from retina_plugin.report.reasons import beyond_limit, notes, reasons
+from retina_plugin.results import results_table
 from tests.coco_files import changed, write_coco
 
 SUMMARY = {"AP", "AP50", "AP75", "APs", "APm", "APl"}

@@ -36,8 +36,8 @@ from retina_plugin.bounds import check_bounds
 from retina_plugin.builders import take_pixels_of_timm
 from retina_plugin.checks import prepare_data, resolve_device
 from retina_plugin.data import load_dataset
+from retina_plugin.files import write_atomically
 from retina_plugin.model import RetinaNet, resized_shape
-from retina_plugin.outputs import write_atomically
 from retina_plugin.report.cli import run
 from retina_plugin.summary import model_summary
 

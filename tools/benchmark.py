@@ -31,7 +31,7 @@ from benchmarks.measure import Comparison, measure, peak_memory, table
 
 from retina_plugin.bounds import DEVICE
 from retina_plugin.checks import require_device
-from retina_plugin.outputs import write_atomically
+from retina_plugin.files import write_atomically
 from retina_plugin.report.cli import run
 
 PARTS = {

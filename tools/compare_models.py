@@ -32,7 +32,7 @@ from one_run import box_metrics, one_run
 from tqdm import tqdm
 
 from retina_plugin import build_model
-from retina_plugin.outputs import write_atomically
+from retina_plugin.files import write_atomically
 from retina_plugin.report.cli import run
 
 DATA = {

@@ -34,8 +34,8 @@ from retina_plugin.builders import take_pixels_of_timm
 from retina_plugin.checks import prepare_data, resolve_device
 from retina_plugin.data import DatasetError, load_dataset, read_image, reading
 from retina_plugin.data.headers import require_regular_file
+from retina_plugin.files import write_atomically
 from retina_plugin.model import Detections, RetinaNet
-from retina_plugin.outputs import write_atomically
 from retina_plugin.report import draw_boxes, fit, write_picture
 from retina_plugin.report.cli import LeftOut, run
 from retina_plugin.run_images import take_pixel_range

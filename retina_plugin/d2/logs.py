@@ -14,7 +14,7 @@ from detectron2.utils.events import JSONWriter, TensorboardXWriter
 from detectron2.utils.logger import setup_logger
 
 from retina_plugin.events import EventFile
-from retina_plugin.outputs import AppendedFile
+from retina_plugin.files import AppendedFile
 
 LOGGERS = ("detectron2", "fvcore")
 

@@ -29,7 +29,7 @@ from retina_plugin.disk import DiskError
 from retina_plugin.divergence import divergence, is_finite
 from retina_plugin.evaluation import coco_results, evaluate
 from retina_plugin.model import RetinaNet
-from retina_plugin.outputs import results_folder
+from retina_plugin.results import results_folder
 from retina_plugin.resume import use_learning_rates
 from retina_plugin.summary import model_summary, step_summary
 

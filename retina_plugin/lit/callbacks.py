@@ -18,9 +18,9 @@ from tqdm import tqdm
 
 from retina_plugin.checkpoints_of_run import write_checkpoint
 from retina_plugin.events import EventFile
+from retina_plugin.files import AppendedFile
 from retina_plugin.lit.module import Module
 from retina_plugin.model import evaluating
-from retina_plugin.outputs import AppendedFile
 
 LOG_PERIOD = 20  # steps, as in Detectron2
 

@@ -15,7 +15,7 @@ from retina_plugin.divergence import divergence, is_finite
 from retina_plugin.evaluation import coco_results, evaluate
 from retina_plugin.lit.solver import build_optimizer, clip_gradients, lr_multiplier
 from retina_plugin.model import RetinaNet, sizes_of
-from retina_plugin.outputs import results_folder
+from retina_plugin.results import results_folder
 from retina_plugin.resume import use_learning_rates
 from retina_plugin.weights import checkpoint_metadata
 

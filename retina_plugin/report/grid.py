@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw
 
 from retina_plugin.data import Dataset, read_record
 from retina_plugin.data.coco_ids import IdMatcher
-from retina_plugin.outputs import write_atomically
+from retina_plugin.files import write_atomically
 from retina_plugin.report.draw import draw_boxes, fit, font
 
 CAPTION = 22  # pixels

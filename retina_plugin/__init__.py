@@ -10,22 +10,22 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from retina_plugin.hosts import register_in_detectron2
+from retina_plugin.engine.hosts import register_in_detectron2
 
 if TYPE_CHECKING:
-    from retina_plugin.builders import build_model
-    from retina_plugin.weights import load_weights
+    from retina_plugin.checkpoint import load_weights
+    from retina_plugin.modeling.build import build_model
 
 __version__ = "0.1.0"
 __all__ = ["__version__", "build_model", "get_cfg", "load_weights"]
 
-_LAZY = {"build_model": "retina_plugin.builders", "load_weights": "retina_plugin.weights"}
+_LAZY = {"build_model": "retina_plugin.modeling.build", "load_weights": "retina_plugin.checkpoint"}
 
 
 def get_cfg() -> Any:
     """A config tree with every key at its default: Detectron2's own tree where it is installed,
     else one of the same keys."""
-    from retina_plugin import hosts
+    from retina_plugin.engine import hosts
 
     module = "retina_plugin.d2" if hosts.detectron2_problem() is None else "retina_plugin.config"
     return importlib.import_module(module).get_cfg()

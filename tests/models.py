@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from retina_plugin import config
-from retina_plugin.builders import build_model
-from retina_plugin.model import RetinaNet
+from retina_plugin.modeling.build import build_model
+from retina_plugin.modeling.retinanet import RetinaNet
 
 COMPACT = {
     "MODEL.DEVICE": "cpu",

@@ -19,8 +19,11 @@ import pytest
 import torch
 from PIL import Image
 
-from retina_plugin import builders, head, losses, necks
+from retina_plugin import losses
 from retina_plugin.data import load_dataset
+from retina_plugin.modeling import build as builders
+from retina_plugin.modeling import necks
+from retina_plugin.modeling.heads import retina_head as head
 from tests.load_tools import load_tool
 from tests.models import compact_cfg
 from tests.scenes import write_scenes

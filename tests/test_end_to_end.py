@@ -18,14 +18,13 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from retina_plugin import bounds
-from retina_plugin.builders import build_model
-from retina_plugin.config import get_cfg
+from retina_plugin.checkpoint import load_weights, read_checkpoint
+from retina_plugin.config import bounds, get_cfg
+from retina_plugin.config.rules import at_least
 from retina_plugin.losses import auto_alpha
-from retina_plugin.model import RetinaNet
+from retina_plugin.modeling.build import build_model
+from retina_plugin.modeling.retinanet import RetinaNet
 from retina_plugin.report import cli
-from retina_plugin.rules import at_least
-from retina_plugin.weights import load_weights, read_checkpoint
 from tests.load_tools import load_tool
 from tests.scenes import write_run, write_scenes
 

@@ -32,14 +32,14 @@ import torch
 from torch import Tensor, nn
 
 from retina_plugin import build_model, get_cfg
-from retina_plugin.bounds import check_bounds
-from retina_plugin.builders import take_pixels_of_timm
-from retina_plugin.checks import prepare_data, resolve_device
+from retina_plugin.config.bounds import check_bounds
+from retina_plugin.config.files import write_atomically
 from retina_plugin.data import load_dataset
-from retina_plugin.files import write_atomically
-from retina_plugin.model import RetinaNet, resized_shape
-from retina_plugin.report.cli import run
-from retina_plugin.summary import model_summary
+from retina_plugin.engine.checks import prepare_data, resolve_device
+from retina_plugin.engine.process import run
+from retina_plugin.engine.summary import model_summary
+from retina_plugin.modeling.build import take_pixels_of_timm
+from retina_plugin.modeling.retinanet import RetinaNet, resized_shape
 
 REST = "detections"  # scores to boxes, top k, NMS
 

@@ -69,7 +69,7 @@ def share_below_1(text: str) -> float:
 
 
 def _end(number: int, frame: Any) -> None:
-    """End without a traceback while a tool starts; :func:`retina_plugin.report.cli.run` takes
+    """End without a traceback while a tool starts; :func:`retina_plugin.engine.process.run` takes
     over."""
     if multiprocessing.parent_process() is None:
         os.write(2, b"interrupted; nothing was begun\n")

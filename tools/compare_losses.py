@@ -29,9 +29,9 @@ from typing import Any
 from one_run import box_metrics, end_runs, one_run
 from tqdm import tqdm
 
+from retina_plugin.config.files import write_atomically
 from retina_plugin.data import class_counts, load_dataset
-from retina_plugin.files import write_atomically
-from retina_plugin.report.cli import run
+from retina_plugin.engine.process import run
 from retina_plugin.report.frequency import ap_by_frequency
 from retina_plugin.report.grid import write_picture
 

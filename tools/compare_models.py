@@ -32,8 +32,8 @@ from one_run import box_metrics, one_run
 from tqdm import tqdm
 
 from retina_plugin import build_model
-from retina_plugin.files import write_atomically
-from retina_plugin.report.cli import run
+from retina_plugin.config.files import write_atomically
+from retina_plugin.engine.process import run
 
 DATA = {
     "digits": "configs/digits/retinanet_compact.yaml",

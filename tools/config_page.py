@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from retina_plugin.config import DETECTRON2_KEYS, NODE, PLUGIN_KEYS
-from retina_plugin.files import write_atomically
-from retina_plugin.report.cli import run
+from retina_plugin.config.files import write_atomically
+from retina_plugin.engine.process import run
 
 PAGE = Path(__file__).resolve().parents[1] / "docs/config.md"
 

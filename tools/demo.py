@@ -29,18 +29,18 @@ import torch
 from tqdm import tqdm
 
 from retina_plugin import build_model, get_cfg, load_weights
-from retina_plugin.bounds import check_bounds
-from retina_plugin.builders import take_pixels_of_timm
-from retina_plugin.checks import prepare_data, resolve_device
+from retina_plugin.checkpoint import WeightsError, class_names_of, metadata_of, read_checkpoint
+from retina_plugin.config.bounds import check_bounds
+from retina_plugin.config.files import write_atomically
 from retina_plugin.data import DatasetError, load_dataset, read_image, reading
 from retina_plugin.data.headers import require_regular_file
-from retina_plugin.files import write_atomically
-from retina_plugin.model import Detections, RetinaNet
+from retina_plugin.engine.checks import prepare_data, resolve_device
+from retina_plugin.engine.process import LeftOut, run
+from retina_plugin.engine.run_images import take_pixel_range
+from retina_plugin.engine.stopping import Interrupted
+from retina_plugin.modeling.build import take_pixels_of_timm
+from retina_plugin.modeling.retinanet import Detections, RetinaNet
 from retina_plugin.report import draw_boxes, fit, write_picture
-from retina_plugin.report.cli import LeftOut, run
-from retina_plugin.run_images import take_pixel_range
-from retina_plugin.stopping import Interrupted
-from retina_plugin.weights import WeightsError, class_names_of, metadata_of, read_checkpoint
 
 IMAGES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".pgm", ".ppm", ".tif", ".tiff", ".webp")
 VIDEOS = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpg", ".webm")

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from retina_plugin.files import write_atomically
+from retina_plugin.config.files import write_atomically
 
 ROOT = Path(__file__).resolve().parents[1]
 RUNNING: set[subprocess.Popen] = set()

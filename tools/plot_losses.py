@@ -23,12 +23,14 @@ from torch import Tensor
 from tqdm import tqdm
 
 from retina_plugin import build_model, get_cfg, load_weights
-from retina_plugin.bounds import check_bounds
-from retina_plugin.checks import resolve_device, resolve_num_classes
+from retina_plugin.checkpoint import WeightsError
+from retina_plugin.config.bounds import check_bounds
 from retina_plugin.data import load_dataset, reading
-from retina_plugin.model import RetinaNet
+from retina_plugin.engine.checks import resolve_device, resolve_num_classes
+from retina_plugin.engine.process import run
+from retina_plugin.engine.run_images import take_pixel_range
+from retina_plugin.modeling.retinanet import RetinaNet
 from retina_plugin.report import write_picture
-from retina_plugin.report.cli import run
 from retina_plugin.report.imbalance import anchor_losses, cumulative_share, easy_to_hard, ladder
 from retina_plugin.report.loss_figures import (
     cross_entropy_figure,
@@ -37,8 +39,6 @@ from retina_plugin.report.loss_figures import (
     ladder_figure,
     shares_figure,
 )
-from retina_plugin.run_images import take_pixel_range
-from retina_plugin.weights import WeightsError
 
 GAMMAS = (0.0, 0.5, 1.0, 2.0)  # of the paper's figure 4
 

@@ -63,8 +63,8 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def main(argv: list[str] | None = None) -> None:
-    from retina_plugin.checks import check_processes
-    from retina_plugin.hosts import choose_host
+    from retina_plugin.engine.checks import check_processes
+    from retina_plugin.engine.hosts import choose_host
 
     args = parse(argv)
     check_processes(args)
@@ -80,6 +80,6 @@ if __name__ in ("__main__", "__mp_main__") and parse().host == "lightning":
     sys.modules["detectron2"] = None  # as if it were not installed: to import it takes seconds
 
 if __name__ == "__main__":
-    from retina_plugin.report.cli import run
+    from retina_plugin.engine.process import run
 
     run(main)

@@ -27,16 +27,18 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from retina_plugin.bounds import check_bounds
-from retina_plugin.builders import build_model, take_pixels_of_timm
-from retina_plugin.checks import prepare_data
 from retina_plugin.config import ConfigError
+from retina_plugin.config.bounds import check_bounds
 from retina_plugin.data import Dataset, load_dataset, read_record, reading
-from retina_plugin.hosts import choose_host
 
 # imports no Lightning; Detectron2's transforms are the same
-from retina_plugin.lit.augment import augment_boxes
-from retina_plugin.model import padded_size
+from retina_plugin.data.transforms import augment_boxes
+from retina_plugin.engine.checks import prepare_data
+from retina_plugin.engine.hosts import choose_host
+from retina_plugin.engine.process import LeftOut, run
+from retina_plugin.engine.run_images import show_pixel_range
+from retina_plugin.modeling.build import build_model, take_pixels_of_timm
+from retina_plugin.modeling.retinanet import padded_size
 from retina_plugin.report import (
     draw_boxes,
     fit,
@@ -45,8 +47,6 @@ from retina_plugin.report import (
     overview,
     write_picture,
 )
-from retina_plugin.report.cli import LeftOut, run
-from retina_plugin.run_images import show_pixel_range
 
 Job = tuple[str, Callable[[], np.ndarray]]  # file name, and what draws its picture
 

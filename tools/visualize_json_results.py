@@ -20,14 +20,14 @@ from typing import Any
 from tqdm import tqdm
 
 from retina_plugin import get_cfg
-from retina_plugin.bounds import check_bounds
-from retina_plugin.checks import prepare_data
 from retina_plugin.config import ConfigError
+from retina_plugin.config.bounds import check_bounds
 from retina_plugin.data import DatasetError, load_dataset, read_record, reading
 from retina_plugin.data.coco_json import is_number
+from retina_plugin.engine.checks import prepare_data
+from retina_plugin.engine.process import LeftOut, run
+from retina_plugin.engine.run_images import show_pixel_range
 from retina_plugin.report import results_by_image, side_by_side, write_picture
-from retina_plugin.report.cli import LeftOut, run
-from retina_plugin.run_images import show_pixel_range
 
 LARGEST = 1e6  # pixels; no image is that large, and what draws boxes counts in 32 bits
 

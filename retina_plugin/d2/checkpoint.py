@@ -12,10 +12,7 @@ import torch
 from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.utils import comm
 
-from retina_plugin.checkpoints_of_run import newest_checkpoint, write_checkpoint
-from retina_plugin.data import reading
-from retina_plugin.resume import written_by_another_host
-from retina_plugin.weights import (
+from retina_plugin.checkpoint import (
     WeightsError,
     checkpoint_metadata,
     fit_all,
@@ -26,6 +23,9 @@ from retina_plugin.weights import (
     source_of,
     warn_of_other_classes,
 )
+from retina_plugin.data import reading
+from retina_plugin.engine.checkpoints import newest_checkpoint, write_checkpoint
+from retina_plugin.engine.resume import written_by_another_host
 
 logger = logging.getLogger("retina_plugin")
 
@@ -62,7 +62,7 @@ class Checkpointer(DetectionCheckpointer):
         """
         Args:
             model, save_dir: as in the base class.
-            fine_tune: see :func:`retina_plugin.weights.start_from`.
+            fine_tune: see :func:`retina_plugin.checkpoint.start_from`.
             checkpointables: as in the base class; with a "trainer" among them, weights without the
                 rest are what training starts from, with "metadata", the names of its classes are
                 compared with a file's.
@@ -71,7 +71,7 @@ class Checkpointer(DetectionCheckpointer):
         self.fine_tune, self.starts, self.named = fine_tune, False, ""
 
     def save(self, name: str, **kwargs: Any) -> None:
-        """As in the base class, by :func:`retina_plugin.checkpoints_of_run.write_checkpoint`."""
+        """As in the base class, by :func:`retina_plugin.engine.checkpoints.write_checkpoint`."""
         if self.save_dir and self.save_to_disk:
             parts = {"model": self.model, **self.checkpointables}
             content = {key: part.state_dict() for key, part in parts.items()}

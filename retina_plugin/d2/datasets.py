@@ -34,7 +34,7 @@ from detectron2.structures import BoxMode
 from detectron2.utils import comm
 from PIL import Image
 
-from retina_plugin import stopping
+from retina_plugin.config.registry import unknown_name
 from retina_plugin.d2.loader import TrainingLoader
 from retina_plugin.data import (
     Dataset,
@@ -52,7 +52,7 @@ from retina_plugin.data.catalog import Paths, add_catalog
 from retina_plugin.data.coco import Repairs, clipped, logger
 from retina_plugin.data.coco_json import HOW_TO_NAME
 from retina_plugin.data.images import image_size
-from retina_plugin.registry import unknown_name
+from retina_plugin.engine import stopping
 
 
 def register_datasets(names: Sequence[str] | None = None) -> None:

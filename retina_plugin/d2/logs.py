@@ -13,8 +13,8 @@ from detectron2.utils import comm
 from detectron2.utils.events import JSONWriter, TensorboardXWriter
 from detectron2.utils.logger import setup_logger
 
-from retina_plugin.events import EventFile
-from retina_plugin.files import AppendedFile
+from retina_plugin.config.files import AppendedFile
+from retina_plugin.engine.events import EventFile
 
 LOGGERS = ("detectron2", "fvcore")
 

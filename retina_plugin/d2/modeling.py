@@ -21,9 +21,10 @@ from detectron2.structures import Boxes, Instances
 from detectron2.utils.events import get_event_storage
 from torch import Tensor
 
-from retina_plugin import backbones, builders
-from retina_plugin.model import Detections, RetinaNet, Target, evaluating, sizes_of
-from retina_plugin.registry import unknown_name
+from retina_plugin.config.registry import unknown_name
+from retina_plugin.modeling import backbones
+from retina_plugin.modeling import build as builders
+from retina_plugin.modeling.retinanet import Detections, RetinaNet, Target, evaluating, sizes_of
 
 
 def register_backbones() -> None:
@@ -37,8 +38,8 @@ def register_backbones() -> None:
 
 @META_ARCH_REGISTRY.register()
 class FocalRetinaNet(RetinaNet):
-    """:class:`retina_plugin.model.RetinaNet` with Detectron2's interface: a list of dicts in,
-    losses or ``Instances`` out."""
+    """:class:`retina_plugin.modeling.retinanet.RetinaNet` with Detectron2's interface: a list of
+    dicts in, losses or ``Instances`` out."""
 
     @configurable
     def __init__(self, *, class_names: list[str] | None, vis_period: int, **arguments: Any) -> None:
@@ -47,7 +48,7 @@ class FocalRetinaNet(RetinaNet):
             class_names: for pictures; None shows numbers.
             vis_period: steps between pictures of truth and detections in the event storage; 0:
                 none.
-            arguments: of :class:`retina_plugin.model.RetinaNet`.
+            arguments: of :class:`retina_plugin.modeling.retinanet.RetinaNet`.
         """
         super().__init__(**arguments)
         self.class_names, self.vis_period = class_names, vis_period

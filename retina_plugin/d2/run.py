@@ -13,27 +13,27 @@ from detectron2.utils.collect_env import collect_env_info
 from detectron2.utils.env import seed_all_rng
 from detectron2.utils.events import EventStorage
 
-from retina_plugin import stopping
-from retina_plugin.bounds import warn_of_conflicts
-from retina_plugin.builders import take_pixels_of_timm
-from retina_plugin.checks import (
+from retina_plugin.config import ConfigError
+from retina_plugin.config.bounds import warn_of_conflicts
+from retina_plugin.d2.checkpoint import Checkpointer, Metadata
+from retina_plugin.d2.config import get_cfg, portable
+from retina_plugin.d2.datasets import boxes_of_classes, check_datasets, class_names, records_of
+from retina_plugin.d2.logs import MetricsFile, log_of_run
+from retina_plugin.d2.trainer import Trainer
+from retina_plugin.engine import stopping
+from retina_plugin.engine.checks import (
     check_run,
     resolve_alpha,
     resolve_device,
     resolve_num_classes,
     resolve_prior,
 )
-from retina_plugin.config import ConfigError
-from retina_plugin.d2.checkpoint import Checkpointer, Metadata
-from retina_plugin.d2.config import get_cfg, portable
-from retina_plugin.d2.datasets import boxes_of_classes, check_datasets, class_names, records_of
-from retina_plugin.d2.logs import MetricsFile, log_of_run
-from retina_plugin.d2.trainer import Trainer
-from retina_plugin.ranks import free_port, joined, run_ranks
+from retina_plugin.engine.ranks import free_port, joined, run_ranks
+from retina_plugin.engine.run_folder import Host, check_folder, enter_folder
+from retina_plugin.engine.run_images import prepare_images
+from retina_plugin.engine.space import require_space
+from retina_plugin.modeling.build import take_pixels_of_timm
 from retina_plugin.report import beyond_limit, finish
-from retina_plugin.run_folder import Host, check_folder, enter_folder
-from retina_plugin.run_images import prepare_images
-from retina_plugin.space import require_space
 
 HOST = Host("detectron2", get_cfg, dump=lambda cfg: portable(cfg).dump())
 

@@ -18,34 +18,34 @@ from detectron2.utils import comm
 from detectron2.utils.events import CommonMetricPrinter, EventWriter
 from pycocotools.coco import COCO
 
-from retina_plugin import stopping
-from retina_plugin.checks import freeze_unread
+from retina_plugin.config.disk import DiskError
 from retina_plugin.d2.checkpoint import Checkpointer, Metadata
 from retina_plugin.d2.datasets import Mapper, training_loader
 from retina_plugin.d2.loader import TrainingLoader
 from retina_plugin.d2.logs import Events, MetricsFile
 from retina_plugin.data import load_dataset
-from retina_plugin.disk import DiskError
-from retina_plugin.divergence import divergence, is_finite
-from retina_plugin.evaluation import coco_results, evaluate
-from retina_plugin.model import RetinaNet
-from retina_plugin.results import results_folder
-from retina_plugin.resume import use_learning_rates
-from retina_plugin.summary import model_summary, step_summary
+from retina_plugin.engine import stopping
+from retina_plugin.engine.checks import freeze_unread
+from retina_plugin.engine.divergence import divergence, is_finite
+from retina_plugin.engine.resume import use_learning_rates
+from retina_plugin.engine.summary import model_summary, step_summary
+from retina_plugin.evaluation.coco import coco_results, evaluate
+from retina_plugin.evaluation.results import results_folder
+from retina_plugin.modeling.retinanet import RetinaNet
 
 LOG_PERIOD = 20  # steps between two visits of Detectron2's writers
 
 
 class Evaluator(DatasetEvaluator):
-    """:func:`retina_plugin.evaluation.evaluate` as a Detectron2 evaluator; metrics have the names
-    of COCOEvaluator."""
+    """:func:`retina_plugin.evaluation.coco.evaluate` as a Detectron2 evaluator; metrics have the
+    names of COCOEvaluator."""
 
     def __init__(self, dataset_name: str, *, output_dir: str, max_dets_per_image: int) -> None:
         """
         Args:
             dataset_name: in any catalog.
             output_dir: where ``coco_instances_results.json`` goes.
-            max_dets_per_image: see :func:`retina_plugin.evaluation.measure`.
+            max_dets_per_image: see :func:`retina_plugin.evaluation.coco.measure`.
         """
         self.dataset, self.folder, self.limit = (
             load_dataset(dataset_name),

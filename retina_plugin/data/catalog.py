@@ -7,12 +7,12 @@ import dataclasses
 import os
 from collections.abc import Callable
 
+from retina_plugin.config.registry import unknown_name
 from retina_plugin.data.box_coordinates import BoxCoordinates
 from retina_plugin.data.coco import Dataset, read_coco
 from retina_plugin.data.coco_json import HOW_TO_NAME
 from retina_plugin.data.digits import digits_dataset
 from retina_plugin.data.errors import DatasetError
-from retina_plugin.registry import unknown_name
 
 Paths = tuple[str, str]  # annotation file, image folder
 

@@ -16,11 +16,11 @@ import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from tqdm import tqdm
 
-from retina_plugin.checkpoints_of_run import write_checkpoint
-from retina_plugin.events import EventFile
-from retina_plugin.files import AppendedFile
+from retina_plugin.config.files import AppendedFile
+from retina_plugin.engine.checkpoints import write_checkpoint
+from retina_plugin.engine.events import EventFile
 from retina_plugin.lit.module import Module
-from retina_plugin.model import evaluating
+from retina_plugin.modeling.retinanet import evaluating
 
 LOG_PERIOD = 20  # steps, as in Detectron2
 

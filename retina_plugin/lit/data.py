@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from retina_plugin import stopping
 from retina_plugin.data import load_dataset, read_record, reading, require_boxes
 from retina_plugin.data.sampler import TrainingBatches, shape_groups
-from retina_plugin.lit.augment import augment, resize
+from retina_plugin.data.transforms import augment, resize
+from retina_plugin.engine import stopping
 
 Record = dict[str, Any]
 

@@ -9,21 +9,22 @@ import lightning
 import torch
 from torch import Tensor
 
-from retina_plugin import dense, stopping
+from retina_plugin.checkpoint import checkpoint_metadata
 from retina_plugin.data import load_dataset, reading
-from retina_plugin.divergence import divergence, is_finite
-from retina_plugin.evaluation import coco_results, evaluate
-from retina_plugin.lit.solver import build_optimizer, clip_gradients, lr_multiplier
-from retina_plugin.model import RetinaNet, sizes_of
-from retina_plugin.results import results_folder
-from retina_plugin.resume import use_learning_rates
-from retina_plugin.weights import checkpoint_metadata
+from retina_plugin.engine import stopping
+from retina_plugin.engine.divergence import divergence, is_finite
+from retina_plugin.engine.resume import use_learning_rates
+from retina_plugin.evaluation.coco import coco_results, evaluate
+from retina_plugin.evaluation.results import results_folder
+from retina_plugin.modeling import postprocessing as dense
+from retina_plugin.modeling.retinanet import RetinaNet, sizes_of
+from retina_plugin.solver.build import build_optimizer, clip_gradients, lr_multiplier
 
 Batch = list[dict[str, Any]]
 
 
 class Module(lightning.LightningModule):
-    """Adapter around :class:`retina_plugin.model.RetinaNet`."""
+    """Adapter around :class:`retina_plugin.modeling.retinanet.RetinaNet`."""
 
     def __init__(self, model: RetinaNet, cfg: Any, *, class_names: list[str], seed: int) -> None:
         """
@@ -62,7 +63,7 @@ class Module(lightning.LightningModule):
 
     def require_finite(self) -> None:
         """Make sure that the model still predicts something after its last step; see
-        :mod:`retina_plugin.divergence`."""
+        :mod:`retina_plugin.engine.divergence`."""
         if not is_finite(self.model):
             raise self._divergence(
                 "What the model predicts became infinite or NaN", self.global_step - 1

@@ -14,10 +14,18 @@ import lightning
 import torch
 from lightning.pytorch.utilities import rank_zero_only
 
-from retina_plugin import stopping
-from retina_plugin.bounds import warn_of_conflicts
-from retina_plugin.builders import build_model, take_pixels_of_timm
-from retina_plugin.checks import (
+from retina_plugin.checkpoint import (
+    fit_all,
+    load_weights,
+    read_checkpoint,
+    start_from,
+    warn_of_other_classes,
+)
+from retina_plugin.config import ConfigError, get_cfg
+from retina_plugin.config.bounds import warn_of_conflicts
+from retina_plugin.data import class_counts, load_dataset
+from retina_plugin.engine import stopping
+from retina_plugin.engine.checks import (
     check_run,
     freeze_unread,
     resolve_alpha,
@@ -25,26 +33,18 @@ from retina_plugin.checks import (
     resolve_num_classes,
     resolve_prior,
 )
-from retina_plugin.config import ConfigError, get_cfg
-from retina_plugin.data import class_counts, load_dataset
+from retina_plugin.engine.ranks import free_port, joined, run_ranks
+from retina_plugin.engine.resume import step_of
+from retina_plugin.engine.run_folder import Host, check_folder, enter_folder
+from retina_plugin.engine.run_images import prepare_images
+from retina_plugin.engine.space import require_space
+from retina_plugin.engine.summary import model_summary, step_summary
 from retina_plugin.lit.callbacks import CheckpointFiles, Checkpoints, Pictures, Progress, Writer
 from retina_plugin.lit.data import Data, training_records
 from retina_plugin.lit.module import Module
 from retina_plugin.lit.stop import Stop
-from retina_plugin.ranks import free_port, joined, run_ranks
+from retina_plugin.modeling.build import build_model, take_pixels_of_timm
 from retina_plugin.report import beyond_limit, finish
-from retina_plugin.resume import step_of
-from retina_plugin.run_folder import Host, check_folder, enter_folder
-from retina_plugin.run_images import prepare_images
-from retina_plugin.space import require_space
-from retina_plugin.summary import model_summary, step_summary
-from retina_plugin.weights import (
-    fit_all,
-    load_weights,
-    read_checkpoint,
-    start_from,
-    warn_of_other_classes,
-)
 
 HOST = Host("lightning", get_cfg, dump=lambda cfg: cfg.dump())
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import lightning
 
-from retina_plugin import stopping
+from retina_plugin.engine import stopping
 from retina_plugin.lit.callbacks import Checkpoints
 from retina_plugin.lit.module import Module
 

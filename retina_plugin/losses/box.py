@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from retina_plugin.boxes import area, decode, encode
+from retina_plugin.layers.boxes import area, decode, encode
 
 
 def smooth_l1_loss(

@@ -13,9 +13,9 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from retina_plugin.config.registry import Registry
 from retina_plugin.losses.ladder import cross_entropy_terms, focal_star_terms, focal_terms
 from retina_plugin.losses.one_pass import NO_WEIGHTS, sigmoid_loss
-from retina_plugin.registry import Registry
 
 # Name in MODEL.RETINA_PLUGIN.CLASS_LOSS -> (logits (R, K), labels (R,), alpha, gamma, reduction) ->
 # loss; all have the arguments of sigmoid_focal_loss, and leave alone those that they have no use

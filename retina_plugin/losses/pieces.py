@@ -9,8 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from retina_plugin.layers.threads import in_threads
 from retina_plugin.losses.ladder import Terms
-from retina_plugin.threads import in_threads
 
 # Elements worked on at once. On the CPU a few such pieces of float32 stay in the cache; an
 # accelerator needs large ones.

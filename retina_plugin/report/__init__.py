@@ -1,11 +1,11 @@
 """What people look at: boxes on images, truth beside detections, the table at the end."""
 
-from retina_plugin.report.coverage import how_matched, matched_shares
+from retina_plugin.evaluation.coverage import how_matched, matched_shares
+from retina_plugin.evaluation.reasons import beyond_limit
 from retina_plugin.report.draw import draw_boxes, fit
 from retina_plugin.report.finish import finish, training_picture
 from retina_plugin.report.grid import prediction_grid, results_by_image, side_by_side, write_picture
 from retina_plugin.report.overview import overview
-from retina_plugin.report.reasons import beyond_limit
 
 __all__ = [
     "beyond_limit",

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from retina_plugin.data import load_dataset, reading
+from retina_plugin.evaluation.reasons import notes, reasons
+from retina_plugin.evaluation.results import RESULTS_FILE, results_folder, results_table
 from retina_plugin.report.grid import prediction_grid, side_by_side, write_picture
-from retina_plugin.report.reasons import notes, reasons
-from retina_plugin.results import RESULTS_FILE, results_folder, results_table
 
 
 def finish(cfg: Any, results: dict[str, Any]) -> None:

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw
 
+from retina_plugin.config.files import write_atomically
 from retina_plugin.data import Dataset, read_record
 from retina_plugin.data.coco_ids import IdMatcher
-from retina_plugin.files import write_atomically
 from retina_plugin.report.draw import draw_boxes, fit, font
 
 CAPTION = 22  # pixels

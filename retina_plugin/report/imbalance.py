@@ -25,7 +25,7 @@ from retina_plugin.losses import (
 )
 from retina_plugin.losses.ladder import Terms
 from retina_plugin.losses.one_pass import NO_WEIGHTS
-from retina_plugin.model import RetinaNet, Target, evaluating, resize
+from retina_plugin.modeling.retinanet import RetinaNet, Target, evaluating, resize
 
 EASY, HARD = (100_000, 0.1), (100, 2.3)  # examples, and the cross entropy of each
 

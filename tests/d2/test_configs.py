@@ -8,8 +8,8 @@ from detectron2.structures import Boxes, Instances
 from detectron2.utils.events import EventStorage
 
 from retina_plugin import get_cfg
-from retina_plugin.checks import freeze_unread
 from retina_plugin.d2.trainer import Trainer
+from retina_plugin.engine.checks import freeze_unread
 from tests.configs import CONFIGS, scene, shrink, tame
 
 

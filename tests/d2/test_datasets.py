@@ -45,7 +45,7 @@ from retina_plugin.data import (
     resolve,
 )
 from retina_plugin.data.images import ORIENTATION
-from retina_plugin.report.cli import message_of
+from retina_plugin.engine.process import message_of
 from tests.coco_files import CONTENT, changed, write_coco
 
 

@@ -22,20 +22,20 @@ from torch import nn
 from torch.testing import assert_close
 
 from retina_plugin import get_cfg
-from retina_plugin.builders import build_model
 from retina_plugin.d2.datasets import Mapper, register_datasets
 from retina_plugin.d2.trainer import Evaluator, Trainer
 from retina_plugin.data import load_dataset
-from retina_plugin.evaluation import coco_results, evaluate
+from retina_plugin.data.transforms import crop, flip, resize
+from retina_plugin.evaluation.coco import coco_results, evaluate
 from retina_plugin.lit import data
-from retina_plugin.lit.augment import crop, flip, resize
-from retina_plugin.lit.solver import (
+from retina_plugin.modeling.build import build_model
+from retina_plugin.modeling.retinanet import resized_shape
+from retina_plugin.solver.build import (
     build_optimizer,
     clip_gradients,
     lr_multiplier,
     parameter_groups,
 )
-from retina_plugin.model import resized_shape
 from tests.models import COMPACT
 from tests.scenes import write_scenes
 

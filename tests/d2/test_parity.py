@@ -12,12 +12,12 @@ from detectron2.structures import Boxes, pairwise_iou
 from detectron2.utils.events import EventStorage
 from torch.testing import assert_close
 
-from retina_plugin import boxes, winograd
-from retina_plugin.anchors import AnchorGenerator
 from retina_plugin.config import DETECTRON2_KEYS, leaves
-from retina_plugin.head import RetinaHead
+from retina_plugin.layers import boxes, winograd
 from retina_plugin.losses import BOX_LOSSES
-from retina_plugin.matching import match_anchors
+from retina_plugin.modeling.anchors import AnchorGenerator
+from retina_plugin.modeling.assigners.max_iou import match_anchors
+from retina_plugin.modeling.heads.retina_head import RetinaHead
 from tests.d2.reference import batch, pair
 
 

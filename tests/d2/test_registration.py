@@ -10,8 +10,8 @@ from detectron2.layers import ShapeSpec
 from detectron2.modeling import BACKBONE_REGISTRY, META_ARCH_REGISTRY, Backbone, build_model
 
 import retina_plugin
-from retina_plugin.builders import BACKBONE_REGISTRY as OURS
 from retina_plugin.d2 import FocalRetinaNet, add_retina_config
+from retina_plugin.modeling.build import BACKBONE_REGISTRY as OURS
 from tests.models import COMPACT
 
 

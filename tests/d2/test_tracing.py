@@ -10,8 +10,8 @@ from detectron2.modeling import build_model
 from torch.testing import assert_close
 
 from retina_plugin.d2 import get_cfg
+from tests.modeling.test_inference import scattered
 from tests.models import COMPACT
-from tests.test_inference import scattered
 
 
 @pytest.mark.filterwarnings(

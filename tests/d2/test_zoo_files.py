@@ -18,11 +18,11 @@ from detectron2.utils.events import EventStorage
 from torch import nn
 from torch.testing import assert_close
 
-from retina_plugin.builders import build_model
+from retina_plugin.checkpoint import WeightsError, load_weights, start_from
 from retina_plugin.d2.checkpoint import Checkpointer
-from retina_plugin.weights import WeightsError, load_weights, start_from
+from retina_plugin.modeling.build import build_model
+from tests.checkpoint.test_weights import Payload
 from tests.d2.reference import batch, our_cfg, their_cfg
-from tests.test_weights import Payload
 
 CAFFE2 = {"conv1": "branch2a", "conv2": "branch2b", "conv3": "branch2c", "shortcut": "branch1"}
 KINDS = {"weight": "gamma", "bias": "beta"}

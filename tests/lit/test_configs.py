@@ -5,10 +5,10 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from retina_plugin.builders import build_model
-from retina_plugin.checks import freeze_unread
 from retina_plugin.config import get_cfg
+from retina_plugin.engine.checks import freeze_unread
 from retina_plugin.lit.module import Module
+from retina_plugin.modeling.build import build_model
 from tests.configs import CONFIGS, scene, shrink, tame
 
 

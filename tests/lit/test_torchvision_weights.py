@@ -13,10 +13,10 @@ from torch import nn
 from torch.testing import assert_close
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 
-from retina_plugin.builders import build_model
+from retina_plugin.checkpoint import WeightsError, fit_all, load_weights, start_from
 from retina_plugin.config import get_cfg
-from retina_plugin.model import RetinaNet
-from retina_plugin.weights import WeightsError, fit_all, load_weights, start_from
+from retina_plugin.modeling.build import build_model
+from retina_plugin.modeling.retinanet import RetinaNet
 from tests.models import compact_cfg
 
 CONFIGS = {

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 from benchmarks.measure import Comparison, Work
-from retina_plugin.builders import build_model
 from retina_plugin.config import get_cfg, leaves
+from retina_plugin.modeling.build import build_model
 
 CONFIG = Path(__file__).parents[2] / "configs/coco/retinanet_R_50_FPN_1x.yaml"
 THEIRS = {

@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from benchmarks.measure import Comparison, Work
-from retina_plugin.anchors import AnchorGenerator
-from retina_plugin.matching import match_anchors
+from retina_plugin.modeling.anchors import AnchorGenerator
+from retina_plugin.modeling.assigners.max_iou import match_anchors
 
 LOW, HIGH, CLASSES = 0.4, 0.5, 80
 STRIDES = (8, 16, 32, 64, 128)

@@ -1,0 +1,1 @@
+"""Around a run, for both hosts."""

@@ -1,0 +1,264 @@
+"""What both hosts make sure of before they start, so that a mistake costs seconds and not hours."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any
+from urllib.parse import urlparse
+
+import torch
+
+from retina_plugin.config import ConfigError
+from retina_plugin.config.bounds import DEVICE, check_bounds
+from retina_plugin.data import use_box_coordinates
+from retina_plugin.engine.summary import alpha_summary, prior_summary
+from retina_plugin.losses import auto_alpha, auto_prior
+from retina_plugin.modeling.build import import_plugins
+from retina_plugin.modeling.retinanet import RetinaNet, evaluating
+
+logger = logging.getLogger("retina_plugin")
+MOST_GPUS = 16  # of one machine; a config may name one of them where there is none
+
+
+def require_device(name: str, key: str) -> None:
+    """
+    Args:
+        name: of a device.
+        key: or flag that names it, for messages.
+
+    Raises:
+        ConfigError: it is neither the CPU nor a GPU that may be there.
+    """
+    found = DEVICE.fullmatch(name)
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else MOST_GPUS
+    if not found:
+        raise ConfigError(f"{key}: expected cuda, cuda:0, ... or cpu, found {name!r}")
+    if found["index"] and int(found["index"]) >= gpus:
+        raise ConfigError(
+            f"{key}: expected an index below {gpus}, the number of GPUs, found {name!r}"
+        )
+
+
+def resolve_device(cfg: Any) -> None:
+    """Use the CPU, with a warning, if ``MODEL.DEVICE`` is cuda and no GPU is available.
+
+    Raises:
+        ConfigError: see :func:`require_device`.
+    """
+    require_device(cfg.MODEL.DEVICE, "MODEL.DEVICE")
+    if cfg.MODEL.DEVICE.startswith("cuda") and not torch.cuda.is_available():
+        logger.warning(
+            "MODEL.DEVICE is %s and there is no GPU here: using the CPU", cfg.MODEL.DEVICE
+        )
+        cfg.MODEL.DEVICE = "cpu"
+
+
+def check_processes(args: argparse.Namespace) -> None:
+    """Check the flags of ``tools/train_net.py`` that say how many processes there are and where
+    they meet.
+
+    Raises:
+        ConfigError: a number out of its range, or an address that is none.
+    """
+    for flag, least, most in (("num_gpus", 0, 1024), ("num_machines", 1, 10**4)):
+        value = getattr(args, flag)
+        if not least <= value <= most:
+            raise ConfigError(
+                f"--{flag.replace('_', '-')}: expected {least} to {most}, found {value}"
+            )
+    if not 0 <= args.machine_rank < args.num_machines:
+        raise ConfigError(
+            f"--machine-rank: expected 0 to {args.num_machines - 1}, as --num-machines is "
+            f"{args.num_machines}, found "
+            f"{args.machine_rank}"
+        )
+    if args.dist_url == "auto" and args.num_machines == 1:
+        return
+    try:
+        url = urlparse(args.dist_url)
+        # reading a port may raise too
+        good = url.scheme == "tcp" and bool(url.hostname) and bool(url.port)
+        good = good and args.dist_url == f"tcp://{url.netloc}" and "@" not in url.netloc
+    except ValueError:
+        good = False
+    if not good:
+        raise ConfigError(
+            "--dist-url: expected tcp://HOST:PORT with a port from 1 to 65535, "
+            f"found {args.dist_url!r}"
+        )
+
+
+def prepare_data(cfg: Any) -> None:
+    """Import the modules of ``IMPORTS``, which may register data sets, and read boxes as
+    ``BOX_COORDINATES`` says.
+
+    Whoever reads data sets of a config calls this first.
+
+    Raises:
+        ImportError, ValueError: see :func:`retina_plugin.modeling.build.import_plugins` and
+            :func:`retina_plugin.data.use_box_coordinates`.
+    """
+    import_plugins(cfg)
+    use_box_coordinates(cfg.MODEL.RETINA_PLUGIN.DATASETS.BOX_COORDINATES)
+
+
+def resolve_num_classes(
+    cfg: Any, class_names_of: Callable[[str], Sequence[str]], *, eval_only: bool
+) -> list[str]:
+    """Set ``MODEL.RETINANET.NUM_CLASSES`` when it is -1, and compare it with every data set that
+    the run will use.
+
+    Args:
+        cfg: a config tree that is not frozen.
+        class_names_of: name of a data set -> names of its classes.
+        eval_only: the training sets will not be used and need not be there.
+
+    Returns:
+        The names of the classes.
+
+    Raises:
+        ConfigError: no data set is named, a number that differs from that of the data (both are
+            told), or names that differ between data sets.
+        ImportError: see :func:`prepare_data`.
+    """
+    prepare_data(cfg)
+    key = "DATASETS.TEST" if eval_only else "DATASETS.TRAIN"
+    names = list(cfg.DATASETS.TEST) if eval_only else [*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST]
+    if not (cfg.DATASETS.TEST if eval_only else cfg.DATASETS.TRAIN):
+        raise ConfigError(f"{key} is empty: name a data set, or annotations.json@image_folder")
+    classes, number = list(class_names_of(names[0])), cfg.MODEL.RETINANET.NUM_CLASSES
+    if number not in (-1, len(classes)):
+        raise ConfigError(
+            f"MODEL.RETINANET.NUM_CLASSES is {number}, but data set {names[0]} has "
+            f"{_told(classes)}. "
+            f"Set it to {len(classes)}, or to -1 to take it from {key}; background is not counted."
+        )
+    for name in names[1:]:
+        _require_same(classes, list(class_names_of(name)), names=(names[0], name))
+    cfg.MODEL.RETINANET.NUM_CLASSES = len(classes)
+    return classes
+
+
+def _require_same(classes: list[str], found: list[str], *, names: tuple[str, str]) -> None:
+    advice = "give both the same categories in the same order of ids"
+    if len(found) != len(classes):
+        raise ConfigError(
+            f"data set {names[0]} has {_told(classes)}, {names[1]} has {_told(found)}: {advice}"
+        )
+    if found != classes:
+        different = next((a, b) for a, b in zip(classes, found, strict=True) if a != b)
+        raise ConfigError(
+            f"data sets {names[0]} and {names[1]} name their classes differently, "
+            f"first {different[0]!r} and {different[1]!r}: {advice}"
+        )
+
+
+def _told(classes: list[str]) -> str:
+    return f"{len(classes)} classes ({', '.join(classes[:8])}{', ...' if len(classes) > 8 else ''})"
+
+
+def resolve_alpha(
+    cfg: Any, class_names: Sequence[str], counts_of: Callable[[str], Sequence[int]]
+) -> str:
+    """Turn ``MODEL.RETINANET.FOCAL_LOSS_ALPHA: auto`` into the weights of the training sets,
+    counted once.
+
+    Args:
+        cfg: a config tree that is not frozen, with its number of classes.
+        class_names: K names.
+        counts_of: name of a data set -> boxes of each class.
+
+    Returns:
+        The table of what was found and given, to be printed; empty when there was nothing to do.
+
+    Raises:
+        ConfigError: a mean of the weights that is out of their bounds.
+    """
+    if cfg.MODEL.RETINANET.FOCAL_LOSS_ALPHA != "auto":
+        return ""
+    node = cfg.MODEL.RETINA_PLUGIN
+    base, power, (least, largest) = (
+        node.AUTO_ALPHA_BASE,
+        node.AUTO_ALPHA_POWER,
+        node.AUTO_ALPHA_CLIP,
+    )
+    if not least <= base <= largest:
+        raise ConfigError(
+            "MODEL.RETINA_PLUGIN.AUTO_ALPHA_BASE: expected a mean within AUTO_ALPHA_CLIP "
+            f"{[least, largest]}, found {base}"
+        )
+    counts = _counts(cfg, counts_of)
+    alpha = [
+        float(f"{a:.4g}") for a in auto_alpha(counts, base=base, power=power, clip=(least, largest))
+    ]
+    cfg.MODEL.RETINANET.FOCAL_LOSS_ALPHA = alpha
+    return alpha_summary(class_names, counts, alpha)
+
+
+def resolve_prior(
+    cfg: Any, class_names: Sequence[str], counts_of: Callable[[str], Sequence[int]]
+) -> str:
+    """Turn ``MODEL.RETINANET.PRIOR_PROB: auto`` into the scores that the training sets suggest;
+    otherwise as :func:`resolve_alpha`."""
+    if cfg.MODEL.RETINANET.PRIOR_PROB != "auto":
+        return ""
+    base, counts = cfg.MODEL.RETINA_PLUGIN.AUTO_PRIOR_BASE, _counts(cfg, counts_of)
+    prior = [float(f"{p:.4g}") for p in auto_prior(counts, base=base)]
+    cfg.MODEL.RETINANET.PRIOR_PROB = prior
+    return prior_summary(class_names, counts, prior)
+
+
+def _counts(cfg: Any, counts_of: Callable[[str], Sequence[int]]) -> list[int]:
+    return [sum(boxes) for boxes in zip(*map(counts_of, cfg.DATASETS.TRAIN), strict=True)]
+
+
+def check_run(cfg: Any, *, num_gpus: int, num_machines: int) -> None:
+    """Make sure that all values are within their bounds, and that processes can be started and
+    share a batch equally.
+
+    Raises:
+        ConfigError: a value out of its bounds, more GPUs than the machine has, or images of a step
+            that cannot be shared.
+    """
+    check_bounds(cfg)
+    if num_gpus > 1 and ":" in cfg.MODEL.DEVICE:
+        raise ConfigError(
+            f"MODEL.DEVICE: expected cuda, because --num-gpus is {num_gpus}, found "
+            f"{cfg.MODEL.DEVICE!r}"
+        )
+    if cfg.MODEL.DEVICE.startswith("cuda") and num_gpus > torch.cuda.device_count():
+        raise ConfigError(
+            f"--num-gpus is {num_gpus}, but this machine has {torch.cuda.device_count()}"
+        )
+    processes = max(num_gpus, 1) * num_machines
+    if cfg.SOLVER.IMS_PER_BATCH % processes:
+        raise ConfigError(
+            f"SOLVER.IMS_PER_BATCH is {cfg.SOLVER.IMS_PER_BATCH}: {processes} processes cannot "
+            "share it equally. "
+            f"Set it to a multiple of {processes}."
+        )
+
+
+def freeze_unread(model: RetinaNet) -> None:
+    """Stop parameters of the backbone that no level of ``MODEL.RETINANET.IN_FEATURES`` depends on
+    from learning.
+
+    They have no gradient, for which distributed training would wait in vain, and weight decay would
+    wear them away. Levels that the head does not see have such, and some backbones too: what HRNet
+    does only for its finest map, for instance.
+    """
+    parameters = [p for p in model.backbone.parameters() if p.requires_grad]
+    if not parameters:
+        return
+    side = max(model.backbone.size_divisibility, 64)
+    with evaluating(model):
+        maps = model.backbone(
+            torch.zeros(1, len(model.pixel_mean), side, side, device=model.device)
+        )
+    read = sum(maps[name].sum() for name in model.in_features)
+    for parameter, gradient in zip(
+        parameters, torch.autograd.grad(read, parameters, allow_unused=True), strict=True
+    ):
+        parameter.requires_grad_(gradient is not None)

@@ -1,0 +1,250 @@
+"""The folder of a run: what it holds, and what a run that is started in it may do. Called by both
+hosts."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import itertools
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from retina_plugin.checkpoint import WeightsError, read_checkpoint
+from retina_plugin.config import ConfigError
+from retina_plugin.config.files import remove_drafts, write_atomically
+from retina_plugin.engine.checkpoints import has_checkpoint, newest_checkpoint
+from retina_plugin.engine.folder_lock import NAME as LOCK
+from retina_plugin.engine.folder_lock import FolderLock, require_nobody_in
+from retina_plugin.engine.resume import (
+    CONFIG,
+    checkpoint_to_evaluate,
+    checkpoint_to_resume,
+    config_of_run,
+    step_of,
+)
+
+CHOICES = "--overwrite starts again, another OUTPUT_DIR keeps both"
+
+
+@dataclass(frozen=True)
+class Host:
+    """What this module must know of a host."""
+
+    name: str  # of --host
+    get_cfg: Callable[[], Any]  # its default config
+    dump: Callable[[Any], str]  # a config as the text of config.yaml
+
+
+def check_folder(cfg: Any, args: argparse.Namespace, host: Host) -> None:
+    """Refuse a folder that cannot be used, early and without writing anything; :func:`enter_folder`
+    checks again.
+
+    Raises:
+        ConfigError: another run works in it, or it holds a run, and neither ``--resume`` nor
+            ``--overwrite`` is given.
+    """
+    if args.eval_only:
+        return
+    require_nobody_in(cfg.OUTPUT_DIR)
+    if _overwrite(args):
+        _require_outside(cfg)
+    elif not args.resume:
+        _require_unused(cfg.OUTPUT_DIR, host)
+
+
+@contextlib.contextmanager
+def enter_folder(
+    cfg: Any,
+    args: argparse.Namespace,
+    host: Host,
+    *,
+    class_names: Sequence[str],
+    main: bool,
+    ready: Callable[[], None],
+) -> Iterator[str | None]:
+    """Prepare ``OUTPUT_DIR``, write ``config.yaml``, and keep other runs out until the end.
+
+    An evaluation may be written into the folder of any run; it leaves the run's ``config.yaml`` as
+    it is.
+
+    Args:
+        cfg: frozen.
+        class_names: K names.
+        main: this is the main process of the run, which alone writes; the others wait in ``ready``.
+        ready: called when the folder is prepared.
+
+    Yields:
+        The checkpoint to continue from or to evaluate; None for a run that starts at step 0.
+
+    Raises:
+        ConfigError: as in :func:`check_folder`; a resumed run with other settings; nothing to
+            evaluate.
+        WeightsError: checkpoints that cannot be continued.
+    """
+    with contextlib.ExitStack() as stack:
+        if main:
+            if args.eval_only:
+                found: str | None = _enter_for_evaluation(cfg, args, host)
+            else:
+                found = _enter_for_training(cfg, args, host, class_names, stack)
+            ready()
+        else:
+            ready()
+            found = _of_the_main_process(cfg, args)
+        yield found
+
+
+def describe_run(folder: str, host: Host) -> str | None:
+    """What a folder holds of an earlier run, and what can be done about it; None if there is
+    nothing.
+
+    A ``config.yaml`` alone is nothing: it is what a run leaves that ended before its first step.
+    """
+    try:
+        # reported by the run that continues from it
+        path = newest_checkpoint(folder, report=lambda message: None)
+    except WeightsError:
+        return f"a run without a checkpoint that can be read: {CHOICES}"
+    if path is not None:
+        return _describe_checkpoint(folder, path, host)
+    steps = _logged_steps(os.path.join(folder, "metrics.json"))
+    if steps is None:
+        return None
+    if steps == 0:
+        return f"results of an evaluation: {CHOICES}"
+    return f"a run that stopped after step {steps}, before its first checkpoint: {CHOICES}"
+
+
+def _describe_checkpoint(folder: str, path: str, host: Host) -> str:
+    step = step_of(read_checkpoint(path))
+    try:
+        run_cfg = config_of_run(folder, host.get_cfg)
+    except ConfigError:  # of another host or version
+        run_cfg = None
+    if step == 0:
+        return f"{os.path.basename(path)}: {CHOICES}"
+    if run_cfg is None:
+        return f"a run that stopped at step {step}: --resume continues, {CHOICES}"
+    if step >= run_cfg.SOLVER.MAX_ITER:
+        return (
+            f"a run that finished after {step} steps: --resume continues with a larger "
+            f"SOLVER.MAX_ITER, {CHOICES}"
+        )
+    return (
+        f"a run that stopped at step {step} of {run_cfg.SOLVER.MAX_ITER}: --resume continues, "
+        f"{CHOICES}"
+    )
+
+
+def _logged_steps(path: str) -> int | None:
+    """The last training step in a ``metrics.json``; 0 if it has evaluations alone, None if it has
+    nothing."""
+    if not os.path.isfile(path) or not os.path.getsize(path):
+        return None
+    steps = 0
+    with open(path, encoding="utf-8", errors="replace") as file:
+        for line in file:
+            with contextlib.suppress(ValueError):  # a line that a killed run has not finished
+                found = json.loads(line)
+                steps = found["iteration"] + 1 if "total_loss" in found else steps
+    return steps
+
+
+def _enter_for_evaluation(cfg: Any, args: argparse.Namespace, host: Host) -> str:
+    folder = cfg.OUTPUT_DIR
+    path = checkpoint_to_evaluate(cfg, resume=args.resume)
+    print(f"evaluation of {path}", flush=True)
+    os.makedirs(folder, exist_ok=True)
+    if not (has_checkpoint(folder) or os.path.exists(os.path.join(folder, LOCK))):
+        _write_config(cfg, host)
+    return path
+
+
+def _enter_for_training(
+    cfg: Any,
+    args: argparse.Namespace,
+    host: Host,
+    class_names: Sequence[str],
+    stack: contextlib.ExitStack,
+) -> str | None:
+    if _overwrite(args):
+        _set_aside(cfg, host)
+    os.makedirs(cfg.OUTPUT_DIR, exist_ok=True)
+    stack.enter_context(FolderLock(cfg.OUTPUT_DIR))
+    remove_drafts(cfg.OUTPUT_DIR)
+    found = None
+    if args.resume:
+        found = checkpoint_to_resume(
+            cfg, host=host.name, class_names=class_names, get_cfg=host.get_cfg
+        )
+    else:
+        _require_unused(cfg.OUTPUT_DIR, host)
+    _write_config(cfg, host)
+    return found
+
+
+def _of_the_main_process(cfg: Any, args: argparse.Namespace) -> str | None:
+    """The checkpoint that the main process has chosen."""
+    if args.eval_only and not args.resume:
+        return cfg.MODEL.WEIGHTS
+    return newest_checkpoint(cfg.OUTPUT_DIR, report=lambda message: None) if args.resume else None
+
+
+def _write_config(cfg: Any, host: Host) -> None:
+    write_atomically(os.path.join(cfg.OUTPUT_DIR, CONFIG), host.dump(cfg))
+
+
+def _overwrite(args: argparse.Namespace) -> bool:
+    return getattr(args, "overwrite", False)  # Detectron2's own arguments do not have it
+
+
+def _require_unused(folder: str, host: Host) -> None:
+    found = describe_run(folder, host)
+    if found:
+        raise ConfigError(f"OUTPUT_DIR {folder} holds {found}")
+
+
+def _require_outside(cfg: Any) -> None:
+    """Make sure that ``--overwrite`` does not rename what the new run needs.
+
+    Raises:
+        ConfigError: the current folder, the weights or a data set is in ``OUTPUT_DIR``.
+    """
+    datasets = [
+        part for name in (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST) for part in name.split("@")
+    ]
+    places = {
+        "the current folder": [os.curdir],
+        "MODEL.WEIGHTS": [cfg.MODEL.WEIGHTS],
+        "a data set": datasets,
+    }
+    folder = os.path.realpath(cfg.OUTPUT_DIR)
+    for what, paths in places.items():
+        for path in filter(os.path.exists, paths):
+            if os.path.commonpath([folder, os.path.realpath(path)]) == folder:
+                raise ConfigError(
+                    f"--overwrite renames OUTPUT_DIR {cfg.OUTPUT_DIR}, and {what} ({path}) is in "
+                    "it: take another OUTPUT_DIR"
+                )
+
+
+def _set_aside(cfg: Any, host: Host) -> None:
+    """Rename ``OUTPUT_DIR`` in one step if it holds a run, and print its new name."""
+    folder = os.path.realpath(cfg.OUTPUT_DIR)  # of a link, the folder and not the link is renamed
+    if not os.path.isdir(folder):
+        return
+    _require_outside(cfg)
+    with FolderLock(folder) as lock:
+        found = describe_run(folder, host)
+        if not found:
+            return
+        free = next(
+            name for n in itertools.count(1) if not os.path.lexists(name := f"{folder}.{n}")
+        )
+        os.rename(folder, free)
+        lock.folder = free
+    os.makedirs(folder)
+    print(f"overwrite: {found.partition(':')[0]} in {cfg.OUTPUT_DIR} is kept as {free}", flush=True)

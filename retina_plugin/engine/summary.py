@@ -1,0 +1,79 @@
+"""What a run says of itself at its start: the model in numbers, and what a step and its learning
+rate are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from retina_plugin.modeling.retinanet import RetinaNet
+
+
+def model_summary(model: RetinaNet) -> str:
+    """One line on the size of the head's output, which is asked about so often, and of the
+    whole."""
+    classes, anchors = model.num_classes, model.anchor_generator.num_anchors
+    parameters = [(p.numel(), p.requires_grad) for p in model.parameters()]
+    total, learning = sum(n for n, _ in parameters), sum(n for n, learns in parameters if learns)
+    return (
+        f"model: K = {classes} classes, A = {anchors} anchors per cell of "
+        f"{', '.join(model.in_features)}; the head gives K x A = "
+        f"{classes * anchors} class logits and 4 x A = {4 * anchors} box deltas per cell; "
+        f"{total / 1e6:.2f} M parameters, "
+        f"{learning / 1e6:.2f} M of them learn"
+    )
+
+
+def step_summary(cfg: Any, *, processes: int) -> str:
+    """One line on what decides the learning rate that is right: it grows with the number of images
+    of a step."""
+    solver = cfg.SOLVER
+    return (
+        f"training: {solver.MAX_ITER} steps of {solver.IMS_PER_BATCH} images ({processes} x "
+        f"{solver.IMS_PER_BATCH // processes}); "
+        f"{cfg.MODEL.RETINA_PLUGIN.OPTIMIZER}, learning rate {solver.BASE_LR:g} (for another "
+        "SOLVER.IMS_PER_BATCH: "
+        f"{solver.BASE_LR / solver.IMS_PER_BATCH:g} per image), {solver.LR_SCHEDULER_NAME} after "
+        f"{solver.WARMUP_ITERS} steps of warm-up"
+    )
+
+
+def alpha_summary(
+    class_names: Sequence[str], counts: Sequence[int], alpha: Sequence[float], *, most: int = 40
+) -> str:
+    """A table of the weights of the classes, rarest first: boxes, share of all boxes, weight of
+    positives.
+
+    Args:
+        class_names, counts, alpha: K each.
+        most: of more classes than this, only the rarest and the most frequent are shown.
+    """
+    title = "weights of positives, from the boxes of the training set (FOCAL_LOSS_ALPHA auto):"
+    return _class_table(title, "alpha", class_names, counts, alpha, most)
+
+
+def prior_summary(
+    class_names: Sequence[str], counts: Sequence[int], prior: Sequence[float], *, most: int = 40
+) -> str:
+    """The same of the scores that anchors have before training."""
+    title = "scores before training, from the boxes of the training set (PRIOR_PROB auto):"
+    return _class_table(title, "prior", class_names, counts, prior, most)
+
+
+def _class_table(
+    title: str,
+    column: str,
+    class_names: Sequence[str],
+    counts: Sequence[int],
+    values: Sequence[float],
+    most: int,
+) -> str:
+    total, width = max(sum(counts), 1), max(map(len, ("class", *class_names)))
+    rows = sorted(zip(counts, class_names, values, strict=True), key=lambda row: row[0])
+    lines = [
+        f"  {name:<{width}} {count:>9} {count / total:>8.2%} {value:>7.4f}"
+        for count, name, value in rows
+    ]
+    if len(lines) > most:
+        lines[most // 2 : -(most // 2)] = [f"  ... {len(lines) - most} classes between ..."]
+    return "\n".join([title, f"  {'class':<{width}} {'boxes':>9} {'share':>8} {column:>7}", *lines])

@@ -1,0 +1,218 @@
+"""COCO metrics of detections, the same on either host: a data set and its results -> metrics.
+
+The ground truth is the cleaned boxes of :class:`retina_plugin.data.Dataset`, on which training is
+done too: clipped, without those that were dropped. Metrics are named and scaled as by Detectron2's
+COCOEvaluator.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import io
+import json
+import math
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from retina_plugin.config.files import write_atomically
+from retina_plugin.data import Dataset
+from retina_plugin.evaluation.results import RESULTS_FILE
+from retina_plugin.modeling.retinanet import Detections
+
+Results = list[dict[str, Any]]
+# COCO and COCOeval of pycocotools, or of a package with the same interface
+BackEnd = tuple[type, type]
+
+# suffixes of AP and AR, in the order of COCOeval's area ranges: all, small, medium, large
+AREAS = ("", "s", "m", "l")
+
+
+class Measured(NamedTuple):
+    """Metrics in percent, NaN where nothing can be measured.
+
+    Attributes:
+        precision: "AP", "AP50", "AP75", "APs", "APm", "APl", and "AP-<class>" if there are several
+            classes.
+        recall: "AR", "ARs", "ARm", "ARl".
+    """
+
+    precision: dict[str, float]
+    recall: dict[str, float]
+
+
+def coco_results(image_id: Any, detections: Detections, category_ids: Sequence[Any]) -> Results:
+    """Detections of one image in COCO's results format: XYWH boxes, the data set's own category
+    ids."""
+    boxes = detections["boxes"].clone()
+    boxes[:, 2:] -= boxes[:, :2]
+    return [
+        {"image_id": image_id, "category_id": category_ids[label], "bbox": box, "score": score}
+        for box, score, label in zip(
+            boxes.tolist(),
+            detections["scores"].tolist(),
+            detections["labels"].tolist(),
+            strict=True,
+        )
+    ]
+
+
+def evaluate(
+    dataset: Dataset,
+    found: Iterable[Mapping[Any, Results]],
+    folder: str,
+    *,
+    max_detections: int,
+    back_end: BackEnd | None = None,
+) -> dict[str, dict[str, float]]:
+    """Write ``coco_instances_results.json``, print the recall, and return the metrics.
+
+    Args:
+        dataset: what was predicted on.
+        found: from each process, image id -> :func:`coco_results`; processes may share images.
+        folder: where the file goes; it is made if need be.
+        max_detections, back_end: see :func:`measure`.
+
+    Returns:
+        ``{"bbox": Measured.precision}``; ``{}`` for a data set without ground truth.
+    """
+    by_image = {image: results for part in found for image, results in part.items()}
+    flat = [result for record in dataset.records for result in by_image.get(record["image_id"], ())]
+    os.makedirs(folder, exist_ok=True)
+    write_atomically(os.path.join(folder, RESULTS_FILE), json.dumps(flat))
+    if not dataset.has_ground_truth:
+        return {}
+    measured = measure(dataset, flat, max_detections=max_detections, back_end=back_end)
+    recall = "  ".join(f"{name} {value:.1f}" for name, value in measured.recall.items())
+    print(
+        f"{dataset.name}: {recall} with at most {max_detections} detections in an image", flush=True
+    )
+    return {"bbox": measured.precision}
+
+
+def measure(
+    dataset: Dataset, results: Results, *, max_detections: int, back_end: BackEnd | None = None
+) -> Measured:
+    """COCO's metrics of boxes.
+
+    Args:
+        dataset: with ground truth.
+        results: over all images, with the data set's own ids.
+        max_detections: ``TEST.DETECTIONS_PER_IMAGE``; the best ones of each image and class count,
+            where COCO takes 100.
+        back_end: :func:`default_back_end` when None.
+
+    Returns:
+        All NaN and no AP per class when there are no results, as Detectron2 has it.
+    """
+    if not results:
+        nothing = dict.fromkeys(("AP", "AP50", "AP75", "APs", "APm", "APl"), math.nan)
+        return Measured(nothing, dict.fromkeys(("AR", "ARs", "ARm", "ARl"), math.nan))
+    coco, evaluator = back_end or default_back_end()
+    with contextlib.redirect_stdout(io.StringIO()):  # its own report comes without names
+        truth = coco()
+        truth.dataset = ground_truth(dataset)
+        truth.createIndex()
+        coco_eval = evaluator(truth, truth.loadRes(_numbered(dataset, results)), "bbox")
+        coco_eval.params.maxDets = [max_detections]
+        coco_eval.evaluate()
+        coco_eval.accumulate()  # summarize() is left out: it looks for 100 detections
+    thresholds = np.asarray(coco_eval.params.iouThrs)
+    # (thresholds, recalls, classes, areas) and (thresholds, classes, areas); -1 where there is
+    # nothing to find
+    precision, recall = (
+        np.asarray(coco_eval.eval[key])[..., -1] for key in ("precision", "recall")
+    )
+    averages = {"AP": _percent(precision[..., 0])}
+    averages |= {
+        f"AP{t:.0f}": _percent(precision[np.isclose(100 * thresholds, t), ..., 0]) for t in (50, 75)
+    }
+    averages |= {
+        f"AP{suffix}": _percent(precision[..., area]) for area, suffix in enumerate(AREAS) if suffix
+    }
+    if dataset.num_classes > 1:
+        averages |= {
+            f"AP-{name}": _percent(precision[:, :, i, 0])
+            for i, name in enumerate(dataset.class_names)
+        }
+    return Measured(
+        averages, {f"AR{suffix}": _percent(recall[..., area]) for area, suffix in enumerate(AREAS)}
+    )
+
+
+def ground_truth(dataset: Dataset) -> dict[str, Any]:
+    """The cleaned boxes as pycocotools needs them.
+
+    Images, categories and annotations are numbered from 1: text as an id is an error there, and an
+    object with id 0 counts as never found.
+    """
+    annotations = [
+        {
+            "id": 0,
+            "image_id": number,
+            "category_id": a["category_id"] + 1,
+            "bbox": [
+                a["bbox"][0],
+                a["bbox"][1],
+                a["bbox"][2] - a["bbox"][0],
+                a["bbox"][3] - a["bbox"][1],
+            ],
+            "area": a["area"],
+            "iscrowd": a["iscrowd"],
+        }
+        for number, record in enumerate(dataset.records, start=1)
+        for a in record["annotations"]
+    ]
+    for number, annotation in enumerate(annotations, start=1):
+        annotation["id"] = number
+    return {
+        "info": {},
+        "images": [
+            {"id": number, "height": record["height"], "width": record["width"]}
+            for number, record in enumerate(dataset.records, start=1)
+        ],
+        "annotations": annotations,
+        "categories": [
+            {"id": number, "name": name} for number, name in enumerate(dataset.class_names, start=1)
+        ],
+    }
+
+
+def _numbered(dataset: Dataset, results: Results) -> Results:
+    """Copies of the results with the ids of :func:`ground_truth`."""
+    images = {record["image_id"]: number for number, record in enumerate(dataset.records, start=1)}
+    categories = {
+        category_id: number for number, category_id in enumerate(dataset.category_ids, start=1)
+    }
+    return [
+        {
+            "image_id": images[result["image_id"]],
+            "category_id": categories[result["category_id"]],
+            "bbox": result["bbox"],
+            "score": result["score"],
+        }
+        for result in results
+    ]
+
+
+@functools.cache
+def default_back_end() -> BackEnd:
+    """faster-coco-eval, whose numbers are the same, or pycocotools; says once which."""
+    try:
+        from faster_coco_eval import COCO, COCOeval_faster
+    except ImportError:
+        from pycocotools.coco import COCO
+        from pycocotools.cocoeval import COCOeval
+
+        return COCO, COCOeval
+    print("COCO metrics by faster-coco-eval", flush=True)
+    return COCO, COCOeval_faster
+
+
+def _percent(values: np.ndarray) -> float:
+    """Mean of what could be measured."""
+    values = values[values > -1]
+    return float(100 * values.mean()) if values.size else math.nan

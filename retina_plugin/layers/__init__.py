@@ -1,0 +1,1 @@
+"""Layers and functions of tensors that the model is built from."""

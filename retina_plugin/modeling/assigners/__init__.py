@@ -1,0 +1,1 @@
+"""Assigners: anchors and ground truth -> which anchor learns which box."""

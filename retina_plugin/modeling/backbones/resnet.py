@@ -1,0 +1,341 @@
+"""ResNet (He et al., arXiv 1512.03385), named parameter for parameter as in Detectron2, and what
+later work added to it.
+
+``stem`` (stride 4), then stages ``res2`` .. ``res5`` (strides 4, 8, 16, 32), each twice as wide as
+the one before. Widths are free, so a compact network for small data is the same code with smaller
+numbers. By the arguments of :func:`build_resnet` it is also a ResNeXt (groups; arXiv 1611.05431) or
+a ResNet-D (deep stem, average-pool shortcut; arXiv 1812.01187).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from retina_plugin.layers.norms import (
+    Conv2d,
+    FrozenBatchNorm2d,
+    StandardizedConv2d,
+    build_norm,
+    freeze,
+)
+from retina_plugin.modeling.backbones.feature import Backbone, ShapeSpec
+
+BLOCKS_PER_STAGE = {
+    18: (2, 2, 2, 2),
+    34: (3, 4, 6, 3),
+    50: (3, 4, 6, 3),
+    101: (3, 4, 23, 3),
+    152: (3, 8, 36, 3),
+}
+STAGES = ("res2", "res3", "res4", "res5")
+Conv = Callable[..., Conv2d]  # :func:`convolution` with norm and standardisation decided
+
+
+def convolution(
+    in_channels: int,
+    out_channels: int,
+    kernel_size: int,
+    *,
+    norm: Callable[[int], nn.Module | None],
+    standardized: bool,
+    stride: int = 1,
+    groups: int = 1,
+) -> Conv2d:
+    """Convolution without bias and its norm, initialised for the ReLU that follows (arXiv
+    1502.01852)."""
+    kind = StandardizedConv2d if standardized else Conv2d
+    layer = kind(
+        in_channels,
+        out_channels,
+        kernel_size,
+        stride=stride,
+        groups=groups,
+        bias=False,
+        norm=norm(out_channels),
+    )
+    nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+    return layer
+
+
+class Chain(nn.Module):
+    """Convolutions ``conv1``, ``conv2``, .. with ReLU between them."""
+
+    def __init__(self, convolutions: Sequence[Conv2d]) -> None:
+        super().__init__()
+        for index, layer in enumerate(convolutions, start=1):
+            self.add_module(f"conv{index}", layer)
+        self.num_convolutions, self.out_channels = len(convolutions), convolutions[-1].out_channels
+
+    def chain(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) through all of them; no ReLU after the last."""
+        x = self.conv1(x)
+        for index in range(2, self.num_convolutions + 1):
+            x = getattr(self, f"conv{index}")(F.relu_(x))
+        return x
+
+
+class Stem(Chain):
+    """Convolutions of stride 2, ReLU, 3x3 max pooling of stride 2: (N, 3, H, W) -> (N, C, H / 4, W
+    / 4)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.max_pool2d(F.relu_(self.chain(x)), kernel_size=3, stride=2, padding=1)
+
+
+def build_stem(in_channels: int, out_channels: int, *, deep: bool, conv: Conv) -> Stem:
+    """One 7x7 convolution, or three of 3x3, the first two half as wide, with about the same field
+    of view (as in DeepLab, Inception)."""
+    if not deep:
+        return Stem([conv(in_channels, out_channels, 7, stride=2)])
+    if out_channels < 2:
+        raise ValueError(
+            "MODEL.RESNETS.STEM_OUT_CHANNELS must be at least 2 with DEEP_STEM, "
+            f"found {out_channels}"
+        )
+    half = out_channels // 2
+    return Stem(
+        [conv(in_channels, half, 3, stride=2), conv(half, half, 3), conv(half, out_channels, 3)]
+    )
+
+
+class ResidualBlock(Chain):
+    """Convolutions plus a shortcut: the identity, or a 1x1 convolution where the shape changes."""
+
+    def __init__(
+        self,
+        convolutions: Sequence[Conv2d],
+        *,
+        in_channels: int,
+        stride: int,
+        average: bool,
+        conv: Conv,
+    ) -> None:
+        """
+        Args:
+            convolutions: their strides multiply to ``stride``.
+            in_channels: of the first.
+            stride: 1 or 2.
+            average: a shortcut of stride 2 takes the mean of four cells, and does not drop three of
+                them.
+            conv: makes the convolution of the shortcut.
+        """
+        super().__init__(convolutions)
+        pooled = average and stride > 1
+        self.pool = (
+            nn.AvgPool2d(stride, ceil_mode=True, count_include_pad=False)
+            if pooled
+            else nn.Identity()
+        )
+        reshaped = in_channels != self.out_channels or stride != 1
+        self.shortcut = (
+            conv(in_channels, self.out_channels, 1, stride=1 if pooled else stride)
+            if reshaped
+            else None
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = self.chain(x)
+        return F.relu_(out.add_(x if self.shortcut is None else self.shortcut(self.pool(x))))
+
+    def start_as_shortcut(self) -> None:
+        """Let the block do nothing but its shortcut at first (arXiv 1706.02677): the last norm, or
+        convolution if it has none, gives 0."""
+        last = getattr(self, f"conv{self.num_convolutions}")
+        if isinstance(last.norm, FrozenBatchNorm2d):
+            raise ValueError(
+                "MODEL.RETINA_PLUGIN.RESNETS.ZERO_INIT: FrozenBN would stay 0 for ever; set "
+                "MODEL.RESNETS.NORM BN or GN"
+            )
+        if last.norm is None and isinstance(last, StandardizedConv2d):
+            raise ValueError(
+                "MODEL.RETINA_PLUGIN.RESNETS.ZERO_INIT needs a norm where weights are "
+                "standardised: set MODEL.RESNETS.NORM"
+            )
+        nn.init.zeros_((last if last.norm is None else last.norm).weight)
+
+
+def basic_block(
+    in_channels: int, out_channels: int, *, stride: int, average: bool, conv: Conv
+) -> ResidualBlock:
+    """Two 3x3 convolutions, for depths 18 and 34."""
+    convolutions = [
+        conv(in_channels, out_channels, 3, stride=stride),
+        conv(out_channels, out_channels, 3),
+    ]
+    return ResidualBlock(
+        convolutions, in_channels=in_channels, stride=stride, average=average, conv=conv
+    )
+
+
+def bottleneck_block(
+    in_channels: int,
+    out_channels: int,
+    *,
+    width: int,
+    groups: int,
+    stride: int,
+    stride_in_1x1: bool,
+    average: bool,
+    conv: Conv,
+) -> ResidualBlock:
+    """1x1, 3x3 of ``width`` channels, 1x1, for depths from 50 on. The original has its stride in
+    the first 1x1, torchvision in the 3x3."""
+    first, second = (stride, 1) if stride_in_1x1 else (1, stride)
+    convolutions = [
+        conv(in_channels, width, 1, stride=first),
+        conv(width, width, 3, stride=second, groups=groups),
+        conv(width, out_channels, 1),
+    ]
+    return ResidualBlock(
+        convolutions, in_channels=in_channels, stride=stride, average=average, conv=conv
+    )
+
+
+class ResNet(Backbone):
+    """A stem and up to four stages."""
+
+    def __init__(
+        self,
+        *,
+        stem: Stem,
+        stages: dict[str, nn.Sequential],
+        out_features: Sequence[str],
+        freeze_at: int,
+    ) -> None:
+        """
+        Args:
+            stem: stride 4.
+            stages: name -> blocks, finest first.
+            out_features: stages to return, among ``res2`` .. ``res5``; stages after the last of
+                them are left out.
+            freeze_at: how many parts stop learning, counted from the stem: 0 none, 1 the stem, 2
+                also res2, ...
+
+        Raises:
+            ValueError: ``out_features`` is empty or names no stage.
+        """
+        super().__init__()
+        unknown = [name for name in out_features if name not in stages]
+        if unknown or not out_features:
+            raise ValueError(
+                f"MODEL.RESNETS.OUT_FEATURES must be among {list(stages)}, found "
+                f"{list(out_features)}"
+            )
+        self.stem = stem
+        self.stage_names = list(stages)[: max(map(list(stages).index, out_features)) + 1]
+        for index, name in enumerate(self.stage_names):
+            self.add_module(name, stages[name])
+            if name in out_features:
+                self._shapes[name] = ShapeSpec(stages[name][-1].out_channels, 4 * 2**index)
+        for part in ("stem", *self.stage_names)[:freeze_at]:
+            freeze(getattr(self, part))
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        """(N, 3, H, W) -> stage name -> (N, C, H / stride, W / stride), rounded up."""
+        x, outputs = self.stem(images), {}
+        for name in self.stage_names:
+            x = getattr(self, name)(x)
+            if name in self._shapes:
+                outputs[name] = x
+        return outputs
+
+
+def build_resnet(
+    *,
+    in_channels: int,
+    depth: int,
+    stem_channels: int,
+    res2_channels: int,
+    width_per_group: int,
+    num_groups: int,
+    stride_in_1x1: bool,
+    deep_stem: bool,
+    average_shortcut: bool,
+    norm: str,
+    norm_groups: int,
+    standardized: bool,
+    zero_init: bool,
+    out_features: Sequence[str],
+    freeze_at: int,
+) -> ResNet:
+    """ResNet from numbers.
+
+    Args:
+        in_channels: of the image.
+        depth: 18, 34, 50, 101 or 152.
+        stem_channels: width of the stem; 64 in the paper.
+        res2_channels: output width of res2, doubled by each later stage; 64 (basic blocks) or 256
+            (bottlenecks) in the paper.
+        width_per_group, num_groups: their product is the inner width of a bottleneck in res2; basic
+            blocks have no groups.
+        stride_in_1x1: see :func:`bottleneck_block`.
+        deep_stem: see :func:`build_stem`.
+        average_shortcut: see :class:`ResidualBlock`.
+        norm, norm_groups: see :func:`retina_plugin.layers.norms.build_norm`.
+        standardized: see :class:`retina_plugin.layers.norms.StandardizedConv2d`.
+        zero_init: see :meth:`ResidualBlock.start_as_shortcut`.
+        out_features, freeze_at: see :class:`ResNet`.
+
+    Raises:
+        ValueError: a depth that does not exist, groups in basic blocks or the widths of
+            bottlenecks, or a start at zero that no step would leave.
+    """
+    _check_numbers(depth, num_groups, res2_channels, zero_init, freeze_at)
+    conv = partial(
+        convolution,
+        norm=partial(build_norm, norm, groups=norm_groups, key="MODEL.RESNETS.NORM"),
+        standardized=standardized,
+    )
+    stages: dict[str, nn.Sequential] = {}
+    channels = stem_channels
+    for index, (name, num_blocks) in enumerate(zip(STAGES, BLOCKS_PER_STAGE[depth], strict=True)):
+        block = partial(basic_block, average=average_shortcut, conv=conv)
+        if depth >= 50:
+            width = num_groups * width_per_group * 2**index
+            kind = partial(
+                bottleneck_block, width=width, groups=num_groups, stride_in_1x1=stride_in_1x1
+            )
+            block = partial(kind, average=average_shortcut, conv=conv)
+        out_channels = res2_channels * 2**index
+        strides = [1 if index == 0 else 2] + [1] * (num_blocks - 1)
+        inputs = [channels] + [out_channels] * (num_blocks - 1)
+        stages[name] = nn.Sequential(
+            *(block(i, out_channels, stride=s) for i, s in zip(inputs, strides, strict=True))
+        )
+        channels = out_channels
+    for residual in (block for stage in stages.values() for block in stage if zero_init):
+        residual.start_as_shortcut()
+    stem = build_stem(in_channels, stem_channels, deep=deep_stem, conv=conv)
+    return ResNet(stem=stem, stages=stages, out_features=out_features, freeze_at=freeze_at)
+
+
+def _check_numbers(
+    depth: int, num_groups: int, res2_channels: int, zero_init: bool, freeze_at: int
+) -> None:
+    """Raise for what could be built and would not be what was meant."""
+    if depth not in BLOCKS_PER_STAGE:
+        raise ValueError(
+            f"MODEL.RESNETS.DEPTH must be one of {list(BLOCKS_PER_STAGE)}, found {depth}"
+        )
+    if depth < 50 and num_groups != 1:
+        raise ValueError(
+            f"MODEL.RESNETS.NUM_GROUPS must be 1 at DEPTH {depth}, whose blocks have no groups, "
+            f"found {num_groups}"
+        )
+    if depth < 50 and res2_channels >= 256:
+        raise ValueError(
+            f"MODEL.RESNETS.RES2_OUT_CHANNELS is {res2_channels}, as for bottlenecks; at DEPTH "
+            f"{depth} it is 64, or less"
+        )
+    if freeze_at < 0:
+        raise ValueError(f"MODEL.BACKBONE.FREEZE_AT must be at least 0, found {freeze_at}")
+    if zero_init and freeze_at > 1:
+        raise ValueError(
+            "MODEL.RETINA_PLUGIN.RESNETS.ZERO_INIT: stages that MODEL.BACKBONE.FREEZE_AT "
+            f"{freeze_at} freezes would stay 0 for ever; "
+            "set FREEZE_AT 0, or ZERO_INIT False where weights come from a file"
+        )

@@ -1,0 +1,1 @@
+"""Heads: pyramid levels -> class logits and box deltas."""

@@ -1,9 +1,0 @@
-"""Necks: C3..C5 of a backbone -> P3..P7. Importing one registers it under its name in
-``build_retina_<backbone>_<neck>_backbone``."""
-
-from retina_plugin.necks.bifpn import BiFPN
-from retina_plugin.necks.fpn import FPN
-from retina_plugin.necks.pafpn import PAFPN
-from retina_plugin.necks.pyramid import NECK_REGISTRY, Pyramid
-
-__all__ = ["FPN", "NECK_REGISTRY", "PAFPN", "BiFPN", "Pyramid"]

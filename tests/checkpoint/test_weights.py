@@ -1,0 +1,473 @@
+"""Checkpoints: what is read, what is refused and how."""
+
+import os
+import pickle
+import re
+import tarfile
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+from torch.testing import assert_close
+
+from retina_plugin.checkpoint import (
+    WeightsError,
+    load_weights,
+    read_checkpoint,
+    source_of,
+    start_from,
+    warn_of_other_classes,
+)
+from retina_plugin.modeling.retinanet import RetinaNet
+from tests.models import compact_model
+
+
+class Payload:
+    """Unpickling this would create a file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (self.path,)
+
+
+@pytest.mark.parametrize("bare", [False, True], ids=["under 'model'", "bare state_dict"])
+def test_round_trip(tmp_path: Path, bare: bool) -> None:
+    model, other = compact_model(), compact_model()
+    state = model.state_dict()
+    torch.save(
+        state if bare else {"model": state, "metadata": {"class_names": ["a", "b", "c"]}},
+        tmp_path / "x.pth",
+    )
+    metadata = load_weights(other, str(tmp_path / "x.pth"))
+    assert metadata == ({} if bare else {"class_names": ["a", "b", "c"]})
+    assert_close(other.state_dict(), state)
+
+
+def test_the_normalizer_may_be_missing(tmp_path: Path) -> None:
+    state = compact_model().state_dict()
+    del state["loss_normalizer"]
+    torch.save({"model": state}, tmp_path / "x.pth")
+    load_weights(compact_model(), str(tmp_path / "x.pth"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        pytest.param(
+            {"MODEL__RETINANET__NUM_CLASSES": 7},
+            "NUM_CLASSES is not that of the training of this file: 7 there, 3 here.*FINE_TUNE",
+            id="classes",
+        ),
+        pytest.param(
+            {"MODEL__RESNETS__DEPTH": 34},
+            r"has more \(\d+\).*res2\.2.*ResNet of \[3, 4, 6, 3\] blocks, the model has \[2, 2, 2, "
+            r"2\]: MODEL.RESNETS.DEPTH",
+            id="depth",
+        ),
+        pytest.param({"MODEL__FPN__OUT_CHANNELS": 64}, "in the file.*in the model", id="width"),
+        pytest.param(
+            {"MODEL__ANCHOR_GENERATOR__ASPECT_RATIOS": [[1.0]]},
+            "It has 2 anchors per cell, the model 6",
+            id="anchors",
+        ),
+        pytest.param(
+            {"MODEL__RETINANET__NUM_CONVS": 4},
+            r"has more \(8\): "
+            r"head.bbox_subnet.4",
+            id="more convolutions",
+        ),
+        pytest.param(
+            {"MODEL__RETINANET__NUM_CONVS": 4},
+            r"lacks \(\d+\): "
+            r"head.cls_subnet.4",
+            id="convolutions",
+        ),
+    ],
+)
+def test_another_architecture(tmp_path: Path, changes: dict, words: str) -> None:
+    torch.save({"model": compact_model(**changes).state_dict()}, tmp_path / "x.pth")
+    model = compact_model()
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    if "lacks" in words:
+        torch.save({"model": before}, tmp_path / "x.pth")
+        model = compact_model(**changes)
+        before = {k: v.clone() for k, v in model.state_dict().items()}
+    with pytest.raises(WeightsError, match="(?s)x.pth does not fit this model.*" + words):
+        load_weights(model, str(tmp_path / "x.pth"))
+    assert_close(model.state_dict(), before)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        pytest.param(b"", "cannot|can be read safely", id="empty"),
+        pytest.param(b"not a checkpoint", "can be read safely", id="text"),
+    ],
+)
+def test_broken_files(tmp_path: Path, content: bytes, words: str) -> None:
+    (tmp_path / "x.pth").write_bytes(content)
+    with pytest.raises(WeightsError, match=words):
+        load_weights(compact_model(), str(tmp_path / "x.pth"))
+
+
+def test_a_truncated_file(tmp_path: Path) -> None:
+    torch.save({"model": compact_model().state_dict()}, tmp_path / "x.pth")
+    whole = (tmp_path / "x.pth").read_bytes()
+    (tmp_path / "x.pth").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(WeightsError, match="can be read safely"):
+        load_weights(compact_model(), str(tmp_path / "x.pth"))
+
+
+def test_a_malicious_file_runs_nothing(tmp_path: Path) -> None:
+    for name in ("a.pth", "b.pth", "c.pkl", "d.pkl"):
+        save = (
+            torch.save
+            if name in ("a.pth", "c.pkl")
+            else lambda x, p: p.write_bytes(pickle.dumps(x))
+        )
+        save({"model": Payload(tmp_path / "created")}, tmp_path / name)
+        with pytest.raises(WeightsError, match="can be read safely"):
+            load_weights(compact_model(), str(tmp_path / name))
+    assert not (tmp_path / "created").exists()
+
+
+class Shell:
+    """Unpickling this would run a command that does nothing."""
+
+    def __reduce__(self):
+        return os.system, ("true",)
+
+
+def write_script(path: Path) -> None:
+    torch.jit.save(torch.jit.trace(nn.Linear(1, 1), torch.zeros(1)), path)
+
+
+def write_tar(path: Path) -> None:
+    with tarfile.open(path, "w") as archive:
+        for name in ("sys_info", "pickle", "storages", "tensors"):
+            archive.addfile(tarfile.TarInfo(name))
+
+
+@pytest.mark.parametrize(
+    ("write", "words"),
+    [
+        pytest.param(
+            lambda path: torch.save({"a": Shell()}, path),
+            r"it asks for \w+\.system, and "
+            r"only",
+            id="blocked",
+        ),
+        pytest.param(
+            lambda path: torch.save(nn.Linear(1, 1), path),
+            "it asks for torch.nn.modules.linear",
+            id="model",
+        ),
+        pytest.param(
+            lambda path: path.write_bytes(b"<!DOCTYPE html>"),
+            "damaged, or torch.save did not",
+            id="web page",
+        ),
+        pytest.param(
+            lambda path: path.write_bytes(pickle.dumps({})),
+            "damaged, or torch.save did not",
+            id="pickle",
+        ),
+        pytest.param(write_script, "a TorchScript archive, which is a program", id="TorchScript"),
+        pytest.param(write_tar, "a tar file of torch's first versions", id="tar"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:.*jit:FutureWarning")
+def test_refusals_say_why_and_not_how_to_run_a_file(
+    tmp_path: Path, write: Callable, words: str
+) -> None:
+    write(tmp_path / "x.pth")
+    with pytest.raises(WeightsError, match=words) as caught:
+        read_checkpoint(str(tmp_path / "x.pth"))
+    assert "weights_only" not in str(caught.value)
+
+
+def test_parts_of_a_file_of_older_torch(tmp_path: Path) -> None:
+    torch.save({"a": torch.zeros(10)}, tmp_path / "x.pth", _use_new_zipfile_serialization=False)
+    whole = (tmp_path / "x.pth").read_bytes()
+    for size in range(0, len(whole), 3):
+        (tmp_path / "x.pth").write_bytes(whole[:size])
+        with pytest.raises(
+            WeightsError,
+            match=r"x\.pth is not a checkpoint that can be read "
+            r"safely",
+        ):
+            read_checkpoint(str(tmp_path / "x.pth"))
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (torch.zeros(3, device="meta"), "torch.float32 on meta"),
+        (torch.zeros(3).to_sparse(), "torch.sparse_coo"),
+    ],
+    ids=["meta", "sparse"],
+)
+def test_only_dense_tensors_are_read(tmp_path: Path, value: torch.Tensor, words: str) -> None:
+    torch.save({"model": {"odd.weight": value}}, tmp_path / "x.pth")
+    with pytest.raises(WeightsError, match=f"x.pth: odd.weight is no dense tensor but .*{words}"):
+        read_checkpoint(str(tmp_path / "x.pth"))
+
+
+@pytest.mark.parametrize(
+    "name", ["head.bbox_pred.bias", "head.cls_score.bias", "backbone.top_block.p6.weight"]
+)
+@pytest.mark.parametrize("shape", [(), (0,)])
+def test_shapes_that_no_layer_has(tmp_path: Path, name: str, shape: tuple[int, ...]) -> None:
+    torch.save(
+        {"model": {**compact_model().state_dict(), name: torch.zeros(shape)}}, tmp_path / "x.pth"
+    )
+    with pytest.raises(WeightsError, match=re.escape(f"{name}: {shape} in the file")):
+        load_weights(compact_model(), str(tmp_path / "x.pth"))
+
+
+@pytest.mark.parametrize("metadata", [3, [1], None])
+def test_metadata_of_another_kind_is_none(tmp_path: Path, metadata: object) -> None:
+    torch.save({"model": compact_model().state_dict(), "metadata": metadata}, tmp_path / "x.pth")
+    assert load_weights(compact_model(), str(tmp_path / "x.pth")) == {}
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+def test_numbers_that_are_none(tmp_path: Path, number: float) -> None:
+    state = compact_model().state_dict()
+    state["head.cls_score.bias"][1] = number
+    torch.save({"model": state}, tmp_path / "x.pth")
+    for load in (load_weights, lambda model, path: start_from(model, path, fine_tune=True)):
+        model = compact_model()
+        with pytest.raises(
+            WeightsError, match="1 of its parameters have numbers that are NaN or infinite: head"
+        ):
+            load(model, str(tmp_path / "x.pth"))
+        assert model.head.cls_score.bias.isfinite().all()
+
+
+def test_numbers_that_are_not_taken_over_may_be_anything(tmp_path: Path) -> None:
+    state = backbone(compact_model())
+    state["stem.fc.weight"].fill_(float("nan"))
+    torch.save(state, tmp_path / "x.pth")
+    start_from(compact_model(), str(tmp_path / "x.pth"), fine_tune=False)
+
+
+@pytest.mark.parametrize(
+    ("theirs", "words"),
+    [
+        (["square", "bar", "nothing"], None),
+        (["a", "b"], None),  # an error of its own
+        (["square", "bar", "thing"], "x.pth knows other classes: thing, which are nothing here"),
+        (["bar", "square", "nothing"], "bar, square, which are square, bar here"),
+        ([1, 2, 3], None),
+        (None, None),
+    ],
+)
+def test_other_names_of_as_many_classes(theirs: object, words: str | None) -> None:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        warn_of_other_classes({"class_names": theirs}, ["square", "bar", "nothing"], "x.pth")
+    assert len(caught) == (words is not None)
+    assert words is None or words in str(caught[0].message)
+
+
+def test_training_from_other_classes_is_a_warning(tmp_path: Path) -> None:
+    content = {"model": compact_model().state_dict(), "metadata": {"class_names": ["a", "b", "c"]}}
+    torch.save(content, tmp_path / "x.pth")
+    with pytest.warns(UserWarning, match="knows other classes: c, which are d here"):
+        start_from(
+            compact_model(), str(tmp_path / "x.pth"), fine_tune=False, class_names=["a", "b", "d"]
+        )
+
+
+def test_the_home_of_the_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    torch.save({"a": torch.zeros(2)}, tmp_path / "x.pth")
+    assert_close(read_checkpoint("~/x.pth")["model"], {"a": torch.zeros(2)})
+
+
+def test_a_moving_average_is_taken_first(tmp_path: Path) -> None:
+    torch.save(
+        {"state_dict": {"a": torch.zeros(2)}, "state_dict_ema": {"a": torch.ones(2)}},
+        tmp_path / "x.pth",
+    )
+    assert_close(read_checkpoint(str(tmp_path / "x.pth"))["model"], {"a": torch.ones(2)})
+
+
+@pytest.mark.parametrize(
+    ("name", "source"),
+    [
+        ("R-50-GN.pkl", "MODEL_ZOO.md"),
+        ("X-101-32x8d.pkl", "MODEL_ZOO.md"),
+        ("X-152-32x8d-IN5k.pkl", "MODEL_ZOO.md"),
+        ("model_final.pth", ""),
+        ("model_final_mine.pth", ""),
+        ("wide_resnet50_2-9ba9bcbe.pth", "torchvision"),
+        ("retinanet_resnet50_fpn_v2_coco-5905b1c5.pth", "torchvision"),
+        ("fasterrcnn_resnet50_fpn_coco-258fb6c6.pth", "torchvision"),
+        ("resnet50d_ra2-464e36ba.pth", ""),
+        ("resnet50_a1_0-14fe96d1.pth", ""),
+        ("resnet50_finetuned.pth", ""),
+    ],
+)
+def test_where_a_file_can_be_had(name: str, source: str) -> None:
+    assert source in source_of(name)
+    assert bool(source) == bool(source_of(name))
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ("nowhere.pth", "no checkpoint at nowhere.pth"),
+        (
+            "detectron2://ImageNetPretrained/MSRA/R-50.pkl",
+            "nothing is downloaded here.*linked from .*MODEL_ZOO.md",
+        ),
+        ("https://localhost/x.pth", "nothing is downloaded here. Get the file and give its path"),
+        ("model_final_bfca0b.pkl", "no checkpoint at .*linked from .*MODEL_ZOO.md"),
+        ("resnet50-0676ba61.pth", "no checkpoint at .*torchvision.models.get_model_weights"),
+    ],
+)
+def test_files_that_are_not_there(path: str, words: str) -> None:
+    with pytest.raises(WeightsError, match=words):
+        load_weights(compact_model(), path)
+
+
+@pytest.mark.parametrize("content", [{"optimizer": {}}, [1, 2]], ids=["no model", "a list"])
+def test_files_of_something_else(tmp_path: Path, content: object) -> None:
+    torch.save(content, tmp_path / "x.pth")
+    with pytest.raises(WeightsError, match="expected a state_dict"):
+        load_weights(compact_model(), str(tmp_path / "x.pth"))
+
+
+def backbone(model: RetinaNet) -> dict[str, torch.Tensor]:
+    """A state dict of its backbone alone, as classifiers leave it, with their last layer."""
+    return {**model.backbone.bottom_up.state_dict(), "stem.fc.weight": torch.zeros(10, 4)}
+
+
+def test_training_may_start_from_a_backbone(tmp_path: Path) -> None:
+    other, model = compact_model(), compact_model()
+    head = {name: value.clone() for name, value in model.head.state_dict().items()}
+    torch.save(backbone(other), tmp_path / "x.pth")
+    report = str(start_from(model, str(tmp_path / "x.pth"), fine_tune=False))
+    assert_close(model.backbone.bottom_up.state_dict(), other.backbone.bottom_up.state_dict())
+    assert_close(model.head.state_dict(), head)
+    assert "fresh (28): backbone.top_block.p6" in report
+    assert "not used (1): backbone.bottom_up.stem.fc" in report
+
+
+def test_detecting_with_a_backbone_alone_is_an_error(tmp_path: Path) -> None:
+    torch.save(backbone(compact_model()), tmp_path / "x.pth")
+    with pytest.raises(
+        WeightsError, match="a backbone alone, enough to start training from, not to detect with"
+    ):
+        load_weights(compact_model(), str(tmp_path / "x.pth"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        pytest.param(
+            {"MODEL__RESNETS__DEPTH": 34},
+            r"ResNet of \[3, 4, 6, 3\] "
+            r"blocks",
+            id="deeper",
+        ),
+        pytest.param(
+            {"MODEL__RESNETS__RES2_OUT_CHANNELS": 32}, "It is another backbone", id="wider"
+        ),
+        pytest.param({"MODEL__RESNETS__NORM": "BN"}, "MODEL.RESNETS.NORM", id="another norm"),
+    ],
+)
+def test_a_backbone_that_would_start_in_part(tmp_path: Path, changes: dict, words: str) -> None:
+    for theirs, ours in ((changes, {}), ({}, changes)):
+        torch.save(backbone(compact_model(**theirs)), tmp_path / "x.pth")
+        words = words.replace("3, 4, 6, 3", "2, 2, 2, 2") if ours else words
+        with pytest.raises(WeightsError, match=words):
+            start_from(compact_model(**ours), str(tmp_path / "x.pth"), fine_tune=False)
+
+
+def test_nothing_of_the_model(tmp_path: Path) -> None:
+    torch.save({"encoder.0.weight": torch.zeros(3)}, tmp_path / "x.pth")
+    for load in (load_weights, lambda model, path: start_from(model, path, fine_tune=True)):
+        with pytest.raises(WeightsError, match="Not one name is known; the file has encoder"):
+            load(compact_model(), str(tmp_path / "x.pth"))
+
+
+def test_a_fresh_class_head_for_other_classes(tmp_path: Path) -> None:
+    other, model = compact_model(MODEL__RETINANET__NUM_CLASSES=7), compact_model()
+    fresh = model.head.cls_score.weight.detach().clone()
+    torch.save({"model": other.state_dict()}, tmp_path / "x.pth")
+    with pytest.raises(WeightsError, match="7 there, 3 here"):
+        start_from(model, str(tmp_path / "x.pth"), fine_tune=False)
+    report = str(start_from(model, str(tmp_path / "x.pth"), fine_tune=True))
+    assert "fresh (2): head.cls_score" in report
+    assert_close(model.head.cls_score.weight.detach(), fresh)
+    assert_close(model.head.bbox_pred.weight, other.head.bbox_pred.weight)
+    assert_close(model.backbone.state_dict(), other.backbone.state_dict())
+
+
+def test_fine_tuning_takes_no_other_difference(tmp_path: Path) -> None:
+    other = compact_model(MODEL__RETINANET__NUM_CLASSES=7, MODEL__RETINANET__NUM_CONVS=1)
+    torch.save({"model": other.state_dict()}, tmp_path / "x.pth")
+    with pytest.raises(WeightsError, match=r"lacks \(4\): head.cls_subnet.2.weight"):
+        start_from(compact_model(), str(tmp_path / "x.pth"), fine_tune=True)
+
+
+@pytest.mark.parametrize(
+    "wrap", [lambda s: {"state_dict": s}, lambda s: {f"module.{k}": v for k, v in s.items()}]
+)
+def test_other_homes_of_a_state_dict(tmp_path: Path, wrap) -> None:
+    other, model = compact_model(), compact_model()
+    torch.save(wrap(other.state_dict()), tmp_path / "x.pth")
+    load_weights(model, str(tmp_path / "x.pth"))
+    assert_close(model.state_dict(), other.state_dict())
+
+
+def test_a_pickle_of_arrays(tmp_path: Path) -> None:
+    other, model = compact_model(), compact_model()
+    arrays = {name: value.contiguous().numpy() for name, value in other.state_dict().items()}
+    (tmp_path / "x.pkl").write_bytes(pickle.dumps({"model": arrays, "__author__": "me"}))
+    load_weights(model, str(tmp_path / "x.pkl"))
+    assert_close(model.state_dict(), other.state_dict())
+
+
+class TimmLike(nn.Module):
+    """Named as timm names maps of a ConvNeXt: ``stages_0.blocks.0`` for ``stages.0.blocks.0``,
+    below ``model``."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.model = nn.Module()
+        for i in range(2):
+            self.model.add_module(
+                f"stages_{i}", nn.ModuleDict({"blocks": nn.Sequential(nn.Conv2d(3, 3, 1))})
+            )
+
+
+def test_names_of_timm(tmp_path: Path) -> None:
+    model = compact_model()
+    model.backbone.bottom_up = TimmLike()
+    names = [f"stages.{i}.blocks.0.{kind}" for i in range(2) for kind in ("weight", "bias")]
+    own = model.backbone.bottom_up.state_dict()
+    state = {
+        name: torch.rand_like(own[f"model.{name.replace('stages.', 'stages_')}"]) for name in names
+    }
+    torch.save(
+        {**state, "head.fc.weight": torch.zeros(10, 3), "norm_pre.weight": torch.zeros(3)},
+        tmp_path / "x.pth",
+    )
+    report = str(start_from(model, str(tmp_path / "x.pth"), fine_tune=False))
+    assert_close(
+        model.backbone.bottom_up.model.stages_1.blocks[0].bias, state["stages.1.blocks.0.bias"]
+    )
+    assert "not used (2): head.fc, norm_pre" in report
+    del state["stages.1.blocks.0.bias"]
+    torch.save(state, tmp_path / "x.pth")
+    with pytest.raises(WeightsError, match=r"lacks \(1\): backbone.bottom_up.model.stages_1"):
+        start_from(model, str(tmp_path / "x.pth"), fine_tune=False)

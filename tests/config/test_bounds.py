@@ -1,0 +1,346 @@
+"""Values that no run can use: each is told by its key, on either host, before anything is trained
+or written."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from retina_plugin.config import DETECTRON2_KEYS, PLUGIN_KEYS, SEVERAL_KINDS, ConfigError, leaves
+from retina_plugin.config.bounds import DETECTRON2_RULES, RULES, check_bounds, warn_of_conflicts
+from tests.load_tools import load_tool
+from tests.scenes import write_run
+
+HOSTS = {"lightning": "retina_plugin.config"}
+if importlib.util.find_spec("detectron2") is not None:
+    HOSTS["detectron2"] = "retina_plugin.d2"
+STAR = ["MODEL.RETINA_PLUGIN.CLASS_LOSS", "focal_star"]
+SGD = ["MODEL.RETINA_PLUGIN.OPTIMIZER", "SGD"]
+CROP = ["INPUT.CROP.ENABLED", "True", "INPUT.CROP.TYPE"]
+
+
+@pytest.mark.parametrize("host", HOSTS)
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (["MODEL.ANCHOR_GENERATOR.SIZES", "[['a'], ['b']]"], "SIZES: expected numbers above 0"),
+        (["MODEL.ANCHOR_GENERATOR.SIZES", "[]"], "SIZES: expected numbers above 0"),
+        (["MODEL.ANCHOR_GENERATOR.SIZES", "[[], []]"], "SIZES: expected numbers above 0"),
+        (
+            ["MODEL.ANCHOR_GENERATOR.ASPECT_RATIOS", "[[0.0, 1.0]]"],
+            "ASPECT_RATIOS: expected numbers above 0",
+        ),
+        (["MODEL.DEVICE", "gpu"], "MODEL.DEVICE: expected cuda, cuda:0, ... or cpu, found 'gpu'"),
+        (["MODEL.PIXEL_MEAN", "[100.0]"], "PIXEL_MEAN: expected three numbers"),
+        (["MODEL.PIXEL_MEAN", "['a', 'b', 'c']"], "PIXEL_MEAN: expected three numbers"),
+        (
+            ["MODEL.RETINANET.IN_FEATURES", "['p9']"],
+            "IN_FEATURES: 'p9' is none of the backbone's levels p3, p4",
+        ),
+        (
+            ["MODEL.RETINANET.IOU_THRESHOLDS", "['a', 'b']"],
+            "IOU_THRESHOLDS: expected numbers from 0 to 1",
+        ),
+        (["MODEL.RETINANET.NMS_THRESH_TEST", "50.0"], "NMS_THRESH_TEST: expected from 0 to 1"),
+        (
+            ["MODEL.RETINANET.FOCAL_LOSS_ALPHA", "[-1, 0.2]"],
+            "FOCAL_LOSS_ALPHA: expected a weight in",
+        ),
+        (
+            ["MODEL.RETINANET.FOCAL_LOSS_GAMMA", "1e400"],
+            "FOCAL_LOSS_GAMMA: expected a finite number, found inf",
+        ),
+        (
+            [*STAR, "MODEL.RETINANET.FOCAL_LOSS_GAMMA", "0.0"],
+            "FOCAL_LOSS_GAMMA for CLASS_LOSS focal_star: expected above 0",
+        ),
+        (
+            ["MODEL.RETINA_PLUGIN.AUTO_ALPHA_CLIP", "[0.1]"],
+            "AUTO_ALPHA_CLIP: expected two rising numbers",
+        ),
+        (
+            ["MODEL.RETINA_PLUGIN.AUTO_ALPHA_CLIP", "[0.1, 1.0]"],
+            "AUTO_ALPHA_CLIP: expected two rising numbers",
+        ),
+        (
+            ["MODEL.RETINA_PLUGIN.AUTO_ALPHA_CLIP", "['a', 0.2]"],
+            "AUTO_ALPHA_CLIP: expected two rising numbers",
+        ),
+        (
+            ["MODEL.RETINA_PLUGIN.AUTO_ALPHA_POWER", "-1.0"],
+            "AUTO_ALPHA_POWER: expected from 0 to 4",
+        ),
+        (
+            ["MODEL.RETINA_PLUGIN.AUTO_ALPHA_POWER", "1000.0"],
+            "AUTO_ALPHA_POWER: expected from 0 to 4, found 1000.0",
+        ),
+        (
+            ["MODEL.RESNETS.STEM_OUT_CHANNELS", "0"],
+            "STEM_OUT_CHANNELS: expected from 1 to 65536, found 0",
+        ),
+        (
+            ["MODEL.RESNETS.RES2_OUT_CHANNELS", "-16"],
+            "RES2_OUT_CHANNELS: expected from 1 to 65536, found -16",
+        ),
+        (["MODEL.RESNETS.NUM_GROUPS", "0"], "NUM_GROUPS: expected from 1 to 65536, found 0"),
+        (
+            ["MODEL.RETINA_PLUGIN.NECK.LEVELS", "200"],
+            "NECK.LEVELS: expected from 1 to 8, found 200",
+        ),
+        (["MODEL.RETINANET.NUM_CONVS", "-1"], "NUM_CONVS: expected from 0 to 100"),
+        (["DATASETS.TRAIN", "(1, 2)"], "DATASETS.TRAIN: expected names"),
+        (["DATASETS.TEST", "(1,)"], "DATASETS.TEST: expected names"),
+        (
+            [*CROP, "relative", "INPUT.CROP.SIZE", "[1.5, 1.5]"],
+            "CROP.SIZE .*: expected two shares of an image",
+        ),
+        (
+            [*CROP, "relative_range", "INPUT.CROP.SIZE", "[0.001, 0.5]"],
+            "CROP.SIZE .*: expected two shares of an image",
+        ),
+        (
+            [*CROP, "absolute", "INPUT.CROP.SIZE", "[0.5, 0.5]"],
+            "CROP.SIZE .*: expected two numbers of pixels",
+        ),
+        (
+            [*CROP, "absolute_range", "INPUT.CROP.SIZE", "[60, 30]"],
+            "CROP.SIZE .*: expected .* rising",
+        ),
+        (
+            [*CROP, "square"],
+            "INPUT.CROP.TYPE: expected relative_range, relative, absolute or absolute_range",
+        ),
+        (
+            ["INPUT.RANDOM_FLIP", "both"],
+            "RANDOM_FLIP: expected horizontal, vertical or none, found 'both'",
+        ),
+        (
+            ["INPUT.MIN_SIZE_TRAIN_SAMPLING", "any"],
+            "MIN_SIZE_TRAIN_SAMPLING: expected choice or range",
+        ),
+        (
+            ["SOLVER.BASE_LR_END", "0.5"],
+            "BASE_LR_END: expected at most SOLVER.BASE_LR, 0.01, found 0.5",
+        ),
+        (["SOLVER.MOMENTUM", "5.0"], "MOMENTUM: expected at least 0 and below 1, found 5.0"),
+        (
+            ["SOLVER.NESTEROV", "True", "SOLVER.MOMENTUM", "0.0", *SGD],
+            "MOMENTUM for SOLVER.NESTEROV: expected above 0",
+        ),
+        (["SOLVER.STEPS", "(10, 40)"], "STEPS: expected no step at SOLVER.MAX_ITER 40"),
+        (["SOLVER.STEPS", "(10, 10)"], "STEPS: expected rising numbers .* all different"),
+        (["SOLVER.STEPS", "(20, 10)"], "STEPS: expected rising numbers"),
+        (["SOLVER.STEPS", "(1.5,)"], "STEPS: expected rising numbers .* without a fraction"),
+        (["SOLVER.STEPS", "[[[1]]]"], "STEPS: expected rising numbers"),
+        (["SOLVER.WEIGHT_DECAY_BIAS", "[[1]]"], "WEIGHT_DECAY_BIAS: expected None, or from 0 to 1"),
+        (
+            ["SOLVER.WEIGHT_DECAY_BIAS", "little"],
+            "WEIGHT_DECAY_BIAS: expected None, or from 0 to 1",
+        ),
+        (
+            ["MODEL.RETINANET.FOCAL_LOSS_ALPHA", "-0.25"],
+            "FOCAL_LOSS_ALPHA: expected auto or -1.0, or from 0 to 1",
+        ),
+        (
+            ["MODEL.RETINANET.IOU_LABELS", "[0, 1, 2]"],
+            r"IOU_LABELS: expected \[0, 1\] or \[0, -1, "
+            r"1\]",
+        ),
+        (
+            ["INPUT.MIN_SIZE_TRAIN_SAMPLING", "range", "INPUT.MIN_SIZE_TRAIN", "(64, 32)"],
+            "expected two rising numbers",
+        ),
+        (
+            ["INPUT.MIN_SIZE_TRAIN", "(64.5,)"],
+            "MIN_SIZE_TRAIN: expected sizes in pixels .* without a fraction",
+        ),
+        (["VERSION", "1"], "VERSION: expected 2, found 1"),
+        (
+            ["SOLVER.LR_SCHEDULER_NAME", "Cosine"],
+            "LR_SCHEDULER_NAME: expected WarmupMultiStepLR, WarmupCosineLR",
+        ),
+        (
+            ["SOLVER.WARMUP_METHOD", "burnin"],
+            "WARMUP_METHOD: expected linear or constant, found 'burnin'",
+        ),
+        (
+            ["SOLVER.CLIP_GRADIENTS.CLIP_TYPE", "all"],
+            "CLIP_TYPE: expected value or norm, found 'all'",
+        ),
+        (["SOLVER.CLIP_GRADIENTS.CLIP_VALUE", "0.0"], "CLIP_VALUE: expected above 0"),
+        (["OUTPUT_DIR", ""], "OUTPUT_DIR: expected a folder"),
+        (["SEED", "99999999999"], r"SEED: expected below 2\^32"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_what_no_run_can_use(
+    tmp_path: Path, root: Path, host: str, overrides: list[str], words: str
+) -> None:
+    config = write_run(tmp_path, root)
+    with pytest.raises(ValueError, match=words):
+        load_tool("train_net").main(["--config-file", config, "--host", host, *overrides])
+    assert not list(tmp_path.rglob("*.pth"))
+
+
+@pytest.mark.parametrize("host", HOSTS)
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        pytest.param([], id="defaults"),
+        pytest.param(["MODEL.ANCHOR_GENERATOR.SIZES", [32, 64.5]], id="one list for all levels"),
+        pytest.param(["MODEL.PIXEL_MEAN", [0, 0, 0]], id="no mean"),
+        pytest.param(
+            [*CROP, "absolute_range", "INPUT.CROP.SIZE", [30, 30]], id="a range of one size"
+        ),
+        pytest.param([*CROP, "relative", "INPUT.CROP.SIZE", [1.0, 1.0]], id="all of the image"),
+        pytest.param(["INPUT.CROP.SIZE", [5, 5]], id="a size that is not read"),
+        pytest.param(["DATASETS.TRAIN", ("a.json@b", "digits_train")], id="names"),
+        pytest.param(["SEED", -5], id="any seed"),
+    ],
+)
+def test_what_a_run_can_use(host: str, overrides: list[Any]) -> None:
+    cfg = importlib.import_module(HOSTS[host]).get_cfg()
+    cfg.merge_from_list(overrides)
+    check_bounds(cfg)
+
+
+def has_numbers(key: str, default: Any) -> bool:
+    """Whether a key takes numbers; a default of None or of several kinds stands for one that
+    does."""
+    if isinstance(default, (list, tuple)):
+        return any(has_numbers("", entry) for entry in default)
+    return (
+        key in SEVERAL_KINDS
+        or default is None
+        or (isinstance(default, (int, float)) and not isinstance(default, bool))
+    )
+
+
+def with_number(default: Any, number: float) -> Any:
+    """``number`` in the place of the first one of a default, and of the same type where that is
+    possible."""
+    if isinstance(default, (list, tuple)):
+        return type(default)([with_number(default[0], number), *default[1:]])
+    return int(number) if isinstance(default, int) and math.isfinite(number) else number
+
+
+def put(cfg: Any, key: str, value: Any) -> None:
+    """Set a value without the checks of reading."""
+    *parents, name = key.split(".")
+    for parent in parents:
+        cfg = cfg[parent]
+    cfg[name] = value
+
+
+NUMERIC = {
+    key: default
+    for key, (default, _) in {**DETECTRON2_KEYS, **PLUGIN_KEYS}.items()
+    if has_numbers(key, default)
+}
+# (key, number) that is in its range, and why.
+IN_RANGE = {("SEED", -1e9): "as in Detectron2, every negative seed draws another one for each run"}
+
+
+@pytest.mark.parametrize("host", HOSTS)
+@pytest.mark.parametrize("key", NUMERIC)
+def test_every_numeric_key_has_a_range(host: str, key: str) -> None:
+    cfg = importlib.import_module(HOSTS[host]).get_cfg()
+    for number in (math.nan, math.inf, -math.inf, -1e9, 1e30):
+        put(cfg, key, with_number(NUMERIC[key], number))
+        if (key, number) in IN_RANGE:
+            check_bounds(cfg)
+        else:
+            with pytest.raises(ConfigError, match=rf"^{key}: expected .*, found"):
+                check_bounds(cfg)
+
+
+def test_rules_are_for_keys() -> None:
+    assert set(RULES) <= {*DETECTRON2_KEYS, *PLUGIN_KEYS}
+    assert not set(DETECTRON2_RULES) & {*DETECTRON2_KEYS, *PLUGIN_KEYS}
+
+
+@pytest.mark.parametrize("host", HOSTS)
+@pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
+def test_no_key_takes_infinite_numbers(host: str, number: float) -> None:
+    """Nor do those that only Detectron2 has."""
+    default = dict(leaves(importlib.import_module(HOSTS[host]).get_cfg()))
+    for key in (key for key, value in default.items() if has_numbers(key, value)):
+        cfg = importlib.import_module(HOSTS[host]).get_cfg()
+        with pytest.raises(ConfigError, match=f"command line: {key}: expected"):
+            cfg.merge_from_list([key, with_number(default[key], number)])
+
+
+@pytest.mark.parametrize("host", HOSTS)
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        ([], []),
+        (
+            ["SOLVER.STEPS", (35, 50, 60)],
+            ["SOLVER.STEPS [50, 60] lie after SOLVER.MAX_ITER 40 and have no effect"],
+        ),
+        (
+            ["SOLVER.WARMUP_ITERS", 40],
+            [
+                "WARMUP_ITERS is 40, and training ends at step 40: no step is taken at "
+                "SOLVER.BASE_LR "
+                "0.01"
+            ],
+        ),
+        (
+            ["SOLVER.STEPS", (20,)],
+            [
+                "WARMUP_ITERS is 30, and the learning rate falls at step 20: no step is taken at "
+                "SOLVER.BASE_LR"
+            ],
+        ),
+        (["SOLVER.STEPS", (50,), "SOLVER.LR_SCHEDULER_NAME", "WarmupCosineLR"], []),
+        (
+            ["INPUT.MAX_SIZE_TRAIN", 60],
+            ["INPUT.MIN_SIZE_TRAIN is (64,), more than INPUT.MAX_SIZE_TRAIN 60"],
+        ),
+        (
+            ["INPUT.MAX_SIZE_TEST", 60],
+            ["INPUT.MIN_SIZE_TEST is 64, more than INPUT.MAX_SIZE_TEST 60"],
+        ),
+    ],
+    ids=lambda value: " ".join(map(str, value)) if isinstance(value, list) else "",
+)
+def test_what_may_be_meant_is_reported(
+    tmp_path: Path,
+    root: Path,
+    caplog: pytest.LogCaptureFixture,
+    host: str,
+    overrides: list[Any],
+    words: list[str],
+) -> None:
+    cfg = importlib.import_module(HOSTS[host]).get_cfg()
+    cfg.merge_from_file(write_run(tmp_path, root))
+    cfg.merge_from_list(overrides)
+    check_bounds(cfg)
+    warn_of_conflicts(cfg)
+    assert len(caplog.messages) == len(words)
+    assert all(word in message for word, message in zip(words, caplog.messages, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("name", "read", "arguments"),
+    [
+        ("visualize_data", lambda tool, args: tool.read_config(args, "lightning"), []),
+        ("demo", lambda tool, args: tool.load(args), ["--input", "x", "--opts"]),
+        ("plot_losses", lambda tool, args: tool.load(args), []),
+    ],
+)
+def test_tools_that_only_look_check_too(
+    root: Path, tmp_path: Path, name: str, read: Callable[[Any, Any], Any], arguments: list[str]
+) -> None:
+    tool = load_tool(name)
+    argv = ["--config-file", write_run(tmp_path, root), *arguments, "DATASETS.TRAIN", "(1, 2)"]
+    with pytest.raises(ConfigError, match=r"DATASETS\.TRAIN: expected names"):
+        read(tool, tool.parse(argv))

@@ -1,0 +1,144 @@
+"""Which checkpoint a resumed run takes, whatever has become of the newest one and of
+``last_checkpoint``."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from retina_plugin.checkpoint import WeightsError
+from retina_plugin.engine.checkpoints import newest_checkpoint
+
+NAMES = {"model_0000009.pth": 9, "model_0000019.pth": 19, "model_final.pth": 29}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A run that has ended; beside its checkpoints lie weights that are not its own."""
+    for name, iteration in NAMES.items():
+        torch.save({"model": {"a": torch.arange(300.0)}, "iteration": iteration}, tmp_path / name)
+    torch.save({"model": {"a": torch.arange(3.0)}}, tmp_path / "backbone.pth")
+    (tmp_path / "last_checkpoint").write_text("model_final.pth")
+    return tmp_path
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:500])
+
+
+BREAKS = [
+    pytest.param(flip, "damaged", id="one bit"),
+    pytest.param(cut, "cannot be|can be read safely", id="cut off"),
+    pytest.param(lambda path: path.write_bytes(b""), "can be read safely", id="empty"),
+    pytest.param(lambda path: path.unlink(), "which is not a file", id="gone"),
+]
+
+
+def test_the_named_one_if_all_is_well(folder: Path) -> None:
+    said: list[str] = []
+    for name in NAMES:
+        (folder / "last_checkpoint").write_text(f"{name}\n")
+        assert newest_checkpoint(str(folder), report=said.append) == str(folder / name)
+    assert not said
+
+
+@pytest.mark.parametrize("name", ["", "not there"])
+def test_none_in_a_folder_without_any(tmp_path: Path, name: str) -> None:
+    (tmp_path / "model_final.pth.part").write_bytes(b"half")
+    assert newest_checkpoint(str(tmp_path / name)) is None
+
+
+@pytest.mark.parametrize(("damage", "words"), BREAKS)
+def test_a_broken_one_falls_back_to_the_one_before_it(
+    folder: Path, damage: Callable[[Path], None], words: str
+) -> None:
+    said: list[str] = []
+    damage(folder / "model_final.pth")
+    assert newest_checkpoint(str(folder), report=said.append) == str(folder / "model_0000019.pth")
+    assert len(said) == 1
+    assert "model_final.pth" in said[0]
+    assert "Using" in said[0]
+    assert re.search(words, said[0])
+    damage(folder / "model_0000019.pth")
+    assert newest_checkpoint(str(folder), report=said.append) == str(folder / "model_0000009.pth")
+
+
+@pytest.mark.parametrize(("damage", "words"), BREAKS)
+def test_nothing_whole_is_an_error(
+    folder: Path, damage: Callable[[Path], None], words: str
+) -> None:
+    """And not a run that starts again from step 0."""
+    for name in NAMES:
+        damage(folder / name)
+    with pytest.raises(
+        WeightsError, match=f"(?s)({words}).*has no (other )?checkpoint that is whole"
+    ):
+        newest_checkpoint(str(folder))
+
+
+def as_folder(pointer: Path) -> None:
+    pointer.unlink()
+    pointer.mkdir()
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda pointer: pointer.unlink(), "last_checkpoint is missing"),
+        (as_folder, "last_checkpoint is not a file"),
+        (lambda pointer: pointer.write_text(" \n"), "last_checkpoint is empty"),
+        (
+            lambda pointer: pointer.write_text("model_0000099.pth"),
+            "names model_0000099.pth, which is not a file",
+        ),
+        (
+            lambda pointer: pointer.write_text("../x/model_final.pth"),
+            "found '../x/model_final.pth'",
+        ),
+        (lambda pointer: pointer.write_text("/etc/passwd"), "found '/etc/passwd'"),
+        (lambda pointer: pointer.write_text("."), "names ., which is not a file"),
+        (lambda pointer: pointer.write_text("last_checkpoint"), "can be read safely"),
+        (
+            lambda pointer: pointer.write_bytes(bytes(range(256)) * 40),
+            "expected the name of a checkpoint",
+        ),
+    ],
+    ids=[
+        "missing",
+        "a folder",
+        "empty",
+        "no such file",
+        "outside",
+        "absolute",
+        "dot",
+        "itself",
+        "garbage",
+    ],
+)
+def test_a_senseless_pointer_falls_back_to_the_newest(
+    folder: Path, change: Callable[[Path], None], words: str
+) -> None:
+    said: list[str] = []
+    change(folder / "last_checkpoint")
+    assert newest_checkpoint(str(folder), report=said.append) == str(folder / "model_final.pth")
+    assert len(said) == 1
+    assert words in said[0]
+
+
+def test_the_newest_is_the_one_with_the_most_steps(folder: Path) -> None:
+    """A finished run that went on for longer has newer ones than ``model_final.pth``."""
+    torch.save({"model": {"a": torch.arange(3.0)}, "iteration": 39}, folder / "model_0000039.pth")
+    (folder / "last_checkpoint").unlink()
+    assert newest_checkpoint(str(folder), report=lambda said: None) == str(
+        folder / "model_0000039.pth"
+    )

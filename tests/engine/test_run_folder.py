@@ -1,0 +1,605 @@
+"""What a run may do with a folder that has been used, and what a resumed run may change; on either
+host."""
+
+from __future__ import annotations
+
+import fnmatch
+import importlib.util
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+from retina_plugin.checkpoint import read_checkpoint
+from retina_plugin.config import DETECTRON2_KEYS, PLUGIN_KEYS, ConfigError, get_cfg
+from retina_plugin.engine import folder_lock
+from retina_plugin.engine.folder_lock import FolderLock, require_nobody_in
+from retina_plugin.engine.resume import APPLIED, checkpoint_to_resume
+from retina_plugin.engine.run_folder import Host, describe_run
+from retina_plugin.modeling.retinanet import RetinaNet
+from tests.load_tools import load_tool
+from tests.scenes import write_run
+
+HOSTS = ["lightning"] + ["detectron2"] * (importlib.util.find_spec("detectron2") is not None)
+HOST = Host("lightning", get_cfg, dump=lambda cfg: cfg.dump())
+SHORT = [
+    "SOLVER.MAX_ITER",
+    "4",
+    "SOLVER.CHECKPOINT_PERIOD",
+    "2",
+    "SOLVER.WARMUP_ITERS",
+    "1",
+    "DATASETS.TEST",
+    "()",
+]
+CHOICES = "--overwrite starts again, another OUTPUT_DIR keeps both"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def process_wide_settings() -> Iterator[None]:
+    """What a run changes in its process and other tests must not see."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+    torch.set_flush_denormal(False)
+
+
+@pytest.fixture(scope="module")
+def train_net() -> Any:
+    """The tool as a module."""
+    return load_tool("train_net")
+
+
+@pytest.fixture(scope="module")
+def trained(
+    tmp_path_factory: pytest.TempPathFactory, train_net: Any, root: Path
+) -> dict[str, Path]:
+    """Each host's folder with data, ``config.yaml`` and ``out``, a run of four steps with
+    checkpoints at two and four."""
+    folders = {host: tmp_path_factory.mktemp(host) for host in HOSTS}
+    for host, folder in folders.items():
+        train_net.main(["--config-file", write_run(folder, root), "--host", host, *SHORT])
+    return folders
+
+
+@pytest.fixture
+def stopped(trained: dict[str, Path], tmp_path: Path) -> dict[str, list[str]]:
+    """Each host's command line with its run, in a folder of the test, as if it had been killed
+    after the checkpoint at step two."""
+    commands = {}
+    for host, folder in trained.items():
+        out = tmp_path / host
+        shutil.copytree(folder / "out", out)
+        (out / "model_final.pth").unlink()
+        (out / "model_0000003.pth").unlink(missing_ok=True)
+        (out / "last_checkpoint").write_text("model_0000001.pth")
+        command = ["--config-file", str(folder / "config.yaml"), "--host", host]
+        commands[host] = [*command, *SHORT, "OUTPUT_DIR", str(out)]
+    return commands
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+def write_checkpoint(path: Path, **rest: Any) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    torch.save({"model": {"w": torch.zeros(1)}, **rest}, path)
+
+
+@pytest.mark.parametrize(
+    ("name", "rest", "max_iter", "expected"),
+    [
+        (
+            "model_0000309.pth",
+            {"iteration": 309},
+            1500,
+            f"stopped at step 310 of 1500: --resume continues, {CHOICES}",
+        ),
+        (
+            "model_0000309.pth",
+            {"iteration": 309},
+            None,
+            f"stopped at step 310: --resume continues, {CHOICES}",
+        ),
+        (
+            "model_final.pth",
+            {"iteration": 1499},
+            1500,
+            "finished after 1500 steps: --resume continues with a larger",
+        ),
+        (
+            "model_final.pth",
+            {"iteration": 1499},
+            3000,
+            f"stopped at step 1500 of 3000: --resume continues, {CHOICES}",
+        ),
+        ("model_final.pth", {}, None, f"holds model_final.pth: {CHOICES}"),
+    ],
+)
+def test_what_a_folder_with_a_checkpoint_holds(
+    tmp_path: Path, name: str, rest: dict, max_iter: int | None, expected: str
+) -> None:
+    write_checkpoint(tmp_path / name, **rest)
+    (tmp_path / "last_checkpoint").write_text(name)
+    if max_iter:
+        (tmp_path / "config.yaml").write_text(f"SOLVER: {{MAX_ITER: {max_iter}}}")
+    assert expected in f"holds {describe_run(str(tmp_path), HOST)}"
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        ({}, None),
+        (
+            {
+                "config.yaml": "SEED: 1",
+                "log.txt": "",
+                "metrics.json": "",
+                "photo.jpg": "",
+                "run.lock": "1",
+            },
+            None,
+        ),
+        (
+            {"metrics.json": '{"bbox/AP": 1.0, "iteration": 0}\n'},
+            f"results of an evaluation: {CHOICES}",
+        ),
+        (
+            {"metrics.json": '{"total_loss": 1.0, "iteration": 19}\n{"total_loss": 1.0, "iter'},
+            f"a run that stopped after step 20, before its first checkpoint: {CHOICES}",
+        ),
+        (
+            {"model_0000001.pth": "damaged"},
+            f"a run without a checkpoint that can be read: {CHOICES}",
+        ),
+        (
+            {"last_checkpoint": "model_0000001.pth"},
+            f"a run without a checkpoint that can be read: {CHOICES}",
+        ),
+    ],
+)
+def test_what_a_folder_without_a_checkpoint_holds(
+    tmp_path: Path, files: dict[str, str], expected: str | None
+) -> None:
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    assert describe_run(str(tmp_path), HOST) == expected
+    assert describe_run(str(tmp_path / "none"), HOST) is None
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_a_new_run_in_the_folder_of_another_is_refused(
+    stopped: dict[str, list[str]], train_net: Any, tmp_path: Path, host: str
+) -> None:
+    before = content(tmp_path / host)
+    with pytest.raises(
+        ConfigError,
+        match=r"stopped at step 2 of 4: --resume continues, "
+        r"--overwrite starts again, ",
+    ):
+        train_net.main(stopped[host])
+    assert content(tmp_path / host) == before
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_overwrite_and_a_run_that_is_killed_before_its_first_checkpoint(
+    stopped: dict[str, list[str]],
+    train_net: Any,
+    tmp_path: Path,
+    host: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture,
+) -> None:
+    """The old run is kept under a new name, and what the new one continues from is never the old
+    one's."""
+    before = content(tmp_path / host)
+    (tmp_path / f"{host}.1").mkdir()
+
+    def killed(*args: Any) -> None:
+        raise OSError("killed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RetinaNet, "losses", killed)
+        with pytest.raises(OSError, match="killed"):
+            train_net.main(["--overwrite", *stopped[host]])
+    assert (
+        f"a run that stopped at step 2 of 4 in {tmp_path / host} is kept as {tmp_path / host}.2"
+        in capsys.readouterr().out
+    )
+    assert content(tmp_path / f"{host}.2") == before
+    assert not list((tmp_path / host).glob("*.pth"))
+    train_net.main(["--resume", *stopped[host]])
+    assert (
+        f"resume: {tmp_path / host} has no checkpoint, training starts at step 0"
+        in capsys.readouterr().out
+    )
+    assert {path.name for path in (tmp_path / host).glob("*.pth")} >= {
+        "model_0000001.pth",
+        "model_final.pth",
+    }
+    assert not list(tmp_path.rglob("run.lock"))
+
+
+@pytest.mark.parametrize("key", ["MODEL.WEIGHTS", "DATASETS.TEST"])
+def test_overwrite_does_not_rename_what_the_new_run_needs(
+    stopped: dict[str, list[str]], train_net: Any, tmp_path: Path, key: str
+) -> None:
+    out = tmp_path / "lightning"
+    value = (
+        str(out / "model_0000001.pth")
+        if key == "MODEL.WEIGHTS"
+        else f"('{out}/config.yaml@{out}',)"
+    )
+    with pytest.raises(ConfigError, match=r"--overwrite renames OUTPUT_DIR .*lightning.* is in it"):
+        train_net.main(["--overwrite", *stopped["lightning"], key, value])
+    assert not (tmp_path / "lightning.1").exists()
+
+
+@pytest.mark.parametrize("flags", [["--resume", "--overwrite"], ["--eval-only", "--overwrite"]])
+def test_flags_that_exclude_each_other(
+    train_net: Any, flags: list[str], capsys: pytest.CaptureFixture
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        train_net.parse(["--config-file", "x", *flags])
+    assert "not allowed with" in capsys.readouterr().err
+
+
+# A process that holds the locks of folders, and has a child that lives on when it is killed, as a
+# loader worker does for a while.
+HOLDER = """
+import contextlib, os, sys, time
+sys.modules["detectron2"] = None
+from retina_plugin.engine.folder_lock import FolderLock
+with contextlib.ExitStack() as stack:
+    for folder in sys.argv[1:]:
+        stack.enter_context(FolderLock(folder))
+    if not (child := os.fork()):
+        time.sleep(60)
+    print(child, flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.mark.skipif(folder_lock.fcntl is None, reason="needs fcntl")
+def test_a_second_run_in_a_folder_is_refused_until_the_first_one_is_gone(
+    stopped: dict[str, list[str]], trained: dict[str, Path], train_net: Any, tmp_path: Path
+) -> None:
+    """Only an evaluation may be written into it meanwhile, and that leaves the run's config as it
+    is."""
+    folders = [tmp_path / host for host in HOSTS]
+    names = {
+        host: f"('{at}/test/annotations.json@{at}/test/images',)" for host, at in trained.items()
+    }
+    command = [sys.executable, "-c", HOLDER, *map(str, folders)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as holder:
+        worker = int(holder.stdout.readline())
+        try:
+            for host, folder in zip(HOSTS, folders, strict=True):
+                before = content(folder)
+                for flags in ([], ["--resume"], ["--overwrite"]):
+                    with pytest.raises(
+                        ConfigError,
+                        match=r"another run works in .*process "
+                        rf"{holder.pid} on ",
+                    ):
+                        train_net.main([*flags, *stopped[host]])
+                assert content(folder) == before
+                train_net.main(
+                    [
+                        "--eval-only",
+                        "--resume",
+                        *stopped[host],
+                        "SEED",
+                        "7",
+                        "DATASETS.TEST",
+                        names[host],
+                    ]
+                )
+                assert (folder / "predictions.png").is_file()
+                assert (folder / "config.yaml").read_bytes() == before["config.yaml"]
+            holder.kill()
+            holder.wait()
+            os.kill(worker, 0)
+            for folder in folders:
+                require_nobody_in(str(folder))
+        finally:
+            holder.kill()
+            os.kill(worker, signal.SIGKILL)
+    assert not list(tmp_path.rglob("run.lock"))
+
+
+def test_locks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = str(tmp_path)
+    require_nobody_in(str(tmp_path / "none"))
+    with (
+        FolderLock(folder),
+        pytest.raises(ConfigError, match="another run works in"),
+        FolderLock(folder),
+    ):
+        pass
+    assert not list(tmp_path.iterdir())
+    with monkeypatch.context() as patch:  # a file system that cannot
+        patch.setattr(
+            folder_lock.fcntl,
+            "flock",
+            lambda *args: (_ for _ in ()).throw(OSError(95, "not supported")),
+        )
+        with FolderLock(folder):
+            assert "cannot be locked (not supported): nothing prevents a second run" in caplog.text
+    monkeypatch.setitem(sys.modules, "fcntl", None)  # Windows
+    spec = importlib.util.spec_from_file_location("lock_of_windows", folder_lock.__file__)
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, "lock_of_windows", module)
+    spec.loader.exec_module(module)
+    with module.FolderLock(folder):
+        assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("host", HOSTS)
+@pytest.mark.parametrize("weights", ["", "zoo.pkl"])
+def test_random_weights_are_not_evaluated(
+    train_net: Any, tmp_path: Path, root: Path, host: str, weights: str
+) -> None:
+    config = write_run(tmp_path, root)
+    command = [
+        "--eval-only",
+        "--resume",
+        "--config-file",
+        config,
+        "--host",
+        host,
+        "MODEL.WEIGHTS",
+        weights,
+    ]
+    with pytest.raises(
+        ConfigError,
+        match=r"--eval-only --resume: OUTPUT_DIR .*out has no "
+        r"checkpoint",
+    ):
+        train_net.main(command)
+    assert not (tmp_path / "out").exists()
+
+
+def tensors(path: Path) -> dict[str, torch.Tensor]:
+    """Parameters of a checkpoint."""
+    return {
+        name: x
+        for name, x in read_checkpoint(str(path))["model"].items()
+        if name != "loss_normalizer"
+    }
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_a_resumed_run_uses_the_new_learning_rate(
+    stopped: dict[str, list[str]],
+    train_net: Any,
+    tmp_path: Path,
+    host: str,
+    capsys: pytest.CaptureFixture,
+) -> None:
+    """With almost none, two more steps change almost nothing; the checkpoint of the run has
+    0.01."""
+    out = tmp_path / host
+    rate = [
+        "SOLVER.BASE_LR",
+        "1e-12",
+        "SOLVER.STEPS",
+        "(3,)",
+        "SOLVER.GAMMA",
+        "0.5",
+        "DATALOADER.NUM_WORKERS",
+        "1",
+    ]
+    train_net.main(["--resume", *stopped[host], *rate])
+    printed = capsys.readouterr().out
+    assert f"resume: {out}/model_0000001.pth continues at step 2 of 4\n" in printed
+    lines = (
+        "SOLVER.BASE_LR: 0.01 -> 1e-12",
+        "SOLVER.GAMMA: 0.1 -> 0.5",
+        "DATALOADER.NUM_WORKERS: 0 -> 1",
+    )
+    assert all(f"\n  {line}\n" in printed for line in lines)
+    assert_close(
+        tensors(out / "model_final.pth"), tensors(out / "model_0000001.pth"), rtol=0, atol=1e-9
+    )
+    logged = [json.loads(line) for line in (out / "metrics.json").read_text().splitlines()]
+    assert [line["lr"] for line in logged if "lr" in line] == pytest.approx(
+        [0.01, 0.5e-12], rel=1e-6
+    )
+    # and the new values are those of the run
+    with pytest.raises(ConfigError, match="finished after 4 steps"):
+        train_net.main([*stopped[host]])
+    assert "BASE_LR: 1.0e-12" in (out / "config.yaml").read_text()
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_a_finished_run_that_is_made_longer_is_the_longer_run(
+    trained: dict[str, Path],
+    train_net: Any,
+    tmp_path: Path,
+    host: str,
+    capsys: pytest.CaptureFixture,
+) -> None:
+    config = ["--config-file", str(trained[host] / "config.yaml"), "--host", host, *SHORT]
+    shutil.copytree(trained[host] / "out", tmp_path / "longer")
+    train_net.main(
+        ["--resume", *config, "OUTPUT_DIR", str(tmp_path / "longer"), "SOLVER.MAX_ITER", "6"]
+    )
+    assert (
+        "model_final.pth continues at step 4 of 6\n  SOLVER.MAX_ITER: 4 -> 6\n"
+        in capsys.readouterr().out
+    )
+    train_net.main([*config, "OUTPUT_DIR", str(tmp_path / "straight"), "SOLVER.MAX_ITER", "6"])
+    longer, straight = (
+        read_checkpoint(str(tmp_path / name / "model_final.pth")) for name in ("longer", "straight")
+    )
+    assert_close(longer["model"], straight["model"], rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_a_run_that_is_complete_but_for_its_last_file(
+    stopped: dict[str, list[str]], train_net: Any, tmp_path: Path, host: str
+) -> None:
+    """As after a kill between the last two files, or when fewer steps turn out to be enough: no
+    older model_final.pth stays."""
+    out = tmp_path / host
+    write_checkpoint(out / "model_final.pth", iteration=0)
+    train_net.main(["--resume", *stopped[host], "SOLVER.MAX_ITER", "2"])
+    assert (out / "model_final.pth").read_bytes() == (out / "model_0000001.pth").read_bytes()
+    assert (out / "last_checkpoint").read_text() == "model_final.pth"
+
+
+OTHER_RUNS = {
+    "MODEL.RETINA_PLUGIN.OPTIMIZER": ("SGD", "'AdamW' -> 'SGD'"),
+    "MODEL.BACKBONE.FREEZE_AT": ("1", "0 -> 1"),
+    "SOLVER.IMS_PER_BATCH": ("2", "4 -> 2"),
+    "SOLVER.WEIGHT_DECAY": ("0.1", "0.0001 -> 0.1"),
+    "MODEL.RETINANET.FOCAL_LOSS_ALPHA": ("auto", r"0.25 -> \["),
+    "SEED": ("2", "1 -> 2"),
+}
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_a_resumed_run_that_is_another_run(
+    stopped: dict[str, list[str]],
+    trained: dict[str, Path],
+    train_net: Any,
+    tmp_path: Path,
+    host: str,
+) -> None:
+    """All keys are named at once, those that could change are not among them, and nothing is
+    written."""
+    before = content(tmp_path / host)
+    other = f"{trained[host]}/test/annotations.json@{trained[host]}/test/images"
+    overrides = [word for key, (value, _) in OTHER_RUNS.items() for word in (key, value)]
+    overrides += ["DATASETS.TRAIN", f"('{other}',)", "SOLVER.BASE_LR", "0.1"]
+    with pytest.raises(ConfigError, match="these keys cannot change on the way") as error:
+        train_net.main(["--resume", *stopped[host], *overrides])
+    for key, (_, difference) in OTHER_RUNS.items():
+        error.match(f"\n  {key}: {difference}")
+    error.match(r"\n  DATASETS.TRAIN: .*/test/annotations.json")
+    error.match("moved, write their new place into .*config.yaml")
+    assert "BASE_LR" not in str(error.value)
+    assert content(tmp_path / host) == before
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_other_classes(
+    stopped: dict[str, list[str]], train_net: Any, tmp_path: Path, host: str
+) -> None:
+    path = tmp_path / host / "model_0000001.pth"
+    checkpoint = torch.load(path, weights_only=True)
+    checkpoint["metadata"]["class_names"] = ["cat", "bar", "nothing"]
+    torch.save(checkpoint, path)
+    with pytest.raises(
+        ConfigError,
+        match=r"trained on the classes cat, bar.*DATASETS.TRAIN has "
+        r"square, bar",
+    ):
+        train_net.main(["--resume", *stopped[host]])
+
+
+@pytest.mark.parametrize("host", HOSTS)
+@pytest.mark.parametrize(
+    ("rest", "overrides", "words"),
+    [
+        (
+            {},
+            ["SOLVER.MAX_ITER", "1"],
+            "SOLVER.MAX_ITER is 1, but .*model_0000001.pth has already seen 2 steps",
+        ),
+        (None, [], "has weights alone, no optimizer and no step"),
+    ],
+)
+def test_what_cannot_be_continued(
+    stopped: dict[str, list[str]],
+    train_net: Any,
+    tmp_path: Path,
+    host: str,
+    rest: dict | None,
+    overrides: list[str],
+    words: str,
+) -> None:
+    path = tmp_path / host / "model_0000001.pth"
+    if rest is None:
+        torch.save({"model": read_checkpoint(str(path))["model"]}, path)
+    with pytest.raises(ValueError, match=words):
+        train_net.main(["--resume", *stopped[host], *overrides])
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "applied"),
+    [
+        ("SOLVER.MAX_ITER", 50, True),
+        ("SOLVER.CLIP_GRADIENTS.ENABLED", True, True),
+        ("TEST.EVAL_PERIOD", 5, True),
+        ("MODEL.RETINANET.NMS_THRESH_TEST", 0.6, True),
+        ("INPUT.MIN_SIZE_TEST", 100, True),
+        ("VIS_PERIOD", 5, True),
+        ("OUTPUT_DIR", None, None),
+        ("SOLVER.STEPS", [30000], None),
+        ("MODEL.ANCHOR_GENERATOR.SIZES", [(32, 64, 128, 256, 512)], None),
+        ("SOLVER.MOMENTUM", 0.5, False),
+        ("INPUT.MIN_SIZE_TRAIN", (100,), False),
+        ("MODEL.FPN.OUT_CHANNELS", 8, False),
+        ("MODEL.WEIGHTS", "other.pth", False),
+    ],
+)
+def test_each_key_is_applied_or_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture, key: str, value: Any, applied: bool | None
+) -> None:
+    """None: no difference, in another spelling."""
+    write_checkpoint(tmp_path / "model_0000001.pth", iteration=1, trainer={})
+    (tmp_path / "config.yaml").write_text(get_cfg().dump())
+    cfg = get_cfg()
+    cfg.OUTPUT_DIR = str(tmp_path)
+    if value is not None:
+        cfg.merge_from_list([key, value])
+    arguments = {"host": "detectron2", "class_names": [], "get_cfg": get_cfg}
+    if applied is False:
+        with pytest.raises(ConfigError, match=f"\n  {key}: .* -> "):
+            checkpoint_to_resume(cfg, **arguments)
+        return
+    assert checkpoint_to_resume(cfg, **arguments) == str(tmp_path / "model_0000001.pth")
+    assert (f"\n  {key}: " in capsys.readouterr().out) == bool(applied)
+
+
+def test_data_sets_are_compared_by_their_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_checkpoint(tmp_path / "model_0000001.pth", iteration=1, trainer={})
+    before, cfg = get_cfg(), get_cfg()
+    before.DATASETS.TRAIN, cfg.DATASETS.TRAIN = (
+        ("my/a.json@my", "coco"),
+        (f"{tmp_path}/my/a.json@{tmp_path}/my", "coco"),
+    )
+    (tmp_path / "config.yaml").write_text(before.dump())
+    cfg.OUTPUT_DIR = str(tmp_path)
+    arguments = {"host": "detectron2", "class_names": [], "get_cfg": get_cfg}
+    with pytest.raises(ConfigError, match=r"\n  DATASETS.TRAIN: "):
+        checkpoint_to_resume(cfg, **arguments)
+    monkeypatch.chdir(tmp_path)
+    assert checkpoint_to_resume(cfg, **arguments)
+
+
+def test_the_table_of_keys_names_keys_that_exist() -> None:
+    keys = {*DETECTRON2_KEYS, *PLUGIN_KEYS}
+    unknown = [pattern for pattern in APPLIED if not fnmatch.filter(keys, pattern)]
+    assert unknown in ([], ["MODEL.RETINA_PLUGIN.TEST.*"])

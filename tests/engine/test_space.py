@@ -1,0 +1,114 @@
+"""The disk space that a run needs: as estimated and as used, and a run that is refused for want of
+it."""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+from collections import namedtuple
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from retina_plugin.config.disk import DiskError, free_space
+from retina_plugin.engine.checkpoints import write_checkpoint
+from retina_plugin.engine.space import checkpoint_size, number_of_checkpoints, require_space
+from tests.load_tools import load_tool
+from tests.models import compact_cfg, compact_model
+from tests.scenes import write_run
+
+HOSTS = ["lightning"] + ["detectron2"] * (importlib.util.find_spec("detectron2") is not None)
+SGD = {"MODEL__RETINA_PLUGIN__OPTIMIZER": "SGD"}
+
+
+def optimizer_of(cfg: Any, model: torch.nn.Module) -> torch.optim.Optimizer:
+    learning = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    if cfg.MODEL.RETINA_PLUGIN.OPTIMIZER == "AdamW":
+        return torch.optim.AdamW(learning)
+    return torch.optim.SGD(learning, lr=0.1, momentum=cfg.SOLVER.MOMENTUM)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"MODEL__RETINA_PLUGIN__OPTIMIZER": "AdamW"}, SGD, {**SGD, "SOLVER__MOMENTUM": 0.0}],
+    ids=["AdamW", "SGD", "no momentum"],
+)
+@pytest.mark.parametrize("frozen", [0, 3])
+def test_size_of_a_checkpoint(tmp_path: Path, changes: dict[str, Any], frozen: int) -> None:
+    cfg = compact_cfg(**changes, MODEL__BACKBONE__FREEZE_AT=frozen)
+    model = compact_model(**changes, MODEL__BACKBONE__FREEZE_AT=frozen)
+    optimizer = optimizer_of(cfg, model)
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            parameter.grad = torch.zeros_like(parameter)
+    optimizer.step()
+    path = tmp_path / "model_final.pth"
+    write_checkpoint({"model": model.state_dict(), "optimizer": optimizer.state_dict()}, str(path))
+    estimated, found = checkpoint_size(cfg, model), path.stat().st_size
+    assert 0.98 * found < estimated < 1.03 * found
+
+
+@pytest.mark.parametrize(
+    ("most", "period", "first", "expected"),
+    [(10, 5, 0, 3), (11, 5, 0, 3), (11, 5, 5, 2), (11, 5, 4, 3), (3, 5, 0, 1)],
+)
+def test_number_of_checkpoints(most: int, period: int, first: int, expected: int) -> None:
+    cfg = compact_cfg(SOLVER__MAX_ITER=most, SOLVER__CHECKPOINT_PERIOD=period)
+    assert number_of_checkpoints(cfg, first) == expected
+
+
+@pytest.mark.parametrize(
+    ("free", "first", "vis_period", "fits"),
+    [(85, 0, 0, True), (50, 0, 0, False), (50, 80, 0, True), (85, 0, 1, False)],
+)
+def test_what_fits(
+    monkeypatch: pytest.MonkeyPatch, free: int, first: int, vis_period: int, fits: bool
+) -> None:
+    """Ten checkpoints of about 6 MB and one more; or of the last 20 steps; or with 100 pictures."""
+    cfg = compact_cfg(SOLVER__MAX_ITER=100, SOLVER__CHECKPOINT_PERIOD=10, VIS_PERIOD=vis_period)
+    model = compact_model()
+    factor = checkpoint_size(cfg, model) / 6e6
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(int(free * 1e6 * factor)))
+    if fits:
+        require_space(cfg, model, first_step=first)
+    else:
+        with pytest.raises(DiskError, match="CHECKPOINT_PERIOD, or set OUTPUT_DIR"):
+            require_space(cfg, model, first_step=first)
+
+
+def usage(free: int) -> Any:
+    return namedtuple("usage", "total used free")(10**12, 10**12 - free, free)
+
+
+def test_free_space_of_a_folder_that_is_to_be_made(tmp_path: Path) -> None:
+    assert free_space(str(tmp_path / "a/b")) == pytest.approx(free_space(str(tmp_path)), rel=0.05)
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_a_run_that_does_not_fit_is_refused(
+    tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch, host: str
+) -> None:
+    config = write_run(tmp_path, root)
+    command = [
+        "--config-file",
+        config,
+        "--host",
+        host,
+        "SOLVER.MAX_ITER",
+        "2",
+        "SOLVER.CHECKPOINT_PERIOD",
+        "1",
+    ]
+    with monkeypatch.context() as patched:
+        patched.setattr(shutil, "disk_usage", lambda path: usage(5_000_000))
+        words = (
+            r"OUTPUT_DIR .*/out: 5\.0 MB are free, and this run needs \d+\.\d MB for 3 checkpoints "
+            r"of 2\.\d MB"
+        )
+        with pytest.raises(DiskError, match=words):
+            load_tool("train_net").main(command)
+    assert not list((tmp_path / "out").glob("*.pth"))
+    # nothing of the refused run is in the way
+    load_tool("train_net").main([*command, "DATASETS.TEST", "()"])

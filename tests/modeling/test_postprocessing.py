@@ -1,0 +1,82 @@
+import pytest
+import torch
+from torch.testing import assert_close
+
+from retina_plugin.modeling.postprocessing import detect, flatten_level, select, to_image
+
+
+def test_flatten_by_hand() -> None:
+    """A = 2, K = 3, H = 1, W = 2: channel a * 3 + k of cell (y, x) holds 100 a + 10 x + k."""
+    maps = torch.tensor(
+        [[[[100.0 * a + 10 * x + k for x in range(2)]] for a in range(2) for k in range(3)]]
+    )
+    expected = [[0, 1, 2], [100, 101, 102], [10, 11, 12], [110, 111, 112]]
+    assert_close(flatten_level(maps, 3), torch.tensor([expected]).float())
+
+
+@pytest.mark.parametrize(
+    ("threshold", "topk", "pairs"),
+    [
+        pytest.param(0.5, 10, [(1, 0), (0, 1)], id="two above the threshold, fewer than k"),
+        pytest.param(0.5, 1, [(1, 0)], id="the best"),
+        pytest.param(0.999, 10, [], id="none above"),
+        pytest.param(0.0, 10, [(1, 0), (0, 1), (1, 1), (0, 0)], id="threshold 0: all"),
+    ],
+)
+def test_select(threshold: float, topk: int, pairs: list[tuple[int, int]]) -> None:
+    logits = torch.tensor([[-3.0, 1.0], [4.0, -1.0]])
+    rows, classes, scores = select(logits, score_threshold=threshold, topk=topk)
+    assert list(zip(rows.tolist(), classes.tolist(), strict=True)) == pairs
+    assert_close(
+        scores,
+        torch.tensor([logits[r, c] for r, c in pairs]).sigmoid() if pairs else torch.zeros(0),
+    )
+
+
+def run(anchors: torch.Tensor, logits: torch.Tensor, **changes: float) -> dict[str, torch.Tensor]:
+    options = {
+        "score_threshold": 0.05,
+        "topk": 100,
+        "nms_threshold": 0.5,
+        "max_detections": 100,
+    } | changes
+    return detect(
+        [anchors],
+        [logits[None]],
+        [torch.zeros(1, len(anchors), 4)],
+        box_weights=(1, 1, 1, 1),
+        **options,
+    )[0]
+
+
+def test_suppression_is_per_class() -> None:
+    """Anchors 0 and 1 overlap (IoU 0.67), 2 lies apart. In class 0 the lower of the pair goes, in
+    class 1 anchor 1 is alone."""
+    anchors = torch.tensor([[0.0, 0, 10, 10], [2, 0, 12, 10], [50, 50, 60, 60]])
+    logits = torch.tensor([[2.0, -9.0], [1.0, 0.5], [0.0, -9.0]])
+    found = run(anchors, logits)
+    assert_close(found["boxes"], anchors[[0, 1, 2]])
+    assert found["labels"].tolist() == [0, 1, 0]
+    assert_close(found["scores"], torch.tensor([2.0, 0.5, 0.0]).sigmoid())
+    assert len(run(anchors, logits, max_detections=2)["scores"]) == 2
+
+
+def test_nothing_found() -> None:
+    found = run(torch.tensor([[0.0, 0, 10, 10]]), torch.full((1, 4), -9.0))
+    assert {name: tuple(x.shape) for name, x in found.items()} == {
+        "boxes": (0, 4),
+        "scores": (0,),
+        "labels": (0,),
+    }
+
+
+def test_to_image_scales_clips_and_drops() -> None:
+    """The network saw 100 x 200 of an image of 50 x 400; the second box lies outside."""
+    found = {
+        "boxes": torch.tensor([[10.0, 20, 30, 120], [210, 5, 230, 9]]),
+        "scores": torch.tensor([0.9, 0.8]),
+        "labels": torch.tensor([1, 2]),
+    }
+    result = to_image(found, network_size=(100, 200), image_size=(50, 400))
+    assert_close(result["boxes"], torch.tensor([[20.0, 10, 60, 50]]))
+    assert result["labels"].tolist() == [1]

@@ -1,0 +1,402 @@
+"""What people look at, read back: where pixels changed, what is written, what is refused."""
+
+from __future__ import annotations
+
+import json
+from itertools import combinations
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from retina_plugin.config import get_cfg
+from retina_plugin.config.disk import DiskError
+from retina_plugin.data import Dataset, DatasetError, load_dataset
+from retina_plugin.engine.process import LeftOut
+from retina_plugin.evaluation.coverage import DRAWS
+from retina_plugin.report import (
+    draw_boxes,
+    finish,
+    fit,
+    matched_shares,
+    overview,
+    prediction_grid,
+    results_by_image,
+    side_by_side,
+    training_picture,
+    write_picture,
+)
+from retina_plugin.report.draw import class_colour, font, place_tags
+from tests.full_disk import FullDisk
+from tests.scenes import write_scenes
+
+GRAY = np.full((200, 300, 3), 128, dtype=np.uint8)
+NAMES = ("cat", "dog", "bird")
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    """Six images with squares (id 3) and bars (id 7); the second is empty, the third has a
+    crowd."""
+    return load_dataset(write_scenes(tmp_path_factory.mktemp("scenes"), count=6, seed=0))
+
+
+def perfect(dataset: Dataset) -> list[dict]:
+    """The truth as COCO results, with rising scores."""
+    entries = [
+        (r["image_id"], a) for r in dataset.records for a in r["annotations"] if not a["iscrowd"]
+    ]
+    return [
+        {
+            "image_id": image,
+            "category_id": dataset.category_ids[a["category_id"]],
+            "bbox": [
+                a["bbox"][0],
+                a["bbox"][1],
+                a["bbox"][2] - a["bbox"][0],
+                a["bbox"][3] - a["bbox"][1],
+            ],
+            "score": (i + 1) / len(entries),
+        }
+        for i, (image, a) in enumerate(entries)
+    ]
+
+
+def changed(before: np.ndarray, after: np.ndarray) -> np.ndarray:
+    """(H, W) bool."""
+    return (before != after).any(axis=2)
+
+
+@pytest.mark.parametrize("label", [0, 1, 2])
+def test_a_box_is_drawn_where_it_is(label: int) -> None:
+    drawn = draw_boxes(GRAY, [[40, 60, 120, 150]], [label], class_names=NAMES)
+    # the last pixel is 119, 149
+    for x, y in ((40, 60), (119, 60), (40, 149), (119, 149), (41, 100), (80, 148)):
+        assert tuple(drawn[y, x]) == class_colour(label)
+    inside, below = changed(GRAY, drawn)[62:148, 42:118], changed(GRAY, drawn)[151:]
+    assert not inside.any()
+    assert not below.any()
+    assert not changed(GRAY, drawn)[:, :39].any()
+
+
+def test_the_picture_is_a_copy_and_no_boxes_change_nothing() -> None:
+    image = GRAY.copy()
+    draw_boxes(image, [[1, 1, 50, 50]], [0], class_names=NAMES)
+    assert (image == GRAY).all()
+    for boxes in ([], np.zeros((0, 4)), torch.zeros(0, 4)):
+        drawn = draw_boxes(image, boxes, [], class_names=NAMES, scores=[])
+        assert (drawn == GRAY).all()
+
+
+@pytest.mark.parametrize(
+    "box",
+    [
+        [-50, -50, 400, 300],
+        [10, 10, 10, 10],
+        [299, 199, 300, 200],
+        [500, 500, 600, 600],
+        [5.4, 5.6, 6.4, 6.4],
+    ],
+    ids=["around the image", "no area", "last pixel", "outside", "less than a pixel"],
+)
+def test_odd_boxes_are_drawn_without_an_error(box: list[float]) -> None:
+    drawn = draw_boxes(GRAY, [box], [0], class_names=NAMES, scores=[0.5])
+    assert drawn.shape == GRAY.shape
+    assert changed(GRAY, drawn).any()  # at least the name, moved into the image
+
+
+@pytest.mark.parametrize("label", [3, -1])
+def test_a_label_without_a_name_is_an_error(label: int) -> None:
+    with pytest.raises(
+        ValueError,
+        match=rf"class {label} has no name: 3 names are known \(cat, "
+        r"dog, bird\)",
+    ):
+        draw_boxes(GRAY, [[0, 0, 9, 9]], [label], class_names=NAMES)
+
+
+def test_the_best_box_is_on_top() -> None:
+    boxes, labels = [[50, 60, 150, 160], [50, 60, 150, 160]], [0, 1]
+    for scores, top in (([0.9, 0.2], 0), ([0.2, 0.9], 1)):
+        drawn = draw_boxes(GRAY, boxes, labels, class_names=NAMES, scores=scores)
+        assert tuple(drawn[159, 100]) == class_colour(top)
+
+
+def test_names_of_crowds_say_so() -> None:
+    """The only thing that differs is the tag, and it gets wider."""
+    plain, crowd = (
+        draw_boxes(GRAY, [[50, 60, 150, 160]], [0], class_names=NAMES, crowd=[many])
+        for many in (False, True)
+    )
+    rows, columns = np.nonzero(changed(plain, crowd))
+    assert rows.max() < 60
+    assert columns.max() > 100
+
+
+def test_tags_avoid_each_other_and_stay_in_the_image() -> None:
+    """Boxes of a pile, and in each corner: no name covers another one, none leaves the image."""
+    boxes = [(100, 80, 160, 140)] * 4 + [
+        (0, 0, 20, 20),
+        (280, 0, 300, 20),
+        (0, 180, 20, 200),
+        (280, 180, 300, 200),
+    ]
+    places = place_tags(boxes, ["cat 99%"] * 8, font(12), (300, 200))
+    for x0, y0, x1, y1 in places:
+        assert 0 <= x0 < x1 <= 300
+        assert 0 <= y0 < y1 <= 200
+    for a, b in combinations(places, 2):
+        assert min(a[2], b[2]) <= max(a[0], b[0]) or min(a[3], b[3]) <= max(a[1], b[1])
+
+
+def test_a_tag_wider_than_the_image_begins_at_its_edge() -> None:
+    (place,) = place_tags(
+        [(5, 5, 15, 15)], ["a name that is longer than the image"], font(12), (40, 40)
+    )
+    assert place[0] == 0
+
+
+def test_colours_of_the_first_classes_differ_at_a_glance() -> None:
+    """CIE 1976 distance; about 2.3 is just noticeable."""
+    colours = np.array([class_colour(label) for label in range(12)], dtype=np.float32)
+    lab = cv2.cvtColor(colours[None] / 255, cv2.COLOR_RGB2LAB)[0]
+    distances = np.linalg.norm(lab[:, None] - lab[None], axis=2)[np.triu_indices(12, k=1)]
+    assert distances.min() > 25
+
+
+def test_later_colours_repeat_none_of_the_last_ten() -> None:
+    colours = [class_colour(label) for label in range(12, 200)]
+    assert all(colours[i] not in colours[max(0, i - 10) : i] for i in range(len(colours)))
+
+
+@pytest.mark.parametrize(
+    ("shape", "most", "expected"),
+    [
+        ((100, 150), None, (300, 450)),  # a whole factor
+        ((299, 600), None, (598, 1200)),
+        ((300, 300), None, (300, 300)),
+        ((3000, 2000), None, (3000, 2000)),
+        ((3000, 2000), 480, (480, 320)),
+        ((10, 1000), 480, (5, 480)),  # the upper bound goes first
+    ],
+)
+def test_fit(shape: tuple[int, int], most: int | None, expected: tuple[int, int]) -> None:
+    image, boxes = fit(
+        np.zeros((*shape, 3), np.uint8), [[0, 0, shape[1], shape[0]]], least=300, most=most
+    )
+    assert image.shape[:2] == expected
+    np.testing.assert_allclose(boxes, [[0, 0, expected[1], expected[0]]], atol=0.5)
+    assert fit(image, [], least=1)[1].shape == (0, 4)
+
+
+def test_side_by_side_shows_truth_left_and_detections_right() -> None:
+    truth = [{"bbox": [50, 60, 100, 150], "category_id": 0, "iscrowd": 0}]
+    found = [{"bbox": [200, 60, 250, 150], "category_id": 1, "score": 0.9}]
+    image = np.full((320, 400, 3), 128, np.uint8)
+    picture = side_by_side(image, truth, found, class_names=NAMES, caption="a.jpg")
+    top, right = picture.shape[0] - 320, picture.shape[1] - 400
+    assert tuple(picture[top + 100, 50]) == class_colour(0)
+    assert tuple(picture[top + 100, right + 200]) == class_colour(1)
+    assert tuple(picture[top + 100, 200]) == (128, 128, 128)
+    assert tuple(picture[top + 100, right + 50]) == (128, 128, 128)
+
+
+def test_side_by_side_without_any_box_and_with_a_long_caption() -> None:
+    picture = side_by_side(GRAY, [], [], class_names=NAMES, caption="x" * 300)
+    assert (picture[-400:, :600] == 128).all()  # enlarged twice, nothing drawn
+    assert picture.shape[1] < 1300
+
+
+def test_results_by_image(dataset: Dataset) -> None:
+    found = results_by_image(dataset, perfect(dataset), 0.5)
+    entries = [entry for entries in found.values() for entry in entries]
+    assert len(entries) == sum(r["score"] >= 0.5 for r in perfect(dataset)) > 0
+    truth = {r["image_id"]: [a["bbox"] for a in r["annotations"]] for r in dataset.records}
+    for image, here in found.items():
+        assert all(entry["bbox"] in truth[image] for entry in here)  # XYWH became XYXY
+    assert {entry["category_id"] for entry in entries} == {0, 1}  # 3 and 7 in the file
+    assert results_by_image(dataset, [], 0.5) == {}
+    other = [
+        {**r, "image_id": str(r["image_id"]), "category_id": float(r["category_id"])}
+        for r in perfect(dataset)
+    ]
+    assert results_by_image(dataset, other, 0.5) == found  # as other tools write ids
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"image_id": 999}, r"1 image ids \[999\] and 0 category ids"),
+        ({"image_id": "a.jpg"}, r"1 image ids \['a.jpg'\]"),
+        ({"category_id": 4}, r"0 image ids \[\] and 1 category ids \[4\]"),
+    ],
+)
+def test_results_of_another_data_set_are_refused(
+    dataset: Dataset, change: dict, words: str
+) -> None:
+    results = perfect(dataset)
+    with pytest.raises(ValueError, match=words) as error:
+        results_by_image(dataset, [*results, {**results[0], **change}], 0.5)
+    assert dataset.json_file in str(error.value)
+
+
+@pytest.mark.parametrize("results", [True, False], ids=["with detections", "without"])
+@pytest.mark.parametrize(("images", "rows"), [(1, 1), (2, 1), (3, 2), (100, 3)])
+def test_grid(dataset: Dataset, images: int, rows: int, results: bool) -> None:
+    found = perfect(dataset) if results else []
+    grid = prediction_grid(dataset, found, max_images=images, score_threshold=0)
+    assert grid.dtype == np.uint8
+    assert rows * 300 < grid.shape[0] < rows * 480
+    assert grid.shape[1] < (1 if images == 1 else 2) * 1000
+
+
+def test_grid_of_very_different_sizes_stays_small(tmp_path: Path) -> None:
+    """Large photographs are shown reduced: nobody opens a picture of 100 megapixels."""
+    images, annotations = [], []
+    for number, (height, width) in enumerate([(2000, 3000), (40, 30), (1500, 500)], start=1):
+        Image.fromarray(np.zeros((height, width, 3), np.uint8)).save(tmp_path / f"{number}.png")
+        images.append(
+            {"id": number, "file_name": f"{number}.png", "height": height, "width": width}
+        )
+        annotations.append(
+            {"id": number, "image_id": number, "category_id": 1, "bbox": [0, 0, width, height]}
+        )
+    content = {
+        "images": images,
+        "annotations": annotations,
+        "categories": [{"id": 1, "name": "all"}],
+    }
+    (tmp_path / "a.json").write_text(json.dumps(content))
+    grid = prediction_grid(load_dataset(f"{tmp_path}/a.json@{tmp_path}"), [])
+    assert max(grid.shape) < 2000
+
+
+def test_training_picture_shows_the_twenty_best() -> None:
+    boxes = torch.tensor([[10.0 * i, 200, 10 * i + 8, 280] for i in range(25)])
+    found = {
+        "boxes": boxes,
+        "labels": torch.zeros(25, dtype=torch.int64),
+        "scores": torch.linspace(0.9, 0.1, 25),
+    }
+    target = {"boxes": torch.zeros(0, 4), "labels": torch.zeros(0, dtype=torch.int64)}
+    image = np.full((300, 300, 3), 128, np.uint8)
+    picture = training_picture(image, target=target, detections=found, class_names=["a"])[
+        -300:, -300:
+    ]
+    assert tuple(picture[240, 190]) == class_colour(0)
+    assert tuple(picture[240, 200]) == (128, 128, 128)
+
+
+def test_overview(dataset: Dataset) -> None:
+    lines = overview(dataset).splitlines()
+    assert lines[0].endswith("6 images, 1 of them without boxes; 10 boxes")
+    assert lines[1].split() == ["class", "boxes", "size", "5", "%", "50", "%", "95", "%"]
+    assert lines[2].split() == ["square", "5", "26", "26", "26"]
+    assert lines[4].split() == ["nothing", "0", "-", "-", "-"]
+    lines = overview(dataset, [0.5, 1.0, float("nan")]).splitlines()
+    assert [line.split()[-1] for line in lines[1:]] == ["matched", "50%", "100%", "-"]
+    assert len({len(line) for line in lines[1:]}) == 1
+
+
+def doubled(shape: tuple[int, int], boxes: np.ndarray, rng: np.random.Generator) -> tuple:
+    return (2 * shape[0], 2 * shape[1]), 2 * boxes
+
+
+def test_boxes_that_a_crop_leaves_nothing_of_do_not_count(dataset: Dataset) -> None:
+    """Every other draw of a crop keeps the boxes, the others show nothing, so that all boxes that
+    are seen are matched."""
+    sizes = []
+
+    def cropped(shape: tuple[int, int], boxes: np.ndarray, rng: np.random.Generator) -> tuple:
+        sizes.append(shape)
+        return shape, boxes * (len(sizes) % 2)
+
+    squares = [a["bbox"] for r in dataset.records for a in r["annotations"]]
+    shares = matched_shares(
+        dataset, cropped, lambda h, w: torch.tensor(squares), threshold=0.99, seed=0
+    )
+    assert shares[:2] == [1.0, 1.0]
+    assert len(sizes) == DRAWS * sum(
+        any(not a["iscrowd"] for a in r["annotations"]) for r in dataset.records
+    )
+
+
+def test_matched_shares(dataset: Dataset) -> None:
+    """Anchors that are the boxes themselves, doubled as the image is, match; half of a square has
+    an IoU of a half."""
+    squares = [
+        a["bbox"]
+        for r in dataset.records
+        for a in r["annotations"]
+        if a["category_id"] == 0 and not a["iscrowd"]
+    ]
+    whole = torch.tensor(squares) * 2
+    halves = whole.clone()
+    halves[:, 3] -= 26
+    for anchors, threshold, expected in (
+        (whole, 0.99, 1.0),
+        (halves, 0.49, 1.0),
+        (halves, 0.51, 0.0),
+    ):
+        shares = matched_shares(
+            dataset, doubled, lambda h, w, a=anchors: a, threshold=threshold, seed=0
+        )
+        assert shares[0] == expected
+        assert np.isnan(shares[2])
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg"])
+def test_write_picture(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"a{suffix}"
+    write_picture(str(path), GRAY)
+    assert [p.name for p in tmp_path.iterdir()] == [path.name]
+    with Image.open(path) as image:
+        assert (np.asarray(image) == GRAY).all()
+
+
+def test_a_picture_is_written_whole_or_not_at_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.png"
+    write_picture(str(path), GRAY)
+    before = path.read_bytes()
+
+    with monkeypatch.context() as patched:
+        FullDisk(tmp_path, "a.").install(patched)
+        with pytest.raises(DiskError, match="png: No space"):
+            write_picture(str(path), GRAY + 1)
+    assert path.read_bytes() == before
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_finish_prints_the_table_and_writes_the_grid(
+    dataset: Dataset, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    cfg = get_cfg()
+    cfg.OUTPUT_DIR, cfg.DATASETS.TEST = str(tmp_path), (dataset.name,)
+    (tmp_path / "inference").mkdir()
+    (tmp_path / "inference/coco_instances_results.json").write_text(json.dumps(perfect(dataset)))
+    finish(cfg, {"bbox": {"AP": 71.25, "AP50": 90.0, "AP-square": 70.0}})
+    said = capsys.readouterr().out
+    assert "71.2" in said
+    assert "AP of square" in said
+    assert str(tmp_path / "predictions.png") in said
+    with Image.open(tmp_path / "predictions.png") as image:
+        assert min(image.size) > 600
+
+
+def test_left_out_counts_and_tells(capsys: pytest.CaptureFixture) -> None:
+    left_out = LeftOut()
+    for reason in (None, "a.jpg is broken", "b.jpg is broken"):
+        with left_out:
+            if reason:
+                raise DatasetError(reason)
+    left_out.tell(3)
+    assert "2 of 3 files were left out (first: a.jpg is broken)" in capsys.readouterr().out
+    with pytest.raises(DatasetError, match=r"a\.jpg is broken"):
+        left_out.tell(2)
+    with pytest.raises(RuntimeError), left_out:
+        raise RuntimeError("anything else is not hidden")

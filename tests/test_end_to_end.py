@@ -21,10 +21,10 @@ from torch.testing import assert_close
 from retina_plugin.checkpoint import load_weights, read_checkpoint
 from retina_plugin.config import bounds, get_cfg
 from retina_plugin.config.rules import at_least
+from retina_plugin.engine import process
 from retina_plugin.losses import auto_alpha
 from retina_plugin.modeling.build import build_model
 from retina_plugin.modeling.retinanet import RetinaNet
-from retina_plugin.report import cli
 from tests.load_tools import load_tool
 from tests.scenes import write_run, write_scenes
 
@@ -272,7 +272,7 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_old_one(
 
     monkeypatch.setattr(torch, "save", full_disk)
     with pytest.raises(SystemExit, match="2"):
-        cli.run(lambda: train_net.main(["--resume", *arguments, "SOLVER.MAX_ITER", "2"]))
+        process.run(lambda: train_net.main(["--resume", *arguments, "SOLVER.MAX_ITER", "2"]))
     assert "out/model_final.pth: no space left" in capsys.readouterr().err
     assert [file.read_bytes() for file in files] == before
 
@@ -415,7 +415,7 @@ def test_a_learning_rate_that_is_far_too_high(
         "1",
     ]
     with pytest.raises(SystemExit, match="2"):
-        cli.run(lambda: train_net.main(["--config-file", config, "--host", host, *overrides]))
+        process.run(lambda: train_net.main(["--config-file", config, "--host", host, *overrides]))
     message = capsys.readouterr().err.split("error: ")[-1]
     assert "The loss became" in message
     assert "Lower SOLVER.BASE_LR (it is 1e+30), set SOLVER.WARMUP_FACTOR to 0.001" in message
@@ -439,7 +439,7 @@ def test_a_run_that_diverges_in_its_last_step(
     config = write_run(tmp_path, root)
     overrides = ["SOLVER.BASE_LR", "1e30", "SOLVER.WARMUP_FACTOR", "1.0", "SOLVER.MAX_ITER", steps]
     with pytest.raises(SystemExit, match="2"):
-        cli.run(lambda: train_net.main(["--config-file", config, "--host", host, *overrides]))
+        process.run(lambda: train_net.main(["--config-file", config, "--host", host, *overrides]))
     said = capsys.readouterr().err
     assert (
         f" at iteration {int(steps) - 1}, where the learning rate was 1e+30. Lower SOLVER.BASE_LR "

@@ -11,8 +11,8 @@ import pytest
 import yaml
 
 from retina_plugin.checkpoint import read_checkpoint
+from retina_plugin.engine import process
 from retina_plugin.engine.checkpoints import newest_checkpoint
-from retina_plugin.report import cli
 from tests.full_disk import FullDisk
 from tests.load_tools import load_tool
 from tests.scenes import write_run
@@ -96,7 +96,7 @@ def test_the_disk_becomes_full(
         disk = FullDisk(tmp_path, at)
         disk.install(patched)
         with pytest.raises(SystemExit, match="2"):
-            cli.run(lambda: train(folder, host, out))
+            process.run(lambda: train(folder, host, out))
     assert disk.full
     printed = capfd.readouterr()
     assert "Traceback" not in printed.err + printed.out

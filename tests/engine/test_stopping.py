@@ -18,9 +18,8 @@ import torch
 from torch.testing import assert_close
 
 from retina_plugin.checkpoint import read_checkpoint
-from retina_plugin.engine import stopping
+from retina_plugin.engine import process, stopping
 from retina_plugin.modeling.retinanet import RetinaNet
-from retina_plugin.report import cli
 from tests.load_tools import load_tool
 from tests.scenes import write_run
 
@@ -66,7 +65,7 @@ def signals_in(
 
 def ended(main: Any, arguments: list[str], code: int) -> None:
     with pytest.raises(SystemExit) as end:
-        cli.run(lambda: main(arguments))
+        process.run(lambda: main(arguments))
     assert end.value.code == code
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from retina_plugin.report import cli
+from retina_plugin.engine import process
 from tests.load_tools import load_tool
 from tests.models import compact_cfg, compact_model
 from tests.scenes import write_run
@@ -38,7 +38,7 @@ def tools() -> dict[str, Any]:
 def error(capsys: pytest.CaptureFixture, main: Any, *argv: object) -> str:
     """The only line that a tool prints on standard error when it ends with code 2."""
     with pytest.raises(SystemExit) as end:
-        cli.run(lambda: main([str(word) for word in argv]))
+        process.run(lambda: main([str(word) for word in argv]))
     assert end.value.code == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("error: ")

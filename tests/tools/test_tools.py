@@ -21,11 +21,11 @@ import torch
 from PIL import Image
 
 from retina_plugin.data import load_dataset
+from retina_plugin.engine import process
 from retina_plugin.engine.stopping import Interrupted
 from retina_plugin.layers.boxes import pairwise_iou
 from retina_plugin.lit.data import training_samples as lit_samples
 from retina_plugin.modeling.retinanet import RetinaNet
-from retina_plugin.report import cli
 from tests.load_tools import load_tool
 from tests.models import compact_cfg, compact_model
 from tests.scenes import COLOURS, write_run, write_scenes
@@ -60,7 +60,7 @@ def scenes(tmp_path: Path) -> str:
 def message(capsys: pytest.CaptureFixture, main: Any, *argv: object) -> str:
     """What a tool says on standard error when it ends with code 2."""
     with pytest.raises(SystemExit) as end:
-        cli.run(lambda: main([str(word) for word in argv]))
+        process.run(lambda: main([str(word) for word in argv]))
     assert end.value.code == 2
     said = capsys.readouterr().err
     assert "Traceback" not in said

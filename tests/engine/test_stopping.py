@@ -138,7 +138,7 @@ def test_a_second_ctrl_c_ends_at_once(
     seen = signals_in(monkeypatch, "losses", {3: [first, INT]})
     ended(train_net.main, arguments, 128 + first)
     assert len(seen) == 3
-    assert cli.INTERRUPTED in said(capsys)
+    assert process.INTERRUPTED in said(capsys)
     assert not [
         path.name
         for path in (tmp_path / "out").iterdir()

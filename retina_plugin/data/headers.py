@@ -91,7 +91,8 @@ def read_header(path: str) -> Header:
             image; it is named.
     """
     with opened(path) as source:
-        orientation = source.orientation()
+        with faults_of(path):
+            orientation = source.orientation()
         width, height = source.stored_size
         if orientation >= 5:
             width, height = height, width
@@ -148,13 +149,26 @@ def opened(path: str) -> Iterator[Source]:
     """An image file with its header read.
 
     Raises:
-        DatasetError: whatever goes wrong with the file until the end of the ``with`` block; it is
-            named.
+        DatasetError: it cannot be opened, or its header cannot be read; it is named. What goes
+            wrong in the ``with`` block is not the file's fault: wrap what decodes it in
+            :func:`faults_of`.
+    """
+    with contextlib.ExitStack() as stack:
+        with faults_of(path):
+            require_regular_file(path)
+            source = Source(path, stack.enter_context(open(path, "rb")))
+        yield source
+
+
+@contextlib.contextmanager
+def faults_of(path: str) -> Iterator[None]:
+    """For blocks that do nothing but read an image file: whatever they raise is its fault.
+
+    Raises:
+        DatasetError: names the file.
     """
     try:
-        require_regular_file(path)
-        with open(path, "rb") as raw:
-            yield Source(path, raw)
+        yield
     except DatasetError:
         raise
     except Exception as error:  # what decoders raise on broken files has no common base

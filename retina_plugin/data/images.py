@@ -6,6 +6,7 @@ to 0..255, so reading them needs a range: ``MODEL.RETINA_PLUGIN.INPUT.PIXEL_RANG
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from retina_plugin.data.coco_json import is_number
 from retina_plugin.data.errors import DatasetError
 from retina_plugin.data.headers import (
     INPUT,
@@ -20,6 +22,7 @@ from retina_plugin.data.headers import (
     ORIENTATION,
     Source,
     exif_orientation,
+    faults_of,
     opened,
     read_header,
 )
@@ -60,7 +63,7 @@ def read_image(
         path: of a regular file.
         pixel_range: (low, high) of images of more than 8 bits and of floats: low becomes 0, high
             becomes 255, values between are spread evenly and those outside are clipped. (0, 65535)
-            takes the upper 8 of 16 bits. 8-bit images are not changed by it.
+            takes the upper 8 of 16 bits. 8-bit images are not changed by it, but it is checked.
         max_pixels: width x height at most.
 
     Returns:
@@ -69,16 +72,33 @@ def read_image(
     Raises:
         DatasetError: the file is missing, truncated or no image, has more than four channels or too
             many pixels, needs a range and has none, or has NaN or infinite values; it is named.
+        ValueError: ``pixel_range`` is no range.
     """
+    if pixel_range is not None:
+        _require_range(pixel_range)
     with opened(path) as source:
         _require_readable(source, max_pixels)
         if not source.pixels.need_range:
-            return np.asarray(_upright(_by_pillow(source)).convert("RGB"))
+            with faults_of(path):
+                return np.asarray(_upright(_by_pillow(source)).convert("RGB"))
         if pixel_range is None:
             raise DatasetError(without_range(path, source.pixels))
-        image = to_bytes(_stored_values(source), pixel_range)
-        image = 255 - image if source.pixels.inverted else image
-        return image if image.ndim == 3 else np.repeat(image[:, :, None], 3, axis=2)
+        values = _stored_values(source)
+    image = to_bytes(values, pixel_range)
+    image = 255 - image if source.pixels.inverted else image
+    return image if image.ndim == 3 else np.repeat(image[:, :, None], 3, axis=2)
+
+
+def _require_range(pixel_range: Any) -> None:
+    """Make sure that a range is two finite numbers, the lower first."""
+    pair = isinstance(pixel_range, (tuple, list, np.ndarray)) and len(pixel_range) == 2
+    plain = [v.item() if isinstance(v, np.number) else v for v in pixel_range] if pair else []
+    if pair and all(map(is_number, plain)) and 0 < float(plain[1]) - float(plain[0]) < math.inf:
+        return
+    raise ValueError(
+        f"pixel_range: expected (low, high), two finite numbers with low below high, or None; "
+        f"found {pixel_range!r}"
+    )
 
 
 def stored_values(path: str, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
@@ -197,6 +217,20 @@ def _upright(file: Image.Image) -> Image.Image:
 
 def _stored_values(source: Source) -> np.ndarray:
     """(H, W) or (H, W, 3), upright."""
+    pixels = source.pixels
+    with faults_of(source.path):
+        values = _decoded(source)
+    if pixels.number == "float":
+        bad = values.size - int(np.isfinite(values).sum())
+        if bad:
+            raise DatasetError(
+                f"image {source.path} has {bad} of {values.size} values that are NaN or infinite: "
+                "replace them, or leave it out."
+            )
+    return values
+
+
+def _decoded(source: Source) -> np.ndarray:
     image, pixels = source.image, source.pixels
     # Pillow cuts colour to 8 bits and scales values of PPM files.
     if image is None or pixels.channels > 1 or (image.format == "PPM" and image.mode != "F"):
@@ -208,13 +242,6 @@ def _stored_values(source: Source) -> np.ndarray:
         ):  # signed and unsigned look alike to Pillow
             values = values.view(
                 f"{'i' if pixels.number == 'signed' else 'u'}{values.dtype.itemsize}"
-            )
-    if pixels.number == "float":
-        bad = values.size - int(np.isfinite(values).sum())
-        if bad:
-            raise DatasetError(
-                f"image {source.path} has {bad} of {values.size} values that are NaN or infinite: "
-                "replace them, or leave it out."
             )
     return values
 

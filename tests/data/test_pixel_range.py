@@ -130,6 +130,51 @@ def test_without_a_range_they_are_refused(tmp_path: Path, dtype: str) -> None:
         read_image(str(tmp_path / "a.tif"))
 
 
+@pytest.mark.parametrize("name", ["a.tif", "a.png"])
+@pytest.mark.parametrize(
+    "pixel_range",
+    [
+        (5, 1),
+        (0, 0),
+        (np.nan, 1),
+        (0, np.inf),
+        (-1e308, 1e308),
+        "auto",
+        "05",
+        [0, 1, 2],
+        (0,),
+        5,
+        (None, 1),
+        (False, True),
+        (0, 10**400),
+    ],
+    ids=lambda value: f"{value!s:.15}",
+)
+def test_what_is_no_range_is_the_callers_mistake(
+    tmp_path: Path, name: str, pixel_range: Any
+) -> None:
+    """And never the image's, of 16 or 8 bits."""
+    write_tiff(tmp_path / "a.tif", RAMP.astype(np.uint16))
+    Image.fromarray(RAMP.astype(np.uint8)).save(tmp_path / "a.png")
+    with pytest.raises(ValueError, match=r"^pixel_range: expected \(low, high\)") as error:
+        read_image(str(tmp_path / name), pixel_range=pixel_range)
+    assert not isinstance(error.value, DatasetError)
+
+
+def test_other_spellings_of_a_range(tmp_path: Path) -> None:
+    write_tiff(tmp_path / "a.tif", RAMP.astype(np.float32))
+    expected = read_image(str(tmp_path / "a.tif"), pixel_range=(0, 11))
+    for pixel_range in ([0, 11], np.array([0, 11]), np.array([0, 11], np.float32), (0, 11.0)):
+        found = read_image(str(tmp_path / "a.tif"), pixel_range=pixel_range)
+        assert np.array_equal(found, expected)
+
+
+def test_other_mistakes_of_a_caller_do_not_blame_the_image(tmp_path: Path) -> None:
+    Image.fromarray(RAMP.astype(np.uint8)).save(tmp_path / "a.png")
+    with pytest.raises(TypeError):
+        read_image(str(tmp_path / "a.png"), max_pixels="many")
+
+
 def test_8_bits_do_not_heed_a_range(tmp_path: Path) -> None:
     Image.fromarray(RAMP.astype(np.uint8)).save(tmp_path / "a.png")
     assert np.array_equal(read_image(str(tmp_path / "a.png"), pixel_range=(0, 5))[..., 0], RAMP)

@@ -76,6 +76,10 @@ def cfg_of(train: str, test: str = "", **changes: Any) -> CfgNode:
 
 
 def test_every_name_is_registered_and_twice_is_harmless() -> None:
+    """Names that come later, as those of other tests, are registered when asked for."""
+    register_dataset("comes later", "a.json", "images")
+    assert {"digits_train", "digits_test", "bccd_val"} <= set(DatasetCatalog.list())  # by import
+    register_datasets()
     assert set(dataset_names()) <= set(DatasetCatalog.list())
     before = dict(DatasetCatalog.data)
     register_datasets()

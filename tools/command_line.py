@@ -7,7 +7,6 @@ Only the standard library is imported here, so that this comes before everything
 from __future__ import annotations
 
 import argparse
-import multiprocessing
 import os
 import signal
 import sys
@@ -71,19 +70,15 @@ def share_below_1(text: str) -> float:
 def _end(number: int, frame: Any) -> None:
     """End without a traceback while a tool starts; :func:`retina_plugin.engine.process.run` takes
     over."""
-    if multiprocessing.parent_process() is None:
-        os.write(2, b"interrupted; nothing was begun\n")
-        os._exit(128 + number)
-    os._exit(0)  # a rank: the process that started it says so
+    os.write(2, b"interrupted; nothing was begun\n")
+    os._exit(128 + number)
 
 
 def _is_program() -> bool:
     """Whether a tool was started as a program, and is not imported by another one."""
     path = getattr(sys.modules["__main__"], "__file__", None)
-    tool = path is not None and os.path.dirname(os.path.abspath(path)) == os.path.dirname(
-        os.path.abspath(__file__)
-    )
-    return tool or multiprocessing.parent_process() is not None
+    here = os.path.dirname(os.path.abspath(__file__))
+    return path is not None and os.path.dirname(os.path.abspath(path)) == here
 
 
 if _is_program():

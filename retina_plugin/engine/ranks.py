@@ -19,7 +19,13 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from multiprocessing import connection, get_start_method, set_start_method
+from multiprocessing import (
+    active_children,
+    connection,
+    get_start_method,
+    resource_tracker,
+    set_start_method,
+)
 from typing import Any
 
 import torch
@@ -51,6 +57,10 @@ def run_ranks(main: Callable[..., None], count: int, *args: Any) -> None:
 
     _quiet_resource_tracker()
     with stopping.deferred():
+        resource_tracker.ensure_running()  # else it is started now, and unblocks the signals again
+        signal.pthread_sigmask(
+            signal.SIG_BLOCK, stopping.SIGNALS
+        )  # for the ranks, until they handle signals
         context = processes.start_processes(
             _rank,
             args=(count, get_start_method(), main, args),
@@ -58,6 +68,7 @@ def run_ranks(main: Callable[..., None], count: int, *args: Any) -> None:
             join=False,
             start_method="spawn",
         )
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, stopping.SIGNALS)
         try:
             _supervise(context.processes)
         except stopping.Interrupted as error:
@@ -174,8 +185,21 @@ def _rank(
         logging.getLogger("retina_plugin").setLevel(logging.ERROR)
     if "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(max((os.cpu_count() or 1) // count, 1))
+    code = 0
     try:
         run(lambda: main(rank, *args), rank=rank)
+    except SystemExit as end:
+        code = end.code
     except Exception:  # torch would keep it to itself
         traceback.print_exc()
-        sys.exit(1)
+        code = 1
+    _leave(code)
+
+
+def _leave(code: int) -> None:
+    """End this process at once: to take Python and torch apart lasts seconds."""
+    for worker in active_children():
+        worker.terminate()
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os._exit(code)

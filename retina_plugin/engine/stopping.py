@@ -87,17 +87,30 @@ def handling() -> Iterator[None]:
     try:
         yield
     finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
         _state.pid, _state.asked = 0, 0
         for number, handler in previous.items():
             signal.signal(number, handler)
 
 
+def hold() -> None:
+    """Let signals wait until :func:`install`, while a library sets handlers of its own; nothing
+    outside of :func:`handling`."""
+    if _handles_here():
+        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+
+
 def install() -> None:
     """Take the handlers back from a library that has set its own; nothing outside of
     :func:`handling`."""
-    if _state.pid == os.getpid() and threading.current_thread() is threading.main_thread():
+    if _handles_here():
         for number in SIGNALS:
             signal.signal(number, _receive)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+
+
+def _handles_here() -> bool:
+    return _state.pid == os.getpid() and threading.current_thread() is threading.main_thread()
 
 
 @contextlib.contextmanager

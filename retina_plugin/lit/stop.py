@@ -23,8 +23,11 @@ class Stop(lightning.Callback):
         self.checkpoints = checkpoints
         self.path = ""  # of the newest checkpoint, once the run is asked to stop
 
+    def setup(self, *args: Any, **kwargs: Any) -> None:
+        # Lightning is about to set its own handler, which broadcasts in the middle of a step.
+        stopping.hold()
+
     def on_train_start(self, *args: Any) -> None:
-        # Lightning has put its own in their place, which broadcasts in the middle of a step
         stopping.install()
 
     def on_validation_start(self, *args: Any) -> None:

@@ -210,13 +210,17 @@ def _numbers(buffer: Tensor) -> tuple[float, ...]:
 
 
 def checkpoint_metadata(
-    class_names: Sequence[str], model: nn.Module, pixel_range: Sequence[float] | None = None
+    class_names: Sequence[str],
+    model: nn.Module,
+    pixel_range: Sequence[float] | None = None,
+    training_data: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """What a checkpoint says of itself.
 
     Returns:
         "class_names"; "class_alpha" if classes were weighted one by one; "pixel_range" [low, high]
-        if its images needed one.
+        if its images needed one; "training_data", see :mod:`retina_plugin.data.fingerprint`, if it
+        is known.
     """
     model = getattr(model, "module", model)  # what distributed training wraps
     metadata: dict[str, Any] = {"class_names": list(class_names)}
@@ -225,4 +229,6 @@ def checkpoint_metadata(
         metadata["class_alpha"] = alpha.tolist()
     if pixel_range is not None:
         metadata["pixel_range"] = list(pixel_range)
+    if training_data is not None:
+        metadata["training_data"] = dict(training_data)
     return metadata

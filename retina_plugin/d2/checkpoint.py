@@ -6,6 +6,7 @@ from __future__ import annotations
 import functools
 import logging
 import os
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -33,15 +34,20 @@ logger = logging.getLogger("retina_plugin")
 class Metadata:
     """What every checkpoint says of itself."""
 
-    def __init__(self, class_names: list[str], model: torch.nn.Module, cfg: Any) -> None:
-        self.class_names, self.model, self.pixel_range = (
-            class_names,
-            model,
-            reading(cfg)["pixel_range"],
-        )
+    def __init__(
+        self,
+        class_names: list[str],
+        model: torch.nn.Module,
+        cfg: Any,
+        training_data: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.class_names, self.model, self.training_data = class_names, model, training_data
+        self.pixel_range = reading(cfg)["pixel_range"]
 
     def state_dict(self) -> dict[str, Any]:
-        return checkpoint_metadata(self.class_names, self.model, self.pixel_range)
+        return checkpoint_metadata(
+            self.class_names, self.model, self.pixel_range, self.training_data
+        )
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """The names and weights of the running data set stay."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import logging
 from typing import Any
 
@@ -20,6 +21,7 @@ from retina_plugin.d2.config import get_cfg, portable
 from retina_plugin.d2.datasets import boxes_of_classes, check_datasets, class_names, records_of
 from retina_plugin.d2.logs import MetricsFile, log_of_run
 from retina_plugin.d2.trainer import Trainer
+from retina_plugin.data.fingerprint import fingerprint
 from retina_plugin.engine import stopping
 from retina_plugin.engine.checks import (
     check_run,
@@ -78,8 +80,9 @@ def configured(args: argparse.Namespace) -> Any:
     return cfg
 
 
-def setup(args: argparse.Namespace) -> tuple[Any, list[str]]:
-    """The checked and frozen config of a run and the names of the classes; nothing is written."""
+def setup(args: argparse.Namespace) -> tuple[Any, list[str], dict[str, Any] | None]:
+    """The checked and frozen config of a run, the names of the classes, and in the main process of
+    a training the fingerprint of its data; nothing is written."""
     cfg = configured(args)
     if comm.is_main_process():
         check_folder(cfg, args, HOST)
@@ -87,7 +90,8 @@ def setup(args: argparse.Namespace) -> tuple[Any, list[str]]:
             warn_of_conflicts(cfg)
     names = resolve_num_classes(cfg, class_names, eval_only=args.eval_only)
     check_datasets(cfg, eval_only=args.eval_only)
-    checked = prepare_images(cfg, args, HOST, records_of, show=comm.is_main_process())
+    records = functools.cache(records_of)  # a function of the user may take long
+    checked = prepare_images(cfg, args, HOST, records, show=comm.is_main_process())
     if comm.is_main_process():
         print(checked, flush=True)
     for resolve in () if args.eval_only else (resolve_alpha, resolve_prior):
@@ -98,18 +102,27 @@ def setup(args: argparse.Namespace) -> tuple[Any, list[str]]:
     if beyond and comm.is_main_process():
         print(beyond, flush=True)
     cfg.freeze()
-    return cfg, names
+    trains = comm.is_main_process() and not args.eval_only
+    return cfg, names, fingerprint(map(records, cfg.DATASETS.TRAIN)) if trains else None
 
 
 def _worker(args: argparse.Namespace) -> None:
-    cfg, names = setup(args)
+    cfg, names, data = setup(args)
     main = comm.is_main_process()
     with enter_folder(
-        cfg, args, HOST, class_names=names, main=main, ready=comm.synchronize
+        cfg,
+        args,
+        HOST,
+        class_names=names,
+        training_data=data,
+        main=main,
+        ready=comm.synchronize,
     ) as checkpoint:
         with log_of_run(cfg.OUTPUT_DIR):
             _start(cfg, args)
-            results = _evaluate(cfg, checkpoint) if args.eval_only else _train(cfg, checkpoint)
+            results = (
+                _evaluate(cfg, checkpoint) if args.eval_only else _train(cfg, checkpoint, data)
+            )
         if main and cfg.DATASETS.TEST:
             finish(cfg, results)
 
@@ -139,8 +152,8 @@ def _is_no_traceback(record: logging.LogRecord) -> bool:
     return record.msg != "Exception during training:"
 
 
-def _train(cfg: Any, resumed: str | None) -> dict[str, Any]:
-    trainer = Trainer(cfg)
+def _train(cfg: Any, resumed: str | None, data: dict[str, Any] | None) -> dict[str, Any]:
+    trainer = Trainer(cfg, training_data=data)
     trainer.start(resumed)
     if comm.is_main_process():
         require_space(cfg, trainer.model, first_step=trainer.start_iter)

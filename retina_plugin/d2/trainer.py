@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import weakref
+from collections.abc import Mapping
 from importlib.util import find_spec
 from typing import Any
 
@@ -109,8 +110,14 @@ class StopHook(HookBase):
 class Trainer(DefaultTrainer):
     """DefaultTrainer; see :mod:`retina_plugin.d2.run` for how it is started."""
 
-    def __init__(self, cfg: Any) -> None:
+    def __init__(self, cfg: Any, *, training_data: Mapping[str, Any] | None = None) -> None:
+        """
+        Args:
+            cfg: frozen.
+            training_data: see :mod:`retina_plugin.data.fingerprint`; kept in every checkpoint.
+        """
         self.run_cfg = cfg  # as the user asked for it
+        self.training_data = training_data
         # Detectron2's own mixed precision needs a GPU; on the CPU its plain trainer runs under
         # bfloat16.
         self.bfloat16 = cfg.SOLVER.AMP.ENABLED and cfg.MODEL.DEVICE == "cpu"
@@ -147,7 +154,7 @@ class Trainer(DefaultTrainer):
             self.cfg.OUTPUT_DIR,
             fine_tune=self.cfg.MODEL.RETINA_PLUGIN.FINE_TUNE,
             trainer=weakref.proxy(self),
-            metadata=Metadata(names, self._trainer.model, self.cfg),
+            metadata=Metadata(names, self._trainer.model, self.cfg, self.training_data),
             **order,
         )
         return [*super().build_hooks(), StopHook()]

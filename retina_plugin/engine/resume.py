@@ -59,7 +59,12 @@ PATHS = ("DATASETS.TRAIN", "DATASETS.TEST")
 
 
 def checkpoint_to_resume(
-    cfg: Any, *, host: str, class_names: Sequence[str], get_cfg: Callable[[], Any]
+    cfg: Any,
+    *,
+    host: str,
+    class_names: Sequence[str],
+    training_data: Mapping[str, Any] | None = None,
+    get_cfg: Callable[[], Any],
 ) -> str | None:
     """The checkpoint of ``OUTPUT_DIR`` from which a run continues. Prints it, its step and the keys
     that have a new value.
@@ -69,6 +74,7 @@ def checkpoint_to_resume(
             written yet.
         host: "detectron2" or "lightning".
         class_names: K names, of the training set.
+        training_data: see :mod:`retina_plugin.data.fingerprint`; None if it is not known.
         get_cfg: gives the host's default config, into which the ``config.yaml`` of the run is read.
 
     Returns:
@@ -76,7 +82,8 @@ def checkpoint_to_resume(
 
     Raises:
         WeightsError: a checkpoint that cannot be read, or that this host cannot continue.
-        ConfigError: the request is another run; the message names all keys that must not differ.
+        ConfigError: the request is another run; the message names all keys that must not differ, or
+            what differs in the data.
     """
     folder = cfg.OUTPUT_DIR
     path = newest_checkpoint(folder)
@@ -88,6 +95,7 @@ def checkpoint_to_resume(
     step = step_of(checkpoint)
     applied = _differences_that_apply(cfg, config_of_run(folder, get_cfg))
     _require_classes(metadata_of(checkpoint), class_names, path)
+    _require_data(metadata_of(checkpoint).get("training_data"), training_data, path)
     if step > cfg.SOLVER.MAX_ITER:
         raise ConfigError(
             f"SOLVER.MAX_ITER is {cfg.SOLVER.MAX_ITER}, but {path} has already seen {step} steps. "
@@ -214,6 +222,23 @@ def _require_classes(metadata: Mapping[str, Any], class_names: Sequence[str], pa
             "weights: "
             f"MODEL.WEIGHTS {path} with another OUTPUT_DIR and without --resume."
         )
+
+
+def _require_data(theirs: Any, ours: Mapping[str, Any] | None, path: str) -> None:
+    """Checkpoints that do not say on which data they were trained, as those of version 0.1, are not
+    compared."""
+    if not isinstance(theirs, Mapping) or ours is None or theirs == ours:
+        return
+    before, now = (
+        f"{data.get('images')} images with {data.get('boxes')} boxes" for data in (theirs, ours)
+    )
+    if before == now:
+        now = "as many, with other names, sizes, boxes or classes, or in another order"
+    raise ConfigError(
+        f"--resume: the training data have changed: {path} was trained on {before}, DATASETS.TRAIN "
+        f"now has {now}. Put the annotations of the run back, or start a new run from its weights: "
+        f"MODEL.WEIGHTS {path} with another OUTPUT_DIR and without --resume."
+    )
 
 
 def _differences_that_apply(cfg: Any, run_cfg: Any | None) -> list[str]:

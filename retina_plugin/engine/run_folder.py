@@ -8,7 +8,7 @@ import contextlib
 import itertools
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,6 +62,7 @@ def enter_folder(
     host: Host,
     *,
     class_names: Sequence[str],
+    training_data: Mapping[str, Any] | None,
     main: bool,
     ready: Callable[[], None],
 ) -> Iterator[str | None]:
@@ -73,6 +74,8 @@ def enter_folder(
     Args:
         cfg: frozen.
         class_names: K names.
+        training_data: see :mod:`retina_plugin.data.fingerprint`; of the main process of a training,
+            else None.
         main: this is the main process of the run, which alone writes; the others wait in ``ready``.
         ready: called when the folder is prepared.
 
@@ -89,7 +92,7 @@ def enter_folder(
             if args.eval_only:
                 found: str | None = _enter_for_evaluation(cfg, args, host)
             else:
-                found = _enter_for_training(cfg, args, host, class_names, stack)
+                found = _enter_for_training(cfg, args, host, class_names, training_data, stack)
             ready()
         else:
             ready()
@@ -168,6 +171,7 @@ def _enter_for_training(
     args: argparse.Namespace,
     host: Host,
     class_names: Sequence[str],
+    training_data: Mapping[str, Any] | None,
     stack: contextlib.ExitStack,
 ) -> str | None:
     if _overwrite(args):
@@ -178,7 +182,11 @@ def _enter_for_training(
     found = None
     if args.resume:
         found = checkpoint_to_resume(
-            cfg, host=host.name, class_names=class_names, get_cfg=host.get_cfg
+            cfg,
+            host=host.name,
+            class_names=class_names,
+            training_data=training_data,
+            get_cfg=host.get_cfg,
         )
     else:
         _require_unused(cfg.OUTPUT_DIR, host)

@@ -3,6 +3,7 @@ Detectron2 reads too."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import lightning
@@ -26,7 +27,15 @@ Batch = list[dict[str, Any]]
 class Module(lightning.LightningModule):
     """Adapter around :class:`retina_plugin.modeling.retinanet.RetinaNet`."""
 
-    def __init__(self, model: RetinaNet, cfg: Any, *, class_names: list[str], seed: int) -> None:
+    def __init__(
+        self,
+        model: RetinaNet,
+        cfg: Any,
+        *,
+        class_names: list[str],
+        seed: int,
+        training_data: Mapping[str, Any] | None = None,
+    ) -> None:
         """
         Args:
             model: on any device.
@@ -34,9 +43,11 @@ class Module(lightning.LightningModule):
             class_names: kept in every checkpoint.
             seed: of the order of images and their augmentation; a resumed run takes the seed of its
                 checkpoint.
+            training_data: see :mod:`retina_plugin.data.fingerprint`; kept in every checkpoint.
         """
         super().__init__()
         self.model, self.cfg, self.class_names, self.seed = model, cfg, class_names, seed
+        self.training_data = training_data
         self.results: dict[str, Any] = {}  # of the last evaluation
         self.evaluated_at = -1
         self.lr = 0.0  # of the step under way
@@ -129,7 +140,7 @@ class Module(lightning.LightningModule):
         # "state_dict".
         checkpoint["model"] = self.model.state_dict()
         checkpoint["metadata"] = checkpoint_metadata(
-            self.class_names, self.model, reading(self.cfg)["pixel_range"]
+            self.class_names, self.model, reading(self.cfg)["pixel_range"], self.training_data
         )
         checkpoint["iteration"] = self.global_step - 1
         checkpoint["seed"] = self.seed

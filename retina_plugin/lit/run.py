@@ -24,6 +24,7 @@ from retina_plugin.checkpoint import (
 from retina_plugin.config import ConfigError, get_cfg
 from retina_plugin.config.bounds import warn_of_conflicts
 from retina_plugin.data import class_counts, load_dataset
+from retina_plugin.data.fingerprint import fingerprint
 from retina_plugin.engine import stopping
 from retina_plugin.engine.checks import (
     check_run,
@@ -68,14 +69,19 @@ def _one_of_several(rank: int, args: argparse.Namespace, url: str, backend: str)
 
 
 def _run(args: argparse.Namespace) -> None:
-    cfg, class_names = setup(args)
-    main = _is_main(args)
+    cfg, class_names, data = setup(args)
     with enter_folder(
-        cfg, args, HOST, class_names=class_names, main=main, ready=_wait_for_ranks
+        cfg,
+        args,
+        HOST,
+        class_names=class_names,
+        training_data=data,
+        main=_is_main(args),
+        ready=_wait_for_ranks,
     ) as checkpoint:
         try:
             with stopping.deferred():
-                _train_and_evaluate(cfg, args, class_names, checkpoint)
+                _train_and_evaluate(cfg, args, class_names, checkpoint, data)
         except SystemExit:  # how Lightning ends on Ctrl-C
             stopping.check()
             raise KeyboardInterrupt from None
@@ -87,11 +93,15 @@ def _wait_for_ranks() -> None:
 
 
 def _train_and_evaluate(
-    cfg: Any, args: argparse.Namespace, class_names: list[str], checkpoint: str | None
+    cfg: Any,
+    args: argparse.Namespace,
+    class_names: list[str],
+    checkpoint: str | None,
+    data: dict[str, Any] | None,
 ) -> None:
     seed = cfg.SEED if cfg.SEED >= 0 else secrets.randbelow(2**31)
     lightning.seed_everything(seed)
-    module = Module(build_model(cfg), cfg, class_names=class_names, seed=seed)
+    module = Module(build_model(cfg), cfg, class_names=class_names, seed=seed, training_data=data)
     freeze_unread(module.model)
     trainer = build_trainer(cfg, args)
     if trainer.is_global_zero:
@@ -130,8 +140,9 @@ def configured(args: argparse.Namespace) -> Any:
     return cfg
 
 
-def setup(args: argparse.Namespace) -> tuple[Any, list[str]]:
-    """The checked and frozen config of a run and the names of the classes; nothing is written."""
+def setup(args: argparse.Namespace) -> tuple[Any, list[str], dict[str, Any] | None]:
+    """The checked and frozen config of a run, the names of the classes, and in the main process of
+    a training the fingerprint of its data; nothing is written."""
     cfg = configured(args)
     if _is_main(args):
         check_folder(cfg, args, HOST)
@@ -151,13 +162,16 @@ def setup(args: argparse.Namespace) -> tuple[Any, list[str]]:
     beyond = beyond_limit(cfg)
     if beyond:
         rank_zero_only(print)(beyond, flush=True)
-    checked = prepare_images(
-        cfg, args, HOST, lambda name: load_dataset(name).records, show=_is_main(args)
-    )
+    checked = prepare_images(cfg, args, HOST, _records_of, show=_is_main(args))
     rank_zero_only(print)(checked, flush=True)
     cfg.freeze()
     _quiet()
-    return cfg, names
+    trains = _is_main(args) and not args.eval_only
+    return cfg, names, fingerprint(map(_records_of, cfg.DATASETS.TRAIN)) if trains else None
+
+
+def _records_of(name: str) -> list[dict[str, Any]]:
+    return load_dataset(name).records
 
 
 def _quiet() -> None:

@@ -59,11 +59,13 @@ def run(main: Callable[[], Any], *, rank: int | None = None) -> None:
         with stopping.handling():
             main()
     except KeyboardInterrupt as error:
+        if main.__module__ == "__main__":  # a program: its last seconds must not change the code
+            stopping.ignore()
         sys.exit(_interrupted(error, silent=rank is not None and (rank > 0 or stopping.at_once())))
     except Exception as error:
-        # often since another rank is gone: the supervisor,
+        # Often another rank is gone; the supervisor, who knows, then ends this process meanwhile.
         if rank or (rank == 0 and isinstance(error, RuntimeError)):
-            time.sleep(PATIENCE)  # who knows, ends this process meanwhile
+            time.sleep(PATIENCE)
         message = message_of(error)
         if os.environ.get("RETINA_PLUGIN_TRACEBACK") == "1" or message is None:
             raise

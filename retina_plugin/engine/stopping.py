@@ -93,6 +93,12 @@ def handling() -> Iterator[None]:
             signal.signal(number, handler)
 
 
+def ignore() -> None:
+    """Ignore signals from now on; for a process that is ending."""
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+
+
 def hold() -> None:
     """Let signals wait until :func:`install`, while a library sets handlers of its own; nothing
     outside of :func:`handling`."""

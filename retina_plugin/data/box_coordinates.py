@@ -17,8 +17,15 @@ WORDS = {
     "unit": ("pixels", "fraction"),
     "orientation": ("upright", "stored"),
 }
-NAMES = {"xyxy": "corners [x0, y0, x1, y1]", "cxcywh": "[centre x, centre y, width, height]"}
-LEAST_OUTSIDE = {"xyxy": 3, "cxcywh": 5}  # boxes outside their image that count as evidence
+NAMES = {
+    "xyxy": "corners [x0, y0, x1, y1]",
+    "yxyx": "corners [y0, x0, y1, x1]",
+    "cxcywh": "[centre x, centre y, width, height]",
+}
+# boxes outside their image that count as evidence
+LEAST_OUTSIDE = {"xyxy": 3, "yxyx": 3, "cxcywh": 5}
+LEAST_FOR_ONE = 5  # of corners, among which one foreign box is no evidence against
+LARGEST = 1e15  # numbers beyond are outside every image; their sums must stay numbers
 ROUNDING = 1.0  # pixels that a box may reach outside
 # annotations, each with the record of its image
 Placed = Sequence[tuple[dict[str, Any], Mapping[str, Any]]]
@@ -67,120 +74,196 @@ def convert_boxes(placed: Placed, stated: BoxCoordinates, json_file: str) -> Non
 
     Boxes are taken for
 
-    - fractions, if all numbers of all boxes lie in 0..1 and images are larger than 4 pixels;
-    - corners, if more than half of the boxes, and at least 3, reach more than a pixel outside their
-    image as
-      [x, y, width, height], but at most a tenth as many have no area or reach outside as corners;
+    - fractions, if all of them, or more than half and at least 3, have four numbers in 0..1 (0.1
+      more or less) on images larger than 4 pixels;
+    - corners, if more than half of the boxes, and at least 3, reach more than a pixel outside
+      their image as [x, y, width, height], but at most a tenth as many (or one beside at
+      least 5) have no area or reach outside as corners, be it [x0, y0, x1, y1] or
+      [y0, x0, y1, x1], which no word converts;
     - centres, if at least 5 boxes reach outside as [x, y, width, height], but at most a tenth as
-    many as centres.
+      many as centres.
 
     Args:
         placed: each annotation with its record, which has "width" and "height" of the picture that
-            the box is measured in. Boxes that come from masks ("box_of_mask") have COCO's layout.
+            the box is measured in. Boxes that come from masks ("box_of_mask") are in COCO's layout
+            and in pixels, whatever the others are.
         stated: what the user says; it is not checked against the rules above.
         json_file: for messages.
 
     Raises:
         DatasetError: boxes are not what was assumed, or more than half of them make no sense as
-            stated; the message says what to set.
+            stated; the message says what to set. Masks whose numbers are fractions.
     """
     if not placed:
         return
-    boxes = np.array([annotation["bbox"] for annotation, _ in placed], dtype=np.float64)
-    sizes = np.array(
-        [(record["width"], record["height"]) for _, record in placed], dtype=np.float64
-    )
-    of_mask = np.array(["box_of_mask" in annotation for annotation, _ in placed])
-    fraction = stated.unit == "fraction" or (not stated.unit and _are_fractions(boxes, sizes))
-    scaled = boxes * np.tile(sizes, 2) if fraction else boxes
-    found = stated.layout or _layout(scaled[~of_mask], sizes[~of_mask])
-    if (not stated.layout and found != "xywh") or (not stated.unit and fraction):
-        layout = found if stated.layout or found != "xywh" else ""
-        needed = BoxCoordinates(layout, "fraction" if fraction else stated.unit, stated.orientation)
+    boxes, sizes, of_mask = arrays(placed)
+    if not stated.unit and _are_fractions(boxes[of_mask], sizes[of_mask]):
         raise DatasetError(
-            f"{json_file}: {_cause(placed, scaled, sizes, found, fraction)}. {_remedy(needed)}"
+            f"{json_file}: polygons of {int(of_mask.sum())} annotations without bbox lie between 0 "
+            "and 1: they are fractions of the image. Write segmentation in pixels."
         )
-    if found == "xywh" and not fraction:
+    own = np.flatnonzero(~of_mask)
+    given = _Given([placed[i] for i in own], boxes[own], sizes[own], stated)
+    given.require_cocos(stated, json_file)
+    if given.layout == "xywh" and not given.fraction:
         return
-    corners = np.where(of_mask[:, None], _corners(scaled, "xywh"), _corners(scaled, found))
+    corners = corners_in(boxes, "xywh")
+    corners[own] = corners_in(given.scaled, given.layout)
     _require_sense(corners, sizes, stated, json_file)
-    for (annotation, _), (x0, y0, x1, y1) in zip(placed, corners.tolist(), strict=True):
-        annotation["bbox"] = [x0, y0, x1 - x0, y1 - y0]
+    for i in own:
+        x0, y0, x1, y1 = corners[i].tolist()
+        placed[i][0]["bbox"] = [x0, y0, x1 - x0, y1 - y0]
 
 
 def corners_of(placed: Placed, stated: BoxCoordinates) -> np.ndarray:
     """Boxes as the file has them -> (M, 4) XYXY in pixels, if they are what the user states; what
     is not stated is COCO's."""
-    boxes = np.array([annotation["bbox"] for annotation, _ in placed], dtype=np.float64).reshape(
-        -1, 4
-    )
-    sizes = np.array(
-        [(record["width"], record["height"]) for _, record in placed], dtype=np.float64
-    ).reshape(-1, 2)
-    of_mask = np.array(
-        [["box_of_mask" in annotation] for annotation, _ in placed], dtype=bool
-    ).reshape(-1, 1)
+    boxes, sizes, of_mask = arrays(placed)
     scaled = boxes * np.tile(sizes, 2) if stated.unit == "fraction" else boxes
-    return np.where(of_mask, _corners(scaled, "xywh"), _corners(scaled, stated.layout or "xywh"))
+    own = corners_in(scaled, stated.layout or "xywh")
+    return np.where(of_mask[:, None], corners_in(boxes, "xywh"), own)
 
 
-def _corners(boxes: np.ndarray, layout: str) -> np.ndarray:
+def arrays(placed: Placed) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Boxes (M, 4), sizes (M, 2) of their images, and whether a mask gave the box (M,)."""
+    boxes = np.array([annotation["bbox"] for annotation, _ in placed], dtype=np.float64)
+    sizes = [(record["width"], record["height"]) for _, record in placed]
+    return (
+        boxes.reshape(-1, 4).clip(-LARGEST, LARGEST),
+        np.array(sizes, dtype=np.float64).reshape(-1, 2),
+        np.array(["box_of_mask" in annotation for annotation, _ in placed], dtype=bool),
+    )
+
+
+def corners_in(boxes: np.ndarray, layout: str) -> np.ndarray:
     """(M, 4) in a layout -> (M, 4) XYXY."""
     if layout == "xyxy":
         return boxes
+    if layout == "yxyx":
+        return boxes[:, [1, 0, 3, 2]]
     low = boxes[:, :2] if layout == "xywh" else boxes[:, :2] - boxes[:, 2:] / 2
     return np.concatenate([low, low + boxes[:, 2:]], axis=1)
 
 
+def like_fractions(boxes: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+    """(M,) bool: four numbers in 0..1, as rounding leaves them, where that is about a pixel."""
+    within = ((boxes > -0.1) & (boxes < 1.1)).all(axis=1)
+    return within & (boxes[:, 2:] > 0).any(axis=1) & (sizes > 4).all(axis=1)
+
+
 def _are_fractions(boxes: np.ndarray, sizes: np.ndarray) -> bool:
-    within = boxes.min() > -0.01 and boxes.max() < 1.01  # rounded
-    return bool(within and boxes[:, 2:].max() > 0 and sizes.min() > 4)
-
-
-def _outside(boxes: np.ndarray, sizes: np.ndarray, layout: str) -> np.ndarray:
-    """(M,) bool: no area in this layout, or reaches outside the image."""
-    corners = _corners(boxes, layout)
-    beyond = (corners[:, :2] < -ROUNDING) | (corners[:, 2:] > sizes + ROUNDING)
-    empty = corners[:, 2:] <= corners[:, :2] if layout == "xyxy" else np.zeros_like(beyond)
-    return (beyond | empty).any(axis=1)
-
-
-def _layout(boxes: np.ndarray, sizes: np.ndarray) -> str:
-    """The layout that the boxes have, by the rules of :func:`convert_boxes`."""
-    outside = int(_outside(boxes, sizes, "xywh").sum())
-    for layout, least in LEAST_OUTSIDE.items():
-        enough = outside >= least and (layout != "xyxy" or 2 * outside > len(boxes))
-        if enough and 10 * int(_outside(boxes, sizes, layout).sum()) <= outside:
-            return layout
-    return "xywh"
-
-
-def _cause(
-    placed: Placed, boxes: np.ndarray, sizes: np.ndarray, layout: str, fraction: bool
-) -> str:
-    """What the boxes show; ``boxes`` (M, 4) are in pixels."""
-    outside = _outside(boxes, sizes, "xywh")
-    annotation, record = placed[int(outside.argmax())]
-    causes = []
-    if fraction:
-        causes.append(
-            f"all {len(boxes)} boxes lie between 0 and 1: they are fractions of the "
-            "image, not pixels"
-        )
-    if layout != "xywh":
-        causes.append(
-            f"as [x, y, width, height] {int(outside.sum())} of {len(boxes)} boxes reach outside "
-            "their image, "
-            f"as {NAMES[layout]} {int(_outside(boxes, sizes, layout).sum())}"
-        )
-    example = (
-        f"annotation {annotation['id']}, bbox {annotation['bbox']} in "
-        f"{record['width']}x{record['height']}"
+    alike = int(like_fractions(boxes, sizes).sum())
+    # a box without area says nothing
+    return alike > 0 and (
+        alike == int((boxes != 0).any(axis=1).sum()) or (alike >= 3 and 2 * alike > len(boxes))
     )
-    return f"{'; '.join(causes)} (first: {example})"
+
+
+def outside(boxes: np.ndarray, sizes: np.ndarray, layout: str) -> np.ndarray:
+    """(M,) bool: no area in this layout, or reaches outside the image."""
+    corners = corners_in(boxes, layout)
+    beyond = (corners[:, :2] < -ROUNDING) | (corners[:, 2:] > sizes + ROUNDING)
+    empty = corners[:, 2:] <= corners[:, :2]
+    return (beyond | (empty & (layout in ("xyxy", "yxyx")))).any(axis=1)
+
+
+class _Given:
+    """Boxes as a file has them, masks' left out, and what they are: as stated, or as found.
+
+    Attributes:
+        scaled: (M, 4), fractions in pixels.
+        fraction: whether they are fractions.
+        layout: the stated one, or one that fits: "xywh", "xyxy", "yxyx" or "cxcywh".
+        judged: (M,) bool, boxes that the layout was found from.
+    """
+
+    def __init__(
+        self, placed: Placed, boxes: np.ndarray, sizes: np.ndarray, stated: BoxCoordinates
+    ) -> None:
+        """
+        Args:
+            placed: M annotations with their records.
+            boxes, sizes: (M, 4) and (M, 2).
+            stated: what the user says.
+        """
+        self.placed, self.sizes = placed, sizes
+        self.fraction = stated.unit == "fraction" or (
+            not stated.unit and _are_fractions(boxes, sizes)
+        )
+        alike = like_fractions(boxes, sizes)
+        # a foreign box in pixels would reach outside in every layout
+        self.judged = alike if self.fraction and alike.any() else np.ones(len(boxes), dtype=bool)
+        self.scaled = boxes * np.tile(sizes, 2) if self.fraction else boxes
+        self.layout = stated.layout or self._layout()
+
+    def outside(self, layout: str) -> int:
+        """How many of the judged boxes reach outside, or have no area, in a layout."""
+        boxes, sizes = self.scaled[self.judged], self.sizes[self.judged]
+        if layout == "yxyx" and self.fraction:
+            boxes = boxes / np.tile(sizes, 2) * np.tile(sizes[:, ::-1], 2)
+        return int(outside(boxes, sizes, layout).sum())
+
+    def _layout(self) -> str:
+        """The layout that the boxes have, by the rules of :func:`convert_boxes`."""
+        beyond, total = self.outside("xywh"), int(self.judged.sum())
+        counts = {layout: self.outside(layout) for layout in LEAST_OUTSIDE}
+        for layout in sorted(counts, key=lambda layout: (layout == "cxcywh", counts[layout])):
+            half = layout == "cxcywh" or 2 * beyond > total
+            one = layout != "cxcywh" and beyond >= LEAST_FOR_ONE
+            others = max(beyond // 10, int(one))
+            if beyond >= LEAST_OUTSIDE[layout] and half and counts[layout] <= others:
+                return layout
+        return "xywh"
+
+    def require_cocos(self, stated: BoxCoordinates, json_file: str) -> None:
+        """Make sure that what is not stated is COCO's."""
+        strange_layout = not stated.layout and self.layout != "xywh"
+        if not strange_layout and (stated.unit or not self.fraction):
+            return
+        layout = self.layout if stated.layout or strange_layout else ""
+        unit = "fraction" if self.fraction else stated.unit
+        needed = BoxCoordinates(layout, unit, stated.orientation)
+        raise DatasetError(f"{json_file}: {self._cause()}. {_remedy(needed)}{self._twin()}")
+
+    def _cause(self) -> str:
+        """What the boxes show."""
+        count, total, causes = int(self.judged.sum()), len(self.placed), []
+        example = int((outside(self.scaled, self.sizes, "xywh") & self.judged).argmax())
+        if self.fraction:
+            number = f"all {total}" if count == total else f"{count} of {total}"
+            causes.append(
+                f"{number} boxes lie between 0 and 1: they are fractions of the image, not pixels"
+            )
+            if count < total:
+                causes.append(f"correct the others (first: {self._example(self.judged.argmin())})")
+        if self.layout != "xywh":
+            causes.append(
+                f"as [x, y, width, height] {self.outside('xywh')} of {count} boxes reach outside "
+                f"their image, as {NAMES[self.layout]} {self.outside(self.layout)}"
+            )
+        return f"{'; '.join(causes)} (first: {self._example(example)})"
+
+    def _example(self, place: int) -> str:
+        annotation, record = self.placed[place]
+        size = f"{record['width']}x{record['height']}"
+        return f"annotation {annotation['id']!r}, bbox {annotation['bbox']} in {size}"
+
+    def _twin(self) -> str:
+        """A warning where the order of x and y cannot be seen."""
+        if self.layout != "xyxy" or self.outside("yxyx") > self.outside("xyxy"):
+            return ""
+        return (
+            " [y0, x0, y1, x1] fits as well, which cannot be told apart here (in square images "
+            "never): look at them with tools/visualize_data.py, and write boxes of that order anew."
+        )
 
 
 def _remedy(needed: BoxCoordinates) -> str:
+    if needed.layout == "yxyx":
+        return (
+            f"No word of {KEY} converts them: write them as [x, y, width, height] in pixels. If "
+            "they are right as they are, set it to 'xywh'."
+        )
     as_it_is = "pixels" if needed.unit == "fraction" else "xywh"
     return (
         f"Set {KEY} to {str(needed)!r} to convert the boxes, or write them as [x, y, width, "

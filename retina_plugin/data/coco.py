@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from retina_plugin.data.box_coordinates import BoxCoordinates, convert_boxes
+from retina_plugin.data.box_doubts import doubts
 from retina_plugin.data.coco_json import is_number, read_json
 from retina_plugin.data.errors import DatasetError
 from retina_plugin.data.exif_boxes import (
@@ -74,7 +75,7 @@ def read_coco(
     """Read and check COCO annotations.
 
     Boxes that reach outside their image are clipped, boxes without area or wholly outside are
-    dropped; both are counted in a warning.
+    dropped; both are counted in a warning. Annotations of which no box is left are a mistake.
 
     Args:
         json_file: "images", "annotations" and "categories"; "annotations" is missing in COCO's
@@ -103,9 +104,15 @@ def read_coco(
     lines += check_orientation(placed, records, turned, coordinates, json_file, sized=sized)
     measure_sizes(records, turned, coordinates.orientation)
     convert_boxes(placed, coordinates, json_file)
+    doubtful = doubts(placed, coordinates)
     if coordinates.orientation == "stored":
         turn_boxes(placed, records, turned)
-    lines += spellings + _add_boxes(placed, list(categories)) + _unused_parents(content)
+    repairs = _add_boxes(placed, list(categories))
+    if placed and not any(record["annotations"] for record in records.values()):
+        raise DatasetError(
+            f"{json_file}: no box is left of {len(placed)}: {'; '.join(repairs + doubtful)}"
+        )
+    lines += spellings + repairs + doubtful + _unused_parents(content)
     warnings = tuple(f"{json_file}: {line}" for line in lines)
     for line in warnings:
         logger.warning(line)
@@ -277,7 +284,7 @@ def clipped(annotation: Mapping[str, Any], record: Record, repairs: Repairs) -> 
         min(corners[2], record["width"]),
         min(corners[3], record["height"]),
     ]
-    if width <= 0 or height <= 0:
+    if not (width > 0 and height > 0):  # NaN, where numbers were too large
         repairs.note("have no area and were dropped", annotation, record)
         return None
     if inside[2] <= inside[0] or inside[3] <= inside[1]:

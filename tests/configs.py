@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from retina_plugin.modeling.build import take_pixels_of_timm
+from retina_plugin.modeling.build_backbone import take_pixels_of_timm
 from tests.conftest import ROOT
 
 CONFIGS = sorted(

@@ -19,11 +19,15 @@ import pytest
 import torch
 from PIL import Image
 
-from retina_plugin import losses
 from retina_plugin.data import load_dataset
-from retina_plugin.modeling import build as builders
-from retina_plugin.modeling import necks
-from retina_plugin.modeling.heads import retina_head as head
+from retina_plugin.modeling import (
+    BACKBONE_REGISTRY,
+    BOX_LOSSES,
+    CLASS_LOSSES,
+    NECK_REGISTRY,
+    RETINA_HEAD_REGISTRY,
+)
+from retina_plugin.modeling.build_backbone import build_backbone, register_pairs
 from tests.load_tools import load_tool
 from tests.models import compact_cfg
 from tests.scenes import write_scenes
@@ -112,8 +116,10 @@ def own_parts(desk: Path, root: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
             named_block(root, "docs/plugin.md", language, wanted), encoding="utf-8"
         )
     monkeypatch.syspath_prepend(str(desk))
-    registries = builders.BACKBONE_REGISTRY, head.RETINA_HEAD_REGISTRY, losses.CLASS_LOSSES
-    tables = [*(registry._entries for registry in registries), losses.BOX_LOSSES]
+    tables = [
+        registry._parts
+        for registry in (BACKBONE_REGISTRY, RETINA_HEAD_REGISTRY, CLASS_LOSSES, BOX_LOSSES)
+    ]
     before = [dict(table) for table in tables]
     yield desk
     for table, entries in zip(tables, before, strict=True):
@@ -121,9 +127,9 @@ def own_parts(desk: Path, root: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
         table.update(entries)
     sys.modules.pop("my_parts", None)
     if HAS_DETECTRON2:
-        from detectron2.modeling import BACKBONE_REGISTRY
+        from detectron2.modeling import BACKBONE_REGISTRY as THEIRS
 
-        BACKBONE_REGISTRY._obj_map.pop("build_plain_lateral_backbone", None)
+        THEIRS._obj_map.pop("build_plain_lateral_backbone", None)
 
 
 @pytest.mark.parametrize("host", HOSTS)
@@ -152,22 +158,19 @@ def test_the_class_loss_of_the_example(own_parts: Path) -> None:
 
     logits, labels = torch.zeros(1, 1, dtype=torch.float64, requires_grad=True), torch.tensor([0])
     # p_t = 1/2: log(2) / 4 + 1 / 8
-    loss = my_parts.poly1_loss(logits, labels, alpha=1.0, gamma=2.0)
-    torch.testing.assert_close(loss.item(), math.log(2) / 4 + 1 / 8)
-    assert torch.autograd.gradcheck(
-        lambda x: my_parts.poly1_loss(x, labels, alpha=1.0, gamma=2.0), logits
-    )
+    loss = my_parts.Poly1Loss(alpha=1.0, gamma=2.0)
+    torch.testing.assert_close(loss(logits, labels).item(), math.log(2) / 4 + 1 / 8)
+    assert torch.autograd.gradcheck(lambda x: loss(x, labels), logits)
 
 
 def test_the_box_loss_of_the_example(own_parts: Path) -> None:
     import my_parts
 
-    anchors = torch.tensor([[0.0, 0, 10, 10], [0, 0, 20, 20]])
+    boxes = torch.tensor([[0.0, 0, 10, 10], [0, 0, 20, 20]], requires_grad=True)
     targets = torch.tensor([[0.0, 0, 10, 10], [0, 0, 20, 10]])
-    deltas = torch.zeros(2, 4, requires_grad=True)
-    loss = my_parts.log_iou(deltas, anchors, targets, weights=(1, 1, 1, 1), beta=0.0)
-    torch.testing.assert_close(loss, torch.tensor(2.0).log())  # IoU 1 and 1/2
-    nothing = my_parts.log_iou(deltas[:0], anchors[:0], targets[:0], weights=(1, 1, 1, 1), beta=0.0)
+    loss = my_parts.LogIoULoss()
+    torch.testing.assert_close(loss(boxes, targets), torch.tensor([0, 2.0]).log().clamp(min=0))
+    nothing = loss(boxes[:0], targets[:0]).sum()
     assert nothing == 0
     nothing.backward()
 
@@ -239,12 +242,12 @@ def test_the_json_of_the_page_is_read(desk: Path, root: Path) -> None:
 
 
 def test_the_neck_of_the_page(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for registry in (necks.NECK_REGISTRY, builders.BACKBONE_REGISTRY):
-        monkeypatch.setattr(registry, "_entries", dict(registry.items()))
+    for registry in (NECK_REGISTRY, BACKBONE_REGISTRY):
+        monkeypatch.setattr(registry, "_parts", dict(registry._parts))
     exec(named_block(root, "docs/models.md", "python", "my_neck.py"), {"__name__": "my_neck"})
-    builders.register_pairs()
+    register_pairs()
     cfg = compact_cfg(MODEL__BACKBONE__NAME="build_retina_resnet_sharp_backbone")
-    maps = builders.build_backbone(cfg)(torch.zeros(1, 3, 64, 64))
+    maps = build_backbone(cfg)(torch.zeros(1, 3, 64, 64))
     assert list(maps) == ["p3", "p4", "p5", "p6", "p7"]
 
 

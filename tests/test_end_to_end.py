@@ -158,7 +158,8 @@ def test_checkpoint(runs: dict[str, Path], host: str) -> None:
     cfg.merge_from_file(str(out / "config.yaml"))
     assert cfg.MODEL.RETINANET.NUM_CLASSES == 3
     metadata = load_weights(build_model(cfg), str(out / "model_final.pth"))
-    assert metadata == {"class_names": ["square", "bar", "nothing"]}
+    assert metadata["class_names"] == ["square", "bar", "nothing"]
+    assert metadata["training_data"]["images"] == 12
 
 
 @pytest.mark.parametrize("trained_on", HOSTS)
@@ -331,18 +332,14 @@ def test_half_precision_reaches_the_convolutions_in_training_alone(
     train_net: Any, tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch, host: str
 ) -> None:
     seen: dict[bool, set[torch.dtype]] = {True: set(), False: set()}
-    losses, detect = RetinaNet.losses, RetinaNet.detect
+    predict_anchors = RetinaNet.predict_anchors
 
-    def spied_losses(self: RetinaNet, anchors: Any, logits: torch.Tensor, *args: Any) -> Any:
-        seen[True].add(logits.dtype)
-        return losses(self, anchors, logits, *args)
+    def spied(self: RetinaNet, images: torch.Tensor) -> Any:
+        predictions, anchors = predict_anchors(self, images)
+        seen[torch.is_grad_enabled()].add(predictions.logits.dtype)
+        return predictions, anchors
 
-    def spied_detect(self: RetinaNet, anchors: Any, logits: Any, *args: Any) -> Any:
-        seen[False].add(logits[0].dtype)
-        return detect(self, anchors, logits, *args)
-
-    monkeypatch.setattr(RetinaNet, "losses", spied_losses)
-    monkeypatch.setattr(RetinaNet, "detect", spied_detect)
+    monkeypatch.setattr(RetinaNet, "predict_anchors", spied)
     config = write_run(tmp_path, root)
     train_net.main(
         [

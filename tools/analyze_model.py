@@ -38,8 +38,9 @@ from retina_plugin.data import load_dataset
 from retina_plugin.engine.checks import prepare_data, resolve_device
 from retina_plugin.engine.process import run
 from retina_plugin.engine.summary import model_summary
-from retina_plugin.modeling.build import take_pixels_of_timm
-from retina_plugin.modeling.retinanet import RetinaNet, resized_shape
+from retina_plugin.modeling.build_backbone import take_pixels_of_timm
+from retina_plugin.modeling.preprocessing import resized_shape
+from retina_plugin.modeling.retinanet import RetinaNet
 
 REST = "detections"  # scores to boxes, top k, NMS
 
@@ -163,9 +164,8 @@ class Dense(nn.Module):
         self.model = model
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        maps = self.model.backbone(images)
-        logits, deltas = self.model.head([maps[name] for name in self.model.in_features])
-        return [*logits, *deltas]
+        predictions, _ = self.model.predict_anchors(images)
+        return [x for x in predictions if x is not None]
 
 
 def attention_flops(inputs: list[Any], outputs: list[Any]) -> int:

@@ -38,8 +38,9 @@ from retina_plugin.engine.checks import prepare_data, resolve_device
 from retina_plugin.engine.process import LeftOut, run
 from retina_plugin.engine.run_images import take_pixel_range
 from retina_plugin.engine.stopping import Interrupted
-from retina_plugin.modeling.build import take_pixels_of_timm
-from retina_plugin.modeling.retinanet import Detections, RetinaNet
+from retina_plugin.modeling.build_backbone import take_pixels_of_timm
+from retina_plugin.modeling.retinanet import RetinaNet
+from retina_plugin.modeling.structures import Detections
 from retina_plugin.report import draw_boxes, fit, write_picture
 
 IMAGES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".pgm", ".ppm", ".tif", ".tiff", ".webp")

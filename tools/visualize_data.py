@@ -23,12 +23,11 @@ from itertools import islice
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from retina_plugin.config import ConfigError
 from retina_plugin.config.bounds import check_bounds
+from retina_plugin.config.errors import ConfigError
 from retina_plugin.data import Dataset, load_dataset, read_record, reading
 
 # imports no Lightning; Detectron2's transforms are the same
@@ -37,8 +36,9 @@ from retina_plugin.engine.checks import prepare_data
 from retina_plugin.engine.hosts import choose_host
 from retina_plugin.engine.process import LeftOut, run
 from retina_plugin.engine.run_images import show_pixel_range
-from retina_plugin.modeling.build import build_model, take_pixels_of_timm
-from retina_plugin.modeling.retinanet import padded_size
+from retina_plugin.modeling.build import build_model
+from retina_plugin.modeling.build_backbone import take_pixels_of_timm
+from retina_plugin.modeling.preprocessing import padded_size
 from retina_plugin.report import (
     draw_boxes,
     fit,
@@ -156,7 +156,7 @@ def anchors_of(cfg: Any, num_classes: int) -> Callable[[int, int], Tensor]:
         grids = [
             (-(-height // stride), -(-width // stride)) for stride in model.anchor_generator.strides
         ]
-        return torch.cat(model.anchor_generator(grids))
+        return model.anchor_generator(grids).boxes
 
     return lambda *size: of_padded(*padded_size([size], model.backbone.size_divisibility))
 

@@ -20,8 +20,8 @@ from typing import Any
 from tqdm import tqdm
 
 from retina_plugin import get_cfg
-from retina_plugin.config import ConfigError
 from retina_plugin.config.bounds import check_bounds
+from retina_plugin.config.errors import ConfigError
 from retina_plugin.data import DatasetError, load_dataset, read_record, reading
 from retina_plugin.data.coco_json import is_number
 from retina_plugin.engine.checks import prepare_data

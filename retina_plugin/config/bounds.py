@@ -8,7 +8,8 @@ import re
 from numbers import Integral
 from typing import Any
 
-from retina_plugin.config import ConfigError, leaves
+from retina_plugin.config import leaves
+from retina_plugin.config.errors import ConfigError
 from retina_plugin.config.rules import (
     Rule,
     above,

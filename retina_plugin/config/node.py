@@ -16,7 +16,8 @@ from typing import Any
 
 from fvcore.common.config import CfgNode as FvcoreCfgNode
 
-from retina_plugin.config.safe_yaml import ConfigError, Entry, read_yaml
+from retina_plugin.config.errors import ConfigError
+from retina_plugin.config.safe_yaml import Entry, read_yaml
 
 logger = logging.getLogger("retina_plugin")
 
@@ -35,6 +36,10 @@ PLUGIN_KEYS: dict[str, tuple[Any, str]] = {
         "the head's convolutions are depthwise separable, but for the predictions",
     ),
     f"{NODE}.HEAD_LEVEL_SCALE": (False, "a learnt factor of the box deltas for each level"),
+    f"{NODE}.ASSIGNER.NAME": ("MaxIoUAssigner", "name in ASSIGNER_REGISTRY"),
+    f"{NODE}.BOX_CODER.NAME": ("DeltaCoder", "name in BOX_CODERS"),
+    f"{NODE}.CRITERION.NAME": ("DenseCriterion", "name in CRITERIA"),
+    f"{NODE}.SUPPRESSOR.NAME": ("NMS", "name in SUPPRESSORS"),
     f"{NODE}.NORM_GROUPS": (32, "groups of every GN; must divide the number of channels"),
     f"{NODE}.P6_FROM": ("res5", "where P6 comes from: res5 (C5, as in the paper) or p5"),
     f"{NODE}.NECK.LEVELS": (

@@ -11,16 +11,13 @@ from typing import Any, NamedTuple
 
 import yaml
 
+from retina_plugin.config.errors import ConfigError
+
 MAX_BYTES = 2**20
 MAX_DEPTH = 40  # of groups and lists in each other
 MAX_VALUES = 100_000  # after every alias is replaced by what it stands for
 
 MERGE, GROUP = "tag:yaml.org,2002:merge", "tag:yaml.org,2002:map"
-
-
-class ConfigError(ValueError):
-    """A config file or an override that cannot be used; the message names file, key, what was found
-    and what would do."""
 
 
 class _Extent(NamedTuple):

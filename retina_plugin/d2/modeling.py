@@ -3,7 +3,6 @@ Detectron2's data types."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -22,16 +21,18 @@ from detectron2.utils.events import get_event_storage
 from torch import Tensor
 
 from retina_plugin.config.registry import unknown_name
-from retina_plugin.modeling import backbones
-from retina_plugin.modeling import build as builders
-from retina_plugin.modeling.retinanet import Detections, RetinaNet, Target, evaluating, sizes_of
+from retina_plugin.modeling import backbones, build
+from retina_plugin.modeling import build_backbone as ours
+from retina_plugin.modeling.preprocessing import sizes_of
+from retina_plugin.modeling.retinanet import RetinaNet, evaluating
+from retina_plugin.modeling.structures import Detections, Target
 
 
 def register_backbones() -> None:
     """Make every builder of the pure half a builder of Detectron2, and every backbone an instance
     of Detectron2's base class."""
     Backbone.register(backbones.Backbone)
-    for name, builder in builders.BACKBONE_REGISTRY.items():
+    for name, builder in ours.BACKBONE_REGISTRY.items():
         if name not in BACKBONE_REGISTRY:
             BACKBONE_REGISTRY._do_register(name, builder)
 
@@ -55,7 +56,7 @@ class FocalRetinaNet(RetinaNet):
 
     @classmethod
     def from_config(cls, cfg: Any) -> dict[str, Any]:
-        builders.import_plugins(cfg)
+        ours.import_plugins(cfg)
         register_backbones()  # those that the plugins brought
         name = cfg.MODEL.BACKBONE.NAME
         if name not in BACKBONE_REGISTRY:
@@ -68,7 +69,7 @@ class FocalRetinaNet(RetinaNet):
         return {
             "class_names": names,
             "vis_period": cfg.VIS_PERIOD,
-            **builders.model_arguments(cfg, build_backbone(cfg)),
+            **build.model_parts(cfg, build_backbone(cfg)),
         }
 
     def forward(
@@ -91,9 +92,6 @@ class FocalRetinaNet(RetinaNet):
         if self.vis_period > 0 and get_event_storage().iter % self.vis_period == 0:
             self._visualize(batched_inputs[0])
         return super().forward(*self.preprocess(images), targets)
-
-    def _detect_batch(self, images: Tensor, sizes: Sequence[tuple[int, int]]) -> list[Detections]:
-        return super().forward(images, sizes)
 
     def _target(self, instances: Instances) -> Target:
         return {

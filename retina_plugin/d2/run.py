@@ -14,8 +14,8 @@ from detectron2.utils.collect_env import collect_env_info
 from detectron2.utils.env import seed_all_rng
 from detectron2.utils.events import EventStorage
 
-from retina_plugin.config import ConfigError
 from retina_plugin.config.bounds import warn_of_conflicts
+from retina_plugin.config.errors import ConfigError
 from retina_plugin.d2.checkpoint import Checkpointer, Metadata
 from retina_plugin.d2.config import get_cfg, portable
 from retina_plugin.d2.datasets import boxes_of_classes, check_datasets, class_names, records_of
@@ -34,7 +34,7 @@ from retina_plugin.engine.ranks import free_port, joined, run_ranks
 from retina_plugin.engine.run_folder import Host, check_folder, enter_folder
 from retina_plugin.engine.run_images import prepare_images
 from retina_plugin.engine.space import require_space
-from retina_plugin.modeling.build import take_pixels_of_timm
+from retina_plugin.modeling.build_backbone import take_pixels_of_timm
 from retina_plugin.report import beyond_limit, finish
 
 HOST = Host("detectron2", get_cfg, dump=lambda cfg: portable(cfg).dump())

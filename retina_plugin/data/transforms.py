@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from retina_plugin.modeling.retinanet import resized_shape
+from retina_plugin.modeling.preprocessing import resized_shape
 
 Sample = tuple[np.ndarray, np.ndarray]  # image (H, W, 3) uint8, boxes (M, 4) float64 XYXY pixels
 

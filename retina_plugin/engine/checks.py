@@ -10,12 +10,12 @@ from urllib.parse import urlparse
 
 import torch
 
-from retina_plugin.config import ConfigError
 from retina_plugin.config.bounds import DEVICE, check_bounds
+from retina_plugin.config.errors import ConfigError
 from retina_plugin.data import use_box_coordinates
 from retina_plugin.engine.summary import alpha_summary, prior_summary
 from retina_plugin.losses import auto_alpha, auto_prior
-from retina_plugin.modeling.build import import_plugins
+from retina_plugin.modeling.build_backbone import import_plugins
 from retina_plugin.modeling.retinanet import RetinaNet, evaluating
 
 logger = logging.getLogger("retina_plugin")

@@ -61,6 +61,5 @@ def is_finite(model: RetinaNet) -> bool:
     side = max(model.backbone.size_divisibility, 32)
     picture = torch.linspace(0, 255, len(model.pixel_mean) * side**2).view(-1, side, side)
     with evaluating(model):
-        maps = model.backbone(model.preprocess([picture])[0])
-        logits, deltas = model.head([maps[name] for name in model.in_features])
-    return all(bool(x.isfinite().all()) for x in (*logits, *deltas))
+        predictions, _ = model.predict_anchors(model.preprocess([picture])[0])
+    return all(bool(x.isfinite().all()) for x in predictions if x is not None)

@@ -8,8 +8,8 @@ import os
 import socket
 from typing import IO, Any
 
-from retina_plugin.config import ConfigError
 from retina_plugin.config.disk import disk_errors
+from retina_plugin.config.errors import ConfigError
 
 try:
     import fcntl

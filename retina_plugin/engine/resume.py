@@ -13,7 +13,8 @@ from typing import Any
 import torch
 
 from retina_plugin.checkpoint import WeightsError, class_names_of, metadata_of, read_checkpoint
-from retina_plugin.config import ConfigError, leaves
+from retina_plugin.config import leaves
+from retina_plugin.config.errors import ConfigError
 from retina_plugin.config.files import whole_file, write_atomically
 from retina_plugin.engine.checkpoints import POINTER, newest_checkpoint
 

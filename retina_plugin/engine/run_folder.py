@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from retina_plugin.checkpoint import WeightsError, read_checkpoint
-from retina_plugin.config import ConfigError
+from retina_plugin.config.errors import ConfigError
 from retina_plugin.config.files import remove_drafts, write_atomically
 from retina_plugin.engine.checkpoints import has_checkpoint, newest_checkpoint
 from retina_plugin.engine.folder_lock import NAME as LOCK

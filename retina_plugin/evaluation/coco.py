@@ -21,7 +21,7 @@ import numpy as np
 from retina_plugin.config.files import write_atomically
 from retina_plugin.data import Dataset
 from retina_plugin.evaluation.results import RESULTS_FILE
-from retina_plugin.modeling.retinanet import Detections
+from retina_plugin.modeling.structures import Detections
 
 Results = list[dict[str, Any]]
 # COCO and COCOeval of pycocotools, or of a package with the same interface

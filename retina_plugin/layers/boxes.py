@@ -1,4 +1,4 @@
-"""Boxes as tensors: area, intersection over union, and the coding of a box relative to an anchor.
+"""Boxes as tensors: area, intersection over union, clipping.
 
 Boxes are XYXY in absolute pixels: (x0, y0) is the upper left corner, (x1, y1) the lower right one,
 without a "+ 1". Axes: M and R are numbers of boxes.
@@ -6,14 +6,8 @@ without a "+ 1". Axes: M and R are numbers of boxes.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
-
-# exp(dw) is cut at 1000 / 16, so that one wild prediction of a young network cannot overflow.
-MAX_LOG_SCALE = math.log(1000.0 / 16)
 
 
 def area(boxes: Tensor) -> Tensor:
@@ -46,53 +40,14 @@ def pairwise_iou(boxes1: Tensor, boxes2: Tensor) -> Tensor:
     return torch.where(shared > 0, shared / union, shared.new_zeros(()))
 
 
-def _centre_form(boxes: Tensor) -> tuple[Tensor, Tensor]:
-    """XYXY -> centres (M, 2) and sizes (M, 2)."""
-    sizes = boxes[..., 2:] - boxes[..., :2]
-    return boxes[..., :2] + 0.5 * sizes, sizes
-
-
-def encode(
-    boxes: Tensor, anchors: Tensor, *, weights: Sequence[float] = (1.0, 1.0, 1.0, 1.0)
-) -> Tensor:
-    """Write each box relative to its anchor (R-CNN, arXiv 1311.2524, appendix C).
-
-    Args:
-        boxes: (M, 4).
-        anchors: (M, 4), of positive width and height.
-        weights: factors of (dx, dy, dw, dh).
-
-    Returns:
-        (M, 4) as (dx, dy, dw, dh): the shift in anchor sizes, the logarithm of the ratio of sizes.
-        Finite for a box of zero size.
-    """
-    centres, sizes = _centre_form(boxes)
-    anchor_centres, anchor_sizes = _centre_form(anchors)
-    shifts = (centres - anchor_centres) / anchor_sizes
-    scales = (sizes / anchor_sizes).clamp(min=torch.finfo(sizes.dtype).tiny).log()
-    return torch.cat([shifts, scales], dim=-1) * boxes.new_tensor(weights)
-
-
-def decode(
-    deltas: Tensor, anchors: Tensor, *, weights: Sequence[float] = (1.0, 1.0, 1.0, 1.0)
-) -> Tensor:
-    """The inverse of :func:`encode`, in float32 at least, with the growth of a box cut at a factor
-    of 1000 / 16.
-
-    Args:
-        deltas: (M, 4) as (dx, dy, dw, dh).
-        anchors: (M, 4).
-        weights: as given to :func:`encode`.
-
-    Returns:
-        (M, 4) XYXY, not clipped to any image.
-    """
-    deltas = deltas.to(torch.promote_types(deltas.dtype, torch.float32))
-    deltas = deltas / deltas.new_tensor(weights)
-    centres, sizes = _centre_form(anchors.to(deltas.dtype))
-    centres = deltas[..., :2] * sizes + centres
-    half = 0.5 * deltas[..., 2:].clamp(max=MAX_LOG_SCALE).exp() * sizes
-    return torch.cat([centres - half, centres + half], dim=-1)
+def elementwise_iou(boxes1: Tensor, boxes2: Tensor) -> Tensor:
+    """Intersection over union of boxes in pairs: (M, 4) and (M, 4) -> (M,) in [0, 1]; 0 where both
+    are empty."""
+    lower = torch.max(boxes1[:, :2], boxes2[:, :2])
+    upper = torch.min(boxes1[:, 2:], boxes2[:, 2:])
+    shared = (upper - lower).clamp(min=0).prod(dim=1)
+    union = area(boxes1) + area(boxes2) - shared
+    return torch.where(shared > 0, shared / union, shared.new_zeros(()))
 
 
 def clip(boxes: Tensor, image_size: tuple[float, float]) -> Tensor:

@@ -18,7 +18,8 @@ from retina_plugin.engine.resume import use_learning_rates
 from retina_plugin.evaluation.coco import coco_results, evaluate
 from retina_plugin.evaluation.results import results_folder
 from retina_plugin.modeling import postprocessing as dense
-from retina_plugin.modeling.retinanet import RetinaNet, sizes_of
+from retina_plugin.modeling.preprocessing import sizes_of
+from retina_plugin.modeling.retinanet import RetinaNet
 from retina_plugin.solver.build import build_optimizer, clip_gradients, lr_multiplier
 
 Batch = list[dict[str, Any]]

@@ -21,8 +21,9 @@ from retina_plugin.checkpoint import (
     start_from,
     warn_of_other_classes,
 )
-from retina_plugin.config import ConfigError, get_cfg
+from retina_plugin.config import get_cfg
 from retina_plugin.config.bounds import warn_of_conflicts
+from retina_plugin.config.errors import ConfigError
 from retina_plugin.data import class_counts, load_dataset
 from retina_plugin.data.fingerprint import fingerprint
 from retina_plugin.engine import stopping
@@ -44,7 +45,8 @@ from retina_plugin.lit.callbacks import CheckpointFiles, Checkpoints, Pictures, 
 from retina_plugin.lit.data import Data, training_records
 from retina_plugin.lit.module import Module
 from retina_plugin.lit.stop import Stop
-from retina_plugin.modeling.build import build_model, take_pixels_of_timm
+from retina_plugin.modeling.build import build_model
+from retina_plugin.modeling.build_backbone import take_pixels_of_timm
 from retina_plugin.report import beyond_limit, finish
 
 HOST = Host("lightning", get_cfg, dump=lambda cfg: cfg.dump())

@@ -2,9 +2,8 @@
 
 from retina_plugin.losses import derivatives
 from retina_plugin.losses.alpha import auto_alpha
-from retina_plugin.losses.box import BOX_LOSSES, smooth_l1_loss
+from retina_plugin.losses.box import BOX_LOSSES, BoxLoss, smooth_l1_loss
 from retina_plugin.losses.class_losses import (
-    CLASS_LOSSES,
     balanced_cross_entropy,
     sigmoid_cross_entropy,
     sigmoid_focal_loss,
@@ -13,12 +12,15 @@ from retina_plugin.losses.class_losses import (
 from retina_plugin.losses.ladder import cross_entropy_terms, focal_star_terms, focal_terms
 from retina_plugin.losses.normalizer import INITIAL, rank_normalizer, update_normalizer
 from retina_plugin.losses.one_pass import sigmoid_loss
+from retina_plugin.losses.parts import CLASS_LOSSES, ClassLoss
 from retina_plugin.losses.prior import auto_prior
 
 __all__ = [
     "BOX_LOSSES",
     "CLASS_LOSSES",
     "INITIAL",
+    "BoxLoss",
+    "ClassLoss",
     "auto_alpha",
     "auto_prior",
     "balanced_cross_entropy",

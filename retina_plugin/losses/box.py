@@ -1,18 +1,21 @@
-"""Box losses on positive anchors.
+"""Box losses on positive anchors, as functions and as parts that a config chooses.
 
-Every entry of :data:`BOX_LOSSES` takes predicted deltas, anchors and ground-truth boxes of the P
-positives, so that nothing is encoded or decoded for the others. P may be 0: the sum is then 0 and
-connected to the deltas.
+P is the number of positives and may be 0. Reductions lie outside: a loss is one value per box.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-
 import torch
 from torch import Tensor
 
-from retina_plugin.layers.boxes import area, decode, encode
+from retina_plugin.config.registry import Registry
+from retina_plugin.layers.boxes import area
+
+BOX_LOSSES = Registry(
+    "box loss",
+    node="MODEL.RETINA_PLUGIN.BOX_LOSS",
+    choice="MODEL.RETINANET.BBOX_REG_LOSS_TYPE",
+)
 
 
 def smooth_l1_loss(
@@ -83,26 +86,54 @@ def _eps(x: Tensor) -> float:
     return torch.finfo(x.dtype).eps
 
 
-def _on_deltas(
-    deltas: Tensor, anchors: Tensor, targets: Tensor, *, weights: Sequence[float], beta: float
-) -> Tensor:
-    return smooth_l1_loss(deltas, encode(targets, anchors, weights=weights), beta=beta)
+class BoxLoss:
+    """Base of box losses that a config chooses.
+
+    Attributes:
+        compares: "deltas", what the head predicts and what the box coder makes of the ground truth;
+            or "boxes", decoded ones and the ground truth.
+    """
+
+    compares = "boxes"
+
+    def __call__(self, predictions: Tensor, targets: Tensor) -> Tensor:
+        """Predictions and targets of the positives, (P, D) deltas or (P, 4) boxes -> one value
+        each, (P,); P may be 0."""
+        raise NotImplementedError
 
 
-def _on_boxes(loss: Callable[[Tensor, Tensor], Tensor]) -> Callable[..., Tensor]:
-    def of_decoded(
-        deltas: Tensor, anchors: Tensor, targets: Tensor, *, weights: Sequence[float], beta: float
-    ) -> Tensor:
-        return loss(decode(deltas, anchors, weights=weights), targets).sum()
+@BOX_LOSSES.register("smooth_l1", reads={"beta": "MODEL.RETINANET.SMOOTH_L1_LOSS_BETA"})
+class SmoothL1Loss(BoxLoss):
+    """:func:`smooth_l1_loss` of the deltas, summed over the D of each box."""
 
-    return of_decoded
+    compares = "deltas"
+
+    def __init__(self, *, beta: float) -> None:
+        self.beta = beta
+
+    def __call__(self, predictions: Tensor, targets: Tensor) -> Tensor:
+        return smooth_l1_loss(predictions, targets, beta=self.beta, reduction="none").sum(dim=-1)
 
 
-# Name in MODEL.RETINANET.BBOX_REG_LOSS_TYPE -> (deltas (P, 4), anchors (P, 4), targets (P, 4),
-# weights, beta) -> scalar sum.
-BOX_LOSSES: dict[str, Callable[..., Tensor]] = {
-    "smooth_l1": _on_deltas,
-    "giou": _on_boxes(giou_loss),
-    "diou": _on_boxes(diou_loss),
-    "ciou": _on_boxes(ciou_loss),
-}
+@BOX_LOSSES.register("giou")
+class GIoULoss(BoxLoss):
+    """:func:`giou_loss` of the boxes."""
+
+    def __call__(self, predictions: Tensor, targets: Tensor) -> Tensor:
+        return giou_loss(predictions, targets)
+
+
+@BOX_LOSSES.register("diou")
+class DIoULoss(BoxLoss):
+    """:func:`diou_loss` of the boxes."""
+
+    def __call__(self, predictions: Tensor, targets: Tensor) -> Tensor:
+        return diou_loss(predictions, targets)
+
+
+@BOX_LOSSES.register("ciou")
+class CIoULoss(BoxLoss):
+    """:func:`ciou_loss` of the boxes."""
+
+    def __call__(self, predictions: Tensor, targets: Tensor) -> Tensor:
+        return ciou_loss(predictions, targets)

@@ -1,29 +1,13 @@
-"""Class losses by name: the rungs of the ladder as functions of logits and labels.
-
-A loss of one's own joins them from a module that ``MODEL.RETINA_PLUGIN.IMPORTS`` names, most easily
-by its terms:
-
-    @CLASS_LOSSES.register("poly1_focal")
-    def poly1_focal_loss(logits, labels, *, alpha, gamma, reduction="sum"):
-        return sigmoid_loss(poly1_focal_terms, logits, labels, alpha=alpha, gamma=gamma,
-        reduction=reduction)
-"""
+"""Class losses: the steps of the ladder as functions of logits and labels."""
 
 from __future__ import annotations
 
 from torch import Tensor
 
-from retina_plugin.config.registry import Registry
 from retina_plugin.losses.ladder import cross_entropy_terms, focal_star_terms, focal_terms
 from retina_plugin.losses.one_pass import NO_WEIGHTS, sigmoid_loss
 
-# Name in MODEL.RETINA_PLUGIN.CLASS_LOSS -> (logits (R, K), labels (R,), alpha, gamma, reduction) ->
-# loss; all have the arguments of sigmoid_focal_loss, and leave alone those that they have no use
-# for.
-CLASS_LOSSES = Registry("class loss")
 
-
-@CLASS_LOSSES.register("ce")
 def sigmoid_cross_entropy(
     logits: Tensor,
     labels: Tensor,
@@ -39,7 +23,6 @@ def sigmoid_cross_entropy(
     )
 
 
-@CLASS_LOSSES.register("balanced_ce")
 def balanced_cross_entropy(
     logits: Tensor,
     labels: Tensor,
@@ -55,7 +38,6 @@ def balanced_cross_entropy(
     )
 
 
-@CLASS_LOSSES.register("focal")
 def sigmoid_focal_loss(
     logits: Tensor, labels: Tensor, *, alpha: float | Tensor, gamma: float, reduction: str = "sum"
 ) -> Tensor:
@@ -83,7 +65,6 @@ def sigmoid_focal_loss(
     return sigmoid_loss(focal_terms, logits, labels, alpha=alpha, gamma=gamma, reduction=reduction)
 
 
-@CLASS_LOSSES.register("focal_star")
 def sigmoid_focal_star_loss(
     logits: Tensor, labels: Tensor, *, alpha: float | Tensor, gamma: float, reduction: str = "sum"
 ) -> Tensor:

@@ -13,6 +13,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from retina_plugin.modeling.structures import Anchors
+
 
 def cell_anchors(sizes: Sequence[float], aspect_ratios: Sequence[float]) -> Tensor:
     """The anchors of one cell, centred on (0, 0).
@@ -102,9 +104,12 @@ class AnchorGenerator(nn.Module):
         self.num_anchors = len(cells[0])
         self.register_buffer("cells", torch.stack(cells), persistent=False)  # (L, A, 4)
 
-    def forward(self, grid_sizes: Sequence[tuple[int, int]]) -> list[Tensor]:
-        """(H, W) of each level -> a list of L tensors (H * W * A, 4)."""
-        return [
+    def forward(self, grid_sizes: Sequence[tuple[int, int]]) -> Anchors:
+        """(H, W) of each level, finest first -> all R anchors of an image."""
+        levels = [
             grid_anchors(cell, size, stride=stride, offset=self.offset)
             for cell, size, stride in zip(self.cells, grid_sizes, self.strides, strict=True)
         ]
+        # shape[0] and not len(): a trace has to follow it
+        counts = tuple(level.shape[0] for level in levels)
+        return Anchors(torch.cat(levels), counts, self.strides, self.num_anchors)

@@ -1,30 +1,76 @@
-"""From dense predictions to detections: flatten, select, decode, suppress.
+"""From dense predictions to detections: select, decode, suppress, rescale.
 
-Axes: N images, A anchors per cell, R anchors (of one level or of all), K classes, H and W cells of
-a level.
+Axes: N images, R anchors (of one level or of all), K classes, M detections of one image.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from retina_plugin.layers.boxes import by_coordinate, clip, decode
-from retina_plugin.layers.nms import batched_nms
-
-# "boxes" (M, 4) XYXY pixels, "scores" (M,) in (0, 1), "labels" (M,) int64 in [0, K)
-Detections = dict[str, Tensor]
+from retina_plugin.layers.boxes import by_coordinate, clip
+from retina_plugin.modeling.structures import Anchors, Detections, Predictions
+from retina_plugin.modeling.suppressors import Suppressor
 
 
-def flatten_level(predictions: Tensor, num_values: int) -> Tensor:
-    """(N, A * K, H, W) -> (N, H * W * A, K), the order in which anchors are generated."""
-    n, _, height, width = predictions.shape
-    # (N, H, W, A, K)
-    predictions = predictions.view(n, -1, num_values, height, width).permute(0, 3, 4, 1, 2)
-    return predictions.reshape(n, -1, num_values)
+class PostProcessor:
+    """Threshold, best candidates of each level, decoding, suppression."""
+
+    def __init__(
+        self,
+        *,
+        box_coder: Any,
+        suppressor: Suppressor,
+        score_threshold: float,
+        topk_candidates: int,
+        max_detections: int,
+    ) -> None:
+        """
+        Args:
+            box_coder: a part of :data:`retina_plugin.modeling.BOX_CODERS`.
+            suppressor: a part of :data:`retina_plugin.modeling.SUPPRESSORS`.
+            score_threshold, topk_candidates: see :func:`select`; ``topk_candidates`` counts per
+                level and image.
+            max_detections: how many boxes of an image to return at most.
+        """
+        self.box_coder, self.suppressor = box_coder, suppressor
+        self.score_threshold, self.topk_candidates = score_threshold, topk_candidates
+        self.max_detections = max_detections
+
+    def __call__(self, predictions: Predictions, anchors: Anchors) -> list[Detections]:
+        """
+        Args:
+            predictions: of N images. With a quality branch, a score is the product of the sigmoids
+                of class and quality; the threshold is applied to that of the class.
+            anchors: of one image, all R.
+
+        Returns:
+            For each image boxes (M, 4) XYXY in pixels of the network's input, not clipped; scores
+            (M,), falling; labels (M,) int64. M may be 0.
+        """
+        candidates = [
+            self._candidates(predictions, anchors, n) for n in range(len(predictions.logits))
+        ]
+        return self.suppressor(candidates, max_detections=self.max_detections)
+
+    def _candidates(self, predictions: Predictions, anchors: Anchors, image: int) -> Detections:
+        """What passes the threshold in one image, best first."""
+        start, chosen = 0, []
+        for logits in predictions.logits[image].split(list(anchors.counts)):
+            rows, labels, scores = select(
+                logits, score_threshold=self.score_threshold, topk=self.topk_candidates
+            )
+            chosen.append((rows + start, labels, scores))
+            start = start + logits.shape[0]
+        rows, labels, scores = (torch.cat(parts) for parts in zip(*chosen, strict=True))
+        if predictions.quality is not None:
+            scores = scores * predictions.quality[image, rows].to(scores.dtype).sigmoid()
+        boxes = self.box_coder.decode(predictions.deltas[image, rows], anchors.at(rows))
+        scores, order = scores.sort(descending=True, stable=True)
+        return {"boxes": boxes[order], "scores": scores, "labels": labels[order]}
 
 
 def select(logits: Tensor, *, score_threshold: float, topk: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -60,103 +106,6 @@ def _highest(values: Tensor, number: int) -> tuple[Tensor, Tensor]:
         values, order = values.sort(descending=True)
         return values[:number], order[:number]
     return values.topk(min(number, len(values)))
-
-
-def detect(
-    anchors: Sequence[Tensor],
-    logits: Sequence[Tensor],
-    deltas: Sequence[Tensor],
-    *,
-    score_threshold: float,
-    topk: int,
-    nms_threshold: float,
-    max_detections: int,
-    box_weights: Sequence[float],
-) -> list[Detections]:
-    """Detections of a batch of images.
-
-    Args:
-        anchors: a tensor (R, 4) for each level.
-        logits: a tensor (N, R, K) for each level.
-        deltas: a tensor (N, R, 4) for each level.
-        score_threshold, topk: see :func:`select`; ``topk`` counts per level and image.
-        nms_threshold: IoU above which the lower of two boxes of one class goes.
-        max_detections: how many boxes of an image to return at most.
-        box_weights: of the box coding, see :func:`retina_plugin.layers.boxes.encode`.
-
-    Returns:
-        For each image boxes (M, 4) XYXY in pixels of the network's input, not clipped; scores (M,),
-        falling; labels (M,) int64. M may be 0.
-    """
-    candidates = []
-    for image in range(len(logits[0])):
-        chosen = [select(x[image], score_threshold=score_threshold, topk=topk) for x in logits]
-        rows, labels, scores = zip(*chosen, strict=True)
-        boxes = decode(
-            torch.cat([x[image][r] for x, r in zip(deltas, rows, strict=True)]),
-            torch.cat([x[r] for x, r in zip(anchors, rows, strict=True)]),
-            weights=box_weights,
-        )
-        scores, order = torch.cat(scores).sort(descending=True, stable=True)
-        candidates.append(
-            {"boxes": boxes[order], "scores": scores, "labels": torch.cat(labels)[order]}
-        )
-    return suppress(candidates, nms_threshold=nms_threshold, max_detections=max_detections)
-
-
-def suppress(
-    candidates: Sequence[Detections], *, nms_threshold: float, max_detections: int
-) -> list[Detections]:
-    """The best ``max_detections`` that non-maximum suppression leaves of each image, by one call
-    for all images.
-
-    A box is suppressed by better ones only, so the best that remain are known from the best
-    candidates: few are tried first, and more only if too few of them remain.
-
-    Args:
-        candidates: of each image, scores falling.
-        nms_threshold, max_detections: see :func:`detect`.
-    """
-    # lengths and decisions would be recorded as what they are in these images
-    if torch.jit.is_tracing():
-        return [_suppress_one(found, nms_threshold, max_detections) for found in candidates]
-    width, longest = 4 * max_detections, max(len(found["scores"]) for found in candidates)
-    while True:
-        tried = [{name: x[:width] for name, x in found.items()} for found in candidates]
-        kept = _suppress(tried, nms_threshold)
-        enough = (
-            len(k["scores"]) >= max_detections or len(c["scores"]) <= width
-            for k, c in zip(kept, candidates, strict=True)
-        )
-        if width >= longest or all(enough):
-            return [{name: x[:max_detections] for name, x in found.items()} for found in kept]
-        width *= 4
-
-
-def _suppress(candidates: Sequence[Detections], nms_threshold: float) -> list[Detections]:
-    sizes = [len(found["scores"]) for found in candidates]
-    boxes, scores, labels = (
-        torch.cat([found[name] for found in candidates]) for name in ("boxes", "scores", "labels")
-    )
-    image = torch.arange(len(sizes), device=boxes.device).repeat_interleave(
-        torch.tensor(sizes, device=boxes.device)
-    )
-    classes = labels.max() + 1 if len(labels) else 1
-    keep = (
-        batched_nms(boxes, scores, image * classes + labels, nms_threshold).sort().values
-    )  # scores fall within each image
-    counts = torch.bincount(image[keep], minlength=len(sizes)).tolist()
-    parts = (x[keep].split(counts) for x in (boxes, scores, labels))
-    return [{"boxes": b, "scores": s, "labels": c} for b, s, c in zip(*parts, strict=True)]
-
-
-def _suppress_one(candidates: Detections, nms_threshold: float, max_detections: int) -> Detections:
-    """The same of one image without widening, by operations on tensors alone."""
-    keep = batched_nms(
-        candidates["boxes"], candidates["scores"], candidates["labels"], nms_threshold
-    )
-    keep = keep.sort().values[:max_detections]
-    return {name: x[keep] for name, x in candidates.items()}
 
 
 def to_image(

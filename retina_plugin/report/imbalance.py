@@ -25,7 +25,8 @@ from retina_plugin.losses import (
 )
 from retina_plugin.losses.ladder import Terms
 from retina_plugin.losses.one_pass import NO_WEIGHTS
-from retina_plugin.modeling.retinanet import RetinaNet, Target, evaluating, resize
+from retina_plugin.modeling.retinanet import RetinaNet, evaluating
+from retina_plugin.modeling.structures import Target
 
 EASY, HARD = (100_000, 0.1), (100, 2.3)  # examples, and the cross entropy of each
 
@@ -119,39 +120,33 @@ def anchor_losses(
         Losses on objects (G, P) and on background (G, R - P), ignored anchors left out. P may be 0.
     """
     kept: list[tuple[Tensor, Tensor]] = []
-
-    def keep(logits: Tensor, labels: Tensor, **unread: Any) -> Tensor:
-        losses = [
-            sigmoid_focal_loss(logits, labels, alpha=NO_WEIGHTS, gamma=g, reduction="none")
-            for g in gammas
-        ]
-        rows = torch.stack([loss.sum(dim=1) for loss in losses]).cpu()
-        background, objects = (
-            (labels == model.num_classes).cpu(),
-            ((labels >= 0) & (labels < model.num_classes)).cpu(),
-        )
-        kept.append((rows[:, objects], rows[:, background]))
-        return logits.new_zeros(())
-
-    # it is given logits and labels, as in training
-    trained_with, model.class_loss = model.class_loss, keep
-    try:
-        with evaluating(model):
-            for record in records:
-                image, target = _sample(model, record, **(options or {}))
-                model(*model.preprocess([image]), [target])
-    finally:
-        model.class_loss = trained_with
+    with evaluating(model):
+        for record in records:
+            image, target = _sample(model, record, **(options or {}))
+            predictions, anchors = model.predict_anchors(model.preprocess([image])[0])
+            assignment = model.assigner(anchors, [target], predictions)
+            labels = model.criterion.labels(assignment, [target])[0]
+            rows = _focal_losses(predictions.logits[0], labels, gammas)
+            background = (labels == model.num_classes).cpu()
+            objects = (labels >= 0).cpu() & ~background
+            kept.append((rows[:, objects], rows[:, background]))
     objects, background = (torch.cat(parts, dim=1) for parts in zip(*kept, strict=True))
     return objects, background
+
+
+def _focal_losses(logits: Tensor, labels: Tensor, gammas: Sequence[float]) -> Tensor:
+    """Logits (R, K) and labels (R,) -> loss of each anchor at each gamma (G, R), on the CPU."""
+    losses = [
+        sigmoid_focal_loss(logits, labels, alpha=NO_WEIGHTS, gamma=gamma, reduction="none")
+        for gamma in gammas
+    ]
+    return torch.stack([loss.sum(dim=1) for loss in losses]).cpu()
 
 
 def _sample(model: RetinaNet, record: Mapping[str, Any], **options: Any) -> tuple[Tensor, Target]:
     """An image and its boxes as the network sees them at test time; crowds are left out."""
     image = torch.tensor(read_record(record, **options)).permute(2, 0, 1)
-    resized = resize(
-        image.flip(0) if model.input_format == "BGR" else image, model.min_size, model.max_size
-    )
+    resized = model.preprocessor.from_file(image)
     scale_y, scale_x = resized.shape[1] / image.shape[1], resized.shape[2] / image.shape[2]
     objects = [a for a in record["annotations"] if not a["iscrowd"]]
     boxes = torch.tensor(

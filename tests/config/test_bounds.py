@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
-from retina_plugin.config import DETECTRON2_KEYS, PLUGIN_KEYS, SEVERAL_KINDS, ConfigError, leaves
+from retina_plugin.config import DETECTRON2_KEYS, PLUGIN_KEYS, SEVERAL_KINDS, leaves
 from retina_plugin.config.bounds import DETECTRON2_RULES, RULES, check_bounds, warn_of_conflicts
+from retina_plugin.config.errors import ConfigError
 from tests.load_tools import load_tool
 from tests.scenes import write_run
 

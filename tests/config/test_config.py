@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from retina_plugin.config import DETECTRON2_KEYS, PLUGIN_KEYS, CfgNode, ConfigError, get_cfg, leaves
+from retina_plugin.config import DETECTRON2_KEYS, PLUGIN_KEYS, CfgNode, get_cfg, leaves
+from retina_plugin.config.errors import ConfigError
 
 
 def write(folder: Path, text: str, name: str = "config.yaml") -> str:

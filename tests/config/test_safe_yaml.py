@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from retina_plugin.config import ConfigError
+from retina_plugin.config.errors import ConfigError
 from retina_plugin.config.safe_yaml import MAX_BYTES, MAX_DEPTH, Entry, read_yaml
 from tests.load_tools import load_tool
 

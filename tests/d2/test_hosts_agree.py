@@ -29,7 +29,7 @@ from retina_plugin.data.transforms import crop, flip, resize
 from retina_plugin.evaluation.coco import coco_results, evaluate
 from retina_plugin.lit import data
 from retina_plugin.modeling.build import build_model
-from retina_plugin.modeling.retinanet import resized_shape
+from retina_plugin.modeling.preprocessing import resized_shape
 from retina_plugin.solver.build import (
     build_optimizer,
     clip_gradients,

@@ -11,7 +11,7 @@ from detectron2.modeling import BACKBONE_REGISTRY, META_ARCH_REGISTRY, Backbone,
 
 import retina_plugin
 from retina_plugin.d2 import FocalRetinaNet, add_retina_config
-from retina_plugin.modeling.build import BACKBONE_REGISTRY as OURS
+from retina_plugin.modeling.build_backbone import BACKBONE_REGISTRY as OURS
 from tests.models import COMPACT
 
 

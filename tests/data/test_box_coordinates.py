@@ -15,8 +15,9 @@ import pytest
 from PIL import Image
 from torch.testing import assert_close
 
-from retina_plugin.config import ConfigError, get_cfg
+from retina_plugin.config import get_cfg
 from retina_plugin.config.bounds import check_bounds
+from retina_plugin.config.errors import ConfigError
 from retina_plugin.data import DatasetError, load_dataset, read_coco, use_box_coordinates
 from retina_plugin.data.box_coordinates import WORDS, BoxCoordinates
 from tests.load_tools import load_tool

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from retina_plugin.config import ConfigError, get_cfg
+from retina_plugin.config import get_cfg
 from retina_plugin.config.bounds import check_bounds
+from retina_plugin.config.errors import ConfigError
 from retina_plugin.data import DatasetError, read_header, read_image, reading
 from retina_plugin.data.check_images import check_images
 from retina_plugin.data.images import stored_values

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from retina_plugin import get_cfg
-from retina_plugin.config import ConfigError
+from retina_plugin.config.errors import ConfigError
 from retina_plugin.data import catalog, load_dataset
 from retina_plugin.engine.checks import (
     check_run,

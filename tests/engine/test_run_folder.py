@@ -20,7 +20,8 @@ import torch
 from torch.testing import assert_close
 
 from retina_plugin.checkpoint import read_checkpoint
-from retina_plugin.config import DETECTRON2_KEYS, PLUGIN_KEYS, ConfigError, get_cfg
+from retina_plugin.config import DETECTRON2_KEYS, PLUGIN_KEYS, get_cfg
+from retina_plugin.config.errors import ConfigError
 from retina_plugin.engine import folder_lock
 from retina_plugin.engine.folder_lock import FolderLock, require_nobody_in
 from retina_plugin.engine.resume import APPLIED, checkpoint_to_resume

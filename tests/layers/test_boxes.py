@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from retina_plugin.layers.boxes import MAX_LOG_SCALE, area, clip, decode, encode, pairwise_iou
+from retina_plugin.layers.boxes import area, clip, pairwise_iou
+from retina_plugin.modeling.box_coders import MAX_LOG_SCALE, decode, encode
 
 
 def random_boxes(count: int) -> torch.Tensor:

@@ -11,7 +11,7 @@ from torch.testing import assert_close
 
 from retina_plugin import build_model, get_cfg
 from retina_plugin.checkpoint import checkpoint_metadata, load_weights
-from retina_plugin.config import ConfigError
+from retina_plugin.config.errors import ConfigError
 from retina_plugin.engine.checks import resolve_alpha
 from retina_plugin.engine.summary import alpha_summary
 from retina_plugin.losses import auto_alpha, sigmoid_focal_loss

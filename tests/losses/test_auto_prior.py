@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from retina_plugin.config import ConfigError
 from retina_plugin.config.bounds import check_bounds
+from retina_plugin.config.errors import ConfigError
 from retina_plugin.engine.checks import resolve_prior
 from retina_plugin.losses import auto_prior
 from retina_plugin.modeling.build import build_model

@@ -7,10 +7,9 @@ import torch
 from torch.nn import functional as F
 from torch.testing import assert_close
 
-from retina_plugin.layers.boxes import decode, encode
 from retina_plugin.losses import BOX_LOSSES, smooth_l1_loss
-
-UNWEIGHTED = (1.0, 1.0, 1.0, 1.0)
+from retina_plugin.modeling.box_coders import decode, encode
+from tests.parts import box_loss
 
 
 @pytest.mark.parametrize(
@@ -41,7 +40,7 @@ def test_smooth_l1_is_torchs() -> None:
 @pytest.mark.parametrize("name", BOX_LOSSES)
 def test_box_losses_vanish_at_the_truth(name: str) -> None:
     anchors = torch.tensor([[10.0, 10, 50, 40], [0, 0, 30, 30]])
-    loss = BOX_LOSSES[name](torch.zeros(2, 4), anchors, anchors, weights=UNWEIGHTED, beta=0.1)
+    loss = box_loss(name, torch.zeros(2, 4), anchors, anchors, beta=0.1)
     assert_close(loss, torch.tensor(0.0), atol=1e-5, rtol=0)
 
 
@@ -57,16 +56,14 @@ def test_box_losses_vanish_at_the_truth(name: str) -> None:
 )
 def test_overlap_losses_by_hand(name: str, expected: float) -> None:
     anchors, targets = torch.tensor([[0.0, 0, 10, 10]]), torch.tensor([[5.0, 0, 15, 10]])
-    loss = BOX_LOSSES[name](torch.zeros(1, 4), anchors, targets, weights=UNWEIGHTED, beta=0.0)
+    loss = box_loss(name, torch.zeros(1, 4), anchors, targets, beta=0.0)
     assert_close(loss, torch.tensor(expected))
 
 
 @pytest.mark.parametrize("name", BOX_LOSSES)
 def test_box_losses_without_positives_keep_the_graph(name: str) -> None:
     deltas = torch.zeros(0, 4, requires_grad=True)
-    loss = BOX_LOSSES[name](
-        deltas, torch.zeros(0, 4), torch.zeros(0, 4), weights=UNWEIGHTED, beta=0.1
-    )
+    loss = box_loss(name, deltas, torch.zeros(0, 4), torch.zeros(0, 4), beta=0.1)
     loss.backward()
     assert_close(loss, torch.tensor(0.0))
 
@@ -79,9 +76,7 @@ def test_box_losses_without_positives_keep_the_graph(name: str) -> None:
 )
 def test_degenerate_targets_give_no_nan(name: str, target: list[float]) -> None:
     deltas, anchors = torch.zeros(1, 4, requires_grad=True), torch.tensor([[0.0, 0, 10, 10]])
-    loss = BOX_LOSSES[name](
-        deltas, anchors, torch.tensor([target], dtype=torch.float32), weights=UNWEIGHTED, beta=0.1
-    )
+    loss = box_loss(name, deltas, anchors, torch.tensor([target], dtype=torch.float32), beta=0.1)
     loss.backward()
     assert loss.isfinite()
     assert deltas.grad.isfinite().all()
@@ -93,7 +88,7 @@ def test_overlap_losses_pull_the_box_to_its_target(name: str) -> None:
     target, optimizer = torch.tensor([[2.0, 1, 14, 9]]), torch.optim.Adam([deltas], lr=0.01)
     for _ in range(400):
         optimizer.zero_grad()
-        BOX_LOSSES[name](deltas, anchors, target, weights=UNWEIGHTED, beta=0.0).backward()
+        box_loss(name, deltas, anchors, target, beta=0.0).backward()
         optimizer.step()
     assert_close(decode(deltas.detach(), anchors), target, atol=0.2, rtol=0)
 
@@ -103,7 +98,7 @@ def test_complete_iou_counts_the_aspect_ratio() -> None:
     angles of 45 degrees and atan 2."""
     anchors, targets = torch.tensor([[5.0, 0, 15, 10]]), torch.tensor([[0.0, 0, 20, 10]])
     aspect = 4 / torch.pi**2 * (torch.pi / 4 - torch.tensor(2.0).atan()) ** 2
-    loss = BOX_LOSSES["ciou"](torch.zeros(1, 4), anchors, targets, weights=UNWEIGHTED, beta=0.0)
+    loss = box_loss("ciou", torch.zeros(1, 4), anchors, targets, beta=0.0)
     assert_close(loss, 0.5 + aspect**2 / (0.5 + aspect))
 
 
@@ -115,7 +110,7 @@ def test_gradients(name: str) -> None:
     deltas = (0.3 * torch.randn(6, 4, dtype=torch.float64)).requires_grad_()
 
     def loss(x: torch.Tensor) -> torch.Tensor:
-        return BOX_LOSSES[name](x, anchors, targets, weights=UNWEIGHTED, beta=0.1)
+        return box_loss(name, x, anchors, targets, beta=0.1)
 
     # whose weight is no path for gradients, so that its gradient is not that of its value
     if name != "ciou":
@@ -138,7 +133,7 @@ def test_degenerate_predictions_give_no_nan(
 ) -> None:
     prediction = torch.tensor([deltas], dtype=torch.float32, requires_grad=True)
     anchors, targets = torch.tensor([[0.0, 0, 10, 10]]), torch.tensor([target], dtype=torch.float32)
-    loss = BOX_LOSSES[name](prediction, anchors, targets, weights=UNWEIGHTED, beta=0.1)
+    loss = box_loss(name, prediction, anchors, targets, beta=0.1)
     loss.backward()
     assert loss.isfinite()
     assert prediction.grad.isfinite().all()
@@ -151,13 +146,13 @@ def test_half_precision(name: str, dtype: torch.dtype) -> None:
     deltas."""
     anchors, targets = torch.tensor([[0.0, 0, 100, 80]]), torch.tensor([[10.0, 5, 130, 70]])
     deltas = (0.3 * torch.randn(1, 4)).to(dtype).requires_grad_()
-    loss = BOX_LOSSES[name](deltas, anchors, targets, weights=UNWEIGHTED, beta=0.1)
+    loss = box_loss(name, deltas, anchors, targets, beta=0.1)
     loss.backward()
     assert loss.dtype == torch.float32
     assert deltas.grad.dtype == dtype
     assert_close(
         loss,
-        BOX_LOSSES[name](deltas.detach().float(), anchors, targets, weights=UNWEIGHTED, beta=0.1),
+        box_loss(name, deltas.detach().float(), anchors, targets, beta=0.1),
     )
 
 
@@ -166,5 +161,5 @@ def test_smooth_l1_on_boxes_is_smooth_l1_on_their_deltas() -> None:
     weights, deltas = (10.0, 10.0, 5.0, 5.0), torch.randn(1, 4)
     expected = smooth_l1_loss(deltas, encode(targets, anchors, weights=weights), beta=0.1)
     assert_close(
-        BOX_LOSSES["smooth_l1"](deltas, anchors, targets, weights=weights, beta=0.1), expected
+        box_loss("smooth_l1", deltas, anchors, targets, weights=weights, beta=0.1), expected
     )

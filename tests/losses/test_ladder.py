@@ -23,7 +23,7 @@ from retina_plugin.losses import (
 
 GAMMAS = [0.0, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0]
 LABELS = torch.tensor([0, 2, 3, -1, 3, 1])  # K = 3: classes, background 3, ignored -1
-RUNGS = [pytest.param(loss, id=name) for name, loss in CLASS_LOSSES.items()]
+RUNGS = [pytest.param(part.loss, id=name) for name, part in CLASS_LOSSES.items()]
 
 
 def one_hot(labels: torch.Tensor, k: int) -> torch.Tensor:

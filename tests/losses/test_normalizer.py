@@ -12,8 +12,9 @@ from torch import distributed as dist
 from torch import multiprocessing, nn
 from torch.testing import assert_close
 
-from retina_plugin.losses import BOX_LOSSES, INITIAL, sigmoid_focal_loss, update_normalizer
+from retina_plugin.losses import INITIAL, sigmoid_focal_loss, update_normalizer
 from tests.models import compact_model
+from tests.parts import box_loss
 
 
 def test_average_by_hand() -> None:
@@ -71,14 +72,10 @@ class Head(nn.Module):
     ) -> torch.Tensor:
         positive = (labels >= 0) & (labels < 3)
         class_loss = sigmoid_focal_loss(features @ self.logit, labels, alpha=0.25, gamma=2.0)
-        box_loss = BOX_LOSSES["smooth_l1"](
-            (features @ self.delta)[positive],
-            boxes[positive],
-            boxes[positive] + 1,
-            weights=(1, 1, 1, 1),
-            beta=0.1,
-        )
-        return (class_loss + box_loss) / update_normalizer(self.average, positive.sum())
+        targets = boxes[positive] + 1
+        deltas = (features @ self.delta)[positive]
+        loss = box_loss("smooth_l1", deltas, boxes[positive], targets, beta=0.1)
+        return (class_loss + loss) / update_normalizer(self.average, positive.sum())
 
 
 def batch(step: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

@@ -10,8 +10,10 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from retina_plugin.modeling.build import build_model, take_pixels_of_timm
-from retina_plugin.modeling.retinanet import RetinaNet, group_by_padded_size, padded_size
+from retina_plugin.modeling.build import build_model
+from retina_plugin.modeling.build_backbone import take_pixels_of_timm
+from retina_plugin.modeling.preprocessing import group_by_padded_size, padded_size
+from retina_plugin.modeling.retinanet import RetinaNet
 from tests.models import compact_cfg
 
 HOSTS = ["lightning"] + ["detectron2"] * (importlib.util.find_spec("detectron2") is not None)
@@ -43,8 +45,9 @@ def scattered(model: RetinaNet) -> RetinaNet:
     hook = model.head.register_forward_hook(lambda module, inputs, output: outputs.extend(output))
     model.eval().predict([torch.randint(0, 256, (3, 128, 128))])
     hook.remove()
-    for layer, maps in zip((model.head.cls_score, model.head.bbox_pred), outputs, strict=True):
-        std, mean = torch.std_mean(torch.cat([x.flatten() for x in maps]))
+    logits, deltas, _ = outputs
+    for layer, values in ((model.head.cls_score, logits), (model.head.bbox_pred, deltas)):
+        std, mean = torch.std_mean(values)
         layer.weight.data /= std
         layer.bias.data = (layer.bias.data - mean) / std
     return model

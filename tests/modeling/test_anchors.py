@@ -3,7 +3,7 @@ import torch
 from torch.testing import assert_close
 
 from retina_plugin.modeling.anchors import AnchorGenerator, cell_anchors, grid_anchors
-from retina_plugin.modeling.postprocessing import flatten_level
+from retina_plugin.modeling.structures import flatten_level
 
 
 def test_cell_anchors_by_hand() -> None:
@@ -45,9 +45,14 @@ def test_generator_counts_and_broadcasts() -> None:
     generator = AnchorGenerator(
         sizes=[[8], [16]], aspect_ratios=[0.5, 1, 2], strides=[8, 16], offset=0.0
     )
-    levels = generator([(4, 6), (2, 3)])
+    anchors = generator([(4, 6), (2, 3)])
     assert generator.num_anchors == 3
-    assert [len(x) for x in levels] == [4 * 6 * 3, 2 * 3 * 3]
+    assert anchors.counts == (4 * 6 * 3, 2 * 3 * 3)
+    assert anchors.per_cell == 3
+    assert anchors.levels.tolist() == [0] * 72 + [1] * 18
+    few = anchors.at(torch.tensor([80, 3, 71, 72]))
+    assert few.stride_of_each.tolist() == [16, 8, 8, 16]
+    assert_close(few.boxes, anchors.boxes[[80, 3, 71, 72]])
     assert generator.state_dict() == {}
 
 

@@ -18,9 +18,10 @@ from retina_plugin.layers.memo import Memo
 from retina_plugin.layers.nms import batched_nms
 from retina_plugin.layers.norms import Conv2d, FrozenBatchNorm2d, build_norm, on_levels
 from retina_plugin.modeling.build import build_model
-from retina_plugin.modeling.postprocessing import detect, suppress
 from retina_plugin.modeling.retinanet import RetinaNet
+from retina_plugin.modeling.suppressors import suppress
 from tests.models import compact_cfg, compact_model
+from tests.parts import detect
 
 NORMS = ["FrozenBN", "BN", "GN", ""]
 
@@ -471,7 +472,6 @@ def test_detections_of_levels_and_images() -> None:
         "topk": 1,
         "nms_threshold": 0.5,
         "max_detections": 100,
-        "box_weights": (1, 1, 1, 1),
     }
     found = detect(anchors, logits, [torch.zeros(2, 2, 4), torch.zeros(2, 1, 4)], **options)
     assert_close(found[0]["boxes"], torch.stack([anchors[0][0], anchors[1][0]]))

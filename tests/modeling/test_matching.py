@@ -181,7 +181,7 @@ def test_grids_of_three_levels(
         offset=offset,
     )
     with pieces_of(*pieces):
-        assert_like_plain(torch.cat(generator([(12, 16), (6, 8), (3, 4)])), scale * ordered(boxes))
+        assert_like_plain(generator([(12, 16), (6, 8), (3, 4)]).boxes, scale * ordered(boxes))
 
 
 @pytest.mark.parametrize("order", ["grid", "shuffled"])
@@ -191,7 +191,7 @@ def test_a_pyramid_in_pieces_of_the_usual_size(order: str, num_boxes: int) -> No
     generator = AnchorGenerator(
         sizes=[[8, 11], [16, 22]], aspect_ratios=[0.5, 1.0, 2.0], strides=[4, 8], offset=0.0
     )
-    anchors = torch.cat(generator([(80, 100), (40, 50)]))
+    anchors = generator([(80, 100), (40, 50)]).boxes
     anchors = anchors[torch.randperm(len(anchors))] if order == "shuffled" else anchors
     assert len(anchors) > matching.PART_TILES["cpu"] * matching.TILE
     boxes = torch.rand(num_boxes, 4) * torch.tensor([360, 280, 60, 60])

@@ -8,7 +8,7 @@ from torch.testing import assert_close
 
 from retina_plugin.layers.norms import FrozenBatchNorm2d, StandardizedConv2d, build_norm, freeze
 from retina_plugin.modeling.backbones import ShapeSpec, build_resnet
-from retina_plugin.modeling.build import build_backbone
+from retina_plugin.modeling.build_backbone import build_backbone
 from retina_plugin.modeling.heads.retina_head import RetinaHead
 from tests.models import compact_cfg, compact_model
 
@@ -264,6 +264,7 @@ def head(**changes) -> RetinaHead:
         "num_levels": 2,
         "num_classes": 5,
         "num_anchors": 3,
+        "box_dim": 4,
         "num_convs": 4,
         "width": 16,
         "norm": "",
@@ -274,6 +275,11 @@ def head(**changes) -> RetinaHead:
         "prior_prob": 0.01,
     }
     return RetinaHead(**arguments | changes)
+
+
+def maps(model: RetinaHead, features: list[torch.Tensor]) -> tuple[list, list]:
+    """Class and box maps of each level."""
+    return model.class_maps(features), model.box_maps(features)
 
 
 @pytest.mark.parametrize("norm", ["", "GN", "BN"])
@@ -290,7 +296,7 @@ def head(**changes) -> RetinaHead:
 )
 def test_head_shapes_prior_and_gradients(norm: str, changes: dict) -> None:
     model = head(norm=norm, **changes)
-    logits, deltas = model([torch.randn(2, 16, 8, 8), torch.randn(2, 16, 4, 4)])
+    logits, deltas = maps(model, [torch.randn(2, 16, 8, 8), torch.randn(2, 16, 4, 4)])
     assert [tuple(x.shape) for x in logits] == [(2, 15, 8, 8), (2, 15, 4, 4)]
     assert [tuple(x.shape) for x in deltas] == [(2, 12, 8, 8), (2, 12, 4, 4)]
     assert_close(
@@ -322,16 +328,16 @@ def test_separable_head_spreads_like_the_full_one() -> None:
 
 def test_level_scales_multiply_deltas_only() -> None:
     model, features = head(level_scale=True), [torch.randn(1, 16, 4, 4)] * 2
-    logits, deltas = model(features)
+    logits, deltas = maps(model, features)
     model.bbox_scales.data = torch.tensor([2.0, 3.0])
-    scaled = model(features)
+    scaled = maps(model, features)
     assert_close(scaled, (logits, [deltas[0] * 2, deltas[1] * 3]))
     assert "bbox_scales" not in head().state_dict()
 
 
 def test_subnets_have_separate_parameters() -> None:
     model = head()
-    logits, _ = model([torch.randn(1, 16, 4, 4)] * 2)
+    logits, _ = maps(model, [torch.randn(1, 16, 4, 4)] * 2)
     sum(x.sum() for x in logits).backward()
     assert all(
         p.grad is not None for p in (*model.cls_subnet.parameters(), *model.cls_score.parameters())
@@ -348,7 +354,7 @@ def test_levels_share_weights_but_not_statistics() -> None:
     assert (norm[0].running_mean - norm[1].running_mean).abs().max() > 0.01
     assert {name.split(".")[0] for name, _ in norm.named_parameters()} == {"weight", "bias"}
     x = torch.randn(1, 16, 4, 4)
-    same = head(norm="").eval()([x, x])[0]
+    same = head(norm="").eval().class_maps([x, x])
     assert_close(same[0], same[1])
 
 

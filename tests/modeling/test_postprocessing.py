@@ -2,7 +2,9 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from retina_plugin.modeling.postprocessing import detect, flatten_level, select, to_image
+from retina_plugin.modeling.postprocessing import select, to_image
+from retina_plugin.modeling.structures import flatten_level
+from tests.parts import detect
 
 
 def test_flatten_by_hand() -> None:
@@ -44,7 +46,6 @@ def run(anchors: torch.Tensor, logits: torch.Tensor, **changes: float) -> dict[s
         [anchors],
         [logits[None]],
         [torch.zeros(1, len(anchors), 4)],
-        box_weights=(1, 1, 1, 1),
         **options,
     )[0]
 

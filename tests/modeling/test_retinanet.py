@@ -5,7 +5,7 @@ import torch
 from torch.testing import assert_close
 
 from retina_plugin.modeling.build import build_model
-from retina_plugin.modeling.retinanet import resize, resized_shape
+from retina_plugin.modeling.preprocessing import resize, resized_shape
 from tests.models import compact_cfg, compact_model
 
 
@@ -145,7 +145,7 @@ def test_channel_order() -> None:
     )
     image = torch.randint(0, 256, (3, 64, 64), dtype=torch.uint8)
     for model in (bgr, rgb):
-        model.score_threshold = 0.0
+        model.postprocessor.score_threshold = 0.0
     assert_close(
         bgr.predict([image])[0]["scores"], rgb.predict([image])[0]["scores"], atol=1e-5, rtol=0
     )
@@ -192,8 +192,8 @@ def test_resized_shape(
         ({"MODEL__RETINANET__NUM_CLASSES": -1}, ValueError, "NUM_CLASSES is -1"),
         (
             {"MODEL__RETINANET__BBOX_REG_LOSS_TYPE": "iou"},
-            ValueError,
-            "BBOX_REG_LOSS_TYPE must be one of",
+            KeyError,
+            "BBOX_REG_LOSS_TYPE: no box loss is called 'iou'",
         ),
         ({"MODEL__RETINANET__IOU_LABELS": [0, 1, 1]}, ValueError, "IOU_THRESHOLDS and IOU_LABELS"),
     ],

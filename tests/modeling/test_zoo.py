@@ -18,10 +18,10 @@ from retina_plugin.engine.checks import freeze_unread
 from retina_plugin.layers.separable import SeparableConv2d
 from retina_plugin.modeling.backbones import Backbone, ShapeSpec, Timm
 from retina_plugin.modeling.backbones.timm import pixel_constants
-from retina_plugin.modeling.build import (
+from retina_plugin.modeling.build import build_model
+from retina_plugin.modeling.build_backbone import (
     BACKBONE_REGISTRY,
     build_backbone,
-    build_model,
     register_pairs,
     take_pixels_of_timm,
 )
@@ -171,7 +171,7 @@ def neck(name: str, bottom_up: Backbone | None = None, **changes) -> Pyramid:
         "top_feature": "res5",
     }
     kind = NECK_REGISTRY.get(name)
-    return kind(**arguments | {a: 2 for a in kind.KEYS} | changes)
+    return kind(**arguments | ({"repeats": 2} if name == "bifpn" else {}) | changes)
 
 
 def as_identity(module: nn.Module) -> None:
@@ -338,8 +338,8 @@ def test_necks_refuse(name: str, changes: dict, words: str) -> None:
 
 
 def test_a_neck_of_your_own_comes_with_every_backbone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(NECK_REGISTRY, "_entries", dict(NECK_REGISTRY.items()))
-    monkeypatch.setattr(BACKBONE_REGISTRY, "_entries", dict(BACKBONE_REGISTRY.items()))
+    monkeypatch.setattr(NECK_REGISTRY, "_parts", dict(NECK_REGISTRY._parts))
+    monkeypatch.setattr(BACKBONE_REGISTRY, "_parts", dict(BACKBONE_REGISTRY._parts))
 
     @NECK_REGISTRY.register("mine")
     class Mine(NECK_REGISTRY.get("fpn")):

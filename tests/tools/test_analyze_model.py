@@ -9,7 +9,8 @@ from types import ModuleType
 
 import pytest
 
-from retina_plugin.modeling.build import build_model, take_pixels_of_timm
+from retina_plugin.modeling.build import build_model
+from retina_plugin.modeling.build_backbone import take_pixels_of_timm
 from tests.models import compact_cfg, compact_model
 
 

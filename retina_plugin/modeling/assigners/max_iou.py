@@ -11,10 +11,23 @@ of them.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import torch
 from torch import Tensor
 
+from retina_plugin.config.errors import ConfigError
 from retina_plugin.layers.threads import in_threads
+from retina_plugin.modeling.assigners.registry import ASSIGNER_REGISTRY
+from retina_plugin.modeling.structures import (
+    BACKGROUND,
+    IGNORED,
+    Anchors,
+    Assignment,
+    Predictions,
+    Target,
+)
 
 TILE = 128  # T: a few cells of one row of the grid
 
@@ -26,6 +39,43 @@ GROUP_ELEMENTS = {"cpu": 2**17, "other": 2**21}
 
 # Numbers of tiles, numbers of boxes, and the highest overlap of that box in that tile.
 Pairs = tuple[Tensor, Tensor, Tensor]
+
+
+def _thresholds(cfg: Any) -> tuple[float, float]:
+    """``IOU_THRESHOLDS`` and ``IOU_LABELS`` as (background below, object from)."""
+    retinanet = cfg.MODEL.RETINANET
+    thresholds, labels = list(retinanet.IOU_THRESHOLDS), list(retinanet.IOU_LABELS)
+    known = (len(thresholds), labels) in ((1, [0, 1]), (2, [0, -1, 1]))
+    if not known or thresholds != sorted(thresholds):
+        raise ConfigError(
+            "MODEL.RETINANET.IOU_THRESHOLDS and IOU_LABELS must be [low, high] with [0, -1, 1], or "
+            f"[one] with [0, 1], found {thresholds} with {labels}"
+        )
+    return thresholds[0], thresholds[-1]
+
+
+@ASSIGNER_REGISTRY.register(reads={"thresholds": _thresholds})
+class MaxIoUAssigner:
+    """An anchor learns the box that it overlaps most, if it overlaps it enough; see
+    :func:`match_anchors`."""
+
+    def __init__(self, *, thresholds: tuple[float, float]) -> None:
+        """
+        Args:
+            thresholds: IoU, (background below, object from); between them anchors are ignored.
+        """
+        self.thresholds = thresholds
+
+    def __call__(
+        self, anchors: Anchors, targets: Sequence[Target], predictions: Predictions | None = None
+    ) -> Assignment:
+        """See :class:`retina_plugin.modeling.assigners.Assigner`; the predictions are not used."""
+        matches = []
+        for target in targets:
+            best, negative, background = _match(anchors.boxes, target["boxes"], self.thresholds)
+            best = best.masked_fill_(negative, IGNORED)
+            matches.append(best.masked_fill_(background, BACKGROUND))
+        return Assignment(torch.stack(matches))
 
 
 @torch.no_grad()
@@ -59,10 +109,24 @@ def match_anchors(
         labels: (R,) int64: a class, ``num_classes`` for background, -1 for ignored.
         matches: (R,) int64 index into ``gt_boxes`` of the best box; 0 where M is 0.
     """
+    best, negative, background = _match(anchors, gt_boxes, thresholds)
+    if len(gt_boxes) == 0:
+        return torch.full_like(best, num_classes), best
+    labels = gt_classes.long().index_select(0, best).masked_fill_(negative, -1)
+    return labels.masked_fill_(background, num_classes), best
+
+
+@torch.no_grad()
+def _match(
+    anchors: Tensor, gt_boxes: Tensor, thresholds: tuple[float, float]
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Anchors (R, 4) and boxes (M, 4) -> the best box of each anchor (R,) int64, 0 where M is 0;
+    which anchors are no positives (R,) bool; which of these are background (R,) bool."""
     overlaps = anchors.new_zeros(len(anchors))
     matches = torch.zeros_like(overlaps, dtype=torch.int64)
     if len(gt_boxes) == 0:
-        return matches + num_classes, matches
+        everything = torch.ones_like(matches, dtype=torch.bool)
+        return matches, everything, everything
     boxes, pairs = _planes(gt_boxes.to(anchors.dtype)), []
 
     def one_part(part: slice) -> None:
@@ -76,8 +140,7 @@ def match_anchors(
     in_threads(one_part, parts[::-1], threads=None if cpu else 1)
     low, high = thresholds
     negative = (overlaps < high).index_fill_(0, _winners(anchors, boxes, pairs), False)
-    labels = gt_classes.long().index_select(0, matches).masked_fill_(negative, -1)
-    return labels.masked_fill_(negative & (overlaps < low), num_classes), matches
+    return matches, negative, negative & (overlaps < low)
 
 
 def _planes(boxes: Tensor) -> Tensor:

@@ -1,1 +1,6 @@
-"""Heads: pyramid levels -> class logits and box deltas."""
+"""Heads: pyramid levels -> class logits and box deltas of every anchor."""
+
+from retina_plugin.modeling.heads.registry import RETINA_HEAD_REGISTRY
+from retina_plugin.modeling.heads.retina_head import RetinaHead
+
+__all__ = ["RETINA_HEAD_REGISTRY", "RetinaHead"]

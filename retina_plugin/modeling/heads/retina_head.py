@@ -14,12 +14,11 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from retina_plugin.config.registry import Registry
 from retina_plugin.layers.activations import build_activation
 from retina_plugin.layers.norms import Conv2d, build_norm, on_levels
 from retina_plugin.layers.separable import SeparableConv2d
-
-RETINA_HEAD_REGISTRY = Registry("RetinaNet head")
+from retina_plugin.modeling.heads.registry import RETINA_HEAD_REGISTRY
+from retina_plugin.modeling.structures import Predictions
 
 
 class LevelBatchNorm(nn.ModuleList):
@@ -65,6 +64,7 @@ class RetinaHead(nn.Module):
         num_levels: int,
         num_classes: int,
         num_anchors: int,
+        box_dim: int,
         num_convs: int,
         width: int,
         norm: str,
@@ -80,8 +80,9 @@ class RetinaHead(nn.Module):
             num_levels: of the pyramid.
             num_classes: K, without background.
             num_anchors: A.
+            box_dim: D, see the box coder; 4 in the paper.
             num_convs: in each subnet before the prediction; 4 in the paper.
-            width: channels of these; C in the paper.
+            width: channels of these; 0 for C, as in the paper.
             norm: "" (the paper), "GN", or "BN" / "SyncBN" with statistics for each level.
             norm_groups: of GN.
             activation: a name of :data:`retina_plugin.layers.activations.ACTIVATIONS`; "relu" in
@@ -99,7 +100,8 @@ class RetinaHead(nn.Module):
                 activation.
         """
         super().__init__()
-        self.num_classes = num_classes
+        self.num_classes, self.num_anchors = num_classes, num_anchors
+        width = width or in_channels
         self.cls_subnet, self.bbox_subnet = (
             nn.Sequential(
                 *_subnet(
@@ -113,26 +115,39 @@ class RetinaHead(nn.Module):
         )
         last = width if num_convs else in_channels
         self.cls_score = Conv2d(last, num_anchors * num_classes, 3)
-        self.bbox_pred = Conv2d(last, num_anchors * 4, 3)
+        self.bbox_pred = Conv2d(last, num_anchors * box_dim, 3)
         self.bbox_scales = nn.Parameter(torch.ones(num_levels)) if level_scale else None
         self.apply(_small)
         self.apply(_spread_like_a_full_convolution)
         self.cls_score.bias.data.copy_(_prior_logits(prior_prob, num_classes).repeat(num_anchors))
 
-    def forward(self, features: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
-        """Pyramid levels (N, C, H, W), finest first -> logits (N, A * K, H, W) and deltas (N, A *
-        4, H, W) of each level."""
-        for layer in (*self.cls_subnet, *self.bbox_subnet):
-            if isinstance(layer, LevelBatchNorm):
-                layer.restart()
-        logits, deltas = features, features
-        for layer in (*self.cls_subnet, self.cls_score):
-            logits = on_levels(layer, logits)
-        for layer in (*self.bbox_subnet, self.bbox_pred):
-            deltas = on_levels(layer, deltas)
-        if self.bbox_scales is not None:
-            deltas = [x * scale for x, scale in zip(deltas, self.bbox_scales, strict=True)]
-        return logits, deltas
+    def forward(self, features: Sequence[Tensor]) -> Predictions:
+        """Pyramid levels (N, C, H, W), finest first -> logits (N, R, K) and deltas (N, R, D)."""
+        return Predictions.from_levels(
+            self.class_maps(features), self.box_maps(features), num_anchors=self.num_anchors
+        )
+
+    def class_maps(self, features: Sequence[Tensor]) -> list[Tensor]:
+        """Pyramid levels (N, C, H, W), finest first -> logits (N, A * K, H, W) of each."""
+        return _through((*self.cls_subnet, self.cls_score), features)
+
+    def box_maps(self, features: Sequence[Tensor]) -> list[Tensor]:
+        """Pyramid levels (N, C, H, W), finest first -> deltas (N, A * D, H, W) of each."""
+        deltas = _through((*self.bbox_subnet, self.bbox_pred), features)
+        if self.bbox_scales is None:
+            return deltas
+        return [x * scale for x, scale in zip(deltas, self.bbox_scales, strict=True)]
+
+
+def _through(layers: Sequence[nn.Module], features: Sequence[Tensor]) -> list[Tensor]:
+    """Every level through every layer, layer by layer."""
+    for layer in layers:
+        if isinstance(layer, LevelBatchNorm):
+            layer.restart()
+    levels = list(features)
+    for layer in layers:
+        levels = on_levels(layer, levels)
+    return levels
 
 
 def _subnet(

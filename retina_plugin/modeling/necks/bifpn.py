@@ -66,13 +66,12 @@ class BiFPNLayer(nn.Module):
         return outputs
 
 
-@NECK_REGISTRY.register("bifpn")
+@NECK_REGISTRY.register("bifpn", reads={"repeats": "MODEL.RETINA_PLUGIN.NECK.REPEATS"})
 class BiFPN(Pyramid):
     """1x1 convolutions to one width, P6, P7, ... as in FPN, then ``repeats`` layers over all
     levels."""
 
     ACTIVATION = "silu"
-    KEYS = {"repeats": "NECK.REPEATS"}
 
     def __init__(self, *, repeats: int, **arguments: Any) -> None:
         """

@@ -14,7 +14,20 @@ from retina_plugin.layers.activations import build_activation
 from retina_plugin.layers.norms import Conv2d, build_norm
 from retina_plugin.modeling.backbones.feature import Backbone, ShapeSpec
 
-NECK_REGISTRY = Registry("neck")
+NECK_REGISTRY = Registry(
+    "neck",
+    node="MODEL.RETINA_PLUGIN.NECK",
+    given=("bottom_up",),
+    offers={
+        "in_features": "MODEL.FPN.IN_FEATURES",
+        "num_levels": "MODEL.RETINA_PLUGIN.NECK.LEVELS",
+        "out_channels": "MODEL.FPN.OUT_CHANNELS",
+        "norm": "MODEL.FPN.NORM",
+        "norm_groups": "MODEL.RETINA_PLUGIN.NORM_GROUPS",
+        "activation": "MODEL.RETINA_PLUGIN.NECK.ACTIVATION",
+        "top_feature": "MODEL.RETINA_PLUGIN.P6_FROM",
+    },
+)
 
 
 def xavier(layer: Conv2d) -> Conv2d:
@@ -51,7 +64,6 @@ class Pyramid(Backbone):
     """Base of necks: a backbone and what makes levels p3, p4, ... of one width from its maps."""
 
     ACTIVATION = "none"  # of the paper
-    KEYS: dict[str, str] = {}  # arguments of its own -> their keys below MODEL.RETINA_PLUGIN
 
     def __init__(
         self,

@@ -1,0 +1,106 @@
+"""Class losses as parts that a config chooses by ``MODEL.RETINA_PLUGIN.CLASS_LOSS``.
+
+A loss of one's own is a class in a module that ``MODEL.RETINA_PLUGIN.IMPORTS`` names; see
+``docs/plugin.md``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from retina_plugin.config.errors import ConfigError
+from retina_plugin.config.registry import Registry
+from retina_plugin.losses.class_losses import (
+    balanced_cross_entropy,
+    sigmoid_cross_entropy,
+    sigmoid_focal_loss,
+    sigmoid_focal_star_loss,
+)
+
+
+def _alpha(cfg: Any) -> float | list[float] | None:
+    """``FOCAL_LOSS_ALPHA``; None for an ``auto`` that no run has turned into numbers."""
+    retinanet = cfg.MODEL.RETINANET
+    alpha = retinanet.FOCAL_LOSS_ALPHA
+    if isinstance(alpha, (list, tuple)) and len(alpha) != retinanet.NUM_CLASSES:
+        raise ConfigError(
+            f"MODEL.RETINANET.FOCAL_LOSS_ALPHA has {len(alpha)} weights, and "
+            f"MODEL.RETINANET.NUM_CLASSES is {retinanet.NUM_CLASSES}: give one for each class, or "
+            "a number, or auto"
+        )
+    return None if alpha == "auto" else alpha
+
+
+CLASS_LOSSES = Registry(
+    "class loss",
+    node="MODEL.RETINA_PLUGIN.CLASS_LOSS",
+    choice="MODEL.RETINA_PLUGIN.CLASS_LOSS",
+    offers={"alpha": _alpha, "gamma": "MODEL.RETINANET.FOCAL_LOSS_GAMMA"},
+)
+
+
+class ClassLoss(nn.Module):
+    """Base of class losses: holds the weights of the classes and calls :meth:`loss`."""
+
+    loss: Callable[..., Tensor]  # (logits, labels, *, alpha, gamma, reduction) -> loss
+
+    def __init__(self, *, alpha: float | Sequence[float] | None, gamma: float) -> None:
+        """
+        Args:
+            alpha, gamma: see :func:`retina_plugin.losses.sigmoid_focal_loss`; alpha may be a list
+                for the K classes. None as alpha makes a loss that cannot be computed, for a model
+                that only detects.
+        """
+        super().__init__()
+        self.gamma = gamma
+        self.alpha = None if isinstance(alpha, Sequence) else alpha
+        per_class = torch.tensor(alpha) if isinstance(alpha, Sequence) else None
+        # not persistent: Detectron2's RetinaNet has no such buffer
+        self.register_buffer("class_alpha", per_class, persistent=False)
+
+    def forward(self, logits: Tensor, labels: Tensor, *, reduction: str = "sum") -> Tensor:
+        """See :func:`retina_plugin.losses.sigmoid_focal_loss`.
+
+        Raises:
+            ValueError: there are no weights of classes.
+        """
+        alpha = self.alpha if self.class_alpha is None else self.class_alpha
+        if alpha is None:
+            raise ValueError(
+                "this model has no weights of classes to train with: "
+                "MODEL.RETINANET.FOCAL_LOSS_ALPHA was auto, which a run turns into numbers before "
+                "the model is built (retina_plugin.engine.checks.resolve_alpha)"
+            )
+        return self.loss(logits, labels, alpha=alpha, gamma=self.gamma, reduction=reduction)
+
+
+@CLASS_LOSSES.register("ce")
+class CrossEntropy(ClassLoss):
+    """Cross entropy, without weights."""
+
+    loss = staticmethod(sigmoid_cross_entropy)
+
+
+@CLASS_LOSSES.register("balanced_ce")
+class BalancedCrossEntropy(ClassLoss):
+    """Cross entropy with weights of positives and negatives."""
+
+    loss = staticmethod(balanced_cross_entropy)
+
+
+@CLASS_LOSSES.register("focal")
+class FocalLoss(ClassLoss):
+    """Focal loss (arXiv 1708.02002, section 3.2)."""
+
+    loss = staticmethod(sigmoid_focal_loss)
+
+
+@CLASS_LOSSES.register("focal_star")
+class FocalStarLoss(ClassLoss):
+    """Focal loss* (arXiv 1708.02002, appendix A)."""
+
+    loss = staticmethod(sigmoid_focal_star_loss)

@@ -1,0 +1,126 @@
+"""Losses of dense predictions: what the head says of every anchor against what it should learn.
+
+Axes: N images, R anchors per image, K classes, D numbers that code a box, M boxes of one image,
+P positives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from retina_plugin.config.registry import Registry
+from retina_plugin.layers.boxes import elementwise_iou
+from retina_plugin.losses import BoxLoss, rank_normalizer, update_normalizer
+from retina_plugin.modeling.structures import Anchors, Assignment, Predictions, Target
+
+CRITERIA = Registry(
+    "criterion",
+    node="MODEL.RETINA_PLUGIN.CRITERION",
+    given=("num_classes", "box_coder", "class_loss", "box_loss"),
+)
+
+
+@CRITERIA.register()
+class DenseCriterion(nn.Module):
+    """A class loss on all anchors and a box loss on the positives, over the average number of
+    positives; for a head with a quality branch also its cross entropy with the IoU of the box."""
+
+    def __init__(
+        self, *, num_classes: int, box_coder: Any, class_loss: nn.Module, box_loss: BoxLoss
+    ) -> None:
+        """
+        Args:
+            num_classes: K, without background.
+            box_coder: a part of :data:`retina_plugin.modeling.BOX_CODERS`.
+            class_loss: (logits (N * R, K), labels (N * R,)) -> their sum.
+            box_loss: see :class:`retina_plugin.losses.BoxLoss`.
+        """
+        super().__init__()
+        self.num_classes, self.box_coder = num_classes, box_coder
+        self.class_loss, self.box_loss = class_loss, box_loss
+
+    def forward(
+        self,
+        predictions: Predictions,
+        anchors: Anchors,
+        assignment: Assignment,
+        targets: Sequence[Target],
+        *,
+        average_positives: Tensor,
+    ) -> dict[str, Tensor]:
+        """
+        Args:
+            predictions, anchors, assignment: of the batch.
+            targets: N of them; an image without boxes has M = 0.
+            average_positives: scalar, the moving average that losses are divided by. Training
+                updates it in place; evaluation, of a validation loss for instance, does not.
+
+        Returns:
+            {"loss_cls", "loss_box_reg"}, and "loss_quality" where there is that branch; scalars.
+
+        Raises:
+            ValueError: a target whose class is none of the K, which would be learnt as background
+                (seen on the CPU); an assignment with soft class targets.
+        """
+        labels = self.labels(assignment, targets)  # (N, R)
+        image, anchor = (assignment.matches >= 0).nonzero(as_tuple=True)  # (P,) each
+        matches = assignment.matches[image, anchor]
+        # not gt_boxes[...][image, match]: images have different numbers of boxes
+        gt_boxes = torch.cat([t["boxes"][matches[image == i]] for i, t in enumerate(targets)])
+        sums = {"loss_cls": self.class_loss(predictions.logits.flatten(0, 1), labels.flatten())}
+        deltas, positives = predictions.deltas[image, anchor], anchors.at(anchor)
+        loss_box = self._box_loss(deltas, positives, gt_boxes)
+        if assignment.box_weights is not None:
+            loss_box = loss_box * assignment.box_weights[image, anchor]
+        sums["loss_box_reg"] = loss_box.sum()
+        if predictions.quality is not None:
+            quality = predictions.quality[image, anchor]
+            sums["loss_quality"] = self._quality_loss(quality, deltas, positives, gt_boxes)
+        normalizer = self._normalizer(average_positives, len(anchor))
+        return {name: loss / normalizer for name, loss in sums.items()}
+
+    def labels(self, assignment: Assignment, targets: Sequence[Target]) -> Tensor:
+        """(N, R) int64: the class that each anchor learns, K for background, -1 for ignored."""
+        if assignment.quality is not None:
+            raise ValueError(
+                "MODEL.RETINA_PLUGIN.ASSIGNER gives soft class targets, and "
+                "MODEL.RETINA_PLUGIN.CRITERION DenseCriterion takes hard ones: choose another "
+                "assigner or criterion"
+            )
+        for number, classes in enumerate(t["labels"] for t in targets):
+            if (
+                classes.device.type == "cpu"
+                and ((classes < 0) | (classes >= self.num_classes)).any()
+            ):
+                raise ValueError(
+                    f"targets of image {number} of the batch: expected classes from 0 to "
+                    f"{self.num_classes - 1}, found {sorted(set(classes.tolist()))}"
+                )
+        rows = []
+        for matches, target in zip(assignment.matches, targets, strict=True):
+            # BACKGROUND and IGNORED are -1 and -2, the last entry and the one before it
+            others = matches.new_tensor([-1, self.num_classes])
+            rows.append(torch.cat([target["labels"].long(), others])[matches])
+        return torch.stack(rows)
+
+    def _box_loss(self, deltas: Tensor, anchors: Anchors, gt_boxes: Tensor) -> Tensor:
+        if self.box_loss.compares == "deltas":
+            return self.box_loss(deltas, self.box_coder.encode(gt_boxes, anchors))
+        return self.box_loss(self.box_coder.decode(deltas, anchors), gt_boxes)
+
+    def _quality_loss(
+        self, quality: Tensor, deltas: Tensor, anchors: Anchors, gt_boxes: Tensor
+    ) -> Tensor:
+        boxes = self.box_coder.decode(deltas.detach(), anchors)
+        target = elementwise_iou(boxes, gt_boxes.to(boxes.dtype))
+        return F.binary_cross_entropy_with_logits(quality.float(), target, reduction="sum")
+
+    def _normalizer(self, average: Tensor, num_positives: int) -> Tensor:
+        if not self.training:
+            return rank_normalizer(average)
+        return update_normalizer(average, torch.full_like(average, num_positives))

@@ -31,9 +31,8 @@ from tqdm import tqdm
 from retina_plugin import build_model, get_cfg, load_weights
 from retina_plugin.checkpoint import WeightsError, class_names_of, metadata_of, read_checkpoint
 from retina_plugin.config.bounds import check_bounds
-from retina_plugin.config.files import write_atomically
+from retina_plugin.config.files import require_regular_file, write_atomically
 from retina_plugin.data import DatasetError, load_dataset, read_image, reading
-from retina_plugin.data.headers import require_regular_file
 from retina_plugin.engine.checks import prepare_data, resolve_device
 from retina_plugin.engine.process import LeftOut, run
 from retina_plugin.engine.run_images import take_pixel_range

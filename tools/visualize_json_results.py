@@ -22,6 +22,7 @@ from tqdm import tqdm
 from retina_plugin import get_cfg
 from retina_plugin.config.bounds import check_bounds
 from retina_plugin.config.errors import ConfigError
+from retina_plugin.config.files import require_regular_file
 from retina_plugin.data import DatasetError, load_dataset, read_record, reading
 from retina_plugin.data.coco_json import is_number
 from retina_plugin.engine.checks import prepare_data
@@ -92,12 +93,15 @@ def read_results(path: str) -> list[dict[str, Any]]:
         DatasetError: missing, broken, or in another layout.
     """
     try:
+        require_regular_file(path)
         with open(path, encoding="utf-8") as file:
             results = json.load(file)
     except FileNotFoundError as error:
         raise DatasetError(
             f"no results at {path}; tools/train_net.py writes them to OUTPUT_DIR/inference"
         ) from error
+    except OSError as error:
+        raise DatasetError(f"results {path} cannot be read: {error.strerror or error}") from error
     except (ValueError, RecursionError) as error:
         raise DatasetError(f"{path} is not JSON ({error})") from error
     if not isinstance(results, list):

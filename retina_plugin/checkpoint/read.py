@@ -15,6 +15,7 @@ from torch import Tensor
 
 from retina_plugin.checkpoint.checksum import is_damaged
 from retina_plugin.checkpoint.unpickle import read_pickle
+from retina_plugin.config.files import require_regular_file
 
 # Where programs keep a state_dict in their files: timm its moving average, which it takes before
 # the other, Detectron2 and this project, timm and Lightning, Caffe2's Detectron.
@@ -75,7 +76,8 @@ def read_checkpoint(path: str) -> dict[str, Any]:
 def require_file(path: str) -> None:
     """
     Raises:
-        WeightsError: there is no such file; the message says where it can be had.
+        WeightsError: there is no such file, and the message says where it can be had, or something
+            else is in its place.
     """
     if "://" in path:
         raise WeightsError(
@@ -83,11 +85,17 @@ def require_file(path: str) -> None:
             "give its path, or '' to start "
             "from scratch."
         )
-    if not os.path.isfile(path):
+    try:
+        require_regular_file(path)
+    except FileNotFoundError as error:
         raise WeightsError(
             f"no checkpoint at {path}. Give an existing file as MODEL.WEIGHTS{source_of(path)}, or "
             "'' to start from scratch."
-        )
+        ) from error
+    except OSError as error:
+        raise WeightsError(
+            f"checkpoint {path} cannot be read: {error.strerror or error}"
+        ) from error
 
 
 def source_of(path: str) -> str:

@@ -1,4 +1,5 @@
-"""Files written whole or not at all, and files that grow by whole entries."""
+"""Files that may be read, files written whole or not at all, and files that grow by whole
+entries."""
 
 from __future__ import annotations
 
@@ -6,6 +7,7 @@ import contextlib
 import os
 import re
 import shutil
+import stat
 from collections.abc import Callable, Iterator
 
 from retina_plugin.config.disk import disk_errors
@@ -14,6 +16,20 @@ from retina_plugin.config.disk import disk_errors
 DRAFT = re.compile(
     r"(model_\w+|config|last_checkpoint|predictions|coco_instances_results)(\.part(\.\w+)?|\.(pth|yaml|json)\.part)"
 )
+
+
+def require_regular_file(path: str) -> None:
+    """Make sure that a path is a file, before it is opened: opening a FIFO waits for its writer,
+    and a device may have no end.
+
+    Raises:
+        OSError: it is not, or there is nothing.
+    """
+    mode = os.stat(path).st_mode
+    kinds = {"directory": stat.S_ISDIR, "FIFO": stat.S_ISFIFO, "socket": stat.S_ISSOCK}
+    if not stat.S_ISREG(mode):
+        kind = next((kind for kind, is_kind in kinds.items() if is_kind(mode)), "device")
+        raise OSError(f"it is a {kind}, not a file")
 
 
 @contextlib.contextmanager

@@ -5,13 +5,13 @@ from __future__ import annotations
 
 import os
 import re
-import stat
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import yaml
 
 from retina_plugin.config.errors import ConfigError
+from retina_plugin.config.files import require_regular_file
 
 MAX_BYTES = 2**20
 MAX_DEPTH = 40  # of groups and lists in each other
@@ -70,29 +70,21 @@ def _place(path: str, mark: yaml.Mark | None) -> str:
 
 
 def _text(path: str) -> str:
-    """The file as text.
-
-    A pipe has no end while its writer lives, and a device may have none at all, so that only
-    regular files are opened.
-    """
+    """The file as text."""
     try:
-        status = os.stat(path)
-        if stat.S_ISREG(status.st_mode) and status.st_size <= MAX_BYTES:
+        require_regular_file(path)
+        size = os.path.getsize(path)
+        if size <= MAX_BYTES:
             with open(path, "rb") as file:
                 content = file.read()
     except OSError as error:
         raise ConfigError(
-            f"config file {path} cannot be read: {error.strerror}. Configs of this project are in "
-            "configs/."
+            f"config file {path} cannot be read: {error.strerror or error}. Name a YAML file, such "
+            "as those in configs/."
         ) from error
-    if not stat.S_ISREG(status.st_mode):
-        kind = "a folder" if stat.S_ISDIR(status.st_mode) else "a pipe or a device"
+    if size > MAX_BYTES:
         raise ConfigError(
-            f"config file {path} is {kind}: name a YAML file, such as those in configs/"
-        )
-    if status.st_size > MAX_BYTES:
-        raise ConfigError(
-            f"config file {path} has {status.st_size} bytes, expected at most {MAX_BYTES}. "
+            f"config file {path} has {size} bytes, expected at most {MAX_BYTES}. "
             "Is it a config? A checkpoint belongs to MODEL.WEIGHTS."
         )
     try:

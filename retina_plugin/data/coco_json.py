@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from retina_plugin.config.files import require_regular_file
 from retina_plugin.data.coco_ids import normalize_ids
 from retina_plugin.data.coco_masks import fill_boxes
 from retina_plugin.data.errors import DatasetError
@@ -77,6 +78,7 @@ def read_json(json_file: str) -> tuple[dict[str, Any], list[str]]:
 
 def _parse(json_file: str) -> Any:
     try:
+        require_regular_file(json_file)
         with open(json_file, "rb") as file:
             raw = file.read()
         return json.loads(raw)  # UTF-8, UTF-16 or UTF-32, with a byte order mark or without
@@ -85,7 +87,9 @@ def _parse(json_file: str) -> Any:
             f"no annotations at {os.path.abspath(json_file)}. {HOW_TO_NAME}"
         ) from error
     except OSError as error:
-        raise DatasetError(f"annotations {json_file} cannot be read: {error.strerror}") from error
+        raise DatasetError(
+            f"annotations {json_file} cannot be read: {error.strerror or error}"
+        ) from error
     except UnicodeDecodeError as error:
         raise DatasetError(
             f"{json_file} is not JSON in {error.encoding} (byte {error.object[error.start]:#04x} "

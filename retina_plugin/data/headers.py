@@ -6,7 +6,6 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import stat
 import struct
 import threading
 from collections.abc import Iterator, Mapping
@@ -16,6 +15,7 @@ from typing import IO, Any
 from PIL import Image
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
+from retina_plugin.config.files import require_regular_file
 from retina_plugin.data.errors import DatasetError
 
 ORIENTATION = 0x0112  # EXIF tag
@@ -156,6 +156,8 @@ def opened(path: str) -> Iterator[Source]:
     with contextlib.ExitStack() as stack:
         with faults_of(path):
             require_regular_file(path)
+            if not os.path.getsize(path):
+                raise OSError("the file is empty (0 bytes)")
             source = Source(path, stack.enter_context(open(path, "rb")))
         yield source
 
@@ -176,26 +178,6 @@ def faults_of(path: str) -> Iterator[None]:
         raise DatasetError(
             f"image {path} cannot be read: {reason}. Repair it, or leave it out."
         ) from error
-
-
-def require_regular_file(path: str) -> None:
-    """Make sure that a path is a file with content: opening a FIFO would wait for ever.
-
-    Raises:
-        OSError: it is not.
-    """
-    found = os.stat(path)
-    for is_kind, kind in (
-        (stat.S_ISDIR, "directory"),
-        (stat.S_ISFIFO, "FIFO"),
-        (stat.S_ISSOCK, "socket"),
-    ):
-        if is_kind(found.st_mode):
-            raise OSError(f"it is a {kind}, not a file")
-    if not stat.S_ISREG(found.st_mode):
-        raise OSError("it is a device, not a file")
-    if not found.st_size:
-        raise OSError("the file is empty (0 bytes)")
 
 
 def exif_orientation(image: Image.Image) -> Any:

@@ -10,7 +10,7 @@ from typing import Any
 
 from retina_plugin.checkpoint import WeightsError, read_checkpoint
 from retina_plugin.checkpoint.checksum import save_with_checksum, saved_size
-from retina_plugin.config.files import whole_file, write_atomically
+from retina_plugin.config.files import require_regular_file, whole_file, write_atomically
 
 logger = logging.getLogger("retina_plugin")
 POINTER = "last_checkpoint"
@@ -85,8 +85,10 @@ def _checkpoints(folder: str) -> list[str]:
 
 def _content(folder: str) -> str:
     """What ``last_checkpoint`` says; empty when it cannot be read."""
+    path = os.path.join(folder, POINTER)
     try:
-        with open(os.path.join(folder, POINTER), "rb") as file:
+        require_regular_file(path)
+        with open(path, "rb") as file:
             return file.read(4096).decode("utf-8", errors="replace").strip()
     except OSError:
         return ""
@@ -99,10 +101,12 @@ def _named(folder: str) -> str:
         WeightsError: it is missing, or it is not the name of a file of the folder.
     """
     pointer, name = os.path.join(folder, POINTER), _content(folder)
-    if not os.path.isfile(pointer):
-        raise WeightsError(
-            f"{pointer} is {'not a file' if os.path.lexists(pointer) else 'missing'}"
-        )
+    try:
+        require_regular_file(pointer)
+    except OSError as error:
+        missing = isinstance(error, FileNotFoundError)
+        cause = "is missing" if missing else f"cannot be read: {error.strerror or error}"
+        raise WeightsError(f"{pointer} {cause}") from error
     if not name:
         raise WeightsError(f"{pointer} is empty: expected the name of a checkpoint")
     if not name.isprintable() or os.path.basename(name) != name:

@@ -25,6 +25,7 @@ from retina_plugin.engine.resume import (
     config_of_run,
     step_of,
 )
+from retina_plugin.engine.run_files import require_own_files
 
 CHOICES = "--overwrite starts again, another OUTPUT_DIR keeps both"
 
@@ -43,9 +44,11 @@ def check_folder(cfg: Any, args: argparse.Namespace, host: Host) -> None:
     checks again.
 
     Raises:
-        ConfigError: another run works in it, or it holds a run, and neither ``--resume`` nor
+        ConfigError: something else than a file is in the place of one that the run reads or
+            writes; another run works in it, or it holds a run, and neither ``--resume`` nor
             ``--overwrite`` is given.
     """
+    require_own_files(cfg)
     if args.eval_only:
         return
     require_nobody_in(cfg.OUTPUT_DIR)

@@ -1,0 +1,51 @@
+"""The files of a run: which names in ``OUTPUT_DIR`` are theirs, and that nothing else has one of
+them."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from retina_plugin.config import ConfigError
+from retina_plugin.config.files import DRAFT, require_regular_file
+from retina_plugin.engine.folder_lock import NAME as LOCK
+from retina_plugin.evaluation.results import RESULTS_FILE, results_folder
+
+NAMES = re.compile(
+    rf"config\.yaml|metrics\.json|last_checkpoint|model_\w+\.pth|log\.txt(\.rank\d+)?"
+    rf"|predictions\.png|{re.escape(LOCK)}|{DRAFT.pattern}"
+)
+
+
+def require_own_files(cfg: Any) -> None:
+    """Make sure that what has the name of a file of the run is a file, and of a folder a folder.
+
+    A FIFO would be waited for, a device read without end, and a folder found out when the run
+    writes, after hours.
+
+    Raises:
+        ConfigError: it is something else; the path is named.
+    """
+    results = [results_folder(cfg, name) for name in cfg.DATASETS.TEST]
+    for folder in (cfg.OUTPUT_DIR, os.path.join(cfg.OUTPUT_DIR, "inference"), *results):
+        if os.path.exists(folder) and not os.path.isdir(folder):
+            raise ConfigError(f"{folder} is not a folder. {_remedy(cfg)}")
+    for path in (*_named(cfg.OUTPUT_DIR), *(os.path.join(f, RESULTS_FILE) for f in results)):
+        try:
+            require_regular_file(path)
+        except FileNotFoundError:  # also a link to nothing
+            continue
+        except OSError as error:
+            cause = error.strerror or error
+            raise ConfigError(f"{path} cannot be used: {cause}. {_remedy(cfg)}") from error
+
+
+def _named(folder: str) -> Iterator[str]:
+    names = os.listdir(folder) if os.path.isdir(folder) else []
+    return (os.path.join(folder, name) for name in sorted(names) if NAMES.fullmatch(name))
+
+
+def _remedy(cfg: Any) -> str:
+    return f"The run needs this name in OUTPUT_DIR {cfg.OUTPUT_DIR}: move it away, or take another"

@@ -10,11 +10,12 @@ from typing import Any
 
 from retina_plugin.checkpoint import WeightsError, read_checkpoint
 from retina_plugin.checkpoint.checksum import save_with_checksum, saved_size
-from retina_plugin.config.files import require_regular_file, whole_file, write_atomically
+from retina_plugin.config.files import DRAFT, require_regular_file, whole_file, write_atomically
 
 logger = logging.getLogger("retina_plugin")
 POINTER = "last_checkpoint"
 CHECKPOINT = re.compile(r"model_(\d+|final)\.pth")
+MODEL = re.compile(r"model_.+\.pth")
 
 
 def write_checkpoint(content: Mapping[str, Any], path: str) -> None:
@@ -76,6 +77,13 @@ def newest_checkpoint(folder: str, *, report: Callable[[str], None] = logger.war
 def has_checkpoint(folder: str) -> bool:
     """Whether a folder, which need not exist, holds a checkpoint, whole or not, or names one."""
     return bool(_checkpoints(folder)) or os.path.lexists(os.path.join(folder, POINTER))
+
+
+def models_in(folder: str) -> list[str]:
+    """Names ``model_*.pth`` in a folder, which need not exist, sorted: checkpoints, and what was
+    kept of them, such as ``model_best.pth``; without drafts."""
+    names = sorted(os.listdir(folder)) if os.path.isdir(folder) else []
+    return [name for name in names if MODEL.fullmatch(name) and not DRAFT.fullmatch(name)]
 
 
 def _checkpoints(folder: str) -> list[str]:

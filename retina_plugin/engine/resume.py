@@ -16,7 +16,7 @@ from retina_plugin.checkpoint import WeightsError, class_names_of, metadata_of, 
 from retina_plugin.config import leaves
 from retina_plugin.config.errors import ConfigError
 from retina_plugin.config.files import whole_file, write_atomically
-from retina_plugin.engine.checkpoints import POINTER, newest_checkpoint
+from retina_plugin.engine.checkpoints import POINTER, models_in, newest_checkpoint
 
 CONFIG = "config.yaml"
 FINAL = "model_final.pth"
@@ -89,6 +89,7 @@ def checkpoint_to_resume(
     folder = cfg.OUTPUT_DIR
     path = newest_checkpoint(folder)
     if path is None:
+        _require_no_model(folder)
         print(f"resume: {folder} has no checkpoint, training starts at step 0", flush=True)
         return None
     checkpoint = read_checkpoint(path)
@@ -196,6 +197,19 @@ def use_learning_rates(
         now = scheduler.get_lr()
     for group, rate, lr in zip(optimizer.param_groups, rates, now, strict=True):
         group["initial_lr"], group["lr"] = rate, lr
+
+
+def _require_no_model(folder: str) -> None:
+    """A run from step 0 is none that continues the models of a folder, and would end beside
+    them."""
+    models = models_in(folder)
+    if models:
+        path = os.path.join(folder, models[0])
+        raise ConfigError(
+            f"--resume: {folder} has {', '.join(models[:3])} and no checkpoint to continue from, "
+            f"model_final.pth or one with the number of its step. Start from its weights: "
+            f"MODEL.WEIGHTS {path} with another OUTPUT_DIR and without --resume."
+        )
 
 
 def _require_writer(checkpoint: Mapping[str, Any], path: str, host: str) -> None:

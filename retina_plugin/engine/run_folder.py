@@ -15,7 +15,7 @@ from typing import Any
 from retina_plugin.checkpoint import WeightsError, read_checkpoint
 from retina_plugin.config.errors import ConfigError
 from retina_plugin.config.files import remove_drafts, write_atomically
-from retina_plugin.engine.checkpoints import has_checkpoint, newest_checkpoint
+from retina_plugin.engine.checkpoints import has_checkpoint, models_in, newest_checkpoint
 from retina_plugin.engine.folder_lock import NAME as LOCK
 from retina_plugin.engine.folder_lock import FolderLock, require_nobody_in
 from retina_plugin.engine.resume import (
@@ -116,9 +116,18 @@ def describe_run(folder: str, host: Host) -> str | None:
         return f"a run without a checkpoint that can be read: {CHOICES}"
     if path is not None:
         return _describe_checkpoint(folder, path, host)
-    steps = _logged_steps(os.path.join(folder, "metrics.json"))
-    if steps is None:
+    models = models_in(folder)
+    if models:
+        return f"{', '.join(models[:3])}{', ...' if models[3:] else ''}: {CHOICES}"
+    return _describe_metrics(os.path.join(folder, "metrics.json"))
+
+
+def _describe_metrics(path: str) -> str | None:
+    if not os.path.isfile(path) or not os.path.getsize(path):
         return None
+    steps = _logged_steps(path)
+    if steps is None:
+        return f"a metrics.json of another program: {CHOICES}"
     if steps == 0:
         return f"results of an evaluation: {CHOICES}"
     return f"a run that stopped after step {steps}, before its first checkpoint: {CHOICES}"
@@ -147,15 +156,17 @@ def _describe_checkpoint(folder: str, path: str, host: Host) -> str:
 
 def _logged_steps(path: str) -> int | None:
     """The last training step in a ``metrics.json``; 0 if it has evaluations alone, None if it has
-    nothing."""
-    if not os.path.isfile(path) or not os.path.getsize(path):
-        return None
-    steps = 0
+    no line of a run."""
+    steps = None
     with open(path, encoding="utf-8", errors="replace") as file:
         for line in file:
-            with contextlib.suppress(ValueError):  # a line that a killed run has not finished
+            try:
                 found = json.loads(line)
-                steps = found["iteration"] + 1 if "total_loss" in found else steps
+            except (ValueError, RecursionError):  # also one that a killed run has not finished
+                continue
+            step = found.get("iteration") if isinstance(found, dict) else None
+            if type(step) is int:
+                steps = step + 1 if "total_loss" in found else steps or 0
     return steps
 
 
@@ -164,7 +175,9 @@ def _enter_for_evaluation(cfg: Any, args: argparse.Namespace, host: Host) -> str
     path = checkpoint_to_evaluate(cfg, resume=args.resume)
     print(f"evaluation of {path}", flush=True)
     os.makedirs(folder, exist_ok=True)
-    if not (has_checkpoint(folder) or os.path.exists(os.path.join(folder, LOCK))):
+    if not (
+        has_checkpoint(folder) or models_in(folder) or os.path.exists(os.path.join(folder, LOCK))
+    ):
         _write_config(cfg, host)
     return path
 

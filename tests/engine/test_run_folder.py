@@ -164,6 +164,17 @@ def test_what_a_folder_with_a_checkpoint_holds(
             {"metrics.json": '{"total_loss": 1.0, "iteration": 19}\n{"total_loss": 1.0, "iter'},
             f"a run that stopped after step 20, before its first checkpoint: {CHOICES}",
         ),
+        *(
+            ({"metrics.json": text}, f"a metrics.json of another program: {CHOICES}")
+            for text in ("12", "null\n", '{"total_loss": 1}', '{\n  "iteration": 3\n}', "[" * 9999)
+        ),
+        (
+            {"metrics.json": '7\n{"total_loss": 1.0, "iteration": 19}\n{"total_loss": 1}\nnull'},
+            f"a run that stopped after step 20, before its first checkpoint: {CHOICES}",
+        ),
+        ({"model_best.pth": ""}, f"model_best.pth: {CHOICES}"),
+        ({"model_ema.v2.pth": "", "metrics.json": "1"}, f"model_ema.v2.pth: {CHOICES}"),
+        ({"model_0000001.part.pth": "", "my_model.pth": ""}, None),
         (
             {"model_0000001.pth": "damaged"},
             f"a run without a checkpoint that can be read: {CHOICES}",
@@ -195,6 +206,32 @@ def test_a_new_run_in_the_folder_of_another_is_refused(
     ):
         train_net.main(stopped[host])
     assert content(tmp_path / host) == before
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_a_folder_with_the_best_model_alone(
+    stopped: dict[str, list[str]], train_net: Any, tmp_path: Path, host: str
+) -> None:
+    """It is neither trained in nor resumed, and an evaluation leaves its config."""
+    out = tmp_path / host
+    for path in [*out.glob("model_*.pth"), out / "last_checkpoint", out / "metrics.json"]:
+        path.rename(out / "model_best.pth") if path.name == "model_0000001.pth" else path.unlink()
+    before = content(out)
+    with pytest.raises(ConfigError, match=f"{out} holds model_best.pth: --overwrite starts again"):
+        train_net.main(stopped[host])
+    with pytest.raises(ConfigError, match=r"has model_best\.pth and no checkpoint to"):
+        train_net.main(["--resume", *stopped[host]])
+    assert content(out) == before
+    test = ["DATASETS.TEST", f"('{_train_of(out / 'config.yaml')}',)"]
+    best = ["MODEL.WEIGHTS", str(out / "model_best.pth")]
+    train_net.main(["--eval-only", *stopped[host], *test, *best])
+    assert content(out)["config.yaml"] == before["config.yaml"]
+
+
+def _train_of(path: Path) -> str:
+    cfg = get_cfg()
+    cfg.merge_from_file(str(path))
+    return cfg.DATASETS.TRAIN[0]
 
 
 @pytest.mark.parametrize("host", HOSTS)

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from retina_plugin.config import ConfigError
+from retina_plugin.config.errors import ConfigError
 from retina_plugin.config.files import DRAFT, require_regular_file
 from retina_plugin.engine.folder_lock import NAME as LOCK
 from retina_plugin.evaluation.results import RESULTS_FILE, results_folder

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from retina_plugin.config import ConfigError
+from retina_plugin.config.errors import ConfigError
 from tests.load_tools import load_tool
 from tests.scenes import write_run
 

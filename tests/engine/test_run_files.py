@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from retina_plugin.checkpoint import WeightsError, read_checkpoint
-from retina_plugin.config import ConfigError
+from retina_plugin.config.errors import ConfigError
 from retina_plugin.data import DatasetError, load_dataset
 from tests.load_tools import load_tool
 from tests.scenes import write_run

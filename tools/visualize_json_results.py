@@ -24,7 +24,7 @@ from retina_plugin.config.bounds import check_bounds
 from retina_plugin.config.errors import ConfigError
 from retina_plugin.config.files import require_regular_file
 from retina_plugin.data import DatasetError, load_dataset, read_record, reading
-from retina_plugin.data.coco_json import is_number
+from retina_plugin.data.finite import is_number
 from retina_plugin.engine.checks import prepare_data
 from retina_plugin.engine.process import LeftOut, run
 from retina_plugin.engine.run_images import show_pixel_range

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import reprlib
-import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -13,21 +12,13 @@ from retina_plugin.config.files import require_regular_file
 from retina_plugin.data.coco_ids import normalize_ids
 from retina_plugin.data.coco_masks import fill_boxes
 from retina_plugin.data.errors import DatasetError
+from retina_plugin.data.finite import is_number
 
 HOW_TO_NAME = (
     "Name a data set as annotations.json@image_folder, or put it below the folder that the "
     "environment variable "
     "DETECTRON2_DATASETS names."
 )
-
-
-def is_number(value: Any) -> bool:
-    """A finite number; integers may have any length."""
-    return (
-        isinstance(value, (int, float))
-        and not isinstance(value, bool)
-        and abs(value) <= sys.float_info.max
-    )
 
 
 Rule = tuple[str, Callable[[Any], bool]]  # what is expected, and whether a value is that
@@ -122,6 +113,9 @@ def _check_entries(entries: list[Any], kind: str, json_file: str) -> None:
         for key, (wanted, fits) in RULES[kind].items():
             if not fits(entry.get(key)):
                 found = reprlib.repr(entry[key]) if key in entry else "nothing"
+                if key == "bbox" and entry.get("segmentation"):
+                    mask = reprlib.repr(entry["segmentation"])
+                    found += f", and a segmentation that has no box, {mask}"
                 raise DatasetError(
                     f"{where} (id {entry.get('id')!r}) needs {key}: {wanted}; found {found}. "
                     "Correct it."

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from retina_plugin.data.coco_json import is_number
 from retina_plugin.data.errors import DatasetError
+from retina_plugin.data.finite import is_number
 from retina_plugin.data.headers import (
     INPUT,
     MAX_PIXELS,

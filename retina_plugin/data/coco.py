@@ -18,7 +18,8 @@ from typing import Any
 
 from retina_plugin.data.box_coordinates import BoxCoordinates, convert_boxes
 from retina_plugin.data.box_doubts import doubts
-from retina_plugin.data.coco_json import is_number, read_json
+from retina_plugin.data.coco_json import read_json
+from retina_plugin.data.coco_twice import said_twice
 from retina_plugin.data.errors import DatasetError
 from retina_plugin.data.exif_boxes import (
     check_orientation,
@@ -27,6 +28,7 @@ from retina_plugin.data.exif_boxes import (
     turned_headers,
 )
 from retina_plugin.data.file_names import find_images
+from retina_plugin.data.finite import is_number
 from retina_plugin.data.images import image_size
 
 logger = logging.getLogger("retina_plugin.data")
@@ -112,7 +114,8 @@ def read_coco(
         raise DatasetError(
             f"{json_file}: no box is left of {len(placed)}: {'; '.join(repairs + doubtful)}"
         )
-    lines += spellings + repairs + doubtful + _unused_parents(content)
+    lines += spellings + repairs + doubtful + said_twice(categories, records.values())
+    lines += _unused_parents(content)
     warnings = tuple(f"{json_file}: {line}" for line in lines)
     for line in warnings:
         logger.warning(line)

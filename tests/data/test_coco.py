@@ -196,7 +196,7 @@ def test_many_repairs_are_one_line(tmp_path: Path) -> None:
         {"id": 10 + i, "image_id": 2, "category_id": 3, "bbox": [i, 0, 0, 1]} for i in range(5000)
     ]
     bad += [
-        {"id": 9000 + i, "image_id": 2, "category_id": 3, "bbox": [-9, 0, 12, 5]}
+        {"id": 9000 + i, "image_id": 2, "category_id": 3, "bbox": [-9, 0, 12, 5 - i / 1000]}
         for i in range(3000)
     ]
     content["annotations"] += bad

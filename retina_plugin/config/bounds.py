@@ -30,10 +30,13 @@ logger = logging.getLogger("retina_plugin")
 DEVICE = re.compile(r"cpu|cuda(:(?P<index>\d{1,4}))?")
 CHANNELS = between(1, 65_536)
 PIXELS = between(1, 100_000)  # a side of an image
+SIZES = between(8, 100_000)  # a side of what the network sees; P3 has a cell every 8 pixels
+STAGES = list_of(text("of stages"), what="names", empty=True)
 STEPS = between(1, 10**9)
 PERIOD = between(0, 10**9)
 SHARE = between(0, 1)
 INSIDE = above(0) & below(1)
+SCORE = between(1e-6, 1 - 1e-6)  # nearer to 0 or 1 no training gets anywhere in float32
 DECAY = between(0, 1)
 NAMES = list_of(text("that are text"), what="names, or annotations.json@image_folder,", empty=True)
 SEEDS = Rule(
@@ -56,37 +59,39 @@ BOX_COORDINATES = Rule(
 RULES: dict[str, Rule] = {
     "VERSION": one_of(2),
     "DATASETS.TRAIN": NAMES,
-    "DATASETS.TEST": NAMES,
-    "MODEL.ANCHOR_GENERATOR.SIZES": by_level(above(0) & at_most(100_000)),
-    "MODEL.ANCHOR_GENERATOR.ASPECT_RATIOS": by_level(above(0) & between(0.001, 1000)),
+    "DATASETS.TEST": NAMES & different(),
+    "MODEL.ANCHOR_GENERATOR.SIZES": by_level(between(1, 100_000)),
+    "MODEL.ANCHOR_GENERATOR.ASPECT_RATIOS": by_level(between(0.001, 1000)),
     "MODEL.ANCHOR_GENERATOR.OFFSET": at_least(0) & below(1),
     "MODEL.BACKBONE.FREEZE_AT": between(0, 10),
     "MODEL.DEVICE": Rule(lambda v: DEVICE.fullmatch(v) is not None, "cuda, cuda:0, ... or cpu"),
+    "MODEL.FPN.IN_FEATURES": STAGES,
     "MODEL.FPN.OUT_CHANNELS": CHANNELS,
     "MODEL.PIXEL_MEAN": list_of(between(0, 255), counts=(3,)),
     "MODEL.PIXEL_STD": list_of(between(0.001, 1000), counts=(3,)),
     "MODEL.RESNETS.DEPTH": one_of(18, 34, 50, 101, 152),
+    "MODEL.RESNETS.OUT_FEATURES": STAGES,
     "MODEL.RESNETS.STEM_OUT_CHANNELS": CHANNELS,
     "MODEL.RESNETS.RES2_OUT_CHANNELS": CHANNELS,
     "MODEL.RESNETS.WIDTH_PER_GROUP": CHANNELS,
     "MODEL.RESNETS.NUM_GROUPS": CHANNELS,
-    "MODEL.RETINANET.BBOX_REG_WEIGHTS": list_of(above(0) & between(0.001, 1000), counts=(4,)),
+    "MODEL.RETINANET.BBOX_REG_WEIGHTS": list_of(between(0.001, 1000), counts=(4,)),
     "MODEL.RETINANET.FOCAL_LOSS_ALPHA": one_of("auto", -1.0) | SHARE | list_of(SHARE),
     "MODEL.RETINANET.FOCAL_LOSS_GAMMA": between(0, 20),
-    "MODEL.RETINANET.IN_FEATURES": list_of(text("of levels"), what="names"),
-    "MODEL.RETINANET.IOU_THRESHOLDS": list_of(SHARE),
+    "MODEL.RETINANET.IN_FEATURES": list_of(text("of levels"), what="names") & different(),
+    "MODEL.RETINANET.IOU_THRESHOLDS": list_of(SHARE, counts=(1, 2), rising=True),
     "MODEL.RETINANET.IOU_LABELS": one_of([0, 1], [0, -1, 1]),
     "MODEL.RETINANET.NMS_THRESH_TEST": SHARE,
     "MODEL.RETINANET.NUM_CLASSES": one_of(-1) | between(1, 100_000),
     "MODEL.RETINANET.NUM_CONVS": between(0, 100),
-    "MODEL.RETINANET.PRIOR_PROB": one_of("auto") | INSIDE | list_of(INSIDE),
+    "MODEL.RETINANET.PRIOR_PROB": one_of("auto") | SCORE | list_of(SCORE),
     "MODEL.RETINANET.SCORE_THRESH_TEST": at_least(0) & below(1),
     "MODEL.RETINANET.SMOOTH_L1_LOSS_BETA": between(0, 100),
     "MODEL.RETINANET.TOPK_CANDIDATES_TEST": between(1, 10**7),
     "MODEL.RETINA_PLUGIN.AUTO_ALPHA_BASE": INSIDE,
     "MODEL.RETINA_PLUGIN.AUTO_ALPHA_POWER": between(0, 4),
     "MODEL.RETINA_PLUGIN.AUTO_ALPHA_CLIP": list_of(INSIDE, counts=(2,), rising=True),
-    "MODEL.RETINA_PLUGIN.AUTO_PRIOR_BASE": INSIDE,
+    "MODEL.RETINA_PLUGIN.AUTO_PRIOR_BASE": SCORE,
     "MODEL.RETINA_PLUGIN.DATASETS.BOX_COORDINATES": BOX_COORDINATES,
     "MODEL.RETINA_PLUGIN.HEAD_WIDTH": between(0, 65_536),
     "MODEL.RETINA_PLUGIN.INPUT.PIXEL_RANGE": one_of("auto")
@@ -100,11 +105,11 @@ RULES: dict[str, Rule] = {
     "TEST.DETECTIONS_PER_IMAGE": between(1, 10**6),
     "TEST.EVAL_PERIOD": PERIOD,
     "INPUT.FORMAT": one_of("BGR", "RGB"),
-    "INPUT.MIN_SIZE_TRAIN": list_of(whole(PIXELS), what="sizes in pixels"),
+    "INPUT.MIN_SIZE_TRAIN": list_of(whole(SIZES), what="sizes in pixels"),
     "INPUT.MIN_SIZE_TRAIN_SAMPLING": one_of("choice", "range"),
-    "INPUT.MAX_SIZE_TRAIN": PIXELS,
-    "INPUT.MIN_SIZE_TEST": between(0, 100_000),
-    "INPUT.MAX_SIZE_TEST": PIXELS,
+    "INPUT.MAX_SIZE_TRAIN": SIZES,
+    "INPUT.MIN_SIZE_TEST": one_of(0) | SIZES,
+    "INPUT.MAX_SIZE_TEST": SIZES,
     "INPUT.RANDOM_FLIP": one_of("horizontal", "vertical", "none"),
     "INPUT.CROP.TYPE": one_of("relative_range", "relative", "absolute", "absolute_range"),
     "INPUT.CROP.SIZE": list_of(above(0) & at_most(100_000), counts=(2,)),
@@ -112,10 +117,10 @@ RULES: dict[str, Rule] = {
     "SOLVER.IMS_PER_BATCH": between(1, 100_000),
     "SOLVER.MAX_ITER": STEPS,
     "SOLVER.CHECKPOINT_PERIOD": STEPS,
-    "SOLVER.BASE_LR": above(0) & at_most(100),
+    "SOLVER.BASE_LR": between(1e-12, 100),
     "SOLVER.BASE_LR_END": between(0, 100),
     "SOLVER.STEPS": list_of(whole(STEPS), rising=True, empty=True) & different(),
-    "SOLVER.GAMMA": above(0) & at_most(1),
+    "SOLVER.GAMMA": between(1e-6, 1),
     # Detectron2 has the last one, which Lightning refuses itself.
     "SOLVER.LR_SCHEDULER_NAME": one_of(
         "WarmupMultiStepLR", "WarmupCosineLR", "WarmupStepWithFixedGammaLR"
@@ -129,7 +134,7 @@ RULES: dict[str, Rule] = {
     "SOLVER.WEIGHT_DECAY_BIAS": one_of(None) | DECAY,
     "SOLVER.BIAS_LR_FACTOR": between(0, 100),
     "SOLVER.CLIP_GRADIENTS.CLIP_TYPE": one_of("value", "norm"),
-    "SOLVER.CLIP_GRADIENTS.CLIP_VALUE": above(0) & at_most(10**6),
+    "SOLVER.CLIP_GRADIENTS.CLIP_VALUE": between(1e-6, 10**6),
     "SOLVER.CLIP_GRADIENTS.NORM_TYPE": between(1, 100),
     "OUTPUT_DIR": text("a folder"),
     "SEED": SEEDS,
@@ -148,7 +153,7 @@ DETECTRON2_RULES: dict[str, Rule] = {
 CROP_SIZES: dict[str, Rule] = {
     **dict.fromkeys(
         ("relative", "relative_range"),
-        list_of(above(0) & between(0.01, 1), what="shares of an image", counts=(2,)),
+        list_of(between(0.01, 1), what="shares of an image", counts=(2,)),
     ),
     "absolute": list_of(PIXELS, what="numbers of pixels", counts=(2,)),
     "absolute_range": list_of(PIXELS, what="numbers of pixels", counts=(2,), rising=True),
@@ -185,7 +190,7 @@ def _check_loss(cfg: Any) -> None:
 
 def _check_sizes(inputs: Any) -> None:
     if inputs.MIN_SIZE_TRAIN_SAMPLING == "range":
-        pair = list_of(whole(PIXELS), counts=(2,), rising=True)
+        pair = list_of(whole(SIZES), counts=(2,), rising=True)
         hint = Rule(pair.accepts, "two rising numbers of pixels; or set the sampling to choice")
         _check(
             "INPUT.MIN_SIZE_TRAIN for INPUT.MIN_SIZE_TRAIN_SAMPLING range",

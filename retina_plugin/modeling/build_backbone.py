@@ -142,9 +142,14 @@ def import_plugins(cfg: Any) -> None:
     """Import the modules of ``MODEL.RETINA_PLUGIN.IMPORTS``, which register parts of their own.
 
     Raises:
-        ImportError: a module that is not there; the message names the key.
+        ImportError: a module that is not there, or no name of a module; the message names the key.
     """
     for name in cfg.MODEL.RETINA_PLUGIN.IMPORTS:
+        if not (isinstance(name, str) and all(map(str.isidentifier, name.split(".")))):
+            raise ImportError(
+                "MODEL.RETINA_PLUGIN.IMPORTS: expected names of modules such as "
+                f"my_package.my_module, found {name!r}"
+            )
         try:
             importlib.import_module(name)
         except ModuleNotFoundError as error:

@@ -39,7 +39,7 @@ class Preprocessor(nn.Module):
         self.input_format, self.size_divisibility = input_format, size_divisibility
         self.min_size, self.max_size = min_size, max_size
         for name, values in (("pixel_mean", pixel_mean), ("pixel_std", pixel_std)):
-            values = torch.tensor(values).view(-1, 1, 1)
+            values = torch.tensor(values, dtype=torch.float32).view(-1, 1, 1)
             self.register_buffer(name, values, persistent=False)
 
     def forward(self, images: Sequence[Tensor]) -> tuple[Tensor, list[Size]]:

@@ -11,11 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from retina_plugin.config import DETECTRON2_KEYS, PLUGIN_KEYS, SEVERAL_KINDS, leaves
 from retina_plugin.config.bounds import DETECTRON2_RULES, RULES, check_bounds, warn_of_conflicts
 from retina_plugin.config.errors import ConfigError
+from retina_plugin.modeling.build_backbone import import_plugins
 from tests.load_tools import load_tool
+from tests.models import compact_model
 from tests.scenes import write_run
 
 HOSTS = {"lightning": "retina_plugin.config"}
@@ -30,12 +33,15 @@ CROP = ["INPUT.CROP.ENABLED", "True", "INPUT.CROP.TYPE"]
 @pytest.mark.parametrize(
     ("overrides", "words"),
     [
-        (["MODEL.ANCHOR_GENERATOR.SIZES", "[['a'], ['b']]"], "SIZES: expected numbers above 0"),
-        (["MODEL.ANCHOR_GENERATOR.SIZES", "[]"], "SIZES: expected numbers above 0"),
-        (["MODEL.ANCHOR_GENERATOR.SIZES", "[[], []]"], "SIZES: expected numbers above 0"),
+        (
+            ["MODEL.ANCHOR_GENERATOR.SIZES", "[['a'], ['b']]"],
+            "SIZES: expected numbers from 1 to 100000",
+        ),
+        (["MODEL.ANCHOR_GENERATOR.SIZES", "[]"], "SIZES: expected numbers from 1 to 100000"),
+        (["MODEL.ANCHOR_GENERATOR.SIZES", "[[], []]"], "SIZES: expected numbers from 1 to 100000"),
         (
             ["MODEL.ANCHOR_GENERATOR.ASPECT_RATIOS", "[[0.0, 1.0]]"],
-            "ASPECT_RATIOS: expected numbers above 0",
+            "ASPECT_RATIOS: expected numbers from 0.001 to 1000",
         ),
         (["MODEL.DEVICE", "gpu"], "MODEL.DEVICE: expected cuda, cuda:0, ... or cpu, found 'gpu'"),
         (["MODEL.PIXEL_MEAN", "[100.0]"], "PIXEL_MEAN: expected three numbers"),
@@ -46,7 +52,7 @@ CROP = ["INPUT.CROP.ENABLED", "True", "INPUT.CROP.TYPE"]
         ),
         (
             ["MODEL.RETINANET.IOU_THRESHOLDS", "['a', 'b']"],
-            "IOU_THRESHOLDS: expected numbers from 0 to 1",
+            "IOU_THRESHOLDS: expected one or two rising numbers from 0 to 1",
         ),
         (["MODEL.RETINANET.NMS_THRESH_TEST", "50.0"], "NMS_THRESH_TEST: expected from 0 to 1"),
         (
@@ -174,7 +180,21 @@ CROP = ["INPUT.CROP.ENABLED", "True", "INPUT.CROP.TYPE"]
             ["SOLVER.CLIP_GRADIENTS.CLIP_TYPE", "all"],
             "CLIP_TYPE: expected value or norm, found 'all'",
         ),
-        (["SOLVER.CLIP_GRADIENTS.CLIP_VALUE", "0.0"], "CLIP_VALUE: expected above 0"),
+        (["SOLVER.BASE_LR", "1e-300"], "BASE_LR: expected from 1e-12 to 100, found 1e-300"),
+        (["MODEL.RETINANET.PRIOR_PROB", "1e-300"], "PRIOR_PROB: expected auto, or from 1e-06"),
+        (["MODEL.RETINANET.IN_FEATURES", "['p3', 'p3']"], "IN_FEATURES: .* and all different"),
+        (
+            ["MODEL.RETINANET.IOU_THRESHOLDS", "[0.5, 0.4]"],
+            "IOU_THRESHOLDS: expected one or two rising",
+        ),
+        (["MODEL.FPN.IN_FEATURES", "[['res3']]"], "FPN.IN_FEATURES: expected names of stages"),
+        (["MODEL.RESNETS.OUT_FEATURES", "[[1]]"], "OUT_FEATURES: expected names of stages"),
+        (
+            ["INPUT.MIN_SIZE_TRAIN", "(1,)"],
+            "MIN_SIZE_TRAIN: expected sizes in pixels from 8 to 100000",
+        ),
+        (["DATASETS.TEST", "('a', 'a')"], "DATASETS.TEST: .* and all different"),
+        (["SOLVER.CLIP_GRADIENTS.CLIP_VALUE", "0.0"], "CLIP_VALUE: expected from 1e-06"),
         (["OUTPUT_DIR", ""], "OUTPUT_DIR: expected a folder"),
         (["SEED", "99999999999"], r"SEED: expected below 2\^32"),
     ],
@@ -345,3 +365,24 @@ def test_tools_that_only_look_check_too(
     argv = ["--config-file", write_run(tmp_path, root), *arguments, "DATASETS.TRAIN", "(1, 2)"]
     with pytest.raises(ConfigError, match=r"DATASETS\.TRAIN: expected names"):
         read(tool, tool.parse(argv))
+
+
+@pytest.mark.parametrize("host", HOSTS)
+@pytest.mark.parametrize("names", [[0], [None], [""], ["a b"], [".local"], [["a"]]], ids=str)
+def test_names_of_modules(host: str, names: list[Any]) -> None:
+    """They are imported before ranges are checked: a module may register a part."""
+    cfg = importlib.import_module(HOSTS[host]).get_cfg()
+    cfg.merge_from_list(["MODEL.RETINA_PLUGIN.IMPORTS", names])
+    with pytest.raises(ImportError, match=r"IMPORTS: expected names of modules such as"):
+        import_plugins(cfg)
+
+
+def test_a_mean_of_whole_numbers() -> None:
+    """It is one of floats: the images would be rounded to its type."""
+    image = torch.full((3, 64, 64), 7)
+    batches = [
+        compact_model(MODEL__PIXEL_MEAN=mean, MODEL__PIXEL_STD=std).preprocess([image])[0]
+        for mean, std in (([1, 2, 3], [4, 4, 4]), ([1.0, 2.0, 3.0], [4.0, 4.0, 4.0]))
+    ]
+    assert batches[0].dtype == torch.float32
+    torch.testing.assert_close(batches[0], batches[1], rtol=0, atol=0)

@@ -225,7 +225,7 @@ def test_device(
             {"SOLVER.BASE_LR": 0.0},
             1,
             1,
-            "SOLVER.BASE_LR: expected above 0 and at most 100, found 0.0",
+            "SOLVER.BASE_LR: expected from 1e-12 to 100, found 0.0",
             id="no learning rate",
         ),
         pytest.param(
@@ -246,7 +246,7 @@ def test_device(
             {"MODEL.RETINANET.BBOX_REG_WEIGHTS": (1.0, 1.0)},
             1,
             1,
-            "expected four numbers above 0",
+            "expected four numbers from 0.001 to 1000",
             id="two weights",
         ),
         pytest.param(

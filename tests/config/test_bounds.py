@@ -3,10 +3,12 @@ or written."""
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.util
 import math
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,8 @@ import torch
 from retina_plugin.config import DETECTRON2_KEYS, PLUGIN_KEYS, SEVERAL_KINDS, leaves
 from retina_plugin.config.bounds import DETECTRON2_RULES, RULES, check_bounds, warn_of_conflicts
 from retina_plugin.config.errors import ConfigError
+from retina_plugin.engine.process import USER_ERRORS
+from retina_plugin.modeling.build import build_model
 from retina_plugin.modeling.build_backbone import import_plugins
 from tests.load_tools import load_tool
 from tests.models import compact_model
@@ -386,3 +390,23 @@ def test_a_mean_of_whole_numbers() -> None:
     ]
     assert batches[0].dtype == torch.float32
     torch.testing.assert_close(batches[0], batches[1], rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_hostile_values_give_messages(tmp_path: Path, root: Path, host: str) -> None:
+    """Whatever text or list a key of the model is given: a model, or an error that tools report."""
+    read = importlib.import_module(HOSTS[host]).get_cfg()
+    read.merge_from_file(write_run(tmp_path, root))
+    read.merge_from_list(["MODEL.RETINANET.NUM_CLASSES", 3])
+    keys = {**DETECTRON2_KEYS, **PLUGIN_KEYS}
+    keys = [
+        key
+        for key in keys
+        if key.startswith("MODEL.") and not isinstance(keys[key][0], (int, float))
+    ]
+    for key, value in product(keys, ["x", "[[1]]", "[None]", "()"]):
+        cfg = read.clone()
+        with contextlib.suppress(*USER_ERRORS):
+            cfg.merge_from_list([key, value])
+            check_bounds(cfg)
+            build_model(cfg)

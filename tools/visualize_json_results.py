@@ -133,10 +133,24 @@ def _is_result(entry: Any) -> bool:
     return max(map(abs, box)) <= LARGEST and 0 <= entry["score"] <= 1
 
 
+def drop_negative(results: list[dict[str, Any]], path: str) -> list[dict[str, Any]]:
+    """Results whose width and height are not negative; prints how many were dropped."""
+    bad = [place for place, result in enumerate(results) if min(result["bbox"][2:]) < 0]
+    if not bad:
+        return results
+    print(
+        f"{path}: {len(bad)} of {len(results)} results have a negative width or height and were "
+        f"dropped (first: entry {bad[0]}, bbox {results[bad[0]]['bbox']}); are they corners? "
+        "COCO's are [x, y, width, height]"
+    )
+    return [result for result in results if min(result["bbox"][2:]) >= 0]
+
+
 def main(argv: list[str] | None = None) -> None:
     args = parse(argv)
     cfg = read_config(args)
-    dataset, results = load_dataset(cfg.DATASETS.TEST[0]), read_results(args.input)
+    dataset = load_dataset(cfg.DATASETS.TEST[0])
+    results = drop_negative(read_results(args.input), args.input)
     found = results_by_image(dataset, results, args.conf_threshold)
     show_pixel_range(cfg, dataset.records)
     options = reading(cfg)

@@ -1,11 +1,13 @@
-"""Ids of COCO files as one kind: 1.0 is 1, and "1" of an annotation is 1 if the image's id is a
-number."""
+"""Ids of COCO files as one kind: 1.0 is 1, and "1" or "1.0" of an annotation is 1 if the image's
+id is a number."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Any
 
+WHOLE = re.compile(r"([0-9]{1,19})(?:\.0*)?")  # as text
 REFERENCES = {"image_id": "images", "category_id": "categories"}
 
 
@@ -77,6 +79,6 @@ class IdMatcher:
 def _number(value: Any) -> int | None:
     """The whole number that an id stands for; None for other text."""
     if isinstance(value, str):
-        text = value.strip()
-        return int(text) if text.isascii() and text.isdigit() and len(text) < 20 else None
+        found = WHOLE.fullmatch(value.strip())
+        return int(found[1]) if found else None
     return int(value) if float(value).is_integer() else None

@@ -88,10 +88,17 @@ def _parse(json_file: str) -> Any:
             "If a program wrote it in a code page such as cp1250, save it as UTF-8: iconv -f "
             "cp1250 -t utf-8."
         ) from error
-    except (ValueError, RecursionError) as error:
+    except RecursionError as error:
+        raise DatasetError(
+            f"{json_file} is not JSON that can be read: lists or objects lie too deep within each "
+            "other. COCO's format has 4 levels."
+        ) from error
+    except json.JSONDecodeError as error:
         raise DatasetError(
             f"{json_file} is not JSON ({error}); it may be cut off: write it again"
         ) from error
+    except ValueError as error:  # an integer beyond Python's limit of digits
+        raise DatasetError(f"{json_file} has a number that is too long: {error}") from error
 
 
 def _has_layout(content: Any) -> bool:

@@ -18,9 +18,10 @@ CODE_PAGES = ("cp1252", "cp1250", "latin-1", "cp1251", "cp437", "cp850")
 def find_images(names: Sequence[str], folder: str, json_file: str) -> tuple[list[str], list[str]]:
     """Paths of image files.
 
-    A name that is no file is also tried with backslashes as separators, without URL encoding
-    (``%20``), in the other Unicode normalisation, and with other upper and lower case; it counts if
-    exactly one file fits.
+    A name that is no file is also tried without spaces and line breaks around it, with backslashes
+    as separators, as a ``file://`` URL, without URL encoding (``%20``), without the folders up to
+    one of the image folder's name, as ``C:\\data\\images\\0.png`` below ``images``, in the other
+    Unicode normalisation, and with other upper and lower case; it counts if exactly one file fits.
 
     Args:
         names: ``file_name`` of each image; may be empty.
@@ -52,7 +53,8 @@ def find_images(names: Sequence[str], folder: str, json_file: str) -> tuple[list
         first.setdefault(why, f"{names[place]!r} is {os.path.relpath(paths[place], folder)!r}")
     if missing:
         shown = ", ".join(paths[i] for i in missing[:3]) + (", ..." if len(missing) > 3 else "")
-        cause = _encoding_of(folder, names[missing[0]], disk)
+        name = names[missing[0]]
+        cause = _encoding_of(folder, name, disk) or _folders_before(folder, name, disk)
         raise DatasetError(
             f"{len(missing)} of {len(names)} images of {json_file} are missing: "
             f"{_printable(shown)}. "
@@ -98,12 +100,22 @@ def _folded(name: str) -> str:
 
 def _spellings(folder: str, name: str, disk: _Disk) -> Iterator[tuple[str, str]]:
     """(what is unusual about the name, path) of other ways to spell it."""
-    slashes = name.replace("\\", "/")
-    plain = unquote(slashes)
-    if slashes != name:
-        yield "have backslashes, read as /", os.path.join(folder, slashes)
-    if plain != slashes:
-        yield "are URL-encoded", os.path.join(folder, plain)
+    stripped = name.strip()
+    slashes = stripped.replace("\\", "/")
+    local = slashes.removeprefix("file://")
+    plain = unquote(local)
+    steps = {
+        "have spaces or line breaks around them": (name, stripped),
+        "have backslashes, read as /": (stripped, slashes),
+        "are file:// URLs": (slashes, local),
+        "are URL-encoded": (local, plain),
+    }
+    for why, (before, after) in steps.items():
+        if after != before:
+            yield why, os.path.join(folder, after)
+    own = _below_own_name(folder, plain)
+    if own:
+        yield "name the image folder and those before it, which were left out", own
     for spelling in dict.fromkeys((name, slashes, plain)):
         found = _alike(folder, spelling, disk)
         if found is not None:
@@ -117,6 +129,32 @@ def _spellings(folder: str, name: str, disk: _Disk) -> Iterator[tuple[str, str]]
                 ),
                 found,
             )
+
+
+def _below_own_name(folder: str, name: str) -> str | None:
+    """The only file that a name means without its folders up to one that is called as the image
+    folder is; None if there is none."""
+    own = os.path.basename(os.path.abspath(folder)).casefold()
+    parts = [part for part in name.split("/") if part]
+    paths = {
+        os.path.join(folder, *parts[place + 1 :])
+        for place, part in enumerate(parts[:-1])
+        if part.casefold() == own
+    }
+    found = [path for path in paths if os.path.isfile(path)]
+    return found[0] if len(found) == 1 else None
+
+
+def _folders_before(folder: str, name: str, disk: _Disk) -> str:
+    """That a missing name starts with folders that are not in the image folder; empty if nothing
+    is recognised."""
+    base = unquote(name.strip().replace("\\", "/")).rpartition("/")[2]
+    if base and base != name and disk.has(os.path.join(folder, base)):
+        return (
+            f"{name!r} starts with folders that are not below {folder}, where {base!r} is: write "
+            "names that start from the image folder, or name another one."
+        )
+    return ""
 
 
 def _alike(folder: str, name: str, disk: _Disk) -> str | None:
@@ -161,4 +199,5 @@ def _encoding_of(folder: str, name: str, disk: _Disk) -> str:
 
 
 def _printable(text: str) -> str:
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+    """In one line, also where names have line breaks or are no UTF-8."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)

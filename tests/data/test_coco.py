@@ -309,7 +309,8 @@ def test_mistakes_in_an_entry(tmp_path: Path, change: tuple[str, int, dict], wor
     [
         pytest.param("", "is not JSON .* it may be cut off: write it again", id="empty"),
         pytest.param(json.dumps(CONTENT)[:-9], "is not JSON", id="cut off"),
-        pytest.param("[" * 100_000, "is not JSON", id="nested without end"),
+        pytest.param("[" * 100_000, "too deep within each other", id="nested without end"),
+        pytest.param("9" * 5000, "has a number that is too long", id="5000 digits"),
         pytest.param(
             "[]", "expected the lists images, annotations, categories, found 'list'", id="a list"
         ),
@@ -340,6 +341,7 @@ def test_files_that_are_not_annotations(tmp_path: Path, content: Any, words: str
     with pytest.raises(DatasetError, match=words) as error:
         read_coco(json_file, images)
     assert json_file in str(error.value)
+    assert ("cut off" in str(error.value)) == ("is not JSON" in words)
 
 
 def test_binary_and_missing_files(tmp_path: Path) -> None:

@@ -66,6 +66,12 @@ NUMBER = (
             (int, int, int, str), (5, 2), TEXT.format("category_id", "categories"), id="classes"
         ),
         pytest.param((str, str, float, float), ("5", "2"), None, id="floats for text"),
+        pytest.param(
+            (int, int, int, "{}.0".format),
+            (5, 2),
+            TEXT.format("category_id", "categories"),
+            id="text of floats",
+        ),
         pytest.param((float, float, int, int), (5, 2), "", id="floats"),
         pytest.param((float, float, float, float), (5, 2), "", id="floats all over"),
         pytest.param((str, str, str, str), ("5", "2"), "", id="text all over"),
@@ -130,6 +136,8 @@ def test_polygons_without_boxes(tmp_path: Path, bbox: Any) -> None:
 
 # --------------------------------------------------------------------------------------- file names
 
+SPACES = "have spaces or line breaks around them"
+FOLDERS = "name the image folder and those before it, which were left out"
 ACCENT = "caf\u00e9.png"
 
 
@@ -164,6 +172,15 @@ ACCENT = "caf\u00e9.png"
             "have another Unicode normalisation than",
             id="NFD",
         ),
+        *(
+            pytest.param(f"{before}b.png{after}", "b.png", SPACES, id=f"{before}name{after}")
+            for before, after in (("", " "), ("", "\n"), (" ", "\r\n"), ("\t", ""))
+        ),
+        pytest.param("C:\\data\\images\\b.png", "b.png", FOLDERS, id="of Windows"),
+        pytest.param("file:///data/images/my%20b.png", "my b.png", FOLDERS, id="a file URL"),
+        pytest.param("/data/images/deeper/b.png", "deeper/b.png", FOLDERS, id="another root"),
+        pytest.param("images/deeper/b.png", "deeper/b.png", FOLDERS, id="the folder twice"),
+        pytest.param("images/images/b.png", "b.png", FOLDERS, id="the folder three times"),
         pytest.param("100%.png", "100%.png", None, id="a percent sign"),
         pytest.param("a%20b.png", "a%20b.png", None, id="such a name on the disk"),
     ],
@@ -179,6 +196,35 @@ def test_other_spellings_of_file_names(
     assert dataset.records[1]["file_name"] == str(path)
     assert len(dataset.warnings) == (words is not None)
     assert words is None or f"1 of 2 file names {words}" in dataset.warnings[0]
+
+
+def test_a_file_url_of_this_machine(tmp_path: Path) -> None:
+    path = (tmp_path / "elsewhere.png").as_posix()
+    json_file, images = write_coco(tmp_path, changed("images", 0, file_name=f"file://{path}"))
+    os.replace(Path(images, "a.png"), path)
+    dataset = read_coco(json_file, images)
+    assert dataset.records[0]["file_name"] == path
+    assert "1 of 2 file names are file:// URLs" in dataset.warnings[0]
+
+
+@pytest.mark.parametrize(
+    "name", ["C:\\train\\a.png", "file:///train/a.png", "/train/a.png", "t/a.png"]
+)
+def test_folders_that_are_not_there_are_named(tmp_path: Path, name: str) -> None:
+    """The file below may be of another split: it is not taken."""
+    json_file, images = write_coco(tmp_path, changed("images", 0, file_name=name))
+    with pytest.raises(
+        DatasetError, match=r"starts with folders that are not below .*images, where 'a.png' is"
+    ):
+        read_coco(json_file, images)
+
+
+@pytest.mark.parametrize("name", ["x\n.png", "x.png\r\n", "\u2028x.png", "\x1b[31m.png"])
+def test_a_message_stays_one_line(tmp_path: Path, name: str) -> None:
+    json_file, images = write_coco(tmp_path, changed("images", 0, file_name=name))
+    with pytest.raises(DatasetError, match=r"1 of 2 images of .* are missing") as error:
+        read_coco(json_file, images)
+    assert str(error.value).isprintable()
 
 
 def test_two_files_that_a_name_may_mean(tmp_path: Path) -> None:

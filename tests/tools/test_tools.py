@@ -351,6 +351,22 @@ def test_results(tools: Any, scenes: str, tmp_path: Path, capsys: pytest.Capture
     assert "0 of 7 detections reach 80%" in said
 
 
+def test_results_of_negative_size_are_dropped(
+    tools: Any, scenes: str, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    path = results(scenes, tmp_path)
+    entries = json.loads(Path(path).read_text())
+    entries[1]["bbox"][2:] = [-5, 4]
+    entries[4]["bbox"][2:] = [0, -1e-3]
+    Path(path).write_text(json.dumps(entries))
+    argv = ["--input", path, "--dataset", scenes, "--output", str(tmp_path / "out")]
+    tools["visualize_json_results"].main(argv)
+    said = capsys.readouterr().out
+    assert "2 of 7 results have a negative width or height and were dropped (first: entry 1" in said
+    assert "5 of 5 detections reach 50%" in said
+    assert len(pictures(tmp_path / "out")) == 4
+
+
 def test_images_of_equal_names_get_a_picture_each(tools: Any, scenes: str, tmp_path: Path) -> None:
     """As in data sets with a folder for each day or camera."""
     folder = tmp_path / "scenes"

@@ -356,7 +356,7 @@ def test_binary_and_missing_files(tmp_path: Path) -> None:
         r".*annotations\.json.*DETECTRON2_DATASETS",
     ):
         read_coco(json_file, images)
-    with pytest.raises(DatasetError, match="cannot be read: Is a directory"):
+    with pytest.raises(DatasetError, match="cannot be read: it is a directory"):
         read_coco(str(tmp_path), images)
 
 

@@ -19,13 +19,13 @@ import pytest
 import torch
 from PIL import Image
 
+from retina_plugin import build_model, get_cfg, load_weights
+from retina_plugin.config import ConfigError, check_rules
+from retina_plugin.config.registry import REGISTRIES
 from retina_plugin.data import load_dataset
 from retina_plugin.modeling import (
     BACKBONE_REGISTRY,
-    BOX_LOSSES,
-    CLASS_LOSSES,
     NECK_REGISTRY,
-    RETINA_HEAD_REGISTRY,
 )
 from retina_plugin.modeling.build_backbone import build_backbone, register_pairs
 from tests.load_tools import load_tool
@@ -35,6 +35,10 @@ from tests.scenes import write_scenes
 HAS_DETECTRON2 = importlib.util.find_spec("detectron2") is not None
 HOSTS = ["lightning"] + ["detectron2"] * HAS_DETECTRON2
 TRAIN, TEST = "('my/train.json@my/images',)", "('my/val.json@my/images',)"
+SIX = [
+    f"my_{name}.py"
+    for name in ("class_loss", "assigner", "box_coder", "neck", "head", "suppressor")
+]
 PAGES = [
     "README.md",
     "docs/plugin.md",
@@ -109,27 +113,76 @@ def desk(tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch) -> Iterato
 
 
 @pytest.fixture
-def own_parts(desk: Path, root: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """The example of docs/plugin.md on disk; what it registers is taken away afterwards."""
-    for language, wanted in (("python", "my_parts.py"), ("yaml", "my.yaml")):
-        (desk / wanted).write_text(
-            named_block(root, "docs/plugin.md", language, wanted), encoding="utf-8"
-        )
-    monkeypatch.syspath_prepend(str(desk))
-    tables = [
-        registry._parts
-        for registry in (BACKBONE_REGISTRY, RETINA_HEAD_REGISTRY, CLASS_LOSSES, BOX_LOSSES)
-    ]
-    before = [dict(table) for table in tables]
-    yield desk
+def clean_registries() -> Iterator[None]:
+    """What the examples register is taken away afterwards."""
+    tables = [registry._parts for registry in (*REGISTRIES, BACKBONE_REGISTRY)]
+    before, modules = [dict(table) for table in tables], set(sys.modules)
+    yield
     for table, entries in zip(tables, before, strict=True):
         table.clear()
         table.update(entries)
-    sys.modules.pop("my_parts", None)
+    for name in set(sys.modules) - modules:
+        if name.startswith("my_"):
+            sys.modules.pop(name)
     if HAS_DETECTRON2:
         from detectron2.modeling import BACKBONE_REGISTRY as THEIRS
 
-        THEIRS._obj_map.pop("build_plain_lateral_backbone", None)
+        for name in [n for n in THEIRS._obj_map if "damped" in n or "plain_lateral" in n]:
+            THEIRS._obj_map.pop(name)
+
+
+def write_blocks(
+    root: Path, desk: Path, monkeypatch: pytest.MonkeyPatch, names: dict[str, str]
+) -> Path:
+    """Code of docs/plugin.md on disk, by file name and language."""
+    for wanted, language in names.items():
+        text = named_block(root, "docs/plugin.md", language, wanted)
+        (desk / wanted).write_text(text, encoding="utf-8")
+    monkeypatch.syspath_prepend(str(desk))
+    return desk
+
+
+@pytest.fixture
+def own_parts(
+    desk: Path, root: Path, monkeypatch: pytest.MonkeyPatch, clean_registries: None
+) -> Path:
+    names = {"my_parts.py": "python", "my.yaml": "yaml"}
+    return write_blocks(root, desk, monkeypatch, names)
+
+
+@pytest.fixture
+def six_parts(
+    desk: Path, root: Path, monkeypatch: pytest.MonkeyPatch, clean_registries: None
+) -> Path:
+    return write_blocks(
+        root, desk, monkeypatch, dict.fromkeys(SIX, "python") | {"six.yaml": "yaml"}
+    )
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_six_parts_with_keys_of_their_own(six_parts: Path, host: str) -> None:
+    options = quick(**{"DATASETS.TRAIN": TRAIN, "DATASETS.TEST": TEST})
+    key = "MODEL.RETINA_PLUGIN.ASSIGNER.NearestAssigner.RADIUS"
+    load_tool("train_net").main(["--config-file", "six.yaml", "--host", host, *options, key, "2.5"])
+    metrics = (six_parts / "six/metrics.json").read_text(encoding="utf-8")
+    assert "loss_quality" in metrics
+    cfg = get_cfg()
+    cfg.merge_from_file("six/config.yaml")
+    model = build_model(cfg)
+    load_weights(model, "six/model_final.pth")
+    assert model.assigner.radius == 2.5
+    assert model.criterion.class_loss.epsilon == 0.5
+    assert model.criterion.box_coder.unit == 4.0
+    assert model.backbone.factor == 0.7
+    assert model.postprocessor.suppressor.iou == 0.6
+    assert model.predict([torch.randint(0, 256, (3, 64, 80))])[0]["boxes"].shape[1] == 4
+    refused = get_cfg()
+    refused.merge_from_list(["MODEL.RETINA_PLUGIN.IMPORTS", "['my_assigner']", key, "-1.0"])
+    with pytest.raises(ConfigError, match=r"RADIUS: expected above 0 .*, found -1"):
+        check_rules(refused)
+    with pytest.raises(ConfigError, match="RADIUS"):
+        cfg.merge_from_list([key.replace("RADIUS", "RADIUSS"), "1.0"])
+    assert "NearestAssigner" not in get_cfg().dump()  # a config shows keys of its own imports only
 
 
 @pytest.mark.parametrize("host", HOSTS)

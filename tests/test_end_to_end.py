@@ -19,7 +19,7 @@ import torch
 from torch.testing import assert_close
 
 from retina_plugin.checkpoint import load_weights, read_checkpoint
-from retina_plugin.config import bounds, get_cfg
+from retina_plugin.config import get_cfg, keys
 from retina_plugin.config.rules import at_least
 from retina_plugin.engine import process
 from retina_plugin.losses import auto_alpha
@@ -389,7 +389,8 @@ def test_several_test_sets(train_net: Any, tmp_path: Path, root: Path, host: str
 @pytest.fixture
 def any_rate(monkeypatch: pytest.MonkeyPatch) -> None:
     """A learning rate at which the first step diverges is refused otherwise."""
-    monkeypatch.setitem(bounds.RULES, "SOLVER.BASE_LR", at_least(0))
+    row = keys.DETECTRON2_KEYS["SOLVER.BASE_LR"]._replace(rule=at_least(0))
+    monkeypatch.setitem(keys.DETECTRON2_KEYS, "SOLVER.BASE_LR", row)
 
 
 @pytest.mark.parametrize("host", HOSTS)

@@ -29,8 +29,8 @@ import torch
 from benchmarks import detection, evaluation, losses, matching
 from benchmarks.measure import Comparison, measure, peak_memory, table
 
-from retina_plugin.config.bounds import DEVICE
 from retina_plugin.config.files import write_atomically
+from retina_plugin.config.keys import DEVICE
 from retina_plugin.engine.checks import require_device
 from retina_plugin.engine.process import run
 

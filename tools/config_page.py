@@ -1,4 +1,4 @@
-"""Write docs/config.md, the table of all keys, from retina_plugin/config.py.
+"""Write docs/config.md, the table of all keys, from retina_plugin/config/keys.py.
 
 python tools/config_page.py
 """
@@ -14,9 +14,8 @@ from command_line import Parser  # first: Ctrl-C is quiet from here on
 # isort: split
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-from retina_plugin.config import DETECTRON2_KEYS, NODE, PLUGIN_KEYS
+from retina_plugin.config import DETECTRON2_KEYS, NODE, PLUGIN_KEYS, Key
 from retina_plugin.config.files import write_atomically
 from retina_plugin.engine.process import run
 
@@ -24,7 +23,7 @@ PAGE = Path(__file__).resolve().parents[1] / "docs/config.md"
 
 HEAD = """# Config keys
 
-<!-- Written by tools/config_page.py from retina_plugin/config.py; change the text there. -->
+<!-- Written by tools/config_page.py from retina_plugin/config/keys.py; change the text there. -->
 
 A config is a YAML file of keys in groups. `_BASE_` names a file that it starts from, relative to
 its own folder; what follows on the command line goes before both:
@@ -44,9 +43,11 @@ paper, and every config here starts from it.
 """
 
 
-def table(keys: Mapping[str, tuple[Any, str]]) -> str:
+def table(keys: Mapping[str, Key]) -> str:
     """A Markdown table of keys with their defaults and meanings."""
-    rows = [f"| `{key}` | `{default!r}` | {meaning} |" for key, (default, meaning) in keys.items()]
+    rows = [
+        f"| `{key}` | `{default!r}` | {meaning} |" for key, (default, meaning, _) in keys.items()
+    ]
     return "\n".join(["| key | default | meaning |", "|---|---|---|", *rows]) + "\n"
 
 

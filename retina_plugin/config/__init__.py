@@ -6,6 +6,55 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
+from retina_plugin.config.bounds import check_bounds as check_rules
+from retina_plugin.config.errors import ConfigError
+from retina_plugin.config.key import Key
+from retina_plugin.config.keys import DETECTRON2_KEYS, NODE, PLUGIN_KEYS
+from retina_plugin.config.registry import Registry
+from retina_plugin.config.rules import (
+    Rule,
+    above,
+    at_least,
+    at_most,
+    below,
+    between,
+    by_level,
+    different,
+    list_of,
+    one_of,
+    text,
+    whole,
+)
+from retina_plugin.config.tree import add_keys, leaves
+
+__all__ = [
+    "DETECTRON2_KEYS",
+    "NODE",
+    "PLUGIN_KEYS",
+    "ConfigError",
+    "Key",
+    "Registry",
+    "Rule",
+    "above",
+    "add_keys",
+    "at_least",
+    "at_most",
+    "below",
+    "between",
+    "by_level",
+    "check_rules",
+    "different",
+    "leaves",
+    "list_of",
+    "one_of",
+    "text",
+    "whole",
+]
+
+_LATE = ("CfgNode", "SafeMerge", "SEVERAL_KINDS", "get_cfg")  # they need fvcore and yaml
+
 
 def __getattr__(name: str) -> Any:
-    return getattr(importlib.import_module("retina_plugin.config.node"), name)
+    if name in _LATE:
+        return getattr(importlib.import_module("retina_plugin.config.node"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,145 +1,18 @@
-"""The range of every config key in which a run makes sense, checked before anything is read or
-written."""
+"""Checks of a config before anything is read or written: the rule of every key, and keys with each
+other."""
 
 from __future__ import annotations
 
 import logging
-import re
-from numbers import Integral
 from typing import Any
 
-from retina_plugin.config import leaves
 from retina_plugin.config.errors import ConfigError
-from retina_plugin.config.rules import (
-    Rule,
-    above,
-    at_least,
-    at_most,
-    below,
-    between,
-    by_level,
-    different,
-    list_of,
-    one_of,
-    text,
-    whole,
-)
+from retina_plugin.config.imports import rows_of
+from retina_plugin.config.keys import DETECTRON2_KEYS, PIXELS, PLUGIN_KEYS, SHARE, SIZES, STEPS
+from retina_plugin.config.rules import Rule, above, at_most, between, list_of, whole
+from retina_plugin.config.tree import leaves
 
 logger = logging.getLogger("retina_plugin")
-
-DEVICE = re.compile(r"cpu|cuda(:(?P<index>\d{1,4}))?")
-CHANNELS = between(1, 65_536)
-PIXELS = between(1, 100_000)  # a side of an image
-SIZES = between(8, 100_000)  # a side of what the network sees; P3 has a cell every 8 pixels
-STAGES = list_of(text("of stages"), what="names", empty=True)
-STEPS = between(1, 10**9)
-PERIOD = between(0, 10**9)
-SHARE = between(0, 1)
-INSIDE = above(0) & below(1)
-SCORE = between(1e-6, 1 - 1e-6)  # nearer to 0 or 1 no training gets anywhere in float32
-DECAY = between(0, 1)
-NAMES = list_of(text("that are text"), what="names, or annotations.json@image_folder,", empty=True)
-SEEDS = Rule(
-    lambda v: isinstance(v, Integral) and -(2**63) <= v < 2**32,
-    "below 2^32; a negative one takes another seed each time",
-)
-BOX_COORDINATES = Rule(
-    lambda v: (
-        re.fullmatch(
-            r"((xywh|xyxy|cxcywh)\b)? ?((pixels|fraction)\b)? "
-            r"?(upright|stored)?",
-            v,
-        )
-        is not None
-    ),
-    "words such as 'xyxy fraction': xywh, xyxy or cxcywh, then pixels or fraction, then upright or "
-    "stored",
-)
-
-RULES: dict[str, Rule] = {
-    "VERSION": one_of(2),
-    "DATASETS.TRAIN": NAMES,
-    "DATASETS.TEST": NAMES & different(),
-    "MODEL.ANCHOR_GENERATOR.SIZES": by_level(between(1, 100_000)),
-    "MODEL.ANCHOR_GENERATOR.ASPECT_RATIOS": by_level(between(0.001, 1000)),
-    "MODEL.ANCHOR_GENERATOR.OFFSET": at_least(0) & below(1),
-    "MODEL.BACKBONE.FREEZE_AT": between(0, 10),
-    "MODEL.DEVICE": Rule(lambda v: DEVICE.fullmatch(v) is not None, "cuda, cuda:0, ... or cpu"),
-    "MODEL.FPN.IN_FEATURES": STAGES,
-    "MODEL.FPN.OUT_CHANNELS": CHANNELS,
-    "MODEL.PIXEL_MEAN": list_of(between(0, 255), counts=(3,)),
-    "MODEL.PIXEL_STD": list_of(between(0.001, 1000), counts=(3,)),
-    "MODEL.RESNETS.DEPTH": one_of(18, 34, 50, 101, 152),
-    "MODEL.RESNETS.OUT_FEATURES": STAGES,
-    "MODEL.RESNETS.STEM_OUT_CHANNELS": CHANNELS,
-    "MODEL.RESNETS.RES2_OUT_CHANNELS": CHANNELS,
-    "MODEL.RESNETS.WIDTH_PER_GROUP": CHANNELS,
-    "MODEL.RESNETS.NUM_GROUPS": CHANNELS,
-    "MODEL.RETINANET.BBOX_REG_WEIGHTS": list_of(between(0.001, 1000), counts=(4,)),
-    "MODEL.RETINANET.FOCAL_LOSS_ALPHA": one_of("auto", -1.0) | SHARE | list_of(SHARE),
-    "MODEL.RETINANET.FOCAL_LOSS_GAMMA": between(0, 20),
-    "MODEL.RETINANET.IN_FEATURES": list_of(text("of levels"), what="names") & different(),
-    "MODEL.RETINANET.IOU_THRESHOLDS": list_of(SHARE, counts=(1, 2), rising=True),
-    "MODEL.RETINANET.IOU_LABELS": one_of([0, 1], [0, -1, 1]),
-    "MODEL.RETINANET.NMS_THRESH_TEST": SHARE,
-    "MODEL.RETINANET.NUM_CLASSES": one_of(-1) | between(1, 100_000),
-    "MODEL.RETINANET.NUM_CONVS": between(0, 100),
-    "MODEL.RETINANET.PRIOR_PROB": one_of("auto") | SCORE | list_of(SCORE),
-    "MODEL.RETINANET.SCORE_THRESH_TEST": at_least(0) & below(1),
-    "MODEL.RETINANET.SMOOTH_L1_LOSS_BETA": between(0, 100),
-    "MODEL.RETINANET.TOPK_CANDIDATES_TEST": between(1, 10**7),
-    "MODEL.RETINA_PLUGIN.AUTO_ALPHA_BASE": INSIDE,
-    "MODEL.RETINA_PLUGIN.AUTO_ALPHA_POWER": between(0, 4),
-    "MODEL.RETINA_PLUGIN.AUTO_ALPHA_CLIP": list_of(INSIDE, counts=(2,), rising=True),
-    "MODEL.RETINA_PLUGIN.AUTO_PRIOR_BASE": SCORE,
-    "MODEL.RETINA_PLUGIN.DATASETS.BOX_COORDINATES": BOX_COORDINATES,
-    "MODEL.RETINA_PLUGIN.HEAD_WIDTH": between(0, 65_536),
-    "MODEL.RETINA_PLUGIN.INPUT.PIXEL_RANGE": one_of("auto")
-    | list_of(between(-(10**12), 10**12), counts=(2,), rising=True) & different(),
-    "MODEL.RETINA_PLUGIN.INPUT.MAX_PIXELS": between(1, 10**10),
-    "MODEL.RETINA_PLUGIN.NECK.LEVELS": between(1, 8),
-    "MODEL.RETINA_PLUGIN.NECK.REPEATS": between(1, 100),
-    "MODEL.RETINA_PLUGIN.NORM_GROUPS": CHANNELS,
-    "MODEL.RETINA_PLUGIN.OPTIMIZER": one_of("SGD", "AdamW"),
-    "MODEL.RETINA_PLUGIN.TIMM.DROP_PATH": at_least(0) & below(1),
-    "TEST.DETECTIONS_PER_IMAGE": between(1, 10**6),
-    "TEST.EVAL_PERIOD": PERIOD,
-    "INPUT.FORMAT": one_of("BGR", "RGB"),
-    "INPUT.MIN_SIZE_TRAIN": list_of(whole(SIZES), what="sizes in pixels"),
-    "INPUT.MIN_SIZE_TRAIN_SAMPLING": one_of("choice", "range"),
-    "INPUT.MAX_SIZE_TRAIN": SIZES,
-    "INPUT.MIN_SIZE_TEST": one_of(0) | SIZES,
-    "INPUT.MAX_SIZE_TEST": SIZES,
-    "INPUT.RANDOM_FLIP": one_of("horizontal", "vertical", "none"),
-    "INPUT.CROP.TYPE": one_of("relative_range", "relative", "absolute", "absolute_range"),
-    "INPUT.CROP.SIZE": list_of(above(0) & at_most(100_000), counts=(2,)),
-    "DATALOADER.NUM_WORKERS": between(0, 1024),
-    "SOLVER.IMS_PER_BATCH": between(1, 100_000),
-    "SOLVER.MAX_ITER": STEPS,
-    "SOLVER.CHECKPOINT_PERIOD": STEPS,
-    "SOLVER.BASE_LR": between(1e-12, 100),
-    "SOLVER.BASE_LR_END": between(0, 100),
-    "SOLVER.STEPS": list_of(whole(STEPS), rising=True, empty=True) & different(),
-    "SOLVER.GAMMA": between(1e-6, 1),
-    # Detectron2 has the last one, which Lightning refuses itself.
-    "SOLVER.LR_SCHEDULER_NAME": one_of(
-        "WarmupMultiStepLR", "WarmupCosineLR", "WarmupStepWithFixedGammaLR"
-    ),
-    "SOLVER.WARMUP_ITERS": PERIOD,
-    "SOLVER.WARMUP_FACTOR": between(0, 1),
-    "SOLVER.WARMUP_METHOD": one_of("linear", "constant"),
-    "SOLVER.MOMENTUM": at_least(0) & below(1),
-    "SOLVER.WEIGHT_DECAY": DECAY,
-    "SOLVER.WEIGHT_DECAY_NORM": DECAY,
-    "SOLVER.WEIGHT_DECAY_BIAS": one_of(None) | DECAY,
-    "SOLVER.BIAS_LR_FACTOR": between(0, 100),
-    "SOLVER.CLIP_GRADIENTS.CLIP_TYPE": one_of("value", "norm"),
-    "SOLVER.CLIP_GRADIENTS.CLIP_VALUE": between(1e-6, 10**6),
-    "SOLVER.CLIP_GRADIENTS.NORM_TYPE": between(1, 100),
-    "OUTPUT_DIR": text("a folder"),
-    "SEED": SEEDS,
-    "VIS_PERIOD": PERIOD,
-}
 
 # Keys that only Detectron2 has and that its training with this model reads.
 DETECTRON2_RULES: dict[str, Rule] = {
@@ -161,15 +34,18 @@ CROP_SIZES: dict[str, Rule] = {
 
 
 def check_bounds(cfg: Any) -> None:
-    """Compare a config with :data:`RULES`, and keys with each other.
+    """Compare a config with the rules of its keys, and keys with each other.
 
     Raises:
         ConfigError: a value out of its bounds; the message names the key, what is expected and what
             was found.
     """
     values = dict(leaves(cfg))
-    for key, rule in (RULES | DETECTRON2_RULES).items():
-        if key in values or key in RULES:
+    for key, row in {**DETECTRON2_KEYS, **PLUGIN_KEYS, **rows_of(cfg)}.items():
+        if row.rule is not None:
+            _check(key, values[key], row.rule)
+    for key, rule in DETECTRON2_RULES.items():
+        if key in values:
             _check(key, values[key], rule)
     _check_loss(cfg)
     _check_sizes(cfg.INPUT)
@@ -177,7 +53,7 @@ def check_bounds(cfg: Any) -> None:
 
 
 def _check_loss(cfg: Any) -> None:
-    if cfg.MODEL.RETINA_PLUGIN.CLASS_LOSS == "focal_star":
+    if cfg.MODEL.RETINA_PLUGIN.CLASS_LOSS.NAME == "focal_star":
         above_0 = Rule(
             above(0).accepts, "above 0, as it divides by it; without focusing, take balanced_ce"
         )

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from retina_plugin.config.rules import Rule
 
 
-@dataclass(frozen=True)
-class Key:
+class Key(NamedTuple):
     """A config key.
 
     Attributes:

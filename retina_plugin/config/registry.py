@@ -17,6 +17,9 @@ from retina_plugin.config.key import Key
 
 T = TypeVar("T")
 
+# Every registry whose parts have keys of their own.
+REGISTRIES: list[Registry] = []
+
 # Where a constructor argument comes from: a dotted key, or a function of the config.
 Source = str | Callable[[Any], Any]
 
@@ -27,11 +30,13 @@ class Part:
 
     Attributes:
         build: a class or a function with keyword-only arguments.
+        module: where it is defined.
         keys: the part's own keys, below the node of its name.
         reads: constructor argument -> other keys that it is taken from.
     """
 
     build: Any
+    module: str
     keys: Mapping[str, Key] = field(default_factory=dict)
     reads: Mapping[str, Source] = field(default_factory=dict)
 
@@ -69,6 +74,8 @@ class Registry:
         self.kind, self.node, self.choice = kind, node, choice or f"{node}.NAME"
         self.offers, self.given = dict(offers or {}), frozenset(given)
         self._parts: dict[str, Part] = {}
+        if node:
+            REGISTRIES.append(self)
 
     def register(
         self,
@@ -100,7 +107,12 @@ class Registry:
                     f"{_place(self._parts[key].build)};"
                     f" {_place(entry)} has to choose another name"
                 )
-            part = Part(entry, dict(keys or {}), {**self._inherited(entry), **(reads or {})})
+            part = Part(
+                build=entry,
+                module=getattr(entry, "__module__", ""),
+                keys=dict(keys or {}),
+                reads={**self._inherited(entry), **(reads or {})},
+            )
             if self.node:
                 self._check(key, part)
             self._parts[key] = part
@@ -195,6 +207,10 @@ class Registry:
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._parts)
+
+    def parts(self) -> list[tuple[str, Part]]:
+        """All (name, entry) pairs, in order of registration."""
+        return list(self._parts.items())
 
     def items(self) -> list[tuple[str, Any]]:
         """All (name, object) pairs, in order of registration."""

@@ -5,7 +5,11 @@ from __future__ import annotations
 from detectron2.config import CfgNode as Detectron2CfgNode
 from detectron2.config import get_cfg as detectron2_cfg
 
-from retina_plugin.config import DETECTRON2_KEYS, NODE, PLUGIN_KEYS, SafeMerge, add_keys, leaves
+from retina_plugin.config import SafeMerge
+from retina_plugin.config.imports import keys_of_parts
+from retina_plugin.config.key import Key
+from retina_plugin.config.keys import DETECTRON2_KEYS, PLUGIN_KEYS
+from retina_plugin.config.tree import add_keys, leaves
 
 
 class CfgNode(SafeMerge, Detectron2CfgNode):
@@ -13,15 +17,17 @@ class CfgNode(SafeMerge, Detectron2CfgNode):
 
 
 def add_retina_config(cfg: Detectron2CfgNode) -> None:
-    """Add ``MODEL.RETINA_PLUGIN`` to any Detectron2 config; a second call changes nothing."""
-    if NODE.split(".")[1] not in cfg.MODEL:
-        add_keys(cfg, PLUGIN_KEYS)
+    """Add ``MODEL.RETINA_PLUGIN`` to any Detectron2 config, with the keys of all parts that are
+    registered now. A second call adds those of parts that came since; values stay."""
+    add_keys(cfg, PLUGIN_KEYS)
+    add_keys(cfg, keys_of_parts(None))
 
 
 def get_cfg() -> CfgNode:
     """Detectron2's defaults plus ``MODEL.RETINA_PLUGIN``."""
     cfg = CfgNode(detectron2_cfg())
-    add_retina_config(cfg)
+    add_keys(cfg, PLUGIN_KEYS)
+    add_keys(cfg, keys_of_parts([]))  # others come with MODEL.RETINA_PLUGIN.IMPORTS
     return cfg
 
 
@@ -30,7 +36,7 @@ def portable(cfg: Detectron2CfgNode) -> Detectron2CfgNode:
     that either host reads it."""
     default, kept = dict(leaves(detectron2_cfg())), CfgNode()
     keys = {
-        k: (v, "")
+        k: Key(v, "")
         for k, v in leaves(cfg)
         if k in DETECTRON2_KEYS or default.get(k, ()) != v or k not in default
     }

@@ -10,8 +10,9 @@ from urllib.parse import urlparse
 
 import torch
 
-from retina_plugin.config.bounds import DEVICE, check_bounds
+from retina_plugin.config.bounds import check_bounds
 from retina_plugin.config.errors import ConfigError
+from retina_plugin.config.keys import DEVICE
 from retina_plugin.data import use_box_coordinates
 from retina_plugin.engine.summary import alpha_summary, prior_summary
 from retina_plugin.losses import auto_alpha, auto_prior

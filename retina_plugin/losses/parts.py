@@ -1,4 +1,4 @@
-"""Class losses as parts that a config chooses by ``MODEL.RETINA_PLUGIN.CLASS_LOSS``.
+"""Class losses as parts that a config chooses by ``MODEL.RETINA_PLUGIN.CLASS_LOSS.NAME``.
 
 A loss of one's own is a class in a module that ``MODEL.RETINA_PLUGIN.IMPORTS`` names; see
 ``docs/plugin.md``.
@@ -38,7 +38,6 @@ def _alpha(cfg: Any) -> float | list[float] | None:
 CLASS_LOSSES = Registry(
     "class loss",
     node="MODEL.RETINA_PLUGIN.CLASS_LOSS",
-    choice="MODEL.RETINA_PLUGIN.CLASS_LOSS",
     offers={"alpha": _alpha, "gamma": "MODEL.RETINANET.FOCAL_LOSS_GAMMA"},
 )
 

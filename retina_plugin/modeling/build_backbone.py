@@ -5,11 +5,11 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from retina_plugin.config.imports import import_modules
 from retina_plugin.config.registry import Registry
 from retina_plugin.modeling.backbones import Backbone, ResNet, ShapeSpec, Timm, build_resnet
 from retina_plugin.modeling.backbones.timm import pixel_constants
@@ -142,21 +142,9 @@ def import_plugins(cfg: Any) -> None:
     """Import the modules of ``MODEL.RETINA_PLUGIN.IMPORTS``, which register parts of their own.
 
     Raises:
-        ImportError: a module that is not there, or no name of a module; the message names the key.
+        ConfigError: a module that cannot be imported; the message names the key.
     """
-    for name in cfg.MODEL.RETINA_PLUGIN.IMPORTS:
-        if not (isinstance(name, str) and all(map(str.isidentifier, name.split(".")))):
-            raise ImportError(
-                "MODEL.RETINA_PLUGIN.IMPORTS: expected names of modules such as "
-                f"my_package.my_module, found {name!r}"
-            )
-        try:
-            importlib.import_module(name)
-        except ModuleNotFoundError as error:
-            raise ImportError(
-                f"MODEL.RETINA_PLUGIN.IMPORTS names {name!r}: {error}. Install it or put it on "
-                "PYTHONPATH."
-            ) from error
+    import_modules(cfg.MODEL.RETINA_PLUGIN.IMPORTS)
     register_pairs()
 
 

@@ -16,7 +16,7 @@ def write(folder: Path, text: str, name: str = "config.yaml") -> str:
 def test_every_key_has_a_meaning_and_its_default() -> None:
     cfg = dict(leaves(get_cfg()))
     assert set(cfg) == set(DETECTRON2_KEYS) | set(PLUGIN_KEYS)
-    for key, (default, meaning) in {**DETECTRON2_KEYS, **PLUGIN_KEYS}.items():
+    for key, (default, meaning, _) in {**DETECTRON2_KEYS, **PLUGIN_KEYS}.items():
         assert cfg[key] == default
         assert meaning
         assert "\n" not in meaning

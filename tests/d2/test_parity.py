@@ -255,6 +255,6 @@ def test_box_losses(name: str) -> None:
 
 def test_defaults_are_detectron2s() -> None:
     theirs = dict(leaves(detectron2_cfg()))
-    for key, (default, _) in DETECTRON2_KEYS.items():
+    for key, (default, _, _) in DETECTRON2_KEYS.items():
         assert theirs[key] == default, key
         assert type(theirs[key]) is type(default), key

@@ -166,7 +166,7 @@ def test_a_module_of_ones_own_may_register_data_sets(
     ) == ["cat", "ant"]
     sys.modules.pop("my_pets")
     cfg.MODEL.RETINA_PLUGIN.IMPORTS = ["my_pest"]
-    with pytest.raises(ImportError, match="IMPORTS names 'my_pest'"):
+    with pytest.raises(ConfigError, match="IMPORTS names 'my_pest'"):
         resolve_num_classes(cfg, lambda name: load_dataset(name).class_names, eval_only=False)
 
 

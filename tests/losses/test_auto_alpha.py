@@ -218,7 +218,9 @@ def test_the_model_takes_its_class_loss_from_the_config(
             "MODEL__RETINANET__FOCAL_LOSS_ALPHA": alpha,
             "MODEL__RETINANET__FOCAL_LOSS_GAMMA": gamma,
         }
-        return losses(compact_model(MODEL__RETINA_PLUGIN__CLASS_LOSS=name, **keys))["loss_cls"]
+        return losses(compact_model(MODEL__RETINA_PLUGIN__CLASS_LOSS__NAME=name, **keys))[
+            "loss_cls"
+        ]
 
     assert_close(loss_of(class_loss, alpha, gamma), loss_of(*like))
     assert (loss_of(class_loss, alpha, gamma) - loss_of("focal", 0.25, 2.0)).abs() > 1e-3
@@ -226,7 +228,7 @@ def test_the_model_takes_its_class_loss_from_the_config(
 
 def test_an_unknown_class_loss_is_told_the_known_ones() -> None:
     with pytest.raises(KeyError, match=r"no class loss is called 'focl'. Nearest: focal"):
-        compact_model(MODEL__RETINA_PLUGIN__CLASS_LOSS="focl")
+        compact_model(MODEL__RETINA_PLUGIN__CLASS_LOSS__NAME="focl")
 
 
 def test_auto_needs_no_training_set_to_detect_and_cannot_learn_without() -> None:

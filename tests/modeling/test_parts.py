@@ -373,20 +373,20 @@ def test_statistics_stay_with_their_level_after_a_call_that_failed() -> None:
 def test_head_from_config() -> None:
     changes = {"WIDTH": 48, "ACTIVATION": "gelu", "SEPARABLE": True, "LEVEL_SCALE": True}
     model = compact_model(
-        **{f"MODEL__RETINA_PLUGIN__HEAD_{key}": value for key, value in changes.items()}
+        **{f"MODEL__RETINA_PLUGIN__HEAD__{key}": value for key, value in changes.items()}
     ).head
     assert (model.cls_score.in_channels, len(model.bbox_scales)) == (48, 5)
     assert [type(m).__name__ for m in model.cls_subnet] == ["SeparableConv2d", "GELU"] * 2
-    with pytest.raises(ValueError, match="HEAD_ACTIVATION: no activation is called 'swish'"):
-        compact_model(MODEL__RETINA_PLUGIN__HEAD_ACTIVATION="swish")
+    with pytest.raises(ValueError, match=r"HEAD\.ACTIVATION: no activation is called 'swish'"):
+        compact_model(MODEL__RETINA_PLUGIN__HEAD__ACTIVATION="swish")
     with pytest.raises(KeyError, match="Nearest: RetinaHead"):
-        compact_model(MODEL__RETINA_PLUGIN__HEAD="RetinanetHead")
+        compact_model(MODEL__RETINA_PLUGIN__HEAD__NAME="RetinanetHead")
     with pytest.raises(
         ValueError,
         match=r"GN with 8 groups cannot divide 12 channels; change "
         r"MODEL\.RETINA_PLUGIN\.NORM_GROUPS",
     ):
-        compact_model(MODEL__RETINA_PLUGIN__HEAD_WIDTH=12, MODEL__RETINANET__NORM="GN")
+        compact_model(MODEL__RETINA_PLUGIN__HEAD__WIDTH=12, MODEL__RETINANET__NORM="GN")
 
 
 @pytest.mark.parametrize("prior", [0.0, 1.0, -0.5, [0.1] * 4, [0.1, 0.1, 0.1, 0.1, 1.0]], ids=str)

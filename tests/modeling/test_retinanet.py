@@ -183,10 +183,10 @@ def test_resized_shape(
             r"levels of build_retina_resnet_backbone have \[32, 64\] channels, .* take a backbone "
             r"with a neck",
         ),
-        ({"MODEL__RETINA_PLUGIN__HEAD": "RetinaHed"}, KeyError, "Nearest: RetinaHead"),
+        ({"MODEL__RETINA_PLUGIN__HEAD__NAME": "RetinaHed"}, KeyError, "Nearest: RetinaHead"),
         (
             {"MODEL__RETINA_PLUGIN__IMPORTS": ["no_such_module"]},
-            ImportError,
+            ValueError,
             "IMPORTS names 'no_such_module'",
         ),
         ({"MODEL__RETINANET__NUM_CLASSES": -1}, ValueError, "NUM_CLASSES is -1"),

@@ -16,16 +16,15 @@ def _prior_prob(cfg: Any) -> float | list[float]:
 RETINA_HEAD_REGISTRY = Registry(
     "head",
     node="MODEL.RETINA_PLUGIN.HEAD",
-    choice="MODEL.RETINA_PLUGIN.HEAD",
     given=("in_channels", "num_levels", "num_classes", "num_anchors", "box_dim"),
     offers={
         "num_convs": "MODEL.RETINANET.NUM_CONVS",
         "norm": "MODEL.RETINANET.NORM",
         "norm_groups": "MODEL.RETINA_PLUGIN.NORM_GROUPS",
-        "width": "MODEL.RETINA_PLUGIN.HEAD_WIDTH",
-        "activation": "MODEL.RETINA_PLUGIN.HEAD_ACTIVATION",
-        "separable": "MODEL.RETINA_PLUGIN.HEAD_SEPARABLE",
-        "level_scale": "MODEL.RETINA_PLUGIN.HEAD_LEVEL_SCALE",
+        "width": "MODEL.RETINA_PLUGIN.HEAD.WIDTH",
+        "activation": "MODEL.RETINA_PLUGIN.HEAD.ACTIVATION",
+        "separable": "MODEL.RETINA_PLUGIN.HEAD.SEPARABLE",
+        "level_scale": "MODEL.RETINA_PLUGIN.HEAD.LEVEL_SCALE",
         "prior_prob": _prior_prob,
     },
 )

@@ -164,7 +164,7 @@ def _subnet(
         normalisation = norm()
         if normalisation is not None:
             yield normalisation
-        yield build_activation(activation, key="MODEL.RETINA_PLUGIN.HEAD_ACTIVATION")
+        yield build_activation(activation, key="MODEL.RETINA_PLUGIN.HEAD.ACTIVATION")
 
 
 def _small(layer: nn.Module) -> None:

@@ -48,6 +48,7 @@ PAGES = [
     "docs/benchmarks.md",
     "docs/config.md",
     "docs/models.md",
+    "docs/architecture.md",
 ]
 # What makes any run of these pages a matter of seconds.
 QUICK = {
@@ -325,6 +326,12 @@ def test_the_page_of_keys_is_up_to_date(root: Path) -> None:
     assert (root / "docs/config.md").read_text(encoding="utf-8") == load_tool(
         "config_page"
     ).page(), "run python tools/config_page.py"
+
+
+def test_the_drawing_of_the_packages_is_up_to_date(root: Path) -> None:
+    tool = load_tool("draw_packages")
+    drawn = (root / "docs/images/packages.svg").read_text(encoding="utf-8")
+    assert drawn == tool.drawing(tool.imports()), "run python tools/draw_packages.py"
 
 
 def test_tables_of_keys_have_three_columns(root: Path) -> None:

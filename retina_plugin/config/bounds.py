@@ -9,7 +9,7 @@ from typing import Any
 from retina_plugin.config.errors import ConfigError
 from retina_plugin.config.imports import rows_of
 from retina_plugin.config.keys import DETECTRON2_KEYS, PIXELS, PLUGIN_KEYS, SHARE, SIZES, STEPS
-from retina_plugin.config.rules import Rule, above, at_most, between, list_of, whole
+from retina_plugin.config.rules import Rule, above, at_most, between, list_of, one_of, whole
 from retina_plugin.config.tree import leaves
 
 logger = logging.getLogger("retina_plugin")
@@ -17,9 +17,21 @@ logger = logging.getLogger("retina_plugin")
 # Keys that only Detectron2 has and that its training with this model reads.
 DETECTRON2_RULES: dict[str, Rule] = {
     "DATALOADER.REPEAT_THRESHOLD": SHARE,
+    # its third sampler reads a key that Detectron2's config does not have
+    "DATALOADER.SAMPLER_TRAIN": one_of("TrainingSampler", "RepeatFactorTrainingSampler"),
+    "MODEL.RESNETS.RES5_DILATION": one_of(1, 2),
     "SOLVER.NUM_DECAYS": between(1, 1000),
     "SOLVER.REFERENCE_WORLD_SIZE": between(0, 100_000),
+    "TEST.AUG.ENABLED": Rule(lambda v: v is False, "False, as each image is evaluated once"),
     "TEST.PRECISE_BN.NUM_ITER": STEPS,
+}
+
+# Of these, what has no effect on FocalRetinaNet.
+FOCAL_RETINANET_RULES: dict[str, Rule] = {
+    "MODEL.ANCHOR_GENERATOR.NAME": one_of("DefaultAnchorGenerator"),
+    "MODEL.KEYPOINT_ON": Rule(lambda v: v is False, "False, as it finds boxes alone"),
+    "MODEL.LOAD_PROPOSALS": Rule(lambda v: v is False, "False, as it reads no proposals"),
+    "MODEL.MASK_ON": Rule(lambda v: v is False, "False, as it finds boxes alone"),
 }
 
 # INPUT.CROP.TYPE -> what INPUT.CROP.SIZE must be.
@@ -41,15 +53,43 @@ def check_bounds(cfg: Any) -> None:
             was found.
     """
     values = dict(leaves(cfg))
+    ours = cfg.MODEL.META_ARCHITECTURE == "FocalRetinaNet"
     for key, row in {**DETECTRON2_KEYS, **PLUGIN_KEYS, **rows_of(cfg)}.items():
         if row.rule is not None:
             _check(key, values[key], row.rule)
-    for key, rule in DETECTRON2_RULES.items():
+    for key, rule in (DETECTRON2_RULES | (FOCAL_RETINANET_RULES if ours else {})).items():
         if key in values:
             _check(key, values[key], rule)
     _check_loss(cfg)
+    _check_thresholds(cfg.MODEL.RETINANET)
     _check_sizes(cfg.INPUT)
     _check_solver(cfg.SOLVER, cfg.MODEL.RETINA_PLUGIN.OPTIMIZER)
+    if ours and "TEST.AUG.ENABLED" in values:
+        _check_detectron2(cfg)
+
+
+def _check_detectron2(cfg: Any) -> None:
+    """Keys that only Detectron2 has and that act in some configs only."""
+    if cfg.DATALOADER.SAMPLER_TRAIN == "RepeatFactorTrainingSampler":
+        key = "DATALOADER.REPEAT_THRESHOLD for DATALOADER.SAMPLER_TRAIN RepeatFactorTrainingSampler"
+        repeats = Rule(above(0).accepts, "above 0, as no image is repeated else")
+        _check(key, cfg.DATALOADER.REPEAT_THRESHOLD, repeats)
+    resnet = cfg.MODEL.BACKBONE.NAME.startswith("build_retina_resnet")
+    if resnet:
+        of_backbone = f"MODEL.RESNETS.RES5_DILATION for {cfg.MODEL.BACKBONE.NAME}"
+        _check(of_backbone, cfg.MODEL.RESNETS.RES5_DILATION, one_of(1))
+    norms = {cfg.MODEL.RESNETS.NORM, cfg.MODEL.FPN.NORM, cfg.MODEL.RETINANET.NORM}
+    if resnet and not norms & {"BN", "SyncBN"}:
+        off = Rule(lambda v: v is False, "False, as no normalisation of this model is BN or SyncBN")
+        _check("TEST.PRECISE_BN.ENABLED", cfg.TEST.PRECISE_BN.ENABLED, off)
+
+
+def _check_thresholds(retinanet: Any) -> None:
+    labels = list(retinanet.IOU_LABELS)
+    rule = list_of(SHARE, counts=(len(labels) - 1,), rising=True)
+    _check(
+        f"MODEL.RETINANET.IOU_THRESHOLDS for IOU_LABELS {labels}", retinanet.IOU_THRESHOLDS, rule
+    )
 
 
 def _check_loss(cfg: Any) -> None:
@@ -87,6 +127,10 @@ def _check_solver(solver: Any, optimizer: str) -> None:
             f"no step at SOLVER.MAX_ITER {solver.MAX_ITER}, where training ends",
         )
         _check("SOLVER.STEPS", solver.STEPS, before)
+    if solver.WARMUP_METHOD == "constant" and solver.WARMUP_ITERS:
+        learns = Rule(above(0).accepts, "above 0, or nothing is learnt before it ends")
+        key = "SOLVER.WARMUP_FACTOR for SOLVER.WARMUP_METHOD constant"
+        _check(key, solver.WARMUP_FACTOR, learns)
     if solver.NESTEROV and optimizer == "SGD":
         _check("SOLVER.MOMENTUM for SOLVER.NESTEROV", solver.MOMENTUM, above(0))
 

@@ -44,6 +44,10 @@ SEEDS = Rule(
     lambda v: isinstance(v, Integral) and -(2**63) <= v < 2**32,
     "below 2^32; a negative one takes another seed each time",
 )
+APART = Rule(
+    lambda v: v[1] - v[0] >= max(1e-30, 1e-12 * max(map(abs, v))),
+    "at least 1e-30 and 1e-12 of the larger apart",
+)
 BOX_COORDINATES = Rule(
     lambda v: (
         re.fullmatch(
@@ -128,7 +132,9 @@ PLUGIN_KEYS: dict[str, Key] = {
         list_of(INSIDE, counts=(2,), rising=True),
     ),
     f"{NODE}.AUTO_PRIOR_BASE": Key(
-        0.01, "mean over classes of the scores that PRIOR_PROB auto gives", SCORE
+        0.01,
+        "mean over classes of the scores that PRIOR_PROB auto gives",
+        between(1e-4, 1 - 1e-6),  # rare classes get a hundredth of it
     ),
     f"{NODE}.FINE_TUNE": Key(
         False,
@@ -146,8 +152,7 @@ PLUGIN_KEYS: dict[str, Key] = {
         "auto",
         "values of images of more than 8 bits or floats that become 0 and 255: two numbers, or "
         "auto: percentiles of the training set",
-        one_of("auto")
-        | list_of(between(-(10**12), 10**12), counts=(2,), rising=True) & different(),
+        one_of("auto") | list_of(between(-(10**12), 10**12), counts=(2,), rising=True) & APART,
     ),
     f"{NODE}.INPUT.MAX_PIXELS": Key(
         178_956_970, "width x height of an image file at most", between(1, 10**10)

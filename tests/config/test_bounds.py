@@ -184,6 +184,20 @@ CROP = ["INPUT.CROP.ENABLED", "True", "INPUT.CROP.TYPE"]
             "CLIP_TYPE: expected value or norm, found 'all'",
         ),
         (["SOLVER.BASE_LR", "1e-300"], "BASE_LR: expected from 1e-12 to 100, found 1e-300"),
+        (["MODEL.RETINANET.PRIOR_PROB", "[0.1, 0.1, 1e-300]"], "PRIOR_PROB: expected auto, or"),
+        (["MODEL.RETINA_PLUGIN.AUTO_PRIOR_BASE", "1e-5"], "AUTO_PRIOR_BASE: .* from 0.0001"),
+        (["MODEL.RETINA_PLUGIN.INPUT.PIXEL_RANGE", "[0, 1e-300]"], "PIXEL_RANGE: .* apart, found"),
+        (["MODEL.RETINA_PLUGIN.INPUT.PIXEL_RANGE", "[1e9, 1000000000.0000001]"], "PIXEL_RANGE: "),
+        (["INPUT.MAX_SIZE_TRAIN", "2"], "MAX_SIZE_TRAIN: expected from 8 to 100000, found 2"),
+        (
+            ["SOLVER.WARMUP_METHOD", "constant", "SOLVER.WARMUP_FACTOR", "0.0"],
+            "WARMUP_FACTOR for SOLVER.WARMUP_METHOD constant: expected above 0",
+        ),
+        (
+            ["MODEL.RETINANET.IOU_THRESHOLDS", "[0.5]"],
+            r"IOU_THRESHOLDS for IOU_LABELS \[0, -1, 1\]: expected two rising numbers from 0 to 1",
+        ),
+        (["MODEL.RETINANET.IOU_LABELS", "[0, 1]"], r"LABELS \[0, 1\]: expected one rising number"),
         (["MODEL.RETINANET.PRIOR_PROB", "1e-300"], "PRIOR_PROB: expected auto, or from 1e-06"),
         (["MODEL.RETINANET.IN_FEATURES", "['p3', 'p3']"], "IN_FEATURES: .* and all different"),
         (
@@ -226,12 +240,55 @@ def test_what_no_run_can_use(
         pytest.param(["INPUT.CROP.SIZE", [5, 5]], id="a size that is not read"),
         pytest.param(["DATASETS.TRAIN", ("a.json@b", "digits_train")], id="names"),
         pytest.param(["SEED", -5], id="any seed"),
+        pytest.param(
+            ["MODEL.RETINANET.IOU_THRESHOLDS", [0.5], "MODEL.RETINANET.IOU_LABELS", [0, 1]],
+            id="one threshold",
+        ),
+        pytest.param(["SOLVER.WARMUP_FACTOR", 0.0], id="a linear warm-up from 0"),
+        pytest.param(["MODEL.RETINA_PLUGIN.INPUT.PIXEL_RANGE", [0, 1e-6]], id="small floats"),
     ],
 )
 def test_what_a_run_can_use(host: str, overrides: list[Any]) -> None:
     cfg = importlib.import_module(HOSTS[host]).get_cfg()
     cfg.merge_from_list(overrides)
     check_bounds(cfg)
+
+
+DETECTRON2 = pytest.mark.skipif("detectron2" not in HOSTS, reason="keys of Detectron2")
+REPEAT = ["DATALOADER.SAMPLER_TRAIN", "RepeatFactorTrainingSampler", "DATALOADER.REPEAT_THRESHOLD"]
+PRECISE_BN = ["TEST.PRECISE_BN.ENABLED", True]
+
+
+@DETECTRON2
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (["TEST.AUG.ENABLED", True], "TEST.AUG.ENABLED: expected False, as each image"),
+        (PRECISE_BN, "TEST.PRECISE_BN.ENABLED: expected False, as no norm"),
+        (["MODEL.MASK_ON", True], "MODEL.MASK_ON: expected False, as it finds boxes"),
+        (["MODEL.KEYPOINT_ON", True], "MODEL.KEYPOINT_ON: expected False, as it finds boxes"),
+        (["MODEL.LOAD_PROPOSALS", True], "MODEL.LOAD_PROPOSALS: expected False, as it reads no"),
+        (["MODEL.RESNETS.RES5_DILATION", 0], "MODEL.RESNETS.RES5_DILATION: expected 1 or 2"),
+        (["MODEL.RESNETS.RES5_DILATION", 2], "RES5_DILATION for build_retina.*: expected 1,"),
+        (["SOLVER.NUM_DECAYS", -3], "SOLVER.NUM_DECAYS: expected from 1"),
+        (["MODEL.ANCHOR_GENERATOR.NAME", "X"], "ANCHOR_GENERATOR.NAME: expected Default"),
+        (["DATALOADER.SAMPLER_TRAIN", "X"], "SAMPLER_TRAIN: expected TrainingSampler or Repeat"),
+        ([*REPEAT, 0.0], "REPEAT_THRESHOLD for DATALOADER.SAMPLER_TRAIN .*: expected above 0"),
+        ([*REPEAT, 0.3], None),
+        ([*PRECISE_BN, "MODEL.FPN.NORM", "BN"], None),
+    ],
+)
+def test_keys_of_detectron2_act_or_are_refused(
+    tmp_path: Path, root: Path, overrides: list[Any], words: str | None
+) -> None:
+    cfg = importlib.import_module(HOSTS["detectron2"]).get_cfg()
+    cfg.merge_from_file(write_run(tmp_path, root))
+    cfg.merge_from_list(overrides)
+    if words is None:
+        check_bounds(cfg)
+        return
+    with pytest.raises(ConfigError, match=words):
+        check_bounds(cfg)
 
 
 def has_numbers(key: str, default: Any) -> bool:

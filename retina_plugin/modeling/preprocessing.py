@@ -110,7 +110,18 @@ def resized_shape(height: int, width: int, min_size: int, max_size: int) -> Size
 
 
 def resize(image: Tensor, min_size: int, max_size: int) -> Tensor:
-    """Resize (3, H, W) bilinearly, smoothing when it shrinks, to :func:`resized_shape`."""
+    """Resize (3, H, W) bilinearly, smoothing when it shrinks, to :func:`resized_shape`.
+
+    Raises:
+        RuntimeError: a trace is recorded, which would keep the size of its example for all images.
+    """
+    if min_size and torch.jit.is_tracing():
+        raise RuntimeError(
+            "torch.jit.trace records the size to which its example is resized, so that boxes of "
+            "images of other sizes would be wrong: trace no predict. Resize before the traced "
+            "module with model.preprocessor.from_file(image), and trace batch, sizes = "
+            "model.preprocess([image]) and model(batch, sizes)."
+        )
     height, width = image.shape[-2:]
     shape = resized_shape(height, width, min_size, max_size)
     if shape == (height, width):

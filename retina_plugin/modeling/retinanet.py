@@ -190,6 +190,8 @@ class RetinaNet(nn.Module):
 
         Raises:
             ValueError: an image of another shape.
+            RuntimeError: ``torch.jit.trace`` calls this with a model that resizes; see
+                :func:`retina_plugin.modeling.preprocessing.resize`.
         """
         for image in images:
             if image.dim() != 3 or image.shape[0] != 3 or not image.numel():

@@ -55,7 +55,7 @@ def test_a_model_that_only_detects_needs_no_counts() -> None:
 
 
 def test_a_base_that_is_no_score() -> None:
-    with pytest.raises(ConfigError, match=r"AUTO_PRIOR_BASE: expected from 1e-06 to .*, found 2"):
+    with pytest.raises(ConfigError, match=r"AUTO_PRIOR_BASE: expected from 0.0001 to .*, found 2"):
         check_bounds(auto_cfg(MODEL__RETINA_PLUGIN__AUTO_PRIOR_BASE=2.0))
 
 

@@ -50,7 +50,13 @@ def _advice(found: Fit, misfits: list[str]) -> str:
             f"It has {theirs} anchors per cell, the model {ours}: MODEL.ANCHOR_GENERATOR.SIZES and "
             "ASPECT_RATIOS."
         )
-    if all(name.startswith("head.cls_score.") for name in misfits):
+    of_scores = [name for name in misfits if name.startswith("head.cls_score.")]
+    if of_scores == misfits and not found.shapes:
+        return (
+            "It lacks a part of the class head that its other parameters go with, whatever the "
+            "number of classes: it was not saved whole. Take another checkpoint of this training."
+        )
+    if of_scores == misfits:
         return (
             "Only the class head differs: MODEL.RETINANET.NUM_CLASSES is not that of the training "
             f"of this file{_classes(found)}. "

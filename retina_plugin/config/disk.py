@@ -8,7 +8,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class DiskError(OSError):
@@ -50,6 +50,13 @@ def _disk_error(cause: OSError, path: str, need: Callable[[], int] | None) -> Di
         message += (
             f" ({needed}{free} are free). Files written before are whole: make room, then continue "
             "with --resume"
+        )
+    if cause.errno == errno.EFBIG:
+        needed = f"it needs {megabytes(need())} and " if need else ""
+        message += (
+            f" ({needed}a limit on the size of files is in the way: ulimit -f, or that of the file "
+            "system). Files written before are whole: raise the limit, or take an OUTPUT_DIR "
+            "elsewhere, then continue with --resume"
         )
     error = DiskError(message)
     error.errno = cause.errno

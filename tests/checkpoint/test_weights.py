@@ -230,6 +230,18 @@ def test_shapes_that_no_layer_has(tmp_path: Path, name: str, shape: tuple[int, .
         load_weights(compact_model(), str(tmp_path / "x.pth"))
 
 
+@pytest.mark.parametrize("fine_tune", [False, True])
+def test_a_class_head_that_is_not_whole(tmp_path: Path, fine_tune: bool) -> None:
+    """The number of classes is not blamed for what is missing."""
+    state = compact_model().state_dict()
+    del state["head.cls_score.bias"]
+    torch.save({"model": state}, tmp_path / "x.pth")
+    for load in (load_weights, lambda model, path: start_from(model, path, fine_tune=fine_tune)):
+        with pytest.raises(WeightsError, match="lacks a part of the class head") as error:
+            load(compact_model(), str(tmp_path / "x.pth"))
+        assert "NUM_CLASSES" not in str(error.value)
+
+
 @pytest.mark.parametrize("metadata", [3, [1], None])
 def test_metadata_of_another_kind_is_none(tmp_path: Path, metadata: object) -> None:
     torch.save({"model": compact_model().state_dict(), "metadata": metadata}, tmp_path / "x.pth")

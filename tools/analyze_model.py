@@ -32,13 +32,11 @@ import torch
 from torch import Tensor, nn
 
 from retina_plugin import build_model, get_cfg
-from retina_plugin.config.bounds import check_bounds
 from retina_plugin.config.files import write_atomically
 from retina_plugin.data import load_dataset
-from retina_plugin.engine.checks import prepare_data, resolve_device
 from retina_plugin.engine.process import run
+from retina_plugin.engine.read_config import read_config
 from retina_plugin.engine.summary import model_summary
-from retina_plugin.modeling.build_backbone import take_pixels_of_timm
 from retina_plugin.modeling.preprocessing import resized_shape
 from retina_plugin.modeling.retinanet import RetinaNet
 
@@ -98,13 +96,7 @@ def main(argv: list[str] | None = None) -> None:
 def config_of(path: str, opts: list[str]) -> Any:
     """The config of a model, with as many classes as its training set has if it leaves them
     open."""
-    cfg = get_cfg()
-    cfg.merge_from_file(path)
-    cfg.merge_from_list(opts)
-    check_bounds(cfg)
-    prepare_data(cfg)
-    resolve_device(cfg)
-    take_pixels_of_timm(cfg)
+    cfg = read_config(get_cfg(), path, opts)
     if cfg.MODEL.RETINANET.NUM_CLASSES == -1:
         cfg.MODEL.RETINANET.NUM_CLASSES = load_dataset(cfg.DATASETS.TRAIN[0]).num_classes
     return cfg

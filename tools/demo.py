@@ -30,14 +30,12 @@ from tqdm import tqdm
 
 from retina_plugin import build_model, get_cfg, load_weights
 from retina_plugin.checkpoint import WeightsError, class_names_of, metadata_of, read_checkpoint
-from retina_plugin.config.bounds import check_bounds
 from retina_plugin.config.files import require_regular_file, write_atomically
 from retina_plugin.data import DatasetError, load_dataset, read_image, reading
-from retina_plugin.engine.checks import prepare_data, resolve_device
 from retina_plugin.engine.process import LeftOut, run
+from retina_plugin.engine.read_config import read_config
 from retina_plugin.engine.run_images import take_pixel_range
 from retina_plugin.engine.stopping import Interrupted
-from retina_plugin.modeling.build_backbone import take_pixels_of_timm
 from retina_plugin.modeling.retinanet import RetinaNet
 from retina_plugin.modeling.structures import Detections
 from retina_plugin.report import draw_boxes, fit, write_picture
@@ -100,13 +98,8 @@ def load(args: argparse.Namespace) -> tuple[RetinaNet, list[str], dict[str, Any]
         WeightsError: no checkpoint is named, or it does not fit.
         ConfigError: the config cannot be used.
     """
-    cfg = get_cfg()
-    cfg.merge_from_file(args.config_file)
-    cfg.merge_from_list(args.opts)
-    check_bounds(cfg)
-    prepare_data(cfg)
+    cfg = read_config(get_cfg(), args.config_file, args.opts)
     cfg.MODEL.RETINANET.SCORE_THRESH_TEST = args.confidence_threshold
-    resolve_device(cfg)
     path = args.weights or cfg.MODEL.WEIGHTS
     if not path:
         raise WeightsError("no checkpoint: add --weights path/to/model_final.pth")
@@ -118,7 +111,6 @@ def load(args: argparse.Namespace) -> tuple[RetinaNet, list[str], dict[str, Any]
                 "MODEL.RETINANET.NUM_CLASSES <how many>"
             )
         cfg.MODEL.RETINANET.NUM_CLASSES = len(names)
-    take_pixels_of_timm(cfg)
     model = build_model(cfg)
     take_pixel_range(cfg, load_weights(model, path), path)
     if len(names) != model.num_classes:

@@ -24,10 +24,10 @@ from tqdm import tqdm
 
 from retina_plugin import build_model, get_cfg, load_weights
 from retina_plugin.checkpoint import WeightsError
-from retina_plugin.config.bounds import check_bounds
 from retina_plugin.data import load_dataset, reading
-from retina_plugin.engine.checks import resolve_device, resolve_num_classes
+from retina_plugin.engine.checks import resolve_num_classes
 from retina_plugin.engine.process import run
+from retina_plugin.engine.read_config import read_config
 from retina_plugin.engine.run_images import take_pixel_range
 from retina_plugin.modeling.retinanet import RetinaNet
 from retina_plugin.report import write_picture
@@ -76,11 +76,7 @@ def load(args: argparse.Namespace) -> tuple[RetinaNet, list[dict[str, Any]], dic
         WeightsError: no checkpoint is named, or it does not fit.
         ConfigError: the config cannot be used or names no test set.
     """
-    cfg = get_cfg()
-    cfg.merge_from_file(args.config_file)
-    cfg.merge_from_list(args.opts)
-    check_bounds(cfg)
-    resolve_device(cfg)
+    cfg = read_config(get_cfg(), args.config_file, args.opts)
     path = args.weights or cfg.MODEL.WEIGHTS
     if not path:
         raise WeightsError("no checkpoint: add --weights path/to/model_final.pth")

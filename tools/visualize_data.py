@@ -26,18 +26,16 @@ import numpy as np
 from torch import Tensor
 from tqdm import tqdm
 
-from retina_plugin.config.bounds import check_bounds
 from retina_plugin.config.errors import ConfigError
 from retina_plugin.data import Dataset, load_dataset, read_record, reading
 
 # imports no Lightning; Detectron2's transforms are the same
 from retina_plugin.data.transforms import augment_boxes
-from retina_plugin.engine.checks import prepare_data
 from retina_plugin.engine.hosts import choose_host
 from retina_plugin.engine.process import LeftOut, run
+from retina_plugin.engine.read_config import read_config
 from retina_plugin.engine.run_images import show_pixel_range
 from retina_plugin.modeling.build import build_model
-from retina_plugin.modeling.build_backbone import take_pixels_of_timm
 from retina_plugin.modeling.preprocessing import padded_size
 from retina_plugin.report import (
     draw_boxes,
@@ -95,7 +93,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     return args
 
 
-def read_config(args: argparse.Namespace, host: str) -> Any:
+def config_of(args: argparse.Namespace, host: str) -> Any:
     """The config, of the host's kind, with ``--dataset`` as its training set if that is given.
 
     Data sets that a plugin of the user registers are known afterwards.
@@ -103,14 +101,9 @@ def read_config(args: argparse.Namespace, host: str) -> Any:
     Raises:
         ConfigError: it cannot be used, or names no training set.
     """
-    cfg = importlib.import_module(CONFIG[host]).get_cfg()
-    if args.config_file:
-        cfg.merge_from_file(args.config_file)
-    cfg.merge_from_list(args.opts)
+    cfg = read_config(importlib.import_module(CONFIG[host]).get_cfg(), args.config_file, args.opts)
     if args.dataset:
         cfg.DATASETS.TRAIN = (args.dataset,)
-    check_bounds(cfg)
-    prepare_data(cfg)
     if not cfg.DATASETS.TRAIN:
         raise ConfigError(
             f"{args.config_file}: DATASETS.TRAIN is empty: name a data set, or "
@@ -148,7 +141,6 @@ def anchors_of(cfg: Any, num_classes: int) -> Callable[[int, int], Tensor]:
     """(height, width) of the network's input -> its anchors (R, 4)."""
     cfg = cfg.clone()
     cfg.MODEL.RETINANET.NUM_CLASSES, cfg.MODEL.DEVICE = num_classes, "cpu"
-    take_pixels_of_timm(cfg)
     model = build_model(cfg)
 
     @lru_cache(maxsize=8)
@@ -184,7 +176,7 @@ def draw_sample(sample: dict[str, Any], class_names: Sequence[str]) -> np.ndarra
 def main(argv: list[str] | None = None) -> None:
     args = parse(argv)
     host, reason = choose_host(args.host)
-    cfg = read_config(args, host)
+    cfg = config_of(args, host)
     datasets = [load_dataset(name) for name in cfg.DATASETS.TRAIN]
     for dataset in datasets:
         shares, how = matched(cfg, dataset) if args.anchors else (None, "")

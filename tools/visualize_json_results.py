@@ -20,13 +20,12 @@ from typing import Any
 from tqdm import tqdm
 
 from retina_plugin import get_cfg
-from retina_plugin.config.bounds import check_bounds
 from retina_plugin.config.errors import ConfigError
 from retina_plugin.config.files import require_regular_file
 from retina_plugin.data import DatasetError, load_dataset, read_record, reading
 from retina_plugin.data.finite import is_number
-from retina_plugin.engine.checks import prepare_data
 from retina_plugin.engine.process import LeftOut, run
+from retina_plugin.engine.read_config import read_config
 from retina_plugin.engine.run_images import show_pixel_range
 from retina_plugin.report import results_by_image, side_by_side, write_picture
 
@@ -63,21 +62,16 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     return args
 
 
-def read_config(args: argparse.Namespace) -> Any:
+def config_of(args: argparse.Namespace) -> Any:
     """The config, which names at least one test set; data sets that a plugin of the user registers
     are known afterwards.
 
     Raises:
         ConfigError: it cannot be used, or no data set is named.
     """
-    cfg = get_cfg()
-    if args.config_file:
-        cfg.merge_from_file(args.config_file)
-    cfg.merge_from_list(args.opts)
+    cfg = read_config(get_cfg(), args.config_file, args.opts)
     if args.dataset:
         cfg.DATASETS.TEST = (args.dataset,)
-    check_bounds(cfg)
-    prepare_data(cfg)
     if not cfg.DATASETS.TEST:
         raise ConfigError(
             f"{args.config_file}: DATASETS.TEST is empty: name the data set of the results, "
@@ -148,7 +142,7 @@ def drop_negative(results: list[dict[str, Any]], path: str) -> list[dict[str, An
 
 def main(argv: list[str] | None = None) -> None:
     args = parse(argv)
-    cfg = read_config(args)
+    cfg = config_of(args)
     dataset = load_dataset(cfg.DATASETS.TEST[0])
     results = drop_negative(read_results(args.input), args.input)
     found = results_by_image(dataset, results, args.conf_threshold)

@@ -26,15 +26,14 @@ from retina_plugin.engine import stopping
 from retina_plugin.engine.checks import (
     check_run,
     resolve_alpha,
-    resolve_device,
     resolve_num_classes,
     resolve_prior,
 )
 from retina_plugin.engine.ranks import free_port, joined, run_ranks
+from retina_plugin.engine.read_config import read_config
 from retina_plugin.engine.run_folder import Host, check_folder, enter_folder
 from retina_plugin.engine.run_images import prepare_images
 from retina_plugin.engine.space import require_space
-from retina_plugin.modeling.build_backbone import take_pixels_of_timm
 from retina_plugin.report import beyond_limit, finish
 
 HOST = Host("detectron2", get_cfg, dump=lambda cfg: portable(cfg).dump())
@@ -72,10 +71,7 @@ def configured(args: argparse.Namespace) -> Any:
     import retina_plugin  # noqa: F401  a spawned process has registered nothing yet
 
     cfg = get_cfg()
-    cfg.merge_from_file(args.config_file)
-    cfg.merge_from_list(args.opts)
-    resolve_device(cfg)
-    take_pixels_of_timm(cfg)
+    read_config(cfg, args.config_file, args.opts)
     check_run(cfg, num_gpus=args.num_gpus, num_machines=args.num_machines)
     return cfg
 

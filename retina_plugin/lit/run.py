@@ -31,11 +31,11 @@ from retina_plugin.engine.checks import (
     check_run,
     freeze_unread,
     resolve_alpha,
-    resolve_device,
     resolve_num_classes,
     resolve_prior,
 )
 from retina_plugin.engine.ranks import free_port, joined, run_ranks
+from retina_plugin.engine.read_config import read_config
 from retina_plugin.engine.resume import step_of
 from retina_plugin.engine.run_folder import Host, check_folder, enter_folder
 from retina_plugin.engine.run_images import prepare_images
@@ -46,7 +46,6 @@ from retina_plugin.lit.data import Data, training_records
 from retina_plugin.lit.module import Module
 from retina_plugin.lit.stop import Stop
 from retina_plugin.modeling.build import build_model
-from retina_plugin.modeling.build_backbone import take_pixels_of_timm
 from retina_plugin.report import beyond_limit, finish
 
 HOST = Host("lightning", get_cfg, dump=lambda cfg: cfg.dump())
@@ -127,17 +126,13 @@ def _is_main(args: argparse.Namespace) -> bool:
 
 def configured(args: argparse.Namespace) -> Any:
     """The config of a run, checked as far as that can be done without its data."""
-    cfg = get_cfg()
-    cfg.merge_from_file(args.config_file)
-    cfg.merge_from_list(args.opts)
+    cfg = read_config(get_cfg(), args.config_file, args.opts)
     if cfg.MODEL.META_ARCHITECTURE != "FocalRetinaNet":
         raise ConfigError(
             f"MODEL.META_ARCHITECTURE is {cfg.MODEL.META_ARCHITECTURE}, without Detectron2 it must "
             "be FocalRetinaNet. "
             "_BASE_: configs/Base-RetinaNet.yaml sets it."
         )
-    resolve_device(cfg)
-    take_pixels_of_timm(cfg)
     check_run(cfg, num_gpus=args.num_gpus, num_machines=args.num_machines)
     return cfg
 

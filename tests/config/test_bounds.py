@@ -412,7 +412,7 @@ def test_what_may_be_meant_is_reported(
 @pytest.mark.parametrize(
     ("name", "read", "arguments"),
     [
-        ("visualize_data", lambda tool, args: tool.read_config(args, "lightning"), []),
+        ("visualize_data", lambda tool, args: tool.config_of(args, "lightning"), []),
         ("demo", lambda tool, args: tool.load(args), ["--input", "x", "--opts"]),
         ("plot_losses", lambda tool, args: tool.load(args), []),
     ],

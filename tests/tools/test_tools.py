@@ -173,7 +173,7 @@ def test_anchors_meet_boxes_as_training_sees_them(
 
 def fed(tool: ModuleType, config: str, overrides: list[str]) -> float:
     """The share of squares in what the data loader feeds that an anchor meets."""
-    cfg = tool.read_config(tool.parse(["--config-file", config, *overrides]), "lightning")
+    cfg = tool.config_of(tool.parse(["--config-file", config, *overrides]), "lightning")
     anchors, met = tool.anchors_of(cfg, 3), []
     for sample in islice(lit_samples(cfg), 200):
         overlaps = pairwise_iou(
@@ -220,7 +220,7 @@ def test_samples_fit_their_boxes(tools: Any, tmp_path: Path, root: Path, host: s
         "SEED",
         "1",
     ]
-    cfg = tools["visualize_data"].read_config(tools["visualize_data"].parse(argv), host)
+    cfg = tools["visualize_data"].config_of(tools["visualize_data"].parse(argv), host)
     module = importlib.import_module(tools["visualize_data"].LOADER[host])
     seen = 0
     for sample, _ in zip(module.training_samples(cfg), range(12), strict=False):

@@ -53,7 +53,8 @@ def _work(matcher, height: int, width: int, number: int, device: str) -> Work:
     generator = AnchorGenerator(
         sizes=sizes, aspect_ratios=[[0.5, 1.0, 2.0]], strides=STRIDES, offset=0.0
     )
-    anchors = torch.cat(generator([(-(-height // s), -(-width // s)) for s in STRIDES])).to(device)
+    grids = [(-(-height // s), -(-width // s)) for s in STRIDES]
+    anchors = generator(grids).boxes.to(device)
     numbers = torch.Generator().manual_seed(0)
     sides = 16 * 2 ** (4 * torch.rand(number, 2, generator=numbers)).clamp(max=height / 32)
     corners = torch.rand(number, 2, generator=numbers) * (torch.tensor([width, height]) - sides)

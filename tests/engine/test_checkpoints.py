@@ -95,7 +95,7 @@ def as_folder(pointer: Path) -> None:
     ("change", "words"),
     [
         (lambda pointer: pointer.unlink(), "last_checkpoint is missing"),
-        (as_folder, "last_checkpoint is not a file"),
+        (as_folder, "last_checkpoint cannot be read: it is a directory"),
         (lambda pointer: pointer.write_text(" \n"), "last_checkpoint is empty"),
         (
             lambda pointer: pointer.write_text("model_0000099.pth"),

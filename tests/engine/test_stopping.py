@@ -160,7 +160,7 @@ def test_a_run_is_stopped_in_an_evaluation(
     arguments = ["--config-file", write_run(tmp_path, root), "--host", host]
     opts = ["SOLVER.MAX_ITER", "6", "TEST.EVAL_PERIOD", "3"]
     steps = signals_in(monkeypatch, "losses", {})
-    images = signals_in(monkeypatch, "detect", {2: [INT], 4: [TERM], 6: [INT]})
+    images = signals_in(monkeypatch, "detect_images", {2: [INT], 4: [TERM], 6: [INT]})
     ended(train_net.main, [*arguments, *opts], 130)
     assert "stopped at step 3 of 6; continue with --resume" in said(capsys)
     ended(train_net.main, [*arguments, "--resume", *opts], 143)

@@ -18,7 +18,7 @@ from PIL import Image
 
 from retina_plugin.config import get_cfg
 from retina_plugin.modeling.build import build_model
-from retina_plugin.modeling.retinanet import RetinaNet
+from retina_plugin.modeling.postprocessing import PostProcessor
 from tests.load_tools import load_tool
 from tests.scenes import write_run
 
@@ -77,7 +77,7 @@ def evaluate(
     line of ``metrics.json``."""
 
     def run(host: str, name: str, found: list[Box], *overrides: str) -> dict[str, float]:
-        def detect(self: RetinaNet, *args: Any) -> list[dict[str, torch.Tensor]]:
+        def detect(self: PostProcessor, *args: Any) -> list[dict[str, torch.Tensor]]:
             boxes = torch.tensor(found).view(-1, 4)
             scores = torch.linspace(0.9, 0.5, len(boxes))
             return [
@@ -88,7 +88,7 @@ def evaluate(
                 }
             ]
 
-        monkeypatch.setattr(RetinaNet, "detect", detect)
+        monkeypatch.setattr(PostProcessor, "__call__", detect)
         config = write_run(tmp_path / "run", root)
         cfg = get_cfg()
         cfg.merge_from_file(config)

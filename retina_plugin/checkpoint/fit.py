@@ -14,8 +14,8 @@ from retina_plugin.checkpoint.layouts import Layout
 from retina_plugin.checkpoint.torchvision_names import BOTTOM_UP, State
 from retina_plugin.modeling.backbones.feature import Backbone, Origin
 
-# Buffers that a file may lack or have in vain: Detectron2's own RetinaNet has no first, frozen and
-# converted batch norms have no second.
+# Buffers that a file may lack, or have without a use: Detectron2's own RetinaNet lacks the first,
+# frozen and converted batch norms lack the second.
 OPTIONAL = ("loss_normalizer", "num_batches_tracked")
 # What files have beyond a detector: constants of older Detectron2s, and the classifier and the
 # stem's bias of ImageNet's backbones.

@@ -112,8 +112,8 @@ def source_of(path: str) -> str:
 
 
 def _content(path: str) -> Any:
-    """By suffix, as Detectron2 does; only that torch's own archives are told by their first bytes,
-    whatever they are called."""
+    """The suffix decides how a file is read, as in Detectron2, but torch's own archives are
+    recognised by their first bytes."""
     if path.endswith(".safetensors"):
         from safetensors.torch import load_file
 

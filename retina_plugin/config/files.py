@@ -14,7 +14,8 @@ from retina_plugin.config.disk import disk_errors
 
 # Drafts of the files of a run, as whole_file and version 0.1 name them.
 DRAFT = re.compile(
-    r"(model_\w+|config|last_checkpoint|predictions|coco_instances_results)(\.part(\.\w+)?|\.(pth|yaml|json)\.part)"
+    r"(model_\w+|config|last_checkpoint|predictions|coco_instances_results)"
+    r"(\.part(\.\w+)?|\.(pth|yaml|json)\.part)"
 )
 
 

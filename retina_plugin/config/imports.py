@@ -63,7 +63,7 @@ def keys_of_parts(imports: Iterable[str] | None) -> dict[str, Key]:
         registry.key_of(name, key): row
         for registry in REGISTRIES
         for name, part in registry.parts()
-        if imports is None or _belongs(part.module, imports)
+        if imports is None or any(_belongs(user, imports) for user in registry.users(part))
         for key, row in part.keys.items()
     }
 

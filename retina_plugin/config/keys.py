@@ -351,10 +351,10 @@ DETECTRON2_KEYS: dict[str, Key] = {
     "OUTPUT_DIR": Key("./output", "where everything is written", text("a folder")),
     "SEED": Key(-1, "of everything random; -1 takes another one each time", SEEDS),
     "CUDNN_BENCHMARK": Key(
-        False, "let cuDNN try its algorithms; pays when all images have one size"
+        False, "let cuDNN search for the fastest algorithms; useful if all images have one size"
     ),
     "VIS_PERIOD": Key(
-        0, "steps between pictures of truth and detections in TensorBoard; 0: none", PERIOD
+        0, "steps between pictures of ground truth and detections in TensorBoard; 0: none", PERIOD
     ),
 }
 

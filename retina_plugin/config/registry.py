@@ -136,6 +136,8 @@ class Registry:
                 raise ConfigError(
                     f"{where}: key {key} has no default: write {key}: Key(default, 'what it means')"
                 )
+        if part.keys and "." in name:
+            raise ConfigError(f"{where}: a part with keys needs a name without dots")
         arguments = inspect.signature(part.build).parameters.values()
         if any(argument.kind is argument.VAR_KEYWORD for argument in arguments):
             return
@@ -184,7 +186,14 @@ class Registry:
         wanted = {p.name for p in parameters}
         if any(p.kind is p.VAR_KEYWORD for p in parameters):
             wanted |= {*sources, *given}
-        arguments = {a: _taken(cfg, s) for a, s in sources.items() if a in wanted}
+        try:
+            arguments = {a: _taken(cfg, s) for a, s in sources.items() if a in wanted}
+        except KeyError as error:
+            raise ConfigError(
+                f"the config has no key {error.args[0]!r} of {self.kind} {name!r}: name "
+                f"{part.module} in MODEL.RETINA_PLUGIN.IMPORTS, or in Detectron2's own tools call "
+                "add_retina_config(cfg) after importing it"
+            ) from error
         return part.build(**{a: v for a, v in given.items() if a in wanted}, **arguments)
 
     def get(self, name: str) -> Any:
@@ -211,6 +220,14 @@ class Registry:
     def parts(self) -> list[tuple[str, Part]]:
         """All (name, entry) pairs, in order of registration."""
         return list(self._parts.items())
+
+    def users(self, part: Part) -> list[str]:
+        """Modules of the parts that read the keys of ``part``: its own, and those of subclasses."""
+        return [
+            other.module
+            for other in self._parts.values()
+            if part.build is other.build or part.build in getattr(other.build, "__mro__", ())
+        ]
 
     def items(self) -> list[tuple[str, Any]]:
         """All (name, object) pairs, in order of registration."""

@@ -53,7 +53,7 @@ def run(args: argparse.Namespace) -> None:
             "processes on CPUs too."
         )
     if args.num_gpus * args.num_machines > 1:
-        configured(args)  # so that a mistake is told once, before the processes start
+        configured(args)  # so that a mistake is reported once, before the processes start
         url = f"tcp://127.0.0.1:{free_port()}" if args.dist_url == "auto" else args.dist_url
         run_ranks(_one_of_several, args.num_gpus, args, url)
     else:

@@ -1,5 +1,5 @@
 """Images and their boxes from COCO annotations, checked and repaired once, so that mistakes are
-told before training.
+reported before training.
 
 A record is Detectron2's "standard dataset dict" of one image, its boxes XYXY in pixels and its
 category ids contiguous.

@@ -10,7 +10,6 @@ from urllib.parse import urlparse
 
 import torch
 
-from retina_plugin.config.bounds import check_bounds
 from retina_plugin.config.errors import ConfigError
 from retina_plugin.config.keys import DEVICE
 from retina_plugin.data import use_box_coordinates
@@ -216,14 +215,11 @@ def _counts(cfg: Any, counts_of: Callable[[str], Sequence[int]]) -> list[int]:
 
 
 def check_run(cfg: Any, *, num_gpus: int, num_machines: int) -> None:
-    """Make sure that all values are within their bounds, and that processes can be started and
-    share a batch equally.
+    """Make sure that processes can be started and share a batch equally.
 
     Raises:
-        ConfigError: a value out of its bounds, more GPUs than the machine has, or images of a step
-            that cannot be shared.
+        ConfigError: more GPUs than the machine has, or images of a step that cannot be shared.
     """
-    check_bounds(cfg)
     if num_gpus > 1 and ":" in cfg.MODEL.DEVICE:
         raise ConfigError(
             f"MODEL.DEVICE: expected cuda, because --num-gpus is {num_gpus}, found "
@@ -246,9 +242,9 @@ def freeze_unread(model: RetinaNet) -> None:
     """Stop parameters of the backbone that no level of ``MODEL.RETINANET.IN_FEATURES`` depends on
     from learning.
 
-    They have no gradient, for which distributed training would wait in vain, and weight decay would
-    wear them away. Levels that the head does not see have such, and some backbones too: what HRNet
-    does only for its finest map, for instance.
+    They get no gradient. DDP would wait for one forever, and weight decay would shrink them to
+    zero. Levels that the head does not see have such parameters, and so have some backbones: what
+    HRNet computes only for its finest map, for instance.
     """
     parameters = [p for p in model.backbone.parameters() if p.requires_grad]
     if not parameters:

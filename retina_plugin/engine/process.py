@@ -1,5 +1,5 @@
-"""How every tool behaves: a mistake of the user is told in one message, a file that cannot be used
-is counted and left out."""
+"""How every tool behaves: it reports a mistake of the user in one message, and counts and leaves
+out files that cannot be used."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ USER_ERRORS = (
     MemoryError,
     torch.OutOfMemoryError,
 )
-# What torch says, as a RuntimeError, when another process is gone or memory is -> what the user is
-# told.
+# What torch says, as a RuntimeError, when another process or memory is gone -> the message for
+# the user.
 LOST = (
     (
         re.compile(r"DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\)"),

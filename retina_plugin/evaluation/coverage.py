@@ -38,7 +38,7 @@ def matched_shares(
         dataset: any.
         transform: those of training, see :data:`Transform`.
         anchors_of: see :data:`AnchorsOf`.
-        threshold: from which an anchor answers for a box: the last of
+        threshold: from which an anchor learns a box: the last of
             ``MODEL.RETINANET.IOU_THRESHOLDS``.
         seed: of the draws; each image has a generator of its own for each draw.
     """

@@ -55,7 +55,7 @@ def run(args: argparse.Namespace) -> None:
     """Train or evaluate, in ``args.num_gpus`` processes on each of ``args.num_machines``."""
     # else a launcher such as torchrun has started this rank
     if args.num_gpus > 1 and "LOCAL_RANK" not in os.environ:
-        cfg = configured(args)  # so that a mistake is told once, before the processes start
+        cfg = configured(args)  # so that a mistake is reported once, before the processes start
         backend = "nccl" if cfg.MODEL.DEVICE.startswith("cuda") else "gloo"
         url = args.dist_url if args.num_machines > 1 else f"tcp://127.0.0.1:{free_port()}"
         run_ranks(_one_of_several, args.num_gpus, args, url, backend)

@@ -1,8 +1,8 @@
-"""What one sigmoid costs and its two derivatives, for every rung of the ladder: for figures and for
+"""What one sigmoid costs and its two derivatives, for every step of the ladder: for figures and for
 teaching.
 
 q is the probability that the sigmoid gives to what is true, x its logit, so that q = sigmoid(x).
-The derivative by q is not bounded near q = 0, whatever the rung; the one by x, which is what
+The derivative by q is not bounded near q = 0, whatever the step; the one by x, which is what
 training sees, is.
 
 Example:

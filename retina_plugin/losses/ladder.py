@@ -1,4 +1,4 @@
-r"""The ladder from cross entropy to focal loss, each rung the previous one plus one idea.
+r"""The ladder from cross entropy to focal loss, each step the previous one plus one idea.
 
 With p_t the probability given to what is true (p of a class where it is present, 1 - p where it is
 absent):

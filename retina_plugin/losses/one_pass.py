@@ -1,7 +1,7 @@
 """Every loss over K independent sigmoids in one pass: value and derivative together, for integer
 labels.
 
-A rung of the ladder says what one sigmoid costs; everything else is done here, once for all rungs:
+A step of the ladder says what one sigmoid costs; everything else is done here, once for all steps:
 no one-hot targets, ignored anchors, a weight for each class, half precision, and a backward pass
 that only scales a derivative which is there already.
 

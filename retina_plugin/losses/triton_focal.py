@@ -21,8 +21,8 @@ from retina_plugin.losses.pieces import NEGLIGIBLE, stored_dtype
 
 BLOCK = 1024  # elements of one program
 
-# The rungs as one formula: focal loss with exponent ``power`` at the logit slope * z - shift, over
-# slope. Terms -> gamma -> (slope, shift, power).
+# The steps of the ladder as one formula: focal loss with exponent ``power`` at the logit slope * z
+# - shift, over slope. Terms -> gamma -> (slope, shift, power).
 RUNGS: dict[Terms, Callable[[float], tuple[float, float, float]]] = {
     cross_entropy_terms: lambda gamma: (1.0, 0.0, 0.0),
     focal_terms: lambda gamma: (1.0, 0.0, gamma),
@@ -31,8 +31,8 @@ RUNGS: dict[Terms, Callable[[float], tuple[float, float, float]]] = {
 
 
 def can_run(terms: Terms, logits: Tensor) -> bool:
-    """Whether :func:`one_pass` knows the rung and the dtype, and Triton works on the device, which
-    is tried once."""
+    """Whether :func:`one_pass` knows the step of the ladder and the dtype, and Triton works on the
+    device, which is tried once."""
     known = terms in RUNGS and logits.dtype in (torch.float32, torch.float16, torch.bfloat16)
     return known and _works(logits.device)
 

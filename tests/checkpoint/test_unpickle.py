@@ -57,7 +57,8 @@ def test_a_pickle_of_python_2() -> None:
     """Its strings are bytes, those of arrays too; written out by hand, as Python 3 cannot write
     it."""
     text = (
-        b"(dp0\nS'conv1_w'\np1\ncnumpy.core.multiarray\n_reconstruct\np2\n(cnumpy\nndarray\np3\n(I0\ntS'b'\ntR"
+        b"(dp0\nS'conv1_w'\np1\ncnumpy.core.multiarray\n_reconstruct\np2\n(cnumpy\nndarray\n"
+        b"p3\n(I0\ntS'b'\ntR"
         b"(I1\n(I2\ntcnumpy\ndtype\n(S'f4'\nI0\nI1\ntR(I3\nS'<'\nNNNI-1\nI-1\nI0\ntbI00\n"
         b"S'\\x00\\x00\\x80?\\x00\\x00\\xc0\\xbf'\ntbs."
     )
@@ -180,7 +181,8 @@ def test_a_set_is_refused() -> None:
             id="bytes of a number",
         ),
         pytest.param(
-            b"cnumpy.core.numeric\n_frombuffer\n(S''\ncnumpy\ndtype\n(S'f4'\ntR(I2097152\n(I0\nttS'C'\ntR.",
+            b"cnumpy.core.numeric\n_frombuffer\n(S''\ncnumpy\ndtype\n(S'f4'\ntR"
+            b"(I2097152\n(I0\nttS'C'\ntR.",
             id="shape",
         ),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import sys
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from retina_plugin.config import ConfigError, Key, Registry, above, get_cfg
+from retina_plugin.config.imports import keys_of_parts
 from retina_plugin.config.registry import REGISTRIES
 from tests.conftest import ROOT
 
@@ -39,6 +41,40 @@ def test_a_part_gets_its_keys_and_what_it_is_given(parts: Registry) -> None:
 
     cfg["MODEL"]["RETINA_PLUGIN"]["THING"]["NAME"] = "nearer"
     assert parts.build(cfg, size=7).radius == 3.0
+
+
+def test_a_config_without_the_keys_of_a_part(parts: Registry) -> None:
+    @parts.register("near", keys=KEYS)
+    class Near:
+        def __init__(self, *, radius: float) -> None: ...
+
+    cfg = {"MODEL": {"RETINA_PLUGIN": {"THING": {"NAME": "near"}}}}
+    with pytest.raises(ConfigError, match=r"no key 'near' of thing 'near': name .*test_registry"):
+        parts.build(cfg)
+
+
+def test_the_keys_of_a_base_come_with_its_subclass(parts: Registry) -> None:
+    """Also when another module has registered the base before."""
+
+    @parts.register("near", keys=KEYS)
+    class Near:
+        def __init__(self, *, radius: float) -> None: ...
+
+    Near.__module__ = "first"
+    parts._parts["near"] = dataclasses.replace(parts.part("near"), module="first")
+    near = "MODEL.RETINA_PLUGIN.THING.near.RADIUS"
+    assert near not in keys_of_parts(["second"])
+
+    class Nearer(Near): ...
+
+    Nearer.__module__ = "second"
+    parts.register("nearer")(Nearer)
+    assert near in keys_of_parts(["second"])
+
+
+def test_a_name_with_a_dot_cannot_have_keys(parts: Registry) -> None:
+    with pytest.raises(ConfigError, match=r"a name without dots"):
+        parts.register("a.b", keys=KEYS)(lambda *, radius: radius)
 
 
 def test_a_key_without_a_default(parts: Registry) -> None:

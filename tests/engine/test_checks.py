@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from retina_plugin import get_cfg
+from retina_plugin.config import check_rules
 from retina_plugin.config.errors import ConfigError
 from retina_plugin.data import catalog, load_dataset
 from retina_plugin.engine.checks import (
@@ -280,6 +281,7 @@ def test_processes(
     cfg.MODEL.DEVICE = "cpu"
     cfg.merge_from_list([word for pair in overrides.items() for word in pair])
     with pytest.raises(ConfigError, match=words) if words else contextlib.nullcontext():
+        check_rules(cfg)  # as read_config does before
         check_run(cfg, num_gpus=gpus, num_machines=machines)
 
 

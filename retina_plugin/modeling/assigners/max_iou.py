@@ -1,4 +1,4 @@
-"""Which anchor answers for which ground-truth box.
+"""Assign anchors to ground-truth boxes by IoU.
 
 Anchors lie on grids, so that consecutive ones lie close together. They are taken in tiles, each
 tile is compared with those boxes only that reach into it, and tiles with about as many such boxes

@@ -70,7 +70,7 @@ def crop_window(
 
 def resize(image: np.ndarray, boxes: np.ndarray, *, min_size: int, max_size: int) -> Sample:
     """Resize with Pillow's bilinear filter to
-    :func:`retina_plugin.modeling.retinanet.resized_shape`."""
+    :func:`retina_plugin.modeling.preprocessing.resized_shape`."""
     height, width = image.shape[:2]
     new_height, new_width = resized_shape(height, width, min_size, max_size)
     if (new_height, new_width) != (height, width):

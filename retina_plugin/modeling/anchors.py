@@ -2,7 +2,7 @@
 
 Axes: L levels, A anchors per cell, R anchors per image, H and W cells of a level. Within a level
 anchors are ordered by row, column, size, aspect ratio;
-:func:`retina_plugin.modeling.postprocessing.flatten_level` puts predictions in the same order.
+:func:`retina_plugin.modeling.structures.flatten_level` puts predictions in the same order.
 """
 
 from __future__ import annotations

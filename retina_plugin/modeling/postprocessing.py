@@ -115,7 +115,7 @@ def to_image(
     without area.
 
     Args:
-        detections: from :func:`detect`.
+        detections: from :class:`PostProcessor`.
         network_size: (height, width) of the resized image that the network saw, without padding.
         image_size: (height, width) of the original image.
     """

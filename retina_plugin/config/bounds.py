@@ -20,7 +20,6 @@ DETECTRON2_RULES: dict[str, Rule] = {
     # its third sampler reads a key that Detectron2's config does not have
     "DATALOADER.SAMPLER_TRAIN": one_of("TrainingSampler", "RepeatFactorTrainingSampler"),
     "MODEL.RESNETS.RES5_DILATION": one_of(1, 2),
-    "SOLVER.NUM_DECAYS": between(1, 1000),
     "SOLVER.REFERENCE_WORLD_SIZE": between(0, 100_000),
     "TEST.AUG.ENABLED": Rule(lambda v: v is False, "False, as each image is evaluated once"),
     "TEST.PRECISE_BN.NUM_ITER": STEPS,

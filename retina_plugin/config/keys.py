@@ -314,7 +314,7 @@ DETECTRON2_KEYS: dict[str, Key] = {
     "SOLVER.BASE_LR_END": Key(0.0, "where WarmupCosineLR ends", between(0, 100)),
     "SOLVER.LR_SCHEDULER_NAME": Key(
         "WarmupMultiStepLR",
-        "WarmupMultiStepLR or WarmupCosineLR",
+        "WarmupMultiStepLR, WarmupCosineLR or WarmupStepWithFixedGammaLR",
         one_of("WarmupMultiStepLR", "WarmupCosineLR", "WarmupStepWithFixedGammaLR"),
     ),
     "SOLVER.STEPS": Key(
@@ -322,12 +322,20 @@ DETECTRON2_KEYS: dict[str, Key] = {
         "steps at which WarmupMultiStepLR multiplies by GAMMA",
         list_of(whole(STEPS), rising=True, empty=True) & different(),
     ),
-    "SOLVER.GAMMA": Key(0.1, "see STEPS", between(1e-6, 1)),
+    "SOLVER.GAMMA": Key(0.1, "see STEPS and NUM_DECAYS", between(1e-6, 1)),
+    "SOLVER.NUM_DECAYS": Key(
+        3,
+        "times that WarmupStepWithFixedGammaLR multiplies by GAMMA, at equal distances",
+        between(1, 1000),
+    ),
     "SOLVER.WARMUP_ITERS": Key(1000, "steps of warm-up", PERIOD),
     "SOLVER.WARMUP_FACTOR": Key(
         1.0 / 1000, "warm-up starts at this share of BASE_LR", between(0, 1)
     ),
     "SOLVER.WARMUP_METHOD": Key("linear", "linear or constant", one_of("linear", "constant")),
+    "SOLVER.RESCALE_INTERVAL": Key(
+        False, "the schedule starts after warm-up, and its steps move accordingly; else at step 0"
+    ),
     "SOLVER.MOMENTUM": Key(0.9, "of SGD", at_least(0) & below(1)),
     "SOLVER.NESTEROV": Key(False, "of SGD"),
     "SOLVER.WEIGHT_DECAY": Key(0.0001, "of weights", DECAY),

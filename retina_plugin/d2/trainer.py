@@ -14,7 +14,7 @@ from detectron2.data import MetadataCatalog, build_detection_test_loader
 from detectron2.engine import DefaultTrainer, HookBase
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.evaluation.coco_evaluation import COCOeval_opt
-from detectron2.solver.build import build_optimizer, maybe_add_gradient_clipping
+from detectron2.solver import LRMultiplier
 from detectron2.utils import comm
 from detectron2.utils.events import CommonMetricPrinter, EventWriter
 from pycocotools.coco import COCO
@@ -33,6 +33,7 @@ from retina_plugin.engine.summary import model_summary, step_summary
 from retina_plugin.evaluation.coco import coco_results, evaluate
 from retina_plugin.evaluation.results import results_folder
 from retina_plugin.modeling.retinanet import RetinaNet
+from retina_plugin.solver import build_optimizer, build_schedule, clip_before_steps
 
 LOG_PERIOD = 20  # steps between two visits of Detectron2's writers
 
@@ -251,17 +252,17 @@ class Trainer(DefaultTrainer):
 
     @classmethod
     def build_optimizer(cls, cfg: Any, model: torch.nn.Module) -> torch.optim.Optimizer:
-        """SGD as Detectron2 makes it, or AdamW over the same groups of parameters."""
-        name, sgd = cfg.MODEL.RETINA_PLUGIN.OPTIMIZER, build_optimizer(cfg, model)
-        if name == "SGD":
-            return sgd
-        if name != "AdamW":
-            raise ValueError(f"MODEL.RETINA_PLUGIN.OPTIMIZER must be SGD or AdamW, found {name!r}")
-        groups = [
-            {key: group[key] for key in ("params", "lr", "weight_decay")}
-            for group in sgd.param_groups
-        ]
-        return maybe_add_gradient_clipping(cfg, torch.optim.AdamW(groups, lr=cfg.SOLVER.BASE_LR))
+        """See :func:`retina_plugin.solver.build_optimizer`; it clips gradients if the config says
+        so."""
+        optimizer = build_optimizer(model, cfg)
+        clip_before_steps(optimizer, cfg.SOLVER.CLIP_GRADIENTS)
+        return optimizer
+
+    @classmethod
+    def build_lr_scheduler(cls, cfg: Any, optimizer: torch.optim.Optimizer) -> LRMultiplier:
+        """See :func:`retina_plugin.solver.build_schedule`."""
+        schedule = build_schedule(cfg.SOLVER)
+        return LRMultiplier(optimizer, multiplier=schedule, max_iter=cfg.SOLVER.MAX_ITER)
 
     @classmethod
     def build_train_loader(cls, cfg: Any) -> Any:

@@ -33,6 +33,8 @@ APPLIED = (
     "SOLVER.LR_SCHEDULER_NAME",
     "SOLVER.STEPS",
     "SOLVER.GAMMA",
+    "SOLVER.NUM_DECAYS",
+    "SOLVER.RESCALE_INTERVAL",
     "SOLVER.WARMUP_*",
     "SOLVER.CLIP_GRADIENTS.*",
     # evaluation and inference

@@ -20,7 +20,7 @@ from retina_plugin.evaluation.results import results_folder
 from retina_plugin.modeling import postprocessing as dense
 from retina_plugin.modeling.preprocessing import sizes_of
 from retina_plugin.modeling.retinanet import RetinaNet
-from retina_plugin.solver.build import build_optimizer, clip_gradients, lr_multiplier
+from retina_plugin.solver import build_lr_scheduler, build_optimizer, clip_gradients
 
 Batch = list[dict[str, Any]]
 
@@ -87,7 +87,7 @@ class Module(lightning.LightningModule):
     def configure_optimizers(self) -> dict[str, Any]:
         optimizer = build_optimizer(self.model, self.cfg)
         self._rates = [group["lr"] for group in optimizer.param_groups]
-        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lr_multiplier(self.cfg.SOLVER))
+        scheduler = build_lr_scheduler(optimizer, self.cfg.SOLVER)
         return {
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
@@ -96,9 +96,7 @@ class Module(lightning.LightningModule):
     def configure_gradient_clipping(
         self, optimizer: torch.optim.Optimizer, *args: Any, **kwargs: Any
     ) -> None:
-        if self.cfg.SOLVER.CLIP_GRADIENTS.ENABLED:
-            for group in optimizer.param_groups:
-                clip_gradients(group["params"], self.cfg.SOLVER.CLIP_GRADIENTS)
+        clip_gradients(optimizer, self.cfg.SOLVER.CLIP_GRADIENTS)
 
     def on_validation_start(self) -> None:
         self._found = [{} for _ in self.cfg.DATASETS.TEST]

@@ -1,5 +1,4 @@
-"""The Lightning host beside Detectron2's own trainer, loaders and evaluator: equal learning, equal
-images, equal metrics."""
+"""The Lightning host beside Detectron2's own loaders and evaluator: equal images, equal metrics."""
 
 from __future__ import annotations
 
@@ -15,27 +14,18 @@ from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data import transforms as T
 from detectron2.evaluation import COCOEvaluator
-from detectron2.solver import build_lr_scheduler
 from detectron2.structures import Boxes, Instances
 from PIL import Image
-from torch import nn
 from torch.testing import assert_close
 
 from retina_plugin import get_cfg
 from retina_plugin.d2.datasets import Mapper, register_datasets
-from retina_plugin.d2.trainer import Evaluator, Trainer
+from retina_plugin.d2.trainer import Evaluator
 from retina_plugin.data import load_dataset
 from retina_plugin.data.transforms import crop, flip, resize
 from retina_plugin.evaluation.coco import coco_results, evaluate
 from retina_plugin.lit import data
-from retina_plugin.modeling.build import build_model
 from retina_plugin.modeling.preprocessing import resized_shape
-from retina_plugin.solver.build import (
-    build_optimizer,
-    clip_gradients,
-    lr_multiplier,
-    parameter_groups,
-)
 from tests.models import COMPACT
 from tests.scenes import write_scenes
 
@@ -47,109 +37,6 @@ def cfg_of(**changes: Any) -> CfgNode:
     for key, value in {**COMPACT, **{k.replace("__", "."): v for k, v in changes.items()}}.items():
         cfg.merge_from_list([key, value])
     return cfg
-
-
-# ----------------------------------------------------------------------------------------- learning
-
-DECAYS = {
-    "none": {},
-    "norms": {"SOLVER__WEIGHT_DECAY_NORM": 0.3},
-    "biases": {"SOLVER__WEIGHT_DECAY_BIAS": 0.0, "SOLVER__BIAS_LR_FACTOR": 2.0},
-    "both": {
-        "SOLVER__WEIGHT_DECAY_NORM": 0.3,
-        "SOLVER__WEIGHT_DECAY_BIAS": 0.2,
-        "SOLVER__BIAS_LR_FACTOR": 0.5,
-    },
-}
-
-
-@pytest.mark.parametrize("decays", DECAYS.values(), ids=DECAYS)
-@pytest.mark.parametrize("norm", ["GN", "BN", "FrozenBN"])
-@pytest.mark.parametrize("optimizer", ["SGD", "AdamW"])
-def test_parameter_groups(decays: dict, norm: str, optimizer: str) -> None:
-    cfg = cfg_of(
-        MODEL__RESNETS__NORM=norm,
-        MODEL__RETINANET__NORM="GN",
-        MODEL__RETINA_PLUGIN__OPTIMIZER=optimizer,
-        **decays,
-    )
-    model = build_model(cfg)
-    theirs, ours = Trainer.build_optimizer(cfg, model), build_optimizer(model, cfg)
-    assert (
-        rates(ours.param_groups)
-        == rates(theirs.param_groups)
-        == rates(parameter_groups(model, cfg.SOLVER))
-    )
-    assert set(rates(ours.param_groups)) == {p for p in model.parameters() if p.requires_grad}
-    for key in ("momentum", "nesterov", "betas", "eps"):
-        assert ours.defaults.get(key) == theirs.defaults.get(key)
-
-
-def rates(groups: list[dict[str, Any]]) -> dict[nn.Parameter, tuple[float, float]]:
-    """Parameter -> its learning rate and weight decay."""
-    return {p: (group["lr"], group["weight_decay"]) for group in groups for p in group["params"]}
-
-
-@pytest.mark.parametrize(
-    "solver",
-    [
-        {"STEPS": (20, 35), "WARMUP_ITERS": 10},
-        {"STEPS": (20, 99), "WARMUP_ITERS": 25, "GAMMA": 0.3},
-        {"STEPS": (), "WARMUP_ITERS": 100},
-        {"STEPS": (3,), "WARMUP_ITERS": 7, "WARMUP_METHOD": "constant", "WARMUP_FACTOR": 0.2},
-        {"LR_SCHEDULER_NAME": "WarmupCosineLR", "WARMUP_ITERS": 10},
-        {"LR_SCHEDULER_NAME": "WarmupCosineLR", "WARMUP_ITERS": 0, "BASE_LR_END": 0.001},
-    ],
-)
-def test_learning_rate_at_every_step(solver: dict) -> None:
-    cfg = cfg_of(
-        SOLVER__MAX_ITER=40,
-        SOLVER__BASE_LR=0.02,
-        **{f"SOLVER__{key}": value for key, value in solver.items()},
-    )
-    parameters = [nn.Parameter(torch.zeros(1))]
-    theirs, ours = torch.optim.SGD(parameters, lr=0.02), torch.optim.SGD(parameters, lr=0.02)
-    schedulers = [
-        build_lr_scheduler(cfg, theirs),
-        torch.optim.lr_scheduler.LambdaLR(ours, lr_multiplier(cfg.SOLVER)),
-    ]
-    for _ in range(40):
-        assert_close(ours.param_groups[0]["lr"], theirs.param_groups[0]["lr"], rtol=1e-12, atol=0)
-        for optimizer, scheduler in zip((theirs, ours), schedulers, strict=True):
-            optimizer.step()
-            scheduler.step()
-
-
-@pytest.mark.parametrize("optimizer", ["SGD", "AdamW"])
-@pytest.mark.parametrize(
-    "clipping",
-    [
-        {"ENABLED": False},
-        {"ENABLED": True, "CLIP_TYPE": "value", "CLIP_VALUE": 0.5},
-        {"ENABLED": True, "CLIP_TYPE": "norm", "CLIP_VALUE": 0.5},
-        {"ENABLED": True, "CLIP_TYPE": "norm", "CLIP_VALUE": 0.1, "NORM_TYPE": 1.0},
-    ],
-)
-def test_steps_with_clipped_gradients(optimizer: str, clipping: dict) -> None:
-    changes = {f"SOLVER__CLIP_GRADIENTS__{key}": value for key, value in clipping.items()}
-    cfg = cfg_of(
-        MODEL__RETINA_PLUGIN__OPTIMIZER=optimizer,
-        SOLVER__BASE_LR=0.1,
-        SOLVER__NESTEROV=optimizer == "SGD",
-        **changes,
-    )
-    reference = nn.Sequential(nn.Conv2d(3, 8, 3), nn.GroupNorm(2, 8), nn.Conv2d(8, 4, 1))
-    own = copy.deepcopy(reference)
-    theirs, ours = Trainer.build_optimizer(cfg, reference), build_optimizer(own, cfg)
-    for _ in range(3):
-        for a, b in zip(reference.parameters(), own.parameters(), strict=True):
-            a.grad = torch.randn_like(a)
-            b.grad = a.grad.clone()
-        theirs.step()
-        if clipping["ENABLED"]:
-            clip_gradients(own.parameters(), cfg.SOLVER.CLIP_GRADIENTS)
-        ours.step()
-        assert_close(list(own.parameters()), list(reference.parameters()))
 
 
 # ------------------------------------------------------------------------------------------- images

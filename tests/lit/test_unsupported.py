@@ -21,7 +21,7 @@ from tests.scenes import write_run
             ["MODEL.META_ARCHITECTURE", "RetinaNet"],
             "META_ARCHITECTURE is RetinaNet, without Detectron2 it must be Focal",
         ),
-        (["SOLVER.LR_SCHEDULER_NAME", "WarmupStepWithFixedGammaLR"], "LR_SCHEDULER_NAME must be"),
+        (["SOLVER.REFERENCE_WORLD_SIZE", "8"], r"unknown key SOLVER.REFERENCE_WORLD_SIZE"),
     ],
 )
 def test_unsupported(tmp_path: Path, root: Path, overrides: list[str], words: str) -> None:

@@ -1,0 +1,42 @@
+"""Clip gradients by the ``SOLVER.CLIP_GRADIENTS`` node."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+
+def clip_gradients(optimizer: torch.optim.Optimizer, clipping: Any) -> None:
+    """Clip the gradient of each parameter on its own, as Detectron2 does; parameters without one
+    are left out.
+
+    Args:
+        optimizer: its parameters have their gradients.
+        clipping: the node of a config; nothing is done unless it is ``ENABLED``.
+
+    Raises:
+        ValueError: an unknown ``CLIP_TYPE``.
+    """
+    if not clipping.ENABLED:
+        return
+    if clipping.CLIP_TYPE not in ("value", "norm"):
+        raise ValueError(
+            f"SOLVER.CLIP_GRADIENTS.CLIP_TYPE must be value or norm, found {clipping.CLIP_TYPE!r}"
+        )
+    for parameter in (p for group in optimizer.param_groups for p in group["params"]):
+        if parameter.grad is None:
+            continue
+        if clipping.CLIP_TYPE == "value":
+            nn.utils.clip_grad_value_(parameter, clipping.CLIP_VALUE)
+        else:
+            nn.utils.clip_grad_norm_(parameter, clipping.CLIP_VALUE, clipping.NORM_TYPE)
+
+
+def clip_before_steps(optimizer: torch.optim.Optimizer, clipping: Any) -> None:
+    """Clip at the start of each ``optimizer.step()``.
+
+    For loops that call it without a closure, which would make the gradients only after that.
+    """
+    optimizer.register_step_pre_hook(lambda stepping, *_: clip_gradients(stepping, clipping))

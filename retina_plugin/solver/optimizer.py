@@ -1,0 +1,37 @@
+"""Build the optimizer from a config."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from retina_plugin.solver.merged_groups import read_merged_groups
+from retina_plugin.solver.parameter_groups import parameter_groups
+
+
+def build_optimizer(model: nn.Module, cfg: Any) -> torch.optim.Optimizer:
+    """SGD or AdamW, by ``MODEL.RETINA_PLUGIN.OPTIMIZER``, over :func:`parameter_groups`.
+
+    It does not clip gradients; see :mod:`retina_plugin.solver.clipping`.
+
+    Args:
+        model: any module; its frozen parameters are left out.
+        cfg: a config of either host.
+
+    Raises:
+        ValueError: another name, or no parameter learns.
+    """
+    solver, name = cfg.SOLVER, cfg.MODEL.RETINA_PLUGIN.OPTIMIZER
+    groups = parameter_groups(model, solver)
+    if name == "SGD":
+        optimizer: torch.optim.Optimizer = torch.optim.SGD(
+            groups, lr=solver.BASE_LR, momentum=solver.MOMENTUM, nesterov=solver.NESTEROV
+        )
+    elif name == "AdamW":
+        optimizer = torch.optim.AdamW(groups, lr=solver.BASE_LR)
+    else:
+        raise ValueError(f"MODEL.RETINA_PLUGIN.OPTIMIZER must be SGD or AdamW, found {name!r}")
+    read_merged_groups(optimizer, list(model.parameters()))
+    return optimizer

@@ -1,0 +1,50 @@
+"""Which parameters learn at which rate, and in which order."""
+
+from torch import nn
+
+from retina_plugin.solver import parameter_groups
+from tests.solver.configs import cfg_of
+
+
+def test_parameter_groups() -> None:
+    frozen = nn.Linear(2, 2).requires_grad_(False)
+    conv, norm = nn.Conv2d(4, 4, 1), nn.GroupNorm(2, 4)
+    model = nn.ModuleList([conv, norm, frozen, conv])  # one of them twice
+    solver = cfg_of(
+        BASE_LR=0.1,
+        WEIGHT_DECAY=0.3,
+        WEIGHT_DECAY_NORM=0.2,
+        WEIGHT_DECAY_BIAS=0.0,
+        BIAS_LR_FACTOR=2.0,
+    ).SOLVER
+    found = {
+        p: (group["lr"], group["weight_decay"])
+        for group in parameter_groups(model, solver)
+        for p in group["params"]
+    }
+    assert found == {
+        conv.weight: (0.1, 0.3),
+        conv.bias: (0.2, 0.0),
+        norm.weight: (0.1, 0.2),
+        norm.bias: (0.2, 0.0),
+    }
+
+
+def test_bias_follows_weight_decay_unless_told_otherwise() -> None:
+    groups = parameter_groups(nn.Conv2d(4, 4, 1), cfg_of(BASE_LR=0.1, WEIGHT_DECAY=0.3).SOLVER)
+    assert [(len(group["params"]), group["lr"], group["weight_decay"]) for group in groups] == [
+        (2, 0.1, 0.3)
+    ]
+
+
+def test_norms_have_their_group_also_with_the_weight_decay_of_weights() -> None:
+    model = nn.Sequential(nn.Linear(2, 2), nn.LayerNorm(2), nn.Linear(2, 2))
+    solver = cfg_of(WEIGHT_DECAY=0.1, WEIGHT_DECAY_NORM=0.1).SOLVER
+    first, second = parameter_groups(model, solver)
+    assert first["params"] == [*model[0].parameters(), *model[2].parameters()]
+    assert second["params"] == [*model[1].parameters()]
+    assert first["weight_decay"] == second["weight_decay"] == 0.1
+
+
+def test_nothing_learns() -> None:
+    assert parameter_groups(nn.Linear(2, 2).requires_grad_(False), cfg_of().SOLVER) == []

@@ -24,8 +24,10 @@ def add_retina_config(cfg: Detectron2CfgNode) -> None:
 
 
 def get_cfg() -> CfgNode:
-    """Detectron2's defaults plus ``MODEL.RETINA_PLUGIN``."""
+    """Detectron2's defaults plus ``MODEL.RETINA_PLUGIN``, and what this project reads of newer
+    versions of Detectron2."""
     cfg = CfgNode(detectron2_cfg())
+    add_keys(cfg, DETECTRON2_KEYS)  # of them, an older Detectron2 lacks some
     add_keys(cfg, PLUGIN_KEYS)
     add_keys(cfg, keys_of_parts([]))  # others come with MODEL.RETINA_PLUGIN.IMPORTS
     return cfg

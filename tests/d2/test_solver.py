@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from detectron2.config import CfgNode
+from detectron2.config import get_cfg as detectron2_cfg
 from detectron2.layers import FrozenBatchNorm2d, NaiveSyncBatchNorm
 from detectron2.modeling import build_model
 from detectron2.solver import build_lr_scheduler, build_optimizer
@@ -17,6 +18,8 @@ from torch import nn
 from torch.testing import assert_close
 
 from retina_plugin import get_cfg
+from retina_plugin.config.bounds import check_bounds
+from retina_plugin.d2 import config
 from retina_plugin.d2.trainer import Trainer
 from tests.d2.reference import THEIRS
 from tests.models import COMPACT
@@ -180,3 +183,14 @@ def step(models: list[nn.Module], optimizers: list[torch.optim.Optimizer]) -> No
             parameter.grad = gradient.clone()
     for optimizer in optimizers:
         optimizer.step()
+
+
+def test_an_older_detectron2_gets_the_keys_of_the_schedule(monkeypatch: pytest.MonkeyPatch) -> None:
+    older = detectron2_cfg()
+    for key in ("NUM_DECAYS", "RESCALE_INTERVAL"):
+        older.SOLVER.pop(key)
+    monkeypatch.setattr(config, "detectron2_cfg", lambda: older)
+    cfg = config.get_cfg()
+    check_bounds(cfg)
+    assert (cfg.SOLVER.NUM_DECAYS, cfg.SOLVER.RESCALE_INTERVAL) == (3, False)
+    Trainer.build_lr_scheduler(cfg, torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.02))

@@ -44,6 +44,21 @@ SEEDS = Rule(
     lambda v: isinstance(v, Integral) and -(2**63) <= v < 2**32,
     "below 2^32; a negative one takes another seed each time",
 )
+CLASSES = list_of(
+    Rule(
+        lambda v: (
+            isinstance(v, dict)
+            and isinstance(v.get("class_path"), str)
+            and "." in v["class_path"]
+            and isinstance(v.get("init_args", {}), dict)
+            and all(isinstance(name, str) for name in v.get("init_args", {}))
+            and v.keys() <= {"class_path", "init_args"}
+        ),
+        "{class_path: 'package.module.Class', init_args: {argument: value, ...}}",
+    ),
+    what="entries",
+    empty=True,
+)
 APART = Rule(
     lambda v: v[1] - v[0] >= max(1e-30, 1e-12 * max(map(abs, v))),
     "at least 1e-30 and 1e-12 of the larger apart",
@@ -156,6 +171,14 @@ PLUGIN_KEYS: dict[str, Key] = {
     ),
     f"{NODE}.INPUT.MAX_PIXELS": Key(
         178_956_970, "width x height of an image file at most", between(1, 10**10)
+    ),
+    f"{NODE}.LIGHTNING.CALLBACKS": Key(
+        [],
+        "further callbacks of Lightning's trainer: {class_path: ..., init_args: {...}} of each",
+        CLASSES,
+    ),
+    f"{NODE}.LIGHTNING.LOGGERS": Key(
+        [], "further loggers of Lightning's trainer, such as W&B's, likewise", CLASSES
     ),
 }
 

@@ -116,9 +116,9 @@ class SafeMerge:
         value = self._decoded(
             value, None if several else node[name], where
         )  # such a key may hold text now and take numbers
-        _require_numbers(value, where)
+        _require_numbers(_without_groups(value), where)
         value = several(value, where) if several else _coerced(value, node[name], where)
-        _require_plain(value, where)
+        _require_plain(_without_groups(value) if key in LISTS_OF_GROUPS else value, where)
         setattr(node, name, value)
 
     def _decoded(self, value: Any, old: Any, where: str) -> Any:
@@ -245,6 +245,15 @@ SEVERAL_KINDS = {
     "MODEL.RETINANET.PRIOR_PROB": _prior,
     f"{NODE}.INPUT.PIXEL_RANGE": _pixel_range,
 }
+
+LISTS_OF_GROUPS = (f"{NODE}.LIGHTNING.CALLBACKS", f"{NODE}.LIGHTNING.LOGGERS")
+
+
+def _without_groups(value: Any) -> Any:
+    """A value in which every group is the list of its names and values."""
+    if isinstance(value, dict):
+        return [_without_groups(entry) for pair in value.items() for entry in pair]
+    return [_without_groups(v) for v in value] if isinstance(value, (list, tuple)) else value
 
 
 def _require_numbers(value: Any, where: str) -> None:

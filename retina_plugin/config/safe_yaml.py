@@ -176,9 +176,14 @@ class _Loader(yaml.SafeLoader):
                 f"{node.value:.40} cannot be read as {node.tag.rpartition(':')[2]}", node.start_mark
             ) from error
 
+    def construct_group(self, node: yaml.Node) -> dict[str, Any]:
+        """A group that is an entry of a list."""
+        if not isinstance(node, yaml.MappingNode):
+            raise _Problem(f"!!map is for groups of keys, found {_kind_of(node)}", node.start_mark)
+        members = _members(self, node).items()
+        return {name: self.construct_object(value, deep=True) for name, (_, value) in members}
+
     def refuse(self, node: yaml.Node) -> None:
-        if node.tag == GROUP:
-            raise _Problem("a list of groups of keys; no key takes one", node.start_mark)
         name = node.tag.replace("tag:yaml.org,2002:", "!!")
         raise _Problem(f"tag {name}. Only plain YAML is read; write the value out", node.start_mark)
 
@@ -189,8 +194,9 @@ for _kind in ("int", "float", "bool"):
     )
 # A folder may be called 2024-05-01; no key takes a date.
 _Loader.add_constructor("tag:yaml.org,2002:timestamp", yaml.SafeLoader.construct_yaml_str)
-for _kind in ("binary", "map", "omap", "pairs", "set"):
+for _kind in ("binary", "omap", "pairs", "set"):
     _Loader.add_constructor(f"tag:yaml.org,2002:{_kind}", _Loader.refuse)
+_Loader.add_constructor(GROUP, _Loader.construct_group)
 _Loader.add_constructor(None, _Loader.refuse)
 
 

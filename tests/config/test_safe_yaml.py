@@ -178,7 +178,7 @@ HOSTILE = [
     pytest.param("SEED: !mine 3", "line 1: tag !mine. Only plain YAML", id="own tag"),
     pytest.param("SOLVER: !!set {STEPS}", "line 1: tag !!set. Only plain YAML", id="set"),
     pytest.param(
-        "SOLVER: {STEPS: [{a: 1}]}", "line 1: a list of groups of keys", id="groups in a list"
+        "SOLVER: {STEPS: [{a: 1}]}", "line 1: SOLVER.STEPS: expected text, a number", id="groups"
     ),
     pytest.param(
         "_BASE_: [a.yaml, b.yaml]",

@@ -14,12 +14,17 @@ from retina_plugin.engine.hosts import register_in_detectron2
 
 if TYPE_CHECKING:
     from retina_plugin.checkpoint import load_weights
+    from retina_plugin.engine.launch import train
     from retina_plugin.modeling.build import build_model
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "build_model", "get_cfg", "load_weights"]
+__all__ = ["__version__", "build_model", "get_cfg", "load_weights", "train"]
 
-_LAZY = {"build_model": "retina_plugin.modeling.build", "load_weights": "retina_plugin.checkpoint"}
+_LAZY = {
+    "build_model": "retina_plugin.modeling.build",
+    "load_weights": "retina_plugin.checkpoint",
+    "train": "retina_plugin.engine.launch",
+}
 
 
 def get_cfg() -> Any:

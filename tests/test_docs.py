@@ -250,6 +250,27 @@ def test_detectron2s_own_trainer_with_two_more_lines(
     assert (desk / "plain/model_final.pth").is_file()
 
 
+def test_training_from_python(desk: Path, root: Path, capsys: pytest.CaptureFixture) -> None:
+    script = named_block(root, "docs/plugin.md", "python", "train_from_python.py")
+    sets = {"DATASETS.TRAIN": TRAIN, "DATASETS.TEST": TEST}
+    options = quick(**SMALL, **sets, **{"MODEL.RETINANET.SCORE_THRESH_TEST": "0.0"})
+    assert script.count('["OUTPUT_DIR", "from_python"]') == 1
+    exec(script.replace('"from_python"]', f'"from_python", *{options}]'), {})
+    assert (desk / "from_python/model_final.pth").is_file()
+    assert 0 <= float(capsys.readouterr().out.splitlines()[-1]) <= 100
+
+
+def test_callbacks_and_loggers_of_lightning(desk: Path, root: Path) -> None:
+    text = named_block(root, "docs/your_own_data.md", "yaml", "early_stop.yaml")
+    (desk / "early_stop.yaml").write_text(text, encoding="utf-8")
+    options = {"DATASETS.TRAIN": TRAIN, "DATASETS.TEST": TEST, "OUTPUT_DIR": "out"}
+    options |= {"SOLVER.MAX_ITER": "4", "TEST.EVAL_PERIOD": "2"}
+    arguments = ["--host", "lightning", "--config-file", "early_stop.yaml"]
+    load_tool("train_net").main([*arguments, *quick(**SMALL, **options)])
+    assert (desk / "out/best/best.ckpt").is_file()
+    assert (desk / "out/csv/version_0/metrics.csv").is_file()
+
+
 def test_every_command_on_own_data(desk: Path, root: Path, capsys: pytest.CaptureFixture) -> None:
     """In the order of the page, on a few small images, and with a network small enough for that."""
     (desk / "more").mkdir()

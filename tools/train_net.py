@@ -20,7 +20,6 @@ from command_line import Parser  # first: Ctrl-C is quiet from here on
 
 # isort: split
 import argparse
-import importlib
 
 
 def parse(argv: list[str] | None = None) -> argparse.Namespace:
@@ -63,16 +62,12 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def main(argv: list[str] | None = None) -> None:
-    from retina_plugin.engine.checks import check_processes
-    from retina_plugin.engine.hosts import choose_host
+    from retina_plugin.engine.host import Request
+    from retina_plugin.engine.launch import launch
 
-    args = parse(argv)
-    check_processes(args)
-    host, reason = choose_host(args.host)
-    if os.environ.get("LOCAL_RANK", "0") == "0":  # torchrun starts this tool once for each process
-        print(f"host: {host} ({reason})", flush=True)
-    module = {"detectron2": "retina_plugin.d2.run", "lightning": "retina_plugin.lit.run"}[host]
-    importlib.import_module(module).run(args)
+    flags = vars(parse(argv))
+    config_file, overrides, host = (flags.pop(name) for name in ("config_file", "opts", "host"))
+    launch(config_file, overrides, Request(**flags), host=host)
 
 
 # "__mp_main__" is what a process of a run with several calls this file.

@@ -26,16 +26,20 @@ from retina_plugin.d2.loader import TrainingLoader
 from retina_plugin.d2.logs import Events, MetricsFile
 from retina_plugin.data import load_dataset
 from retina_plugin.engine import stopping
+from retina_plugin.engine.checkpoints import checkpoint_name
 from retina_plugin.engine.checks import freeze_unread
 from retina_plugin.engine.divergence import divergence, is_finite
 from retina_plugin.engine.resume import use_learning_rates
-from retina_plugin.engine.summary import model_summary, step_summary
+from retina_plugin.engine.summary import (
+    LOG_PERIOD,
+    evaluation_summary,
+    model_summary,
+    step_summary,
+)
 from retina_plugin.evaluation.coco import coco_results, evaluate
 from retina_plugin.evaluation.results import results_folder
 from retina_plugin.modeling.retinanet import RetinaNet
 from retina_plugin.solver import build_optimizer, build_schedule, clip_before_steps
-
-LOG_PERIOD = 20  # steps between two visits of Detectron2's writers
 
 
 class Evaluator(DatasetEvaluator):
@@ -176,10 +180,10 @@ class Trainer(DefaultTrainer):
 
     def _save_where_it_stopped(self) -> str:
         """What to tell the user."""
-        name = "model_final" if self.iter + 1 >= self.max_iter else f"model_{self.iter:07d}"
-        path = os.path.join(self.cfg.OUTPUT_DIR, f"{name}.pth")
+        name = checkpoint_name(self.iter + 1, self.max_iter)
+        path = os.path.join(self.cfg.OUTPUT_DIR, name)
         if self.iter + 1 < self.max_iter and (self.iter + 1) % self.cfg.SOLVER.CHECKPOINT_PERIOD:
-            self.checkpointer.save(name, iteration=self.iter)
+            self.checkpointer.save(name.removesuffix(".pth"), iteration=self.iter)
         return stopping.stopped_at(min(self.iter + 1, self.max_iter), self.max_iter, path)
 
     def start(self, resumed: str | None) -> None:
@@ -201,7 +205,7 @@ class Trainer(DefaultTrainer):
         return self.writers
 
     def after_step(self) -> None:
-        """Write each evaluation at once.
+        """Write and print each evaluation at once.
 
         Detectron2's writers come every ``LOG_PERIOD`` steps and at the last one, and of each value
         they know the latest only.
@@ -209,8 +213,11 @@ class Trainer(DefaultTrainer):
         try:
             super().after_step()
             step, period = self.iter + 1, self.cfg.TEST.EVAL_PERIOD
-            written = step % LOG_PERIOD == 0 or step == self.max_iter
-            if period and step % period == 0 and not written:
+            evaluated = period and step % period == 0 and step < self.max_iter
+            if evaluated and comm.is_main_process():
+                line = evaluation_summary(self._last_eval_results, step=step, steps=self.max_iter)
+                print(line, flush=True)
+            if evaluated and step % LOG_PERIOD:
                 for writer in self.writers:
                     writer.write()
         except DiskError:

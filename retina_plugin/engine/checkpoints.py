@@ -14,8 +14,15 @@ from retina_plugin.config.files import DRAFT, require_regular_file, whole_file, 
 
 logger = logging.getLogger("retina_plugin")
 POINTER = "last_checkpoint"
+FINAL = "model_final.pth"
 CHECKPOINT = re.compile(r"model_(\d+|final)\.pth")
 MODEL = re.compile(r"model_.+\.pth")
+
+
+def checkpoint_name(step: int, steps: int) -> str:
+    """The name of a checkpoint that has seen ``step`` of ``steps`` steps, as Detectron2 names
+    them."""
+    return FINAL if step >= steps else f"model_{step - 1:07d}.pth"
 
 
 def write_checkpoint(content: Mapping[str, Any], path: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import logging
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -13,6 +12,7 @@ import torch
 from retina_plugin.config.errors import ConfigError
 from retina_plugin.config.keys import DEVICE
 from retina_plugin.data import use_box_coordinates
+from retina_plugin.engine.host import Request
 from retina_plugin.engine.summary import alpha_summary, prior_summary
 from retina_plugin.losses import auto_alpha, auto_prior
 from retina_plugin.modeling.build_backbone import import_plugins
@@ -55,7 +55,7 @@ def resolve_device(cfg: Any) -> None:
         cfg.MODEL.DEVICE = "cpu"
 
 
-def check_processes(args: argparse.Namespace) -> None:
+def check_processes(request: Request) -> None:
     """Check the flags of ``tools/train_net.py`` that say how many processes there are and where
     they meet.
 
@@ -63,30 +63,30 @@ def check_processes(args: argparse.Namespace) -> None:
         ConfigError: a number out of its range, or an address that is none.
     """
     for flag, least, most in (("num_gpus", 0, 1024), ("num_machines", 1, 10**4)):
-        value = getattr(args, flag)
+        value = getattr(request, flag)
         if not least <= value <= most:
             raise ConfigError(
                 f"--{flag.replace('_', '-')}: expected {least} to {most}, found {value}"
             )
-    if not 0 <= args.machine_rank < args.num_machines:
+    if not 0 <= request.machine_rank < request.num_machines:
         raise ConfigError(
-            f"--machine-rank: expected 0 to {args.num_machines - 1}, as --num-machines is "
-            f"{args.num_machines}, found "
-            f"{args.machine_rank}"
+            f"--machine-rank: expected 0 to {request.num_machines - 1}, as --num-machines is "
+            f"{request.num_machines}, found "
+            f"{request.machine_rank}"
         )
-    if args.dist_url == "auto" and args.num_machines == 1:
+    if request.dist_url == "auto" and request.num_machines == 1:
         return
     try:
-        url = urlparse(args.dist_url)
+        url = urlparse(request.dist_url)
         # reading a port may raise too
         good = url.scheme == "tcp" and bool(url.hostname) and bool(url.port)
-        good = good and args.dist_url == f"tcp://{url.netloc}" and "@" not in url.netloc
+        good = good and request.dist_url == f"tcp://{url.netloc}" and "@" not in url.netloc
     except ValueError:
         good = False
     if not good:
         raise ConfigError(
             "--dist-url: expected tcp://HOST:PORT with a port from 1 to 65535, "
-            f"found {args.dist_url!r}"
+            f"found {request.dist_url!r}"
         )
 
 

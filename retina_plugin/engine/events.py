@@ -12,14 +12,31 @@ import socket
 import time
 from typing import Any
 
+from torch.utils.tensorboard import SummaryWriter
+from torch.utils.tensorboard.writer import FileWriter
+
 from retina_plugin.config.files import AppendedFile
 
 _numbers = itertools.count()  # of the files of this process
 
 
-class EventFile:
-    """A new ``events.out.tfevents.*`` in a folder, with the methods of ``SummaryWriter`` that a run
-    needs."""
+class EventFile(SummaryWriter):
+    """A new ``events.out.tfevents.*`` in a folder that exists."""
+
+    def _get_file_writer(self) -> FileWriter:
+        if self.all_writers is None or self.file_writer is None:
+            self.file_writer = _Writer(self.log_dir)
+            self.all_writers = {self.log_dir: self.file_writer}
+        return self.file_writer
+
+
+class _Writer(FileWriter):
+    def __init__(self, folder: str) -> None:
+        self.event_writer = _Records(folder)
+
+
+class _Records:
+    """What ``FileWriter`` calls, in the place of TensorBoard's ``EventFileWriter``."""
 
     def __init__(self, folder: str) -> None:
         from tensorboard.compat.proto.event_pb2 import Event
@@ -27,34 +44,18 @@ class EventFile:
 
         process = f"{socket.gethostname()}.{os.getpid()}"
         name = f"events.out.tfevents.{time.time():010.0f}.{process}.{next(_numbers)}"
-        self._event, self._file = Event, AppendedFile(os.path.join(folder, name))
+        self._folder, self._file = folder, AppendedFile(os.path.join(folder, name))
         self._records = RecordWriter(self._file)
-        self._write(file_version="brain.Event:2")
+        self.add_event(Event(wall_time=time.time(), file_version="brain.Event:2"))
 
-    def add_scalar(self, name: str, value: float, step: int) -> None:
-        from torch.utils.tensorboard.summary import scalar
+    def get_logdir(self) -> str:
+        return self._folder
 
-        self._write(summary=scalar(name, value), step=step)
+    def add_event(self, event: Any) -> None:
+        self._records.write(event.SerializeToString())
 
-    def add_image(self, name: str, image: Any, step: int, dataformats: str = "CHW") -> None:
-        """
-        Args:
-            name: of the picture.
-            image: (3, H, W) or (H, W, 3) uint8 RGB, by ``dataformats``.
-            step: of the training.
-        """
-        from torch.utils.tensorboard.summary import image as picture
-
-        self._write(summary=picture(name, image, dataformats=dataformats), step=step)
-
-    def add_histogram_raw(self, tag: str, *, global_step: int, **counts: Any) -> None:
-        """A histogram of Detectron2's event storage."""
-        from torch.utils.tensorboard.summary import histogram_raw
-
-        self._write(summary=histogram_raw(tag, **counts), step=global_step)
-
-    def _write(self, **content: Any) -> None:
-        self._records.write(self._event(wall_time=time.time(), **content).SerializeToString())
+    def flush(self) -> None:
+        """Nothing is waiting to be written."""
 
     def close(self) -> None:
         self._file.close()

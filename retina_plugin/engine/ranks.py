@@ -7,7 +7,6 @@ for a rank that is gone.
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import datetime
 import logging
@@ -31,6 +30,7 @@ from typing import Any
 import torch
 
 from retina_plugin.engine import stopping
+from retina_plugin.engine.host import Request
 
 # in which one rank may do what the others wait for, such as an evaluation
 TIMEOUT = datetime.timedelta(minutes=30)
@@ -96,12 +96,12 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def joined(rank: int, args: argparse.Namespace, url: str, *, backend: str) -> Iterator[None]:
+def joined(rank: int, request: Request, url: str, *, backend: str) -> Iterator[None]:
     """Meet the other ranks, those of other machines too; leave them when all have done their work.
 
     Args:
         rank: on this machine.
-        args: of ``tools/train_net.py``.
+        request: how many there are.
         url: where the ranks meet.
         backend: of ``torch.distributed``.
     """
@@ -110,8 +110,8 @@ def joined(rank: int, args: argparse.Namespace, url: str, *, backend: str) -> It
     torch.distributed.init_process_group(
         backend,
         init_method=url,
-        world_size=args.num_gpus * args.num_machines,
-        rank=args.machine_rank * args.num_gpus + rank,
+        world_size=request.num_gpus * request.num_machines,
+        rank=request.machine_rank * request.num_gpus + rank,
         timeout=TIMEOUT,
     )
     try:

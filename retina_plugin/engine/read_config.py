@@ -11,8 +11,16 @@ from retina_plugin.modeling.build_backbone import take_pixels_of_timm
 
 
 def read_config(cfg: Any, config_file: str | None, overrides: Sequence[Any]) -> Any:
-    """Merge a file and overrides into ``cfg``, import the modules that they name, check every key,
-    and set what the machine and the backbone decide.
+    """:func:`merge` and :func:`settle`; for tools.
+
+    Returns:
+        ``cfg``, not frozen; the number of classes may still be -1.
+    """
+    return settle(merge(cfg, config_file, overrides))
+
+
+def merge(cfg: Any, config_file: str | None, overrides: Sequence[Any]) -> Any:
+    """Merge a file and overrides into ``cfg``, and import the modules that they name.
 
     Args:
         cfg: either host's tree of defaults; changed.
@@ -20,15 +28,31 @@ def read_config(cfg: Any, config_file: str | None, overrides: Sequence[Any]) -> 
         overrides: ``[KEY, VALUE, KEY, VALUE, ...]``.
 
     Returns:
-        ``cfg``, not frozen; the number of classes may still be -1.
+        ``cfg``.
 
     Raises:
-        ConfigError: a file, key or value that cannot be used.
-        ImportError: the backbone's library is missing.
+        ConfigError: a file or key that cannot be used.
     """
     if config_file:
         cfg.merge_from_file(config_file)
     cfg.merge_from_list(list(overrides))
+    return cfg
+
+
+def settle(cfg: Any) -> Any:
+    """Check every key, and set what the machine and the backbone decide. A second call changes
+    nothing.
+
+    Args:
+        cfg: merged; changed.
+
+    Returns:
+        ``cfg``.
+
+    Raises:
+        ConfigError: a value that cannot be used.
+        ImportError: the backbone's library is missing.
+    """
     check_rules(cfg)
     prepare_data(cfg)
     resolve_device(cfg)

@@ -16,10 +16,9 @@ from retina_plugin.checkpoint import WeightsError, class_names_of, metadata_of, 
 from retina_plugin.config import leaves
 from retina_plugin.config.errors import ConfigError
 from retina_plugin.config.files import whole_file, write_atomically
-from retina_plugin.engine.checkpoints import POINTER, models_in, newest_checkpoint
+from retina_plugin.engine.checkpoints import FINAL, POINTER, models_in, newest_checkpoint
 
 CONFIG = "config.yaml"
-FINAL = "model_final.pth"
 
 # Keys that a resumed run takes from its new config, as patterns: they act from the next step on,
 # and no state in the checkpoint depends on them. Every other key must have the value that the run
@@ -53,7 +52,7 @@ APPLIED = (
     "CUDNN_BENCHMARK",
     "DATALOADER.NUM_WORKERS",
     "VIS_PERIOD",
-    "MODEL.RETINA_PLUGIN.INPUT.MAX_PIXELS",
+    "MODEL.RETINA_PLUGIN.LIGHTNING.*",
 )
 # A folder of a run may be moved.
 NOT_COMPARED = ("OUTPUT_DIR",)

@@ -3,13 +3,11 @@ hosts."""
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import itertools
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from retina_plugin.checkpoint import WeightsError, read_checkpoint
@@ -18,6 +16,7 @@ from retina_plugin.config.files import remove_drafts, write_atomically
 from retina_plugin.engine.checkpoints import has_checkpoint, models_in, newest_checkpoint
 from retina_plugin.engine.folder_lock import NAME as LOCK
 from retina_plugin.engine.folder_lock import FolderLock, require_nobody_in
+from retina_plugin.engine.host import Host, Request
 from retina_plugin.engine.resume import (
     CONFIG,
     checkpoint_to_evaluate,
@@ -30,16 +29,7 @@ from retina_plugin.engine.run_files import require_own_files
 CHOICES = "--overwrite starts again, another OUTPUT_DIR keeps both"
 
 
-@dataclass(frozen=True)
-class Host:
-    """What this module must know of a host."""
-
-    name: str  # of --host
-    get_cfg: Callable[[], Any]  # its default config
-    dump: Callable[[Any], str]  # a config as the text of config.yaml
-
-
-def check_folder(cfg: Any, args: argparse.Namespace, host: Host) -> None:
+def check_folder(cfg: Any, request: Request, host: Host) -> None:
     """Refuse a folder that cannot be used, early and without writing anything; :func:`enter_folder`
     checks again.
 
@@ -49,19 +39,19 @@ def check_folder(cfg: Any, args: argparse.Namespace, host: Host) -> None:
             ``--overwrite`` is given.
     """
     require_own_files(cfg)
-    if args.eval_only:
+    if request.eval_only:
         return
     require_nobody_in(cfg.OUTPUT_DIR)
-    if _overwrite(args):
+    if request.overwrite:
         _require_outside(cfg)
-    elif not args.resume:
+    elif not request.resume:
         _require_unused(cfg.OUTPUT_DIR, host)
 
 
 @contextlib.contextmanager
 def enter_folder(
     cfg: Any,
-    args: argparse.Namespace,
+    request: Request,
     host: Host,
     *,
     class_names: Sequence[str],
@@ -92,14 +82,14 @@ def enter_folder(
     """
     with contextlib.ExitStack() as stack:
         if main:
-            if args.eval_only:
-                found: str | None = _enter_for_evaluation(cfg, args, host)
+            if request.eval_only:
+                found: str | None = _enter_for_evaluation(cfg, request, host)
             else:
-                found = _enter_for_training(cfg, args, host, class_names, training_data, stack)
+                found = _enter_for_training(cfg, request, host, class_names, training_data, stack)
             ready()
         else:
             ready()
-            found = _of_the_main_process(cfg, args)
+            found = _of_the_main_process(cfg, request)
         yield found
 
 
@@ -170,9 +160,9 @@ def _logged_steps(path: str) -> int | None:
     return steps
 
 
-def _enter_for_evaluation(cfg: Any, args: argparse.Namespace, host: Host) -> str:
+def _enter_for_evaluation(cfg: Any, request: Request, host: Host) -> str:
     folder = cfg.OUTPUT_DIR
-    path = checkpoint_to_evaluate(cfg, resume=args.resume)
+    path = checkpoint_to_evaluate(cfg, resume=request.resume)
     print(f"evaluation of {path}", flush=True)
     os.makedirs(folder, exist_ok=True)
     if not (
@@ -184,19 +174,19 @@ def _enter_for_evaluation(cfg: Any, args: argparse.Namespace, host: Host) -> str
 
 def _enter_for_training(
     cfg: Any,
-    args: argparse.Namespace,
+    request: Request,
     host: Host,
     class_names: Sequence[str],
     training_data: Mapping[str, Any] | None,
     stack: contextlib.ExitStack,
 ) -> str | None:
-    if _overwrite(args):
+    if request.overwrite:
         _set_aside(cfg, host)
     os.makedirs(cfg.OUTPUT_DIR, exist_ok=True)
     stack.enter_context(FolderLock(cfg.OUTPUT_DIR))
     remove_drafts(cfg.OUTPUT_DIR)
     found = None
-    if args.resume:
+    if request.resume:
         found = checkpoint_to_resume(
             cfg,
             host=host.name,
@@ -210,19 +200,17 @@ def _enter_for_training(
     return found
 
 
-def _of_the_main_process(cfg: Any, args: argparse.Namespace) -> str | None:
+def _of_the_main_process(cfg: Any, request: Request) -> str | None:
     """The checkpoint that the main process has chosen."""
-    if args.eval_only and not args.resume:
+    if request.eval_only and not request.resume:
         return cfg.MODEL.WEIGHTS
-    return newest_checkpoint(cfg.OUTPUT_DIR, report=lambda message: None) if args.resume else None
+    return (
+        newest_checkpoint(cfg.OUTPUT_DIR, report=lambda message: None) if request.resume else None
+    )
 
 
 def _write_config(cfg: Any, host: Host) -> None:
     write_atomically(os.path.join(cfg.OUTPUT_DIR, CONFIG), host.dump(cfg))
-
-
-def _overwrite(args: argparse.Namespace) -> bool:
-    return getattr(args, "overwrite", False)  # Detectron2's own arguments do not have it
 
 
 def _require_unused(folder: str, host: Host) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -16,16 +15,15 @@ from retina_plugin.data.headers import INPUT, Header, read_header
 from retina_plugin.data.images import without_range
 from retina_plugin.data.pixel_range import measure_pixel_range
 from retina_plugin.engine.checkpoints import has_checkpoint
+from retina_plugin.engine.host import Host, Records, Request
 from retina_plugin.engine.resume import config_of_run
-from retina_plugin.engine.run_folder import Host
 
 KEY = f"{INPUT}.PIXEL_RANGE"
-Records = Sequence[Mapping[str, Any]]
 
 
 def prepare_images(
     cfg: Any,
-    args: argparse.Namespace,
+    request: Request,
     host: Host,
     records_of: Callable[[str], Records],
     *,
@@ -40,7 +38,7 @@ def prepare_images(
 
     Args:
         cfg: a config tree that is not frozen.
-        args: of ``tools/train_net.py``; with ``--eval-only`` the training sets are not read.
+        request: with ``eval_only`` the training sets are not read.
         host: on which the run is.
         records_of: name of a data set -> its records.
         show: progress on standard error.
@@ -55,7 +53,7 @@ def prepare_images(
     node = cfg.MODEL.RETINA_PLUGIN.INPUT
     train = (
         []
-        if args.eval_only
+        if request.eval_only
         else [record for name in cfg.DATASETS.TRAIN for record in records_of(name)]
     )
     test = [record for name in cfg.DATASETS.TEST for record in records_of(name)]
@@ -66,13 +64,13 @@ def prepare_images(
         "kinds agree with the annotations "
         "(pixels are decoded when they are used: a file cut off after its header is found then)"
     ]
-    lines += _settle_range(cfg, args, host, headers, headers[: len(train)])
+    lines += _settle_range(cfg, request, host, headers, headers[: len(train)])
     return "\n".join(lines)
 
 
 def _settle_range(
     cfg: Any,
-    args: argparse.Namespace,
+    request: Request,
     host: Host,
     headers: Sequence[Header],
     train: Sequence[Header],
@@ -88,21 +86,20 @@ def _settle_range(
     if node.PIXEL_RANGE != "auto":
         return [f"pixel range: {list(node.PIXEL_RANGE)} {share}"]
     source = cfg.MODEL.WEIGHTS
-    if args.resume and has_checkpoint(cfg.OUTPUT_DIR):
+    if request.resume and has_checkpoint(cfg.OUTPUT_DIR):
         source, run_cfg = "the run's config.yaml", config_of_run(cfg.OUTPUT_DIR, host.get_cfg)
         node.PIXEL_RANGE = (
             "auto" if run_cfg is None else run_cfg.MODEL.RETINA_PLUGIN.INPUT.PIXEL_RANGE
         )
-    elif args.eval_only and source:
+    elif request.eval_only and source:
         take_pixel_range(cfg, metadata_of(read_checkpoint(source)), source)
     if node.PIXEL_RANGE != "auto":
         return [f"pixel range: {node.PIXEL_RANGE} of {source} {share}"]
     if not any(header.pixels.need_range for header in train):
         raise DatasetError(
             f"{len(needing)} of {len(headers)} images need a range of pixel values, {KEY} is auto, "
-            "and "
-            f"{'no training' if args.eval_only else 'no training image needs one'} from which to "
-            "take it. First: "
+            f"and {'no training' if request.eval_only else 'no training image needs one'} from "
+            "which to take it. First: "
             f"{without_range(needing[0].path, needing[0].pixels)}"
         )
     found, line = measure_pixel_range(train, max_pixels=node.MAX_PIXELS)

@@ -3,10 +3,12 @@ rate are."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from retina_plugin.modeling.retinanet import RetinaNet
+
+LOG_PERIOD = 20  # steps between two lines of metrics.json, as in Detectron2
 
 
 def model_summary(model: RetinaNet) -> str:
@@ -36,6 +38,36 @@ def step_summary(cfg: Any, *, processes: int) -> str:
         f"{solver.BASE_LR / solver.IMS_PER_BATCH:g} per image), {solver.LR_SCHEDULER_NAME} after "
         f"{solver.WARMUP_ITERS} steps of warm-up"
     )
+
+
+def evaluation_summary(results: Mapping[str, Any], *, step: int, steps: int) -> str:
+    """A line for each test set on an evaluation during training.
+
+    Args:
+        results: ``{"bbox": {"AP": 45.2, ...}}``, or that for each of several test sets; of one
+            without ground truth nothing is said.
+        step: steps that are done.
+        steps: ``SOLVER.MAX_ITER``.
+    """
+    of_sets = {"": results} if "bbox" in results else results
+    return "\n".join(
+        f"evaluation after step {step} of {steps}: {f'{name} ' if name else ''}"
+        + ", ".join(f"{key} {found['bbox'][key]:.1f}" for key in ("AP", "AP50", "AP75"))
+        for name, found in of_sets.items()
+        if "bbox" in found
+    )
+
+
+def flat(results: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
+    """{"bbox": {"AP": 45.2}} -> {"bbox/AP": 45.2}."""
+    pairs: dict[str, float] = {}
+    for name, value in results.items():
+        pairs |= (
+            flat(value, f"{prefix}{name}/")
+            if isinstance(value, Mapping)
+            else {prefix + name: value}
+        )
+    return pairs
 
 
 def alpha_summary(

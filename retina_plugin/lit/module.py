@@ -15,6 +15,7 @@ from retina_plugin.data import load_dataset, reading
 from retina_plugin.engine import stopping
 from retina_plugin.engine.divergence import divergence, is_finite
 from retina_plugin.engine.resume import use_learning_rates
+from retina_plugin.engine.summary import evaluation_summary, flat
 from retina_plugin.evaluation.coco import coco_results, evaluate
 from retina_plugin.evaluation.results import results_folder
 from retina_plugin.modeling import postprocessing as dense
@@ -25,7 +26,7 @@ from retina_plugin.solver import build_lr_scheduler, build_optimizer, clip_gradi
 Batch = list[dict[str, Any]]
 
 
-class Module(lightning.LightningModule):
+class RetinaNetModule(lightning.LightningModule):
     """Adapter around :class:`retina_plugin.modeling.retinanet.RetinaNet`."""
 
     def __init__(
@@ -62,6 +63,11 @@ class Module(lightning.LightningModule):
     def on_train_start(self) -> None:
         use_learning_rates(self.trainer.optimizers[0], self.lr_schedulers(), self._rates)
 
+    @property
+    def iteration(self) -> int:
+        """The last step that was done, counted from 0; where loggers put a scalar."""
+        return max(self.global_step - 1, 0)
+
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         self.lr = max(
             self.trainer.optimizers[0].param_groups, key=lambda group: len(group["params"])
@@ -77,9 +83,7 @@ class Module(lightning.LightningModule):
         """Make sure that the model still predicts something after its last step; see
         :mod:`retina_plugin.engine.divergence`."""
         if not is_finite(self.model):
-            raise self._divergence(
-                "What the model predicts became infinite or NaN", self.global_step - 1
-            )
+            raise self._divergence("What the model predicts became infinite or NaN", self.iteration)
 
     def _divergence(self, what: str, iteration: int) -> FloatingPointError:
         return divergence(what, iteration=iteration, lr=self.lr, cfg=self.cfg)
@@ -123,16 +127,34 @@ class Module(lightning.LightningModule):
             gathered = [None] * self.trainer.world_size
             torch.distributed.all_gather_object(gathered, self._found)
         self.evaluated_at = self.global_step
-        if self.trainer.is_global_zero:
-            results = {}
-            for index, name in enumerate(self.cfg.DATASETS.TEST):
-                results[name] = evaluate(
-                    load_dataset(name),
-                    [part[index] for part in gathered],
-                    results_folder(self.cfg, name),
-                    max_detections=self.cfg.TEST.DETECTIONS_PER_IMAGE,
-                )
-            self.results = results if len(results) > 1 else next(iter(results.values()))
+        results = self._measure(gathered) if self.trainer.is_global_zero else {}
+        self.results = self.trainer.strategy.broadcast(results)
+        if not self.results:
+            return  # without ground truth
+        if self._goes_on() and self.trainer.is_global_zero:
+            line = evaluation_summary(
+                self.results, step=self.global_step, steps=self.trainer.max_steps
+            )
+            print(line, flush=True)
+        # every rank has the same, so that callbacks decide the same
+        scalars = {**flat(self.results), "step": self.iteration}
+        self.log_dict({k: float(v) for k, v in scalars.items()}, sync_dist=True, batch_size=1)
+
+    def _goes_on(self) -> bool:
+        """Whether this evaluation is one in the middle of training."""
+        return self.trainer.state.fn == "fit" and self.global_step < self.trainer.max_steps
+
+    def _measure(self, gathered: list[Any]) -> dict[str, Any]:
+        """Write the results of all ranks and return the metrics."""
+        results = {}
+        for index, name in enumerate(self.cfg.DATASETS.TEST):
+            results[name] = evaluate(
+                load_dataset(name),
+                [part[index] for part in gathered],
+                results_folder(self.cfg, name),
+                max_detections=self.cfg.TEST.DETECTIONS_PER_IMAGE,
+            )
+        return results if len(results) > 1 else next(iter(results.values()))
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         # As Detectron2 and load_weights read it; it shares its storage with Lightning's

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import argparse
 import logging
 import os
 import secrets
 import warnings
 from typing import Any
-from urllib.parse import urlparse
 
 import lightning
 import torch
@@ -22,67 +20,107 @@ from retina_plugin.checkpoint import (
     warn_of_other_classes,
 )
 from retina_plugin.config import get_cfg
-from retina_plugin.config.bounds import warn_of_conflicts
 from retina_plugin.config.errors import ConfigError
 from retina_plugin.data import class_counts, load_dataset
-from retina_plugin.data.fingerprint import fingerprint
 from retina_plugin.engine import stopping
-from retina_plugin.engine.checks import (
-    check_run,
-    freeze_unread,
-    resolve_alpha,
-    resolve_num_classes,
-    resolve_prior,
-)
+from retina_plugin.engine.checkpoints import FINAL
+from retina_plugin.engine.checks import freeze_unread
+from retina_plugin.engine.host import Host, Request
+from retina_plugin.engine.prepare import Run, check_request, prepare
 from retina_plugin.engine.ranks import free_port, joined, run_ranks
-from retina_plugin.engine.read_config import read_config
 from retina_plugin.engine.resume import step_of
-from retina_plugin.engine.run_folder import Host, check_folder, enter_folder
-from retina_plugin.engine.run_images import prepare_images
+from retina_plugin.engine.run_folder import enter_folder
 from retina_plugin.engine.space import require_space
 from retina_plugin.engine.summary import model_summary, step_summary
-from retina_plugin.lit.callbacks import CheckpointFiles, Checkpoints, Pictures, Progress, Writer
+from retina_plugin.lit.checkpoints import Checkpoints
+from retina_plugin.lit.configured import check_classes
 from retina_plugin.lit.data import Data, training_records
-from retina_plugin.lit.module import Module
-from retina_plugin.lit.stop import Stop
+from retina_plugin.lit.module import RetinaNetModule
+from retina_plugin.lit.trainer import build_trainer
 from retina_plugin.modeling.build import build_model
-from retina_plugin.report import beyond_limit, finish
-
-HOST = Host("lightning", get_cfg, dump=lambda cfg: cfg.dump())
+from retina_plugin.report import finish
 
 
-def run(args: argparse.Namespace) -> None:
-    """Train or evaluate, in ``args.num_gpus`` processes on each of ``args.num_machines``."""
-    # else a launcher such as torchrun has started this rank
-    if args.num_gpus > 1 and "LOCAL_RANK" not in os.environ:
-        cfg = configured(args)  # so that a mistake is reported once, before the processes start
-        backend = "nccl" if cfg.MODEL.DEVICE.startswith("cuda") else "gloo"
-        url = args.dist_url if args.num_machines > 1 else f"tcp://127.0.0.1:{free_port()}"
-        run_ranks(_one_of_several, args.num_gpus, args, url, backend)
-    else:
-        _run(args)
+def run(cfg: Any, request: Request) -> dict[str, Any]:
+    """Train or evaluate, in ``num_gpus`` processes on each of ``num_machines``.
+
+    Args:
+        cfg: from :func:`retina_plugin.config.get_cfg`, merged.
+        request: the flags.
+
+    Returns:
+        The metrics of the last evaluation; ``{}`` without ground truth, or of several processes.
+    """
+    # with LOCAL_RANK, a launcher such as torchrun has started this rank
+    if request.num_gpus <= 1 or "LOCAL_RANK" in os.environ:
+        return _run(cfg, request)
+    checked = cfg.clone()
+    check_request(checked, request, HOST)  # a mistake is reported once, before they start
+    backend = "nccl" if checked.MODEL.DEVICE.startswith("cuda") else "gloo"
+    several = request.num_machines > 1
+    url = request.dist_url if several else f"tcp://127.0.0.1:{free_port()}"
+    run_ranks(_one_of_several, request.num_gpus, cfg, request, url, backend)
+    return {}
 
 
-def _one_of_several(rank: int, args: argparse.Namespace, url: str, backend: str) -> None:
-    with joined(rank, args, url, backend=backend):
+def _one_of_several(rank: int, cfg: Any, request: Request, url: str, backend: str) -> None:
+    with joined(rank, request, url, backend=backend):
         rank_zero_only.rank = torch.distributed.get_rank()
-        _run(args)
+        _run(cfg, request)
 
 
-def _run(args: argparse.Namespace) -> None:
-    cfg, class_names, data = setup(args)
+def _check(cfg: Any, request: Request) -> None:
+    """
+    Raises:
+        ConfigError: another meta-architecture, or callbacks and loggers that cannot be used.
+    """
+    if cfg.MODEL.META_ARCHITECTURE != "FocalRetinaNet":
+        raise ConfigError(
+            f"MODEL.META_ARCHITECTURE is {cfg.MODEL.META_ARCHITECTURE}, without Detectron2 it must "
+            "be FocalRetinaNet. "
+            "_BASE_: configs/Base-RetinaNet.yaml sets it."
+        )
+    check_classes(cfg)
+
+
+def _records(name: str) -> list[dict[str, Any]]:
+    return load_dataset(name).records
+
+
+def _check_data(cfg: Any, request: Request) -> None:
+    if not request.eval_only:
+        training_records(cfg)  # an empty training set ends here, not in a worker process
+
+
+HOST = Host(
+    name="lightning",
+    get_cfg=get_cfg,
+    dump=lambda cfg: cfg.dump(),
+    check=_check,
+    class_names=lambda name: load_dataset(name).class_names,
+    records=_records,
+    class_counts=lambda name: class_counts(_records(name), load_dataset(name).num_classes),
+    check_data=_check_data,
+)
+
+
+def _run(cfg: Any, request: Request) -> dict[str, Any]:
+    # the main process is the first one of the first machine
+    main = rank_zero_only.rank == 0 and request.machine_rank == 0
+    run = prepare(cfg, request, HOST, main=main)
+    _quiet()
     with enter_folder(
-        cfg,
-        args,
+        run.cfg,
+        request,
         HOST,
-        class_names=class_names,
-        training_data=data,
-        main=_is_main(args),
+        class_names=run.class_names,
+        training_data=run.training_data,
+        main=main,
         ready=_wait_for_ranks,
     ) as checkpoint:
         try:
             with stopping.deferred():
-                _train_and_evaluate(cfg, args, class_names, checkpoint, data)
+                return _train_and_evaluate(run, request, checkpoint)
         except SystemExit:  # how Lightning ends on Ctrl-C
             stopping.check()
             raise KeyboardInterrupt from None
@@ -93,82 +131,32 @@ def _wait_for_ranks() -> None:
         torch.distributed.barrier()
 
 
-def _train_and_evaluate(
-    cfg: Any,
-    args: argparse.Namespace,
-    class_names: list[str],
-    checkpoint: str | None,
-    data: dict[str, Any] | None,
-) -> None:
+def _train_and_evaluate(run: Run, request: Request, checkpoint: str | None) -> dict[str, Any]:
+    cfg = run.cfg
     seed = cfg.SEED if cfg.SEED >= 0 else secrets.randbelow(2**31)
     lightning.seed_everything(seed)
-    module = Module(build_model(cfg), cfg, class_names=class_names, seed=seed, training_data=data)
+    module = RetinaNetModule(
+        build_model(cfg),
+        cfg,
+        class_names=run.class_names,
+        seed=seed,
+        training_data=run.training_data,
+    )
     freeze_unread(module.model)
-    trainer = build_trainer(cfg, args)
+    trainer = build_trainer(run, request)
     if trainer.is_global_zero:
         print(model_summary(module.model), flush=True)
-    if args.eval_only:
+    if request.eval_only:
         message = stopping.EVALUATION_STOPPED
-        warn_of_other_classes(load_weights(module.model, checkpoint), class_names, checkpoint)
+        warn_of_other_classes(load_weights(module.model, checkpoint), run.class_names, checkpoint)
     else:
         message = _train(trainer, module, checkpoint)
-    if cfg.DATASETS.TEST and (args.eval_only or module.evaluated_at != trainer.global_step):
+    if cfg.DATASETS.TEST and (request.eval_only or module.evaluated_at != trainer.global_step):
         trainer.validate(module, datamodule=Data(cfg), verbose=False)
         _end_if_asked(message)
     if cfg.DATASETS.TEST and trainer.is_global_zero:
         finish(cfg, module.results)
-
-
-def _is_main(args: argparse.Namespace) -> bool:
-    """Whether this is the first process of the first machine."""
-    return rank_zero_only.rank == 0 and args.machine_rank == 0
-
-
-def configured(args: argparse.Namespace) -> Any:
-    """The config of a run, checked as far as that can be done without its data."""
-    cfg = read_config(get_cfg(), args.config_file, args.opts)
-    if cfg.MODEL.META_ARCHITECTURE != "FocalRetinaNet":
-        raise ConfigError(
-            f"MODEL.META_ARCHITECTURE is {cfg.MODEL.META_ARCHITECTURE}, without Detectron2 it must "
-            "be FocalRetinaNet. "
-            "_BASE_: configs/Base-RetinaNet.yaml sets it."
-        )
-    check_run(cfg, num_gpus=args.num_gpus, num_machines=args.num_machines)
-    return cfg
-
-
-def setup(args: argparse.Namespace) -> tuple[Any, list[str], dict[str, Any] | None]:
-    """The checked and frozen config of a run, the names of the classes, and in the main process of
-    a training the fingerprint of its data; nothing is written."""
-    cfg = configured(args)
-    if _is_main(args):
-        check_folder(cfg, args, HOST)
-        if not args.eval_only:
-            warn_of_conflicts(cfg)
-    names = resolve_num_classes(
-        cfg, lambda name: load_dataset(name).class_names, eval_only=args.eval_only
-    )
-    if not args.eval_only:
-        training_records(cfg)  # an empty training set ends here, not in a worker process
-        for resolve in (resolve_alpha, resolve_prior):
-            table = resolve(
-                cfg, names, lambda name: class_counts(load_dataset(name).records, len(names))
-            )
-            if table:
-                rank_zero_only(print)(table, flush=True)
-    beyond = beyond_limit(cfg)
-    if beyond:
-        rank_zero_only(print)(beyond, flush=True)
-    checked = prepare_images(cfg, args, HOST, _records_of, show=_is_main(args))
-    rank_zero_only(print)(checked, flush=True)
-    cfg.freeze()
-    _quiet()
-    trains = _is_main(args) and not args.eval_only
-    return cfg, names, fingerprint(map(_records_of, cfg.DATASETS.TRAIN)) if trains else None
-
-
-def _records_of(name: str) -> list[dict[str, Any]]:
-    return load_dataset(name).records
+    return module.results
 
 
 def _quiet() -> None:
@@ -181,56 +169,12 @@ def _quiet() -> None:
     torch.set_flush_denormal(True)
 
 
-def build_trainer(cfg: Any, args: argparse.Namespace) -> lightning.Trainer:
-    """Lightning's trainer for a config and the flags of the command line."""
-    if args.num_machines > 1:
-        url = urlparse(args.dist_url)
-        os.environ.update(
-            MASTER_ADDR=url.hostname or "",
-            MASTER_PORT=str(url.port),
-            NODE_RANK=str(args.machine_rank),
-        )
-    device, processes = torch.device(cfg.MODEL.DEVICE), max(args.num_gpus, 1)
-    writer = Writer(cfg.OUTPUT_DIR)
-    checkpoints = Checkpoints(cfg.OUTPUT_DIR, cfg.SOLVER.CHECKPOINT_PERIOD)
-    callbacks = [writer, checkpoints, Progress()]
-    if cfg.VIS_PERIOD > 0:
-        callbacks.append(Pictures(writer, cfg.VIS_PERIOD))
-    callbacks.append(Stop(checkpoints))
-    precision = (
-        ("16-mixed" if device.type == "cuda" else "bf16-mixed")
-        if cfg.SOLVER.AMP.ENABLED
-        else "32-true"
-    )
-    return lightning.Trainer(
-        accelerator=device.type,
-        devices=processes if device.index is None else [device.index],
-        num_nodes=args.num_machines,
-        strategy="ddp" if processes * args.num_machines > 1 else "auto",
-        precision=precision,
-        max_steps=cfg.SOLVER.MAX_ITER,
-        max_epochs=-1,
-        val_check_interval=cfg.TEST.EVAL_PERIOD or cfg.SOLVER.MAX_ITER + 1,
-        check_val_every_n_epoch=None,  # periods count steps
-        num_sanity_val_steps=0,
-        benchmark=cfg.CUDNN_BENCHMARK,
-        callbacks=callbacks,
-        plugins=[CheckpointFiles()],
-        default_root_dir=cfg.OUTPUT_DIR,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        use_distributed_sampler=False,
-    )
-
-
 def _end_if_asked(message: str) -> None:
     stopping.agree()
     stopping.check(message)
 
 
-def _train(trainer: lightning.Trainer, module: Module, resumed: str | None) -> str:
+def _train(trainer: lightning.Trainer, module: RetinaNetModule, resumed: str | None) -> str:
     """Train, and return what to say if the evaluation is stopped.
 
     Raises:
@@ -254,8 +198,8 @@ def _train(trainer: lightning.Trainer, module: Module, resumed: str | None) -> s
         require_space(cfg, module.model, first_step=first_step)
         print(step_summary(cfg, processes=trainer.world_size), flush=True)
     trainer.fit(module, datamodule=Data(cfg), ckpt_path=resumed)
-    stop = next(callback for callback in trainer.callbacks if isinstance(callback, Stop))
-    path = stop.path or os.path.join(cfg.OUTPUT_DIR, "model_final.pth")
+    checkpoints = next(c for c in trainer.callbacks if isinstance(c, Checkpoints))
+    path = checkpoints.path or os.path.join(cfg.OUTPUT_DIR, FINAL)  # none is written if all is done
     message = stopping.stopped_at(trainer.global_step, cfg.SOLVER.MAX_ITER, path)
     _end_if_asked(message)
     return message

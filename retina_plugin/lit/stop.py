@@ -1,19 +1,21 @@
-"""Stop a run on Lightning when a signal asks for it: save a checkpoint after the step under way."""
+"""Stop a run on Lightning when a signal or a callback asks for it: save a checkpoint after the step
+under way."""
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import lightning
 
 from retina_plugin.engine import stopping
-from retina_plugin.lit.callbacks import Checkpoints
-from retina_plugin.lit.module import Module
+from retina_plugin.engine.checkpoints import FINAL
+from retina_plugin.lit.checkpoints import Checkpoints
+from retina_plugin.lit.module import RetinaNetModule
 
 
 class Stop(lightning.Callback):
-    """The last callback, so that everything of the step is in the checkpoint.
+    """Comes after the callbacks that change something, so that everything of the step is in the
+    checkpoint.
 
     Args:
         checkpoints: saves, unless it has just done so.
@@ -21,7 +23,6 @@ class Stop(lightning.Callback):
 
     def __init__(self, checkpoints: Checkpoints) -> None:
         self.checkpoints = checkpoints
-        self.path = ""  # of the newest checkpoint, once the run is asked to stop
 
     def setup(self, *args: Any, **kwargs: Any) -> None:
         # Lightning is about to set its own handler, which broadcasts in the middle of a step.
@@ -33,19 +34,28 @@ class Stop(lightning.Callback):
     def on_validation_start(self, *args: Any) -> None:
         stopping.install()
 
-    def on_train_batch_end(self, trainer: lightning.Trainer, module: Module, *args: Any) -> None:
-        self._stop_if_asked(trainer, module)
+    def on_train_batch_end(
+        self, trainer: lightning.Trainer, module: RetinaNetModule, *args: Any
+    ) -> None:
+        self._stop_if_asked(trainer)
 
-    def on_validation_end(self, trainer: lightning.Trainer, module: Module) -> None:
+    def on_validation_end(self, trainer: lightning.Trainer, module: RetinaNetModule) -> None:
         if trainer.state.fn == "fit":  # not in the evaluation after training, where all is saved
-            self._stop_if_asked(trainer, module)
+            self._stop_if_asked(trainer)
 
-    def _stop_if_asked(self, trainer: lightning.Trainer, module: Module) -> None:
-        if not stopping.agree():
-            return
-        # else it evaluates now
-        step, trainer.should_stop, trainer.limit_val_batches = trainer.global_step, True, 0
-        name = "model_final.pth" if step == trainer.max_steps else f"model_{step - 1:07d}.pth"
-        self.path = os.path.join(self.checkpoints.folder, name)
-        if step % self.checkpoints.period and step != trainer.max_steps:
-            self.checkpoints.save(trainer, name)
+    def _stop_if_asked(self, trainer: lightning.Trainer) -> None:
+        if stopping.agree():
+            # else it evaluates now
+            trainer.should_stop, trainer.limit_val_batches = True, 0
+            self.checkpoints.save(trainer)
+        elif trainer.should_stop and trainer.global_step < trainer.max_steps:
+            self.checkpoints.save(trainer, FINAL)  # EarlyStopping, for example
+
+    def on_train_end(self, trainer: lightning.Trainer, module: RetinaNetModule) -> None:
+        early = trainer.global_step < trainer.max_steps and not stopping.requested()
+        if early and trainer.is_global_zero:
+            print(
+                f"training ended after step {trainer.global_step} of {trainer.max_steps}, because "
+                f"a callback asked for it (checkpoint: {self.checkpoints.path})",
+                flush=True,
+            )

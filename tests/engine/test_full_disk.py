@@ -25,9 +25,9 @@ LIGHTNING = [
     ("config.part", "config.yaml", None),
     ("model_0000000", FIRST, None),
     ("last_checkpoint", "last_checkpoint", FIRST),
-    ("metrics.json", "metrics.json", FIRST),
-    ("events.out", "events.out", FIRST),
+    ("events.out", "events.out", None),
     ("model_final", LAST, FIRST),
+    ("metrics.json", "metrics.json", LAST),
     ("coco_instances_results", "coco_instances_results.json", LAST),
     ("predictions.", "predictions.png", LAST),
 ]

@@ -25,13 +25,13 @@ from retina_plugin.config.errors import ConfigError
 from retina_plugin.engine import folder_lock
 from retina_plugin.engine.folder_lock import FolderLock, require_nobody_in
 from retina_plugin.engine.resume import APPLIED, checkpoint_to_resume
-from retina_plugin.engine.run_folder import Host, describe_run
+from retina_plugin.engine.run_folder import describe_run
+from retina_plugin.lit.run import HOST
 from retina_plugin.modeling.retinanet import RetinaNet
 from tests.load_tools import load_tool
 from tests.scenes import write_run
 
 HOSTS = ["lightning"] + ["detectron2"] * (importlib.util.find_spec("detectron2") is not None)
-HOST = Host("lightning", get_cfg, dump=lambda cfg: cfg.dump())
 SHORT = [
     "SOLVER.MAX_ITER",
     "4",

@@ -7,12 +7,12 @@ from torch.utils.data import DataLoader
 
 from retina_plugin.config import get_cfg
 from retina_plugin.engine.checks import freeze_unread
-from retina_plugin.lit.module import Module
+from retina_plugin.lit.module import RetinaNetModule
 from retina_plugin.modeling.build import build_model
 from tests.configs import CONFIGS, scene, shrink, tame
 
 
-def one_step(module: Module) -> None:
+def one_step(module: RetinaNetModule) -> None:
     trainer = lightning.Trainer(
         accelerator="cpu",
         max_steps=1,
@@ -31,7 +31,7 @@ def one_step(module: Module) -> None:
 def test_config(name: str) -> None:
     cfg = shrink(get_cfg(), name)
     cfg.merge_from_list(["SOLVER.WARMUP_FACTOR", 1.0])  # so that the only step is one to be seen
-    module = Module(build_model(cfg), cfg, class_names=["a", "b", "c"], seed=0)
+    module = RetinaNetModule(build_model(cfg), cfg, class_names=["a", "b", "c"], seed=0)
     freeze_unread(tame(module.model))
     before = {n: p.detach().clone() for n, p in module.model.named_parameters() if p.requires_grad}
     one_step(module)

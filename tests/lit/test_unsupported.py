@@ -1,11 +1,11 @@
 """What Lightning cannot do is an error, told before or at the first step, never silence."""
 
-import argparse
 from pathlib import Path
 
 import pytest
 
-from retina_plugin.lit.run import run
+from retina_plugin.engine.host import Request
+from retina_plugin.engine.launch import launch
 from tests.scenes import write_run
 
 
@@ -25,15 +25,7 @@ from tests.scenes import write_run
     ],
 )
 def test_unsupported(tmp_path: Path, root: Path, overrides: list[str], words: str) -> None:
-    flags = {
-        "resume": False,
-        "eval_only": False,
-        "num_gpus": 1,
-        "num_machines": 1,
-        "machine_rank": 0,
-        "dist_url": "",
-    }
     config = write_run(tmp_path, root)
     with pytest.raises(ValueError, match=words):
-        run(argparse.Namespace(config_file=config, opts=overrides, **flags))
+        launch(config, overrides, Request(), host="lightning")
     assert not list(tmp_path.rglob("*.pth"))

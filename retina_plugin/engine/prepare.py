@@ -1,0 +1,87 @@
+"""From a config and the user's flags to a run that can start; the same steps for both hosts."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from typing import Any
+
+from retina_plugin.config.bounds import warn_of_conflicts
+from retina_plugin.data.fingerprint import fingerprint
+from retina_plugin.engine.checks import (
+    check_run,
+    resolve_alpha,
+    resolve_num_classes,
+    resolve_prior,
+)
+from retina_plugin.engine.host import Host, Request
+from retina_plugin.engine.read_config import settle
+from retina_plugin.engine.run_folder import check_folder
+from retina_plugin.engine.run_images import prepare_images
+from retina_plugin.evaluation.reasons import beyond_limit
+
+
+@dataclass(frozen=True)
+class Run:
+    """A checked run.
+
+    Attributes:
+        cfg: frozen, with every ``auto`` resolved.
+        class_names: K names.
+        training_data: see :mod:`retina_plugin.data.fingerprint`; of the main process of a training,
+            else None.
+    """
+
+    cfg: Any
+    class_names: list[str]
+    training_data: dict[str, Any] | None
+
+
+def check_request(cfg: Any, request: Request, host: Host) -> None:
+    """Check all that can be checked without the data, and set what the machine and the backbone
+    decide.
+
+    Args:
+        cfg: of the host, merged; changed.
+        request, host: of the run.
+
+    Raises:
+        ConfigError, ImportError: see :func:`retina_plugin.engine.read_config.settle` and
+            :func:`retina_plugin.engine.checks.check_run`.
+    """
+    settle(cfg)
+    host.check(cfg, request)
+    check_run(cfg, num_gpus=request.num_gpus, num_machines=request.num_machines)
+
+
+def prepare(cfg: Any, request: Request, host: Host, *, main: bool) -> Run:
+    """Check a run and resolve the values that its data decide. Nothing is written.
+
+    Args:
+        cfg: of the host, merged; changed and frozen.
+        request, host: of the run.
+        main: this is the main process, which alone prints and looks at ``OUTPUT_DIR``.
+
+    Raises:
+        ConfigError: a key, a flag or ``OUTPUT_DIR`` that cannot be used.
+        DatasetError: data that cannot be used.
+    """
+    check_request(cfg, request, host)
+    if main:
+        check_folder(cfg, request, host)
+        if not request.eval_only:
+            warn_of_conflicts(cfg)
+    names = resolve_num_classes(cfg, host.class_names, eval_only=request.eval_only)
+    host.check_data(cfg, request)
+    records = functools.cache(host.records)  # a function of the user may take long
+    lines = [prepare_images(cfg, request, host, records, show=main)]
+    if not request.eval_only:
+        lines += [
+            resolve(cfg, names, host.class_counts) for resolve in (resolve_alpha, resolve_prior)
+        ]
+    lines.append(beyond_limit(cfg))
+    if main:
+        print("\n".join(filter(None, lines)), flush=True)
+    cfg.freeze()
+    trains = main and not request.eval_only
+    return Run(cfg, names, fingerprint(map(records, cfg.DATASETS.TRAIN)) if trains else None)

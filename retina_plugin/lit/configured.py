@@ -1,0 +1,124 @@
+"""Callbacks and loggers that a config names, ``MODEL.RETINA_PLUGIN.LIGHTNING``."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Sequence
+from typing import Any
+
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.loggers import Logger
+
+from retina_plugin.config.errors import ConfigError
+from retina_plugin.config.keys import NODE
+from retina_plugin.config.registry import nearest
+
+KINDS = {"CALLBACKS": Callback, "LOGGERS": Logger}
+
+
+def check_classes(cfg: Any) -> None:
+    """Import every class that the config names, and compare its arguments; nothing is constructed,
+    as loggers may open connections.
+
+    Raises:
+        ConfigError: a class that cannot be imported, is of another kind, or does not take the
+            arguments; the entry is named.
+    """
+    for key in KINDS:
+        for number, entry in enumerate(cfg.MODEL.RETINA_PLUGIN.LIGHTNING[key]):
+            found = _class_of(key, number, entry)
+            try:
+                inspect.signature(found).bind(**entry.get("init_args", {}))
+            except TypeError as error:
+                raise ConfigError(
+                    f"{_where(key, number)}: {entry['class_path']} cannot have these init_args: "
+                    f"{error}. It takes {inspect.signature(found)}"
+                ) from error
+
+
+def check_monitors(callbacks: Sequence[Callback], cfg: Any, class_names: Sequence[str]) -> None:
+    """Make sure that what callbacks such as EarlyStopping wait for is measured in the run; they
+    themselves find out after the first evaluation, or never.
+
+    Args:
+        callbacks: from :func:`callbacks_of`.
+        cfg: of the run.
+        class_names: K names.
+
+    Raises:
+        ConfigError: nobody measures it, unless a callback from elsewhere may do so.
+    """
+    if any(not type(callback).__module__.startswith("lightning.") for callback in callbacks):
+        return
+    metrics = ("AP", "AP50", "AP75", "APs", "APm", "APl", *(f"AP-{name}" for name in class_names))
+    sets = [f"{name}/" for name in cfg.DATASETS.TEST] if len(cfg.DATASETS.TEST) > 1 else [""]
+    measured = [f"{name}bbox/{metric}" for name in sets for metric in metrics]
+    known = {"total_loss", "lr", "time", *measured}
+    for number, callback in enumerate(callbacks):
+        monitor = getattr(callback, "monitor", None)
+        if monitor is None or monitor.startswith("loss_"):  # criteria name their losses
+            continue
+        if monitor not in known:
+            raise ConfigError(
+                f"{_where('CALLBACKS', number)}: monitor: nothing is called {monitor!r}. "
+                f"{nearest(monitor, known)}"
+            )
+        if monitor in measured and not cfg.TEST.EVAL_PERIOD:
+            raise ConfigError(
+                f"{_where('CALLBACKS', number)}: {monitor} is measured after training only, as "
+                "TEST.EVAL_PERIOD is 0: set it to the number of steps between evaluations"
+            )
+
+
+def callbacks_of(cfg: Any) -> list[Callback]:
+    """The callbacks of ``LIGHTNING.CALLBACKS``, constructed.
+
+    Raises:
+        ConfigError: see :func:`check_classes`; or a constructor fails.
+    """
+    return _construct(cfg, "CALLBACKS")
+
+
+def loggers_of(cfg: Any) -> list[Logger]:
+    """The loggers of ``LIGHTNING.LOGGERS``, likewise."""
+    return _construct(cfg, "LOGGERS")
+
+
+def _construct(cfg: Any, key: str) -> list[Any]:
+    parts = []
+    for number, entry in enumerate(cfg.MODEL.RETINA_PLUGIN.LIGHTNING[key]):
+        try:
+            parts.append(_class_of(key, number, entry)(**entry.get("init_args", {})))
+        # whatever a constructor raises; ModuleNotFoundError where a logger's package is missing
+        except Exception as error:
+            if isinstance(error, ConfigError):
+                raise
+            raise ConfigError(
+                f"{_where(key, number)}: {entry['class_path']} fails with "
+                f"{type(error).__name__}: {error}"
+            ) from error
+    return parts
+
+
+def _class_of(key: str, number: int, entry: dict[str, Any]) -> type:
+    module, _, name = entry["class_path"].rpartition(".")
+    try:
+        found = getattr(importlib.import_module(module), name)
+    # a module may raise anything while it is imported
+    except Exception as error:
+        raise ConfigError(
+            f"{_where(key, number)}: class_path {entry['class_path']} cannot be imported: "
+            f"{type(error).__name__}: {error}"
+        ) from error
+    if not (isinstance(found, type) and issubclass(found, KINDS[key])):
+        kind = KINDS[key].__name__
+        raise ConfigError(
+            f"{_where(key, number)}: expected a subclass of lightning.pytorch's {kind}, "
+            f"found {entry['class_path']}"
+        )
+    return found
+
+
+def _where(key: str, number: int) -> str:
+    return f"{NODE}.LIGHTNING.{key}, entry {number + 1}"

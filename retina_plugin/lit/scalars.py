@@ -1,0 +1,56 @@
+"""Log the scalars of training as means over some steps."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from typing import Any
+
+import lightning
+
+from retina_plugin.engine.summary import LOG_PERIOD
+from retina_plugin.lit.module import RetinaNetModule
+
+
+class Scalars(lightning.Callback):
+    """Every ``LOG_PERIOD`` steps, and when training ends, hands the means of losses and times to
+    ``self.log``, from where every logger of the trainer gets them.
+
+    It is the last callback, so that it sees whether another one has ended the training.
+    """
+
+    def __init__(self) -> None:
+        self.sums: Counter[str] = Counter()
+        self.steps, self.started = 0, 0.0
+
+    def on_train_start(self, *args: Any) -> None:
+        self.started = time.perf_counter()
+
+    def on_train_batch_start(self, *args: Any) -> None:
+        self.sums["data_time"] += time.perf_counter() - self.started
+
+    def on_train_batch_end(
+        self, trainer: lightning.Trainer, module: RetinaNetModule, outputs: Any, *args: Any
+    ) -> None:
+        losses = {name: float(value) for name, value in outputs.items()}
+        losses["total_loss"] = losses.pop("loss")
+        now = time.perf_counter()
+        self.sums.update({**losses, "time": now - self.started})
+        self.started = now
+        self.steps += 1
+        ends = trainer.global_step == trainer.max_steps or trainer.should_stop
+        if ends:  # Lightning takes what is logged every LOG_PERIOD steps only
+            trainer.log_every_n_steps = 1
+        if ends or trainer.global_step % LOG_PERIOD == 0:
+            self._log_means(trainer, module)
+
+    def _log_means(self, trainer: lightning.Trainer, module: RetinaNetModule) -> None:
+        means = {name: value / self.steps for name, value in self.sums.items()}
+        left = (trainer.max_steps - trainer.global_step) * means["time"]
+        scalars = {**means, "lr": module.lr, "eta_seconds": left, "step": module.iteration}
+        # "step" is where loggers put the others
+        self.log_dict({k: float(v) for k, v in scalars.items()}, sync_dist=True, batch_size=1)
+        self.sums, self.steps = Counter(), 0
+
+    def on_validation_end(self, *args: Any) -> None:
+        self.started = time.perf_counter()  # evaluation is no part of a step's time

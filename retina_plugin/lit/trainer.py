@@ -1,0 +1,93 @@
+"""Lightning's trainer for a config."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+from urllib.parse import urlparse
+
+import lightning
+import torch
+from lightning.pytorch.callbacks import Callback, Checkpoint, ProgressBar
+
+from retina_plugin.config import leaves
+from retina_plugin.engine.host import Request
+from retina_plugin.engine.prepare import Run
+from retina_plugin.engine.summary import LOG_PERIOD
+from retina_plugin.lit.checkpoints import CheckpointFiles, Checkpoints
+from retina_plugin.lit.configured import callbacks_of, check_monitors, loggers_of
+from retina_plugin.lit.loggers import Events, MetricsFile
+from retina_plugin.lit.pictures import Pictures
+from retina_plugin.lit.progress import Progress
+from retina_plugin.lit.scalars import Scalars
+from retina_plugin.lit.stop import Stop
+
+
+def build_trainer(run: Run, request: Request) -> lightning.Trainer:
+    """The trainer for a run and the flags of the command line, with the callbacks and loggers that
+    the config adds.
+
+    Raises:
+        ConfigError: one of those cannot be constructed, or monitors what nobody measures.
+    """
+    cfg = run.cfg
+    if request.num_machines > 1:
+        _meet(request)
+    device, processes = torch.device(cfg.MODEL.DEVICE), max(request.num_gpus, 1)
+    events, added = Events(cfg.OUTPUT_DIR), loggers_of(cfg)
+    for logger in added:
+        logger.log_hyperparams(dict(leaves(cfg)))
+    callbacks = _callbacks(run, events)
+    return lightning.Trainer(
+        accelerator=device.type,
+        devices=processes if device.index is None else [device.index],
+        num_nodes=request.num_machines,
+        strategy="ddp" if processes * request.num_machines > 1 else "auto",
+        precision=_precision(cfg, device),
+        max_steps=cfg.SOLVER.MAX_ITER,
+        max_epochs=-1,
+        val_check_interval=cfg.TEST.EVAL_PERIOD or cfg.SOLVER.MAX_ITER + 1,
+        check_val_every_n_epoch=None,  # periods count steps
+        num_sanity_val_steps=0,
+        benchmark=cfg.CUDNN_BENCHMARK,
+        callbacks=callbacks,
+        plugins=[CheckpointFiles()],
+        default_root_dir=cfg.OUTPUT_DIR,
+        logger=[MetricsFile(cfg.OUTPUT_DIR), events, *added],
+        log_every_n_steps=LOG_PERIOD,
+        # ours is no Checkpoint of Lightning's; without a user's one it would add its own
+        enable_checkpointing=any(isinstance(callback, Checkpoint) for callback in callbacks),
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+    )
+
+
+def _callbacks(run: Run, events: Events) -> list[Callback]:
+    """Those of the config come before :class:`Stop`, whose checkpoint holds their state, and
+    :class:`Scalars`, which sees whether they end the training."""
+    cfg = run.cfg
+    checkpoints = Checkpoints(cfg.OUTPUT_DIR, cfg.SOLVER.CHECKPOINT_PERIOD)
+    added = callbacks_of(cfg)
+    check_monitors(added, cfg, run.class_names)
+    callbacks: list[Callback] = [checkpoints]
+    if not any(isinstance(callback, ProgressBar) for callback in added):
+        callbacks.append(Progress())
+    if cfg.VIS_PERIOD > 0:
+        callbacks.append(Pictures(events, cfg.VIS_PERIOD))
+    return [*callbacks, *added, Stop(checkpoints), Scalars()]
+
+
+def _precision(cfg: Any, device: torch.device) -> str:
+    if not cfg.SOLVER.AMP.ENABLED:
+        return "32-true"
+    return "16-mixed" if device.type == "cuda" else "bf16-mixed"
+
+
+def _meet(request: Request) -> None:
+    """Tell Lightning where the processes of several machines meet."""
+    url = urlparse(request.dist_url)
+    os.environ.update(
+        MASTER_ADDR=url.hostname or "",
+        MASTER_PORT=str(url.port),
+        NODE_RANK=str(request.machine_rank),
+    )

@@ -28,9 +28,8 @@ from tqdm import tqdm
 
 from retina_plugin.config.errors import ConfigError
 from retina_plugin.data import Dataset, load_dataset, read_record, reading
-
-# imports no Lightning; Detectron2's transforms are the same
-from retina_plugin.data.transforms import augment_boxes
+from retina_plugin.data.samples import TrainingDataset, without_pixels
+from retina_plugin.data.transforms import TransformChain
 from retina_plugin.engine.hosts import choose_host
 from retina_plugin.engine.process import LeftOut, run
 from retina_plugin.engine.read_config import read_config
@@ -49,7 +48,7 @@ from retina_plugin.report import (
 Job = tuple[str, Callable[[], np.ndarray]]  # file name, and what draws its picture
 
 CONFIG = {"lightning": "retina_plugin.config", "detectron2": "retina_plugin.d2"}
-LOADER = {"lightning": "retina_plugin.lit.data", "detectron2": "retina_plugin.d2.datasets"}
+LOADER = {"lightning": "retina_plugin.lit.data", "detectron2": "retina_plugin.d2.loader"}
 
 
 def parse(argv: list[str] | None = None) -> argparse.Namespace:
@@ -124,17 +123,18 @@ def annotated(datasets: Iterable[Dataset], options: dict[str, Any]) -> list[Job]
 def matched(cfg: Any, dataset: Dataset) -> tuple[list[float], str]:
     """How many boxes of each class the anchors come close to after the transforms of training, and
     a line that says how it was counted."""
-    transform = partial(_transform, cfg.INPUT)
     how = {"threshold": cfg.MODEL.RETINANET.IOU_THRESHOLDS[-1], "seed": max(cfg.SEED, 0)}
-    return matched_shares(
-        dataset, transform, anchors_of(cfg, dataset.num_classes), **how
-    ), how_matched(dataset, **how)
-
-
-def _transform(
-    inputs: Any, shape: tuple[int, int], boxes: np.ndarray, rng: np.random.Generator
-) -> tuple[tuple[int, int], np.ndarray]:
-    return augment_boxes(shape, boxes, inputs=inputs, rng=rng)
+    transforms = TransformChain.from_config(cfg)
+    read = partial(read_record, **reading(cfg)) if transforms.needs_pixels else without_pixels
+    samples = TrainingDataset(
+        dataset.records,
+        transforms=transforms,
+        read=read,
+        input_format=cfg.INPUT.FORMAT,
+        seed=how["seed"],
+    )
+    anchors = anchors_of(cfg, dataset.num_classes)
+    return matched_shares(dataset, samples.sample, anchors, **how), how_matched(dataset, **how)
 
 
 def anchors_of(cfg: Any, num_classes: int) -> Callable[[int, int], Tensor]:
@@ -178,12 +178,12 @@ def main(argv: list[str] | None = None) -> None:
     host, reason = choose_host(args.host)
     cfg = config_of(args, host)
     datasets = [load_dataset(name) for name in cfg.DATASETS.TRAIN]
+    show_pixel_range(cfg, [record for dataset in datasets for record in dataset.records])
     for dataset in datasets:
         shares, how = matched(cfg, dataset) if args.anchors else (None, "")
         print(overview(dataset, shares))
         if how:
             print(how)
-    show_pixel_range(cfg, [record for dataset in datasets for record in dataset.records])
     if args.source == "dataloader":
         print(f"host: {host} ({reason})")
         jobs, count = (

@@ -8,7 +8,16 @@ from typing import Any
 
 from retina_plugin.config.errors import ConfigError
 from retina_plugin.config.imports import rows_of
-from retina_plugin.config.keys import DETECTRON2_KEYS, PIXELS, PLUGIN_KEYS, SHARE, SIZES, STEPS
+from retina_plugin.config.keys import (
+    DETECTRON2_KEYS,
+    NODE,
+    PIXELS,
+    PLUGIN_KEYS,
+    SHARE,
+    SIZES,
+    STEPS,
+)
+from retina_plugin.config.registry import REGISTRIES
 from retina_plugin.config.rules import Rule, above, at_most, between, list_of, one_of, whole
 from retina_plugin.config.tree import leaves
 
@@ -59,12 +68,29 @@ def check_bounds(cfg: Any) -> None:
     for key, rule in (DETECTRON2_RULES | (FOCAL_RETINANET_RULES if ours else {})).items():
         if key in values:
             _check(key, values[key], rule)
+    _check_parts(cfg, ours=ours)
     _check_loss(cfg)
     _check_thresholds(cfg.MODEL.RETINANET)
     _check_sizes(cfg.INPUT)
     _check_solver(cfg.SOLVER, cfg.MODEL.RETINA_PLUGIN.OPTIMIZER)
     if ours and "TEST.AUG.ENABLED" in values:
         _check_detectron2(cfg)
+
+
+def _check_parts(cfg: Any, *, ours: bool) -> None:
+    """Names of parts, as far as their registries have been imported."""
+    values = dict(leaves(cfg))
+    for registry in REGISTRIES if ours else ():
+        chosen = values.get(registry.choice, ())
+        try:
+            registry.require_known(*([chosen] if isinstance(chosen, str) else chosen))
+        except KeyError as error:
+            raise ConfigError(error.args[0]) from error
+    if not ours:
+        key = f"{NODE}.INPUT.TRANSFORMS"
+        default = PLUGIN_KEYS[key].default
+        only = Rule(lambda v: v == default, f"{default}, as only FocalRetinaNet reads others")
+        _check(f"{key} for {cfg.MODEL.META_ARCHITECTURE}", values[key], only)
 
 
 def _check_detectron2(cfg: Any) -> None:

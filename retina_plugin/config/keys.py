@@ -172,6 +172,12 @@ PLUGIN_KEYS: dict[str, Key] = {
     f"{NODE}.INPUT.MAX_PIXELS": Key(
         178_956_970, "width x height of an image file at most", between(1, 10**10)
     ),
+    f"{NODE}.INPUT.TRANSFORMS": Key(
+        ["RandomCrop", "ResizeShortestEdge", "RandomFlip"],
+        "of training samples, in order: names in TRANSFORMS; these read INPUT.CROP, the sizes and "
+        "INPUT.RANDOM_FLIP",
+        list_of(text("that are text"), what="names", empty=True),
+    ),
     f"{NODE}.LIGHTNING.CALLBACKS": Key(
         [],
         "further callbacks of Lightning's trainer: {class_path: ..., init_args: {...}} of each",

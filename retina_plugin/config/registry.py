@@ -67,7 +67,7 @@ class Registry:
             kind: what the parts are, for messages.
             node: where the keys of each part lie, ``<node>.<name of the part>.<KEY>``; "" for
                 parts that read the config themselves, which get no arguments from here.
-            choice: the key that names the part; ``<node>.NAME`` when "".
+            choice: the key that names the part, or lists the parts; ``<node>.NAME`` when "".
             offers: argument -> where every part of this kind can take it from.
             given: arguments that the builder of the model passes to :meth:`build`.
         """
@@ -172,10 +172,29 @@ class Registry:
         Raises:
             KeyError: no such part.
         """
-        name = value_of(cfg, self.choice)
-        if name not in self:
-            raise KeyError(f"{self.choice}: {unknown_name(self.kind, name, self)}")
-        return self.construct(name, cfg, **given)
+        self.require_known(value_of(cfg, self.choice))
+        return self.construct(value_of(cfg, self.choice), cfg, **given)
+
+    def build_all(self, cfg: Any) -> list[tuple[str, Any]]:
+        """The parts that ``cfg`` lists, constructed: (name, part), in order.
+
+        Raises:
+            KeyError: no such part.
+        """
+        self.require_known(*value_of(cfg, self.choice))
+        return [(name, self.construct(name, cfg)) for name in value_of(cfg, self.choice)]
+
+    def require_known(self, *names: str) -> None:
+        """
+        Args:
+            names: that a config has at ``choice``.
+
+        Raises:
+            KeyError: no such part; the message has the key and the nearest names.
+        """
+        for name in names:
+            if name not in self:
+                raise KeyError(f"{self.choice}: {unknown_name(self.kind, name, self)}")
 
     def construct(self, name: str, cfg: Any, **given: Any) -> Any:
         """The part called ``name``, constructed; see :meth:`build`."""

@@ -1,41 +1,17 @@
-"""Data sets of this project in Detectron2's catalogs and the other way round, and images read with
-errors that name the file."""
+"""Data sets of this project in Detectron2's catalogs and the other way round."""
 
 from __future__ import annotations
 
 import contextlib
-import copy
 import functools
 import reprlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import numpy as np
-import torch
-from detectron2.data import (
-    DatasetCatalog,
-    DatasetFromList,
-    DatasetMapper,
-    MetadataCatalog,
-    build_detection_train_loader,
-    get_detection_dataset_dicts,
-)
-from detectron2.data.detection_utils import convert_PIL_to_numpy
-from detectron2.data.transforms import (
-    AugInput,
-    Augmentation,
-    AugmentationList,
-    RandomCrop,
-    ResizeShortestEdge,
-    ResizeTransform,
-    Transform,
-)
+from detectron2.data import DatasetCatalog, MetadataCatalog, get_detection_dataset_dicts
 from detectron2.structures import BoxMode
-from detectron2.utils import comm
-from PIL import Image
 
 from retina_plugin.config.registry import unknown_name
-from retina_plugin.d2.loader import TrainingLoader
 from retina_plugin.data import (
     Dataset,
     DatasetError,
@@ -43,8 +19,6 @@ from retina_plugin.data import (
     dataset_names,
     load_dataset,
     read_coco,
-    read_record,
-    reading,
     require_boxes,
 )
 from retina_plugin.data.box_coordinates import KEY
@@ -52,7 +26,6 @@ from retina_plugin.data.catalog import Paths, add_catalog
 from retina_plugin.data.coco import Repairs, clipped, logger
 from retina_plugin.data.coco_json import HOW_TO_NAME
 from retina_plugin.data.images import image_size
-from retina_plugin.engine import stopping
 
 
 def register_datasets(names: Sequence[str] | None = None) -> None:
@@ -132,7 +105,7 @@ def _call(name: str) -> Dataset:
     Raises:
         DatasetError: it fails, or a record cannot be used; place and file are named.
     """
-    with _explained([name]):
+    with explained([name]):
         given = DatasetCatalog.get(name)
     names = class_names(name)
     ids = MetadataCatalog.get(name).get("thing_dataset_id_to_contiguous_id") or {
@@ -218,7 +191,7 @@ def class_names(name: str) -> list[str]:
     register_datasets([name])
     metadata = MetadataCatalog.get(name)
     if metadata.get("thing_classes") is None:
-        with _explained([name]):
+        with explained([name]):
             DatasetCatalog.get(name)
     if metadata.get("thing_classes") is None:
         raise DatasetError(
@@ -234,7 +207,7 @@ def boxes_of_classes(name: str) -> list[int]:
     Raises:
         DatasetError: it cannot be read.
     """
-    with _explained([name]):
+    with explained([name]):
         return class_counts(records_of(name), len(class_names(name)))
 
 
@@ -245,14 +218,14 @@ def records_of(name: str) -> Sequence[dict[str, Any]]:
     Raises:
         DatasetError: it cannot be read.
     """
-    with _explained([name]):
+    with explained([name]):
         return load_dataset(name).records if _is_ours(name) else DatasetCatalog.get(name)
 
 
 def check_datasets(cfg: Any, *, eval_only: bool) -> None:
     """Read what the run will need at its end, and make sure that there is something to learn.
 
-    Training sets that are registered in Detectron2 are left to it: see :func:`training_loader`.
+    Training sets that are registered in Detectron2 are left to it: see :func:`training_records`.
 
     Raises:
         DatasetError: a test set that cannot be read, or training sets without a box.
@@ -286,36 +259,23 @@ def _check_users_files(cfg: Any) -> None:
         read_coco(*paths, name=name)
 
 
-def training_loader(cfg: Any) -> Any:
-    """The training loader with :class:`Mapper`: ours, or Detectron2's for another
-    ``DATALOADER.SAMPLER_TRAIN`` than its default.
+def training_records(cfg: Any) -> list[dict[str, Any]]:
+    """Detectron2's dicts of all training sets, without images of no use if the config says so.
 
     Raises:
-        DatasetError: the training sets cannot be used.
+        DatasetError: a set cannot be used.
     """
-    mapper, sampler = Mapper(cfg, is_train=True), cfg.DATALOADER.SAMPLER_TRAIN
-    with _explained(cfg.DATASETS.TRAIN):
-        if sampler == "TrainingSampler":
-            return TrainingLoader(DatasetFromList(_training_records(cfg), copy=False), mapper, cfg)
-        if comm.is_main_process():
-            print(
-                f"DATALOADER.SAMPLER_TRAIN {sampler}: a run that is resumed draws its images anew",
-                flush=True,
-            )
-        return build_detection_train_loader(cfg, mapper=mapper)
-
-
-def _training_records(cfg: Any) -> list[dict[str, Any]]:
     keypoints = cfg.MODEL.ROI_KEYPOINT_HEAD.MIN_KEYPOINTS_PER_IMAGE if cfg.MODEL.KEYPOINT_ON else 0
-    return get_detection_dataset_dicts(
-        cfg.DATASETS.TRAIN,
-        filter_empty=cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS,
-        min_keypoints=keypoints,
-    )
+    with explained(cfg.DATASETS.TRAIN):
+        return get_detection_dataset_dicts(
+            cfg.DATASETS.TRAIN,
+            filter_empty=cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS,
+            min_keypoints=keypoints,
+        )
 
 
 @contextlib.contextmanager
-def _explained(names: Sequence[str]) -> Iterator[None]:
+def explained(names: Sequence[str]) -> Iterator[None]:
     """Turn the assertions, KeyErrors and the like that Detectron2's readers raise into a
     :class:`DatasetError`."""
     try:
@@ -330,71 +290,3 @@ def _explained(names: Sequence[str]) -> Iterator[None]:
         raise DatasetError(
             f"data set {', '.join(names)} cannot be used: {type(error).__name__}: {error}"
         ) from error
-
-
-def training_samples(cfg: Any) -> Iterator[dict[str, Any]]:
-    """What Detectron2's training loader feeds, one sample after the other, "image" in RGB; for
-    looking at it. It never ends."""
-    register_datasets(cfg.DATASETS.TRAIN)
-    for batch in training_loader(cfg):
-        for sample in batch:
-            image, instances = sample["image"], sample["instances"]
-            yield {
-                "image": image.flip(0) if cfg.INPUT.FORMAT == "BGR" else image,
-                "boxes": instances.gt_boxes.tensor,
-                "labels": instances.gt_classes,
-                "file_name": sample["file_name"],
-            }
-
-
-class _Resize(ResizeShortestEdge):
-    """Detectron2's, with at least one pixel of very long images on each side."""
-
-    def get_transform(self, image: np.ndarray) -> Transform:
-        found = super().get_transform(image)
-        if isinstance(found, ResizeTransform):
-            found.new_h, found.new_w = max(found.new_h, 1), max(found.new_w, 1)
-        return found
-
-
-class _Crop(RandomCrop):
-    """Detectron2's, with at least one pixel of very small images on each side."""
-
-    def get_crop_size(self, image_size: tuple[int, int]) -> tuple[int, int]:
-        height, width = super().get_crop_size(image_size)
-        return max(height, 1), max(width, 1)
-
-
-def _keep_a_pixel(augmentation: Augmentation) -> Augmentation:
-    if type(augmentation) is ResizeShortestEdge:
-        a = augmentation
-        return _Resize(a.short_edge_length, a.max_size, a.sample_style, a.interp)
-    if type(augmentation) is RandomCrop:
-        return _Crop(augmentation.crop_type, augmentation.crop_size)
-    return augmentation
-
-
-class Mapper(DatasetMapper):
-    """Detectron2's mapper over this project's reader: pixel values as on the other host, and a file
-    that cannot be used is named."""
-
-    def __init__(self, cfg: Any, is_train: bool = True) -> None:
-        super().__init__(cfg, is_train)
-        self.options = reading(cfg)
-        self.augmentations = AugmentationList([_keep_a_pixel(a) for a in self.augmentations.augs])
-
-    def __call__(self, dataset_dict: dict[str, Any]) -> dict[str, Any]:
-        if torch.utils.data.get_worker_info() is not None:
-            stopping.shield_worker()
-        sample = copy.deepcopy(dataset_dict)
-        image = read_record(sample, **self.options)
-        sample.setdefault("height", image.shape[0])
-        sample.setdefault("width", image.shape[1])
-        augmented = AugInput(convert_PIL_to_numpy(Image.fromarray(image), self.image_format))
-        transforms = self.augmentations(augmented)
-        sample["image"] = torch.as_tensor(augmented.image.transpose(2, 0, 1).copy())
-        if not self.is_train:
-            sample.pop("annotations", None)
-        elif "annotations" in sample:
-            self._transform_annotations(sample, transforms, augmented.image.shape[:2])
-        return sample

@@ -1,56 +1,35 @@
-"""Detectron2's training data in an order that a resumed run continues; see
-:mod:`retina_plugin.data.sampler`."""
+"""Loaders of Detectron2's trainer, in an order that a resumed run continues; see
+:mod:`retina_plugin.data.sampler`.
+
+FocalRetinaNet is fed with the samples of :mod:`retina_plugin.data.samples`, as on the other host;
+other meta-architectures with those of Detectron2's own mapper.
+"""
 
 from __future__ import annotations
 
-import contextlib
-import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any
 
-import numpy as np
-import torch
+from detectron2.data import (
+    DatasetFromList,
+    build_detection_test_loader,
+    build_detection_train_loader,
+)
+from detectron2.data.samplers import InferenceSampler, RepeatFactorTrainingSampler
 from detectron2.utils import comm
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, Sampler
 
-from retina_plugin.data.sampler import Place, TrainingBatches, shape_groups
+from retina_plugin.config.errors import ConfigError
+from retina_plugin.d2.datasets import explained, register_datasets, training_records
+from retina_plugin.d2.mapper import MappedRecords, Mapper
+from retina_plugin.d2.repeated_batches import RepeatedBatches
+from retina_plugin.d2.samples import PlainRecords, as_dicts
+from retina_plugin.data import DatasetError, load_dataset
+from retina_plugin.data.sampler import TrainingBatches, shape_groups
+from retina_plugin.data.samples import EvaluationDataset, TrainingDataset
+from retina_plugin.engine import stopping
 
 Record = dict[str, Any]
-
-
-@contextlib.contextmanager
-def seeded(*numbers: int) -> Iterator[None]:
-    """Seed the global generators of numpy, Python and torch on the CPU from ``numbers``; on exit,
-    restore their states.
-
-    Detectron2's augmentations draw from them.
-    """
-    words = np.random.SeedSequence(numbers).generate_state(4)
-    states = np.random.get_state(), random.getstate(), torch.get_rng_state()  # noqa: NPY002
-    np.random.seed(words)  # noqa: NPY002
-    random.seed(words.tobytes())
-    torch.default_generator.manual_seed(int(words[0]))
-    try:
-        yield
-    finally:
-        np.random.set_state(states[0])  # noqa: NPY002
-        random.setstate(states[1])
-        torch.set_rng_state(states[2])
-
-
-class TrainingDataset(Dataset):
-    """(place in the run, index) -> what the mapper makes of the record; chance depends on the seed
-    and the place alone."""
-
-    def __init__(
-        self, records: Sequence[Record], mapper: Callable[[Record], Record], *, seed: int
-    ) -> None:
-        self.records, self.mapper, self.seed = records, mapper, seed
-
-    def __getitem__(self, key: Place) -> Record:
-        place, index = key
-        with seeded(self.seed, place):
-            return self.mapper(self.records[index])
 
 
 class TrainingLoader(DataLoader):
@@ -58,28 +37,26 @@ class TrainingLoader(DataLoader):
     Lightning's do."""
 
     def __init__(
-        self, records: Sequence[Record], mapper: Callable[[Record], Record], cfg: Any
+        self,
+        dataset: Dataset,
+        *,
+        batches: Sampler,
+        num_workers: int,
+        collate: Callable[[list[Any]], list[Record]],
     ) -> None:
         """
         Args:
-            records: in Detectron2's format.
-            mapper: record -> sample.
-            cfg: with ``SEED``; a negative one takes another seed each time, the same in all
-                processes.
+            dataset: (place, index) -> sample, with the attribute ``seed``.
+            batches: of (place, index), with the attributes ``seed`` and ``first_step``.
+            num_workers: processes that load images.
+            collate: turns samples into Detectron2's dicts.
         """
-        seed = cfg.SEED if cfg.SEED >= 0 else comm.shared_random_seed()
-        batches = TrainingBatches(
-            groups=shape_groups(records, grouped=cfg.DATALOADER.ASPECT_RATIO_GROUPING),
-            batch_size=cfg.SOLVER.IMS_PER_BATCH,
-            seed=seed,
-            rank=comm.get_rank(),
-            ranks=comm.get_world_size(),
-        )
         super().__init__(
-            TrainingDataset(records, mapper, seed=seed),
+            dataset,
             batch_sampler=batches,
-            collate_fn=list,
-            num_workers=cfg.DATALOADER.NUM_WORKERS,
+            collate_fn=collate,
+            num_workers=num_workers,
+            worker_init_fn=stopping.shield_worker,
         )
 
     def start_at(self, step: int) -> None:
@@ -92,3 +69,105 @@ class TrainingLoader(DataLoader):
     def load_state_dict(self, seed: int) -> None:
         """Go on with the seed of a checkpoint."""
         self.dataset.seed = self.batch_sampler.seed = seed
+
+
+def training_loader(cfg: Any) -> Any:
+    """The training loader of a config.
+
+    A negative ``SEED`` takes another seed each time, the same in all processes.
+
+    Raises:
+        DatasetError: the training sets cannot be used.
+        ConfigError: a ``DATALOADER.SAMPLER_TRAIN`` that FocalRetinaNet is not trained with.
+    """
+    ours = cfg.MODEL.META_ARCHITECTURE == "FocalRetinaNet"
+    if not ours and cfg.DATALOADER.SAMPLER_TRAIN != "TrainingSampler":
+        return _other_order(cfg)
+    seed = cfg.SEED if cfg.SEED >= 0 else comm.shared_random_seed()
+    dicts = training_records(cfg)
+    batches = _batches(cfg, dicts, seed)
+    records = DatasetFromList(dicts, copy=False)  # serialized, so that workers share the memory
+    if not ours:
+        dataset, collate = MappedRecords(records, Mapper(cfg, is_train=True), seed=seed), list
+    else:
+        _require_boxes(cfg, dicts)
+        dataset = TrainingDataset.from_config(cfg, PlainRecords(records), seed=seed)
+        collate = as_dicts
+    return TrainingLoader(
+        dataset, batches=batches, num_workers=cfg.DATALOADER.NUM_WORKERS, collate=collate
+    )
+
+
+def _require_boxes(cfg: Any, dicts: list[Record]) -> None:
+    """For what a function of the user gives; our own sets are checked before."""
+    if not any(not a.get("iscrowd") for found in dicts for a in found.get("annotations", ())):
+        raise DatasetError(
+            f"no box to learn from in {len(dicts)} images of {', '.join(cfg.DATASETS.TRAIN)}"
+        )
+
+
+def _batches(cfg: Any, dicts: list[Record], seed: int) -> Sampler:
+    name, loader = cfg.DATALOADER.SAMPLER_TRAIN, cfg.DATALOADER
+    shared = {
+        "groups": shape_groups(dicts, grouped=loader.ASPECT_RATIO_GROUPING),
+        "batch_size": cfg.SOLVER.IMS_PER_BATCH,
+        "seed": seed,
+    }
+    if name == "TrainingSampler":
+        return TrainingBatches(**shared, rank=comm.get_rank(), ranks=comm.get_world_size())
+    if name == "RepeatFactorTrainingSampler":
+        factors = RepeatFactorTrainingSampler.repeat_factors_from_category_frequency(
+            dicts, loader.REPEAT_THRESHOLD, sqrt=loader.REPEAT_SQRT
+        )
+        return RepeatedBatches(**shared, factors=factors)
+    raise ConfigError(
+        "DATALOADER.SAMPLER_TRAIN: expected TrainingSampler or RepeatFactorTrainingSampler, "
+        f"found {name!r}"
+    )
+
+
+def _other_order(cfg: Any) -> Any:
+    """Detectron2's own loader, for the samplers of its other meta-architectures."""
+    if comm.is_main_process():
+        print(
+            f"DATALOADER.SAMPLER_TRAIN {cfg.DATALOADER.SAMPLER_TRAIN}: a run that is resumed draws "
+            "its images anew",
+            flush=True,
+        )
+    with explained(cfg.DATASETS.TRAIN):
+        return build_detection_train_loader(cfg, mapper=Mapper(cfg, is_train=True))
+
+
+def evaluation_loader(cfg: Any, name: str) -> DataLoader:
+    """One image at a time of a data set, this process's share.
+
+    Raises:
+        DatasetError: it cannot be read.
+    """
+    records, workers = load_dataset(name).records, cfg.DATALOADER.NUM_WORKERS
+    if cfg.MODEL.META_ARCHITECTURE != "FocalRetinaNet":
+        mapper = Mapper(cfg, is_train=False)
+        return build_detection_test_loader(records, mapper=mapper, num_workers=workers)
+    dataset = EvaluationDataset.from_config(cfg, DatasetFromList(records, copy=False))
+    return DataLoader(
+        dataset,
+        sampler=InferenceSampler(len(dataset)),
+        collate_fn=list,
+        num_workers=workers,
+        worker_init_fn=stopping.shield_worker,
+    )
+
+
+def training_samples(cfg: Any) -> Iterator[dict[str, Any]]:
+    """What Detectron2's training loader feeds, one sample after the other, "image" in RGB; for
+    looking at it. It never ends."""
+    register_datasets(cfg.DATASETS.TRAIN)
+    for batch in training_loader(cfg):
+        for sample in batch:
+            image, instances = sample["image"], sample["instances"]
+            yield {
+                "image": image.flip(0) if cfg.INPUT.FORMAT == "BGR" else image,
+                "boxes": instances.gt_boxes.tensor,
+                "labels": instances.gt_classes,
+                "file_name": sample["file_name"],
+            }

@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from typing import Any
 
 import torch
-from detectron2.data import MetadataCatalog, build_detection_test_loader
+from detectron2.data import MetadataCatalog
 from detectron2.engine import DefaultTrainer, HookBase
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.evaluation.coco_evaluation import COCOeval_opt
@@ -21,8 +21,7 @@ from pycocotools.coco import COCO
 
 from retina_plugin.config.disk import DiskError
 from retina_plugin.d2.checkpoint import Checkpointer, Metadata
-from retina_plugin.d2.datasets import Mapper, training_loader
-from retina_plugin.d2.loader import TrainingLoader
+from retina_plugin.d2.loader import TrainingLoader, evaluation_loader, training_loader
 from retina_plugin.d2.logs import Events, MetricsFile
 from retina_plugin.data import load_dataset
 from retina_plugin.engine import stopping
@@ -277,12 +276,7 @@ class Trainer(DefaultTrainer):
 
     @classmethod
     def build_test_loader(cls, cfg: Any, dataset_name: str) -> Any:
-        loader = build_detection_test_loader(
-            load_dataset(dataset_name).records,
-            mapper=Mapper(cfg, is_train=False),
-            num_workers=cfg.DATALOADER.NUM_WORKERS,
-        )
-        return stopping.UntilStopped(loader)
+        return stopping.UntilStopped(evaluation_loader(cfg, dataset_name))
 
     @classmethod
     def build_evaluator(cls, cfg: Any, dataset_name: str) -> Evaluator:

@@ -1,4 +1,4 @@
-"""Data sets by name: COCO annotations read and checked, the digits scenes, images."""
+"""Data sets by name: COCO annotations read and checked, the digits scenes, images, transforms."""
 
 from retina_plugin.data.catalog import (
     dataset_names,
@@ -12,11 +12,14 @@ from retina_plugin.data.errors import DatasetError
 from retina_plugin.data.frequencies import class_counts
 from retina_plugin.data.headers import Header
 from retina_plugin.data.images import read_header, read_image, read_record, reading
+from retina_plugin.data.transforms import TRANSFORMS, Sample
 
 __all__ = [
+    "TRANSFORMS",
     "Dataset",
     "DatasetError",
     "Header",
+    "Sample",
     "class_counts",
     "dataset_names",
     "load_dataset",

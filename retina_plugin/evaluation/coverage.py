@@ -9,23 +9,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from retina_plugin.data import Dataset
+from retina_plugin.data import Dataset, Sample
 from retina_plugin.layers.boxes import pairwise_iou
 
 DRAWS = 5  # of crop, size and flip, for each image
 MAX_IMAGES = 100
 
-# (height, width) of an image, its boxes (M, 4), a generator -> (height, width) of the network's
-# input and the boxes (M, 4) on it
-Transform = Callable[
-    [tuple[int, int], np.ndarray, np.random.Generator], tuple[tuple[int, int], np.ndarray]
-]
+# index of an image, a generator -> its sample after the transforms of training; its pixels are not
+# looked at
+SampleOf = Callable[[int, np.random.Generator], Sample]
 # (height, width) of the network's input -> the anchors (R, 4) on it
 AnchorsOf = Callable[[int, int], Tensor]
 
 
 def matched_shares(
-    dataset: Dataset, transform: Transform, anchors_of: AnchorsOf, *, threshold: float, seed: int
+    dataset: Dataset, sample_of: SampleOf, anchors_of: AnchorsOf, *, threshold: float, seed: int
 ) -> list[float]:
     """The share of boxes that have an anchor with an IoU of at least ``threshold``: for each class,
     NaN without boxes.
@@ -36,7 +34,7 @@ def matched_shares(
 
     Args:
         dataset: any.
-        transform: those of training, see :data:`Transform`.
+        sample_of: see :data:`SampleOf`.
         anchors_of: see :data:`AnchorsOf`.
         threshold: from which an anchor learns a box: the last of
             ``MODEL.RETINANET.IOU_THRESHOLDS``.
@@ -45,18 +43,14 @@ def matched_shares(
     boxes, matched = np.zeros(dataset.num_classes), np.zeros(dataset.num_classes)
     count = len(dataset.records)
     for index in np.linspace(0, count - 1, min(count, MAX_IMAGES)).round().astype(int):
-        record = dataset.records[index]
-        objects = [a for a in record["annotations"] if not a["iscrowd"]]
-        corners = np.array([a["bbox"] for a in objects], dtype=np.float64).reshape(-1, 4)
-        labels = np.array([a["category_id"] for a in objects], dtype=np.int64)
+        objects = any(not a["iscrowd"] for a in dataset.records[index]["annotations"])
         for draw in range(DRAWS if objects else 0):
-            rng = np.random.default_rng((seed, index, draw))
-            size, seen = transform((record["height"], record["width"]), corners, rng)
-            kept = (seen[:, 2] > seen[:, 0]) & (seen[:, 3] > seen[:, 1])
-            anchors = anchors_of(*size)
-            overlaps = pairwise_iou(torch.as_tensor(seen[kept], dtype=anchors.dtype), anchors)
-            np.add.at(boxes, labels[kept], 1)
-            np.add.at(matched, labels[kept], (overlaps.amax(dim=1) >= threshold).numpy())
+            sample = sample_of(index, np.random.default_rng((seed, index, draw)))
+            anchors = anchors_of(*sample["image"].shape[:2])
+            seen = torch.as_tensor(sample["boxes"], dtype=anchors.dtype)
+            overlaps = pairwise_iou(seen, anchors)
+            np.add.at(boxes, sample["labels"], 1)
+            np.add.at(matched, sample["labels"], (overlaps.amax(dim=1) >= threshold).numpy())
     return [float(m / b) if b else float("nan") for m, b in zip(matched, boxes, strict=True)]
 
 

@@ -13,12 +13,7 @@ import numpy as np
 import pytest
 import torch
 from detectron2.config import CfgNode
-from detectron2.data import (
-    DatasetCatalog,
-    DatasetMapper,
-    MetadataCatalog,
-    build_detection_test_loader,
-)
+from detectron2.data import DatasetCatalog, DatasetMapper, MetadataCatalog
 from detectron2.data.datasets import load_coco_json, register_coco_instances
 from detectron2.evaluation import COCOEvaluator, DatasetEvaluator
 from detectron2.structures import Boxes, BoxMode, Instances
@@ -27,14 +22,9 @@ from torch.testing import assert_close
 
 import retina_plugin.d2
 from retina_plugin.d2 import get_cfg
-from retina_plugin.d2.datasets import (
-    Mapper,
-    check_datasets,
-    class_names,
-    register_datasets,
-    training_loader,
-    training_samples,
-)
+from retina_plugin.d2.datasets import check_datasets, class_names, register_datasets
+from retina_plugin.d2.loader import evaluation_loader, training_loader, training_samples
+from retina_plugin.d2.mapper import Mapper
 from retina_plugin.d2.trainer import Evaluator
 from retina_plugin.data import (
     DatasetError,
@@ -177,7 +167,9 @@ def test_a_coco_file_that_the_user_registered(tmp_path: Path) -> None:
     assert resolve("my_pets") == (json_file, images)
     assert load_dataset("my_pets").category_ids == (3, 7)
     check_datasets(cfg_of("my_pets", "my_pets"), eval_only=False)
-    assert next(training_samples(cfg_of("my_pets")))["labels"].tolist() == [1]
+    cfg = cfg_of("my_pets")
+    for cfg.MODEL.META_ARCHITECTURE in ("FocalRetinaNet", "RetinaNet"):
+        assert next(training_samples(cfg))["labels"].tolist() == [1]
 
 
 def test_the_users_file_goes_before_ours_of_the_same_name(tmp_path: Path) -> None:
@@ -207,7 +199,8 @@ def test_a_function_that_the_user_registered(tmp_path: Path) -> None:
     assert class_names("my_function") == ["cat", "ant"]
     cfg = cfg_of("my_function", "my_function")
     check_datasets(cfg, eval_only=False)
-    assert next(training_samples(cfg))["boxes"].shape == (1, 4)
+    for cfg.MODEL.META_ARCHITECTURE in ("FocalRetinaNet", "RetinaNet"):
+        assert next(training_samples(cfg))["boxes"].shape == (1, 4)
     expected = [
         {
             **records[0],
@@ -225,6 +218,55 @@ def test_a_function_that_the_user_registered(tmp_path: Path) -> None:
         (0, 1),
     )
     assert dataset.has_ground_truth
+
+
+def write_noise(path: Path) -> str:
+    noise = np.random.default_rng(0).integers(0, 255, (10, 20, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(path)
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    ("box", "mode"),
+    [
+        ([2.0, 3, 6, 8], BoxMode.XYXY_ABS),
+        ([2.0, 3, 4, 5], BoxMode.XYWH_ABS),
+        ([2, 3, 4, 5], BoxMode.XYWH_ABS),
+        ((4.0, 5.5, 4, 5, 0), BoxMode.XYWHA_ABS),
+    ],
+    ids=str,
+)
+def test_samples_of_what_a_users_function_gives(tmp_path: Path, box: Any, mode: BoxMode) -> None:
+    """Boxes in any of Detectron2's modes, fields that are left out, and fields of the user's own;
+    as Detectron2's mapper has it."""
+    found = {"bbox": box, "bbox_mode": mode, "category_id": 1, "mine": 1}
+    crowd = {**found, "category_id": 0, "iscrowd": 1}
+    outside = {**found, "bbox": [-5.0, 1, 40, 30], "bbox_mode": BoxMode.XYXY_ABS}
+    record = {"file_name": write_noise(tmp_path / "a.png"), "mine": object}
+    record["annotations"] = [found, crowd, outside]
+    register_function("my_function", [record])
+    cfg = cfg_of("my_function", INPUT__RANDOM_FLIP="none")
+    samples = []
+    for name in ("FocalRetinaNet", "RetinaNet"):
+        cfg.MODEL.META_ARCHITECTURE = name
+        samples.append(next(iter(training_loader(cfg)))[0])
+    ours, theirs = samples
+    assert ours["image_id"] == 0
+    assert_close(ours["image"], theirs["image"], rtol=0, atol=0)
+    assert (ours["height"], ours["width"]) == (theirs["height"], theirs["width"]) == (10, 20)
+    boxes = ours["instances"].gt_boxes.tensor
+    assert_close(boxes, theirs["instances"].gt_boxes.tensor)
+    assert_close(boxes, torch.tensor([[4.0, 6, 12, 16], [0, 2, 40, 20]]))
+    assert ours["instances"].gt_classes.tolist() == [1, 1]
+
+
+@pytest.mark.parametrize("annotations", [{}, {"annotations": []}], ids=["missing", "empty"])
+def test_a_function_without_a_box_teaches_nothing(tmp_path: Path, annotations: dict) -> None:
+    register_function("my_function", [{"file_name": str(tmp_path / "a.png"), **annotations}])
+    cfg = cfg_of("my_function", DATALOADER__FILTER_EMPTY_ANNOTATIONS=False)
+    cfg.MODEL.META_ARCHITECTURE = "FocalRetinaNet"
+    with pytest.raises(DatasetError, match="no box to learn from in 1 images of my_function"):
+        training_loader(cfg)
 
 
 def register_function(name: str, records: list[Any], **metadata: Any) -> None:
@@ -544,19 +586,21 @@ def test_images_that_cannot_be_used(
         Mapper(cfg_of(""), is_train=is_train)(record_of(tmp_path / "a.png", **size))
 
 
-def test_a_worker_process_names_the_file_too(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["FocalRetinaNet", "RetinaNet"])
+def test_a_worker_process_names_the_file_too(tmp_path: Path, name: str) -> None:
     json_file, images = write_coco(tmp_path)
     Path(images, "a.png").write_bytes(b"no image")
-    name = f"{json_file}@{images}"
-    register_datasets([name])
-    cfg = cfg_of(name, name, DATALOADER__NUM_WORKERS=1)
+    data = f"{json_file}@{images}"
+    register_datasets([data])
+    cfg = cfg_of(data, data, DATALOADER__NUM_WORKERS=1)
+    cfg.MODEL.META_ARCHITECTURE = name
     with pytest.raises(DatasetError) as error:
         next(iter(training_loader(cfg)))
     assert message_of(error.value).startswith(
         f"image {images}/a.png cannot be read: cannot identify"
     )
     with pytest.raises(DatasetError) as error:
-        list(build_detection_test_loader(cfg, name, mapper=Mapper(cfg, is_train=False)))
+        list(evaluation_loader(cfg, data))
     assert message_of(error.value).startswith(
         f"image {images}/a.png cannot be read: cannot identify"
     )

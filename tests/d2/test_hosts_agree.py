@@ -19,12 +19,18 @@ from PIL import Image
 from torch.testing import assert_close
 
 from retina_plugin import get_cfg
-from retina_plugin.d2.datasets import Mapper, register_datasets
+from retina_plugin.d2.datasets import register_datasets
+from retina_plugin.d2.loader import evaluation_loader, training_loader, training_samples
+from retina_plugin.d2.mapper import Mapper
 from retina_plugin.d2.trainer import Evaluator
-from retina_plugin.data import load_dataset
-from retina_plugin.data.transforms import crop, flip, resize
+from retina_plugin.data import Sample, load_dataset
+from retina_plugin.data.samples import EvaluationDataset, TrainingDataset
+from retina_plugin.data.transforms import RandomCrop
+from retina_plugin.data.transforms.flip import flip
+from retina_plugin.data.transforms.resize import resize
 from retina_plugin.evaluation.coco import coco_results, evaluate
-from retina_plugin.lit import data
+from retina_plugin.lit.data import training_records
+from retina_plugin.lit.data import training_samples as lit_samples
 from retina_plugin.modeling.preprocessing import resized_shape
 from tests.models import COMPACT
 from tests.scenes import write_scenes
@@ -67,23 +73,27 @@ def picture(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
     )
 
 
+def sample_of(image: np.ndarray, boxes: np.ndarray) -> Sample:
+    return {"image": image, "boxes": boxes, "labels": np.arange(len(boxes))}
+
+
 @pytest.mark.parametrize("shape", [(40, 60), (61, 37), (20, 200)])
 @pytest.mark.parametrize("limits", [(25, 1000), (80, 1000), (80, 110), (40, 1000)])
 def test_resized_images(shape: tuple[int, int], limits: tuple[int, int]) -> None:
     image, boxes = picture(*shape)
     transform = T.ResizeShortestEdge(limits[:1], limits[1], "choice").get_transform(image)
-    ours = resize(image, boxes, min_size=limits[0], max_size=limits[1])
-    assert (ours[0] == transform.apply_image(image)).all()
-    np.testing.assert_allclose(ours[1], transform.apply_box(boxes), rtol=1e-12, atol=1e-9)
+    ours = resize(sample_of(image, boxes), resized_shape(*shape, *limits))
+    assert (ours["image"] == transform.apply_image(image)).all()
+    np.testing.assert_allclose(ours["boxes"], transform.apply_box(boxes), rtol=1e-12, atol=1e-9)
 
 
 @pytest.mark.parametrize("direction", ["horizontal", "vertical"])
 def test_flipped_images(direction: str) -> None:
     image, boxes = picture(40, 60)
     transform = T.HFlipTransform(60) if direction == "horizontal" else T.VFlipTransform(40)
-    ours = flip(image, boxes, direction=direction)
-    assert (ours[0] == transform.apply_image(image)).all()
-    np.testing.assert_allclose(ours[1], transform.apply_box(boxes))
+    ours = flip(sample_of(image, boxes), direction=direction)
+    assert (ours["image"] == transform.apply_image(image)).all()
+    np.testing.assert_allclose(ours["boxes"], transform.apply_box(boxes))
 
 
 @pytest.mark.parametrize(
@@ -106,12 +116,10 @@ def test_crops(kind: str, size: list[float], monkeypatch: pytest.MonkeyPatch) ->
             np.random, "randint", lambda *ends, shared=shared: shared.integers(*ends)
         )
         transform = T.RandomCrop(kind, size).get_transform(image)
-        ours = crop(image, boxes, kind=kind, size=size, rng=np.random.default_rng(seed))
-        assert (ours[0] == transform.apply_image(image)).all()
-        height, width = ours[0].shape[:2]
-        np.testing.assert_allclose(
-            ours[1], transform.apply_box(boxes).clip(0, [width, height, width, height])
-        )
+        crop = RandomCrop(enabled=True, kind=kind, size=size)
+        ours = crop(sample_of(image, boxes), np.random.default_rng(seed), None)
+        assert (ours["image"] == transform.apply_image(image)).all()
+        np.testing.assert_allclose(ours["boxes"], transform.apply_box(boxes))
 
 
 @pytest.fixture
@@ -141,8 +149,8 @@ def test_samples(strange_images: str, input_format: str) -> None:
         DATALOADER__FILTER_EMPTY_ANNOTATIONS=False,
     )
     register_datasets([strange_images])
-    training = data.TrainingImages(data.training_records(cfg), inputs=cfg.INPUT, seed=0)
-    testing = data.TestImages(training.records, inputs=cfg.INPUT)
+    training = TrainingDataset.from_config(cfg, training_records(cfg), seed=0)
+    testing = EvaluationDataset.from_config(cfg, training.records)
     mappers = Mapper(cfg, is_train=True), Mapper(cfg, is_train=False)
     for index, record in enumerate(DatasetCatalog.get(strange_images)):
         theirs, ours = mappers[0](copy.deepcopy(record)), training[0, index]
@@ -152,6 +160,49 @@ def test_samples(strange_images: str, input_format: str) -> None:
         theirs, ours = mappers[1](copy.deepcopy(record)), testing[index]
         assert_close(ours["image"], theirs["image"], rtol=0, atol=0)
         assert (ours["height"], ours["width"]) == (theirs["height"], theirs["width"])
+
+
+CHANCE = {
+    "INPUT__CROP__ENABLED": True,
+    "INPUT__CROP__SIZE": [0.4, 0.5],
+    "INPUT__MIN_SIZE_TRAIN": (48, 64, 80),
+    "DATALOADER__NUM_WORKERS": 0,
+    "SEED": 3,
+}
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_the_stream_of_samples_is_equal_to_the_bit(strange_images: str, workers: int) -> None:
+    """With crops, sizes and flips: the same images at the same places, with the same draws."""
+    cfg = cfg_of(DATASETS__TRAIN=(strange_images,), **CHANCE)
+    cfg.DATALOADER.NUM_WORKERS = workers
+    pairs = zip(training_samples(cfg), lit_samples(cfg), range(30), strict=False)
+    for theirs, ours, _ in pairs:
+        assert theirs["file_name"] == ours["file_name"]
+        for name in ("image", "boxes", "labels"):
+            assert_close(theirs[name], ours[name], rtol=0, atol=0)
+
+
+def test_dicts_of_both_loaders(strange_images: str) -> None:
+    """What Detectron2's models take, of ours."""
+    cfg = cfg_of(DATASETS__TRAIN=(strange_images,), SOLVER__IMS_PER_BATCH=2, **CHANCE)
+    register_datasets([strange_images])
+    sample = next(iter(training_loader(cfg)))[1]
+    record = next(
+        r for r in load_dataset(strange_images).records if r["image_id"] == sample["image_id"]
+    )
+    for key in ("file_name", "height", "width"):
+        assert sample[key] == record[key]
+    assert sample["instances"].image_size == tuple(sample["image"].shape[1:])
+    assert set(sample) == {"image", "instances", "image_id", "file_name", "height", "width"}
+    mapper = Mapper(cfg, is_train=False)
+    for (ours,), record in zip(
+        evaluation_loader(cfg, strange_images), load_dataset(strange_images).records, strict=True
+    ):
+        theirs = mapper(record)
+        assert set(ours) == set(theirs)
+        assert_close(ours.pop("image"), theirs.pop("image"), rtol=0, atol=0)
+        assert ours == theirs
 
 
 # ------------------------------------------------------------------------------------------ metrics

@@ -13,17 +13,21 @@ import pytest
 import torch
 from torch.testing import assert_close
 
+from retina_plugin.config import ConfigError
 from retina_plugin.d2 import get_cfg
 from retina_plugin.d2.config import CfgNode
-from retina_plugin.d2.datasets import register_datasets, training_loader
-from retina_plugin.d2.loader import TrainingLoader, seeded
+from retina_plugin.d2.datasets import register_datasets
+from retina_plugin.d2.loader import TrainingLoader, training_loader
+from retina_plugin.d2.mapper import Mapper, seeded
 from tests.scenes import write_scenes
 
 
-@pytest.fixture
-def cfg(tmp_path: Path) -> CfgNode:
-    """Twelve scenes, four of them tall, and much that is left to chance."""
+@pytest.fixture(params=["FocalRetinaNet", "RetinaNet"])
+def cfg(tmp_path: Path, request: pytest.FixtureRequest) -> CfgNode:
+    """Twelve scenes, four of them tall, and much that is left to chance; with our transforms, and
+    with Detectron2's for its own models."""
     cfg = get_cfg()
+    cfg.MODEL.META_ARCHITECTURE = request.param
     cfg.DATASETS.TRAIN = (write_scenes(tmp_path, count=12, seed=0),)
     register_datasets(cfg.DATASETS.TRAIN)
     cfg.SOLVER.IMS_PER_BATCH, cfg.DATALOADER.NUM_WORKERS, cfg.SEED = 4, 0, 1
@@ -93,15 +97,61 @@ def test_drawing_leaves_the_generators_as_they_were() -> None:
         assert draw() != inside
 
 
-@pytest.mark.parametrize("sampler", ["RepeatFactorTrainingSampler", "RandomSubsetTrainingSampler"])
+SAMPLER = "RepeatFactorTrainingSampler"
+
+
+def repeated(cfg: CfgNode) -> CfgNode:
+    cfg.DATALOADER.SAMPLER_TRAIN, cfg.DATALOADER.REPEAT_THRESHOLD = SAMPLER, 1.0
+    return cfg
+
+
+@pytest.mark.parametrize("cfg", ["FocalRetinaNet"], indirect=True)
+@pytest.mark.parametrize("workers", [0, 2])
+def test_images_of_rare_classes_are_repeated(cfg: CfgNode, workers: int) -> None:
+    """In batches of one shape, and a resumed run goes on with them."""
+    cfg.INPUT.CROP.ENABLED = False
+    whole = batches(training_loader(repeated(cfg)), 8)
+    for batch in whole:
+        assert len({s["image"].shape[1] > s["image"].shape[2] for s in batch}) == 1
+    cfg.DATALOADER.NUM_WORKERS = workers
+    resumed = training_loader(cfg)
+    resumed.start_at(5)
+    assert_close(batches(resumed, 3), whole[5:], rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("cfg", ["FocalRetinaNet"], indirect=True)
+def test_repeats_are_those_of_detectron2(cfg: CfgNode) -> None:
+    """Its own loader draws the same images in the same batches; only the transforms differ."""
+    loaders = [training_loader(repeated(cfg))]
+    cfg.MODEL.META_ARCHITECTURE = "RetinaNet"
+    loaders.append(training_loader(cfg))
+    ours, theirs = (
+        [[sample["file_name"] for sample in batch] for batch in islice(loader, 8)]
+        for loader in loaders
+    )
+    assert ours == theirs
+
+
+@pytest.mark.parametrize("sampler", [SAMPLER, "RandomSubsetTrainingSampler"])
 def test_detectron2s_other_samplers(
     cfg: CfgNode, sampler: str, capsys: pytest.CaptureFixture
 ) -> None:
-    cfg.DATALOADER.SAMPLER_TRAIN, cfg.DATALOADER.REPEAT_THRESHOLD = sampler, 0.3
+    repeated(cfg).DATALOADER.SAMPLER_TRAIN = sampler
     cfg.DATALOADER.RANDOM_SUBSET_RATIO = 0.9
+    if cfg.MODEL.META_ARCHITECTURE == "FocalRetinaNet":
+        if sampler != SAMPLER:
+            with pytest.raises(ConfigError, match=f"SAMPLER_TRAIN: expected .*found '{sampler}'"):
+                training_loader(cfg)
+        return
     loader = training_loader(cfg)
     assert (
         f"DATALOADER.SAMPLER_TRAIN {sampler}: a run that is resumed draws its images anew"
         in capsys.readouterr().out
     )
     assert len(next(iter(loader))) == 4
+
+
+def test_which_transforms(cfg: CfgNode) -> None:
+    dataset = training_loader(cfg).dataset
+    theirs = isinstance(getattr(dataset, "mapper", None), Mapper)
+    assert theirs == (cfg.MODEL.META_ARCHITECTURE == "RetinaNet")

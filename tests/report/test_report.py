@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from itertools import combinations
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from PIL import Image
 
 from retina_plugin.config import get_cfg
 from retina_plugin.config.disk import DiskError
-from retina_plugin.data import Dataset, DatasetError, load_dataset
+from retina_plugin.data import Dataset, DatasetError, Sample, load_dataset
 from retina_plugin.engine.process import LeftOut
 from retina_plugin.evaluation.coverage import DRAWS
 from retina_plugin.report import (
@@ -301,8 +302,14 @@ def test_overview(dataset: Dataset) -> None:
     assert len({len(line) for line in lines[1:]}) == 1
 
 
-def doubled(shape: tuple[int, int], boxes: np.ndarray, rng: np.random.Generator) -> tuple:
-    return (2 * shape[0], 2 * shape[1]), 2 * boxes
+def doubled(dataset: Dataset, index: int, rng: np.random.Generator) -> Sample:
+    """A record at twice its size, without pixels."""
+    objects = [a for a in dataset.records[index]["annotations"] if not a["iscrowd"]]
+    boxes = np.array([a["bbox"] for a in objects], dtype=np.float64)
+    labels = np.array([a["category_id"] for a in objects])
+    height, width = dataset.records[index]["height"], dataset.records[index]["width"]
+    image = np.zeros((2 * height, 2 * width, 0), np.uint8)
+    return {"image": image, "boxes": 2 * boxes, "labels": labels}
 
 
 def test_boxes_that_a_crop_leaves_nothing_of_do_not_count(dataset: Dataset) -> None:
@@ -310,14 +317,14 @@ def test_boxes_that_a_crop_leaves_nothing_of_do_not_count(dataset: Dataset) -> N
     are seen are matched."""
     sizes = []
 
-    def cropped(shape: tuple[int, int], boxes: np.ndarray, rng: np.random.Generator) -> tuple:
-        sizes.append(shape)
-        return shape, boxes * (len(sizes) % 2)
+    def cropped(index: int, rng: np.random.Generator) -> Sample:
+        sample = doubled(dataset, index, rng)
+        sizes.append(sample["image"].shape)
+        kept = slice(len(sizes) % 2 * len(sample["labels"]))
+        return {**sample, "boxes": sample["boxes"][kept], "labels": sample["labels"][kept]}
 
-    squares = [a["bbox"] for r in dataset.records for a in r["annotations"]]
-    shares = matched_shares(
-        dataset, cropped, lambda h, w: torch.tensor(squares), threshold=0.99, seed=0
-    )
+    squares = 2 * torch.tensor([a["bbox"] for r in dataset.records for a in r["annotations"]])
+    shares = matched_shares(dataset, cropped, lambda h, w: squares, threshold=0.99, seed=0)
     assert shares[:2] == [1.0, 1.0]
     assert len(sizes) == DRAWS * sum(
         any(not a["iscrowd"] for a in r["annotations"]) for r in dataset.records
@@ -342,7 +349,11 @@ def test_matched_shares(dataset: Dataset) -> None:
         (halves, 0.51, 0.0),
     ):
         shares = matched_shares(
-            dataset, doubled, lambda h, w, a=anchors: a, threshold=threshold, seed=0
+            dataset,
+            partial(doubled, dataset),
+            lambda h, w, a=anchors: a,
+            threshold=threshold,
+            seed=0,
         )
         assert shares[0] == expected
         assert np.isnan(shares[2])

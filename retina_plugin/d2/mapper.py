@@ -1,0 +1,84 @@
+"""Detectron2's own mapper, for meta-architectures that may need masks or keypoints, over this
+project's reader."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import random
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from detectron2.data import DatasetMapper
+from detectron2.data.detection_utils import convert_PIL_to_numpy
+from detectron2.data.transforms import AugInput
+from PIL import Image
+from torch.utils.data import Dataset
+
+from retina_plugin.data import read_record, reading
+from retina_plugin.data.sampler import Place
+from retina_plugin.engine import stopping
+
+Record = dict[str, Any]
+
+
+class Mapper(DatasetMapper):
+    """Detectron2's mapper over this project's reader: pixel values as on the other host, and a file
+    that cannot be used is named."""
+
+    def __init__(self, cfg: Any, is_train: bool = True) -> None:
+        super().__init__(cfg, is_train)
+        self.options = reading(cfg)
+
+    def __call__(self, dataset_dict: Record) -> Record:
+        if torch.utils.data.get_worker_info() is not None:
+            stopping.shield_worker()
+        sample = copy.deepcopy(dataset_dict)
+        image = read_record(sample, **self.options)
+        sample.setdefault("height", image.shape[0])
+        sample.setdefault("width", image.shape[1])
+        augmented = AugInput(convert_PIL_to_numpy(Image.fromarray(image), self.image_format))
+        transforms = self.augmentations(augmented)
+        sample["image"] = torch.as_tensor(augmented.image.transpose(2, 0, 1).copy())
+        if not self.is_train:
+            sample.pop("annotations", None)
+        elif "annotations" in sample:
+            self._transform_annotations(sample, transforms, augmented.image.shape[:2])
+        return sample
+
+
+class MappedRecords(Dataset):
+    """(place in the run, index) -> what the mapper makes of the record; chance depends on the seed
+    and the place alone."""
+
+    def __init__(
+        self, records: Sequence[Record], mapper: Callable[[Record], Record], *, seed: int
+    ) -> None:
+        self.records, self.mapper, self.seed = records, mapper, seed
+
+    def __getitem__(self, key: Place) -> Record:
+        place, index = key
+        with seeded(self.seed, place):
+            return self.mapper(self.records[index])
+
+
+@contextlib.contextmanager
+def seeded(*numbers: int) -> Iterator[None]:
+    """Seed the global generators of numpy, Python and torch on the CPU from ``numbers``; on exit,
+    restore their states.
+
+    Detectron2's augmentations draw from them.
+    """
+    words = np.random.SeedSequence(numbers).generate_state(4)
+    states = np.random.get_state(), random.getstate(), torch.get_rng_state()  # noqa: NPY002
+    np.random.seed(words)  # noqa: NPY002
+    random.seed(words.tobytes())
+    torch.default_generator.manual_seed(int(words[0]))
+    try:
+        yield
+    finally:
+        np.random.set_state(states[0])  # noqa: NPY002
+        random.setstate(states[1])
+        torch.set_rng_state(states[2])

@@ -1,0 +1,178 @@
+"""Records as what a network is fed with, for both hosts.
+
+Axes: M boxes, H, W.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from retina_plugin.data.images import read_record, reading
+from retina_plugin.data.sampler import Place
+from retina_plugin.data.transforms import Sample, TransformChain
+from retina_plugin.data.transforms.resize import resize_image
+from retina_plugin.modeling.preprocessing import resized_shape
+
+Record = dict[str, Any]
+Read = Callable[[Record], np.ndarray]  # a record -> its image (H, W, 3) uint8 RGB
+
+
+class TrainingDataset(Dataset):
+    """(place in the run, index) -> a transformed sample; chance depends on the seed and the place
+    alone."""
+
+    def __init__(
+        self,
+        records: Sequence[Record],
+        *,
+        transforms: TransformChain,
+        read: Read,
+        input_format: str,
+        seed: int,
+    ) -> None:
+        """
+        Args:
+            records: see :class:`retina_plugin.data.Dataset`.
+            transforms: of every sample.
+            read: see :data:`Read`; :func:`without_pixels` is enough for boxes.
+            input_format: order of the channels of "image", BGR or RGB.
+            seed: of the transforms.
+        """
+        self.records, self.transforms, self.read = records, transforms, read
+        self.input_format, self.seed = input_format, seed
+
+    @classmethod
+    def from_config(cls, cfg: Any, records: Sequence[Record], *, seed: int) -> TrainingDataset:
+        """Arguments as those of the constructor; the rest is from ``cfg``.
+
+        Raises:
+            KeyError, ValueError: see :meth:`TransformChain.from_config`.
+        """
+        return cls(
+            records,
+            transforms=TransformChain.from_config(cfg),
+            read=partial(read_record, **reading(cfg)),
+            input_format=cfg.INPUT.FORMAT,
+            seed=seed,
+        )
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __getitem__(self, key: Place) -> dict[str, Any]:
+        """
+        Returns:
+            "image" (3, H, W) uint8; "boxes" (M, 4) float32 and "labels" (M,) int64, without crowds;
+            "height" and "width" of the file; "image_id" and "file_name".
+
+        Raises:
+            DatasetError: the file cannot be used, or a transform returns no sample.
+        """
+        place, index = key
+        record = self.records[index]
+        original = self._untransformed(record)
+        sample = self._transformed(
+            record, original, index, np.random.default_rng((self.seed, place))
+        )
+        return {
+            "image": to_tensor(sample["image"], self.input_format),
+            "boxes": torch.from_numpy(sample["boxes"].astype(np.float32)),
+            "labels": torch.from_numpy(sample["labels"]),
+            **_described(record, original["image"]),
+        }
+
+    def sample(self, index: int, rng: np.random.Generator) -> Sample:
+        """The transformed sample of a record; errors as those of :meth:`__getitem__`."""
+        record = self.records[index]
+        return self._transformed(record, self._untransformed(record), index, rng)
+
+    def _transformed(
+        self, record: Record, original: Sample, index: int, rng: np.random.Generator
+    ) -> Sample:
+        draw = partial(self._another, index)
+        return self.transforms(original, rng, draw, file_name=record["file_name"])
+
+    def _another(self, index: int, rng: np.random.Generator) -> Sample:
+        """The untransformed sample of any record but that of ``index``, if there are others."""
+        others = len(self.records) - 1
+        drawn = int(rng.integers(others)) if others else 0
+        return self._untransformed(self.records[drawn + (others > 0 and drawn >= index)])
+
+    def _untransformed(self, record: Record) -> Sample:
+        objects = [a for a in record["annotations"] if not a["iscrowd"]]
+        return {
+            "image": self.read(record),
+            "boxes": np.array([a["bbox"] for a in objects], dtype=np.float64).reshape(-1, 4),
+            "labels": np.array([a["category_id"] for a in objects], dtype=np.int64),
+        }
+
+
+def without_pixels(record: Record) -> np.ndarray:
+    """An image (H, W, 0) of the record's size, of which no file is read."""
+    return np.empty((record["height"], record["width"], 0), dtype=np.uint8)
+
+
+class EvaluationDataset(Dataset):
+    """Index -> {"image" (3, H, W) uint8, "height", "width" of the file, "image_id",
+    "file_name"}."""
+
+    def __init__(
+        self,
+        records: Sequence[Record],
+        *,
+        min_size: int,
+        max_size: int,
+        read: Read,
+        input_format: str,
+    ) -> None:
+        """
+        Args:
+            records, read, input_format: as those of :class:`TrainingDataset`.
+            min_size, max_size: of the sides, see
+                :func:`retina_plugin.modeling.preprocessing.resized_shape`.
+        """
+        self.records, self.read, self.input_format = records, read, input_format
+        self.min_size, self.max_size = min_size, max_size
+
+    @classmethod
+    def from_config(cls, cfg: Any, records: Sequence[Record]) -> EvaluationDataset:
+        """The rest of the arguments is from ``cfg``."""
+        return cls(
+            records,
+            min_size=cfg.INPUT.MIN_SIZE_TEST,
+            max_size=cfg.INPUT.MAX_SIZE_TEST,
+            read=partial(read_record, **reading(cfg)),
+            input_format=cfg.INPUT.FORMAT,
+        )
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        record = self.records[index]
+        original = self.read(record)
+        shape = resized_shape(*original.shape[:2], self.min_size, self.max_size)
+        return {
+            "image": to_tensor(resize_image(original, shape), self.input_format),
+            **_described(record, original),
+        }
+
+
+def _described(record: Record, original: np.ndarray) -> dict[str, Any]:
+    height, width = original.shape[:2]
+    names = {"image_id": record["image_id"], "file_name": record["file_name"]}
+    return {**names, "height": height, "width": width}
+
+
+def to_tensor(image: np.ndarray, input_format: str) -> Tensor:
+    """(H, W, 3) RGB array -> (3, H, W) tensor in the config's order of channels."""
+    return torch.from_numpy(
+        np.ascontiguousarray(image[..., :: -1 if input_format == "BGR" else 1].transpose(2, 0, 1))
+    )

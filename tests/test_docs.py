@@ -3,6 +3,7 @@ of keys is up to date."""
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import math
 import re
@@ -23,6 +24,7 @@ from retina_plugin import build_model, get_cfg, load_weights
 from retina_plugin.config import ConfigError, check_rules
 from retina_plugin.config.registry import REGISTRIES
 from retina_plugin.data import load_dataset
+from retina_plugin.data.transforms import TransformChain
 from retina_plugin.modeling import (
     BACKBONE_REGISTRY,
     NECK_REGISTRY,
@@ -35,9 +37,9 @@ from tests.scenes import write_scenes
 HAS_DETECTRON2 = importlib.util.find_spec("detectron2") is not None
 HOSTS = ["lightning"] + ["detectron2"] * HAS_DETECTRON2
 TRAIN, TEST = "('my/train.json@my/images',)", "('my/val.json@my/images',)"
-SIX = [
+SEVEN = [
     f"my_{name}.py"
-    for name in ("class_loss", "assigner", "box_coder", "neck", "head", "suppressor")
+    for name in ("class_loss", "assigner", "box_coder", "neck", "head", "suppressor", "transform")
 ]
 PAGES = [
     "README.md",
@@ -152,31 +154,35 @@ def own_parts(
 
 
 @pytest.fixture
-def six_parts(
+def seven_parts(
     desk: Path, root: Path, monkeypatch: pytest.MonkeyPatch, clean_registries: None
 ) -> Path:
     return write_blocks(
-        root, desk, monkeypatch, dict.fromkeys(SIX, "python") | {"six.yaml": "yaml"}
+        root, desk, monkeypatch, dict.fromkeys(SEVEN, "python") | {"seven.yaml": "yaml"}
     )
 
 
 @pytest.mark.parametrize("host", HOSTS)
-def test_six_parts_with_keys_of_their_own(six_parts: Path, host: str) -> None:
+def test_seven_parts_with_keys_of_their_own(seven_parts: Path, host: str) -> None:
     options = quick(**{"DATASETS.TRAIN": TRAIN, "DATASETS.TEST": TEST})
     key = "MODEL.RETINA_PLUGIN.ASSIGNER.NearestAssigner.RADIUS"
-    load_tool("train_net").main(["--config-file", "six.yaml", "--host", host, *options, key, "2.5"])
-    metrics = (six_parts / "six/metrics.json").read_text(encoding="utf-8")
+    load_tool("train_net").main(
+        ["--config-file", "seven.yaml", "--host", host, *options, key, "2.5"]
+    )
+    metrics = (seven_parts / "seven/metrics.json").read_text(encoding="utf-8")
     assert "loss_quality" in metrics
     cfg = get_cfg()
-    cfg.merge_from_file("six/config.yaml")
+    cfg.merge_from_file("seven/config.yaml")
     model = build_model(cfg)
-    load_weights(model, "six/model_final.pth")
+    load_weights(model, "seven/model_final.pth")
     assert model.assigner.radius == 2.5
     assert model.criterion.class_loss.epsilon == 0.5
     assert model.criterion.box_coder.unit == 4.0
     assert model.backbone.factor == 0.7
     assert model.postprocessor.suppressor.iou == 0.6
     assert model.predict([torch.randint(0, 256, (3, 64, 80))])[0]["boxes"].shape[1] == 4
+    name, blur = TransformChain.from_config(cfg).transforms[-1]
+    assert (name, blur.radius) == ("my_blur", 1.5)
     refused = get_cfg()
     refused.merge_from_list(["MODEL.RETINA_PLUGIN.IMPORTS", "['my_assigner']", key, "-1.0"])
     with pytest.raises(ConfigError, match=r"RADIUS: expected above 0 .*, found -1"):
@@ -184,6 +190,27 @@ def test_six_parts_with_keys_of_their_own(six_parts: Path, host: str) -> None:
     with pytest.raises(ConfigError, match="RADIUS"):
         cfg.merge_from_list([key.replace("RADIUS", "RADIUSS"), "1.0"])
     assert "NearestAssigner" not in get_cfg().dump()  # a config shows keys of its own imports only
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_the_transform_of_the_example(seven_parts: Path, host: str) -> None:
+    """Samples differ by the blur alone; a misspelt name is refused before anything is written."""
+    loader = {"lightning": "retina_plugin.lit.data", "detectron2": "retina_plugin.d2.loader"}
+    loader = importlib.import_module(loader[host])
+    cfg = get_cfg()
+    cfg.merge_from_file("seven.yaml")
+    cfg.merge_from_list(quick(**{"DATASETS.TRAIN": TRAIN, "SEED": "1"}))
+    blurred = next(loader.training_samples(cfg))
+    cfg.MODEL.RETINA_PLUGIN.INPUT.TRANSFORMS = ["RandomCrop", "ResizeShortestEdge", "RandomFlip"]
+    sharp = next(loader.training_samples(cfg))
+    for key in ("boxes", "labels"):
+        torch.testing.assert_close(blurred[key], sharp[key], rtol=0, atol=0)
+    assert blurred["image"].float().std() < sharp["image"].float().std()
+    command = ["--config-file", "seven.yaml", "--host", host, "DATASETS.TRAIN", TRAIN]
+    misspelt = ["MODEL.RETINA_PLUGIN.INPUT.TRANSFORMS", "['RandomCrop', 'my_blurr']"]
+    with pytest.raises(ConfigError, match=r"no transform is called 'my_blurr'\. Nearest: my_blur"):
+        load_tool("train_net").main([*command, *misspelt])
+    assert not (seven_parts / "seven").exists()
 
 
 @pytest.mark.parametrize("host", HOSTS)

@@ -298,6 +298,32 @@ def test_callbacks_and_loggers_of_lightning(desk: Path, root: Path) -> None:
     assert (desk / "out/csv/version_0/metrics.csv").is_file()
 
 
+def test_a_training_loop_without_a_host(desk: Path, root: Path) -> None:
+    """Its weights and detections are those of the Lightning host."""
+    script = named_block(root, "docs/plugin.md", "python", "my_loop.py")
+    assert not re.search("lightning|detectron2", script)
+    names: dict[str, Any] = {"__name__": "my_loop"}
+    exec(script, names)
+    config, data = "configs/digits/retinanet_compact.yaml", "('my/train.json@my/images',)"
+    options = SMALL | {
+        "SOLVER.MAX_ITER": "3",
+        "SOLVER.WARMUP_ITERS": "1",
+        "SOLVER.CLIP_GRADIENTS.CLIP_VALUE": "0.05",
+        "MODEL.RETINANET.SCORE_THRESH_TEST": "0.0",
+        "DATALOADER.FILTER_EMPTY_ANNOTATIONS": "False",
+        "DATASETS.TRAIN": data,
+        "DATASETS.TEST": data,
+        "OUTPUT_DIR": "run",
+    }
+    metrics = names["main"](config, *quick(**options))
+    assert "AP" in metrics["bbox"]
+    load_tool("train_net").main(["--config-file", config, "--host", "lightning", *quick(**options)])
+    loop, run = (torch.load(p, weights_only=True) for p in ("my_loop.pth", "run/model_final.pth"))
+    torch.testing.assert_close(dict(loop["model"]), dict(run["model"]), rtol=0, atol=0)
+    found = "coco_instances_results.json"
+    assert Path("my_loop", found).read_text() == Path("run/inference", found).read_text() != "[]"
+
+
 def test_every_command_on_own_data(desk: Path, root: Path, capsys: pytest.CaptureFixture) -> None:
     """In the order of the page, on a few small images, and with a network small enough for that."""
     (desk / "more").mkdir()

@@ -50,7 +50,7 @@ def _batches(cfg: Any, images: TrainingDataset, **start: int) -> TrainingBatches
     )
 
 
-class Data(lightning.LightningDataModule):
+class DetectionDataModule(lightning.LightningDataModule):
     """The loaders of a config."""
 
     def __init__(self, cfg: Any) -> None:

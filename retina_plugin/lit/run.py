@@ -34,7 +34,7 @@ from retina_plugin.engine.space import require_space
 from retina_plugin.engine.summary import model_summary, step_summary
 from retina_plugin.lit.checkpoints import Checkpoints
 from retina_plugin.lit.configured import check_classes
-from retina_plugin.lit.data import Data, training_records
+from retina_plugin.lit.data import DetectionDataModule, training_records
 from retina_plugin.lit.module import RetinaNetModule
 from retina_plugin.lit.trainer import build_trainer
 from retina_plugin.modeling.build import build_model
@@ -152,7 +152,7 @@ def _train_and_evaluate(run: Run, request: Request, checkpoint: str | None) -> d
     else:
         message = _train(trainer, module, checkpoint)
     if cfg.DATASETS.TEST and (request.eval_only or module.evaluated_at != trainer.global_step):
-        trainer.validate(module, datamodule=Data(cfg), verbose=False)
+        trainer.validate(module, datamodule=DetectionDataModule(cfg), verbose=False)
         _end_if_asked(message)
     if cfg.DATASETS.TEST and trainer.is_global_zero:
         finish(cfg, module.results)
@@ -197,7 +197,7 @@ def _train(trainer: lightning.Trainer, module: RetinaNetModule, resumed: str | N
     if trainer.is_global_zero:
         require_space(cfg, module.model, first_step=first_step)
         print(step_summary(cfg, processes=trainer.world_size), flush=True)
-    trainer.fit(module, datamodule=Data(cfg), ckpt_path=resumed)
+    trainer.fit(module, datamodule=DetectionDataModule(cfg), ckpt_path=resumed)
     checkpoints = next(c for c in trainer.callbacks if isinstance(c, Checkpoints))
     path = checkpoints.path or os.path.join(cfg.OUTPUT_DIR, FINAL)  # none is written if all is done
     message = stopping.stopped_at(trainer.global_step, cfg.SOLVER.MAX_ITER, path)

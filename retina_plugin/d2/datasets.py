@@ -225,7 +225,7 @@ def records_of(name: str) -> Sequence[dict[str, Any]]:
 def check_datasets(cfg: Any, *, eval_only: bool) -> None:
     """Read what the run will need at its end, and make sure that there is something to learn.
 
-    Training sets that are registered in Detectron2 are left to it: see :func:`training_records`.
+    Training sets that are registered in Detectron2 are left to it: see :func:`training_dicts`.
 
     Raises:
         DatasetError: a test set that cannot be read, or training sets without a box.
@@ -259,8 +259,12 @@ def _check_users_files(cfg: Any) -> None:
         read_coco(*paths, name=name)
 
 
-def training_records(cfg: Any) -> list[dict[str, Any]]:
-    """Detectron2's dicts of all training sets, without images of no use if the config says so.
+def training_dicts(cfg: Any, *, filter_empty: bool) -> list[dict[str, Any]]:
+    """Detectron2's dicts of all training sets.
+
+    Args:
+        cfg: with the sets, and the keypoints that an image needs.
+        filter_empty: leave out images without objects.
 
     Raises:
         DatasetError: a set cannot be used.
@@ -269,7 +273,7 @@ def training_records(cfg: Any) -> list[dict[str, Any]]:
     with explained(cfg.DATASETS.TRAIN):
         return get_detection_dataset_dicts(
             cfg.DATASETS.TRAIN,
-            filter_empty=cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS,
+            filter_empty=filter_empty,
             min_keypoints=keypoints,
         )
 

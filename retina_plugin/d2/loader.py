@@ -8,6 +8,7 @@ other meta-architectures with those of Detectron2's own mapper.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import chain
 from typing import Any
 
 from detectron2.data import (
@@ -20,13 +21,14 @@ from detectron2.utils import comm
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from retina_plugin.config.errors import ConfigError
-from retina_plugin.d2.datasets import explained, register_datasets, training_records
+from retina_plugin.d2.datasets import explained, register_datasets, training_dicts
 from retina_plugin.d2.mapper import MappedRecords, Mapper
 from retina_plugin.d2.repeated_batches import RepeatedBatches
-from retina_plugin.d2.samples import PlainRecords, as_dicts
-from retina_plugin.data import DatasetError, load_dataset
+from retina_plugin.d2.samples import PlainRecords, as_dicts, as_sample
+from retina_plugin.data import load_dataset
 from retina_plugin.data.sampler import TrainingBatches, shape_groups
 from retina_plugin.data.samples import EvaluationDataset, TrainingDataset
+from retina_plugin.data.training import samples_in_rgb, trainable
 from retina_plugin.engine import stopping
 
 Record = dict[str, Any]
@@ -84,26 +86,19 @@ def training_loader(cfg: Any) -> Any:
     if not ours and cfg.DATALOADER.SAMPLER_TRAIN != "TrainingSampler":
         return _other_order(cfg)
     seed = cfg.SEED if cfg.SEED >= 0 else comm.shared_random_seed()
-    dicts = training_records(cfg)
+    dicts = training_dicts(cfg, filter_empty=not ours and cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS)
+    if ours:
+        dicts = trainable(cfg, dicts)
     batches = _batches(cfg, dicts, seed)
     records = DatasetFromList(dicts, copy=False)  # serialized, so that workers share the memory
     if not ours:
         dataset, collate = MappedRecords(records, Mapper(cfg, is_train=True), seed=seed), list
     else:
-        _require_boxes(cfg, dicts)
         dataset = TrainingDataset.from_config(cfg, PlainRecords(records), seed=seed)
         collate = as_dicts
     return TrainingLoader(
         dataset, batches=batches, num_workers=cfg.DATALOADER.NUM_WORKERS, collate=collate
     )
-
-
-def _require_boxes(cfg: Any, dicts: list[Record]) -> None:
-    """For what a function of the user gives; our own sets are checked before."""
-    if not any(not a.get("iscrowd") for found in dicts for a in found.get("annotations", ())):
-        raise DatasetError(
-            f"no box to learn from in {len(dicts)} images of {', '.join(cfg.DATASETS.TRAIN)}"
-        )
 
 
 def _batches(cfg: Any, dicts: list[Record], seed: int) -> Sampler:
@@ -162,12 +157,4 @@ def training_samples(cfg: Any) -> Iterator[dict[str, Any]]:
     """What Detectron2's training loader feeds, one sample after the other, "image" in RGB; for
     looking at it. It never ends."""
     register_datasets(cfg.DATASETS.TRAIN)
-    for batch in training_loader(cfg):
-        for sample in batch:
-            image, instances = sample["image"], sample["instances"]
-            yield {
-                "image": image.flip(0) if cfg.INPUT.FORMAT == "BGR" else image,
-                "boxes": instances.gt_boxes.tensor,
-                "labels": instances.gt_classes,
-                "file_name": sample["file_name"],
-            }
+    return samples_in_rgb(cfg, map(as_sample, chain.from_iterable(training_loader(cfg))))

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import torch
 from detectron2.config import configurable
 from detectron2.data import MetadataCatalog
@@ -24,7 +23,7 @@ from retina_plugin.config.registry import unknown_name
 from retina_plugin.modeling import backbones, build
 from retina_plugin.modeling import build_backbone as ours
 from retina_plugin.modeling.preprocessing import sizes_of
-from retina_plugin.modeling.retinanet import RetinaNet, evaluating
+from retina_plugin.modeling.retinanet import RetinaNet
 from retina_plugin.modeling.structures import Detections, Target
 
 
@@ -117,20 +116,11 @@ class FocalRetinaNet(RetinaNet):
             results.append({"instances": detector_postprocess(instances, height, width)})
         return results
 
-    @torch.no_grad()
     def _visualize(self, first: dict[str, Any]) -> None:
         """Put truth beside detections of the first image of the batch into the event storage, as
         "training"."""
         from retina_plugin.report import training_picture
 
-        # in training mode batch normalisation would take this image into its statistics
-        with evaluating(self):
-            detections = self.detect_images([first["image"]])[0]
-        image = first["image"].permute(1, 2, 0).to(torch.uint8).cpu().numpy()
-        picture = training_picture(
-            np.ascontiguousarray(image[..., ::-1] if self.input_format == "BGR" else image),
-            target=self._target(first["instances"]),
-            detections=detections,
-            class_names=self.class_names or [str(i) for i in range(self.num_classes)],
-        )
+        target = self._target(first["instances"])
+        picture = training_picture(self, first["image"], target, class_names=self.class_names)
         get_event_storage().put_image("training", picture.transpose(2, 0, 1))

@@ -55,3 +55,10 @@ def _as_dict(*, boxes: Any, labels: Any, **others: Any) -> Record:
     instances = Instances(tuple(others["image"].shape[1:]))
     instances.gt_boxes, instances.gt_classes = Boxes(boxes), labels
     return {**others, "instances": instances}
+
+
+def as_sample(given: Record) -> dict[str, Any]:
+    """The inverse of :func:`as_dicts`, for one image."""
+    others = {name: value for name, value in given.items() if name != "instances"}
+    instances = given["instances"]
+    return {**others, "boxes": instances.gt_boxes.tensor, "labels": instances.gt_classes}

@@ -31,9 +31,9 @@ from retina_plugin.engine.divergence import divergence, is_finite
 from retina_plugin.engine.resume import use_learning_rates
 from retina_plugin.engine.summary import (
     LOG_PERIOD,
-    evaluation_summary,
     model_summary,
     step_summary,
+    tell_evaluation,
 )
 from retina_plugin.evaluation.coco import coco_results, evaluate
 from retina_plugin.evaluation.results import results_folder
@@ -131,6 +131,7 @@ class Trainer(DefaultTrainer):
             cfg.SOLVER.AMP.ENABLED = False
             cfg.freeze()
         self.writers: list[EventWriter] = []  # of the main process
+        self._told: dict[str, Any] | None = None  # the last evaluation that was printed
         super().__init__(cfg)
         if comm.is_main_process():
             print(step_summary(cfg, processes=comm.get_world_size()), flush=True)
@@ -211,12 +212,13 @@ class Trainer(DefaultTrainer):
         """
         try:
             super().after_step()
-            step, period = self.iter + 1, self.cfg.TEST.EVAL_PERIOD
-            evaluated = period and step % period == 0 and step < self.max_iter
-            if evaluated and comm.is_main_process():
-                line = evaluation_summary(self._last_eval_results, step=step, steps=self.max_iter)
-                print(line, flush=True)
-            if evaluated and step % LOG_PERIOD:
+            results, step = getattr(self, "_last_eval_results", None), self.iter + 1
+            if results is self._told:
+                return
+            self._told = results
+            if comm.is_main_process():
+                tell_evaluation(results, step=step, steps=self.max_iter)
+            if step % LOG_PERIOD:
                 for writer in self.writers:
                     writer.write()
         except DiskError:

@@ -7,11 +7,12 @@ from retina_plugin.data.catalog import (
     resolve,
     use_box_coordinates,
 )
-from retina_plugin.data.coco import Dataset, read_coco, require_boxes
+from retina_plugin.data.coco import Dataset, read_coco
 from retina_plugin.data.errors import DatasetError
 from retina_plugin.data.frequencies import class_counts
 from retina_plugin.data.headers import Header
 from retina_plugin.data.images import read_header, read_image, read_record, reading
+from retina_plugin.data.training import require_boxes, training_records
 from retina_plugin.data.transforms import TRANSFORMS, Sample
 
 __all__ = [
@@ -31,5 +32,6 @@ __all__ = [
     "register_dataset",
     "require_boxes",
     "resolve",
+    "training_records",
     "use_box_coordinates",
 ]

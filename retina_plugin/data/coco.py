@@ -7,7 +7,6 @@ category ids contiguous.
 
 from __future__ import annotations
 
-import functools
 import logging
 import math
 import os
@@ -296,48 +295,3 @@ def clipped(annotation: Mapping[str, Any], record: Record, repairs: Repairs) -> 
     if max(abs(a - b) for a, b in zip(corners, inside, strict=True)) > TOLERANCE:
         repairs.note("reach outside their image and were clipped", annotation, record)
     return inside
-
-
-def require_boxes(*datasets: Dataset) -> None:
-    """Make sure that training sets have something to learn between them; one of them may hold
-    background only.
-
-    Classes without a box are named in a warning.
-
-    Raises:
-        DatasetError: no image has a box, crowds not counted.
-    """
-    learnt = {
-        dataset.class_names[a["category_id"]]
-        for dataset in datasets
-        for record in dataset.records
-        for a in record["annotations"]
-        if not a["iscrowd"]
-    }
-    if learnt:
-        unlearnt = [
-            name
-            for name in dict.fromkeys(n for d in datasets for n in d.class_names)
-            if name not in learnt
-        ]
-        if unlearnt:
-            shown = ", ".join(unlearnt[:8] + ["..."] * (len(unlearnt) > 8))
-            _warn_once(
-                f"no box in {', '.join(d.name for d in datasets)} of these classes, which cannot "
-                f"be learnt: {shown}"
-            )
-        return
-    found = ", ".join(
-        f"{len(dataset.records)} images of {dataset.name} ({dataset.json_file})"
-        for dataset in datasets
-    )
-    raise DatasetError(
-        f"no box to learn from in {found}. Annotate objects there, or name another data set in "
-        "DATASETS.TRAIN."
-    )
-
-
-@functools.cache
-def _warn_once(text: str) -> None:
-    """A run asks for its training sets several times."""
-    logger.warning(text)

@@ -40,6 +40,15 @@ def step_summary(cfg: Any, *, processes: int) -> str:
     )
 
 
+def tell_evaluation(results: Mapping[str, Any], *, step: int, steps: int) -> None:
+    """Print :func:`evaluation_summary` of an evaluation in the middle of training; the one after
+    the last step is told by the table at the end of the run. Without ground truth nothing is
+    printed."""
+    line = evaluation_summary(results, step=step, steps=steps)
+    if line and step < steps:
+        print(line, flush=True)
+
+
 def evaluation_summary(results: Mapping[str, Any], *, step: int, steps: int) -> str:
     """A line for each test set on an evaluation during training.
 

@@ -9,38 +9,19 @@ from typing import Any
 import lightning
 from torch.utils.data import DataLoader, Dataset
 
-from retina_plugin.data import load_dataset, require_boxes
+from retina_plugin.data import load_dataset, training_records
 from retina_plugin.data.sampler import TrainingBatches, shape_groups
 from retina_plugin.data.samples import EvaluationDataset, TrainingDataset
+from retina_plugin.data.training import samples_in_rgb
 from retina_plugin.engine import stopping
-
-Record = dict[str, Any]
-
-
-def training_records(cfg: Any) -> list[Record]:
-    """Images of all training sets that can be trained on.
-
-    Raises:
-        DatasetError: there is no box to learn from.
-    """
-    datasets = [load_dataset(name) for name in cfg.DATASETS.TRAIN]
-    require_boxes(*datasets)  # one of several may be of background only
-    records = [record for dataset in datasets for record in dataset.records]
-    if cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS:
-        records = [r for r in records if any(not a["iscrowd"] for a in r["annotations"])]
-    return records
 
 
 def training_samples(cfg: Any) -> Iterator[dict[str, Any]]:
     """What the training loader feeds, one sample after the other, "image" in RGB; for looking at
-    it."""
+    it. It never ends."""
     images = TrainingDataset.from_config(cfg, training_records(cfg), seed=max(cfg.SEED, 0))
-    for place in chain.from_iterable(_batches(cfg, images)):
-        sample = images[place]
-        yield {
-            **sample,
-            "image": sample["image"].flip(0) if cfg.INPUT.FORMAT == "BGR" else sample["image"],
-        }
+    places = chain.from_iterable(_batches(cfg, images))
+    return samples_in_rgb(cfg, map(images.__getitem__, places))
 
 
 def _batches(cfg: Any, images: TrainingDataset, **start: int) -> TrainingBatches:

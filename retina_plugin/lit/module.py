@@ -15,7 +15,7 @@ from retina_plugin.data import load_dataset, reading
 from retina_plugin.engine import stopping
 from retina_plugin.engine.divergence import divergence, is_finite
 from retina_plugin.engine.resume import use_learning_rates
-from retina_plugin.engine.summary import evaluation_summary, flat
+from retina_plugin.engine.summary import flat, tell_evaluation
 from retina_plugin.evaluation.coco import coco_results, evaluate
 from retina_plugin.evaluation.results import results_folder
 from retina_plugin.modeling import postprocessing as dense
@@ -131,18 +131,11 @@ class RetinaNetModule(lightning.LightningModule):
         self.results = self.trainer.strategy.broadcast(results)
         if not self.results:
             return  # without ground truth
-        if self._goes_on() and self.trainer.is_global_zero:
-            line = evaluation_summary(
-                self.results, step=self.global_step, steps=self.trainer.max_steps
-            )
-            print(line, flush=True)
+        if self.trainer.state.fn == "fit" and self.trainer.is_global_zero:
+            tell_evaluation(self.results, step=self.global_step, steps=self.trainer.max_steps)
         # every rank has the same, so that callbacks decide the same
         scalars = {**flat(self.results), "step": self.iteration}
         self.log_dict({k: float(v) for k, v in scalars.items()}, sync_dist=True, batch_size=1)
-
-    def _goes_on(self) -> bool:
-        """Whether this evaluation is one in the middle of training."""
-        return self.trainer.state.fn == "fit" and self.global_step < self.trainer.max_steps
 
     def _measure(self, gathered: list[Any]) -> dict[str, Any]:
         """Write the results of all ranks and return the metrics."""

@@ -21,7 +21,7 @@ from retina_plugin.checkpoint import (
 )
 from retina_plugin.config import get_cfg
 from retina_plugin.config.errors import ConfigError
-from retina_plugin.data import class_counts, load_dataset
+from retina_plugin.data import class_counts, load_dataset, training_records
 from retina_plugin.engine import stopping
 from retina_plugin.engine.checkpoints import FINAL
 from retina_plugin.engine.checks import freeze_unread
@@ -34,7 +34,7 @@ from retina_plugin.engine.space import require_space
 from retina_plugin.engine.summary import model_summary, step_summary
 from retina_plugin.lit.checkpoints import Checkpoints
 from retina_plugin.lit.configured import check_classes
-from retina_plugin.lit.data import DetectionDataModule, training_records
+from retina_plugin.lit.data import DetectionDataModule
 from retina_plugin.lit.module import RetinaNetModule
 from retina_plugin.lit.trainer import build_trainer
 from retina_plugin.modeling.build import build_model

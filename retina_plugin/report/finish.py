@@ -1,19 +1,16 @@
-"""The end of a run: the table of metrics and a picture of detections; and the pictures during
-it."""
+"""The end of a run: the table of metrics and a picture of detections."""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
-
-import numpy as np
 
 from retina_plugin.data import load_dataset, reading
 from retina_plugin.evaluation.reasons import notes, reasons
 from retina_plugin.evaluation.results import RESULTS_FILE, results_folder, results_table
-from retina_plugin.report.grid import prediction_grid, side_by_side, write_picture
+from retina_plugin.report.grid import prediction_grid, write_picture
 
 
 def finish(cfg: Any, results: dict[str, Any]) -> None:
@@ -50,30 +47,3 @@ def _summary(cfg: Any, name: str, results: Mapping[str, Any]) -> str:
         f"no metrics: {dataset.json_file} has no annotations, as COCO's test-dev. The detections "
         f"are in {path}."
     )
-
-
-def training_picture(
-    image: np.ndarray,
-    *,
-    target: Mapping[str, Any],
-    detections: Mapping[str, Any],
-    class_names: Sequence[str],
-) -> np.ndarray:
-    """Truth beside the 20 best detections of an image as the network sees it.
-
-    Args:
-        image: (H, W, 3) uint8 RGB.
-        target: "boxes" (M, 4) and "labels" (M,) tensors.
-        detections: the same and "scores" (M,), best first.
-        class_names: K names.
-
-    Returns:
-        (H', W', 3) uint8 RGB.
-    """
-    truth = [
-        {"bbox": b, "category_id": c}
-        for b, c in zip(target["boxes"].tolist(), target["labels"].tolist(), strict=True)
-    ]
-    best = (detections[key][:20].tolist() for key in ("boxes", "labels", "scores"))
-    found = [{"bbox": b, "category_id": c, "score": s} for b, c, s in zip(*best, strict=True)]
-    return side_by_side(image, truth, found, class_names=class_names, caption="training")

@@ -23,13 +23,12 @@ from retina_plugin.d2.datasets import register_datasets
 from retina_plugin.d2.loader import evaluation_loader, training_loader, training_samples
 from retina_plugin.d2.mapper import Mapper
 from retina_plugin.d2.trainer import Evaluator
-from retina_plugin.data import Sample, load_dataset
+from retina_plugin.data import Sample, load_dataset, training_records
 from retina_plugin.data.samples import EvaluationDataset, TrainingDataset
 from retina_plugin.data.transforms import RandomCrop
 from retina_plugin.data.transforms.flip import flip
 from retina_plugin.data.transforms.resize import resize
 from retina_plugin.evaluation.coco import coco_results, evaluate
-from retina_plugin.lit.data import training_records
 from retina_plugin.lit.data import training_samples as lit_samples
 from retina_plugin.modeling.preprocessing import resized_shape
 from tests.models import COMPACT

@@ -32,6 +32,7 @@ from retina_plugin.report import (
 )
 from retina_plugin.report.draw import class_colour, font, place_tags
 from tests.full_disk import FullDisk
+from tests.models import compact_model
 from tests.scenes import write_scenes
 
 GRAY = np.full((200, 300, 3), 128, dtype=np.uint8)
@@ -275,20 +276,38 @@ def test_grid_of_very_different_sizes_stays_small(tmp_path: Path) -> None:
     assert max(grid.shape) < 2000
 
 
-def test_training_picture_shows_the_twenty_best() -> None:
-    boxes = torch.tensor([[10.0 * i, 200, 10 * i + 8, 280] for i in range(25)])
-    found = {
-        "boxes": boxes,
-        "labels": torch.zeros(25, dtype=torch.int64),
-        "scores": torch.linspace(0.9, 0.1, 25),
-    }
+class Stub:
+    """Finds 25 objects of class 0, the best ones on the left, in any image."""
+
+    training, num_classes, input_format = False, 1, "BGR"
+
+    def detect_images(self, images: list[torch.Tensor]) -> list[dict[str, torch.Tensor]]:
+        return [
+            {
+                "boxes": torch.tensor([[10.0 * i, 200, 10 * i + 8, 280] for i in range(25)]),
+                "labels": torch.zeros(25, dtype=torch.int64),
+                "scores": torch.linspace(0.9, 0.1, 25),
+            }
+        ]
+
+
+def test_training_picture_shows_the_twenty_best_in_rgb() -> None:
     target = {"boxes": torch.zeros(0, 4), "labels": torch.zeros(0, dtype=torch.int64)}
-    image = np.full((300, 300, 3), 128, np.uint8)
-    picture = training_picture(image, target=target, detections=found, class_names=["a"])[
-        -300:, -300:
-    ]
-    assert tuple(picture[240, 190]) == class_colour(0)
-    assert tuple(picture[240, 200]) == (128, 128, 128)
+    image = torch.tensor([100, 128, 150], dtype=torch.uint8)[:, None, None].expand(3, 300, 300)
+    for class_names in (["a"], None):
+        picture = training_picture(Stub(), image, target, class_names=class_names)
+        found = picture[-300:, -300:]
+        assert tuple(found[240, 190]) == class_colour(0)
+        assert tuple(found[240, 200]) == (150, 128, 100)
+
+
+def test_training_picture_leaves_the_mode_and_the_statistics_of_the_model() -> None:
+    model = compact_model(MODEL__RESNETS__NORM="BN").train()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    target = {"boxes": torch.tensor([[4.0, 4, 40, 40]]), "labels": torch.tensor([2])}
+    training_picture(model, torch.zeros(3, 64, 64), target, class_names=None)
+    assert model.training
+    torch.testing.assert_close(dict(model.state_dict()), before, rtol=0, atol=0)
 
 
 def test_overview(dataset: Dataset) -> None:

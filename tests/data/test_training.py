@@ -1,0 +1,61 @@
+"""Which records and samples a training run is fed with."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from retina_plugin.config import CfgNode, get_cfg
+from retina_plugin.data import DatasetError, training_records
+from retina_plugin.data.training import to_rgb, trainable
+from tests.scenes import write_scenes
+
+
+@pytest.fixture
+def cfg(tmp_path: Path) -> CfgNode:
+    """Six scenes; the second has no box, the third a crowd."""
+    cfg = get_cfg()
+    cfg.DATASETS.TRAIN = (write_scenes(tmp_path / "scenes", count=6, seed=0),)
+    cfg.INPUT.MIN_SIZE_TRAIN, cfg.INPUT.RANDOM_FLIP, cfg.INPUT.MIN_SIZE_TEST = (64,), "none", 96
+    return cfg
+
+
+def test_images_without_boxes_are_left_out_by_default(cfg: CfgNode) -> None:
+    assert len(training_records(cfg)) == 5
+    cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS = False
+    assert len(training_records(cfg)) == 6
+
+
+def test_several_training_sets_are_one(cfg: CfgNode, tmp_path: Path) -> None:
+    cfg.DATASETS.TRAIN += (write_scenes(tmp_path / "more", count=4, seed=1),)
+    assert len(training_records(cfg)) == 5 + 3
+
+
+@pytest.mark.parametrize(("filtered", "kept"), [(True, [3]), (False, [0, 1, 2, 3])])
+def test_what_hosts_leave_out_of_records_may_be_missing(
+    cfg: CfgNode, filtered: bool, kept: list[int]
+) -> None:
+    boxes = [None, [], [{"iscrowd": 1}], [{"iscrowd": 1}, {}]]
+    records = [{} if found is None else {"annotations": found} for found in boxes]
+    cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS = filtered
+    assert trainable(cfg, records) == [records[index] for index in kept]
+    with pytest.raises(DatasetError, match=r"no box to learn from in 3 images of .*Annotate"):
+        trainable(cfg, records[:3])
+
+
+def test_an_image_to_look_at_is_rgb() -> None:
+    image = torch.arange(3)[:, None, None]
+    assert to_rgb(image, "BGR").flatten().tolist() == [2, 1, 0]
+    assert to_rgb(image, "RGB").flatten().tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize("order", ["BGR", "RGB"])
+def test_samples_to_look_at_are_rgb(cfg: CfgNode, order: str) -> None:
+    from retina_plugin.lit.data import training_samples
+
+    cfg.INPUT.FORMAT = order
+    sample = next(training_samples(cfg))
+    file = np.asarray(Image.open(sample["file_name"]))
+    assert (sample["image"].numpy() == file.transpose(2, 0, 1)).all()

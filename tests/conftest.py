@@ -1,10 +1,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
+
+from tests.forms import FORMS, in_form
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -35,3 +38,10 @@ def package_of_this_tree() -> None:
 def root() -> Path:
     """The top folder of the project."""
     return ROOT
+
+
+@pytest.fixture(params=FORMS)
+def both_forms(request: pytest.FixtureRequest) -> Iterator[None]:
+    """For tables that hold for both implementations of assigners and losses."""
+    with in_form(request.param):
+        yield

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from retina_plugin.layers import winograd
+from retina_plugin.layers import recording, winograd
 from retina_plugin.layers.memo import Memo
 
 NORMS = ("", "FrozenBN", "BN", "SyncBN", "GN")
@@ -156,7 +156,7 @@ class Conv2d(nn.Conv2d):
     def on_levels(self, maps: Sequence[Tensor]) -> list[Tensor]:
         """:meth:`forward` of several maps of one type, together where that is faster."""
         fixed = is_fixed(self.norm)
-        if torch.jit.is_tracing() or torch.compiler.is_compiling():
+        if recording.is_recorded(maps[0]):
             maps = self._direct(maps, *self._fold(fixed))
         elif torch.is_grad_enabled():
             maps = self._learn(maps, fixed)

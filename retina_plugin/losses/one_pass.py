@@ -16,8 +16,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from retina_plugin.layers import recording
 from retina_plugin.losses.ladder import Terms
 from retina_plugin.losses.pieces import in_pieces
+from retina_plugin.losses.recorded import recorded_loss
 
 NO_WEIGHTS = -1.0  # as alpha: neither positives nor negatives are weighted
 
@@ -33,8 +35,8 @@ def sigmoid_loss(
 ) -> Tensor:
     """A class loss from its terms.
 
-    ``torch.compile`` leaves it as it is, a call between two graphs; ``fullgraph=True`` and
-    ``torch.func`` are not supported.
+    ``torch.compile``, also with ``fullgraph=True``, and fake tensors see plain operations, see
+    :mod:`retina_plugin.losses.recorded`; ``torch.func`` is not supported.
 
     Args:
         terms: what one sigmoid costs, see :mod:`retina_plugin.losses.ladder`.
@@ -51,9 +53,9 @@ def sigmoid_loss(
             (``create_graph=True``).
     """
     _check(logits, labels, gamma, reduction)
-    loss = _OnePass.apply(
-        logits, labels, *_class_weights(logits, alpha), terms, float(gamma), reduction == "none"
-    )
+    way = recorded_loss if recording.is_recorded(logits) else _OnePass.apply
+    weights = _class_weights(logits, alpha)
+    loss = way(logits, labels, *weights, terms, float(gamma), reduction == "none")
     return loss / max(logits.numel(), 1) if reduction == "mean" else loss
 
 
@@ -79,9 +81,7 @@ def _class_weights(logits: Tensor, alpha: float | Tensor) -> tuple[Tensor, Tenso
                 f"alpha must be a number or have one entry for each of {logits.shape[1]} classes, "
                 f"found {tuple(alpha.shape)}"
             )
-        if (
-            alpha.device.type == "cpu" and not ((alpha >= 0) & (alpha <= 1)).all()
-        ):  # elsewhere it would have to be waited for
+        if not recording.needs_fixed_shapes(alpha) and not ((alpha >= 0) & (alpha <= 1)).all():
             raise ValueError(f"alpha of each class must lie in [0, 1], found {alpha.tolist()}")
         positive = alpha.to(logits.device, _work_dtype(logits))
         return positive, 1 - positive

@@ -48,6 +48,11 @@ def _centre_form(boxes: Tensor) -> tuple[Tensor, Tensor]:
     return boxes[..., :2] + 0.5 * sizes, sizes
 
 
+def _factors(weights: Sequence[float], like: Tensor) -> Tensor:
+    """(4,), filled in where the tensor is: a copy to an accelerator waits for it."""
+    return torch.stack([like.new_full((), weight) for weight in weights])
+
+
 def encode(
     boxes: Tensor, anchors: Tensor, *, weights: Sequence[float] = (1.0, 1.0, 1.0, 1.0)
 ) -> Tensor:
@@ -66,7 +71,7 @@ def encode(
     anchor_centres, anchor_sizes = _centre_form(anchors)
     shifts = (centres - anchor_centres) / anchor_sizes
     scales = (sizes / anchor_sizes).clamp(min=torch.finfo(sizes.dtype).tiny).log()
-    return torch.cat([shifts, scales], dim=-1) * boxes.new_tensor(weights)
+    return torch.cat([shifts, scales], dim=-1) * _factors(weights, boxes)
 
 
 def decode(
@@ -84,7 +89,7 @@ def decode(
         (M, 4) XYXY, not clipped to any image.
     """
     deltas = deltas.to(torch.promote_types(deltas.dtype, torch.float32))
-    deltas = deltas / deltas.new_tensor(weights)
+    deltas = deltas / _factors(weights, deltas)
     centres, sizes = _centre_form(anchors.to(deltas.dtype))
     centres = deltas[..., :2] * sizes + centres
     half = 0.5 * deltas[..., 2:].clamp(max=MAX_LOG_SCALE).exp() * sizes

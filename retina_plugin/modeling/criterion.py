@@ -1,7 +1,7 @@
 """Losses of dense predictions: what the head says of every anchor against what it should learn.
 
 Axes: N images, R anchors per image, K classes, D numbers that code a box, M boxes of one image,
-P positives.
+P rows for the losses of positives.
 """
 
 from __future__ import annotations
@@ -16,7 +16,9 @@ from torch.nn import functional as F
 from retina_plugin.config.registry import Registry
 from retina_plugin.layers.boxes import elementwise_iou
 from retina_plugin.losses import BoxLoss, rank_normalizer, update_normalizer
+from retina_plugin.modeling.positives import positives_of
 from retina_plugin.modeling.structures import Anchors, Assignment, Predictions, Target
+from retina_plugin.modeling.targets import PaddedTargets, arrange_targets
 
 CRITERIA = Registry(
     "criterion",
@@ -65,26 +67,25 @@ class DenseCriterion(nn.Module):
 
         Raises:
             ValueError: a target whose class is none of the K, which would be learnt as background
-                (seen on the CPU); an assignment with soft class targets.
+                (seen on the CPU in eager mode); an assignment with soft class targets.
         """
+        targets = arrange_targets(targets, like=predictions.logits)
         labels = self.labels(assignment, targets)  # (N, R)
-        image, anchor = (assignment.matches >= 0).nonzero(as_tuple=True)  # (P,) each
-        matches = assignment.matches[image, anchor]
-        # not gt_boxes[...][image, match]: images have different numbers of boxes
-        gt_boxes = torch.cat([t["boxes"][matches[image == i]] for i, t in enumerate(targets)])
         sums = {"loss_cls": self.class_loss(predictions.logits.flatten(0, 1), labels.flatten())}
-        deltas, positives = predictions.deltas[image, anchor], anchors.at(anchor)
-        loss_box = self._box_loss(deltas, positives, gt_boxes)
+        positives = positives_of(assignment.matches, anchors, targets)
+        deltas = positives.take(predictions.deltas)
+        loss_box = self._box_loss(deltas, positives.anchors, positives.boxes)
         if assignment.box_weights is not None:
-            loss_box = loss_box * assignment.box_weights[image, anchor]
-        sums["loss_box_reg"] = loss_box.sum()
+            loss_box = loss_box * positives.take(assignment.box_weights)
+        sums["loss_box_reg"] = positives.sum(loss_box)
         if predictions.quality is not None:
-            quality = predictions.quality[image, anchor]
-            sums["loss_quality"] = self._quality_loss(quality, deltas, positives, gt_boxes)
-        normalizer = self._normalizer(average_positives, len(anchor))
+            quality = positives.take(predictions.quality)
+            loss = self._quality_loss(quality, deltas, positives.anchors, positives.boxes)
+            sums["loss_quality"] = positives.sum(loss)
+        normalizer = self._normalizer(average_positives, positives.count)
         return {name: loss / normalizer for name, loss in sums.items()}
 
-    def labels(self, assignment: Assignment, targets: Sequence[Target]) -> Tensor:
+    def labels(self, assignment: Assignment, targets: PaddedTargets | list[Target]) -> Tensor:
         """(N, R) int64: the class that each anchor learns, K for background, -1 for ignored."""
         if assignment.quality is not None:
             raise ValueError(
@@ -92,21 +93,26 @@ class DenseCriterion(nn.Module):
                 "MODEL.RETINA_PLUGIN.CRITERION DenseCriterion takes hard ones: choose another "
                 "assigner or criterion"
             )
-        for number, classes in enumerate(t["labels"] for t in targets):
-            if (
-                classes.device.type == "cpu"
-                and ((classes < 0) | (classes >= self.num_classes)).any()
-            ):
+        if isinstance(targets, PaddedTargets):
+            classes = targets.labels
+        else:
+            classes = [target["labels"] for target in targets]
+            self._check(classes)
+        rows = []
+        for matches, of_image in zip(assignment.matches, classes, strict=True):
+            # BACKGROUND and IGNORED are -1 and -2, the last entry and the one before it
+            others = [matches.new_full((1,), label) for label in (-1, self.num_classes)]
+            rows.append(torch.cat([of_image.long(), *others])[matches])
+        return torch.stack(rows)
+
+    def _check(self, classes: Sequence[Tensor]) -> None:
+        """Refuse classes that the model does not have."""
+        for number, of_image in enumerate(classes):
+            if ((of_image < 0) | (of_image >= self.num_classes)).any():
                 raise ValueError(
                     f"targets of image {number} of the batch: expected classes from 0 to "
-                    f"{self.num_classes - 1}, found {sorted(set(classes.tolist()))}"
+                    f"{self.num_classes - 1}, found {sorted(set(of_image.tolist()))}"
                 )
-        rows = []
-        for matches, target in zip(assignment.matches, targets, strict=True):
-            # BACKGROUND and IGNORED are -1 and -2, the last entry and the one before it
-            others = matches.new_tensor([-1, self.num_classes])
-            rows.append(torch.cat([target["labels"].long(), others])[matches])
-        return torch.stack(rows)
 
     def _box_loss(self, deltas: Tensor, anchors: Anchors, gt_boxes: Tensor) -> Tensor:
         if self.box_loss.compares == "deltas":
@@ -118,9 +124,9 @@ class DenseCriterion(nn.Module):
     ) -> Tensor:
         boxes = self.box_coder.decode(deltas.detach(), anchors)
         target = elementwise_iou(boxes, gt_boxes.to(boxes.dtype))
-        return F.binary_cross_entropy_with_logits(quality.float(), target, reduction="sum")
+        return F.binary_cross_entropy_with_logits(quality.float(), target, reduction="none")
 
-    def _normalizer(self, average: Tensor, num_positives: int) -> Tensor:
+    def _normalizer(self, average: Tensor, num_positives: Tensor) -> Tensor:
         if not self.training:
             return rank_normalizer(average)
-        return update_normalizer(average, torch.full_like(average, num_positives))
+        return update_normalizer(average, num_positives)

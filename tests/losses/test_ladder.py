@@ -23,6 +23,7 @@ from retina_plugin.losses import (
 
 GAMMAS = [0.0, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0]
 LABELS = torch.tensor([0, 2, 3, -1, 3, 1])  # K = 3: classes, background 3, ignored -1
+BOTH = pytest.mark.usefixtures("both_forms")
 RUNGS = [pytest.param(part.loss, id=name) for name, part in CLASS_LOSSES.items()]
 
 
@@ -50,6 +51,7 @@ def focal_formula(
     return -weights(logits, labels, alpha) * (1 - right) ** gamma * right.log()
 
 
+@BOTH
 @pytest.mark.parametrize("gamma", GAMMAS)
 @pytest.mark.parametrize("elements", [1, 7, 2**17], ids="pieces of {}".format)
 def test_focal_is_its_formula(gamma: float, elements: int, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -66,6 +68,7 @@ def test_focal_is_its_formula(gamma: float, elements: int, monkeypatch: pytest.M
     )
 
 
+@BOTH
 @pytest.mark.parametrize("gamma", [0.5, 2.0, 4.0])
 def test_focal_star_is_its_formula(gamma: float) -> None:
     """-alpha_t log sigmoid(gamma x_t + 1) / gamma."""
@@ -77,6 +80,7 @@ def test_focal_star_is_its_formula(gamma: float) -> None:
     )
 
 
+@BOTH
 def test_each_rung_is_the_previous_one_at_its_limit() -> None:
     logits = torch.randn(6, 3, dtype=torch.float64) * 3
     cross_entropy = sigmoid_cross_entropy(logits, LABELS)
@@ -95,6 +99,7 @@ def test_each_rung_is_the_previous_one_at_its_limit() -> None:
     assert_close(sigmoid_focal_loss(logits, LABELS, alpha=0.3, gamma=0.0), balanced)
 
 
+@BOTH
 @pytest.mark.parametrize("loss", RUNGS)
 @pytest.mark.parametrize("reduction", ["sum", "mean", "none"])
 def test_gradcheck(loss: Callable[..., torch.Tensor], reduction: str) -> None:
@@ -104,6 +109,7 @@ def test_gradcheck(loss: Callable[..., torch.Tensor], reduction: str) -> None:
     )
 
 
+@BOTH
 @pytest.mark.parametrize("gamma", GAMMAS)
 def test_gradcheck_of_every_gamma(gamma: float) -> None:
     logits = (torch.randn(6, 3, dtype=torch.float64) * 3).requires_grad_()
@@ -112,6 +118,7 @@ def test_gradcheck_of_every_gamma(gamma: float) -> None:
     )
 
 
+@BOTH
 def test_gamma_0_is_weighted_bce_in_value_and_gradient() -> None:
     logits = (torch.randn(6, 3) * 5).requires_grad_()
     weight = weights(logits, LABELS, 0.25).float()
@@ -123,6 +130,7 @@ def test_gamma_0_is_weighted_bce_in_value_and_gradient() -> None:
     assert_close(torch.autograd.grad(own, logits), torch.autograd.grad(bce, logits))
 
 
+@BOTH
 @pytest.mark.parametrize("gamma", GAMMAS)
 @pytest.mark.parametrize("logit", [-200.0, -20.0, 0.0, 20.0, 200.0])
 @pytest.mark.parametrize("label", [0, 1], ids=["positive", "negative"])
@@ -141,6 +149,7 @@ def test_finite_at_saturated_logits(gamma: float, logit: float, label: int) -> N
         assert_close(loss, torch.tensor(200 * weight if wrong else 0.0))
 
 
+@BOTH
 @pytest.mark.parametrize("loss", RUNGS)
 def test_nan_is_not_hidden(loss: Callable[..., torch.Tensor]) -> None:
     logits = torch.tensor([[math.nan], [1.0]], requires_grad=True)
@@ -150,6 +159,7 @@ def test_nan_is_not_hidden(loss: Callable[..., torch.Tensor]) -> None:
     assert logits.grad.isnan().tolist() == [[True], [False]]
 
 
+@BOTH
 @pytest.mark.parametrize("gamma", [0.5, 1.0, 2.0, 5.0])
 def test_float32_gradients_are_nearer_to_float64_than_fvcores(gamma: float) -> None:
     """Positives and negatives from certainly right to certainly wrong: in the norm, and relative to
@@ -179,6 +189,7 @@ def test_float32_gradients_are_nearer_to_float64_than_fvcores(gamma: float) -> N
     assert reference > 1e-4  # 1 - p_t has no digits left where p_t is near 1
 
 
+@BOTH
 @pytest.mark.parametrize(
     ("alpha", "silent"),
     [(0.0, [0, 1]), (1.0, [2, 4])],
@@ -192,6 +203,7 @@ def test_alpha_silences_a_side(alpha: float, silent: list[int]) -> None:
     assert (losses[[i for i in (0, 1, 2, 4) if i not in silent]] > 0).all()
 
 
+@BOTH
 @pytest.mark.parametrize("loss", [balanced_cross_entropy, sigmoid_focal_loss])
 def test_alpha_per_class_and_background(loss: Callable[..., torch.Tensor]) -> None:
     """Class k has its own weight, its negatives 1 - it; background has no entry and is a negative
@@ -209,6 +221,7 @@ def test_alpha_per_class_and_background(loss: Callable[..., torch.Tensor]) -> No
     assert_close(loss(logits, LABELS, alpha=alpha, gamma=2.0), own.sum())
 
 
+@BOTH
 def test_ignored_rows_may_hold_anything() -> None:
     logits = torch.zeros(3, 2, requires_grad=True)
     rows = logits + torch.tensor([[0.0], [math.nan], [math.inf]])
@@ -218,6 +231,7 @@ def test_ignored_rows_may_hold_anything() -> None:
     assert_close(logits.grad, torch.tensor([[0.375, 0.375], [0, 0], [0, 0]]))
 
 
+@BOTH
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
 def test_half_precision_is_computed_in_float32(dtype: torch.dtype) -> None:
     logits = (torch.randn(6, 3) * 8).to(dtype).requires_grad_()
@@ -230,6 +244,7 @@ def test_half_precision_is_computed_in_float32(dtype: torch.dtype) -> None:
     )
 
 
+@BOTH
 def test_small_derivatives_survive_float16_when_the_loss_is_scaled() -> None:
     """At a score of 0.01 the derivative is 2e-6, which float16 by itself would round to 1 part in
     40."""
@@ -240,6 +255,7 @@ def test_small_derivatives_survive_float16_when_the_loss_is_scaled() -> None:
     assert_close(logits.grad.double(), exact.grad, rtol=1e-3, atol=0)
 
 
+@BOTH
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
 def test_autocast(dtype: torch.dtype) -> None:
     """Logits of half precision, a loss of full precision, and the gradient of the formula for
@@ -259,6 +275,7 @@ def test_autocast(dtype: torch.dtype) -> None:
     assert_close(found, expected, rtol=0.05, atol=0.01)
 
 
+@BOTH
 @pytest.mark.parametrize("loss", RUNGS)
 @pytest.mark.parametrize(
     ("labels", "num_classes"),
@@ -275,6 +292,7 @@ def test_nothing_to_learn_is_zero_with_gradient(
     assert_close(logits.grad, torch.zeros_like(logits))
 
 
+@BOTH
 def test_no_subnormal_gradients() -> None:
     # p^3 falls from 1 to 1e-78
     logits = torch.linspace(-60, 60, 400)[:, None].repeat(2, 1).requires_grad_()
@@ -341,6 +359,7 @@ def test_a_gradient_that_was_changed_is_not_taken_for_the_derivative() -> None:
         torch.autograd.grad(loss, logits)
 
 
+@BOTH
 def test_gradients_accumulate() -> None:
     logits = torch.randn(6, 3, requires_grad=True)
     for _ in range(2):
@@ -383,20 +402,29 @@ def test_threads_change_nothing(threads: int, monkeypatch: pytest.MonkeyPatch) -
     )
 
 
-def test_compiled_code_gives_the_same() -> None:
-    """The graph breaks at the loss and goes on behind it."""
+@pytest.mark.parametrize("loss", RUNGS)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_compiled_code_gives_the_same(
+    loss: Callable[..., torch.Tensor], dtype: torch.dtype
+) -> None:
+    """In one graph, also where a gradient by plain autograd would be NaN, and with a weight for
+    each class."""
+    alpha = torch.tensor([0.2, 0.5, 0.9])
 
     def step(x: torch.Tensor) -> torch.Tensor:
-        return sigmoid_focal_loss(2 * x, LABELS, alpha=0.25, gamma=2.0) / 3
+        return loss(2 * x, LABELS, alpha=alpha, gamma=0.5) / 3
 
-    logits = torch.randn(6, 3, requires_grad=True)
+    logits = (torch.randn(6, 3) * 3).to(dtype)
+    logits[:2] = torch.tensor([[-200.0], [200.0]])
+    logits.requires_grad_()
     torch._dynamo.reset()
-    compiled = torch.compile(step, backend="aot_eager")
+    compiled = torch.compile(step, backend="aot_eager", fullgraph=True)
     found, expected = compiled(logits), step(logits)
     assert_close(found, expected)
     assert_close(torch.autograd.grad(found, logits), torch.autograd.grad(expected, logits))
 
 
+@BOTH
 def test_arguments_stay_as_they_are() -> None:
     logits, labels, alpha = torch.randn(6, 3, requires_grad=True), LABELS.clone(), torch.rand(3)
     before = logits.detach().clone(), labels.clone(), alpha.clone()
@@ -404,6 +432,7 @@ def test_arguments_stay_as_they_are() -> None:
     assert_close((logits.detach(), labels, alpha), before, rtol=0, atol=0)
 
 
+@BOTH
 @pytest.mark.parametrize("layout", ["transposed", "every second row", "channels of an image"])
 def test_logits_of_any_layout(layout: str) -> None:
     logits = {
@@ -461,6 +490,7 @@ def test_focal_star_needs_a_gamma() -> None:
         sigmoid_focal_star_loss(torch.zeros(6, 3), LABELS, alpha=0.25, gamma=0.0)
 
 
+@BOTH
 def test_table_of_names() -> None:
     assert list(CLASS_LOSSES) == ["ce", "balanced_ce", "focal", "focal_star"]
     with pytest.raises(KeyError, match="Nearest: focal"):

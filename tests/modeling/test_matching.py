@@ -14,10 +14,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from retina_plugin.layers.boxes import pairwise_iou
 from retina_plugin.modeling.anchors import AnchorGenerator
-from retina_plugin.modeling.assigners import max_iou as matching
+from retina_plugin.modeling.assigners import dense, tiles
 from retina_plugin.modeling.assigners.max_iou import match_anchors
 
 K = 5
+pytestmark = pytest.mark.usefixtures("both_forms")
 
 
 def spans(*pairs: tuple[float, float]) -> torch.Tensor:
@@ -134,12 +135,13 @@ def ordered(rows: list) -> torch.Tensor:
 
 
 @contextlib.contextmanager
-def pieces_of(tile: int, tiles: int, elements: int) -> Iterator[None]:
-    """Tiles of ``tile`` anchors, parts of ``tiles`` tiles, groups of ``elements`` overlaps."""
+def pieces_of(tile: int, part: int, elements: int) -> Iterator[None]:
+    """Tiles of ``tile`` anchors, parts of ``part`` tiles, groups of ``elements`` overlaps."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(matching, "TILE", tile)
-        patch.setitem(matching.PART_TILES, "cpu", tiles)
-        patch.setitem(matching.GROUP_ELEMENTS, "cpu", elements)
+        patch.setattr(tiles, "TILE", tile)
+        patch.setattr(tiles, "PART_TILES", part)
+        patch.setattr(tiles, "GROUP_ELEMENTS", elements)
+        patch.setattr(dense, "PART_OVERLAPS", elements)
         yield
 
 
@@ -193,7 +195,7 @@ def test_a_pyramid_in_pieces_of_the_usual_size(order: str, num_boxes: int) -> No
     )
     anchors = generator([(80, 100), (40, 50)]).boxes
     anchors = anchors[torch.randperm(len(anchors))] if order == "shuffled" else anchors
-    assert len(anchors) > matching.PART_TILES["cpu"] * matching.TILE
+    assert len(anchors) > tiles.PART_TILES * tiles.TILE
     boxes = torch.rand(num_boxes, 4) * torch.tensor([360, 280, 60, 60])
     boxes[:, 2:] += boxes[:, :2]
     assert_like_plain(anchors, boxes)
@@ -222,7 +224,7 @@ def test_no_anchors() -> None:
     assert labels.dtype == matches.dtype == torch.int64
 
 
-def test_memory_does_not_grow_with_the_number_of_pairs() -> None:
+def test_memory_does_not_grow_with_the_number_of_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
     """The largest tensor, of 20 000 anchors and 400 boxes: their table of overlaps would have 8
     million entries."""
     largest = 0
@@ -235,6 +237,7 @@ def test_memory_does_not_grow_with_the_number_of_pairs() -> None:
                 largest = max(largest, x.numel() if isinstance(x, torch.Tensor) else 0)
             return result
 
+    monkeypatch.setattr(dense, "PART_OVERLAPS", 2**17)
     anchors = torch.rand(20_000, 4) * 100
     anchors[:, 2:] += anchors[:, :2]
     boxes = anchors[torch.randperm(20_000)[:400]]

@@ -16,6 +16,7 @@ def target(*boxes: list[float], labels: list[int] | None = None) -> dict[str, to
     }
 
 
+@pytest.mark.usefixtures("both_forms")
 def test_losses_with_and_without_boxes() -> None:
     model = compact_model()
     images, sizes = model.preprocess([torch.rand(3, 60, 80) * 255, torch.rand(3, 64, 50) * 255])
@@ -27,6 +28,7 @@ def test_losses_with_and_without_boxes() -> None:
     assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
 
 
+@pytest.mark.usefixtures("both_forms")
 def test_only_empty_images() -> None:
     model = compact_model()
     images, sizes = model.preprocess([torch.rand(3, 64, 64) * 255])
@@ -48,6 +50,7 @@ def test_classes_that_the_model_does_not_have(classes: list[int]) -> None:
         model(*model.preprocess([torch.zeros(3, 64, 64)]), [target])
 
 
+@pytest.mark.usefixtures("both_forms")
 def test_normalizer_is_part_of_the_state() -> None:
     model = compact_model()
     images, sizes = model.preprocess([torch.rand(3, 64, 64) * 255])
@@ -55,6 +58,7 @@ def test_normalizer_is_part_of_the_state() -> None:
     assert model.state_dict()["loss_normalizer"] < 100
 
 
+@pytest.mark.usefixtures("both_forms")
 def test_evaluation_leaves_the_normalizer_alone() -> None:
     """A validation loss is divided by the average of training, and changes nothing that is learnt
     afterwards."""

@@ -1,0 +1,20 @@
+"""Assigners and losses in both of their implementations, on the CPU, for tests."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+import pytest
+
+from retina_plugin.layers import recording
+
+FORMS = ["sparse", "fixed shapes"]
+
+
+@contextlib.contextmanager
+def in_form(form: str) -> Iterator[None]:
+    """Choose one of :data:`FORMS`, as accelerators and compilers do."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(recording, "is_recorded", lambda tensor: form == "fixed shapes")
+        yield

@@ -19,8 +19,8 @@ from retina_plugin.modeling.assigners.overlaps import (
     planes,
 )
 
-# Overlaps computed at once, B * R (R alone, if it is larger). About six tables of this size are
-# held at a time: 400 MiB of float32.
+# Overlaps computed at once, B * R (R alone, if it is larger). About five tables of this size are
+# held at a time: 330 MiB of float32, whatever the number of boxes.
 PART_OVERLAPS = 2**24
 
 

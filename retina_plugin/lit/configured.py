@@ -7,14 +7,28 @@ import inspect
 from collections.abc import Sequence
 from typing import Any
 
-from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.callbacks import Callback, EarlyStopping
 from lightning.pytorch.loggers import Logger
 
 from retina_plugin.config.errors import ConfigError
 from retina_plugin.config.keys import NODE
 from retina_plugin.config.registry import nearest
+from retina_plugin.engine.summary import LOG_PERIOD
 
 KINDS = {"CALLBACKS": Callback, "LOGGERS": Logger}
+
+AVERAGES = 'its averages are not in the checkpoint\'s "model", which is what is evaluated later'
+# Callbacks of Lightning that would spoil a run -> why; by name, as not every version has all.
+REFUSED = {
+    "BackboneFinetuning": "MODEL.BACKBONE.FREEZE_AT says which stages learn",
+    "BatchSizeFinder": "SOLVER.IMS_PER_BATCH is the batch, and the learning rate goes with it",
+    "GradientAccumulationScheduler": "a step is SOLVER.IMS_PER_BATCH images",
+    "LearningRateFinder": "SOLVER.BASE_LR is the learning rate",
+    "ModelPruning": "it renames the parameters, so that no checkpoint fits",
+    "StochasticWeightAveraging": AVERAGES,
+    "ThroughputMonitor": "it takes a function, which YAML cannot give",
+    "WeightAveraging": AVERAGES,
+}
 
 
 def check_classes(cfg: Any) -> None:
@@ -57,17 +71,20 @@ def check_monitors(callbacks: Sequence[Callback], cfg: Any, class_names: Sequenc
     known = {"total_loss", "lr", "time", *measured}
     for number, callback in enumerate(callbacks):
         monitor = getattr(callback, "monitor", None)
-        if monitor is None or monitor.startswith("loss_"):  # criteria name their losses
+        if monitor is None:
             continue
-        if monitor not in known:
+        if monitor not in known and not monitor.startswith("loss_"):  # criteria name their losses
             raise ConfigError(
                 f"{_where('CALLBACKS', number)}: monitor: nothing is called {monitor!r}. "
                 f"{nearest(monitor, known)}"
             )
-        if monitor in measured and not cfg.TEST.EVAL_PERIOD:
+        # EarlyStopping looks at its metric after each evaluation
+        least = 1 if monitor in measured else LOG_PERIOD
+        if isinstance(callback, EarlyStopping) and least > cfg.TEST.EVAL_PERIOD:
             raise ConfigError(
-                f"{_where('CALLBACKS', number)}: {monitor} is measured after training only, as "
-                "TEST.EVAL_PERIOD is 0: set it to the number of steps between evaluations"
+                f"{_where('CALLBACKS', number)}: EarlyStopping looks at {monitor} after each "
+                f"evaluation. TEST.EVAL_PERIOD, the steps between evaluations, is "
+                f"{cfg.TEST.EVAL_PERIOD}: set it to {least} or more"
             )
 
 
@@ -117,6 +134,12 @@ def _class_of(key: str, number: int, entry: dict[str, Any]) -> type:
             f"{_where(key, number)}: expected a subclass of lightning.pytorch's {kind}, "
             f"found {entry['class_path']}"
         )
+    for base in found.__mro__:
+        if base.__name__ in REFUSED and base.__module__.startswith("lightning.pytorch.callbacks."):
+            raise ConfigError(
+                f"{_where(key, number)}: {base.__name__} cannot be used here: "
+                f"{REFUSED[base.__name__]}"
+            )
     return found
 
 

@@ -134,8 +134,7 @@ class RetinaNetModule(lightning.LightningModule):
         if self.trainer.state.fn == "fit" and self.trainer.is_global_zero:
             tell_evaluation(self.results, step=self.global_step, steps=self.trainer.max_steps)
         # every rank has the same, so that callbacks decide the same
-        scalars = {**flat(self.results), "step": self.iteration}
-        self.log_dict({k: float(v) for k, v in scalars.items()}, sync_dist=True, batch_size=1)
+        self.log_dict(flat(self.results), sync_dist=True, batch_size=1)
 
     def _measure(self, gathered: list[Any]) -> dict[str, Any]:
         """Write the results of all ranks and return the metrics."""

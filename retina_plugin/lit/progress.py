@@ -18,6 +18,9 @@ class Progress(ProgressBar):
     def disable(self) -> None:
         """Nothing is shown on other ranks anyway."""
 
+    def enable(self) -> None:
+        """It is."""
+
     def _open(self, trainer: lightning.Trainer, **arguments: Any) -> tqdm:
         return tqdm(mininterval=1, disable=not trainer.is_global_zero, **arguments)
 
@@ -52,6 +55,7 @@ class Progress(ProgressBar):
         self.images.close()
 
     def on_exception(self, *args: Any) -> None:
-        for bar in vars(self).values():
+        # the bar of the evaluation first, which is below the other one
+        for bar in reversed(vars(self).values()):
             if isinstance(bar, tqdm):  # Lightning hangs other things on a callback
                 bar.close()

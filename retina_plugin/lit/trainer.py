@@ -37,7 +37,7 @@ def build_trainer(run: Run, request: Request) -> lightning.Trainer:
     events, added = Events(cfg.OUTPUT_DIR), loggers_of(cfg)
     for logger in added:
         logger.log_hyperparams(dict(leaves(cfg)))
-    callbacks = _callbacks(run, events)
+    callbacks = _callbacks(run, request, events)
     return lightning.Trainer(
         accelerator=device.type,
         devices=processes if device.index is None else [device.index],
@@ -62,19 +62,20 @@ def build_trainer(run: Run, request: Request) -> lightning.Trainer:
     )
 
 
-def _callbacks(run: Run, events: Events) -> list[Callback]:
-    """Those of the config come before :class:`Stop`, whose checkpoint holds their state, and
+def _callbacks(run: Run, request: Request, events: Events) -> list[Callback]:
+    """Those of the config come before the checkpoints, which hold their state, and before
     :class:`Scalars`, which sees whether they end the training."""
     cfg = run.cfg
     checkpoints = Checkpoints(cfg.OUTPUT_DIR, cfg.SOLVER.CHECKPOINT_PERIOD)
     added = callbacks_of(cfg)
-    check_monitors(added, cfg, run.class_names)
-    callbacks: list[Callback] = [checkpoints]
+    if not request.eval_only:
+        check_monitors(added, cfg, run.class_names)
+    callbacks: list[Callback] = []
     if not any(isinstance(callback, ProgressBar) for callback in added):
         callbacks.append(Progress())
     if cfg.VIS_PERIOD > 0:
         callbacks.append(Pictures(events, cfg.VIS_PERIOD))
-    return [*callbacks, *added, Stop(checkpoints), Scalars()]
+    return [*callbacks, *added, checkpoints, Stop(checkpoints), Scalars()]
 
 
 def _precision(cfg: Any, device: torch.device) -> str:

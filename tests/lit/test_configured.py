@@ -86,7 +86,7 @@ def test_scalars_are_means_over_20_steps(tmp_path: Path, root: Path) -> None:
     # other loggers get the same scalars at the same steps, and so do they for evaluations
     assert [step for step, _ in Kept.given] == [line["iteration"] for line in lines_of(tmp_path)]
     assert [step for step, given in Kept.given if "bbox/AP" in given] == [9, 19, 24]
-    assert Kept.given[1][1].keys() == steps[0].keys() - {"iteration"}
+    assert Kept.given[1][1].keys() - {"epoch"} == steps[0].keys() - {"iteration"}
 
 
 def test_early_stop_best_checkpoint_and_csv(
@@ -130,6 +130,50 @@ def test_early_stop_best_checkpoint_and_csv(
     printed = capsys.readouterr().out
     assert "continues at step 20 of 40" in printed
     assert "training ended after step 30 of 40" in printed
+
+
+def test_checkpoints_of_a_callback_have_the_names_of_their_steps(
+    tmp_path: Path, root: Path
+) -> None:
+    folder = tmp_path / "kept"
+    arguments = {"dirpath": str(folder), "save_top_k": -1, "every_n_train_steps": 5}
+    entry = {
+        "class_path": "lightning.pytorch.callbacks.ModelCheckpoint",
+        "init_args": {**arguments, "filename": "{step}"},
+    }
+    config = config_with(tmp_path, root, callbacks=[entry])
+    launch(config, ["SOLVER.MAX_ITER", "22", "TEST.EVAL_PERIOD", "7"], Request(), host="lightning")
+    steps = {p.stem: read_checkpoint(str(p))["global_step"] for p in folder.glob("*.ckpt")}
+    assert steps == {f"step={n}": n for n in (5, 10, 15, 20)}
+
+
+def test_a_callback_sees_the_last_evaluation_in_any_step(tmp_path: Path, root: Path) -> None:
+    best = {"monitor": "bbox/AP", "mode": "max", "dirpath": str(tmp_path), "filename": "{step}"}
+    entry = {"class_path": "lightning.pytorch.callbacks.ModelCheckpoint", "init_args": best}
+    config = config_with(tmp_path, root, callbacks=[{**entry}])
+    launch(config, ["TEST.EVAL_PERIOD", "15"], Request(), host="lightning")
+    measured = [
+        (line["iteration"], line["bbox/AP"]) for line in lines_of(tmp_path) if "bbox/AP" in line
+    ]
+    assert [step for step, _ in measured] == [14, 29, 39]
+    assert max(measured, key=lambda pair: pair[1])[0] == 39  # it learns
+    assert [path.name for path in tmp_path.glob("*.ckpt")] == ["step=40.ckpt"]
+
+
+def test_losses_since_the_last_line_are_written_when_an_evaluation_ends_the_training(
+    tmp_path: Path, root: Path
+) -> None:
+    Losses.seen = []
+    arguments = {"monitor": "bbox/AP", "mode": "min", "patience": 1}
+    entries = [
+        {"class_path": STOPPING, "init_args": arguments},
+        {"class_path": f"{HERE}.Losses"},
+    ]
+    config = config_with(tmp_path, root, callbacks=entries)
+    launch(config, ["TEST.EVAL_PERIOD", "12"], Request(), host="lightning")
+    lines = [line for line in lines_of(tmp_path) if "total_loss" in line]
+    assert [line["iteration"] for line in lines] == [19, 23]
+    assert_close(lines[1]["total_loss"], sum(Losses.seen[20:]) / 4, rtol=1e-5, atol=0)
 
 
 def test_what_was_not_yet_logged_is_logged_when_a_callback_ends_the_training(
@@ -177,7 +221,24 @@ WRONG = {
     ),
     "measured too late": (
         [{"class_path": STOPPING, "init_args": {"monitor": "bbox/AP"}}],
-        "bbox/AP is measured after training only, as TEST.EVAL_PERIOD is 0",
+        "looks at bbox/AP after each evaluation. .* is 0: set it to 1 or more",
+    ),
+    "measured every 20 steps": (
+        [{"class_path": STOPPING, "init_args": {"monitor": "loss_cls"}}],
+        "looks at loss_cls after each evaluation. .* is 0: set it to 20 or more",
+    ),
+    "averages": (
+        [{"class_path": "lightning.pytorch.callbacks.StochasticWeightAveraging"}],
+        "StochasticWeightAveraging cannot be used here: its averages are not in the checkpoint",
+    ),
+    "another batch": (
+        [
+            {
+                "class_path": "lightning.pytorch.callbacks.GradientAccumulationScheduler",
+                "init_args": {"scheduling": {}},
+            }
+        ],
+        "GradientAccumulationScheduler cannot be used here: a step is SOLVER.IMS_PER_BATCH",
     ),
 }
 

@@ -9,8 +9,10 @@ from urllib.parse import urlparse
 
 import torch
 
+from retina_plugin.config import leaves
 from retina_plugin.config.errors import ConfigError
 from retina_plugin.config.keys import DEVICE
+from retina_plugin.config.registry import value_of
 from retina_plugin.data import use_box_coordinates
 from retina_plugin.engine.host import Request
 from retina_plugin.engine.summary import alpha_summary, prior_summary
@@ -19,6 +21,12 @@ from retina_plugin.modeling.build_backbone import import_plugins
 from retina_plugin.modeling.retinanet import RetinaNet, evaluating
 
 logger = logging.getLogger("retina_plugin")
+# Number of classes without background -> the meta-architectures that read it; others, such as those
+# of plugins, are left alone.
+CLASS_NUMBERS = {
+    "MODEL.RETINANET.NUM_CLASSES": ("FocalRetinaNet", "RetinaNet"),
+    "MODEL.ROI_HEADS.NUM_CLASSES": ("GeneralizedRCNN", "PanopticFPN"),
+}
 MOST_GPUS = 16  # of one machine; a config may name one of them where there is none
 
 
@@ -107,8 +115,8 @@ def prepare_data(cfg: Any) -> None:
 def resolve_num_classes(
     cfg: Any, class_names_of: Callable[[str], Sequence[str]], *, eval_only: bool
 ) -> list[str]:
-    """Set ``MODEL.RETINANET.NUM_CLASSES`` when it is -1, and compare it with every data set that
-    the run will use.
+    """Set the keys of :data:`CLASS_NUMBERS` that are -1, and compare the one that the
+    meta-architecture reads with every data set that the run will use.
 
     Args:
         cfg: a config tree that is not frozen.
@@ -128,17 +136,30 @@ def resolve_num_classes(
     names = list(cfg.DATASETS.TEST) if eval_only else [*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST]
     if not (cfg.DATASETS.TEST if eval_only else cfg.DATASETS.TRAIN):
         raise ConfigError(f"{key} is empty: name a data set, or annotations.json@image_folder")
-    classes, number = list(class_names_of(names[0])), cfg.MODEL.RETINANET.NUM_CLASSES
-    if number not in (-1, len(classes)):
-        raise ConfigError(
-            f"MODEL.RETINANET.NUM_CLASSES is {number}, but data set {names[0]} has "
-            f"{_told(classes)}. "
-            f"Set it to {len(classes)}, or to -1 to take it from {key}; background is not counted."
-        )
+    classes, numbers = list(class_names_of(names[0])), _class_numbers(cfg)
+    for number_key, (number, read) in numbers.items():
+        if read and number not in (-1, len(classes)):
+            raise ConfigError(
+                f"{number_key} is {number}, but data set {names[0]} has {_told(classes)}. Set it "
+                f"to {len(classes)}, or to -1 to take it from {key}; background is not counted."
+            )
     for name in names[1:]:
         _require_same(classes, list(class_names_of(name)), names=(names[0], name))
-    cfg.MODEL.RETINANET.NUM_CLASSES = len(classes)
+    for number_key, (number, _) in numbers.items():
+        if number == -1:
+            value_of(cfg, number_key.removesuffix(".NUM_CLASSES")).NUM_CLASSES = len(classes)
     return classes
+
+
+def _class_numbers(cfg: Any) -> dict[str, tuple[int, bool]]:
+    """Key of :data:`CLASS_NUMBERS` that the tree has -> its value, and whether the
+    meta-architecture reads it."""
+    values, name = dict(leaves(cfg)), cfg.MODEL.META_ARCHITECTURE
+    return {
+        key: (values[key], name in readers)
+        for key, readers in CLASS_NUMBERS.items()
+        if key in values
+    }
 
 
 def _require_same(classes: list[str], found: list[str], *, names: tuple[str, str]) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from retina_plugin import get_cfg
-from retina_plugin.config import check_rules
+from retina_plugin.config import CfgNode, check_rules
 from retina_plugin.config.errors import ConfigError
 from retina_plugin.data import catalog, load_dataset
 from retina_plugin.engine.checks import (
@@ -35,6 +35,8 @@ def cfg_of(number: int, train: list[str], test: list[str]):
     cfg = get_cfg()
     cfg.merge_from_list(
         [
+            "MODEL.META_ARCHITECTURE",
+            "FocalRetinaNet",
             "MODEL.RETINANET.NUM_CLASSES",
             number,
             "DATASETS.TRAIN",
@@ -148,6 +150,31 @@ def test_classes_that_do_not_fit(
     with pytest.raises(ConfigError, match=words):
         resolve_num_classes(cfg, CLASSES.__getitem__, eval_only=eval_only)
     assert number == cfg.MODEL.RETINANET.NUM_CLASSES
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "left"),
+    [
+        pytest.param("FocalRetinaNet", (2, 80), (2, 80), id="ours"),
+        pytest.param("FocalRetinaNet", (80, 2), "MODEL.RETINANET.NUM_CLASSES is 80", id="wrong"),
+        pytest.param("GeneralizedRCNN", (80, 2), (80, 2), id="another key"),
+        pytest.param("GeneralizedRCNN", (2, 80), "MODEL.ROI_HEADS.NUM_CLASSES is 80", id="its key"),
+        pytest.param("PanopticFPN", (-1, -1), (2, 2), id="asked for"),
+        pytest.param("MyModel", (80, 80), (80, 80), id="of a plugin"),
+        pytest.param("MyModel", (-1, -1), (2, 2), id="of a plugin, asked for"),
+    ],
+)
+def test_the_number_that_the_meta_architecture_reads(
+    name: str, given: tuple[int, int], left: tuple[int, int] | str
+) -> None:
+    cfg = cfg_of(given[0], ["pets"], [])
+    cfg.MODEL.META_ARCHITECTURE = name
+    cfg.MODEL.ROI_HEADS = CfgNode({"NUM_CLASSES": given[1]})
+    wrong = pytest.raises(ConfigError, match=left) if isinstance(left, str) else None
+    with wrong or contextlib.nullcontext():
+        assert resolve_num_classes(cfg, CLASSES.__getitem__, eval_only=False) == ["cat", "dog"]
+    found = cfg.MODEL.RETINANET.NUM_CLASSES, cfg.MODEL.ROI_HEADS.NUM_CLASSES
+    assert found == (given if wrong else left)
 
 
 def test_a_module_of_ones_own_may_register_data_sets(

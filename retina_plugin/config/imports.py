@@ -1,14 +1,18 @@
-"""Modules that ``MODEL.RETINA_PLUGIN.IMPORTS`` names, and the keys of the parts that they bring."""
+"""Modules that ``MODEL.RETINA_PLUGIN.IMPORTS`` names, and which parts they bring."""
 
 from __future__ import annotations
 
 import importlib
+import sys
+import traceback
 from collections.abc import Iterable
+from types import FunctionType, ModuleType
 from typing import Any
 
 from retina_plugin.config.errors import ConfigError
 from retina_plugin.config.key import Key
 from retina_plugin.config.keys import NODE
+from retina_plugin.config.moved import name_now
 from retina_plugin.config.registry import REGISTRIES
 
 IMPORTS = f"{NODE}.IMPORTS"
@@ -16,9 +20,13 @@ IMPORTS = f"{NODE}.IMPORTS"
 # Module -> the modules whose parts came with its first import.
 _BROUGHT: dict[str, set[str]] = {}
 
+# Packages that import no part from outside.
+_LIBRARIES = {*sys.stdlib_module_names, "retina_plugin", "detectron2", "lightning", "torch"}
+
 
 def import_modules(names: Iterable[str], *, where: str = IMPORTS) -> None:
-    """Import modules that register parts; each once.
+    """Import modules that register parts; each once. A module that fails leaves none of its parts
+    behind, so that it can be corrected and imported again.
 
     Args:
         names: of Python modules.
@@ -28,24 +36,79 @@ def import_modules(names: Iterable[str], *, where: str = IMPORTS) -> None:
         ConfigError: a module that is not there, that fails while it is imported, or whose parts
             cannot be registered.
     """
-    for name in names:
-        if not (isinstance(name, str) and all(map(str.isidentifier, name.split(".")))):
+    for name in [names] if isinstance(names, str) else names:
+        if isinstance(names, str) or not _is_name(name):
             raise ConfigError(
-                f"{where}: expected names of modules such as my_package.my_module, found {name!r}"
+                f"{where}: expected names of modules such as ['my_package.my_module'], "
+                f"found {name!r}{_without_suffix(name)}"
             )
         before = _modules_of_parts()
         try:
             importlib.import_module(name)
-        except ModuleNotFoundError as error:
-            raise ConfigError(
-                f"{where} names {name!r}: {error}. Install it or put it on PYTHONPATH."
-            ) from error
-        except Exception as error:  # a module of the user's may raise anything
-            raise ConfigError(
-                f"{where} names {name!r}, which fails while it is imported: "
-                f"{type(error).__name__}: {error.args[0] if error.args else error}"
-            ) from error
+        # a module of the user's may raise anything, and sys.exit is no error of this program
+        except (Exception, SystemExit) as error:
+            _forget_failed(before)
+            raise ConfigError(f"{where} names {name!r}{_failure(name, error)}") from error
         _BROUGHT.setdefault(name, set()).update(_modules_of_parts() - before)
+
+
+def _is_name(name: Any) -> bool:
+    return (
+        isinstance(name, str)
+        and all(map(str.isidentifier, name.split(".")))
+        and not name.endswith(".py")
+    )
+
+
+def _without_suffix(name: Any) -> str:
+    if not (isinstance(name, str) and name.endswith(".py")):
+        return ""
+    module = name.removesuffix(".py").removeprefix("./").strip("/").replace("/", ".")
+    return f": leave out .py, {module!r}" if _is_name(module) else ": leave out .py"
+
+
+def _forget_failed(before: set[str]) -> None:
+    """Take back the parts of modules that Python has dropped because they failed."""
+    for registry in REGISTRIES:
+        for name, part in registry.parts():
+            if part.module not in before and part.module not in sys.modules:
+                registry.remove(name)
+
+
+def _failure(name: str, error: BaseException) -> str:
+    """What went wrong, where in the user's code, and what to do."""
+    at = _raised_at(error)
+    if isinstance(error, ModuleNotFoundError):
+        missing = error.name or ""
+        inside = f" ({at})" if at else ""
+        if name_now(missing):
+            return (
+                f": {error}{inside}, a name of version 0.1. It is called {name_now(missing)} now; "
+                "docs/plugin.md shows parts of each kind."
+            )
+        return f": {error}{inside}. Install it or put it on PYTHONPATH."
+    words = f": {error.args[0]}" if error.args else ""
+    return (
+        f", which fails while it is imported: {type(error).__name__}{words}"
+        f"{f' ({at})' if at else ''}. Correct it there; python -c 'import {name}' shows all that "
+        "Python says, and docs/plugin.md shows parts of each kind."
+    )
+
+
+def _raised_at(error: BaseException) -> str:
+    """The last line of code from outside that ran: FILE, line N; "" if there is none."""
+    if isinstance(error, SyntaxError) and error.filename:
+        return f"{error.filename}, line {error.lineno}"
+    lines = [
+        f"{frame.f_code.co_filename}, line {number}"
+        for frame, number in traceback.walk_tb(error.__traceback__)
+        if _top(frame.f_globals.get("__name__") or "") not in _LIBRARIES
+    ]
+    return lines[-1] if lines else ""
+
+
+def _top(module: str) -> str:
+    return module.partition(".")[0]
 
 
 def _modules_of_parts() -> set[str]:
@@ -58,21 +121,52 @@ def keys_of_parts(imports: Iterable[str] | None) -> dict[str, Key]:
     Args:
         imports: modules whose parts count besides those of this package; None for all parts.
     """
-    imports = None if imports is None else list(imports)
+    modules = None if imports is None else modules_of(imports)
     return {
         registry.key_of(name, key): row
         for registry in REGISTRIES
         for name, part in registry.parts()
-        if imports is None or any(_belongs(user, imports) for user in registry.users(part))
+        if part.keys
+        and (
+            modules is None
+            or any(_is_ours(user) or user in modules for user in registry.users(part))
+        )
         for key, row in part.keys.items()
     }
 
 
-def _belongs(module: str, imports: list[str]) -> bool:
-    return module.startswith("retina_plugin.") or any(
-        module == name or module.startswith(f"{name}.") or module in _BROUGHT.get(name, ())
-        for name in imports
-    )
+def _is_ours(module: str) -> bool:
+    return _top(module) == "retina_plugin"
+
+
+def modules_of(imports: Iterable[str]) -> set[str]:
+    """The modules of parts from outside that some modules bring: those themselves, what lies below
+    them, and what they import, directly or not, whoever imported it first."""
+    outside = {module for module in _modules_of_parts() if not _is_ours(module)}
+    found: set[str] = set()
+    for name in imports:
+        below = {m for m in outside if m == name or m.startswith(f"{name}.")}
+        found |= below | _BROUGHT.get(name, set())
+        if outside - found:
+            found |= outside & _reached_from(name)
+    return found
+
+
+def _reached_from(name: str) -> set[str]:
+    """Modules that a module imports, directly or not, as far as the names in it tell: modules, and
+    the modules of classes and functions."""
+    reached, waiting = set(), [name]
+    while waiting:
+        name = waiting.pop()
+        if name in reached or name not in sys.modules or _top(name) in _LIBRARIES:
+            continue
+        reached.add(name)
+        for value in list(vars(sys.modules[name]).values()):
+            if isinstance(value, ModuleType):
+                waiting.append(value.__name__)
+            elif isinstance(value, (type, FunctionType)) and isinstance(value.__module__, str):
+                waiting.append(value.__module__)
+    return reached
 
 
 def rows_of(cfg: Any) -> dict[str, Key]:

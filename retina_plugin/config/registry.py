@@ -8,37 +8,25 @@ from __future__ import annotations
 
 import difflib
 import inspect
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
 from retina_plugin.config.errors import ConfigError
 from retina_plugin.config.key import Key
+from retina_plugin.config.keys import DETECTRON2_KEYS, PLUGIN_KEYS
+from retina_plugin.config.part import (
+    Part,
+    Source,
+    check_arguments,
+    check_keys,
+    module_of,
+    place_of,
+    same_definition,
+)
 
 T = TypeVar("T")
 
-# Every registry whose parts have keys of their own.
 REGISTRIES: list[Registry] = []
-
-# Where a constructor argument comes from: a dotted key, or a function of the config.
-Source = str | Callable[[Any], Any]
-
-
-@dataclass(frozen=True)
-class Part:
-    """An entry of a registry.
-
-    Attributes:
-        build: a class or a function with keyword-only arguments.
-        module: where it is defined.
-        keys: the part's own keys, below the node of its name.
-        reads: constructor argument -> other keys that it is taken from.
-    """
-
-    build: Any
-    module: str
-    keys: Mapping[str, Key] = field(default_factory=dict)
-    reads: Mapping[str, Source] = field(default_factory=dict)
 
 
 class Registry:
@@ -74,19 +62,21 @@ class Registry:
         self.kind, self.node, self.choice = kind, node, choice or f"{node}.NAME"
         self.offers, self.given = dict(offers or {}), frozenset(given)
         self._parts: dict[str, Part] = {}
-        if node:
-            REGISTRIES.append(self)
+        REGISTRIES.append(self)
 
     def register(
         self,
-        name: str | None = None,
+        name: str | T | None = None,
         *,
         keys: Mapping[str, Key] | None = None,
         reads: Mapping[str, Source] | None = None,
-    ) -> Callable[[T], T]:
-        """Decorator that files a part under ``name``, or under its own ``__name__``.
+    ) -> Any:
+        """Decorator that files a part under ``name``, or under its own ``__name__``; as in
+        Detectron2, also ``register(part)``.
 
-        A class that derives from a registered one inherits what that one reads.
+        A class that derives from a registered one inherits what that one reads. A part of the same
+        name from the same place of the same module is replaced: a cell of a notebook that runs
+        again, or a module that is imported again.
 
         Args:
             name: for the config.
@@ -95,67 +85,71 @@ class Registry:
 
         Raises:
             KeyError: another object already has that name.
-            ConfigError: a key without a default, or one that the constructor has no argument for;
-                an argument that nothing gives.
+            ConfigError: a key that cannot be used, such as one without a default; a key or an
+                argument that does not fit the constructor; keys for a part that reads the config
+                itself.
         """
 
         def add(entry: T) -> T:
-            key = name or entry.__name__  # type: ignore[attr-defined]
-            if key in self._parts and self._parts[key].build is not entry:
+            key = name or getattr(entry, "__name__", None)
+            if not (isinstance(key, str) and callable(entry)):
+                raise ConfigError(
+                    f"a {self.kind} is a class or a function with a name: expected "
+                    f"register('name')(part), found {entry!r:.80} under {key!r:.80}"
+                )
+            if key in self._parts and not same_definition(self._parts[key].build, entry):
                 raise KeyError(
                     f"{self.kind} {key!r} is registered already, by "
-                    f"{_place(self._parts[key].build)};"
-                    f" {_place(entry)} has to choose another name"
+                    f"{place_of(self._parts[key].build)};"
+                    f" {place_of(entry)} has to choose another name"
                 )
-            part = Part(
-                build=entry,
-                module=getattr(entry, "__module__", ""),
-                keys=dict(keys or {}),
-                reads={**self._inherited(entry), **(reads or {})},
-            )
-            if self.node:
-                self._check(key, part)
-            self._parts[key] = part
+            self._parts[key] = self._checked(key, entry, {} if keys is None else keys, reads or {})
             return entry
 
+        if callable(name):  # register(part), or a decorator without parentheses
+            return self.register(keys=keys, reads=reads)(name)
         return add
+
+    def _checked(self, name: str, entry: Any, keys: Any, reads: Mapping[str, Source]) -> Part:
+        where = f"{place_of(entry)}: {self.kind} {name!r}"
+        if not self.node:
+            if keys or reads:
+                raise ConfigError(
+                    f"{where}: a {self.kind} is called with the whole config and has no keys of "
+                    "its own: leave out keys and reads, and read keys that are there, or register "
+                    "what needs them as a part of another kind, such as a neck"
+                )
+            return Part(build=entry, module=module_of(entry))
+        check_keys(keys, where, given=self.given)
+        if keys and "." in name:
+            raise ConfigError(f"{where}: a part with keys needs a name without dots")
+        if keys and name in self._names_of_keys():
+            raise ConfigError(
+                f"{where}: a part with keys needs another name, because {self.node}.{name} is a key"
+            )
+        part = Part(
+            build=entry,
+            module=module_of(entry),
+            keys=dict(keys),
+            reads={**self._inherited(entry), **reads},
+        )
+        check_arguments(part, where, kind=self.kind, offers=self.offers, given=self.given)
+        return part
+
+    def _names_of_keys(self) -> set[str]:
+        """Names that this project's keys have in the node."""
+        keys = [self.choice, *DETECTRON2_KEYS, *PLUGIN_KEYS]
+        below = f"{self.node}."
+        return {k.removeprefix(below).split(".")[0] for k in keys if k.startswith(below)}
 
     def _inherited(self, entry: Any) -> dict[str, Source]:
         """What the nearest registered base class reads, its own keys included."""
         for base in getattr(entry, "__mro__", ())[1:]:
             for name, part in self._parts.items():
-                if part.build is base:
+                if same_definition(part.build, base):
                     own = {key.lower(): self.key_of(name, key) for key in part.keys}
                     return {**part.reads, **own}
         return {}
-
-    def _check(self, name: str, part: Part) -> None:
-        where = f"{_place(part.build)}: {self.kind} {name!r}"
-        for key, row in part.keys.items():
-            if not isinstance(row, Key):
-                raise ConfigError(
-                    f"{where}: key {key} has no default: write {key}: Key(default, 'what it means')"
-                )
-        if part.keys and "." in name:
-            raise ConfigError(f"{where}: a part with keys needs a name without dots")
-        arguments = inspect.signature(part.build).parameters.values()
-        if any(argument.kind is argument.VAR_KEYWORD for argument in arguments):
-            return
-        known = {argument.name for argument in arguments}
-        surplus = [key for key in part.keys if key.lower() not in known]
-        if surplus:
-            raise ConfigError(
-                f"{where}: key {surplus[0]} needs the constructor argument "
-                f"{surplus[0].lower()!r}, found {', '.join(sorted(known)) or 'none'}"
-            )
-        sources = {*self.offers, *self.given, *part.reads, *(key.lower() for key in part.keys)}
-        missing = [a.name for a in arguments if a.default is a.empty and a.name not in sources]
-        if missing:
-            raise ConfigError(
-                f"{where}: nothing gives the constructor argument {missing[0]!r}: register the "
-                f"part with keys={{{missing[0].upper()!r}: Key(...)}}; it can also have "
-                f"{', '.join(sorted({*self.offers, *self.given}))}"
-            )
 
     def key_of(self, name: str, key: str) -> str:
         """The dotted key of a part's own key."""
@@ -208,10 +202,12 @@ class Registry:
         try:
             arguments = {a: _taken(cfg, s) for a, s in sources.items() if a in wanted}
         except KeyError as error:
+            wanted_keys = (source for source in sources.values() if isinstance(source, str))
+            lacks = next((key for key in wanted_keys if not _has(cfg, key)), error.args[0])
             raise ConfigError(
-                f"the config has no key {error.args[0]!r} of {self.kind} {name!r}: name "
-                f"{part.module} in MODEL.RETINA_PLUGIN.IMPORTS, or in Detectron2's own tools call "
-                "add_retina_config(cfg) after importing it"
+                f"the config has no key {lacks}, which {self.kind} {name!r} reads. Merge "
+                f"MODEL.RETINA_PLUGIN.IMPORTS with the module that registers it, {part.module}; in "
+                "Detectron2's own tools, call add_retina_config(cfg) after importing it"
             ) from error
         return part.build(**{a: v for a, v in given.items() if a in wanted}, **arguments)
 
@@ -240,12 +236,19 @@ class Registry:
         """All (name, entry) pairs, in order of registration."""
         return list(self._parts.items())
 
+    def remove(self, name: str) -> None:
+        """Take back a registration, such as one of a module that failed afterwards."""
+        del self._parts[name]
+
     def users(self, part: Part) -> list[str]:
         """Modules of the parts that read the keys of ``part``: its own, and those of subclasses."""
         return [
             other.module
             for other in self._parts.values()
-            if part.build is other.build or part.build in getattr(other.build, "__mro__", ())
+            if any(
+                same_definition(part.build, base)
+                for base in getattr(other.build, "__mro__", (other.build,))
+            )
         ]
 
     def items(self) -> list[tuple[str, Any]]:
@@ -264,10 +267,12 @@ def _taken(cfg: Any, source: Source) -> Any:
     return value_of(cfg, source) if isinstance(source, str) else source(cfg)
 
 
-def _place(entry: Any) -> str:
-    """Where a part is defined, for messages."""
-    module = getattr(entry, "__module__", "?")
-    return f"{module}.{getattr(entry, '__qualname__', repr(entry))}"
+def _has(cfg: Any, key: str) -> bool:
+    for name in key.split("."):
+        if not isinstance(cfg, Mapping) or name not in cfg:
+            return False
+        cfg = cfg[name]
+    return True
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> str:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import logging
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 
 from retina_plugin.config import ConfigError, Key, Registry, above, get_cfg
 from retina_plugin.config.imports import keys_of_parts
 from retina_plugin.config.registry import REGISTRIES
+from retina_plugin.modeling import BACKBONE_REGISTRY
 from tests.conftest import ROOT
 
 KEYS = {"RADIUS": Key(2.0, "strides", above(0))}
@@ -49,7 +53,7 @@ def test_a_config_without_the_keys_of_a_part(parts: Registry) -> None:
         def __init__(self, *, radius: float) -> None: ...
 
     cfg = {"MODEL": {"RETINA_PLUGIN": {"THING": {"NAME": "near"}}}}
-    with pytest.raises(ConfigError, match=r"no key 'near' of thing 'near': name .*test_registry"):
+    with pytest.raises(ConfigError, match=r"no key \S+near\.RADIUS, which thing 'near' .*test_reg"):
         parts.build(cfg)
 
 
@@ -92,6 +96,84 @@ def test_a_key_without_an_argument(parts: Registry) -> None:
         @parts.register(keys=KEYS)
         class Near:
             def __init__(self, *, size: int) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("name", "keys", "words"),
+    [
+        ("NAME", KEYS, r"needs another name, because MODEL\.RETINA_PLUGIN\.THING\.NAME is a key"),
+        ("near", ["RADIUS"], r"write keys=\{'RADIUS': Key\(2\.0, 'what it means'\)\}, found list"),
+        ("near", {"SIZE": Key(1, "size")}, r"argument 'size' is given by the builder"),
+        ("near", {"radius": Key(1, "r")}, r"key 'radius': expected a name in capitals"),
+        ("near", {"A.B": Key(1, "r")}, r"key 'A\.B': expected a name in capitals"),
+        ("near", {1: Key(1, "r")}, r"key 1: expected a name in capitals"),
+        ("near", {"RADIUS": Key({"a": 1}, "r")}, r"default that YAML can hold .* found dict"),
+        ("near", {"RADIUS": Key(torch.ones(2), "r")}, r"default that YAML can hold .*found Tensor"),
+        ("near", {"RADIUS": Key(float("nan"), "r")}, r"a finite number.* found float nan"),
+        ("near", {"RADIUS": Key([{1}], "r")}, r"or a list of them\), found list"),
+        ("near", {"RADIUS": Key(1.0, above(0))}, r"expected its meaning in words"),
+        ("near", {"RADIUS": Key(1.0, "r", lambda v: v > 0)}, r"expected a rule .*found <function"),
+        ("near", {"RADIUS": Key(0.0, "r", above(0))}, r"refuses its default: expected above 0"),
+    ],
+    ids=str,
+)
+def test_keys_that_cannot_be_used(parts: Registry, name: str, keys: Any, words: str) -> None:
+    class Near:
+        def __init__(self, **arguments: Any) -> None: ...
+
+    with pytest.raises(ConfigError, match=rf"Near: thing '{name}': .*{words}"):
+        parts.register(name, keys=keys)(Near)
+
+
+@pytest.mark.parametrize(
+    ("node", "name"),
+    [("HEAD", "WIDTH"), ("ASSIGNER", "NAME"), ("INPUT", "MAX_PIXELS"), ("INPUT", "TRANSFORMS")],
+)
+def test_a_name_that_is_a_key_of_the_node(node: str, name: str) -> None:
+    registry = next(r for r in REGISTRIES if r.node == f"MODEL.RETINA_PLUGIN.{node}")
+    with pytest.raises(ConfigError, match=rf"MODEL\.RETINA_PLUGIN\.{node}\.{name} is a key"):
+        registry.register(name, keys=KEYS)(lambda *, radius: radius)
+    assert name not in registry
+
+
+def test_what_the_builder_gives_is_not_read(parts: Registry) -> None:
+    with pytest.raises(ConfigError, match=r"'size' is given by the builder .* out of reads"):
+        parts.register("near", reads={"size": "SEED"})(lambda *, size: size)
+
+
+def test_without_parentheses_as_in_detectron2(parts: Registry) -> None:
+    @parts.register
+    class Near: ...
+
+    class Far: ...
+
+    parts.register(Far)
+    assert isinstance(Near, type)
+    assert dict(parts.items()) == {"Near": Near, "Far": Far}
+
+
+@pytest.mark.parametrize("entry", [3, functools.partial(int)])
+def test_what_cannot_be_a_part(parts: Registry, entry: Any) -> None:
+    with pytest.raises(ConfigError, match=r"expected register\('name'\)\(part\), found"):
+        parts.register()(entry)
+
+
+def test_a_backbone_has_no_keys() -> None:
+    words = r"backbone 'mine': .* no keys of its own: leave out keys and reads, and read keys that"
+    with pytest.raises(ConfigError, match=words):
+        BACKBONE_REGISTRY.register("mine", keys=KEYS)(lambda cfg, input_shape: None)
+    assert "mine" not in BACKBONE_REGISTRY
+
+
+def test_a_cell_of_a_notebook_that_runs_twice(parts: Registry) -> None:
+    cell = "@register('near', keys=KEYS)\nclass Near:\n    def __init__(self, *, radius): ..."
+    sub = "@register('nearer')\nclass Nearer(Near): ..."
+    names = {"register": parts.register, "KEYS": KEYS, "__name__": "__main__"}
+    exec(f"{cell}\n{sub}", names)
+    first = parts.get("near")
+    exec(cell, names)
+    assert parts.get("near") is names["Near"] is not first
+    assert parts.users(parts.part("near")) == ["__main__", "__main__"]  # of its old subclass too
 
 
 def test_an_argument_that_nothing_gives(parts: Registry) -> None:

@@ -21,6 +21,7 @@ from retina_plugin.config.keys import (
     PLUGIN_KEYS,
     RENAMED,
 )
+from retina_plugin.config.registry import REGISTRIES
 from retina_plugin.config.safe_yaml import Entry, read_yaml
 from retina_plugin.config.tree import add_keys, leaves
 
@@ -53,6 +54,7 @@ class SafeMerge:
             )
         files = _with_bases(os.fspath(cfg_filename))[::-1]
         for path, entries in files:
+            _require_once(path, entries)
             for key, value, line in entries:
                 if key == IMPORTS:
                     self._import(value, f"{path}, line {line}")
@@ -88,8 +90,8 @@ class SafeMerge:
         for key, value in pairs:
             if key != IMPORTS:
                 self._merge_one(key, value, "command line")
-        for key, times in Counter(map(str, cfg_list[0::2])).items():
-            if times > 1:
+        for key, times in Counter(RENAMED.get(key, key) for key, _ in pairs).items():
+            if times > 1 and key != IMPORTS:  # which add up
                 logger.warning(
                     "command line: %s is given %d times; the last one counts", key, times
                 )
@@ -103,9 +105,9 @@ class SafeMerge:
         for parent in parents:
             node = node.get(parent) if isinstance(node, Mapping) else None
         if not isinstance(node, Mapping) or name not in node:
+            reach = "" if key.startswith(f"{NODE}.") else self.REACH
             raise ConfigError(
-                f"{source}: unknown key {key}. "
-                f"{_hint(key, [k for k, _ in leaves(self)])}{self.REACH}"
+                f"{source}: unknown key {key}. {_hint(key, [k for k, _ in leaves(self)])}{reach}"
             )
         if isinstance(node[name], Mapping):
             raise ConfigError(
@@ -178,6 +180,8 @@ def _hint(key: str, known: list[str]) -> str:
     if key in NOT_RETINANET:
         return f"RetinaNet does not read it; set {NOT_RETINANET[key]}."
     node, _, name = key.rpartition(".")
+    if node.startswith(f"{NODE}.") and not any(k.startswith(f"{node}.") for k in known):
+        return _hint_of_part(key, known)
     # Longer names of the same node come first: RETINANET.GAMMA is FOCAL_LOSS_GAMMA, hardly SOLVER's
     # GAMMA.
     longer = [k for k in known if k.startswith(f"{node}.") and k.endswith(f"_{name}")]
@@ -188,6 +192,40 @@ def _hint(key: str, known: list[str]) -> str:
         if near
         else "See docs/config.md for the known keys."
     )
+
+
+def _hint_of_part(key: str, known: list[str]) -> str:
+    """For a key of a part that the config does not know: whose it is, or how its module is
+    named."""
+    for registry in REGISTRIES:
+        for name, part in registry.parts():
+            if registry.node and key.startswith(registry.key_of(name, "")):
+                return (
+                    f"{registry.kind} {name!r} is of module {part.module}: a config that names the "
+                    f"module in {IMPORTS} has its keys."
+                    if part.keys
+                    else f"{registry.kind} {name!r} has no keys."
+                )
+    near = difflib.get_close_matches(key, known, n=1, cutoff=0.9)
+    return (
+        f"{f'Did you mean {near[0]}? ' if near else ''}If it is a key of a part of your own, name "
+        f"the module that registers the part in {IMPORTS}."
+    )
+
+
+def _require_once(path: str, entries: list[Entry]) -> None:
+    """
+    Raises:
+        ConfigError: a file has a key under its name of version 0.1 and under its name of today.
+    """
+    seen: dict[str, Entry] = {}
+    for entry in entries:
+        first = seen.setdefault(RENAMED.get(entry.key, entry.key), entry)
+        if first is not entry:
+            raise ConfigError(
+                f"{path}, line {entry.line}: {first.key} (line {first.line}) and {entry.key} are "
+                f"one key: keep {RENAMED.get(entry.key, entry.key)}"
+            )
 
 
 def _alpha(value: Any, where: str) -> float | list[float] | str:

@@ -6,9 +6,10 @@ from detectron2.config import CfgNode as Detectron2CfgNode
 from detectron2.config import get_cfg as detectron2_cfg
 
 from retina_plugin.config import SafeMerge
+from retina_plugin.config.errors import ConfigError
 from retina_plugin.config.imports import keys_of_parts
 from retina_plugin.config.key import Key
-from retina_plugin.config.keys import DETECTRON2_KEYS, PLUGIN_KEYS
+from retina_plugin.config.keys import DETECTRON2_KEYS, PLUGIN_KEYS, RENAMED
 from retina_plugin.config.tree import add_keys, leaves
 
 
@@ -18,7 +19,21 @@ class CfgNode(SafeMerge, Detectron2CfgNode):
 
 def add_retina_config(cfg: Detectron2CfgNode) -> None:
     """Add ``MODEL.RETINA_PLUGIN`` to any Detectron2 config, with the keys of all parts that are
-    registered now. A second call adds those of parts that came since; values stay."""
+    registered now. A second call adds those of parts that came since; values stay.
+
+    ``cfg`` then reads files as Detectron2 does: it does not import what ``IMPORTS`` names, which
+    comes from the last file that has it, and refuses names of version 0.1 with the names of today.
+    :func:`get_cfg` gives a config that does all of that itself.
+
+    Raises:
+        ConfigError: ``cfg`` is frozen.
+    """
+    if cfg.is_frozen():
+        raise ConfigError("the config is frozen: call add_retina_config(cfg) before cfg.freeze()")
+    nodes = {key.rpartition(".")[0] for key in PLUGIN_KEYS}
+    for old, new in RENAMED.items():
+        if old not in nodes and not cfg.key_is_renamed(old):
+            cfg.register_renamed_key(old, new)
     add_keys(cfg, PLUGIN_KEYS)
     add_keys(cfg, keys_of_parts(None))
 

@@ -8,6 +8,10 @@ import importlib.util
 import sys
 import warnings
 
+from retina_plugin.config.errors import ConfigError
+
+HOSTS = ("auto", "detectron2", "lightning")
+
 
 @functools.cache
 def detectron2_problem() -> str | None:
@@ -53,8 +57,13 @@ def choose_host(wanted: str) -> tuple[str, str]:
         wanted: "auto", "detectron2" or "lightning".
 
     Raises:
+        ConfigError: there is no such host.
         ImportError: Detectron2 is asked for and cannot be used.
     """
+    if wanted not in HOSTS:
+        raise ConfigError(
+            f"host: expected {', '.join(HOSTS[:-1])} or {HOSTS[-1]}, found {wanted!r}"
+        )
     problem = detectron2_problem()
     if wanted == "detectron2" and problem is not None:
         raise ImportError(

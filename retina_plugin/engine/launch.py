@@ -6,7 +6,7 @@ import contextlib
 import importlib
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from retina_plugin.config import leaves
@@ -67,7 +67,12 @@ def train(
         KeyboardInterrupt: Ctrl-C; the last checkpoint has all steps that were done.
     """
     name, _ = choose_host(host)
+    if resume and overwrite:
+        raise ConfigError(
+            "resume and overwrite: give one of them, as one continues what the other renames"
+        )
     module = importlib.import_module(MODULES[name])
+    _require_config(cfg)
     _require_keys(cfg, module.HOST)
     cfg = cfg.clone()
     cfg.defrost()
@@ -79,6 +84,23 @@ def train(
         except stopping.Interrupted as error:
             print(error.message or "interrupted", flush=True)
             raise
+
+
+def _require_config(cfg: Any) -> None:
+    """
+    Raises:
+        ConfigError: it is something else, such as the path of a file.
+    """
+    if not (isinstance(cfg, Mapping) and hasattr(cfg, "clone")):
+        read = (
+            f": cfg = retina_plugin.get_cfg(); cfg.merge_from_file({os.fspath(cfg)!r})"
+            if isinstance(cfg, (str, os.PathLike))
+            else ""
+        )
+        raise ConfigError(
+            f"cfg: expected a config from retina_plugin.get_cfg(), found {type(cfg).__name__} "
+            f"{cfg!r:.80}{read}"
+        )
 
 
 def _require_keys(cfg: Any, host: Host) -> None:

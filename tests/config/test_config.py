@@ -144,6 +144,26 @@ def test_bad_overrides(overrides: list[str], words: str) -> None:
         get_cfg().merge_from_list(overrides)
 
 
+def test_old_and_new_name_of_a_key_together(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    old, new = "MODEL.RETINA_PLUGIN.HEAD_WIDTH", "MODEL.RETINA_PLUGIN.HEAD.WIDTH"
+    text = "MODEL:\n  RETINA_PLUGIN:\n    HEAD_WIDTH: 16\n    HEAD: {WIDTH: 32}"
+    words = rf"config.yaml, line 4: {old} \(line 3\) and {new} are one key: keep {new}"
+    with pytest.raises(ConfigError, match=words):
+        get_cfg().merge_from_file(write(tmp_path, text))
+    with caplog.at_level("WARNING", logger="retina_plugin"):
+        get_cfg().merge_from_list([old, "16", new, "32"])
+    assert f"{new} is given 2 times; the last one counts" in caplog.text
+
+
+def test_what_detectron2_reads_is_not_said_of_keys_of_this_project() -> None:
+    with pytest.raises(ConfigError, match=r"Did you mean \S+WIDTH .*ACTIVATION\?$"):
+        get_cfg().merge_from_list(["MODEL.RETINA_PLUGIN.HEAD.WIDHT", "1"])
+    with pytest.raises(ConfigError, match=r"Keys that only Detectron2 reads"):
+        get_cfg().merge_from_list(["MODEL.PROPOSAL_GENERATOR.NAME", "RPN"])
+
+
 def test_frozen_stays_frozen() -> None:
     cfg = get_cfg()
     cfg.freeze()

@@ -1,6 +1,7 @@
 """One ``import retina_plugin`` makes everything known to Detectron2."""
 
 import importlib
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from detectron2.modeling import BACKBONE_REGISTRY, META_ARCH_REGISTRY, Backbone,
 
 import retina_plugin
 from retina_plugin.d2 import FocalRetinaNet, add_retina_config
+from retina_plugin.d2.modeling import names_of_backbones
 from retina_plugin.modeling.build_backbone import BACKBONE_REGISTRY as OURS
 from tests.models import COMPACT
 
@@ -38,6 +40,36 @@ def compact(**changes: Any) -> Any:
     for key, value in {**COMPACT, **changes}.items():
         cfg.merge_from_list([key, value])
     return cfg
+
+
+def test_a_frozen_config_stays_as_it_is() -> None:
+    cfg = detectron2_cfg()
+    cfg.freeze()
+    with pytest.raises(ValueError, match=r"frozen: call add_retina_config\(cfg\) before"):
+        add_retina_config(cfg)
+    assert "RETINA_PLUGIN" not in cfg.MODEL
+
+
+def test_old_names_are_told_by_detectron2_and_read_by_our_config() -> None:
+    old, new = "MODEL.RETINA_PLUGIN.HEAD_WIDTH", "MODEL.RETINA_PLUGIN.HEAD.WIDTH"
+    with pytest.raises(KeyError, match=f"Key {old} was renamed to {new}"):
+        compact(**{old: 16})
+    cfg = retina_plugin.d2.get_cfg()
+    cfg.merge_from_list([old, 16])
+    assert cfg.MODEL.RETINA_PLUGIN.HEAD.WIDTH == 16
+
+
+def test_a_backbone_that_is_registered_again(write_modules: Callable) -> None:
+    code = (
+        "from retina_plugin.modeling import BACKBONE_REGISTRY\n"
+        "@BACKBONE_REGISTRY.register()\ndef build_mine(cfg, input_shape): ..."
+    )
+    names = {"__name__": "my_cell"}
+    for _ in range(2):
+        exec(code, names)
+        assert "build_mine" in names_of_backbones()
+        assert BACKBONE_REGISTRY.get("build_mine") is names["build_mine"]
+    del BACKBONE_REGISTRY._obj_map["build_mine"]
 
 
 def test_detectron2s_own_config_and_builders() -> None:

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import importlib
 import os
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -45,3 +47,27 @@ def both_forms(request: pytest.FixtureRequest) -> Iterator[None]:
     """For tables that hold for both implementations of assigners and losses."""
     with in_form(request.param):
         yield
+
+
+@pytest.fixture
+def write_modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable]:
+    """Writes modules called ``my_...`` that can be imported: ``write_modules(my_part="code")``.
+    What they register is taken away afterwards."""
+    from retina_plugin.config import imports
+    from retina_plugin.config.registry import REGISTRIES
+
+    importlib.import_module("retina_plugin.modeling")  # all registries but that of transforms
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)  # a file may change within a second
+    monkeypatch.setattr(imports, "_BROUGHT", {})
+    for registry in REGISTRIES:
+        monkeypatch.setattr(registry, "_parts", dict(registry._parts))
+
+    def write(**codes: str) -> None:
+        for name, code in codes.items():
+            (tmp_path / f"{name}.py").write_text(code, encoding="utf-8")
+        importlib.invalidate_caches()
+
+    yield write
+    for name in [name for name in sys.modules if name.startswith("my_")]:
+        del sys.modules[name]

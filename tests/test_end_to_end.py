@@ -11,6 +11,7 @@ import pickle
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -629,12 +630,28 @@ def test_a_broken_image_is_named(train_net: Any, tmp_path: Path, root: Path, hos
         train_net.main(["--config-file", config, "--host", host])
 
 
-def test_two_processes_take_the_steps_of_one(train_net: Any, tmp_path: Path, root: Path) -> None:
+NEAR = """from retina_plugin.config import Key
+from retina_plugin.modeling import ASSIGNER_REGISTRY
+@ASSIGNER_REGISTRY.register(keys={"RADIUS": Key(2.0, "strides")})
+class Near(ASSIGNER_REGISTRY.get("MaxIoUAssigner")):
+    def __init__(self, *, radius, **arguments):
+        super().__init__(**arguments)
+        assert radius == 3.0
+"""
+
+
+def test_two_processes_take_the_steps_of_one(
+    train_net: Any, tmp_path: Path, root: Path, write_modules: Callable
+) -> None:
     """On Lightning, on the CPU: the same images, the joint normaliser and averaged gradients give
-    the same weights.
+    the same weights. Each process imports a part from outside before it reads the part's key.
 
     All images are cut to one size, because a batch is padded to its largest image.
     """
+    write_modules(my_near=NEAR)
+    node = "MODEL.RETINA_PLUGIN"
+    part = [f"{node}.IMPORTS", "['my_near']", f"{node}.ASSIGNER.NAME", "Near"]
+    part += [f"{node}.ASSIGNER.Near.RADIUS", "3.0"]
     config = write_run(tmp_path, root)
     crop = [
         "INPUT.CROP.ENABLED",
@@ -644,7 +661,7 @@ def test_two_processes_take_the_steps_of_one(train_net: Any, tmp_path: Path, roo
         "INPUT.CROP.SIZE",
         "[64, 64]",
     ]
-    steps = ["SOLVER.MAX_ITER", "4", "MODEL.RETINA_PLUGIN.OPTIMIZER", "SGD", *crop]
+    steps = ["SOLVER.MAX_ITER", "4", "MODEL.RETINA_PLUGIN.OPTIMIZER", "SGD", *crop, *part]
     arguments = ["--config-file", config, "--host", "lightning", *steps]
     train_net.main([*arguments, "OUTPUT_DIR", str(tmp_path / "one")])
     command = [
@@ -655,7 +672,8 @@ def test_two_processes_take_the_steps_of_one(train_net: Any, tmp_path: Path, roo
         "2",
         *arguments[4:],
     ]
-    environment = {**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}
+    path = os.pathsep.join([str(root), str(tmp_path)])
+    environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
     result = subprocess.run(
         command, capture_output=True, text=True, timeout=300, cwd=root, env=environment
     )

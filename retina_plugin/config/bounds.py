@@ -7,7 +7,7 @@ import logging
 from typing import Any
 
 from retina_plugin.config.errors import ConfigError
-from retina_plugin.config.imports import rows_of
+from retina_plugin.config.imports import IMPORTS, rows_of
 from retina_plugin.config.keys import (
     DETECTRON2_KEYS,
     NODE,
@@ -63,6 +63,11 @@ def check_bounds(cfg: Any) -> None:
     values = dict(leaves(cfg))
     ours = cfg.MODEL.META_ARCHITECTURE == "FocalRetinaNet"
     for key, row in {**DETECTRON2_KEYS, **PLUGIN_KEYS, **rows_of(cfg)}.items():
+        if key not in values:
+            raise ConfigError(
+                f"the config has no key {key}. Set {IMPORTS} by cfg.merge_from_list or in a file: "
+                "that adds the keys of the parts"
+            )
         if row.rule is not None:
             _check(key, values[key], row.rule)
     for key, rule in (DETECTRON2_RULES | (FOCAL_RETINANET_RULES if ours else {})).items():
@@ -78,19 +83,19 @@ def check_bounds(cfg: Any) -> None:
 
 
 def _check_parts(cfg: Any, *, ours: bool) -> None:
-    """Names of parts, as far as their registries have been imported."""
-    values = dict(leaves(cfg))
+    """Names of parts, as far as their registries have been imported; a backbone may be one of the
+    host's, see :func:`retina_plugin.engine.prepare.check_request`."""
     for registry in REGISTRIES if ours else ():
-        chosen = values.get(registry.choice, ())
         try:
-            registry.require_known(*([chosen] if isinstance(chosen, str) else chosen))
+            registry.require_known(*(registry.chosen(cfg) if registry.node else ()))
         except KeyError as error:
             raise ConfigError(error.args[0]) from error
     if not ours:
         key = f"{NODE}.INPUT.TRANSFORMS"
         default = PLUGIN_KEYS[key].default
         only = Rule(lambda v: v == default, f"{default}, as only FocalRetinaNet reads others")
-        _check(f"{key} for {cfg.MODEL.META_ARCHITECTURE}", values[key], only)
+        found = cfg.MODEL.RETINA_PLUGIN.INPUT.TRANSFORMS
+        _check(f"{key} for {cfg.MODEL.META_ARCHITECTURE}", found, only)
 
 
 def _check_detectron2(cfg: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import logging
 import sys
 import traceback
 from collections.abc import Iterable
@@ -14,6 +15,8 @@ from retina_plugin.config.key import Key
 from retina_plugin.config.keys import NODE
 from retina_plugin.config.moved import name_now
 from retina_plugin.config.registry import REGISTRIES
+
+logger = logging.getLogger("retina_plugin")
 
 IMPORTS = f"{NODE}.IMPORTS"
 
@@ -115,24 +118,29 @@ def _modules_of_parts() -> set[str]:
     return {part.module for registry in REGISTRIES for _, part in registry.parts()}
 
 
-def keys_of_parts(imports: Iterable[str] | None) -> dict[str, Key]:
+def keys_of_parts(imports: Iterable[str] | None, *, cfg: Any = None) -> dict[str, Key]:
     """Dotted key -> row, of the keys that parts have of their own.
 
     Args:
         imports: modules whose parts count besides those of this package; None for all parts.
+        cfg: a config whose chosen parts count too.
     """
     modules = None if imports is None else modules_of(imports)
-    return {
-        registry.key_of(name, key): row
-        for registry in REGISTRIES
-        for name, part in registry.parts()
-        if part.keys
-        and (
-            modules is None
-            or any(_is_ours(user) or user in modules for user in registry.users(part))
-        )
-        for key, row in part.keys.items()
-    }
+    rows: dict[str, Key] = {}
+    for registry in REGISTRIES:
+        chosen = [] if cfg is None else registry.chosen(cfg)
+        for name, part in registry.parts():
+            users = registry.users(part) if part.keys else []
+            if any(
+                modules is None or user in chosen or _belongs(registry.part(user).module, modules)
+                for user in users
+            ):
+                rows.update({registry.key_of(name, key): row for key, row in part.keys.items()})
+    return rows
+
+
+def _belongs(module: str, modules: set[str]) -> bool:
+    return _is_ours(module) or module in modules
 
 
 def _is_ours(module: str) -> bool:
@@ -170,5 +178,35 @@ def _reached_from(name: str) -> set[str]:
 
 
 def rows_of(cfg: Any) -> dict[str, Key]:
-    """Dotted key -> row, of the keys of the parts that ``cfg`` imports."""
-    return keys_of_parts(cfg.MODEL.RETINA_PLUGIN.IMPORTS)
+    """Dotted key -> row, of the keys of the parts that ``cfg`` imports or chooses."""
+    return keys_of_parts(cfg.MODEL.RETINA_PLUGIN.IMPORTS, cfg=cfg)
+
+
+def require_imported(cfg: Any) -> None:
+    """Make sure that another process can read ``cfg``: that its modules bring the parts that it
+    chooses. A part of a notebook, or of the program itself, has no module that can be named, and
+    gets a warning.
+
+    Raises:
+        ConfigError: a part of another module; the message names it.
+    """
+    modules = modules_of(cfg.MODEL.RETINA_PLUGIN.IMPORTS)
+    chosen = [(registry, name) for registry in REGISTRIES for name in registry.chosen(cfg)]
+    for registry, name in chosen:
+        module = registry.part(name).module if name in registry else "retina_plugin"
+        if module == "__main__":
+            logger.warning(
+                "%s: %s %r is defined in this program or notebook, so that config.yaml of this run "
+                "can be read only where that code has run. To read it elsewhere too, put the code "
+                "into a module and name the module in %s",
+                registry.choice,
+                registry.kind,
+                name,
+                IMPORTS,
+            )
+        elif not _belongs(module, modules):
+            raise ConfigError(
+                f"{registry.choice}: {registry.kind} {name!r} is of module {module}, which "
+                f"{IMPORTS} does not bring: config.yaml of this run could not be read. Merge "
+                f"{IMPORTS} ['{module}'] before"
+            )

@@ -240,11 +240,16 @@ class Registry:
         """Take back a registration, such as one of a module that failed afterwards."""
         del self._parts[name]
 
+    def chosen(self, cfg: Any) -> list[str]:
+        """The names of parts that ``cfg`` has at ``choice``; none where it has no such key."""
+        found = value_of(cfg, self.choice) if _has(cfg, self.choice) else []
+        return list(found) if isinstance(found, (list, tuple)) else [found]
+
     def users(self, part: Part) -> list[str]:
-        """Modules of the parts that read the keys of ``part``: its own, and those of subclasses."""
+        """Names of the parts that read the keys of ``part``: itself, and its subclasses."""
         return [
-            other.module
-            for other in self._parts.values()
+            name
+            for name, other in self._parts.items()
             if any(
                 same_definition(part.build, base)
                 for base in getattr(other.build, "__mro__", (other.build,))
@@ -279,8 +284,8 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> str:
     """The message for a name that no registry holds: nearest names first, then the way to bring a
     plugin in."""
     return (
-        f"no {kind} is called {name!r}. {nearest(name, known)} If it is your own, name the module "
-        "that registers it in MODEL.RETINA_PLUGIN.IMPORTS, for example "
+        f"no {kind} is called {name!r}. {nearest(str(name), known)} If it is your own, name the "
+        "module that registers it in MODEL.RETINA_PLUGIN.IMPORTS, for example "
         "IMPORTS: ['my_package.my_module']."
     )
 

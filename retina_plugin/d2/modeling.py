@@ -19,6 +19,7 @@ from detectron2.structures import Boxes, Instances
 from detectron2.utils.events import get_event_storage
 from torch import Tensor
 
+from retina_plugin.config.part import same_definition
 from retina_plugin.config.registry import unknown_name
 from retina_plugin.modeling import backbones, build
 from retina_plugin.modeling import build_backbone as ours
@@ -32,8 +33,16 @@ def register_backbones() -> None:
     of Detectron2's base class."""
     Backbone.register(backbones.Backbone)
     for name, builder in ours.BACKBONE_REGISTRY.items():
+        if name in BACKBONE_REGISTRY and same_definition(BACKBONE_REGISTRY.get(name), builder):
+            del BACKBONE_REGISTRY._obj_map[name]  # the code of a part from outside has run again
         if name not in BACKBONE_REGISTRY:
             BACKBONE_REGISTRY._do_register(name, builder)
+
+
+def names_of_backbones() -> list[str]:
+    """All that Detectron2 can build, those that plugins have brought too."""
+    register_backbones()
+    return [name for name, _ in BACKBONE_REGISTRY]
 
 
 @META_ARCH_REGISTRY.register()
@@ -56,10 +65,9 @@ class FocalRetinaNet(RetinaNet):
     @classmethod
     def from_config(cls, cfg: Any) -> dict[str, Any]:
         ours.import_plugins(cfg)
-        register_backbones()  # those that the plugins brought
-        name = cfg.MODEL.BACKBONE.NAME
-        if name not in BACKBONE_REGISTRY:
-            raise KeyError(unknown_name("backbone", name, [n for n, _ in BACKBONE_REGISTRY]))
+        name, known = cfg.MODEL.BACKBONE.NAME, names_of_backbones()
+        if name not in known:
+            raise KeyError(f"MODEL.BACKBONE.NAME: {unknown_name('backbone', name, known)}")
         names = (
             MetadataCatalog.get(cfg.DATASETS.TRAIN[0]).get("thing_classes")
             if cfg.DATASETS.TRAIN

@@ -16,6 +16,7 @@ from retina_plugin.d2.checkpoint import Checkpointer, Metadata
 from retina_plugin.d2.config import get_cfg, portable
 from retina_plugin.d2.datasets import boxes_of_classes, check_datasets, class_names, records_of
 from retina_plugin.d2.logs import MetricsFile, log_of_run
+from retina_plugin.d2.modeling import names_of_backbones
 from retina_plugin.d2.trainer import Trainer
 from retina_plugin.engine import stopping
 from retina_plugin.engine.host import Host, Request
@@ -81,6 +82,7 @@ HOST = Host(
     records=records_of,
     class_counts=boxes_of_classes,
     check_data=lambda cfg, request: check_datasets(cfg, eval_only=request.eval_only),
+    backbones=names_of_backbones,
 )
 
 

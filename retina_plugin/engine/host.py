@@ -36,6 +36,7 @@ class Host:
         records: name of a data set -> its records.
         class_counts: name of a data set -> boxes of each class.
         check_data: raises DatasetError if the data sets of a run cannot be used.
+        backbones: names of backbones that the host has besides those of this project.
     """
 
     name: str
@@ -46,3 +47,4 @@ class Host:
     records: Callable[[str], Records]
     class_counts: Callable[[str], Sequence[int]]
     check_data: Callable[[Any, Request], None]
+    backbones: Callable[[], Sequence[str]] = list

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from retina_plugin.config.bounds import warn_of_conflicts
+from retina_plugin.config.errors import ConfigError
+from retina_plugin.config.imports import require_imported
+from retina_plugin.config.registry import unknown_name
 from retina_plugin.data.fingerprint import fingerprint
 from retina_plugin.engine.checks import (
     check_run,
@@ -19,6 +22,7 @@ from retina_plugin.engine.read_config import settle
 from retina_plugin.engine.run_folder import check_folder
 from retina_plugin.engine.run_images import prepare_images
 from retina_plugin.evaluation.reasons import beyond_limit
+from retina_plugin.modeling.build_backbone import BACKBONE_REGISTRY
 
 
 @dataclass(frozen=True)
@@ -46,12 +50,21 @@ def check_request(cfg: Any, request: Request, host: Host) -> None:
         request, host: of the run.
 
     Raises:
-        ConfigError, ImportError: see :func:`retina_plugin.engine.read_config.settle` and
-            :func:`retina_plugin.engine.checks.check_run`.
+        ConfigError, ImportError: see :func:`retina_plugin.engine.read_config.settle`,
+            :func:`retina_plugin.config.imports.require_imported` and
+            :func:`retina_plugin.engine.checks.check_run`; also an unknown backbone.
     """
     settle(cfg)
+    _check_backbone(cfg, host)
+    require_imported(cfg)
     host.check(cfg, request)
     check_run(cfg, num_gpus=request.num_gpus, num_machines=request.num_machines)
+
+
+def _check_backbone(cfg: Any, host: Host) -> None:
+    name, known = cfg.MODEL.BACKBONE.NAME, {*BACKBONE_REGISTRY, *host.backbones()}
+    if name not in known:
+        raise ConfigError(f"{BACKBONE_REGISTRY.choice}: {unknown_name('backbone', name, known)}")
 
 
 def prepare(cfg: Any, request: Request, host: Host, *, main: bool) -> Run:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from retina_plugin.config import check_rules
+from retina_plugin.config import add_keys, check_rules
+from retina_plugin.config.imports import rows_of
 from retina_plugin.engine.checks import prepare_data, resolve_device
-from retina_plugin.modeling.build_backbone import take_pixels_of_timm
+from retina_plugin.modeling.build_backbone import import_plugins, take_pixels_of_timm
 
 
 def read_config(cfg: Any, config_file: str | None, overrides: Sequence[Any]) -> Any:
@@ -40,8 +41,8 @@ def merge(cfg: Any, config_file: str | None, overrides: Sequence[Any]) -> Any:
 
 
 def settle(cfg: Any) -> Any:
-    """Check every key, and set what the machine and the backbone decide. A second call changes
-    nothing.
+    """Import the modules of ``IMPORTS``, add the keys of their parts that are missing, check every
+    key, and set what the machine and the backbone decide. A second call changes nothing.
 
     Args:
         cfg: merged; changed.
@@ -53,6 +54,8 @@ def settle(cfg: Any) -> Any:
         ConfigError: a value that cannot be used.
         ImportError: the backbone's library is missing.
     """
+    import_plugins(cfg)  # a rank, or IMPORTS that was set without a merge, has not done so
+    add_keys(cfg, rows_of(cfg))
     check_rules(cfg)
     prepare_data(cfg)
     resolve_device(cfg)

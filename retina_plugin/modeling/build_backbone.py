@@ -111,7 +111,9 @@ def register_pairs() -> None:
         for neck in NECK_REGISTRY:
             name = f"build_retina_{backbone}_{neck}_backbone"
             if name not in BACKBONE_REGISTRY:
-                BACKBONE_REGISTRY.register(name)(partial(_build_pair, build, neck))
+                pair = partial(_build_pair, build, neck)
+                pair.__module__ = NECK_REGISTRY.part(neck).module  # IMPORTS has to bring it
+                BACKBONE_REGISTRY.register(name)(pair)
 
 
 def _build_pair(
@@ -150,6 +152,7 @@ def import_plugins(cfg: Any) -> None:
 
 def build_backbone(cfg: Any) -> Backbone:
     """The backbone called ``MODEL.BACKBONE.NAME``."""
+    BACKBONE_REGISTRY.require_known(cfg.MODEL.BACKBONE.NAME)
     return BACKBONE_REGISTRY.get(cfg.MODEL.BACKBONE.NAME)(
         cfg, ShapeSpec(channels=len(cfg.MODEL.PIXEL_MEAN))
     )

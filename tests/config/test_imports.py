@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 
-import retina_plugin.modeling  # the registries
-from retina_plugin.config import ConfigError, get_cfg
-from retina_plugin.config.imports import IMPORTS
-from retina_plugin.config.moved import MOVED
-from retina_plugin.config.registry import REGISTRIES
+from retina_plugin.config import CfgNode, ConfigError, get_cfg
+from retina_plugin.config.imports import IMPORTS, require_imported, rows_of
+from retina_plugin.config.moved import MOVED, name_now
 from retina_plugin.modeling import ASSIGNER_REGISTRY
+from retina_plugin.modeling.build_backbone import register_pairs
 
 NEAR = """from retina_plugin.config import Key
 from retina_plugin.modeling import ASSIGNER_REGISTRY
@@ -22,30 +20,10 @@ from retina_plugin.modeling import ASSIGNER_REGISTRY
 class Near:
     def __init__(self, *, radius): ...
 """
-Write = Callable[..., None]
+WriteModules = Callable[..., None]
 
 
-@pytest.fixture
-def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Write]:
-    """Writes modules that can be imported; what they register is taken away afterwards."""
-    monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.setattr(sys, "dont_write_bytecode", True)  # a file may change within a second
-    for registry in REGISTRIES:
-        monkeypatch.setattr(registry, "_parts", dict(registry._parts))
-    before = set(sys.modules)
-
-    def files(**codes: str) -> None:
-        for name, code in codes.items():
-            (tmp_path / f"{name}.py").write_text(code, encoding="utf-8")
-        importlib.invalidate_caches()
-
-    yield files
-    for name in set(sys.modules) - before:
-        if name.startswith("my_"):
-            del sys.modules[name]
-
-
-def merged(*names: str) -> retina_plugin.config.CfgNode:
+def merged(*names: str) -> CfgNode:
     cfg = get_cfg()
     cfg.merge_from_list([IMPORTS, list(names)])
     return cfg
@@ -85,8 +63,8 @@ def merged(*names: str) -> retina_plugin.config.CfgNode:
         ),
     ],
 )
-def test_a_module_that_fails(write: Write, code: str, words: str) -> None:
-    write(my_bad=code, my_below="f((")
+def test_a_module_that_fails(write_modules: WriteModules, code: str, words: str) -> None:
+    write_modules(my_bad=code, my_below="f((")
     with pytest.raises(ConfigError, match=words):
         merged("my_bad")
 
@@ -98,32 +76,33 @@ def test_a_module_that_fails(write: Write, code: str, words: str) -> None:
         (["./my/my_near.py"], r"leave out \.py, 'my\.my_near'"),
     ],
 )
-def test_a_file_for_a_module(write: Write, value: list[str], words: str) -> None:
-    write(my_near=NEAR)
+def test_a_file_for_a_module(write_modules: WriteModules, value: list[str], words: str) -> None:
+    write_modules(my_near=NEAR)
     with pytest.raises(ConfigError, match=words):
         merged(*value)
 
 
-@pytest.mark.parametrize("name", MOVED)
-def test_every_new_name_is_there(name: str) -> None:
-    assert importlib.util.find_spec(name) is None
-    for new in MOVED[name].split(" and "):
-        assert importlib.util.find_spec(new) is not None
+@pytest.mark.parametrize(("old", "new"), MOVED.items())
+def test_every_new_name_is_there(old: str, new: str) -> None:
+    assert importlib.util.find_spec(f"retina_plugin.{old}") is None
+    assert importlib.util.find_spec(f"retina_plugin.{new}") is not None
+    assert name_now(f"retina_plugin.{old}") == f"retina_plugin.{new}"
+    assert name_now(old) == name_now("retina_plugin.none") == ""
 
 
-def test_a_failed_module_leaves_nothing_and_can_be_corrected(write: Write) -> None:
-    write(my_near=f"{NEAR}\nraise ValueError('a slip')")
+def test_a_failed_module_leaves_nothing_and_can_be_corrected(write_modules: WriteModules) -> None:
+    write_modules(my_near=f"{NEAR}\nraise ValueError('a slip')")
     with pytest.raises(ConfigError, match="a slip"):
         merged("my_near")
     assert "Near" not in ASSIGNER_REGISTRY
-    write(my_near=NEAR.replace("2.0", "3.0"))
+    write_modules(my_near=NEAR.replace("2.0", "3.0"))
     assert merged("my_near").MODEL.RETINA_PLUGIN.ASSIGNER.Near.RADIUS == 3.0
 
 
-def test_a_module_that_is_imported_again_replaces_its_parts(write: Write) -> None:
-    write(my_near=NEAR)
+def test_a_module_that_is_imported_again_replaces_its_parts(write_modules: WriteModules) -> None:
+    write_modules(my_near=NEAR)
     merged("my_near")
-    write(my_near=NEAR.replace("2.0", "3.0"))
+    write_modules(my_near=NEAR.replace("2.0", "3.0"))
     module = importlib.reload(sys.modules["my_near"])
     assert ASSIGNER_REGISTRY.get("Near") is module.Near
     assert merged("my_near").MODEL.RETINA_PLUGIN.ASSIGNER.Near.RADIUS == 3.0
@@ -139,8 +118,10 @@ def test_a_module_that_is_imported_again_replaces_its_parts(write: Write) -> Non
     ],
 )
 @pytest.mark.parametrize("first", ["", "my_entry", "my_near", "my_middle"])
-def test_keys_do_not_depend_on_who_imported_first(write: Write, entry: str, first: str) -> None:
-    write(
+def test_keys_do_not_depend_on_who_imported_first(
+    write_modules: WriteModules, entry: str, first: str
+) -> None:
+    write_modules(
         my_near=NEAR,
         my_middle="import my_near\ndef other(): ...",
         my_entry=entry,
@@ -151,3 +132,56 @@ def test_keys_do_not_depend_on_who_imported_first(write: Write, entry: str, firs
     assert "Near" in merged("my_entry").MODEL.RETINA_PLUGIN.ASSIGNER
     assert "Near" in merged("my_middle").MODEL.RETINA_PLUGIN.ASSIGNER
     assert "Near" not in merged("my_apart").MODEL.RETINA_PLUGIN.ASSIGNER
+
+
+def test_forgotten_imports(write_modules: WriteModules) -> None:
+    radius = "MODEL.RETINA_PLUGIN.ASSIGNER.Near.RADIUS"
+    words = rf"unknown key {radius}\. If it is a key .* registers the part in {IMPORTS}\.$"
+    with pytest.raises(ConfigError, match=words):
+        get_cfg().merge_from_list([radius, "1"])
+    write_modules(my_near=NEAR)
+    importlib.import_module("my_near")
+    with pytest.raises(ConfigError, match=r"'Near' is of module my_near: a config that names"):
+        get_cfg().merge_from_list([radius, "1"])
+    with pytest.raises(ConfigError, match=r"assigner 'MaxIoUAssigner' has no keys"):
+        get_cfg().merge_from_list(["MODEL.RETINA_PLUGIN.ASSIGNER.MaxIoUAssigner.X", "1"])
+    with pytest.raises(ConfigError, match=r"Did you mean \S+Near\.RADIUS\?"):
+        merged("my_near").merge_from_list([radius.replace("Near", "Neer"), "1"])
+
+
+def test_what_another_process_could_not_read(write_modules: WriteModules) -> None:
+    write_modules(my_near=NEAR)
+    importlib.import_module("my_near")
+    cfg = get_cfg()
+    cfg.MODEL.RETINA_PLUGIN.ASSIGNER.NAME = "Near"
+    with pytest.raises(ConfigError, match=r"'Near' is of module my_near, .*IMPORTS \['my_near'\]"):
+        require_imported(cfg)
+    cfg.merge_from_list([IMPORTS, "['my_near']"])
+    require_imported(cfg)
+
+
+def test_a_neck_of_another_module(write_modules: WriteModules) -> None:
+    """It is chosen in the backbone's name."""
+    write_modules(
+        my_neck="from retina_plugin.modeling import NECK_REGISTRY\n"
+        "@NECK_REGISTRY.register('mine')\nclass Mine(NECK_REGISTRY.get('fpn')): ..."
+    )
+    importlib.import_module("my_neck")
+    register_pairs()
+    cfg = get_cfg()
+    cfg.MODEL.BACKBONE.NAME = "build_retina_resnet_mine_backbone"
+    with pytest.raises(ConfigError, match=r"BACKBONE\.NAME: backbone \S+ is of module my_neck"):
+        require_imported(cfg)
+
+
+def test_a_part_of_a_notebook(
+    write_modules: WriteModules, caplog: pytest.LogCaptureFixture
+) -> None:
+    exec(NEAR, {"__name__": "__main__"})
+    cfg = get_cfg()
+    cfg.MODEL.RETINA_PLUGIN.ASSIGNER.NAME = "Near"
+    assert rows_of(cfg)["MODEL.RETINA_PLUGIN.ASSIGNER.Near.RADIUS"].default == 2.0
+    with caplog.at_level("WARNING", logger="retina_plugin"):
+        require_imported(cfg)
+    (record,) = caplog.records
+    assert "put the code into a module and name the module in" in record.getMessage()

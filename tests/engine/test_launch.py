@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,11 @@ import pytest
 import torch
 
 import retina_plugin
+from retina_plugin.config import ConfigError, get_cfg
 from retina_plugin.engine import stopping
+from retina_plugin.engine.host import Host, Request
+from retina_plugin.engine.launch import MODULES
+from retina_plugin.engine.prepare import check_request
 from tests.scenes import write_run
 
 HOSTS = ["lightning"] + ["detectron2"] * (importlib.util.find_spec("detectron2") is not None)
@@ -69,4 +74,83 @@ def test_detectron2_refuses_parts_of_lightning(tmp_path: Path, root: Path) -> No
     cfg.MODEL.RETINA_PLUGIN.LIGHTNING.LOGGERS = [{"class_path": "lightning.pytorch.loggers.X"}]
     with pytest.raises(ValueError, match=r"LIGHTNING.LOGGERS names .* take --host lightning"):
         retina_plugin.train(cfg, host="detectron2")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"host": "tpu"}, r"host: expected auto, detectron2 or lightning, found 'tpu'"),
+        (
+            {"cfg": "my.yaml"},
+            r"cfg: expected .*found str 'my.yaml': .*merge_from_file\('my.yaml'\)",
+        ),
+        ({"cfg": Path("my.yaml")}, r"found PosixPath .*merge_from_file\('my.yaml'\)"),
+        ({"cfg": None}, r"cfg: expected a config from retina_plugin.get_cfg\(\), found NoneType"),
+        ({"cfg": {"MODEL": {}}}, r"cfg: expected .* found dict"),
+        ({"resume": True, "overwrite": True}, r"resume and overwrite: give one of them"),
+    ],
+)
+def test_arguments_that_cannot_be_used(arguments: dict, words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        retina_plugin.train(**{"cfg": get_cfg(), "host": "lightning", **arguments})
+
+
+NEAR = """from retina_plugin.config import Key
+from retina_plugin.modeling import ASSIGNER_REGISTRY
+from retina_plugin.modeling.assigners.max_iou import MaxIoUAssigner
+@ASSIGNER_REGISTRY.register(keys={"RADIUS": Key(2.0, "strides")})
+class Near(MaxIoUAssigner):
+    def __init__(self, *, radius, **arguments):
+        super().__init__(**arguments)
+"""
+
+
+def host_of(name: str) -> Host:
+    return importlib.import_module(MODULES[name]).HOST
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_imports_that_no_merge_has_seen(
+    tmp_path: Path, root: Path, host: str, write_modules: Callable
+) -> None:
+    """As an attribute, or in a fresh process of a run: the parts are there, with their keys."""
+    write_modules(my_near=NEAR)
+    cfg = config_of(host, tmp_path, root)
+    cfg.MODEL.RETINA_PLUGIN.IMPORTS = ["my_near"]
+    cfg.MODEL.RETINA_PLUGIN.ASSIGNER.NAME = "Near"
+    check_request(cfg, Request(), host_of(host))
+    assert cfg.MODEL.RETINA_PLUGIN.ASSIGNER.Near.RADIUS == 2.0
+    again = importlib.import_module(PACKAGES[host]).get_cfg()
+    (tmp_path / "again.yaml").write_text(host_of(host).dump(cfg), encoding="utf-8")
+    again.merge_from_file(str(tmp_path / "again.yaml"))
+    assert again == cfg
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_a_part_whose_module_is_not_named(
+    tmp_path: Path, root: Path, host: str, write_modules: Callable
+) -> None:
+    write_modules(my_near=NEAR)
+    importlib.import_module("my_near")
+    cfg = config_of(host, tmp_path, root)
+    cfg.MODEL.RETINA_PLUGIN.ASSIGNER.NAME = "Near"
+    with pytest.raises(
+        ConfigError, match=r"'Near' is of module my_near, .*config.yaml of this run"
+    ):
+        retina_plugin.train(cfg, host=host)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("host", HOSTS)
+@pytest.mark.parametrize("name", ["build_nope", "", "build_resnet_backbone"])
+def test_unknown_backbones(tmp_path: Path, root: Path, host: str, name: str) -> None:
+    """A backbone of Detectron2 is one there, and none on Lightning."""
+    cfg = config_of(host, tmp_path, root)
+    cfg.MODEL.BACKBONE.NAME = name
+    if host == "detectron2" and name == "build_resnet_backbone":
+        check_request(cfg, Request(), host_of(host))
+        return
+    with pytest.raises(ConfigError, match=rf"MODEL\.BACKBONE\.NAME: no backbone .*'{name}'\. \w+:"):
+        retina_plugin.train(cfg, host=host)
     assert not (tmp_path / "out").exists()

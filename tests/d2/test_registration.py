@@ -54,8 +54,10 @@ def test_old_names_are_told_by_detectron2_and_read_by_our_config() -> None:
     old, new = "MODEL.RETINA_PLUGIN.HEAD_WIDTH", "MODEL.RETINA_PLUGIN.HEAD.WIDTH"
     with pytest.raises(KeyError, match=f"Key {old} was renamed to {new}"):
         compact(**{old: 16})
+    with pytest.raises(ValueError, match=r"(?s)Type mismatch .* key: MODEL\.RETINA_PLUGIN\.HEAD"):
+        compact(**{"MODEL.RETINA_PLUGIN.HEAD": "RetinaHead"})
     cfg = retina_plugin.d2.get_cfg()
-    cfg.merge_from_list([old, 16])
+    cfg.merge_from_list([old, 16, "MODEL.RETINA_PLUGIN.HEAD", "RetinaHead"])
     assert cfg.MODEL.RETINA_PLUGIN.HEAD.WIDTH == 16
 
 

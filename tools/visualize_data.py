@@ -178,6 +178,8 @@ def main(argv: list[str] | None = None) -> None:
     host, reason = choose_host(args.host)
     cfg = config_of(args, host)
     datasets = [load_dataset(name) for name in cfg.DATASETS.TRAIN]
+    # to look at, the data need not be those of the config
+    cfg.MODEL.RETINANET.NUM_CLASSES = datasets[0].num_classes
     show_pixel_range(cfg, [record for dataset in datasets for record in dataset.records])
     for dataset in datasets:
         shares, how = matched(cfg, dataset) if args.anchors else (None, "")

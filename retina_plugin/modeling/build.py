@@ -13,6 +13,7 @@ from retina_plugin.modeling.assigners import ASSIGNER_REGISTRY
 from retina_plugin.modeling.backbones import ShapeSpec
 from retina_plugin.modeling.box_coders import BOX_CODERS
 from retina_plugin.modeling.build_backbone import build_backbone, import_plugins
+from retina_plugin.modeling.contracts import require_attribute
 from retina_plugin.modeling.criterion import CRITERIA
 from retina_plugin.modeling.heads import RETINA_HEAD_REGISTRY
 from retina_plugin.modeling.postprocessing import PostProcessor
@@ -58,6 +59,7 @@ def model_parts(cfg: Any, backbone: nn.Module) -> dict[str, Any]:
         offset=cfg.MODEL.ANCHOR_GENERATOR.OFFSET,
     )
     box_coder = BOX_CODERS.build(cfg)
+    require_attribute("box coder", box_coder, "dim", says="how many numbers code a box")
     head = RETINA_HEAD_REGISTRY.build(
         cfg,
         in_channels=shapes[0].channels,
@@ -66,6 +68,7 @@ def model_parts(cfg: Any, backbone: nn.Module) -> dict[str, Any]:
         num_anchors=anchor_generator.num_anchors,
         box_dim=box_coder.dim,
     )
+    require_attribute("head", head, "num_classes", num_classes, says="how many classes it knows")
     criterion = CRITERIA.build(
         cfg,
         num_classes=num_classes,

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from retina_plugin.config.registry import Registry
 from retina_plugin.layers.boxes import elementwise_iou
 from retina_plugin.losses import BoxLoss, rank_normalizer, update_normalizer
+from retina_plugin.modeling.contracts import require_attribute, require_values
 from retina_plugin.modeling.positives import positives_of
 from retina_plugin.modeling.structures import Anchors, Assignment, Predictions, Target
 from retina_plugin.modeling.targets import PaddedTargets, arrange_targets
@@ -43,6 +44,8 @@ class DenseCriterion(nn.Module):
             box_loss: see :class:`retina_plugin.losses.BoxLoss`.
         """
         super().__init__()
+        compared = "what it compares"
+        require_attribute("box loss", box_loss, "compares", "deltas", "boxes", says=compared)
         self.num_classes, self.box_coder = num_classes, box_coder
         self.class_loss, self.box_loss = class_loss, box_loss
 
@@ -71,10 +74,13 @@ class DenseCriterion(nn.Module):
         """
         targets = arrange_targets(targets, like=predictions.logits)
         labels = self.labels(assignment, targets)  # (N, R)
-        sums = {"loss_cls": self.class_loss(predictions.logits.flatten(0, 1), labels.flatten())}
+        loss_cls = self.class_loss(predictions.logits.flatten(0, 1), labels.flatten())
+        require_values("class loss", self.class_loss, "the sum, a scalar", loss_cls)
+        sums = {"loss_cls": loss_cls}
         positives = positives_of(assignment.matches, anchors, targets)
         deltas = positives.take(predictions.deltas)
         loss_box = self._box_loss(deltas, positives.anchors, positives.boxes)
+        require_values("box loss", self.box_loss, "one value per box (P,)", loss_box, len(deltas))
         if assignment.box_weights is not None:
             loss_box = loss_box * positives.take(assignment.box_weights)
         sums["loss_box_reg"] = positives.sum(loss_box)
@@ -115,9 +121,14 @@ class DenseCriterion(nn.Module):
                 )
 
     def _box_loss(self, deltas: Tensor, anchors: Anchors, gt_boxes: Tensor) -> Tensor:
+        coder = self.box_coder
         if self.box_loss.compares == "deltas":
-            return self.box_loss(deltas, self.box_coder.encode(gt_boxes, anchors))
-        return self.box_loss(self.box_coder.decode(deltas, anchors), gt_boxes)
+            encoded = coder.encode(gt_boxes, anchors)
+            require_values("box coder", coder, "deltas (P, D)", encoded, *deltas.shape)
+            return self.box_loss(deltas, encoded)
+        boxes = coder.decode(deltas, anchors)
+        require_values("box coder", coder, "boxes (P, 4)", boxes, len(deltas), 4)
+        return self.box_loss(boxes, gt_boxes)
 
     def _quality_loss(
         self, quality: Tensor, deltas: Tensor, anchors: Anchors, gt_boxes: Tensor

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from retina_plugin.layers.boxes import by_coordinate, clip
+from retina_plugin.modeling.contracts import require_detections, require_values
 from retina_plugin.modeling.structures import Anchors, Detections, Predictions
 from retina_plugin.modeling.suppressors import Suppressor
 
@@ -54,7 +55,11 @@ class PostProcessor:
         candidates = [
             self._candidates(predictions, anchors, n) for n in range(len(predictions.logits))
         ]
-        return self.suppressor(candidates, max_detections=self.max_detections)
+        found = self.suppressor(candidates, max_detections=self.max_detections)
+        require_detections(
+            self.suppressor, found, num_images=len(candidates), max_detections=self.max_detections
+        )
+        return found
 
     def _candidates(self, predictions: Predictions, anchors: Anchors, image: int) -> Detections:
         """What passes the threshold in one image, best first."""
@@ -69,6 +74,7 @@ class PostProcessor:
         if predictions.quality is not None:
             scores = scores * predictions.quality[image, rows].to(scores.dtype).sigmoid()
         boxes = self.box_coder.decode(predictions.deltas[image, rows], anchors.at(rows))
+        require_values("box coder", self.box_coder, "boxes (M, 4)", boxes, len(rows), 4)
         scores, order = scores.sort(descending=True, stable=True)
         return {"boxes": boxes[order], "scores": scores, "labels": labels[order]}
 

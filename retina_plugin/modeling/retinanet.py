@@ -16,6 +16,11 @@ from torch import Tensor, nn
 from retina_plugin.losses import INITIAL
 from retina_plugin.modeling.anchors import AnchorGenerator
 from retina_plugin.modeling.assigners import Assigner
+from retina_plugin.modeling.contracts import (
+    require_assignment,
+    require_losses,
+    require_predictions,
+)
 from retina_plugin.modeling.postprocessing import PostProcessor, to_image
 from retina_plugin.modeling.preprocessing import (
     Preprocessor,
@@ -135,7 +140,16 @@ class RetinaNet(nn.Module):
         maps = self.backbone(images)
         features = [maps[name] for name in self.in_features]
         anchors = self.anchor_generator([tuple(x.shape[-2:]) for x in features])
-        return self.head(features), anchors
+        predictions = self.head(features)
+        require_predictions(
+            self.head,
+            predictions,
+            anchors,
+            num_images=len(images),
+            num_classes=self.num_classes,
+            box_coder=getattr(self.postprocessor, "box_coder", None),
+        )
+        return predictions, anchors
 
     def _precision(self, *, detecting: bool) -> contextlib.AbstractContextManager:
         if not detecting or self.inference_dtype == torch.float32:
@@ -148,9 +162,12 @@ class RetinaNet(nn.Module):
         """The losses of the criterion for what the assigner makes of the targets."""
         detached = Predictions(*(None if x is None else x.detach() for x in predictions))
         assignment = self.assigner(anchors, targets, detached)
-        return self.criterion(
+        require_assignment(self.assigner, assignment, anchors, targets)
+        losses = self.criterion(
             predictions, anchors, assignment, targets, average_positives=self.loss_normalizer
         )
+        require_losses(self.criterion, losses)
+        return losses
 
     def detect_images(self, images: Sequence[Tensor]) -> list[Detections]:
         """Detect in images as :meth:`preprocess` takes them, each as if it were alone.

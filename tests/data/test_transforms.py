@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import numpy as np
@@ -225,3 +226,24 @@ def test_what_is_no_sample_is_refused(found: Any, words: str) -> None:
     assert chain.needs_pixels
     with pytest.raises(DatasetError, match=rf"transform 'broken', image a\.png: .*{words}"):
         chain(sample_of(), rng(), no_draw, file_name="a.png")
+
+
+@pytest.mark.parametrize(
+    ("labels", "classes", "words"),
+    [
+        ([0, 99], 3, r"labels from 0 to 2, found \[0, 99\]"),
+        ([-1, 2], 3, r"labels from 0 to 2, found \[-1, 2\]"),
+        ([-1, 99], -1, r"labels from 0 on, found \[-1, 99\]"),
+        ([0, 99], -1, None),
+        ([0, 2], 3, None),
+    ],
+)
+def test_labels_of_no_class_are_refused(labels: list[int], classes: int, words: str | None) -> None:
+    cfg = get_cfg()
+    cfg.merge_from_list([KEY, [], "MODEL.RETINANET.NUM_CLASSES", classes])
+    chain = TransformChain.from_config(cfg)
+    chain.transforms = [("broken", lambda *_: {**GOOD, "labels": np.array(labels)})]
+    wrong = words and pytest.raises(DatasetError, match=rf"'broken', image a\.png: .*{words}")
+    with wrong or contextlib.nullcontext():
+        found = chain(sample_of(), rng(), no_draw, file_name="a.png")
+        assert found["labels"].tolist() == labels

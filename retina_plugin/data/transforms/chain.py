@@ -20,22 +20,27 @@ from retina_plugin.data.transforms.sample import (
 class TransformChain:
     """Applies transforms in order, and checks and clips what each of them returns."""
 
-    def __init__(self, transforms: Sequence[tuple[str, Transform]]) -> None:
+    def __init__(
+        self, transforms: Sequence[tuple[str, Transform]], *, num_classes: int | None = None
+    ) -> None:
         """
         Args:
             transforms: (name, transform); without any, a sample stays as it is.
+            num_classes: K, which labels must stay below; None where it is not known.
         """
-        self.transforms = list(transforms)
+        self.transforms, self.num_classes = list(transforms), num_classes
 
     @classmethod
     def from_config(cls, cfg: Any) -> TransformChain:
-        """The transforms that ``MODEL.RETINA_PLUGIN.INPUT.TRANSFORMS`` lists.
+        """The transforms that ``MODEL.RETINA_PLUGIN.INPUT.TRANSFORMS`` lists, for
+        ``MODEL.RETINANET.NUM_CLASSES``, which may still be -1.
 
         Raises:
             KeyError: an unknown name.
             ValueError: a value that a transform cannot use; the key is named.
         """
-        return cls(TRANSFORMS.build_all(cfg))
+        number = cfg.MODEL.RETINANET.NUM_CLASSES
+        return cls(TRANSFORMS.build_all(cfg), num_classes=number if number > 0 else None)
 
     @property
     def needs_pixels(self) -> bool:
@@ -59,6 +64,7 @@ class TransformChain:
         channels = sample["image"].shape[2]
         for name, transform in self.transforms:
             found = transform(sample, rng, draw)
-            require_sample(found, channels=channels, where=f"transform {name!r}, image {file_name}")
+            where = f"transform {name!r}, image {file_name}"
+            require_sample(found, channels=channels, num_classes=self.num_classes, where=where)
             sample = clipped(found)
         return sample

@@ -53,12 +53,13 @@ def clipped(sample: Sample) -> Sample:
     return {**sample, "boxes": boxes[kept], "labels": sample["labels"][kept]}
 
 
-def require_sample(found: Any, *, channels: int, where: str) -> None:
+def require_sample(found: Any, *, channels: int, num_classes: int | None, where: str) -> None:
     """Make sure that a transform has returned a sample.
 
     Args:
         found: what it returned.
         channels: of the image that went in.
+        num_classes: K; None where it is not known.
         where: the transform and the file, for messages.
 
     Raises:
@@ -82,6 +83,11 @@ def require_sample(found: Any, *, channels: int, where: str) -> None:
         raise DatasetError(
             f"{where}: expected one label for each box, found {len(boxes)} boxes and "
             f"{len(labels)} labels"
+        )
+    if len(labels) and (labels.min() < 0 or labels.max() >= (num_classes or np.inf)):
+        last = f"to {num_classes - 1}" if num_classes else "on"
+        raise DatasetError(
+            f"{where}: expected labels from 0 {last}, found {sorted(set(labels.tolist()))!r:.200}"
         )
     if not np.isfinite(boxes).all():
         raise DatasetError(f"{where}: expected finite boxes, found {boxes.tolist()!r:.200}")

@@ -8,6 +8,7 @@ from torch.nn import functional as F
 from torch.testing import assert_close
 
 from retina_plugin.losses import BOX_LOSSES, smooth_l1_loss
+from retina_plugin.losses.box import ciou_loss, diou_loss
 from retina_plugin.modeling.box_coders import decode, encode
 from tests.parts import box_loss
 
@@ -100,6 +101,20 @@ def test_complete_iou_counts_the_aspect_ratio() -> None:
     aspect = 4 / torch.pi**2 * (torch.pi / 4 - torch.tensor(2.0).atan()) ** 2
     loss = box_loss("ciou", torch.zeros(1, 4), anchors, targets, beta=0.0)
     assert_close(loss, 0.5 + aspect**2 / (0.5 + aspect))
+
+
+def test_the_weight_of_the_aspect_ratio_is_no_path_for_gradients() -> None:
+    """The same boxes: the gradient of CIoU is that of DIoU plus the weight, a number, times that of
+    the aspect ratio (arXiv 1911.08287, equation 11)."""
+    box = torch.tensor([[5.0, 0, 15, 10]], requires_grad=True)
+    target = torch.tensor([[0.0, 0, 20, 10]])
+    angle = torch.atan2(box[:, 2] - box[:, 0], box[:, 3] - box[:, 1])
+    aspect = 4 / torch.pi**2 * (angle - torch.tensor(2.0).atan()) ** 2
+    weight = aspect.item() / (0.5 + aspect.item())
+    by_hand = diou_loss(box, target) + weight * aspect
+    (expected,) = torch.autograd.grad(by_hand.sum(), box)
+    (found,) = torch.autograd.grad(ciou_loss(box, target).sum(), box)
+    assert_close(found, expected, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", BOX_LOSSES)

@@ -83,6 +83,15 @@ def test_thresholds(anchor: tuple[float, float], expected: int) -> None:
         pytest.param(
             [(0, 10)], [(50, 60)], [2], [K], [0], id="a box that no anchor overlaps claims nothing"
         ),
+        # both lie in one tile, which the box reaches into, and neither overlaps it
+        pytest.param(
+            [(0, 10), (90, 100)],
+            [(40, 50)],
+            [2],
+            [K, K],
+            [0, 0],
+            id="a box between two anchors, both of IoU 0, claims nothing",
+        ),
         # anchor 0 is the best anchor of box 1 (IoU 0.1) and overlaps box 0 more (0.9): it answers
         # for box 0
         pytest.param(

@@ -71,6 +71,25 @@ def test_nothing_found() -> None:
     }
 
 
+def test_equal_scores_keep_the_order_of_the_levels() -> None:
+    """Three levels of 100 boxes that lie apart, all of one score: which of them remain where only
+    some may be returned does not depend on chance, the finer level comes first."""
+    corner = torch.arange(300.0)[:, None] * 20
+    boxes = torch.cat([corner, corner, corner + 10, corner + 10], dim=1)
+    levels = list(boxes.split(100))
+    found = detect(
+        levels,
+        [torch.zeros(1, 100, 1)] * 3,
+        [torch.zeros(1, 100, 4)] * 3,
+        score_threshold=0.05,
+        topk=100,
+        nms_threshold=0.5,
+        max_detections=300,
+    )[0]
+    level = (found["boxes"][:, 0] / 2000).long()  # 20 pixels for each of 100 boxes
+    assert level.tolist() == [0] * 100 + [1] * 100 + [2] * 100
+
+
 def test_to_image_scales_clips_and_drops() -> None:
     """The network saw 100 x 200 of an image of 50 x 400; the second box lies outside."""
     found = {

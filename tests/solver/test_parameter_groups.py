@@ -46,5 +46,18 @@ def test_norms_have_their_group_also_with_the_weight_decay_of_weights() -> None:
     assert first["weight_decay"] == second["weight_decay"] == 0.1
 
 
+def test_a_parameter_of_several_modules_is_taken_once_where_it_comes_first() -> None:
+    """The weight of a norm is also that of a layer behind it, and a bias is shared by two layers:
+    each has the numbers of its first module, and a step changes it once."""
+    norm, first, second = nn.LayerNorm(2), nn.Linear(2, 2), nn.Linear(2, 2)
+    second.scale = norm.weight
+    second.bias = first.bias
+    model = nn.ModuleList([norm, first, second])
+    solver = cfg_of(BASE_LR=0.1, WEIGHT_DECAY=0.3, WEIGHT_DECAY_NORM=0.2).SOLVER
+    norms, weights = parameter_groups(model, solver)
+    assert norms["params"] == [norm.weight, norm.bias]
+    assert weights["params"] == [first.weight, first.bias, second.weight]
+
+
 def test_nothing_learns() -> None:
     assert parameter_groups(nn.Linear(2, 2).requires_grad_(False), cfg_of().SOLVER) == []

@@ -14,6 +14,15 @@ from tests.forms import FORMS, in_form
 ROOT = Path(__file__).resolve().parents[1]
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A long test is slow too. A ``-m`` of the command line takes the place of the default
+    ``-m "not long"``, and ``-m "not slow"`` must leave out both."""
+    for item in items:
+        if item.get_closest_marker("long"):
+            item.add_marker("slow")
+
+
 @pytest.fixture(autouse=True)
 def fresh_process() -> None:
     """What an earlier test may have changed in this process: random numbers, and subnormal ones,

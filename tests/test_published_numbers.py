@@ -1,0 +1,21 @@
+"""The AP that the README states, from the first command on it: minutes of training."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import retina_plugin
+from retina_plugin.config import get_cfg
+
+
+@pytest.mark.long
+def test_digits(root: Path, tmp_path: Path) -> None:
+    """AP 78.9, AP50 94.0; other machines and numbers of threads round differently."""
+    cfg = get_cfg()
+    cfg.merge_from_file(str(root / "configs/digits/retinanet_compact.yaml"))
+    cfg.merge_from_list(["OUTPUT_DIR", str(tmp_path / "out")])
+    metrics = retina_plugin.train(cfg, host="lightning")["bbox"]
+    assert metrics["AP"] == pytest.approx(78.9, abs=1.5)
+    assert metrics["AP50"] == pytest.approx(94.0, abs=1.5)

@@ -213,6 +213,7 @@ def test_the_transform_of_the_example(seven_parts: Path, host: str) -> None:
     assert not (seven_parts / "seven").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("host", HOSTS)
 def test_own_parts_from_outside_train_on_either_host(
     own_parts: Path, root: Path, host: str
@@ -277,6 +278,7 @@ def test_detectron2s_own_trainer_with_two_more_lines(
     assert (desk / "plain/model_final.pth").is_file()
 
 
+@pytest.mark.slow
 def test_training_from_python(desk: Path, root: Path, capsys: pytest.CaptureFixture) -> None:
     script = named_block(root, "docs/plugin.md", "python", "train_from_python.py")
     sets = {"DATASETS.TRAIN": TRAIN, "DATASETS.TEST": TEST}
@@ -287,6 +289,7 @@ def test_training_from_python(desk: Path, root: Path, capsys: pytest.CaptureFixt
     assert 0 <= float(capsys.readouterr().out.splitlines()[-1]) <= 100
 
 
+@pytest.mark.slow
 def test_callbacks_and_loggers_of_lightning(desk: Path, root: Path) -> None:
     text = named_block(root, "docs/your_own_data.md", "yaml", "early_stop.yaml")
     (desk / "early_stop.yaml").write_text(text, encoding="utf-8")
@@ -324,6 +327,7 @@ def test_a_training_loop_without_a_host(desk: Path, root: Path) -> None:
     assert Path("my_loop", found).read_text() == Path("run/inference", found).read_text() != "[]"
 
 
+@pytest.mark.slow
 def test_every_command_on_own_data(desk: Path, root: Path, capsys: pytest.CaptureFixture) -> None:
     """In the order of the page, on a few small images, and with a network small enough for that."""
     (desk / "more").mkdir()

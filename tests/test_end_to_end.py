@@ -163,6 +163,7 @@ def test_checkpoint(runs: dict[str, Path], host: str) -> None:
     assert metadata["training_data"]["images"] == 12
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("trained_on", HOSTS)
 @pytest.mark.parametrize("host", HOSTS)
 def test_evaluation_of_a_checkpoint(
@@ -190,6 +191,7 @@ def test_evaluation_of_a_checkpoint(
     assert f"{found['bbox/AP']:.1f}" in printed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("host", HOSTS)
 def test_evaluation_of_the_last_checkpoint_of_the_other_host(
     runs: dict[str, Path], train_net: Any, tmp_path: Path, host: str
@@ -213,6 +215,7 @@ def test_evaluation_of_the_last_checkpoint_of_the_other_host(
     assert last_ap(tmp_path)["bbox/AP"] > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("host", HOSTS)
 def test_weights_of_classes_from_the_training_set(
     train_net: Any, tmp_path: Path, root: Path, capsys: pytest.CaptureFixture, host: str
@@ -245,6 +248,7 @@ def test_weights_of_classes_from_the_training_set(
     assert set(last_ap(tmp_path / "again")) == AP_KEYS | CLASS_KEYS
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("host", HOSTS)
 def test_a_checkpoint_that_cannot_be_written_leaves_the_old_one(
     train_net: Any,
@@ -279,6 +283,7 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_old_one(
     assert [file.read_bytes() for file in files] == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("host", HOSTS)
 def test_resuming_a_finished_run_evaluates_it(
     runs: dict[str, Path], train_net: Any, host: str, tmp_path: Path
@@ -306,6 +311,7 @@ def test_training_is_not_resumed_on_the_other_host(
         train_net.main([*arguments, "OUTPUT_DIR", str(tmp_path), "SOLVER.MAX_ITER", "50"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("host", HOSTS)
 def test_half_precision_and_pictures_while_training(
     train_net: Any, tmp_path: Path, root: Path, host: str, capfd: pytest.CaptureFixture
@@ -328,6 +334,7 @@ def test_half_precision_and_pictures_while_training(
     assert all(word in shown.out + shown.err for word in words)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("host", HOSTS)
 def test_half_precision_reaches_the_convolutions_in_training_alone(
     train_net: Any, tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch, host: str
@@ -367,6 +374,7 @@ def test_without_a_test_set(train_net: Any, tmp_path: Path, root: Path, host: st
     assert not (tmp_path / "out/predictions.png").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("host", HOSTS)
 def test_several_test_sets(train_net: Any, tmp_path: Path, root: Path, host: str) -> None:
     config = write_run(tmp_path, root)
@@ -448,6 +456,7 @@ def test_a_run_that_diverges_in_its_last_step(
     assert not (tmp_path / "out/inference").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("host", HOSTS)
 @pytest.mark.parametrize(
     ("overrides", "words"),
@@ -484,6 +493,7 @@ def test_weights_of_another_architecture(
         )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("host", HOSTS)
 def test_a_backbone_starts_training_and_cannot_be_evaluated(
     runs: dict[str, Path], train_net: Any, tmp_path: Path, host: str, capsys: pytest.CaptureFixture
@@ -513,6 +523,7 @@ def test_a_backbone_starts_training_and_cannot_be_evaluated(
         train_net.main([*command, "--eval-only", *overrides])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("host", HOSTS)
 @pytest.mark.parametrize("flags", [["--eval-only"], []])
 def test_as_many_classes_of_other_names_are_a_warning(
@@ -538,6 +549,7 @@ def test_as_many_classes_of_other_names_are_a_warning(
         )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("host", HOSTS)
 def test_fine_tuning_with_other_classes(
     runs: dict[str, Path], train_net: Any, tmp_path: Path, host: str, capsys: pytest.CaptureFixture
@@ -564,6 +576,7 @@ def test_fine_tuning_with_other_classes(
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("host", HOSTS)
 @pytest.mark.parametrize(
     ("flags", "overrides", "words"),
@@ -640,6 +653,7 @@ class Near(ASSIGNER_REGISTRY.get("MaxIoUAssigner")):
 """
 
 
+@pytest.mark.slow
 def test_two_processes_take_the_steps_of_one(
     train_net: Any, tmp_path: Path, root: Path, write_modules: Callable
 ) -> None:

@@ -227,6 +227,7 @@ def test_the_pure_packages_work_with_every_other_library_blocked() -> None:
     assert result.returncode == 0, result.stderr
 
 
+@pytest.mark.slow
 def test_import_adds_under_half_a_second_to_torch() -> None:
     """Without a host. A bound on the number of modules would be as fragile; this one is the promise
     itself, with room to spare."""

@@ -34,6 +34,7 @@ def detections(folder: Path) -> list[dict[str, Any]]:
     return sorted(found, key=lambda one: (one["image_id"], -one["score"]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("host", HOSTS)
 def test_trained_here_and_evaluated_there(
     host: str, tmp_path: Path, train_net: Any, root: Path
@@ -65,6 +66,7 @@ def test_trained_here_and_evaluated_there(
         assert [one["category_id"] for one in found] == [one["category_id"] for one in expected]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("host", HOSTS)
 def test_training_starts_from_a_file_of_timm(
     host: str, tmp_path: Path, train_net: Any, root: Path, capfd: pytest.CaptureFixture

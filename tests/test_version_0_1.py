@@ -62,6 +62,7 @@ def require_detections(writer: str, *, boxes: Any, scores: Any, labels: Any) -> 
     assert_close(torch.as_tensor(boxes), torch.tensor(expected["boxes"]), rtol=0, atol=0.01)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("host", HOSTS)
 def test_training_continues(desk: Path, host: str, capsys: pytest.CaptureFixture) -> None:
     """With the fifth step of version 0.1, in losses, learning rate and momentum, and ends."""
@@ -81,6 +82,7 @@ def test_training_continues(desk: Path, host: str, capsys: pytest.CaptureFixture
     assert (desk / host / "last_checkpoint").read_text(encoding="utf-8") == "model_final.pth"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("writer", WRITERS)
 @pytest.mark.parametrize("host", HOSTS)
 def test_evaluation(desk: Path, host: str, writer: str) -> None:

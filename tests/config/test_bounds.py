@@ -346,6 +346,7 @@ def test_rules_are_for_keys() -> None:
     assert not set(DETECTRON2_RULES) & {*DETECTRON2_KEYS, *PLUGIN_KEYS}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("host", HOSTS)
 @pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
 def test_no_key_takes_infinite_numbers(host: str, number: float) -> None:
@@ -447,6 +448,7 @@ def test_a_mean_of_whole_numbers() -> None:
     torch.testing.assert_close(batches[0], batches[1], rtol=0, atol=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("host", HOSTS)
 def test_hostile_values_give_messages(tmp_path: Path, root: Path, host: str) -> None:
     """Whatever text or list a key of the model is given: a model, or an error that tools report."""

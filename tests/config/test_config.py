@@ -137,6 +137,9 @@ def test_bad_files(tmp_path: Path, text: str, words: str) -> None:
             "Did you mean MODEL.RETINANET.FOCAL_LOSS_GAMMA or SOLVER.GAMMA",
         ),
         (["MODEL.RPN.NMS_THRESH", "0.7"], "unknown key MODEL.RPN.NMS_THRESH"),
+        (["SOLVER.BASE_LR", "True"], "SOLVER.BASE_LR: expected float like 0.001, found bool True"),
+        (["SOLVER.MAX_ITER", "True"], "SOLVER.MAX_ITER: expected int like 40000, found bool True"),
+        (["SOLVER.NESTEROV", "1"], "SOLVER.NESTEROV: expected bool like False, found int 1"),
     ],
 )
 def test_bad_overrides(overrides: list[str], words: str) -> None:

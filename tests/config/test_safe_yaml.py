@@ -200,6 +200,7 @@ HOSTILE = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("host", HOSTS)
 @pytest.mark.parametrize(("content", "words"), HOSTILE)
 def test_hostile_files(tmp_path: Path, host: str, content: str | bytes, words: str) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", ["steps", "inferences"])
 @pytest.mark.parametrize("amp", [False, True], ids=["float32", "bfloat16"])
 def test_both_sides_agree(

@@ -20,6 +20,7 @@ def annotated() -> dict:
     return {"image": found["image"], "instances": instances}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CONFIGS)
 def test_config(name: str) -> None:
     cfg = shrink(get_cfg(), name)

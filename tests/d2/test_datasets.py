@@ -586,6 +586,7 @@ def test_images_that_cannot_be_used(
         Mapper(cfg_of(""), is_train=is_train)(record_of(tmp_path / "a.png", **size))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["FocalRetinaNet", "RetinaNet"])
 def test_a_worker_process_names_the_file_too(tmp_path: Path, name: str) -> None:
     json_file, images = write_coco(tmp_path)

@@ -23,6 +23,7 @@ from tests.d2.reference import batch, pair
 from tests.parts import box_loss
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_classes", [80, 3])
 def test_losses(root, num_classes: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Three steps: the third sees the moving average of the first two. With Winograd's
@@ -35,6 +36,7 @@ def test_losses(root, num_classes: int, monkeypatch: pytest.MonkeyPatch) -> None
             assert_close(own(inputs), reference(inputs), rtol=1e-5, atol=0)
 
 
+@pytest.mark.slow
 def test_gradients(root) -> None:
     """In float64, because float32 decides about some ReLUs near 0 at random, and each such decision
     is a jump."""
@@ -55,6 +57,7 @@ def test_gradients(root) -> None:
             assert error < 1e-5, name  # Detectron2's focal loss stays in float32
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_classes", [80, 3])
 def test_detections(root, num_classes: int) -> None:
     """Image by image: Detectron2 pads a batch to its largest image, which changes what it finds in
@@ -89,6 +92,7 @@ def test_detections(root, num_classes: int) -> None:
         assert same.any(dim=1).all()
 
 
+@pytest.mark.slow
 def test_state_dicts_load_into_each_other(root) -> None:
     reference, own = pair(root, MODEL__RETINANET__NUM_CLASSES=3)
     state = own.state_dict()
@@ -96,6 +100,7 @@ def test_state_dicts_load_into_each_other(root) -> None:
     reference.load_state_dict(state, strict=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("depth", [18, 34, 101])
 @pytest.mark.parametrize("norm", ["FrozenBN", "BN", "GN"])
 def test_backbones_of_other_depths(root, depth: int, norm: str) -> None:
@@ -116,6 +121,7 @@ def test_backbones_of_other_depths(root, depth: int, norm: str) -> None:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
     [

@@ -14,6 +14,7 @@ from tests.modeling.test_inference import scattered
 from tests.models import COMPACT
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings(
     "ignore::torch.jit.TracerWarning", "ignore::FutureWarning", "ignore::UserWarning"
 )

@@ -76,6 +76,7 @@ def assert_backbone(model: nn.Module, arrays: dict[str, Any], **tolerances: floa
         )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("depth", "suffix"), [(50, ".pkl"), (101, ".pth")], ids=["R-50.pkl", "R-101.pth"]
 )
@@ -139,6 +140,7 @@ def lively(model: nn.Module) -> nn.Module:
     return model.to(memory_format=torch.channels_last)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layout", ["Caffe2", "Caffe2, protocol 0", "torchvision"])
 def test_a_backbone_of_the_zoo(
     root: Path, tmp_path: Path, layout: str, capsys: pytest.CaptureFixture

@@ -181,6 +181,7 @@ def test_every_set_of_words() -> None:
             use_box_coordinates(text)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("host", HOSTS)
 def test_the_key_reaches_a_run_and_the_tools(
     tmp_path: Path, root: Path, host: str, capsys: pytest.CaptureFixture

@@ -83,6 +83,7 @@ def test_coco_layout(made: Path, split: str, count: int) -> None:
         assert height <= digits.HEIGHTS[1]
 
 
+@pytest.mark.slow
 def test_the_long_tail_falls_geometrically_and_only_in_training(tmp_path: Path) -> None:
     """With 512 : 1 each class is drawn twice as often as the next, 10 classes making 1023 / 512
     times the first."""

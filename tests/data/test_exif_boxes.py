@@ -61,6 +61,7 @@ def white(record: dict[str, Any]) -> list[float]:
     return [float(v) for v in (xs.min(), ys.min(), xs.max() + 1, ys.max() + 1)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [WIDE, SQUARE], ids=["wide", "square"])
 @pytest.mark.parametrize("json_size", ["stored", "left out"])
 @pytest.mark.parametrize("layout", ["", "xyxy fraction"])

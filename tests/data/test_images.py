@@ -131,6 +131,7 @@ def test_unreadable_files_are_named(tmp_path: Path, name: str) -> None:
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("suffix", ["png", "jpg", "gif", "bmp", "tif", "webp"])
 def test_damaged_files_are_read_or_named(tmp_path: Path, suffix: str) -> None:

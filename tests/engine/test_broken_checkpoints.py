@@ -82,6 +82,7 @@ def test_a_damaged_newest_checkpoint(
     assert read_checkpoint(str(out / "model_final.pth"))["iteration"] == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("host", HOSTS)
 @pytest.mark.parametrize("content", [None, "../model_final.pth"])
 def test_a_senseless_last_checkpoint(
@@ -137,6 +138,7 @@ def test_damaged_weights_are_not_evaluated(
         )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("host", HOSTS)
 def test_drafts_of_a_killed_run_are_removed(
     runs: dict[str, Path], copy: Callable[[str], Path], host: str

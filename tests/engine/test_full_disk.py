@@ -80,6 +80,7 @@ def check_whole(out: Path) -> None:
             json.loads(path.read_text())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("host", "at", "named", "checkpoint"), CASES)
 def test_the_disk_becomes_full(
     folder: Path,

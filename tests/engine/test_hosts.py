@@ -41,6 +41,7 @@ def test_detectron2_asked_for_and_not_there(monkeypatch: pytest.MonkeyPatch) -> 
         hosts.choose_host("detectron2")
 
 
+@pytest.mark.slow
 def test_lightning_asked_for_does_not_import_detectron2(root: Path, tmp_path: Path) -> None:
     """It takes seconds, and may be broken: here it would warn."""
     (tmp_path / "detectron2").mkdir()

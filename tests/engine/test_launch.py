@@ -30,6 +30,7 @@ def config_of(host: str, folder: Path, root: Path) -> Any:
     return cfg
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("host", HOSTS)
 def test_train(tmp_path: Path, root: Path, host: str, capfd: pytest.CaptureFixture[str]) -> None:
     torch.set_num_threads(1)

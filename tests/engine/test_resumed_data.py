@@ -40,6 +40,7 @@ def move_box(content: dict[str, Any]) -> None:
     content["annotations"][0]["bbox"] = [1, 1, 12, 12]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("edit", "words"),
     [
@@ -66,6 +67,7 @@ def test_rewritten_annotations(run: Any, edit: Callable, words: str) -> None:
     assert "sha256" not in (folder / "out" / "config.yaml").read_text()
 
 
+@pytest.mark.slow
 def test_the_same_data_elsewhere_and_a_checkpoint_without_a_fingerprint(
     run: Any, capsys: pytest.CaptureFixture
 ) -> None:

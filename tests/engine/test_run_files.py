@@ -44,6 +44,7 @@ def train_net() -> Any:
     return load_tool("train_net")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("host", HOSTS)
 @pytest.mark.parametrize("flags", [[], ["--resume"], ["--overwrite"], ["--eval-only", "--resume"]])
 def test_every_file_of_a_run(

@@ -194,6 +194,7 @@ def test_what_a_folder_without_a_checkpoint_holds(
     assert describe_run(str(tmp_path / "none"), HOST) is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("host", HOSTS)
 def test_a_new_run_in_the_folder_of_another_is_refused(
     stopped: dict[str, list[str]], train_net: Any, tmp_path: Path, host: str
@@ -208,6 +209,7 @@ def test_a_new_run_in_the_folder_of_another_is_refused(
     assert content(tmp_path / host) == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("host", HOSTS)
 def test_a_folder_with_the_best_model_alone(
     stopped: dict[str, list[str]], train_net: Any, tmp_path: Path, host: str
@@ -234,6 +236,7 @@ def _train_of(path: Path) -> str:
     return cfg.DATASETS.TRAIN[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("host", HOSTS)
 def test_overwrite_and_a_run_that_is_killed_before_its_first_checkpoint(
     stopped: dict[str, list[str]],
@@ -313,6 +316,7 @@ with contextlib.ExitStack() as stack:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(folder_lock.fcntl is None, reason="needs fcntl")
 def test_a_second_run_in_a_folder_is_refused_until_the_first_one_is_gone(
     stopped: dict[str, list[str]], trained: dict[str, Path], train_net: Any, tmp_path: Path
@@ -424,6 +428,7 @@ def tensors(path: Path) -> dict[str, torch.Tensor]:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("host", HOSTS)
 def test_a_resumed_run_uses_the_new_learning_rate(
     stopped: dict[str, list[str]],
@@ -467,6 +472,7 @@ def test_a_resumed_run_uses_the_new_learning_rate(
     assert "BASE_LR: 1.0e-12" in (out / "config.yaml").read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("host", HOSTS)
 def test_a_finished_run_that_is_made_longer_is_the_longer_run(
     trained: dict[str, Path],

@@ -82,6 +82,7 @@ def ap(folder: Path) -> dict[str, float]:
     return {key: value for key, value in json.loads(lines[-1]).items() if key.startswith("bbox/")}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("host", HOSTS)
 def test_a_run_that_is_stopped_goes_on(
     train_net: Any,
@@ -123,6 +124,7 @@ def test_a_run_that_is_stopped_goes_on(
     assert ap(tmp_path / "out") == pytest.approx(ap(tmp_path / "straight"), nan_ok=True, abs=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("host", HOSTS)
 @pytest.mark.parametrize("first", [INT, TERM])
 def test_a_second_ctrl_c_ends_at_once(
@@ -146,6 +148,7 @@ def test_a_second_ctrl_c_ends_at_once(
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("host", HOSTS)
 def test_a_run_is_stopped_in_an_evaluation(
     train_net: Any,
@@ -237,6 +240,7 @@ def last_lines(folder: Path) -> list[str]:
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
 @pytest.mark.parametrize(("host", "number"), list(zip(HOSTS, [TERM, INT], strict=False)))
 def test_a_signal_to_the_whole_group(
@@ -250,6 +254,7 @@ def test_a_signal_to_the_whole_group(
     assert (tmp_path / "out" / (tmp_path / "out/last_checkpoint").read_text()).is_file()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
 def test_a_killed_rank_or_worker_ends_the_run(tmp_path: Path, root: Path) -> None:
     process = started(root, write_run(tmp_path, root), "lightning", "--num-gpus", "2")

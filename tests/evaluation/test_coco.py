@@ -248,6 +248,7 @@ def crowded(folder: Path, count: int = 120) -> Dataset:
     return read_coco(*write_coco(folder, content))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("limit", "ap"),
     [(500, 100), (120, 100), (100, 100 * 84 / 101), (60, 100 * 51 / 101), (1, 100 / 101)],

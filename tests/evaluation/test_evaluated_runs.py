@@ -131,6 +131,7 @@ def test_perfect_detections_of_cleaned_boxes(
     assert "category 20 ('nothing') is only the supercategory of others" in said
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("host", HOSTS)
 @pytest.mark.parametrize(("limit", "ap"), [(150, 100), (100, 100 * 84 / 101)])
 def test_more_than_100_boxes(
@@ -162,6 +163,7 @@ FLOAT_IDS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("host", HOSTS)
 @pytest.mark.parametrize("ids", [TEXT_IDS, FLOAT_IDS, {}], ids=["text", "floats", "numbers"])
 def test_the_results_of_a_run_can_be_looked_at(
@@ -200,6 +202,7 @@ def test_without_annotations_detections_are_written(
     look_at(name, tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("host", HOSTS)
 def test_training_ends_well_without_annotations_to_test_on(
     train_net: Any, tmp_path: Path, root: Path, host: str, capsys: pytest.CaptureFixture
@@ -218,6 +221,7 @@ def test_training_ends_well_without_annotations_to_test_on(
     assert not any(key.startswith(f"{name}/") for line in metrics(tmp_path / "out") for key in line)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("host", HOSTS)
 def test_each_evaluation_is_a_line(train_net: Any, tmp_path: Path, root: Path, host: str) -> None:
     """Also those between two lines of losses, which come every 20 steps."""

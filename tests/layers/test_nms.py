@@ -1,4 +1,5 @@
-"""Who is blamed when non-maximum suppression fails: torchvision only where it is at fault."""
+"""Groups of non-maximum suppression, and who is blamed when it fails: torchvision only where it is
+at fault."""
 
 from __future__ import annotations
 
@@ -16,6 +17,22 @@ NO_KERNEL = NotImplementedError(
     "Could not run 'torchvision::nms' with arguments from the 'CUDA' backend."
 )
 NO_MEMORY = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB")
+
+
+@pytest.mark.parametrize(
+    ("boxes", "in_one_group"),
+    [
+        pytest.param([(0, 0, 10, 10), (1, 0, 11, 10)], [0], id="nearly equal"),
+        # one step of 11, which is what they reach beyond 0, would put the one onto the other
+        pytest.param([(0, 0, 10, 10), (-11, -11, -1, -1)], [0, 1], id="left of and above 0"),
+        pytest.param([(-30, -30, -20, -20), (-41, -41, -31, -31)], [0, 1], id="all beyond 0"),
+    ],
+)
+def test_boxes_of_other_groups_are_out_of_reach(boxes: list, in_one_group: list[int]) -> None:
+    boxes, scores = torch.tensor(boxes, dtype=torch.float32), torch.tensor([0.9, 0.8])
+    assert batched_nms(boxes, scores, torch.tensor([2, 2]), 0.5).tolist() == in_one_group
+    for groups in ([0, 1], [1, 0], [7, 3]):
+        assert batched_nms(boxes, scores, torch.tensor(groups), 0.5).tolist() == [0, 1]
 
 
 class Failing(ModuleType):

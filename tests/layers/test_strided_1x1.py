@@ -34,6 +34,7 @@ print("alive")
 """
 
 
+@pytest.mark.slow
 def test_the_process_survives() -> None:
     """In a child, because the fault would end this process. Models of timm have such
     convolutions."""

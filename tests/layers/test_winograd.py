@@ -191,6 +191,7 @@ class Exported(nn.Module):
         return self.conv(x)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("warm", [False, True], ids=["fresh", "after a forward pass"])
 @pytest.mark.parametrize("way", ["trace", "export", "compile"])
 def test_tracers_see_plain_convolutions(way: str, warm: bool, counted: list[int]) -> None:

@@ -27,6 +27,7 @@ def one_step(module: RetinaNetModule) -> None:
     assert trainer.global_step == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CONFIGS)
 def test_config(name: str) -> None:
     cfg = shrink(get_cfg(), name)

@@ -66,6 +66,7 @@ def lines_of(folder: Path) -> list[dict[str, Any]]:
     return list(map(json.loads, (folder / "out/metrics.json").read_text().splitlines()))
 
 
+@pytest.mark.slow
 def test_scalars_are_means_over_20_steps(tmp_path: Path, root: Path) -> None:
     Losses.seen, Kept.given = [], []
     config = config_with(
@@ -89,6 +90,7 @@ def test_scalars_are_means_over_20_steps(tmp_path: Path, root: Path) -> None:
     assert Kept.given[1][1].keys() - {"epoch"} == steps[0].keys() - {"iteration"}
 
 
+@pytest.mark.slow
 def test_early_stop_best_checkpoint_and_csv(
     tmp_path: Path, root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -176,6 +178,7 @@ def test_losses_since_the_last_line_are_written_when_an_evaluation_ends_the_trai
     assert_close(lines[1]["total_loss"], sum(Losses.seen[20:]) / 4, rtol=1e-5, atol=0)
 
 
+@pytest.mark.slow
 def test_what_was_not_yet_logged_is_logged_when_a_callback_ends_the_training(
     tmp_path: Path, root: Path
 ) -> None:

@@ -58,6 +58,7 @@ def enliven(model: nn.Module) -> nn.Module:
     return model.eval()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("depth", [18, 50])
 def test_a_resnet(root: Path, tmp_path: Path, depth: int) -> None:
     theirs = enliven(getattr(torchvision.models, f"resnet{depth}")(weights=None))
@@ -79,6 +80,7 @@ def test_a_resnet(root: Path, tmp_path: Path, depth: int) -> None:
         assert_close(maps[name], x, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_the_backbone_of_another_detector(root: Path, tmp_path: Path) -> None:
     """Its pyramid has the names of a RetinaNet's, for other levels: only the ResNet is taken, for a
     start only."""
@@ -105,6 +107,7 @@ def test_the_backbone_of_another_detector(root: Path, tmp_path: Path) -> None:
         load_weights(own, str(tmp_path / "faster.pth"))
 
 
+@pytest.mark.slow
 def test_shapes_that_no_head_has(root: Path) -> None:
     state = their_detector("v1", 4).state_dict()
     model = our_model(root, CONFIGS["v1"], MODEL__RETINANET__NUM_CLASSES=4)
@@ -139,6 +142,7 @@ def their_detector(version: str, num_classes: int) -> nn.Module:
     return model
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("version", ["v1", "v2"])
 def test_a_detector(root: Path, tmp_path: Path, version: str) -> None:
     """Equal detections with torchvision's anchors as they would be unrounded; with its rounded ones
@@ -201,6 +205,7 @@ class UnroundedAnchors(AnchorGenerator):
         return torch.cat([-corner, corner], dim=1)
 
 
+@pytest.mark.slow
 def test_a_detector_in_the_names_of_its_first_versions(root: Path, tmp_path: Path) -> None:
     """The published file of 2020: convolutions of the head count the ReLUs, those of the pyramid
     have no number more."""
@@ -231,6 +236,7 @@ OLD_NAMES |= {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("theirs", "ours", "rows"),
     [
@@ -254,6 +260,7 @@ def test_classes(root: Path, tmp_path: Path, theirs: int, ours: int, rows: list[
     )
 
 
+@pytest.mark.slow
 def test_the_wrong_version_names_the_key(root: Path, tmp_path: Path) -> None:
     torch.save(their_detector("v1", 91).state_dict(), tmp_path / "v1.pth")
     with pytest.raises(

@@ -61,6 +61,23 @@ def test_overlap_losses_by_hand(name: str, expected: float) -> None:
     assert_close(loss, torch.tensor(expected))
 
 
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        # union 200, and 100 of the hull of 30 x 10 are empty
+        pytest.param("giou", 1 + 100 / 300, id="giou: the share of the hull that is empty"),
+        # centres 20 apart, diagonal of the hull 30^2 + 10^2 = 1000
+        pytest.param("diou", 1 + 400 / 1000, id="diou"),
+        pytest.param("ciou", 1 + 400 / 1000, id="ciou"),
+    ],
+)
+def test_boxes_that_do_not_overlap_by_hand(name: str, expected: float) -> None:
+    """Squares of side 10, 20 apart in x."""
+    anchors, targets = torch.tensor([[0.0, 0, 10, 10]]), torch.tensor([[20.0, 0, 30, 10]])
+    loss = box_loss(name, torch.zeros(1, 4), anchors, targets, beta=0.0)
+    assert_close(loss, torch.tensor(expected))
+
+
 @pytest.mark.parametrize("name", BOX_LOSSES)
 def test_box_losses_without_positives_keep_the_graph(name: str) -> None:
     deltas = torch.zeros(0, 4, requires_grad=True)
@@ -83,6 +100,7 @@ def test_degenerate_targets_give_no_nan(name: str, target: list[float]) -> None:
     assert deltas.grad.isfinite().all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["giou", "diou", "ciou"])
 def test_overlap_losses_pull_the_box_to_its_target(name: str) -> None:
     deltas, anchors = torch.zeros(1, 4, requires_grad=True), torch.tensor([[0.0, 0, 10, 10]])

@@ -402,6 +402,7 @@ def test_threads_change_nothing(threads: int, monkeypatch: pytest.MonkeyPatch) -
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loss", RUNGS)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 def test_compiled_code_gives_the_same(

@@ -107,6 +107,7 @@ def rank_of_two(rank: int, port: int, folder: str) -> None:
     dist.destroy_process_group()
 
 
+@pytest.mark.slow
 def test_two_ranks_equal_one_rank_with_the_joint_batch(tmp_path: Path) -> None:
     """Weights and average after three steps; with a count for each rank the second image's
     gradients would be divided by too much."""

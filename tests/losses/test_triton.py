@@ -56,6 +56,7 @@ def compare(terms: Terms, gamma: float, dtype: torch.dtype, elementwise: bool, d
     assert (derivatives[labels < 0] == 0).all()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not HAS_TRITON, reason="needs Triton")
 def test_interpreted(root: Path) -> None:
     """In a process of its own, as Triton decides when it is imported whether it compiles or

@@ -65,6 +65,7 @@ def assert_alone(
     assert_close(together, alone, rtol=1e-4, atol=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("neck", ["fpn", "pafpn", "bifpn"])
 @pytest.mark.parametrize("norm", NORMS)
 @pytest.mark.parametrize("backbone", ["resnet", pytest.param("timm", marks=TIMM)])

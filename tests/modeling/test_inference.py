@@ -264,6 +264,7 @@ def scattered(model: RetinaNet) -> RetinaNet:
     return model
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("norm", NORMS)
 def test_training_after_evaluation(norm: str) -> None:
     """State, losses and steps are those of a model that never evaluated; then the evaluation sees
@@ -363,6 +364,7 @@ def one_by_one(found: dict[str, torch.Tensor], threshold: float) -> dict[str, to
     return {name: x[kept] for name, x in found.items()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("max_detections", [1, 10, 1000])
 @pytest.mark.parametrize("spread", [30.0, 200.0], ids=["crowded", "sparse"])
 def test_suppression_of_a_batch(max_detections: int, spread: float) -> None:
@@ -402,6 +404,7 @@ class Traced(nn.Module):
         return tuple(x for found in self.model(images, self.sizes) for x in found.values())
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings(
     "ignore::torch.jit.TracerWarning", "ignore:.*torch.jit.trace.*:FutureWarning"
 )
@@ -433,6 +436,7 @@ class TracedImages(nn.Module):
         return tuple(x for found in self.model.detect_images(images) for x in found.values())
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings(
     "ignore::torch.jit.TracerWarning", "ignore:.*torch.jit.trace.*:FutureWarning"
 )

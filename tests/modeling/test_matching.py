@@ -173,6 +173,7 @@ def test_any_anchors_in_any_pieces(
         assert_like_plain(ordered(anchors), ordered(boxes))
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=50)
 @given(
     boxes=st.lists(st.tuples(*[st.integers(-20, 140)] * 4), min_size=1, max_size=30),

@@ -10,6 +10,7 @@ from retina_plugin.layers.norms import FrozenBatchNorm2d, StandardizedConv2d, bu
 from retina_plugin.modeling.backbones import ShapeSpec, build_resnet
 from retina_plugin.modeling.build_backbone import build_backbone
 from retina_plugin.modeling.heads.retina_head import RetinaHead
+from retina_plugin.modeling.necks.pyramid import ExtraLevels
 from tests.models import compact_cfg, compact_model
 
 
@@ -108,6 +109,7 @@ REFERENCES = {  # one of timm's models and what it is here
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", list(REFERENCES))
 def test_resnets_of_timm(name: str) -> None:
     """Equal maps under equal weights, which both have in one order under different names."""
@@ -237,6 +239,18 @@ def test_fpn_levels(top: str) -> None:
     assert [s.stride for s in fpn.output_shape().values()] == [8, 16, 32, 64, 128]
     assert fpn.top_block.p6.in_channels == (128 if top == "res5" else 32)
     assert fpn.size_divisibility == 32
+
+
+def test_a_relu_lies_between_p6_and_p7_and_not_before_p6() -> None:
+    """Kernels that take the middle of a map, P6's with the sign turned: [3, -3] -> P6 [-3, 3], P7
+    [0, 3] for two images."""
+    levels = ExtraLevels(in_channels=1, out_channels=1, in_feature="res5", levels=[6, 7])
+    for level, sign in ((levels.p6, -1.0), (levels.p7, 1.0)):
+        nn.init.zeros_(level.weight)
+        level.weight.data[0, 0, 1, 1] = sign
+    p6, p7 = levels(torch.tensor([3.0, -3.0]).view(2, 1, 1, 1))
+    assert p6.flatten().tolist() == [-3, 3]
+    assert p7.flatten().tolist() == [0, 3]
 
 
 @pytest.mark.parametrize(

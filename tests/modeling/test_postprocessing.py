@@ -35,6 +35,12 @@ def test_select(threshold: float, topk: int, pairs: list[tuple[int, int]]) -> No
     )
 
 
+def test_a_score_at_the_threshold_does_not_pass() -> None:
+    rows, _, scores = select(torch.tensor([[0.0], [1e-3], [-1e-3]]), score_threshold=0.5, topk=10)
+    assert rows.tolist() == [1]
+    assert_close(scores, torch.tensor([1e-3]).sigmoid())
+
+
 def run(anchors: torch.Tensor, logits: torch.Tensor, **changes: float) -> dict[str, torch.Tensor]:
     options = {
         "score_threshold": 0.05,

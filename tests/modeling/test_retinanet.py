@@ -50,6 +50,26 @@ def test_classes_that_the_model_does_not_have(classes: list[int]) -> None:
         model(*model.preprocess([torch.zeros(3, 64, 64)]), [target])
 
 
+def test_assigners_get_predictions_without_gradients() -> None:
+    """An assigner that looks at predictions, as those of later detectors do, is no path for
+    gradients; what the criterion gets is one."""
+    model, seen = compact_model(), {}
+    assigner = model.assigner
+
+    def looking(anchors, targets, predictions):
+        seen["assigner"] = predictions
+        return assigner(anchors, targets, predictions)
+
+    model.assigner = looking
+    model.criterion.register_forward_pre_hook(lambda _, args: seen.update(criterion=args[0]))
+    model(*model.preprocess([torch.zeros(3, 64, 64)]), [target([5.0, 5, 40, 40], labels=[1])])
+    assert not seen["assigner"].logits.requires_grad
+    assert not seen["assigner"].deltas.requires_grad
+    assert seen["criterion"].logits.requires_grad
+    assert seen["criterion"].deltas.requires_grad
+    assert_close(seen["assigner"].logits, seen["criterion"].logits)
+
+
 @pytest.mark.usefixtures("both_forms")
 def test_normalizer_is_part_of_the_state() -> None:
     model = compact_model()
@@ -82,6 +102,7 @@ def test_padding_changes_neither_sizes_nor_the_image() -> None:
     assert (batch[0, :, :, 33:] == 0).all()
 
 
+@pytest.mark.slow
 def test_overfits_one_image() -> None:
     """Two coloured rectangles: after some steps both are found, with their classes, and nothing
     else."""
@@ -161,6 +182,9 @@ def test_channel_order() -> None:
         pytest.param((480, 640), (800, 1333), (800, 1067), id="the shorter side"),
         pytest.param((300, 900), (800, 1333), (444, 1333), id="the longer side limits"),
         pytest.param((123, 45), (0, 1333), (123, 45), id="0 keeps the size"),
+        pytest.param((2, 5), (5, 1333), (5, 13), id="12.5 becomes 13"),
+        pytest.param((2, 7), (5, 1333), (5, 18), id="17.5 becomes 18"),
+        pytest.param((7, 2), (5, 1333), (18, 5), id="of a tall image too"),
     ],
 )
 def test_resized_shape(

@@ -54,6 +54,7 @@ def test_predict_that_resizes_is_refused() -> None:
         trace(Traced(model, predict), image(64, 96))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("detect", [in_parts, predict])
 def test_other_sizes(detect: Detect) -> None:
     """Without resizing, predict may be traced too."""

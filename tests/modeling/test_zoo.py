@@ -88,6 +88,7 @@ def test_every_pair_is_registered() -> None:
     assert pairs <= set(BACKBONE_REGISTRY)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("builder", "member"), CASES, ids=lambda x: x.removeprefix("build_retina_")
 )
@@ -467,6 +468,7 @@ def test_freezing(name: str) -> None:
     assert name == "convnext_atto" or norms  # those of later stages still take statistics
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
 @pytest.mark.parametrize("name", ["resnet10t", "convnext_atto", "mobilenetv3_small_050"])
 def test_weights_of_a_local_file(name: str, suffix: str, tmp_path: Path) -> None:
@@ -482,6 +484,7 @@ def test_weights_of_a_local_file(name: str, suffix: str, tmp_path: Path) -> None
     assert_close(maps["res3"], expected[-3])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FAMILIES.values())
 def test_files_of_every_family_are_taken_in_full(name: str, tmp_path: Path) -> None:
     save(timm.create_model(name).state_dict(), str(tmp_path / "file.pth"))
@@ -545,6 +548,7 @@ def test_timm_refuses(changes: dict, words: str) -> None:
         small(**changes)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("theirs", "ours", "words"),
     [

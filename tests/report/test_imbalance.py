@@ -143,6 +143,7 @@ def test_lines_are_the_formulas(monkeypatch: pytest.MonkeyPatch) -> None:
             np.testing.assert_allclose(y, formula[axes], rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "draw",
     [

@@ -20,6 +20,7 @@ def tool(root: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     return importlib.import_module("analyze_model")
 
 
+@pytest.mark.slow
 def test_parts_against_sums_on_paper(tool: ModuleType) -> None:
     """FPN of 32 channels on maps of 32, 64 and 128; head of 2 + 2 convolutions without norm, A = 6,
     K = 3; 64x96 pixels, so that the levels have 96, 24, 6, 2 and 1 cells.
@@ -56,6 +57,7 @@ def test_a_backbone_without_a_neck_has_one_part(tool: ModuleType) -> None:
     assert list(tool.modules_of(model)) == ["backbone", "neck", "head"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["mobilevit_xxs", "pvt_v2_b0"])
 def test_fused_attention_counts_as_its_two_products(tool: ModuleType, name: str) -> None:
     """timm's models can do without the fused operation; then fvcore sees the products itself."""

@@ -82,6 +82,7 @@ def test_without_the_others(part: str, tool: ModuleType, monkeypatch: pytest.Mon
     assert any("not installed" in reason for reason in first.absent)
 
 
+@pytest.mark.slow
 def test_memory_is_measured_in_a_fresh_process(
     root: Path, tool: ModuleType, measure: ModuleType
 ) -> None:
@@ -209,6 +210,7 @@ def test_rows_and_table_by_hand(measure: ModuleType) -> None:
     assert lines[4] == "absent: nobody is not installed"
 
 
+@pytest.mark.slow
 def test_peak_is_what_the_first_run_adds(root: Path) -> None:
     """64 MiB that were there before do not count, 128 MiB that come and go do. In a fresh process,
     as it is used: what one has needed before, it can need again unseen.

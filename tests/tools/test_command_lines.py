@@ -122,6 +122,7 @@ def test_processes(
     assert words in error(capsys, tools["train_net"].main, *CONFIG, "--host", host, *arguments)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("device", DEVICES)
 def test_devices(
     tools: dict[str, Any], capsys: pytest.CaptureFixture, tmp_path: Path, root: Path, device: str

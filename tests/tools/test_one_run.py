@@ -10,6 +10,7 @@ import pytest
 from tests.load_tools import load_tool
 
 
+@pytest.mark.slow
 def test_a_failed_run_names_its_log(tmp_path: Path) -> None:
     with pytest.raises(ChildProcessError, match=r"no\.yaml.* failed, see .*log\.txt"):
         load_tool("one_run").one_run(tmp_path / "run", "no.yaml", [], threads=1)

@@ -726,6 +726,7 @@ def test_the_number_of_classes_may_be_left_to_the_checkpoint(
 # plot_losses
 
 
+@pytest.mark.slow
 def test_figures_without_and_with_a_model(
     tools: Any, trained: tuple[str, str], scenes: str, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
@@ -741,6 +742,7 @@ def test_figures_without_and_with_a_model(
     assert "background in all loss" in said
 
 
+@pytest.mark.slow
 def test_mistakes_of_plot_losses(
     tools: Any, trained: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
@@ -758,6 +760,7 @@ def test_mistakes_of_plot_losses(
 # all tools
 
 
+@pytest.mark.slow
 def test_tools_need_no_host(root: Path) -> None:
     """With both hosts blocked the tools start, and say nothing but their help."""
     code = (

@@ -14,6 +14,7 @@ from PIL import Image
 from torch.testing import assert_close
 
 from retina_plugin.data import DatasetError, read_coco, read_record, use_box_coordinates
+from retina_plugin.data.exif_boxes import Evidence
 from retina_plugin.data.images import ORIENTATION
 from tests.load_tools import load_tool
 from tests.scenes import write_run
@@ -203,3 +204,23 @@ def test_a_test_set_is_refused_before_training(tmp_path: Path, root: Path, host:
     load_tool("train_net").main([*run, "MODEL.RETINA_PLUGIN.DATASETS.BOX_COORDINATES", "stored"])
     use_box_coordinates("")
     assert (tmp_path / "out/inference/coco_instances_results.json").is_file()
+
+
+@pytest.mark.parametrize(
+    ("stored", "upright", "shown"),
+    [
+        (0, 0, ""),
+        (2, 0, ""),
+        (3, 0, "stored"),
+        (0, 3, "upright"),
+        (9, 1, ""),
+        (10, 1, "stored"),
+        (1, 10, "upright"),
+        (19, 2, ""),
+        (20, 2, "stored"),
+        (5, 5, ""),
+    ],
+)
+def test_what_boxes_that_fit_one_way_only_show(stored: int, upright: int, shown: str) -> None:
+    """At least 3 of one kind, and at most a tenth as many of the other."""
+    assert Evidence(0, 0, stored, upright).boxes == shown

@@ -292,6 +292,23 @@ def test_device(
             id="one GPU too many",
         ),
         pytest.param(
+            {"SOLVER.IMS_PER_BATCH": 8}, 2, 2, None, id="2 images for each of 2 machines' 2 ranks"
+        ),
+        pytest.param(
+            {"SOLVER.IMS_PER_BATCH": 6},
+            2,
+            2,
+            "IMS_PER_BATCH is 6: 4 processes cannot share it equally",
+            id="images that ranks of one machine could share",
+        ),
+        pytest.param(
+            {"SOLVER.IMS_PER_BATCH": 8},
+            0,
+            3,
+            "IMS_PER_BATCH is 8: 3 processes cannot share it equally",
+            id="a process on each of three machines",
+        ),
+        pytest.param(
             {"INPUT.MIN_SIZE_TRAIN_SAMPLING": "range"},
             1,
             1,

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch.testing import assert_close
 
 from retina_plugin.data import load_dataset, read_record
@@ -123,6 +124,16 @@ def test_boxes_follow_the_size_of_the_test(tmp_path: Path) -> None:
     assert_close(
         target["boxes"], 2 * torch.tensor([a["bbox"] for a in record["annotations"]]).float()
     )
+
+
+def test_a_box_of_the_whole_image_is_one_of_the_whole_input(tmp_path: Path) -> None:
+    """30 x 70 pixels become 32 x 75, not 74.67: the two sides are not scaled alike."""
+    Image.new("RGB", (70, 30)).save(tmp_path / "x.png")
+    box = {"bbox": [0.0, 0.0, 70.0, 30.0], "category_id": 1, "iscrowd": 0}
+    record = {"file_name": str(tmp_path / "x.png"), "annotations": [box]}
+    image, target = imbalance._sample(compact_model(INPUT__MIN_SIZE_TEST=32), record)
+    assert image.shape == (3, 32, 75)
+    assert_close(target["boxes"], torch.tensor([[0.0, 0, 75, 32]]))
 
 
 def test_lines_are_the_formulas(monkeypatch: pytest.MonkeyPatch) -> None:

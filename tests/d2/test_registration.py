@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import torch
 from detectron2.config import get_cfg as detectron2_cfg
 from detectron2.data import DatasetCatalog
 from detectron2.layers import ShapeSpec
@@ -81,6 +82,27 @@ def test_detectron2s_own_config_and_builders() -> None:
     assert isinstance(model.backbone, Backbone)
     backbone = BACKBONE_REGISTRY.get("build_retina_resnet_backbone")(cfg, ShapeSpec(channels=3))
     assert list(backbone.output_shape()) == ["res3", "res4", "res5"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "size"),
+    [
+        ({}, (40, 70)),
+        ({"height": 80, "width": 140}, (80, 140)),
+        ({"height": 80}, (80, 70)),
+        ({"width": 140}, (40, 140)),
+    ],
+    ids=["the image's own", "the original's", "height alone", "width alone"],
+)
+def test_results_have_the_size_that_is_asked_for(asked: dict, size: tuple[int, int]) -> None:
+    """One box over the whole image of 40 x 70, wherever it goes."""
+    model = build_model(compact()).eval()
+    whole = {"boxes": torch.tensor([[0.0, 0, 70, 40]]), "scores": torch.ones(1)}
+    model.detect_images = lambda images: [{**whole, "labels": torch.zeros(1, dtype=torch.int64)}]
+    (result,) = model([{"image": torch.zeros(3, 40, 70), **asked}])
+    found = result["instances"]
+    assert found.image_size == size
+    assert found.pred_boxes.tensor.tolist() == [[0, 0, size[1], size[0]]]
 
 
 def test_a_backbone_that_nobody_registered() -> None:

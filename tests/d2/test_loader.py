@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from detectron2.utils import comm
 from torch.testing import assert_close
 
 from retina_plugin.config import ConfigError
@@ -19,6 +20,7 @@ from retina_plugin.d2.config import CfgNode
 from retina_plugin.d2.datasets import register_datasets
 from retina_plugin.d2.loader import TrainingLoader, training_loader
 from retina_plugin.d2.mapper import Mapper, seeded
+from retina_plugin.d2.repeated_batches import RepeatedBatches
 from tests.scenes import write_scenes
 
 
@@ -130,6 +132,23 @@ def test_repeats_are_those_of_detectron2(cfg: CfgNode) -> None:
         for loader in loaders
     )
     assert ours == theirs
+
+
+def test_ranks_share_the_places_of_repeated_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two ranks have other places and images of the row that one rank has alone; the place of an
+    image decides about its transforms."""
+    factors, groups = torch.tensor([1.0, 1.0, 3.0, 1.0]), [None] * 4
+
+    def pairs(rank: int, ranks: int) -> list[tuple[int, int]]:
+        monkeypatch.setattr(comm, "get_rank", lambda: rank)
+        monkeypatch.setattr(comm, "get_world_size", lambda: ranks)
+        rows = RepeatedBatches(factors=factors, groups=groups, batch_size=4, seed=1)
+        return [pair for batch in islice(rows, 12 // (4 // ranks)) for pair in batch]
+
+    alone = pairs(0, 1)
+    assert [place for place, _ in alone] == list(range(12))
+    assert sorted(pairs(0, 2)[:6] + pairs(1, 2)[:6]) == alone
+    assert [place for place, _ in pairs(1, 2)[:6]] == [1, 3, 5, 7, 9, 11]
 
 
 @pytest.mark.parametrize("sampler", [SAMPLER, "RandomSubsetTrainingSampler"])

@@ -130,6 +130,11 @@ def test_a_file_is_read_again_when_it_changes_and_only_then(
     assert load_dataset("annotations.json@images").records is first.records
     Path(json_file).write_text(json.dumps({**CONTENT, "annotations": []}))
     assert [record["annotations"] for record in load_dataset("pets").records] == [[], []]
+    for number, name in enumerate(("ant", "bee", "cow")):  # files of one size
+        text = json.dumps(CONTENT).replace('"ant"', f'"{name}"')
+        Path(json_file).write_text(text)
+        os.utime(json_file, ns=(number, number))
+        assert load_dataset("pets").class_names == ("cat", name)
     Path(json_file).unlink()
     with pytest.raises(DatasetError, match="no annotations at"):
         load_dataset("pets")

@@ -140,10 +140,10 @@ def test_the_order_is_that_of_the_list() -> None:
 
 
 def test_boxes_are_cut_at_the_border_and_dropped_with_their_labels() -> None:
-    boxes = np.array([[-1.0, -1, 7, 5], [6, 0, 9, 4], [2, 2, 2, 3]])
+    boxes = np.array([[6.0, 0, 9, 4], [-1, -1, 7, 5], [2, 2, 2, 3], [1, 1, 3, 9]])
     found = applied(cfg_of(), sample_of(boxes))
-    assert found["boxes"].tolist() == [[0, 0, 6, 4]]
-    assert found["labels"].tolist() == [0]
+    assert found["boxes"].tolist() == [[0, 0, 6, 4], [1, 1, 3, 4]]
+    assert found["labels"].tolist() == [1, 3]
     cropped = [applied(cfg_of(**CROP), seed=seed) for seed in range(40)]
     assert {len(found["labels"]) for found in cropped} == {0, 1}
     for found in cropped:

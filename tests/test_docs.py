@@ -162,6 +162,7 @@ def seven_parts(
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("host", HOSTS)
 def test_seven_parts_with_keys_of_their_own(seven_parts: Path, host: str) -> None:
     options = quick(**{"DATASETS.TRAIN": TRAIN, "DATASETS.TEST": TEST})

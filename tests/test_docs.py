@@ -302,6 +302,7 @@ def test_callbacks_and_loggers_of_lightning(desk: Path, root: Path) -> None:
     assert (desk / "out/csv/version_0/metrics.csv").is_file()
 
 
+@pytest.mark.slow
 def test_a_training_loop_without_a_host(desk: Path, root: Path) -> None:
     """Its weights and detections are those of the Lightning host."""
     script = named_block(root, "docs/plugin.md", "python", "my_loop.py")

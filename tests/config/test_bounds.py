@@ -32,6 +32,7 @@ SGD = ["MODEL.RETINA_PLUGIN.OPTIMIZER", "SGD"]
 CROP = ["INPUT.CROP.ENABLED", "True", "INPUT.CROP.TYPE"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("host", HOSTS)
 @pytest.mark.parametrize(
     ("overrides", "words"),

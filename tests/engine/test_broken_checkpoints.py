@@ -62,6 +62,7 @@ def test_a_run_writes_nothing_into_the_temporary_folder(runs: dict[str, Path], h
     assert (runs[host] / "out/model_final.pth").is_file()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("host", HOSTS)
 def test_a_damaged_newest_checkpoint(
     runs: dict[str, Path],

@@ -70,6 +70,7 @@ def test_values_and_gradients(
         assert_close(layer(x), expected)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not importlib.util.find_spec("timm"), reason="needs timm")
 def test_values_of_a_timm_model() -> None:
     import timm

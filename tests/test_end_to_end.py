@@ -402,6 +402,7 @@ def any_rate(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(keys.DETECTRON2_KEYS, "SOLVER.BASE_LR", row)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("host", HOSTS)
 def test_a_learning_rate_that_is_far_too_high(
     train_net: Any,

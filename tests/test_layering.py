@@ -213,6 +213,7 @@ for name in ("numpy", "yaml", "fvcore", "tqdm", "lightning"):
 """
 
 
+@pytest.mark.slow
 def test_the_pure_packages_work_with_every_other_library_blocked() -> None:
     """Other than torch and what torch itself needs."""
     files = [p for p in FILES if place_of(p) in PURE and name_of(p) not in LATE]

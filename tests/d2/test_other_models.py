@@ -20,6 +20,7 @@ MODEL.ROI_BOX_HEAD.FC_DIM 16 MODEL.RETINANET.NUM_CLASSES 80 SOLVER.MAX_ITER 1
 """
 
 
+@pytest.mark.slow
 def test_a_region_based_model_trains(tmp_path: Path, root: Path) -> None:
     """MODEL.RETINANET.NUM_CLASSES, which it does not read, may be anything."""
     config = write_run(tmp_path, root)

@@ -134,6 +134,7 @@ def test_early_stop_best_checkpoint_and_csv(
     assert "training ended after step 30 of 40" in printed
 
 
+@pytest.mark.slow
 def test_checkpoints_of_a_callback_have_the_names_of_their_steps(
     tmp_path: Path, root: Path
 ) -> None:
@@ -149,6 +150,7 @@ def test_checkpoints_of_a_callback_have_the_names_of_their_steps(
     assert steps == {f"step={n}": n for n in (5, 10, 15, 20)}
 
 
+@pytest.mark.slow
 def test_a_callback_sees_the_last_evaluation_in_any_step(tmp_path: Path, root: Path) -> None:
     best = {"monitor": "bbox/AP", "mode": "max", "dirpath": str(tmp_path), "filename": "{step}"}
     entry = {"class_path": "lightning.pytorch.callbacks.ModelCheckpoint", "init_args": best}
@@ -162,6 +164,7 @@ def test_a_callback_sees_the_last_evaluation_in_any_step(tmp_path: Path, root: P
     assert [path.name for path in tmp_path.glob("*.ckpt")] == ["step=40.ckpt"]
 
 
+@pytest.mark.slow
 def test_losses_since_the_last_line_are_written_when_an_evaluation_ends_the_training(
     tmp_path: Path, root: Path
 ) -> None:

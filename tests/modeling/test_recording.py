@@ -84,6 +84,7 @@ def test_who_needs_fixed_shapes() -> None:
     assert_close(torch.jit.trace(answer, x, check_trace=False)(x), x + 1)
 
 
+@pytest.mark.slow
 def test_compiled_in_one_graph_for_batches_of_one_padded_size() -> None:
     """Losses, gradients and the average of eager mode; the second batch compiles nothing."""
     model, images = compact_model(), torch.randn(2, 3, 64, 96)
@@ -102,6 +103,7 @@ def test_compiled_in_one_graph_for_batches_of_one_padded_size() -> None:
     assert_close(again, losses_and_gradients(model, model, images, SIZES, second))
 
 
+@pytest.mark.slow
 def test_compiled_with_a_list_of_targets() -> None:
     """One graph without padding too; after two batches the numbers of boxes are symbols."""
     model = compact_model().eval()  # which keeps the average
@@ -116,6 +118,7 @@ def test_compiled_with_a_list_of_targets() -> None:
     assert_close(found, model.losses(predictions, anchors, targets))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ["export", "trace"])
 @pytest.mark.filterwarnings("ignore")  # torch.jit.trace warns of every shape
 def test_exported_losses_have_gradients(way: str) -> None:
@@ -157,6 +160,7 @@ def test_no_value_is_asked_for() -> None:
     assert all(p.grad.shape == p.shape for p in model.parameters())
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not shutil.which("g++"), reason="inductor needs a C++ compiler")
 def test_inductor_matches_to_the_bit() -> None:
     """Ties, thresholds and claims survive fusing."""

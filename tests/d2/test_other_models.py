@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from retina_plugin.checkpoint import read_checkpoint
 from tests.load_tools import load_tool
 from tests.scenes import write_run

@@ -2,7 +2,7 @@
 be had.
 
 ``import retina_plugin`` registers every backbone, the head and the meta-architecture in Detectron2
-when it is there, and is harmless when it is not.
+when Detectron2 is imported too, before or after it. It does not import Detectron2 itself.
 """
 
 from __future__ import annotations
@@ -39,6 +39,8 @@ def get_cfg() -> Any:
 def __getattr__(name: str) -> Any:  # so that importing the package does not build the whole of it
     if name in _LAZY:
         return getattr(importlib.import_module(_LAZY[name]), name)
+    if name == "d2":
+        return importlib.import_module("retina_plugin.d2")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -1,6 +1,8 @@
 """One ``import retina_plugin`` makes everything known to Detectron2."""
 
 import importlib
+import subprocess
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -31,6 +33,23 @@ def test_twice_is_harmless() -> None:
     importlib.reload(importlib.import_module("retina_plugin.d2"))
     importlib.reload(retina_plugin)
     test_names()
+
+
+def test_before_detectron2_is_imported() -> None:
+    """The other tests import Detectron2 first."""
+    code = (
+        "import sys, retina_plugin\n"
+        "assert 'detectron2' not in sys.modules\n"
+        "from detectron2.config import get_cfg\n"
+        "from detectron2.data import DatasetCatalog\n"
+        "from detectron2.modeling import BACKBONE_REGISTRY, META_ARCH_REGISTRY\n"
+        "assert 'FocalRetinaNet' in META_ARCH_REGISTRY\n"
+        "assert 'build_retina_resnet_fpn_backbone' in BACKBONE_REGISTRY\n"
+        "assert 'digits_train' in DatasetCatalog\n"
+        "retina_plugin.d2.add_retina_config(get_cfg())\n"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (result.returncode, result.stderr) == (0, "")
 
 
 def compact(**changes: Any) -> Any:

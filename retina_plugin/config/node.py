@@ -7,7 +7,7 @@ import logging
 import math
 import os
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fvcore.common.config import CfgNode as FvcoreCfgNode
@@ -21,6 +21,7 @@ from retina_plugin.config.keys import (
     PLUGIN_KEYS,
     RENAMED,
 )
+from retina_plugin.config.packaged import find_config
 from retina_plugin.config.registry import REGISTRIES
 from retina_plugin.config.safe_yaml import Entry, read_yaml
 from retina_plugin.config.tree import add_keys, leaves
@@ -41,7 +42,8 @@ class SafeMerge:
         """Merge a YAML file and the files that its ``_BASE_`` names.
 
         Args:
-            cfg_filename: a path.
+            cfg_filename: a path, or the name of a packaged config; see
+                :func:`retina_plugin.config.packaged.find_config`.
             allow_unsafe: part of Detectron2's signature; must stay False.
 
         Raises:
@@ -52,7 +54,7 @@ class SafeMerge:
             raise ConfigError(
                 f"{cfg_filename}: unsafe YAML is not read; write numbers instead of !!python tags"
             )
-        files = _with_bases(os.fspath(cfg_filename))[::-1]
+        files = read_files(os.fspath(cfg_filename))
         for path, entries in files:
             _require_once(path, entries)
             for key, value, line in entries:
@@ -154,8 +156,14 @@ def get_cfg() -> CfgNode:
     return cfg
 
 
-def _with_bases(path: str) -> list[tuple[str, list[Entry]]]:
-    """[(file, its keys)], the file itself first, then its base, the base's base, ..."""
+def read_files(name: str) -> list[tuple[str, list[Entry]]]:
+    """[(path, its keys)] of a config file and the files that its ``_BASE_`` names, in the order in
+    which they are merged: the file itself is the last.
+
+    Raises:
+        ConfigError: see :meth:`SafeMerge.merge_from_file`.
+    """
+    path = find_config(name)
     files: list[tuple[str, list[Entry]]] = []
     seen: list[str] = []
     while True:
@@ -163,7 +171,7 @@ def _with_bases(path: str) -> list[tuple[str, list[Entry]]]:
         if seen[-1] in seen[:-1]:
             raise ConfigError(f"{path}: _BASE_ leads back to itself: {' -> '.join(seen)}")
         entries = read_yaml(path)
-        files.append((path, [entry for entry in entries if entry.key != "_BASE_"]))
+        files.insert(0, (path, [entry for entry in entries if entry.key != "_BASE_"]))
         bases = [entry for entry in entries if entry.key == "_BASE_"]
         if not bases:
             return files
@@ -173,7 +181,34 @@ def _with_bases(path: str) -> list[tuple[str, list[Entry]]]:
                 f"{path}, line {line}: _BASE_: expected the name of one file, found {base!r}"
             )
         _require_plain(base, f"{path}, line {line}: _BASE_")
-        path = os.path.join(os.path.dirname(path), os.path.expanduser(base))
+        path = find_config(base, beside=os.path.dirname(path))
+
+
+def sources(config_file: str, overrides: Sequence[Any]) -> dict[str, str]:
+    """Key -> where its value was set last: "configs/a.yaml, line 7" or "command line".
+
+    Args:
+        config_file: see :meth:`SafeMerge.merge_from_file`.
+        overrides: see :meth:`SafeMerge.merge_from_list`.
+    """
+    places = [
+        (entry.key, f"{_brief_path(path)}, line {entry.line}")
+        for path, entries in read_files(config_file)
+        for entry in entries
+    ]
+    places += [(str(key), "command line") for key in overrides[0::2]]
+    found: dict[str, str] = {}
+    for key, place in places:
+        key = RENAMED.get(key, key)
+        adds = key == IMPORTS and key in found
+        found[key] = f"{found[key]}; {place}" if adds else place
+    return found
+
+
+def _brief_path(path: str) -> str:
+    """A path without "..", and relative to the present folder if it lies below."""
+    path, here = os.path.abspath(path), os.path.join(os.getcwd(), "")
+    return path.removeprefix(here)
 
 
 def _hint(key: str, known: list[str]) -> str:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from retina_plugin.config import add_keys, check_rules
+from retina_plugin.config import add_keys, check_rules, leaves
 from retina_plugin.config.imports import rows_of
 from retina_plugin.engine.checks import prepare_data, resolve_device
 from retina_plugin.modeling.build_backbone import import_plugins, take_pixels_of_timm
@@ -40,6 +40,21 @@ def merge(cfg: Any, config_file: str | None, overrides: Sequence[Any]) -> Any:
     return cfg
 
 
+def _add_keys_of_parts(cfg: Any) -> None:
+    import_plugins(cfg)  # a rank, or IMPORTS that was set without a merge, has not done so
+    add_keys(cfg, rows_of(cfg))
+
+
+# What checks and completes a merged config, in this order, and why each of them changes a value.
+_STEPS: tuple[tuple[Callable[[Any], None], str], ...] = (
+    (_add_keys_of_parts, "the keys of a part"),
+    (check_rules, "the rules of keys"),
+    (prepare_data, "the data sets"),
+    (resolve_device, "no GPU is available"),
+    (take_pixels_of_timm, "the pixel statistics of the backbone's weights"),
+)
+
+
 def settle(cfg: Any) -> Any:
     """Import the modules of ``IMPORTS``, add the keys of their parts that are missing, check every
     key, and set what the machine and the backbone decide. A second call changes nothing.
@@ -54,10 +69,16 @@ def settle(cfg: Any) -> Any:
         ConfigError: a value that cannot be used.
         ImportError: the backbone's library is missing.
     """
-    import_plugins(cfg)  # a rank, or IMPORTS that was set without a merge, has not done so
-    add_keys(cfg, rows_of(cfg))
-    check_rules(cfg)
-    prepare_data(cfg)
-    resolve_device(cfg)
-    take_pixels_of_timm(cfg)
+    for step, _ in _STEPS:
+        step(cfg)
     return cfg
+
+
+def settle_with_reasons(cfg: Any) -> dict[str, str]:
+    """:func:`settle`, and key -> why it has another value now."""
+    reasons: dict[str, str] = {}
+    for step, reason in _STEPS:
+        before = dict(leaves(cfg))
+        step(cfg)
+        reasons |= {key: reason for key, value in leaves(cfg) if value != before.get(key)}
+    return reasons

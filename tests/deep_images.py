@@ -5,9 +5,11 @@ from __future__ import annotations
 import io
 from pathlib import Path
 
-import cv2
 import numpy as np
+import pytest
 from PIL import Image, TiffImagePlugin
+
+cv2 = pytest.importorskip("cv2")
 
 NUMBERS = {"u": 1, "i": 2, "f": 3, "c": 6}  # kinds of NumPy -> TIFF's SampleFormat
 

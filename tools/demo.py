@@ -1,10 +1,11 @@
 """Detect in images, videos or a webcam: pictures and videos with boxes, and a JSON of all
 detections.
 
-python tools/demo.py --config-file output/config.yaml --weights output/model_final.pth --input
-photo.jpg folder 'more/*.png' python tools/demo.py --config-file output/config.yaml --weights
-output/model_final.pth --input film.mp4 python tools/demo.py --config-file output/config.yaml
---weights output/model_final.pth --webcam
+    python tools/demo.py --config-file output/config.yaml --weights output/model_final.pth \\
+        --input photo.jpg folder 'more/*.png'
+    python tools/demo.py --config-file output/config.yaml --weights output/model_final.pth \\
+        --input film.mp4
+    python tools/demo.py --config-file output/config.yaml --weights output/model_final.pth --webcam
 """
 
 from __future__ import annotations
@@ -23,7 +24,6 @@ import signal
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 from tqdm import tqdm
@@ -32,6 +32,7 @@ from retina_plugin import build_model, get_cfg, load_weights
 from retina_plugin.checkpoint import WeightsError, class_names_of, metadata_of, read_checkpoint
 from retina_plugin.config.files import require_regular_file, write_atomically
 from retina_plugin.data import DatasetError, load_dataset, read_image, reading
+from retina_plugin.data.opencv import opencv
 from retina_plugin.engine.process import LeftOut, run
 from retina_plugin.engine.read_config import read_config
 from retina_plugin.engine.run_images import take_pixel_range
@@ -211,6 +212,7 @@ def in_video(
 ) -> Iterator[dict[str, Any]]:
     """Write all frames to ``target``.mp4 and yield the entry of each. A video that is stopped early
     can be played."""
+    cv2 = opencv("a video")
     capture = open_video(source)
     rate, count = capture.get(cv2.CAP_PROP_FPS) or 25.0, int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
     # a webcam does not know how many will come
@@ -226,7 +228,7 @@ def in_video(
                 writer = cv2.VideoWriter(
                     f"{target}.part.mp4", cv2.VideoWriter_fourcc(*"mp4v"), rate, drawn.shape[1::-1]
                 )
-            writer.write(cv2.cvtColor(drawn, cv2.COLOR_RGB2BGR))
+            writer.write(np.ascontiguousarray(drawn[:, :, ::-1]))  # BGR
             yield entry(found, names, file=_name(source), frame=number)
     finally:
         capture.release()
@@ -237,8 +239,8 @@ def in_video(
         raise DatasetError(f"{_name(source)} has no frame that can be read")
 
 
-def open_video(source: Source) -> cv2.VideoCapture:
-    """A video file or a webcam, ready to be read.
+def open_video(source: Source) -> Any:
+    """A video file or a webcam as OpenCV's ``VideoCapture``, ready to be read.
 
     Raises:
         DatasetError: it cannot be opened.
@@ -248,13 +250,13 @@ def open_video(source: Source) -> cv2.VideoCapture:
             require_regular_file(source)
         except OSError as error:
             raise DatasetError(f"{source} cannot be opened as a video: {error}") from error
-    capture = cv2.VideoCapture(source)
+    capture = opencv("a video").VideoCapture(source)
     if not capture.isOpened():
         raise DatasetError(f"{_name(source)} cannot be opened as a video")
     return capture
 
 
-def frames(capture: cv2.VideoCapture, limit: int) -> Iterator[np.ndarray]:
+def frames(capture: Any, limit: int) -> Iterator[np.ndarray]:
     """Frames (H, W, 3) uint8 RGB, at most ``limit`` of them unless it is 0."""
     number = 0
     while not limit or number < limit:
@@ -262,7 +264,7 @@ def frames(capture: cv2.VideoCapture, limit: int) -> Iterator[np.ndarray]:
         if not good:
             return
         number += 1
-        yield cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
+        yield np.ascontiguousarray(frame[:, :, ::-1])  # OpenCV's frames are BGR
 
 
 def _name(source: Source) -> str:

@@ -26,6 +26,7 @@ from retina_plugin.data.headers import (
     opened,
     read_header,
 )
+from retina_plugin.data.opencv import opencv
 
 __all__ = [
     "ORIENTATION",
@@ -247,8 +248,7 @@ def _decoded(source: Source) -> np.ndarray:
 
 
 def _by_opencv(source: Source) -> np.ndarray:
-    import cv2
-
+    cv2 = opencv(f"a {source.pixels}")
     source.raw.seek(0)
     found = cv2.imdecode(np.frombuffer(source.raw.read(), dtype=np.uint8), cv2.IMREAD_UNCHANGED)
     if found is None or found.dtype.itemsize * 8 < source.pixels.bits:

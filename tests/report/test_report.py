@@ -7,7 +7,6 @@ from functools import partial
 from itertools import combinations
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 import torch
@@ -34,6 +33,8 @@ from retina_plugin.report.draw import class_colour, font, place_tags
 from tests.full_disk import FullDisk
 from tests.models import compact_model
 from tests.scenes import write_scenes
+
+cv2 = pytest.importorskip("cv2")
 
 GRAY = np.full((200, 300, 3), 128, dtype=np.uint8)
 NAMES = ("cat", "dog", "bird")

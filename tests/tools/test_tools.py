@@ -14,7 +14,6 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import cv2
 import numpy as np
 import pytest
 import torch
@@ -29,6 +28,8 @@ from retina_plugin.modeling.retinanet import RetinaNet
 from tests.load_tools import load_tool
 from tests.models import compact_cfg, compact_model
 from tests.scenes import COLOURS, write_run, write_scenes
+
+cv2 = pytest.importorskip("cv2")
 
 HOSTS = ["lightning"] + ["detectron2"] * (importlib.util.find_spec("detectron2") is not None)
 

@@ -1,0 +1,46 @@
+"""Without OpenCV, which is no requirement, what needs it says how to install it."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from retina_plugin.data import DatasetError, read_image
+from retina_plugin.data.opencv import opencv
+from tests.deep_images import write_png16
+from tests.load_tools import load_tool
+
+
+@pytest.fixture
+def without_opencv(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "cv2", None)
+
+
+def test_the_message(without_opencv: None) -> None:
+    with pytest.raises(
+        ImportError, match=r"a film needs OpenCV .*opencv-python-headless.*not both"
+    ):
+        opencv("a film")
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_only_colour_of_16_bits_needs_it(
+    tmp_path: Path, without_opencv: None, channels: int
+) -> None:
+    shape = (4, 5) if channels == 1 else (4, 5, 3)
+    write_png16(tmp_path / "a.png", np.full(shape, 65535, dtype=np.uint16))
+    if channels == 1:
+        assert read_image(str(tmp_path / "a.png"), pixel_range=(0, 65535)).min() == 255
+    else:
+        words = r"a\.png cannot be read: a 16-bit RGB PNG needs OpenCV"
+        with pytest.raises(DatasetError, match=words):
+            read_image(str(tmp_path / "a.png"), pixel_range=(0, 65535))
+
+
+def test_videos_need_it(tmp_path: Path, without_opencv: None) -> None:
+    (tmp_path / "film.mp4").touch()
+    with pytest.raises(ImportError, match="a video needs OpenCV"):
+        load_tool("demo").open_video(str(tmp_path / "film.mp4"))

@@ -14,6 +14,7 @@ from tests.conftest import ROOT
 
 PACKAGE = ROOT / "retina_plugin"
 ORDER = [  # a package imports only from packages below it
+    "cli",
     "d2 lit",
     "report",
     "engine",
@@ -38,6 +39,7 @@ LATE = {
 }
 ALLOWED = {  # package or file -> libraries beside torch; where it is pure, inside functions
     **LATE,
+    "cli/config.py": {"yaml"},
     "layers/nms.py": {"torchvision"},
     "losses/one_pass.py": {"triton"},
     "modeling/backbones/timm.py": {"timm"},
@@ -240,16 +242,34 @@ def test_import_adds_under_half_a_second_to_torch() -> None:
     assert float(run(code).stdout) < 0.5
 
 
-def test_a_broken_detectron2_is_a_warning(tmp_path: Path) -> None:
-    (tmp_path / "detectron2").mkdir()
-    (tmp_path / "detectron2" / "__init__.py").write_text(
-        "raise RuntimeError('built for another torch')"
-    )
-    result = run(
-        f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import retina_plugin; "
-        "print(retina_plugin.engine.hosts.choose_host('auto'))"
-    )
+def write_detectron2(folder: Path, **files: str) -> str:
+    """Code that puts a package of that name, broken somewhere, first on the path."""
+    (folder / "detectron2").mkdir()
+    for name in ("__init__", *files):
+        text = files.get(name, "")
+        (folder / "detectron2" / f"{name}.py").write_text(text, encoding="utf-8")
+    return f"import sys; sys.path.insert(0, {str(folder)!r}); import retina_plugin; "
+
+
+def test_a_broken_detectron2_is_the_reason_for_lightning(tmp_path: Path) -> None:
+    start = write_detectron2(tmp_path, __init__="raise RuntimeError('built for another torch')")
+    result = run(f"{start}print(retina_plugin.engine.hosts.choose_host('auto'))")
     assert result.returncode == 0, result.stderr
-    assert "not registered" in result.stderr
     assert "lightning" in result.stdout
     assert "built for another torch" in result.stdout
+
+
+def test_a_part_of_detectron2_that_is_broken_is_a_warning(tmp_path: Path) -> None:
+    start = write_detectron2(tmp_path, config="raise RuntimeError('built for another torch')")
+    result = run(f"{start}import detectron2; print(retina_plugin.engine.hosts.choose_host('auto'))")
+    assert result.returncode == 0, result.stderr
+    assert "built for another torch); retina_plugin is not registered in it" in result.stderr
+    assert "lightning" in result.stdout
+
+
+def test_importing_the_package_imports_neither_torch_nor_a_host() -> None:
+    code = (
+        "import sys, retina_plugin.cli\n"
+        "print(sorted({'torch', 'detectron2', 'lightning', 'numpy'} & set(sys.modules)))"
+    )
+    assert run(code).stdout == "[]\n"

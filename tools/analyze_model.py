@@ -2,8 +2,8 @@
 and what its head gives out.
 
     python tools/analyze_model.py --config-file configs/coco/retinanet_R_50_FPN_1x.yaml
-    python tools/analyze_model.py --config-file configs/digits/retinanet_compact.yaml --size 160 160
-    MODEL.FPN.OUT_CHANNELS 32
+    python tools/analyze_model.py --config-file configs/digits/retinanet_compact.yaml \\
+        --size 160 160 MODEL.FPN.OUT_CHANNELS 32
 
 Nothing is loaded: weights are random, and the image is noise, in which nothing is detected.
 """

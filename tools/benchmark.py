@@ -1,10 +1,10 @@
 """Time this project beside what it replaces: the same work, checked to give the same result, then
 measured in turns.
 
-    python tools/benchmark.py loss match                    the class loss; anchors against boxes
-    python tools/benchmark.py step infer                    R-50-FPN: a training step of two images;
-    detection in one python tools/benchmark.py step infer --device cuda --amp
-    python tools/benchmark.py eval --json eval.json         COCO metrics
+    python tools/benchmark.py loss match                 # class loss; anchors against boxes
+    python tools/benchmark.py step infer                 # R-50-FPN: a training step; a detection
+    python tools/benchmark.py step infer --device cuda --amp
+    python tools/benchmark.py eval --json eval.json      # COCO metrics
 
 Detectron2, fvcore, torchvision and faster-coco-eval take part where they are installed. A result
 that differs ends the run with an error before anything of that comparison is timed. Nothing else

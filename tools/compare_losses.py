@@ -2,8 +2,8 @@
 AP class by class.
 
     python tools/compare_losses.py --output-dir output/losses
-    DETECTRON2_DATASETS=folder/of/bccd python tools/compare_losses.py --data bccd --output-dir
-    output/losses_bccd
+    DETECTRON2_DATASETS=folder/of/bccd python tools/compare_losses.py --data bccd \\
+        --output-dir output/losses_bccd
 
 Each run is ``tools/train_net.py`` on one CPU thread; runs that are finished are not repeated. At
 the end the folder has ``table.md``, ``results.json`` and ``ap_by_frequency.png``.

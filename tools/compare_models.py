@@ -2,8 +2,8 @@
 cost.
 
     python tools/compare_models.py --minutes 4 --output-dir output/models
-    DETECTRON2_DATASETS=folder/of/bccd python tools/compare_models.py --data bccd --minutes 6
-    --output-dir output/models_bccd
+    DETECTRON2_DATASETS=folder/of/bccd python tools/compare_models.py --data bccd \\
+        --minutes 6 --output-dir output/models_bccd
 
 First all are measured, one after another, and nothing else should run meanwhile: what an image
 costs, and how long a step takes, so how many fit into ``--minutes``. Then all are trained for that

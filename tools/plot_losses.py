@@ -1,9 +1,9 @@
 """Draw the figures of docs/theory.md from the losses as they are, and measure how a trained model's
 loss is shared among its anchors.
 
-python tools/plot_losses.py --output figures
-python tools/plot_losses.py --config-file output/config.yaml --weights output/model_final.pth
---output figures
+    python tools/plot_losses.py --output figures
+    python tools/plot_losses.py --config-file output/config.yaml \\
+        --weights output/model_final.pth --output figures
 """
 
 from __future__ import annotations

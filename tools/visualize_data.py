@@ -1,9 +1,10 @@
 """Look at a data set: its annotations, or what the data loader feeds to training.
 
-python tools/visualize_data.py --dataset digits_train --output-dir pictures
-python tools/visualize_data.py --config-file configs/digits/retinanet_compact.yaml --anchors
---output-dir pictures python tools/visualize_data.py --config-file
-configs/digits/retinanet_compact.yaml --source dataloader --output-dir pictures
+    python tools/visualize_data.py --dataset digits_train --output-dir pictures
+    python tools/visualize_data.py --config-file configs/digits/retinanet_compact.yaml \\
+        --anchors --output-dir pictures
+    python tools/visualize_data.py --config-file configs/digits/retinanet_compact.yaml \\
+        --source dataloader --output-dir pictures
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Look at results: truth beside detections, one picture for each image.
 
-python tools/visualize_json_results.py --input output/inference/coco_instances_results.json
---dataset digits_test --output pictures
+    python tools/visualize_json_results.py --dataset digits_test --output pictures \\
+        --input output/inference/coco_instances_results.json
 """
 
 from __future__ import annotations

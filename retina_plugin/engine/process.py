@@ -45,7 +45,7 @@ PATIENCE = 3.0  # seconds in which an error of another rank may turn out to be t
 INTERRUPTED = "interrupted; what was written before is whole"
 
 
-def run(main: Callable[[], Any], *, rank: int | None = None) -> None:
+def run(main: Callable[[], Any], *, rank: int | None = None, program: bool | None = None) -> None:
     """Call ``main`` and exit: 0, or 2 after ``error: ...`` on standard error, 130 after Ctrl-C, 143
     after SIGTERM.
 
@@ -54,12 +54,15 @@ def run(main: Callable[[], Any], *, rank: int | None = None) -> None:
     Args:
         rank: of one of several processes, of which rank 0 speaks first and the others only when it
             is silent; see :mod:`retina_plugin.engine.ranks`.
+        program: the process ends with this call; None if ``main`` belongs to ``__main__``.
     """
+    if program is None:
+        program = main.__module__ == "__main__"
     try:
         with stopping.handling():
             main()
     except KeyboardInterrupt as error:
-        if main.__module__ == "__main__":  # a program: its last seconds must not change the code
+        if program:  # its last seconds must not change the code
             stopping.ignore()
         sys.exit(_interrupted(error, silent=rank is not None and (rank > 0 or stopping.at_once())))
     except Exception as error:

@@ -1,0 +1,96 @@
+"""The command line of ``retina``: verbs, and what runs them."""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import sys
+from collections.abc import Sequence
+
+from retina_plugin.cli import completion, config, eval, train
+from retina_plugin.cli.interrupts import quiet_start
+from retina_plugin.cli.output import usable_streams
+from retina_plugin.cli.parser import Parser, nearest
+
+VERBS = {"train": train, "eval": eval, "config": config, "completion": completion}
+
+EXAMPLES = """RetinaNet with focal loss, on Detectron2 or on Lightning.
+
+    retina train --config-file digits/retinanet_compact.yaml
+    retina VERB --help"""
+
+
+class _Version(argparse.Action):
+    """Prints the version; the metadata of packages is read only then."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *args: object) -> None:
+        from retina_plugin.cli.version import version
+
+        print(version())
+        parser.exit()
+
+
+def build_parser() -> Parser:
+    """The parser with that of every verb."""
+    parser = Parser(EXAMPLES, prog="retina", allow_abbrev=False)
+    parser.add_argument(
+        "--version", action=_Version, nargs=0, help="print version and folder of the package"
+    )
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", parser_class=Parser)
+    for name, module in VERBS.items():
+        first_line = (module.__doc__ or "").splitlines()[0]
+        verb = verbs.add_parser(
+            name,
+            help=first_line,
+            description=module.EXAMPLES,
+            prog=f"retina {name}",
+            allow_abbrev=False,
+        )
+        module.add_arguments(verb)
+        verb.set_defaults(parser=verb)
+    return parser
+
+
+def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """The command line as a namespace; a mistake ends the process with exit code 2."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    parser = build_parser()
+    parser.parse_args(list(itertools.takewhile(lambda word: word.startswith("-"), words)))
+    verb = next((word for word in words if not word.startswith("-")), None)
+    if verb is None:
+        parser.error(f"expected a verb: {', '.join(VERBS)}")
+    if verb not in VERBS:
+        hint = nearest(verb, VERBS) or f": expected one of {', '.join(VERBS)}"
+        parser.error(f"unknown verb {verb}{hint}")
+    args = parser.parse_args(words)
+    if hasattr(VERBS[args.verb], "check"):
+        VERBS[args.verb].check(args.parser, args)
+    return args
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run a verb in this process.
+
+    Args:
+        argv: the words after ``retina``; None for those of this process.
+
+    Raises:
+        SystemExit: a mistake in the command line, after one line that names it.
+        Exception: what the verb raises; see :func:`retina_plugin.engine.process.run` for errors
+            that become one line.
+    """
+    args = parse(argv)
+    VERBS[args.verb].run(args)
+
+
+def start() -> None:
+    """The program ``retina``."""
+    quiet_start()
+    usable_streams()
+    args = parse()
+    if args.verb == "completion":
+        completion.run(args)
+        return
+    from retina_plugin.engine.process import run  # imports torch
+
+    run(lambda: VERBS[args.verb].run(args), program=True)

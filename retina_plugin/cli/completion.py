@@ -1,0 +1,104 @@
+"""Print a script that completes verbs, flags and configs in bash or zsh."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from retina_plugin.cli.output import write
+
+if TYPE_CHECKING:
+    from retina_plugin.cli.parser import Parser
+
+EXAMPLES = """Print a script that completes the words of retina: verbs, flags and their values,
+files, packaged configs, and keys of configs after a capital letter. Put the line for your shell
+into ~/.bashrc or ~/.zshrc.
+
+    eval "$(retina completion bash)"
+    eval "$(retina completion zsh)"   # after compinit"""
+
+# Both find the case of the verb and the word before; a capital letter begins a key.
+BASH = """\
+_retina() {
+  local word="${COMP_WORDS[COMP_CWORD]}" verb="${COMP_WORDS[1]}"
+  local choices="" configs="" files="" keys=""
+  [ "$COMP_CWORD" -eq 1 ] && verb=""
+  case "$verb ${COMP_WORDS[COMP_CWORD-1]}" in
+@CASES@
+  esac
+  case "$word" in [A-Z]*) [ -n "$keys" ] && choices="@KEYS@" ;; esac
+  [ -n "$configs" ] && choices="$choices @CONFIGS@"
+  COMPREPLY=($(compgen -W "$choices" -- "$word"))
+  if [ -n "$files" ]; then
+    local file
+    while IFS= read -r file; do COMPREPLY+=("$file"); done < <(compgen -f -- "$word")
+    compopt -o filenames 2>/dev/null
+  fi
+}
+complete -F _retina retina
+"""
+ZSH = """\
+_retina() {
+  local verb="${words[2]}" choices="" configs="" files="" keys=""
+  (( CURRENT == 2 )) && verb=""
+  case "$verb ${words[CURRENT-1]}" in
+@CASES@
+  esac
+  [[ -n $keys && ${words[CURRENT]} == [A-Z]* ]] && choices="@KEYS@"
+  [[ -n $configs ]] && choices="$choices @CONFIGS@"
+  [[ -n $choices ]] && compadd -- ${=choices}
+  [[ -n $files ]] && _files
+  return 0
+}
+compdef _retina retina
+"""
+
+
+def add_arguments(parser: Parser) -> None:
+    parser.add_argument("shell", choices=("bash", "zsh"), metavar="SHELL", help="bash or zsh")
+
+
+def run(args: argparse.Namespace) -> None:
+    from retina_plugin.cli.command import build_parser
+
+    write(script(args.shell, build_parser()))
+
+
+def script(shell: str, parser: Parser) -> str:
+    """The script for ``shell``, "bash" or "zsh", from a parser that has verbs."""
+    from retina_plugin.config import DETECTRON2_KEYS, PLUGIN_KEYS
+    from retina_plugin.config.packaged import packaged_configs
+
+    text = {"bash": BASH, "zsh": ZSH}[shell]
+    keys = " ".join(sorted([*DETECTRON2_KEYS, *PLUGIN_KEYS]))
+    text = text.replace("@CASES@", "\n".join(_cases(parser)))
+    return text.replace("@CONFIGS@", " ".join(packaged_configs())).replace("@KEYS@", keys)
+
+
+def _cases(parser: Parser) -> Iterator[str]:
+    """For each flag that has a value, and then for each verb, the words that may follow."""
+    (verbs,) = (a for a in parser._actions if isinstance(a, argparse._SubParsersAction))
+    for verb, of_verb in verbs.choices.items():
+        flags = [a for a in of_verb._actions if a.option_strings]
+        for action in flags:
+            if action.nargs != 0:
+                yield _case(f'"{verb} {action.option_strings[-1]}"', action)
+        words = [action.option_strings[-1] for action in flags]
+        others = [a for a in of_verb._actions if not a.option_strings]
+        yield _case(f"{verb}\\ *", *others, words=words)
+    yield _case("\\ *", words=[*verbs.choices, "--help", "--version"])
+
+
+def _case(pattern: str, *actions: argparse.Action, words: Sequence[str] = ()) -> str:
+    """One case of the script: words, configs, files and keys that may follow."""
+    kinds = {kind for action in actions for kind in str(action.metavar).split()}
+    choices = [*words, *(c for action in actions for c in action.choices or ())]
+    takes = {
+        "configs": any(action.dest in ("config_file", "file") for action in actions),
+        "files": kinds & {"FILE", "[FOLDER]"},
+        "keys": "KEY" in kinds,
+    }
+    sets = [f'choices="{" ".join(choices)}"'] if choices else []
+    sets += [f"{name}=1" for name, is_taken in takes.items() if is_taken]
+    return f"    {pattern}) {' '.join(sets)} ;;"

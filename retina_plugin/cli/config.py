@@ -1,0 +1,91 @@
+"""Print a merged config, with the place that set each value."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from retina_plugin.cli.output import write
+from retina_plugin.cli.run_flags import add_host
+
+if TYPE_CHECKING:
+    import argparse
+
+    from retina_plugin.cli.parser import Parser
+
+EXAMPLES = """Print a config as a run uses it: the file, its _BASE_ files and the overrides, merged
+and checked. A comment behind each value that is not the default says which file and line, or what
+else, has set it. The output is YAML and can be used as a config file.
+
+    retina config digits/retinanet_compact.yaml SOLVER.MAX_ITER 500"""
+
+
+def add_arguments(parser: Parser) -> None:
+    from retina_plugin.config.packaged import packaged_configs
+
+    parser.add_argument("file", metavar="FILE", help="YAML file or packaged config")
+    add_host(parser)
+    parser.add_overrides()
+    parser.epilog = f"Packaged configs: {', '.join(packaged_configs())}"
+
+
+def run(args: argparse.Namespace) -> None:
+    write(explained(args.file, args.opts, host=args.host))
+
+
+def explained(config_file: str, overrides: list[str], *, host: str = "auto") -> str:
+    """The merged and checked config as YAML, with reasons as comments.
+
+    Args:
+        config_file, overrides: see :func:`retina_plugin.engine.read_config.merge`.
+        host: whose defaults; see :func:`retina_plugin.engine.hosts.choose_host`.
+
+    Raises:
+        ConfigError: a file, key or value that cannot be used.
+        ImportError: the host is asked for and cannot be used.
+    """
+    from retina_plugin.config import leaves
+    from retina_plugin.config.node import sources
+    from retina_plugin.engine.read_config import merge, settle_with_reasons
+
+    get_cfg = default_config(host)
+    default = dict(leaves(get_cfg()))
+    cfg = merge(get_cfg(), config_file, overrides)
+    reasons = sources(config_file, overrides) | settle_with_reasons(cfg)
+    changed = {
+        key: reasons.get(key, "") for key, value in leaves(cfg) if default.get(key, ()) != value
+    }
+    return "\n".join([*_lines(cfg, changed, prefix=""), ""])
+
+
+def default_config(host: str) -> Any:
+    """The function that gives the defaults of a host."""
+    import importlib
+
+    from retina_plugin.engine.hosts import choose_host
+
+    name, _ = choose_host(host)
+    module = {"detectron2": "retina_plugin.d2", "lightning": "retina_plugin.config"}[name]
+    return importlib.import_module(module).get_cfg
+
+
+def _lines(node: Mapping[str, Any], reasons: Mapping[str, str], *, prefix: str) -> list[str]:
+    """A line for each key and each group of keys, in the order of the alphabet."""
+    lines = []
+    indent = "  " * prefix.count(".")
+    for name, value in sorted(node.items()):
+        key = f"{prefix}{name}"
+        if isinstance(value, Mapping) and value:
+            lines += [f"{indent}{name}:", *_lines(value, reasons, prefix=f"{key}.")]
+        elif not isinstance(value, Mapping):
+            reason = f"  # {reasons[key]}" if key in reasons else ""
+            lines.append(f"{indent}{name}: {_yaml(value)}{reason}")
+    return lines
+
+
+def _yaml(value: Any) -> str:
+    """A value in one line of YAML."""
+    import yaml
+
+    text = yaml.safe_dump(value, default_flow_style=True, width=float("inf"))
+    return text.removesuffix("\n").removesuffix("\n...")

@@ -1,0 +1,83 @@
+"""Evaluate a checkpoint on DATASETS.TEST."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from retina_plugin.cli.run_flags import add_host, add_processes, launch
+
+if TYPE_CHECKING:
+    import argparse
+
+    from retina_plugin.cli.parser import Parser
+
+EXAMPLES = """Evaluate a checkpoint on DATASETS.TEST as COCO does.
+
+    retina eval output
+    retina eval output --weights output/model_best.pth
+    retina eval --config-file coco/retinanet_R_50_FPN_1x.yaml --weights model.pth
+
+A run folder gives its config.yaml and its last checkpoint; the results are written into it."""
+
+
+def add_arguments(parser: Parser) -> None:
+    parser.add_argument(
+        "--config-file", metavar="FILE", help="YAML file or packaged config, if no FOLDER is given"
+    )
+    parser.add_argument(
+        "--weights", metavar="FILE", help="checkpoint; else that of FOLDER, or MODEL.WEIGHTS"
+    )
+    add_host(parser)
+    add_processes(parser)
+    parser.add_overrides(
+        "words", metavar="[FOLDER] KEY VALUE", help="folder of a run; overrides of config keys"
+    )
+
+
+def check(parser: Parser, args: argparse.Namespace) -> None:
+    """Split the words into FOLDER and pairs: of an odd number of words, the first is the folder."""
+    args.folder = args.words[0] if len(args.words) % 2 else None
+    args.opts = args.words[len(args.words) % 2 :]
+    if args.folder and args.config_file:
+        parser.error(
+            f"expected one of FOLDER and --config-file, or pairs KEY VALUE, found {args.folder} and"
+            f" --config-file {args.config_file}"
+        )
+    if not args.folder and not args.config_file:
+        parser.error("expected the folder of a run, or --config-file FILE")
+
+
+def run(args: argparse.Namespace) -> None:
+    """
+    Raises:
+        ConfigError: the folder has no config.
+        WeightsError: the folder has no checkpoint, and none is named.
+    """
+    config_file, chosen = args.config_file, []
+    if args.folder:
+        config_file, chosen = of_folder(args.folder, args.weights)
+    elif args.weights:
+        chosen = ["MODEL.WEIGHTS", args.weights]
+    launch(config_file, [*chosen, *args.opts], args, eval_only=True)
+
+
+def of_folder(folder: str, weights: str | None) -> tuple[str, list[str]]:
+    """The config of a run folder, and the overrides that evaluate its last checkpoint, or
+    ``weights``, in that folder."""
+    from retina_plugin.checkpoint import WeightsError
+    from retina_plugin.config.errors import ConfigError
+    from retina_plugin.engine.checkpoints import newest_checkpoint
+
+    config_file = os.path.join(folder, "config.yaml")
+    if not os.path.isfile(config_file):
+        kind = "has no config.yaml" if os.path.isdir(folder) else "is no folder"
+        raise ConfigError(
+            f"{folder} {kind}: expected the folder of a run, or --config-file FILE and pairs KEY "
+            "VALUE"
+        )
+    weights = weights or newest_checkpoint(folder, report=print)
+    if weights is None:
+        raise WeightsError(f"{folder} has no checkpoint: add --weights FILE")
+    print(f"weights: {weights}", flush=True)
+    return config_file, ["OUTPUT_DIR", folder, "MODEL.WEIGHTS", weights]

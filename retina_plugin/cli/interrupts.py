@@ -1,0 +1,20 @@
+"""Ctrl-C while a command starts."""
+
+from __future__ import annotations
+
+import os
+import signal
+from typing import Any
+
+
+def quiet_start() -> None:
+    """End this process without a traceback on Ctrl-C or SIGTERM, until
+    :func:`retina_plugin.engine.process.run` handles them. For programs, before the imports that
+    take seconds."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _end)
+
+
+def _end(number: int, frame: Any) -> None:
+    os.write(2, b"interrupted; nothing was begun\n")
+    os._exit(128 + number)

@@ -1,0 +1,126 @@
+"""What all command lines share: one line for a mistake, with the nearest flag, numbers with bounds,
+and help that fits the terminal."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import re
+import sys
+import textwrap
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NoReturn
+
+FLAG = re.compile(r"--[A-Za-z]|-[A-Za-z]$")
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors are one line ``error: ...`` like those of the commands themselves, with
+    exit code 2. An unknown flag is named with the nearest known one.
+
+    Args:
+        description: paragraphs; those that are indented by four spaces are printed as they are.
+        options: of :class:`argparse.ArgumentParser`.
+    """
+
+    def __init__(self, description: str | None = None, **options: Any) -> None:
+        super().__init__(description=description, formatter_class=HelpFormatter, **options)
+        self._words: list[str] = []
+        self._overrides: str | None = None
+
+    def add_overrides(
+        self,
+        name: str = "opts",
+        *,
+        metavar: str = "KEY VALUE",
+        help: str = "overrides of config keys",
+    ) -> None:
+        """Take words before, between and after the flags, as the list ``name``."""
+        self._overrides = name
+        self.add_argument(name, nargs="*", default=[], metavar=metavar, help=help)
+
+    def parse_known_args(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
+    ) -> tuple[argparse.Namespace, list[str]]:
+        """Like argparse's, but nothing stays unknown."""
+        self._words = list(sys.argv[1:] if args is None else args)
+        found, rest = super().parse_known_args(self._words, namespace)
+        if self._unknown_flag(rest) or (rest and self._overrides is None):
+            self.error(f"unexpected argument {rest[0]}")
+        if self._overrides is not None:
+            setattr(found, self._overrides, [*getattr(found, self._overrides), *rest])
+        return found, []
+
+    def error(self, message: str) -> NoReturn:
+        flag = self._unknown_flag(self._words)
+        if flag is not None:
+            message = f"unknown flag {flag}{nearest(flag, self._option_string_actions)}"
+        self.exit(2, f"error: {message} (--help lists all arguments)\n")
+
+    def _unknown_flag(self, words: Iterable[str]) -> str | None:
+        """The first flag that this parser does not have."""
+        flags = [word.split("=")[0] for word in words if FLAG.match(word)]
+        return next((flag for flag in flags if not self._knows(flag)), None)
+
+    def _knows(self, flag: str) -> bool:
+        known = self._option_string_actions
+        return flag in known or (self.allow_abbrev and any(k.startswith(flag) for k in known))
+
+
+class HelpFormatter(argparse.HelpFormatter):
+    """Wraps paragraphs to the terminal, and leaves indented ones, which are commands, as they
+    are."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        return "\n\n".join(
+            textwrap.indent(part.rstrip(), indent)
+            if part.startswith("    ")
+            else textwrap.fill(" ".join(part.split()), width, initial_indent=indent)
+            for part in text.strip().split("\n\n")
+        )
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """ ": did you mean train?", or the empty text if nothing is near."""
+    near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
+    return f": did you mean {near[0]}?" if near else ""
+
+
+def whole(least: int, most: int) -> Callable[[str], int]:
+    """For ``type=`` of an argument: an integer from ``least`` to ``most``."""
+
+    def parse(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(
+                f"expected a whole number, found {text!r:.40}"
+            ) from None
+        if not least <= value <= most:
+            bound = f"least {least}" if value < least else f"most {most}"
+            raise argparse.ArgumentTypeError(f"expected at {bound}, found {text:.40}")
+        return value
+
+    return parse
+
+
+COUNT = whole(0, 10**9)  # of --max-images and the like, where 0 is for all
+
+
+def share(text: str) -> float:
+    """For ``type=`` of an argument: a number from 0 to 1."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"expected a number from 0 to 1, found {text!r:.40}")
+    return value
+
+
+def share_below_1(text: str) -> float:
+    """The same without 1, which no detection's score is above."""
+    value = share(text)
+    if value == 1:
+        raise argparse.ArgumentTypeError(f"expected a number below 1, found {text!r:.40}")
+    return value

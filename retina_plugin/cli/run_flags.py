@@ -1,0 +1,51 @@
+"""Flags of a run, for training and for evaluation: Detectron2's own, and ``--host``."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from retina_plugin.engine.host import DIST_URL
+
+
+def add_host(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--host",
+        choices=("auto", "detectron2", "lightning"),
+        default="auto",
+        help="what to run on; auto is Detectron2 where it is installed, else Lightning",
+    )
+
+
+def add_processes(parser: argparse.ArgumentParser) -> None:
+    """The flags of a run on several GPUs and machines."""
+    parser.add_argument(
+        "--num-gpus",
+        type=int,
+        default=1,
+        metavar="N",
+        help="GPUs of each machine (1); without a GPU, 1 is the CPU",
+    )
+    parser.add_argument("--num-machines", type=int, default=1, metavar="N", help="machines (1)")
+    parser.add_argument(
+        "--machine-rank", type=int, default=0, metavar="N", help="0 .. num-machines - 1"
+    )
+    parser.add_argument(
+        "--dist-url", default=DIST_URL, metavar="URL", help=f"where the processes meet ({DIST_URL})"
+    )
+
+
+def launch(config_file: str, overrides: list[str], args: argparse.Namespace, **flags: Any) -> None:
+    """Start the run that the flags describe.
+
+    Args:
+        config_file, overrides: see :func:`retina_plugin.engine.launch.launch`.
+        args: the namespace of a parser with the flags above.
+        flags: more of them, for :class:`retina_plugin.engine.host.Request`.
+    """
+    from retina_plugin.engine.host import Request
+    from retina_plugin.engine.launch import launch as start
+
+    names = ("num_gpus", "num_machines", "machine_rank", "dist_url")
+    request = Request(**{name: getattr(args, name) for name in names}, **flags)
+    start(config_file, overrides, request, host=args.host)

@@ -1,0 +1,168 @@
+"""The command line of ``retina``: verbs, flags, help, version, and its start."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import retina_plugin
+from retina_plugin.cli.command import VERBS, main, parse
+from retina_plugin.cli.version import version
+
+CONFIG = ["--config-file", "a.yaml"]
+
+
+def error(capsys: pytest.CaptureFixture, *argv: str) -> str:
+    """The only line on standard error of a command line that ends with code 2."""
+    with pytest.raises(SystemExit) as end:
+        main(argv)
+    assert end.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ")
+    return line
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        ([], "expected a verb: train, eval, config, completion"),
+        (["tran", *CONFIG], "unknown verb tran: did you mean train?"),
+        (["evaluate"], "unknown verb evaluate: did you mean eval?"),
+        (["xyz"], "unknown verb xyz: expected one of train, eval, config, completion"),
+        (["--versio"], "unknown flag --versio: did you mean --version?"),
+        (["--verbose", "train", *CONFIG], "unknown flag --verbose"),
+        (["train"], "the following arguments are required: --config-file"),
+        (["train", "--confg-file", "a"], "unknown flag --confg-file: did you mean --config-file?"),
+        (["train", *CONFIG, "--resme"], "unknown flag --resme: did you mean --resume?"),
+        (["train", *CONFIG, "SEED", "1", "--ovrwrite"], "did you mean --overwrite?"),
+        (["train", *CONFIG, "--numgpus=2"], "unknown flag --numgpus: did you mean --num-gpus?"),
+        (["train", *CONFIG, "--num-gpus", "two"], "--num-gpus: invalid int value: 'two'"),
+        (["train", *CONFIG, "--eval-only"], "unknown flag --eval-only"),
+        (["train", *CONFIG, "--resume", "--overwrite"], "not allowed with argument"),
+        (["train", *CONFIG, "--host", "d2"], "--host: invalid choice: 'd2'"),
+        (["eval"], "expected the folder of a run, or --config-file FILE"),
+        (["eval", "out", *CONFIG], "expected one of FOLDER and --config-file"),
+        (["eval", "out", "--weight", "x"], "unknown flag --weight: did you mean --weights?"),
+        (["config"], "the following arguments are required: FILE"),
+        (["completion", "fish"], "invalid choice: 'fish'"),
+        (["completion", "bash", "zsh"], "unexpected argument zsh"),
+    ],
+)
+def test_wrong_usage(capsys: pytest.CaptureFixture, argv: list[str], words: str) -> None:
+    assert words in error(capsys, *argv)
+
+
+def test_flags_and_overrides_in_any_order() -> None:
+    pairs = ["SOLVER.BASE_LR", "-1e-3", "MODEL.PIXEL_MEAN", "[-1.0, 2]", "SEED", "-1"]
+    for argv in ([*CONFIG, "--resume", *pairs], [*CONFIG, *pairs, "--resume"]):
+        args = parse(["train", *argv])
+        assert (args.opts, args.resume) == (pairs, True)
+    args = parse(["train", "SEED", "2", "--num-gpus", "3", "SOLVER.GAMMA", "-2", *CONFIG])
+    assert (args.opts, args.num_gpus) == (["SEED", "2", "SOLVER.GAMMA", "-2"], 3)
+
+
+def test_the_folder_of_an_evaluation_is_the_odd_word() -> None:
+    pair = ["DATASETS.TEST", "('a',)"]
+    for argv, folder in (
+        (["out", *pair, "--weights", "w"], "out"),
+        (["--weights", "w", "out", *pair], "out"),
+        ([*CONFIG, "--weights", "w", *pair], None),
+    ):
+        args = parse(["eval", *argv])
+        assert (args.folder, args.opts, args.weights) == (folder, pair, "w")
+
+
+@pytest.mark.parametrize("columns", [40, 100])
+@pytest.mark.parametrize("verb", ["", *VERBS])
+def test_help_has_an_example_and_fits_the_terminal(
+    capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch, verb: str, columns: int
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    with pytest.raises(SystemExit) as end:
+        main([*filter(None, [verb]), "--help"])
+    assert end.value.code == 0
+    said = capsys.readouterr().out
+    example = "retina train" if not verb else f"retina {verb}"
+    assert re.search(rf"^    .*{example} ", said, flags=re.MULTILINE)
+    for line in said.splitlines():  # a command stays in one piece, and so does a long name
+        assert len(line) <= columns or line.startswith("    ") or " " not in line.strip()
+
+
+def test_help_is_quick_and_imports_no_torch() -> None:
+    """At most 0.3 s, of which this process itself takes less when others compute beside it."""
+    code = (
+        "import contextlib, sys\n"
+        "from retina_plugin.cli.command import main, parse\n"
+        "with contextlib.suppress(SystemExit): main(['--help'])\n"
+        "parse(['train', '--config-file', 'a.yaml', 'SEED', '1'])\n"
+        "assert not {'torch', 'detectron2', 'lightning', 'numpy', 'yaml'} & set(sys.modules)\n"
+    )
+    seconds = []
+    for _ in range(3):
+        before = os.times()
+        subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, timeout=60)
+        after = os.times()
+        seconds.append(sum(after[2:4]) - sum(before[2:4]))
+    assert min(seconds) < 0.3
+
+
+def test_version(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    with pytest.raises(SystemExit) as end:
+        main(["--version"])
+    assert end.value.code == 0
+    folder = os.path.dirname(retina_plugin.__file__)
+    start = f"retina_plugin {retina_plugin.__version__} from {folder}, Python "
+    assert capsys.readouterr().out.startswith(start)
+    (tmp_path / "retina_plugin-9.8.7.dist-info").mkdir()
+    (tmp_path / "retina_plugin-9.8.7.dist-info/METADATA").write_text(
+        "Metadata-Version: 2.1\nName: retina_plugin\nVersion: 9.8.7\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert f"warning: version 9.8.7 is installed, but Python finds {folder} first" in version()
+
+
+def python(*argv: str, **options: Any) -> subprocess.CompletedProcess:
+    return subprocess.run([sys.executable, *argv], timeout=120, **options)
+
+
+def test_an_interrupted_start_is_quiet() -> None:
+    code = (
+        "import os, signal, sys\n"
+        "from retina_plugin.cli.interrupts import quiet_start\n"
+        "quiet_start()\n"
+        "os.kill(os.getpid(), getattr(signal, sys.argv[1]))\n"
+        "print('went on')\n"
+    )
+    for name, number in (("SIGINT", 130), ("SIGTERM", 143)):
+        result = python("-c", code, name, capture_output=True, text=True)
+        assert result.returncode == number
+        assert (result.stdout, result.stderr) == ("", "interrupted; nothing was begun\n")
+
+
+def test_closed_streams_and_poor_encodings() -> None:
+    """What cron and old terminals give a program."""
+    command = f"{sys.executable} -m retina_plugin.cli --version"
+    closed = subprocess.run(f"{command} <&- >&- 2>&-", shell=True, timeout=120)
+    assert closed.returncode == 0
+    code = "from retina_plugin.cli.output import *; usable_streams(); write('Größe 大')"
+    env = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    result = python("-c", code, capture_output=True, text=True, env=env)
+    assert (result.returncode, result.stdout) == (0, "Gr\\xf6\\xdfe \\u5927")
+
+
+def test_a_reader_that_has_gone() -> None:
+    code = "from retina_plugin.cli.output import write\nfor _ in range(9999): write('x' * 99)"
+    reader, writer = os.pipe()
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=writer, stderr=subprocess.PIPE)
+    os.close(reader)
+    os.close(writer)
+    assert process.communicate(timeout=60)[1] == b""
+    assert process.returncode == 141

@@ -1,0 +1,59 @@
+"""The completion scripts, run by the shells themselves."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from retina_plugin.cli.command import build_parser
+from retina_plugin.cli.completion import script
+
+TRY = """
+COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _retina
+printf '%s\\n' "${COMPREPLY[@]}"
+"""
+
+
+def completed(folder: Path, *words: str) -> list[str]:
+    """What bash offers for the last word."""
+    command = ["bash", "-c", script("bash", build_parser()) + TRY, "bash", "retina", *words]
+    result = subprocess.run(command, capture_output=True, text=True, cwd=folder, timeout=60)
+    assert result.stderr == ""
+    return result.stdout.split()
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
+def test_bash(tmp_path: Path) -> None:
+    (tmp_path / "digits.yaml").touch()
+    (tmp_path / "digits_run").mkdir()
+    for words, expected in (
+        (["tr"], ["train"]),
+        (["train", "--over"], ["--overwrite"]),
+        (["train", "--host", ""], ["auto", "detectron2", "lightning"]),
+        (["train", "--num-gpus", ""], []),
+        (["train", "--config-file", "digits.y"], ["digits.yaml"]),
+        (["train", "--config-file", "digits/retinanet_c"], ["digits/retinanet_compact.yaml"]),
+        (["config", "digits/retinanet_l"], ["digits/retinanet_longtail.yaml"]),
+        (["train", "--config-file", "a", "SOLVER.MAX_"], ["SOLVER.MAX_ITER"]),
+        (["eval", "digits_"], ["digits_run"]),
+        (["completion", "z"], ["zsh"]),
+        (["nonsense", "x"], []),
+    ):
+        assert completed(tmp_path, *words) == expected, words
+
+
+@pytest.mark.skipif(shutil.which("zsh") is None, reason="needs zsh")
+def test_zsh_reads_its_script() -> None:
+    text = script("zsh", build_parser())
+    subprocess.run(["zsh", "-n"], input=text, text=True, check=True, timeout=60)
+
+
+def test_both_shells_have_the_same_cases() -> None:
+    bash, zsh = (script(shell, build_parser()) for shell in ("bash", "zsh"))
+    cases = [line for line in bash.splitlines() if line.endswith(";;") and "keys" not in line]
+    assert len(cases) > 10
+    assert all(line in zsh for line in cases)
+    assert "@" not in bash + zsh.replace("$@", "")

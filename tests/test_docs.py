@@ -3,6 +3,7 @@ of keys is up to date."""
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.util
 import math
@@ -21,7 +22,9 @@ import torch
 from PIL import Image
 
 from retina_plugin import build_model, get_cfg, load_weights
+from retina_plugin.cli import command
 from retina_plugin.config import ConfigError, check_rules
+from retina_plugin.config.packaged import packaged_configs
 from retina_plugin.config.registry import REGISTRIES
 from retina_plugin.data import load_dataset
 from retina_plugin.data.transforms import TransformChain
@@ -43,6 +46,8 @@ SEVEN = [
 ]
 PAGES = [
     "README.md",
+    "CONTRIBUTING.md",
+    "docs/install.md",
     "docs/plugin.md",
     "docs/your_own_data.md",
     "docs/weights.md",
@@ -83,15 +88,20 @@ def named_block(root: Path, page: str, language: str, name: str) -> str:
 
 
 def commands(root: Path, page: str) -> list[list[str]]:
-    """Every ``python tools/...`` of a page, in words."""
-    lines = (
-        "\n".join(text for _, text in blocks(root, page, "bash")).replace("\\\n", " ").splitlines()
-    )
-    return [
-        shlex.split(line[line.index("python tools/") :])[1:]
-        for line in lines
-        if "python tools/" in line
-    ]
+    """Every ``python tools/...`` and ``retina ...`` of a page, in words, from the tool or
+    ``retina`` on."""
+    text = "\n".join(text for _, text in blocks(root, page, "bash")).replace("\\\n", " ")
+    found = re.findall(r"(?:^|&& )(?:python (tools/.*)|(retina [^&\n]*))", text, flags=re.MULTILINE)
+    return [shlex.split(tool or command) for tool, command in found]
+
+
+def parse(path: str, argv: list[str]) -> None:
+    """Read the command line of a tool or of ``retina``."""
+    if path == "retina":
+        with contextlib.suppress(SystemExit) if "--version" in argv else contextlib.nullcontext():
+            command.parse(argv)
+    else:
+        load_tool(Path(path).stem).parse(argv)
 
 
 def quick(**others: str) -> list[str]:
@@ -388,10 +398,12 @@ def test_the_neck_of_the_page(root: Path, monkeypatch: pytest.MonkeyPatch) -> No
 @pytest.mark.parametrize("page", PAGES)
 def test_commands_parse_and_their_configs_exist(page: str, root: Path) -> None:
     for path, *argv in commands(root, page):
-        load_tool(Path(path).stem).parse(argv)
+        parse(path, argv)
         for word in argv:
             if word.startswith("configs/"):
                 assert (root / word).is_file()
+            if path == "retina" and word.endswith("compact.yaml"):
+                assert word in packaged_configs()
 
 
 @pytest.mark.parametrize("page", PAGES)

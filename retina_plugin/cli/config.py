@@ -44,17 +44,18 @@ def explained(config_file: str, overrides: list[str], *, host: str = "auto") -> 
         ConfigError: a file, key or value that cannot be used.
         ImportError: the host is asked for and cannot be used.
     """
-    from retina_plugin.config import leaves
+    from retina_plugin.config import add_keys, leaves
+    from retina_plugin.config.imports import rows_of
     from retina_plugin.config.node import sources
     from retina_plugin.engine.read_config import merge, settle_with_reasons
 
     get_cfg = default_config(host)
-    default = dict(leaves(get_cfg()))
     cfg = merge(get_cfg(), config_file, overrides)
     reasons = sources(config_file, overrides) | settle_with_reasons(cfg)
-    changed = {
-        key: reasons.get(key, "") for key, value in leaves(cfg) if default.get(key, ()) != value
-    }
+    unchanged = get_cfg()
+    add_keys(unchanged, rows_of(cfg))  # those of imported parts
+    default = dict(leaves(unchanged))
+    changed = {key: reasons[key] for key, value in leaves(cfg) if default[key] != value}
     return "\n".join([*_lines(cfg, changed, prefix=""), ""])
 
 

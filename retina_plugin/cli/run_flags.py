@@ -6,12 +6,13 @@ import argparse
 from typing import Any
 
 from retina_plugin.engine.host import DIST_URL
+from retina_plugin.engine.hosts import HOSTS
 
 
 def add_host(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--host",
-        choices=("auto", "detectron2", "lightning"),
+        choices=HOSTS,
         default="auto",
         help="what to run on; auto is Detectron2 where it is installed, else Lightning",
     )

@@ -15,6 +15,7 @@ from retina_plugin.cli.command import main
 from retina_plugin.cli.config import default_config, explained
 from retina_plugin.config import ConfigError, leaves
 from retina_plugin.config.packaged import packaged_configs
+from retina_plugin.config.registry import REGISTRIES
 from retina_plugin.engine.read_config import read_config
 
 HOSTS = ["lightning"] + ["detectron2"] * (importlib.util.find_spec("detectron2") is not None)
@@ -78,6 +79,24 @@ def test_reasons(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             n for n, row in enumerate(Path(path).read_text().splitlines(), 1) if text in row
         )
         assert found[key] == f"{path}, line {line}"
+
+
+def test_keys_of_imported_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only a value that differs from the default of its part has a reason."""
+    (tmp_path / "parts_of_this_test.py").write_text(
+        "from retina_plugin.config import Key\n"
+        "from retina_plugin.losses import CLASS_LOSSES\n"
+        "@CLASS_LOSSES.register('of_this_test', keys={'A': Key(1.0, 'a'), 'B': Key(2.0, 'b')})\n"
+        "class OfThisTest:\n    def __init__(self, *, a, b, **others): pass\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    for registry in REGISTRIES:
+        monkeypatch.setattr(registry, "_parts", dict(registry._parts))
+    node = "MODEL.RETINA_PLUGIN.CLASS_LOSS.of_this_test"
+    imports = ["MODEL.RETINA_PLUGIN.IMPORTS", "['parts_of_this_test']"]
+    found = reasons(explained(NAMES[0], [*imports, f"{node}.A", "3.0"]))
+    assert found[f"{node}.A"] == "command line"
+    assert f"{node}.B" not in found
 
 
 def test_pixels_of_the_backbone() -> None:

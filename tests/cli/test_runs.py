@@ -39,6 +39,7 @@ def package_files() -> set[str]:
     return {path for path in files if "__pycache__" not in path}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("host", HOSTS)
 def test_train_and_eval(
     tmp_path: Path,
@@ -101,6 +102,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 def test_lightning_imports_no_detectron2(tmp_path: Path) -> None:
     """Neither in the program, which is a script without a suffix, nor in the processes of several
     GPUs, which import that script: here it would fail."""

@@ -35,6 +35,7 @@ def test_twice_is_harmless() -> None:
     test_names()
 
 
+@pytest.mark.slow
 def test_before_detectron2_is_imported() -> None:
     """The other tests import Detectron2 first."""
     code = (

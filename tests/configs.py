@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from retina_plugin.modeling.build_backbone import take_pixels_of_timm
+from retina_plugin.modeling.build_backbone import set_timm_pixel_constants
 from tests.conftest import ROOT
 
 CONFIGS = sorted(
@@ -33,7 +33,7 @@ def shrink(cfg: Any, name: str) -> Any:
     cfg.merge_from_file(str(Path(ROOT) / "configs" / name))
     for key, value in NARROW.items():
         cfg.merge_from_list([key, value])
-    take_pixels_of_timm(cfg)
+    set_timm_pixel_constants(cfg)
     return cfg
 
 

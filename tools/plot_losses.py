@@ -111,8 +111,8 @@ def main(argv: list[str] | None = None) -> None:
         "focal_derivatives": derivatives_figure(),
         "imbalance": ladder_figure(ladder()),
     }
-    for rung in ladder():
-        print(f"{easy_to_hard(rung):>9.3g} : 1  {rung.name}")
+    for variant in ladder():
+        print(f"{easy_to_hard(variant):>9.3g} : 1  {variant.name}")
     if args.config_file:
         model, records, options = load(args)
         objects, background = anchor_losses(

@@ -6,27 +6,27 @@ project's, ``fit`` compares them with a model's, ``explain`` says what differs, 
 together. Both hosts and :func:`retina_plugin.load_weights` go this way.
 """
 
-from retina_plugin.checkpoint.fit import Fit
 from retina_plugin.checkpoint.load import (
     checkpoint_metadata,
     class_names_of,
-    fit_all,
     fit_to_start,
     load_weights,
+    match_parameters,
     metadata_of,
     start_from,
     warn_of_other_classes,
 )
+from retina_plugin.checkpoint.match import CheckpointMatch
 from retina_plugin.checkpoint.read import WeightsError, read_checkpoint, require_file, source_of
 
 __all__ = [
-    "Fit",
+    "CheckpointMatch",
     "WeightsError",
     "checkpoint_metadata",
     "class_names_of",
-    "fit_all",
     "fit_to_start",
     "load_weights",
+    "match_parameters",
     "metadata_of",
     "read_checkpoint",
     "require_file",

@@ -7,10 +7,10 @@ import math
 import re
 from collections.abc import Iterable
 
-from retina_plugin.checkpoint.fit import Fit
+from retina_plugin.checkpoint.match import CheckpointMatch
 
 
-def describe(found: Fit, *, only: str = "") -> str:
+def describe(found: CheckpointMatch, *, only: str = "") -> str:
     """What does not fit, counted and shown, shapes one by one, and what that hints at; of
     parameters below ``only``."""
     lines = [f"{found.path} does not fit this model. It was read as: {found.title}."]
@@ -35,7 +35,7 @@ def describe(found: Fit, *, only: str = "") -> str:
     return "\n".join([*lines, "  " + _advice(found, [*missing, *surplus, *shapes])])
 
 
-def _advice(found: Fit, misfits: list[str]) -> str:
+def _advice(found: CheckpointMatch, misfits: list[str]) -> str:
     """The config key that most likely differs."""
     if not found.taken and not found.shapes:
         return (
@@ -86,7 +86,7 @@ def _advice(found: Fit, misfits: list[str]) -> str:
     )
 
 
-def _classes(found: Fit) -> str:
+def _classes(found: CheckpointMatch) -> str:
     """ ": 80 there, 3 here", from the biases of the two kinds of outputs."""
     anchors = found.state.get("head.bbox_pred.bias")
     if anchors is None or "head.cls_score.bias" not in found.shapes:

@@ -10,8 +10,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from retina_plugin.checkpoint.explain import describe
-from retina_plugin.checkpoint.fit import Fit, fit, origin_of
-from retina_plugin.checkpoint.layouts import Inputs, translate
+from retina_plugin.checkpoint.formats import Inputs, translate
+from retina_plugin.checkpoint.match import CheckpointMatch, fit, weight_source_of
 from retina_plugin.checkpoint.read import WeightsError, read_checkpoint
 from retina_plugin.modeling.anchors import AnchorGenerator
 
@@ -33,13 +33,13 @@ def load_weights(model: nn.Module, path: str) -> dict[str, Any]:
             and shape for shape, or that are NaN or infinite.
     """
     checkpoint = read_checkpoint(path)
-    fit_all(model, checkpoint, path).load_into(model)
+    match_parameters(model, checkpoint, path).load_into(model)
     return metadata_of(checkpoint)
 
 
 def start_from(
     model: nn.Module, path: str, *, fine_tune: bool, class_names: Sequence[str] = ()
-) -> Fit:
+) -> CheckpointMatch:
     """Load what training starts from: a whole detector, or a backbone such as ImageNet's, with
     everything else fresh.
 
@@ -62,7 +62,7 @@ def start_from(
     return found
 
 
-def fit_all(model: nn.Module, checkpoint: Mapping[str, Any], path: str) -> Fit:
+def match_parameters(model: nn.Module, checkpoint: Mapping[str, Any], path: str) -> CheckpointMatch:
     """Make sure that every parameter of ``model`` is in a checkpoint, and no other.
 
     Args:
@@ -82,7 +82,7 @@ def fit_all(model: nn.Module, checkpoint: Mapping[str, Any], path: str) -> Fit:
 
 def fit_to_start(
     model: nn.Module, checkpoint: Mapping[str, Any], path: str, *, fine_tune: bool
-) -> Fit:
+) -> CheckpointMatch:
     """The same for what training starts from, see :func:`start_from`: all of a detector, or at
     least all of the backbone."""
     found = _fit(model, checkpoint, path)
@@ -96,7 +96,7 @@ def fit_to_start(
     return found
 
 
-def _fit(model: nn.Module, checkpoint: Mapping[str, Any], path: str) -> Fit:
+def _fit(model: nn.Module, checkpoint: Mapping[str, Any], path: str) -> CheckpointMatch:
     """Compare what :func:`read_checkpoint` has read with ``model``, and warn where the model gets
     other pixels than the weights know."""
     own, anchors = model.state_dict(), getattr(model, "anchor_generator", None)
@@ -128,7 +128,7 @@ def _fit(model: nn.Module, checkpoint: Mapping[str, Any], path: str) -> Fit:
 
 def _inputs_of_origin(model: nn.Module) -> Inputs | None:
     """What files for a backbone of another library were trained on, as far as that library says."""
-    origin = origin_of(model)
+    origin = weight_source_of(model)
     return (
         Inputs("RGB", origin.pixel_mean, origin.pixel_std) if origin and origin.pixel_mean else None
     )

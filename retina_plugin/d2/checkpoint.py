@@ -16,8 +16,8 @@ from detectron2.utils import comm
 from retina_plugin.checkpoint import (
     WeightsError,
     checkpoint_metadata,
-    fit_all,
     fit_to_start,
+    match_parameters,
     metadata_of,
     read_checkpoint,
     require_file,
@@ -141,7 +141,7 @@ class Checkpointer(DetectionCheckpointer):
         if self.starts:
             found = fit_to_start(self.model, checkpoint, self.named, fine_tune=self.fine_tune)
         else:
-            found = fit_all(self.model, checkpoint, self.named)
+            found = match_parameters(self.model, checkpoint, self.named)
         del checkpoint["model"]
         if "metadata" in self.checkpointables and comm.is_main_process():
             warn_of_other_classes(

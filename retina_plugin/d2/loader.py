@@ -22,11 +22,11 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from retina_plugin.config.errors import ConfigError
 from retina_plugin.d2.datasets import explained, register_datasets, training_dicts
-from retina_plugin.d2.mapper import MappedRecords, Mapper
+from retina_plugin.d2.mapper import MappedRecords, RetinaDatasetMapper
 from retina_plugin.d2.repeated_batches import RepeatedBatches
 from retina_plugin.d2.samples import PlainRecords, as_dicts, as_sample
 from retina_plugin.data import load_dataset
-from retina_plugin.data.sampler import TrainingBatches, shape_groups
+from retina_plugin.data.sampler import InfiniteBatchSampler, shape_groups
 from retina_plugin.data.samples import EvaluationDataset, TrainingDataset
 from retina_plugin.data.training import samples_in_rgb, trainable
 from retina_plugin.engine import stopping
@@ -92,7 +92,10 @@ def training_loader(cfg: Any) -> Any:
     batches = _batches(cfg, dicts, seed)
     records = DatasetFromList(dicts, copy=False)  # serialized, so that workers share the memory
     if not ours:
-        dataset, collate = MappedRecords(records, Mapper(cfg, is_train=True), seed=seed), list
+        dataset, collate = (
+            MappedRecords(records, RetinaDatasetMapper(cfg, is_train=True), seed=seed),
+            list,
+        )
     else:
         dataset = TrainingDataset.from_config(cfg, PlainRecords(records), seed=seed)
         collate = as_dicts
@@ -109,7 +112,7 @@ def _batches(cfg: Any, dicts: list[Record], seed: int) -> Sampler:
         "seed": seed,
     }
     if name == "TrainingSampler":
-        return TrainingBatches(**shared, rank=comm.get_rank(), ranks=comm.get_world_size())
+        return InfiniteBatchSampler(**shared, rank=comm.get_rank(), ranks=comm.get_world_size())
     if name == "RepeatFactorTrainingSampler":
         factors = RepeatFactorTrainingSampler.repeat_factors_from_category_frequency(
             dicts, loader.REPEAT_THRESHOLD, sqrt=loader.REPEAT_SQRT
@@ -130,7 +133,7 @@ def _other_order(cfg: Any) -> Any:
             flush=True,
         )
     with explained(cfg.DATASETS.TRAIN):
-        return build_detection_train_loader(cfg, mapper=Mapper(cfg, is_train=True))
+        return build_detection_train_loader(cfg, mapper=RetinaDatasetMapper(cfg, is_train=True))
 
 
 def evaluation_loader(cfg: Any, name: str) -> DataLoader:
@@ -141,7 +144,7 @@ def evaluation_loader(cfg: Any, name: str) -> DataLoader:
     """
     records, workers = load_dataset(name).records, cfg.DATALOADER.NUM_WORKERS
     if cfg.MODEL.META_ARCHITECTURE != "FocalRetinaNet":
-        mapper = Mapper(cfg, is_train=False)
+        mapper = RetinaDatasetMapper(cfg, is_train=False)
         return build_detection_test_loader(records, mapper=mapper, num_workers=workers)
     dataset = EvaluationDataset.from_config(cfg, DatasetFromList(records, copy=False))
     return DataLoader(

@@ -24,7 +24,7 @@ from retina_plugin.engine import stopping
 Record = dict[str, Any]
 
 
-class Mapper(DatasetMapper):
+class RetinaDatasetMapper(DatasetMapper):
     """Detectron2's mapper over this project's reader: pixel values as on the other host, and a file
     that cannot be used is named."""
 

@@ -17,7 +17,7 @@ from retina_plugin.d2.config import get_cfg, portable
 from retina_plugin.d2.datasets import boxes_of_classes, check_datasets, class_names, records_of
 from retina_plugin.d2.logs import MetricsFile, log_of_run
 from retina_plugin.d2.modeling import names_of_backbones
-from retina_plugin.d2.trainer import Trainer
+from retina_plugin.d2.trainer import RetinaTrainer
 from retina_plugin.engine import stopping
 from retina_plugin.engine.host import Host, Request
 from retina_plugin.engine.prepare import check_request, prepare
@@ -25,7 +25,7 @@ from retina_plugin.engine.ranks import free_port, joined, run_ranks
 from retina_plugin.engine.run_folder import enter_folder
 from retina_plugin.engine.space import require_space
 from retina_plugin.engine.summary import flat
-from retina_plugin.report import finish
+from retina_plugin.report import report_results
 
 
 def run(cfg: Any, request: Request) -> dict[str, Any]:
@@ -105,7 +105,7 @@ def _run(cfg: Any, request: Request) -> dict[str, Any]:
             else:
                 results = _train(cfg, checkpoint, run.training_data)
         if main and cfg.DATASETS.TEST:
-            finish(cfg, results)
+            report_results(cfg, results)
     return results
 
 
@@ -133,7 +133,7 @@ def _is_no_traceback(record: logging.LogRecord) -> bool:
 
 
 def _train(cfg: Any, resumed: str | None, data: dict[str, Any] | None) -> dict[str, Any]:
-    trainer = Trainer(cfg, training_data=data)
+    trainer = RetinaTrainer(cfg, training_data=data)
     trainer.start(resumed)
     if comm.is_main_process():
         require_space(cfg, trainer.model, first_step=trainer.start_iter)
@@ -143,12 +143,12 @@ def _train(cfg: Any, resumed: str | None, data: dict[str, Any] | None) -> dict[s
 
 
 def _evaluate(cfg: Any, checkpoint: str) -> dict[str, Any]:
-    model = Trainer.build_model(cfg)
+    model = RetinaTrainer.build_model(cfg)
     metadata = Metadata(class_names(cfg.DATASETS.TEST[0]), model, cfg)
     checkpointer = Checkpointer(model, save_dir=cfg.OUTPUT_DIR, metadata=metadata)
     checkpointer.load(checkpoint, checkpointables=[])
     with stopping.deferred():
-        results = Trainer.test(cfg, model)
+        results = RetinaTrainer.test(cfg, model)
     if comm.is_main_process() and results:
         with EventStorage() as storage:
             storage.put_scalars(smoothing_hint=False, **flat(results))

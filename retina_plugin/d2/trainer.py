@@ -26,7 +26,7 @@ from retina_plugin.d2.logs import Events, MetricsFile
 from retina_plugin.data import load_dataset
 from retina_plugin.engine import stopping
 from retina_plugin.engine.checkpoints import checkpoint_name
-from retina_plugin.engine.checks import freeze_unread
+from retina_plugin.engine.checks import freeze_unused_parameters
 from retina_plugin.engine.divergence import divergence, is_finite
 from retina_plugin.engine.resume import use_learning_rates
 from retina_plugin.engine.summary import (
@@ -41,7 +41,7 @@ from retina_plugin.modeling.retinanet import RetinaNet
 from retina_plugin.solver import build_optimizer, build_schedule, clip_before_steps
 
 
-class Evaluator(DatasetEvaluator):
+class RetinaCOCOEvaluator(DatasetEvaluator):
     """:func:`retina_plugin.evaluation.coco.evaluate` as a Detectron2 evaluator; metrics have the
     names of COCOEvaluator."""
 
@@ -111,7 +111,7 @@ class StopHook(HookBase):
         stopping.check()
 
 
-class Trainer(DefaultTrainer):
+class RetinaTrainer(DefaultTrainer):
     """DefaultTrainer; see :mod:`retina_plugin.d2.run` for how it is started."""
 
     def __init__(self, cfg: Any, *, training_data: Mapping[str, Any] | None = None) -> None:
@@ -141,7 +141,7 @@ class Trainer(DefaultTrainer):
         """The model of the config; of ours, a line on its size is printed."""
         model = super().build_model(cfg)
         if isinstance(model, RetinaNet):
-            freeze_unread(model)
+            freeze_unused_parameters(model)
             if comm.is_main_process():
                 print(model_summary(model), flush=True)
         return model
@@ -281,8 +281,8 @@ class Trainer(DefaultTrainer):
         return stopping.UntilStopped(evaluation_loader(cfg, dataset_name))
 
     @classmethod
-    def build_evaluator(cls, cfg: Any, dataset_name: str) -> Evaluator:
+    def build_evaluator(cls, cfg: Any, dataset_name: str) -> RetinaCOCOEvaluator:
         folder = results_folder(cfg, dataset_name)
-        return Evaluator(
+        return RetinaCOCOEvaluator(
             dataset_name, output_dir=folder, max_dets_per_image=cfg.TEST.DETECTIONS_PER_IMAGE
         )

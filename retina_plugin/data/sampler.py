@@ -29,7 +29,7 @@ def shape_groups(records: Sequence[dict[str, Any]], *, grouped: bool) -> list[Ha
     return [r["width"] > r["height"] if "width" in r and "height" in r else None for r in records]
 
 
-class TrainingBatches(Sampler):
+class InfiniteBatchSampler(Sampler):
     """Batches of (place in the run, index of the image), for ever, from any step on.
 
     The images come in passes, each in an order of its own; passes follow one another without a gap,

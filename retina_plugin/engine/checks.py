@@ -18,7 +18,7 @@ from retina_plugin.engine.host import Request
 from retina_plugin.engine.summary import alpha_summary, prior_summary
 from retina_plugin.losses import auto_alpha, auto_prior
 from retina_plugin.modeling.build_backbone import import_plugins
-from retina_plugin.modeling.retinanet import RetinaNet, evaluating
+from retina_plugin.modeling.retinanet import RetinaNet, evaluation_mode
 
 logger = logging.getLogger("retina_plugin")
 # Number of classes without background -> the meta-architectures that read it; others, such as those
@@ -259,7 +259,7 @@ def check_run(cfg: Any, *, num_gpus: int, num_machines: int) -> None:
         )
 
 
-def freeze_unread(model: RetinaNet) -> None:
+def freeze_unused_parameters(model: RetinaNet) -> None:
     """Stop parameters of the backbone that no level of ``MODEL.RETINANET.IN_FEATURES`` depends on
     from learning.
 
@@ -271,7 +271,7 @@ def freeze_unread(model: RetinaNet) -> None:
     if not parameters:
         return
     side = max(model.backbone.size_divisibility, 64)
-    with evaluating(model):
+    with evaluation_mode(model):
         maps = model.backbone(
             torch.zeros(1, len(model.pixel_mean), side, side, device=model.device)
         )

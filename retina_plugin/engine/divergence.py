@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from retina_plugin.modeling.retinanet import RetinaNet, evaluating
+from retina_plugin.modeling.retinanet import RetinaNet, evaluation_mode
 
 LONG_WARMUP = 1000  # steps, Detectron2's default; a longer one hardly helps
 
@@ -60,6 +60,6 @@ def is_finite(model: RetinaNet) -> bool:
     """
     side = max(model.backbone.size_divisibility, 32)
     picture = torch.linspace(0, 255, len(model.pixel_mean) * side**2).view(-1, side, side)
-    with evaluating(model):
+    with evaluation_mode(model):
         predictions, _ = model.predict_anchors(model.preprocess([picture])[0])
     return all(bool(x.isfinite().all()) for x in predictions if x is not None)

@@ -8,7 +8,7 @@ from typing import Any
 from retina_plugin.config import add_keys, check_rules, leaves
 from retina_plugin.config.imports import rows_of
 from retina_plugin.engine.checks import prepare_data, resolve_device
-from retina_plugin.modeling.build_backbone import import_plugins, take_pixels_of_timm
+from retina_plugin.modeling.build_backbone import import_plugins, set_timm_pixel_constants
 
 
 def read_config(cfg: Any, config_file: str | None, overrides: Sequence[Any]) -> Any:
@@ -51,7 +51,7 @@ _STEPS: tuple[tuple[Callable[[Any], None], str], ...] = (
     (check_rules, "the rules of keys"),
     (prepare_data, "the data sets"),
     (resolve_device, "no GPU is available"),
-    (take_pixels_of_timm, "the pixel statistics of the backbone's weights"),
+    (set_timm_pixel_constants, "the pixel statistics of the backbone's weights"),
 )
 
 

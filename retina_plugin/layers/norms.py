@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from retina_plugin.layers import recording, winograd
-from retina_plugin.layers.memo import Memo
+from retina_plugin.layers.derived_cache import DerivedTensorCache
 
 NORMS = ("", "FrozenBN", "BN", "SyncBN", "GN")
 
@@ -130,9 +130,9 @@ class Conv2d(nn.Conv2d):
     shift = (w scale) x + shift, so that no pass over the maps is spent on it; its own ``forward``
     is not called then, unless it has hooks. 3x3 convolutions go by
     :mod:`retina_plugin.layers.winograd` where that is faster. In evaluation without gradients, what
-    is derived from the parameters is kept while they stay as they are (see :class:`Memo`);
-    ``state_dict`` knows nothing of it. Compilers and exporters see none of this, but a plain
-    convolution.
+    is derived from the parameters is kept while they stay as they are (see
+    :class:`DerivedTensorCache`); ``state_dict`` does not contain it. Compilers and exporters see a
+    plain convolution.
     """
 
     def __init__(
@@ -146,8 +146,8 @@ class Conv2d(nn.Conv2d):
     ) -> None:
         super().__init__(in_channels, out_channels, kernel_size, padding=kernel_size // 2, **kwargs)
         self.norm = norm
-        self._folded: Memo[Derived] = Memo()
-        self._transformed: Memo[Derived] = Memo()
+        self._folded: DerivedTensorCache[Derived] = DerivedTensorCache()
+        self._transformed: DerivedTensorCache[Derived] = DerivedTensorCache()
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) -> (N, F, H', W')."""
@@ -188,7 +188,9 @@ class Conv2d(nn.Conv2d):
             )
         return self._direct(maps, *self._keep(self._folded, self._fold, fixed))
 
-    def _keep(self, memo: Memo[Derived], derive: Callable[[bool], Derived], fixed: bool) -> Derived:
+    def _keep(
+        self, memo: DerivedTensorCache[Derived], derive: Callable[[bool], Derived], fixed: bool
+    ) -> Derived:
         # between backward and a step that nobody counts somebody may look at a loss
         if self.training:
             return derive(fixed)
@@ -207,7 +209,7 @@ class Conv2d(nn.Conv2d):
             (1, 1),
             1,
         )
-        return plain and self.padding_mode == "zeros" and winograd.pays(maps, self.weight)
+        return plain and self.padding_mode == "zeros" and winograd.is_faster(maps, self.weight)
 
     def kernel(self) -> Tensor:
         """(F, C / groups, H, W), what images are convolved with before any norm is folded into

@@ -41,7 +41,7 @@ TILES_AT_ONCE = 320  # more would only take more memory
 Piece = tuple[int, slice]  # which map, which rows of its tiles
 
 
-def pays(maps: Sequence[Tensor], weight: Tensor) -> bool:
+def is_faster(maps: Sequence[Tensor], weight: Tensor) -> bool:
     """Whether :func:`conv3x3` beats the direct sum: float32 on a CPU with MKL's matrix products,
     and enough channels and tiles."""
     on_cpu = all(

@@ -19,7 +19,7 @@ from retina_plugin.engine.checkpoints import (
 from retina_plugin.lit.module import RetinaNetModule
 
 
-class Checkpoints(lightning.Callback):
+class CheckpointCallback(lightning.Callback):
     """``model_0004999.pth`` every period, ``model_final.pth`` at the end, ``last_checkpoint``
     naming the newest."""
 

@@ -10,7 +10,7 @@ import lightning
 from torch.utils.data import DataLoader, Dataset
 
 from retina_plugin.data import load_dataset, training_records
-from retina_plugin.data.sampler import TrainingBatches, shape_groups
+from retina_plugin.data.sampler import InfiniteBatchSampler, shape_groups
 from retina_plugin.data.samples import EvaluationDataset, TrainingDataset
 from retina_plugin.data.training import samples_in_rgb
 from retina_plugin.engine import stopping
@@ -24,9 +24,9 @@ def training_samples(cfg: Any) -> Iterator[dict[str, Any]]:
     return samples_in_rgb(cfg, map(images.__getitem__, places))
 
 
-def _batches(cfg: Any, images: TrainingDataset, **start: int) -> TrainingBatches:
+def _batches(cfg: Any, images: TrainingDataset, **start: int) -> InfiniteBatchSampler:
     groups = shape_groups(images.records, grouped=cfg.DATALOADER.ASPECT_RATIO_GROUPING)
-    return TrainingBatches(
+    return InfiniteBatchSampler(
         groups=groups, batch_size=cfg.SOLVER.IMS_PER_BATCH, seed=images.seed, **start
     )
 

@@ -16,7 +16,7 @@ from retina_plugin.config.files import AppendedFile
 from retina_plugin.engine.events import EventFile
 
 
-class MetricsFile(Logger):
+class MetricsLogger(Logger):
     """Appends a line to ``metrics.json`` for all scalars that are logged together; a run that is
     killed leaves whole lines behind."""
 
@@ -58,7 +58,7 @@ def _of_run(metrics: Mapping[str, float]) -> dict[str, float]:
     return {name: value for name, value in metrics.items() if name != "epoch"}
 
 
-class Events(TensorBoardLogger):
+class EventsLogger(TensorBoardLogger):
     """Lightning's TensorBoard logger, which writes into the folder of the run, and by whole
     records."""
 

@@ -112,7 +112,7 @@ class RetinaNetModule(lightning.LightningModule):
             detections = self.model.detect_images(images)
         category_ids = load_dataset(self.cfg.DATASETS.TEST[dataloader_idx]).category_ids
         for found, size, sample in zip(detections, sizes_of(images), batch, strict=True):
-            found = dense.to_image(
+            found = dense.rescale_detections(
                 found, network_size=size, image_size=(sample["height"], sample["width"])
             )
             self._found[dataloader_idx][sample["image_id"]] = coco_results(

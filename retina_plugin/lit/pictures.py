@@ -6,15 +6,15 @@ from typing import Any
 
 import lightning
 
-from retina_plugin.lit.loggers import Events
+from retina_plugin.lit.loggers import EventsLogger
 from retina_plugin.lit.module import RetinaNetModule
 from retina_plugin.report import training_picture
 
 
-class Pictures(lightning.Callback):
+class TrainingImagesCallback(lightning.Callback):
     """Ground truth beside detections of a training image, every ``VIS_PERIOD`` steps."""
 
-    def __init__(self, events: Events, period: int) -> None:
+    def __init__(self, events: EventsLogger, period: int) -> None:
         self.events, self.period = events, period
 
     def on_train_batch_start(

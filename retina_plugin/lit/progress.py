@@ -11,7 +11,7 @@ from tqdm import tqdm
 from retina_plugin.lit.module import RetinaNetModule
 
 
-class Progress(ProgressBar):
+class StepProgressBar(ProgressBar):
     """Steps with loss, learning rate and time left; Lightning's own bars count batches of an
     epoch, which never ends here."""
 

@@ -13,8 +13,8 @@ import torch
 from lightning.pytorch.utilities import rank_zero_only
 
 from retina_plugin.checkpoint import (
-    fit_all,
     load_weights,
+    match_parameters,
     read_checkpoint,
     start_from,
     warn_of_other_classes,
@@ -24,7 +24,7 @@ from retina_plugin.config.errors import ConfigError
 from retina_plugin.data import class_counts, load_dataset, training_records
 from retina_plugin.engine import stopping
 from retina_plugin.engine.checkpoints import FINAL
-from retina_plugin.engine.checks import freeze_unread
+from retina_plugin.engine.checks import freeze_unused_parameters
 from retina_plugin.engine.host import Host, Request
 from retina_plugin.engine.prepare import Run, check_request, prepare
 from retina_plugin.engine.ranks import free_port, joined, run_ranks
@@ -32,13 +32,13 @@ from retina_plugin.engine.resume import step_of
 from retina_plugin.engine.run_folder import enter_folder
 from retina_plugin.engine.space import require_space
 from retina_plugin.engine.summary import model_summary, step_summary
-from retina_plugin.lit.checkpoints import Checkpoints
+from retina_plugin.lit.checkpoints import CheckpointCallback
 from retina_plugin.lit.configured import check_classes
 from retina_plugin.lit.data import DetectionDataModule
 from retina_plugin.lit.module import RetinaNetModule
 from retina_plugin.lit.trainer import build_trainer
 from retina_plugin.modeling.build import build_model
-from retina_plugin.report import finish
+from retina_plugin.report import report_results
 
 
 def run(cfg: Any, request: Request) -> dict[str, Any]:
@@ -142,7 +142,7 @@ def _train_and_evaluate(run: Run, request: Request, checkpoint: str | None) -> d
         seed=seed,
         training_data=run.training_data,
     )
-    freeze_unread(module.model)
+    freeze_unused_parameters(module.model)
     trainer = build_trainer(run, request)
     if trainer.is_global_zero:
         print(model_summary(module.model), flush=True)
@@ -155,7 +155,7 @@ def _train_and_evaluate(run: Run, request: Request, checkpoint: str | None) -> d
         trainer.validate(module, datamodule=DetectionDataModule(cfg), verbose=False)
         _end_if_asked(message)
     if cfg.DATASETS.TEST and trainer.is_global_zero:
-        finish(cfg, module.results)
+        report_results(cfg, module.results)
     return module.results
 
 
@@ -184,7 +184,7 @@ def _train(trainer: lightning.Trainer, module: RetinaNetModule, resumed: str | N
     first_step = 0
     if resumed:
         checkpoint = read_checkpoint(resumed)
-        fit_all(module.model, checkpoint, resumed)
+        match_parameters(module.model, checkpoint, resumed)
         first_step = step_of(checkpoint)
     elif cfg.MODEL.WEIGHTS:
         found = start_from(
@@ -198,7 +198,7 @@ def _train(trainer: lightning.Trainer, module: RetinaNetModule, resumed: str | N
         require_space(cfg, module.model, first_step=first_step)
         print(step_summary(cfg, processes=trainer.world_size), flush=True)
     trainer.fit(module, datamodule=DetectionDataModule(cfg), ckpt_path=resumed)
-    checkpoints = next(c for c in trainer.callbacks if isinstance(c, Checkpoints))
+    checkpoints = next(c for c in trainer.callbacks if isinstance(c, CheckpointCallback))
     path = checkpoints.path or os.path.join(cfg.OUTPUT_DIR, FINAL)  # none is written if all is done
     message = stopping.stopped_at(trainer.global_step, cfg.SOLVER.MAX_ITER, path)
     _end_if_asked(message)

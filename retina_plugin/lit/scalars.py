@@ -13,7 +13,7 @@ from retina_plugin.engine.summary import LOG_PERIOD
 from retina_plugin.lit.module import RetinaNetModule
 
 
-class Scalars(lightning.Callback):
+class MeanScalarsCallback(lightning.Callback):
     """Every ``LOG_PERIOD`` steps, and when training ends, hands the means of losses and times to
     ``self.log``, from where every logger of the trainer gets them.
 

@@ -9,11 +9,11 @@ import lightning
 
 from retina_plugin.engine import stopping
 from retina_plugin.engine.checkpoints import FINAL
-from retina_plugin.lit.checkpoints import Checkpoints
+from retina_plugin.lit.checkpoints import CheckpointCallback
 from retina_plugin.lit.module import RetinaNetModule
 
 
-class Stop(lightning.Callback):
+class StopCallback(lightning.Callback):
     """Comes after the callbacks that change something, so that everything of the step is in the
     checkpoint.
 
@@ -21,7 +21,7 @@ class Stop(lightning.Callback):
         checkpoints: saves, unless it has just done so.
     """
 
-    def __init__(self, checkpoints: Checkpoints) -> None:
+    def __init__(self, checkpoints: CheckpointCallback) -> None:
         self.checkpoints = checkpoints
 
     def setup(self, *args: Any, **kwargs: Any) -> None:

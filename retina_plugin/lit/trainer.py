@@ -14,13 +14,13 @@ from retina_plugin.config import leaves
 from retina_plugin.engine.host import Request
 from retina_plugin.engine.prepare import Run
 from retina_plugin.engine.summary import LOG_PERIOD
-from retina_plugin.lit.checkpoints import CheckpointFiles, Checkpoints
+from retina_plugin.lit.checkpoints import CheckpointCallback, CheckpointFiles
 from retina_plugin.lit.configured import callbacks_of, check_monitors, loggers_of
-from retina_plugin.lit.loggers import Events, MetricsFile
-from retina_plugin.lit.pictures import Pictures
-from retina_plugin.lit.progress import Progress
-from retina_plugin.lit.scalars import Scalars
-from retina_plugin.lit.stop import Stop
+from retina_plugin.lit.loggers import EventsLogger, MetricsLogger
+from retina_plugin.lit.pictures import TrainingImagesCallback
+from retina_plugin.lit.progress import StepProgressBar
+from retina_plugin.lit.scalars import MeanScalarsCallback
+from retina_plugin.lit.stop import StopCallback
 
 
 def build_trainer(run: Run, request: Request) -> lightning.Trainer:
@@ -34,7 +34,7 @@ def build_trainer(run: Run, request: Request) -> lightning.Trainer:
     if request.num_machines > 1:
         _meet(request)
     device, processes = torch.device(cfg.MODEL.DEVICE), max(request.num_gpus, 1)
-    events, added = Events(cfg.OUTPUT_DIR), loggers_of(cfg)
+    events, added = EventsLogger(cfg.OUTPUT_DIR), loggers_of(cfg)
     for logger in added:
         logger.log_hyperparams(dict(leaves(cfg)))
     callbacks = _callbacks(run, request, events)
@@ -53,7 +53,7 @@ def build_trainer(run: Run, request: Request) -> lightning.Trainer:
         callbacks=callbacks,
         plugins=[CheckpointFiles()],
         default_root_dir=cfg.OUTPUT_DIR,
-        logger=[MetricsFile(cfg.OUTPUT_DIR), events, *added],
+        logger=[MetricsLogger(cfg.OUTPUT_DIR), events, *added],
         log_every_n_steps=LOG_PERIOD,
         # ours is no Checkpoint of Lightning's; without a user's one it would add its own
         enable_checkpointing=any(isinstance(callback, Checkpoint) for callback in callbacks),
@@ -62,20 +62,20 @@ def build_trainer(run: Run, request: Request) -> lightning.Trainer:
     )
 
 
-def _callbacks(run: Run, request: Request, events: Events) -> list[Callback]:
+def _callbacks(run: Run, request: Request, events: EventsLogger) -> list[Callback]:
     """Those of the config come before the checkpoints, which hold their state, and before
-    :class:`Scalars`, which sees whether they end the training."""
+    :class:`MeanScalarsCallback`, which sees whether they end the training."""
     cfg = run.cfg
-    checkpoints = Checkpoints(cfg.OUTPUT_DIR, cfg.SOLVER.CHECKPOINT_PERIOD)
+    checkpoints = CheckpointCallback(cfg.OUTPUT_DIR, cfg.SOLVER.CHECKPOINT_PERIOD)
     added = callbacks_of(cfg)
     if not request.eval_only:
         check_monitors(added, cfg, run.class_names)
     callbacks: list[Callback] = []
     if not any(isinstance(callback, ProgressBar) for callback in added):
-        callbacks.append(Progress())
+        callbacks.append(StepProgressBar())
     if cfg.VIS_PERIOD > 0:
-        callbacks.append(Pictures(events, cfg.VIS_PERIOD))
-    return [*callbacks, *added, checkpoints, Stop(checkpoints), Scalars()]
+        callbacks.append(TrainingImagesCallback(events, cfg.VIS_PERIOD))
+    return [*callbacks, *added, checkpoints, StopCallback(checkpoints), MeanScalarsCallback()]
 
 
 def _precision(cfg: Any, device: torch.device) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 
 from retina_plugin.config.imports import import_modules
 from retina_plugin.config.registry import Registry
-from retina_plugin.modeling.backbones import Backbone, ResNet, ShapeSpec, Timm, build_resnet
+from retina_plugin.modeling.backbones import Backbone, ResNet, ShapeSpec, TimmBackbone, build_resnet
 from retina_plugin.modeling.backbones.timm import pixel_constants
 from retina_plugin.modeling.necks import NECK_REGISTRY, Pyramid
 
@@ -50,13 +50,13 @@ def build_retina_resnet_backbone(cfg: Any, input_shape: ShapeSpec) -> ResNet:
 
 
 @BACKBONE_REGISTRY.register()
-def build_retina_timm_backbone(cfg: Any, input_shape: ShapeSpec) -> Timm:
+def build_retina_timm_backbone(cfg: Any, input_shape: ShapeSpec) -> TimmBackbone:
     """The timm model of ``MODEL.RETINA_PLUGIN.TIMM``, frozen as far as ``MODEL.BACKBONE.FREEZE_AT``
     says.
 
     Raises:
         ValueError: the constants of pixels are still Detectron2's defaults; see also
-            :class:`retina_plugin.modeling.backbones.Timm`.
+            :class:`retina_plugin.modeling.backbones.TimmBackbone`.
     """
     timm, name = cfg.MODEL.RETINA_PLUGIN.TIMM, cfg.MODEL.RETINA_PLUGIN.TIMM.NAME
     if _pixels(cfg) == PIXELS_OF_DETECTRON2:
@@ -64,9 +64,9 @@ def build_retina_timm_backbone(cfg: Any, input_shape: ShapeSpec) -> Timm:
             "MODEL.PIXEL_MEAN, MODEL.PIXEL_STD and INPUT.FORMAT are those of Detectron2's own "
             f"backbones, not of timm's {name!r}. "
             "tools/train_net.py takes the model's; elsewhere call "
-            "retina_plugin.modeling.build.take_pixels_of_timm(cfg), or set them."
+            "retina_plugin.modeling.build.set_timm_pixel_constants(cfg), or set them."
         )
-    return Timm(
+    return TimmBackbone(
         name=name,
         in_channels=input_shape.channels,
         drop_path=timm.DROP_PATH,
@@ -74,7 +74,7 @@ def build_retina_timm_backbone(cfg: Any, input_shape: ShapeSpec) -> Timm:
     )
 
 
-def take_pixels_of_timm(cfg: Any) -> None:
+def set_timm_pixel_constants(cfg: Any) -> None:
     """Give a timm backbone the normalisation and order of channels that it was trained with, unless
     the config has set any of them.
 

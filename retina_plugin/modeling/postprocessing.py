@@ -114,7 +114,7 @@ def _highest(values: Tensor, number: int) -> tuple[Tensor, Tensor]:
     return values.topk(min(number, len(values)))
 
 
-def to_image(
+def rescale_detections(
     detections: Detections, *, network_size: tuple[int, int], image_size: tuple[int, int]
 ) -> Detections:
     """Carry detections from the network's input to the original image: scale, clip, drop boxes

@@ -21,7 +21,7 @@ from retina_plugin.modeling.contracts import (
     require_losses,
     require_predictions,
 )
-from retina_plugin.modeling.postprocessing import PostProcessor, to_image
+from retina_plugin.modeling.postprocessing import PostProcessor, rescale_detections
 from retina_plugin.modeling.preprocessing import (
     Preprocessor,
     Size,
@@ -129,7 +129,7 @@ class RetinaNet(nn.Module):
         if targets is not None:
             return self.losses(predictions, anchors, targets)
         return [
-            to_image(found, network_size=size, image_size=size)
+            rescale_detections(found, network_size=size, image_size=size)
             for found, size in zip(
                 self.postprocessor(predictions, anchors), image_sizes, strict=True
             )
@@ -216,7 +216,7 @@ class RetinaNet(nn.Module):
                     f"predict takes RGB images (3, H, W), found a tensor {tuple(image.shape)}"
                 )
             self._warn_of_unit_range(image)
-        with evaluating(self):
+        with evaluation_mode(self):
             return self._predict(images)
 
     def _warn_of_unit_range(self, image: Tensor) -> None:
@@ -235,7 +235,7 @@ class RetinaNet(nn.Module):
         resized = [self.preprocessor.from_file(image) for image in images]
         sizes = zip(sizes_of(resized), sizes_of(images), strict=True)
         return [
-            to_image(found, network_size=network_size, image_size=image_size)
+            rescale_detections(found, network_size=network_size, image_size=image_size)
             for found, (network_size, image_size) in zip(
                 self.detect_images(resized), sizes, strict=True
             )
@@ -243,7 +243,7 @@ class RetinaNet(nn.Module):
 
 
 @contextlib.contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
+def evaluation_mode(model: nn.Module) -> Iterator[None]:
     """Switch to evaluation mode; on exit, restore the mode of every submodule."""
     if not model.training:  # eval() would drop what evaluation keeps of the parameters
         yield

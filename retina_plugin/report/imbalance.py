@@ -25,14 +25,14 @@ from retina_plugin.losses import (
 )
 from retina_plugin.losses.ladder import Terms
 from retina_plugin.losses.one_pass import NO_WEIGHTS
-from retina_plugin.modeling.retinanet import RetinaNet, evaluating
+from retina_plugin.modeling.retinanet import RetinaNet, evaluation_mode
 from retina_plugin.modeling.structures import Target
 
 EASY, HARD = (100_000, 0.1), (100, 2.3)  # examples, and the cross entropy of each
 
 
 @dataclass(frozen=True)
-class Rung:
+class LossVariant:
     """A loss as the worked example meets it: easy examples are background, hard ones objects."""
 
     name: str
@@ -41,8 +41,8 @@ class Rung:
     weights: Sequence[float] = (1.0, 1.0)  # of an easy and of a hard example
 
 
-def ladder() -> list[Rung]:
-    """The rungs in their order, with the paper's weights of objects: 0.75 without focusing, 0.25
+def ladder() -> list[LossVariant]:
+    """The variants in their order, with the paper's weights of objects: 0.75 without focusing, 0.25
     with it.
 
     Weights from frequencies take the two kinds of examples as two classes.
@@ -50,25 +50,27 @@ def ladder() -> list[Rung]:
     counts = [EASY[0], HARD[0]]
     inverse, auto = auto_alpha(counts, power=1, clip=(0, 1)), auto_alpha(counts)
     focal = [
-        Rung(f"focal, gamma {g:g}, alpha 0.25", focal_terms, g, (0.75, 0.25))
+        LossVariant(f"focal, gamma {g:g}, alpha 0.25", focal_terms, g, (0.75, 0.25))
         for g in (0.5, 1.0, 2.0, 5.0)
     ]
     return [
-        Rung("cross entropy", cross_entropy_terms),
-        Rung("balanced, alpha 0.75", cross_entropy_terms, weights=(0.25, 0.75)),
-        Rung("balanced, alpha = 1 / (f + eps)", cross_entropy_terms, weights=inverse),
-        Rung("balanced, alpha auto", cross_entropy_terms, weights=auto),
+        LossVariant("cross entropy", cross_entropy_terms),
+        LossVariant("balanced, alpha 0.75", cross_entropy_terms, weights=(0.25, 0.75)),
+        LossVariant("balanced, alpha = 1 / (f + eps)", cross_entropy_terms, weights=inverse),
+        LossVariant("balanced, alpha auto", cross_entropy_terms, weights=auto),
         *focal,
-        Rung("focal*, gamma 2, alpha 0.25", focal_star_terms, 2.0, (0.75, 0.25)),
+        LossVariant("focal*, gamma 2, alpha 0.25", focal_star_terms, 2.0, (0.75, 0.25)),
     ]
 
 
-def easy_to_hard(rung: Rung) -> float:
+def easy_to_hard(variant: LossVariant) -> float:
     """The loss of all easy examples over that of all hard ones."""
     easy, hard = (
         count
-        * derivatives.value(_probability(loss), rung.terms, gamma=rung.gamma, alpha=weight).item()
-        for (count, loss), weight in zip((EASY, HARD), rung.weights, strict=True)
+        * derivatives.value(
+            _probability(loss), variant.terms, gamma=variant.gamma, alpha=weight
+        ).item()
+        for (count, loss), weight in zip((EASY, HARD), variant.weights, strict=True)
     )
     return easy / hard
 
@@ -120,7 +122,7 @@ def anchor_losses(
         Losses on objects (G, P) and on background (G, R - P), ignored anchors left out. P may be 0.
     """
     kept: list[tuple[Tensor, Tensor]] = []
-    with evaluating(model):
+    with evaluation_mode(model):
         for record in records:
             image, target = _sample(model, record, **(options or {}))
             predictions, anchors = model.predict_anchors(model.preprocess([image])[0])

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from retina_plugin.losses import cross_entropy_terms, derivatives, focal_terms
-from retina_plugin.report.imbalance import EASY, HARD, Rung, cumulative_share, easy_to_hard
+from retina_plugin.report.imbalance import EASY, HARD, LossVariant, cumulative_share, easy_to_hard
 
 GAMMAS = (0.0, 0.5, 1.0, 2.0, 5.0)
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7")  # Okabe and Ito's
@@ -79,19 +79,19 @@ def derivatives_figure() -> np.ndarray:
     return _drawn(figure)
 
 
-def ladder_figure(rungs: Sequence[Rung]) -> np.ndarray:
+def ladder_figure(variants: Sequence[LossVariant]) -> np.ndarray:
     """The worked example: the loss of all easy examples over that of all hard ones, for each
-    rung."""
+    variant."""
     figure, (axes,) = _figure(1, width=8.0)
-    ratios = [easy_to_hard(rung) for rung in rungs]
-    places = range(len(rungs) - 1, -1, -1)  # the first on top
+    ratios = [easy_to_hard(variant) for variant in variants]
+    places = range(len(variants) - 1, -1, -1)  # the first on top
     colours = [COLOURS[3] if ratio > 1 else COLOURS[0] for ratio in ratios]
     axes.barh(places, [ratio - 1 for ratio in ratios], left=1, color=colours, height=0.6)
     for place, ratio in zip(places, ratios, strict=True):
         beside, side = (ratio * 1.15, "left") if ratio > 1 else (ratio / 1.15, "right")
         axes.text(beside, place, f"{ratio:.3g}", va="center", ha=side)
     axes.axvline(1, color=GREY, linewidth=1)
-    axes.set_yticks(list(places), [rung.name for rung in rungs])
+    axes.set_yticks(list(places), [variant.name for variant in variants])
     axes.set(xscale="log", xlim=(2e-4, 200))
     title = (
         f"{_grouped(EASY[0])} easy examples of cross entropy {EASY[1]} against {HARD[0]} hard ones "

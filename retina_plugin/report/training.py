@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from retina_plugin.data.training import to_rgb
-from retina_plugin.modeling.retinanet import RetinaNet, evaluating
+from retina_plugin.modeling.retinanet import RetinaNet, evaluation_mode
 from retina_plugin.report.grid import side_by_side
 
 SHOWN = 20  # detections
@@ -35,7 +35,7 @@ def training_picture(
         (H', W', 3) uint8 RGB.
     """
     # in training mode batch normalisation would take this image into its statistics
-    with evaluating(model):
+    with evaluation_mode(model):
         found = model.detect_images([image])[0]
     pixels = to_rgb(image.to(torch.uint8), model.input_format).permute(1, 2, 0).cpu().numpy()
     return side_by_side(

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from retina_plugin.checkpoint.layouts import caffe2_names
+from retina_plugin.checkpoint.formats import caffe2_names
 from retina_plugin.layers.norms import FrozenBatchNorm2d
 
 

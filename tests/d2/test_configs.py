@@ -8,8 +8,8 @@ from detectron2.structures import Boxes, Instances
 from detectron2.utils.events import EventStorage
 
 from retina_plugin import get_cfg
-from retina_plugin.d2.trainer import Trainer
-from retina_plugin.engine.checks import freeze_unread
+from retina_plugin.d2.trainer import RetinaTrainer
+from retina_plugin.engine.checks import freeze_unused_parameters
 from tests.configs import CONFIGS, scene, shrink, tame
 
 
@@ -25,11 +25,11 @@ def annotated() -> dict:
 def test_config(name: str) -> None:
     cfg = shrink(get_cfg(), name)
     model = build_model(cfg)
-    freeze_unread(tame(model))
+    freeze_unused_parameters(tame(model))
     before = {n: p.detach().clone() for n, p in model.named_parameters() if p.requires_grad}
     with EventStorage() as storage:
         SimpleTrainer(
-            model, [[annotated(), annotated()]], Trainer.build_optimizer(cfg, model)
+            model, [[annotated(), annotated()]], RetinaTrainer.build_optimizer(cfg, model)
         ).run_step()
         assert storage.latest()["total_loss"][0] > 0
     parameters = dict(model.named_parameters())

@@ -24,8 +24,8 @@ import retina_plugin.d2
 from retina_plugin.d2 import get_cfg
 from retina_plugin.d2.datasets import check_datasets, class_names, register_datasets
 from retina_plugin.d2.loader import evaluation_loader, training_loader, training_samples
-from retina_plugin.d2.mapper import Mapper
-from retina_plugin.d2.trainer import Evaluator
+from retina_plugin.d2.mapper import RetinaDatasetMapper
+from retina_plugin.d2.trainer import RetinaCOCOEvaluator
 from retina_plugin.data import (
     DatasetError,
     catalog,
@@ -428,8 +428,8 @@ def test_before_a_run(
 # --------------------------------------------------------------------------------------- evaluation
 
 
-def evaluator_of(name: str, folder: Path) -> Evaluator:
-    return Evaluator(name, output_dir=str(folder), max_dets_per_image=100)
+def evaluator_of(name: str, folder: Path) -> RetinaCOCOEvaluator:
+    return RetinaCOCOEvaluator(name, output_dir=str(folder), max_dets_per_image=100)
 
 
 def evaluated(evaluator: DatasetEvaluator, *, boxes: list, image_id: Any = 5) -> float:
@@ -516,7 +516,7 @@ def test_mapper_equals_detectron2s(
     before = json.dumps(record)
     cfg = cfg_of("", INPUT__FORMAT=image_format, INPUT__CROP__ENABLED=True)
     found = []
-    for kind in (Mapper, DatasetMapper):
+    for kind in (RetinaDatasetMapper, DatasetMapper):
         mapper = kind(cfg, is_train=is_train)
         np.random.seed(4)  # noqa: NPY002  Detectron2's augmentations draw from it
         found.append(mapper(record))
@@ -538,9 +538,9 @@ def test_16_bits_have_a_range_where_detectron2_cuts_them(tmp_path: Path) -> None
     Image.fromarray(np.full((10, 20), 25700, dtype=np.uint16)).save(tmp_path / "a.png")
     cfg = cfg_of("")
     with pytest.raises(DatasetError, match=r"a\.png is a 16-bit gray PNG: .*PIXEL_RANGE"):
-        Mapper(cfg, is_train=False)(record_of(tmp_path / "a.png"))
+        RetinaDatasetMapper(cfg, is_train=False)(record_of(tmp_path / "a.png"))
     cfg.MODEL.RETINA_PLUGIN.INPUT.PIXEL_RANGE = [0.0, 65535.0]
-    assert Mapper(cfg, is_train=False)(record_of(tmp_path / "a.png"))[
+    assert RetinaDatasetMapper(cfg, is_train=False)(record_of(tmp_path / "a.png"))[
         "image"
     ].unique().tolist() == [100]
     assert DatasetMapper(cfg, is_train=False)(record_of(tmp_path / "a.png"))[
@@ -553,7 +553,7 @@ def test_16_bits_have_a_range_where_detectron2_cuts_them(tmp_path: Path) -> None
 )
 def test_images_without_boxes(tmp_path: Path, annotations: list) -> None:
     Image.new("RGB", (20, 10)).save(tmp_path / "a.png")
-    sample = Mapper(cfg_of(""), is_train=True)(
+    sample = RetinaDatasetMapper(cfg_of(""), is_train=True)(
         record_of(tmp_path / "a.png", annotations=annotations)
     )
     assert sample["instances"].gt_boxes.tensor.shape == (0, 4)
@@ -583,7 +583,7 @@ def test_images_that_cannot_be_used(
     elif data is not None:
         (tmp_path / "a.png").write_bytes(data)
     with pytest.raises(DatasetError, match=words):
-        Mapper(cfg_of(""), is_train=is_train)(record_of(tmp_path / "a.png", **size))
+        RetinaDatasetMapper(cfg_of(""), is_train=is_train)(record_of(tmp_path / "a.png", **size))
 
 
 @pytest.mark.slow

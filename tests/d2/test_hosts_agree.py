@@ -21,8 +21,8 @@ from torch.testing import assert_close
 from retina_plugin import get_cfg
 from retina_plugin.d2.datasets import register_datasets
 from retina_plugin.d2.loader import evaluation_loader, training_loader, training_samples
-from retina_plugin.d2.mapper import Mapper
-from retina_plugin.d2.trainer import Evaluator
+from retina_plugin.d2.mapper import RetinaDatasetMapper
+from retina_plugin.d2.trainer import RetinaCOCOEvaluator
 from retina_plugin.data import Sample, load_dataset, training_records
 from retina_plugin.data.samples import EvaluationDataset, TrainingDataset
 from retina_plugin.data.transforms import RandomCrop
@@ -150,7 +150,7 @@ def test_samples(strange_images: str, input_format: str) -> None:
     register_datasets([strange_images])
     training = TrainingDataset.from_config(cfg, training_records(cfg), seed=0)
     testing = EvaluationDataset.from_config(cfg, training.records)
-    mappers = Mapper(cfg, is_train=True), Mapper(cfg, is_train=False)
+    mappers = RetinaDatasetMapper(cfg, is_train=True), RetinaDatasetMapper(cfg, is_train=False)
     for index, record in enumerate(DatasetCatalog.get(strange_images)):
         theirs, ours = mappers[0](copy.deepcopy(record)), training[0, index]
         assert_close(ours["image"], theirs["image"], rtol=0, atol=0)
@@ -194,7 +194,7 @@ def test_dicts_of_both_loaders(strange_images: str) -> None:
         assert sample[key] == record[key]
     assert sample["instances"].image_size == tuple(sample["image"].shape[1:])
     assert set(sample) == {"image", "instances", "image_id", "file_name", "height", "width"}
-    mapper = Mapper(cfg, is_train=False)
+    mapper = RetinaDatasetMapper(cfg, is_train=False)
     for (ours,), record in zip(
         evaluation_loader(cfg, strange_images), load_dataset(strange_images).records, strict=True
     ):
@@ -258,7 +258,7 @@ def guesses(name: str) -> dict[int, dict[str, torch.Tensor]]:
     return found
 
 
-@pytest.mark.parametrize("kind", [COCOEvaluator, Evaluator])
+@pytest.mark.parametrize("kind", [COCOEvaluator, RetinaCOCOEvaluator])
 @pytest.mark.parametrize("num_classes", [4, 1])
 def test_metrics(tmp_path: Path, kind: type, num_classes: int) -> None:
     name = write_truth(tmp_path, num_classes)
@@ -320,7 +320,9 @@ def test_annotations_without_area_and_iscrowd(tmp_path: Path) -> None:
     register_datasets([name])
     DatasetCatalog.get(name)
     assert MetadataCatalog.get(name).thing_classes == ["class 2", "class 5"]
-    evaluator = Evaluator(name, output_dir=str(tmp_path / "theirs"), max_dets_per_image=100)
+    evaluator = RetinaCOCOEvaluator(
+        name, output_dir=str(tmp_path / "theirs"), max_dets_per_image=100
+    )
     evaluator.reset()
     results = {}
     for image, found in guesses(name).items():

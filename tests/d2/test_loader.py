@@ -19,7 +19,7 @@ from retina_plugin.d2 import get_cfg
 from retina_plugin.d2.config import CfgNode
 from retina_plugin.d2.datasets import register_datasets
 from retina_plugin.d2.loader import TrainingLoader, training_loader
-from retina_plugin.d2.mapper import Mapper, seeded
+from retina_plugin.d2.mapper import RetinaDatasetMapper, seeded
 from retina_plugin.d2.repeated_batches import RepeatedBatches
 from tests.scenes import write_scenes
 
@@ -172,5 +172,5 @@ def test_detectron2s_other_samplers(
 
 def test_which_transforms(cfg: CfgNode) -> None:
     dataset = training_loader(cfg).dataset
-    theirs = isinstance(getattr(dataset, "mapper", None), Mapper)
+    theirs = isinstance(getattr(dataset, "mapper", None), RetinaDatasetMapper)
     assert theirs == (cfg.MODEL.META_ARCHITECTURE == "RetinaNet")

@@ -20,7 +20,7 @@ from torch.testing import assert_close
 from retina_plugin import get_cfg
 from retina_plugin.config.bounds import check_bounds
 from retina_plugin.d2 import config
-from retina_plugin.d2.trainer import Trainer
+from retina_plugin.d2.trainer import RetinaTrainer
 from tests.d2.reference import THEIRS
 from tests.models import COMPACT
 
@@ -88,7 +88,7 @@ def test_groups_and_their_order(model: Any) -> None:
     model = model()
     for name, decays in DECAYS.items():
         cfg = cfg_of(BASE_LR=0.02, MOMENTUM=0.8, NESTEROV=True, **decays)
-        theirs, ours = build_optimizer(cfg, model), Trainer.build_optimizer(cfg, model)
+        theirs, ours = build_optimizer(cfg, model), RetinaTrainer.build_optimizer(cfg, model)
         assert len(ours.param_groups) == len(theirs.param_groups), name
         for own, their in zip(ours.param_groups, theirs.param_groups, strict=True):
             assert list(map(id, own["params"])) == list(map(id, their["params"])), name
@@ -126,7 +126,7 @@ def test_learning_rate_at_every_step(solver: dict[str, Any]) -> None:
     parameters = [nn.Parameter(torch.zeros(1))]
     optimizers = [torch.optim.SGD(parameters, lr=0.02) for _ in range(2)]
     theirs = build_lr_scheduler(cfg, optimizers[0])
-    ours = Trainer.build_lr_scheduler(cfg, optimizers[1])
+    ours = RetinaTrainer.build_lr_scheduler(cfg, optimizers[1])
     for step in range(40):
         if step:
             for optimizer, scheduler in zip(optimizers, (theirs, ours), strict=True):
@@ -156,7 +156,7 @@ def test_steps_and_clipped_gradients(name: str, clipping: dict[str, Any]) -> Non
     theirs = their_optimizer(cfg, reference)
     step([reference], [theirs])
     own = copy.deepcopy(reference)
-    ours = Trainer.build_optimizer(cfg, own)
+    ours = RetinaTrainer.build_optimizer(cfg, own)
     ours.load_state_dict(copy.deepcopy(theirs.state_dict()))
     for _ in range(3):
         step([reference, own], [theirs, ours])
@@ -193,4 +193,4 @@ def test_an_older_detectron2_gets_the_keys_of_the_schedule(monkeypatch: pytest.M
     cfg = config.get_cfg()
     check_bounds(cfg)
     assert (cfg.SOLVER.NUM_DECAYS, cfg.SOLVER.RESCALE_INTERVAL) == (3, False)
-    Trainer.build_lr_scheduler(cfg, torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.02))
+    RetinaTrainer.build_lr_scheduler(cfg, torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.02))

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from retina_plugin.data.sampler import Place, TrainingBatches, shape_groups
+from retina_plugin.data.sampler import InfiniteBatchSampler, Place, shape_groups
 
 MANY = [number % 3 == 0 for number in range(50)]  # 17 wide images, 33 others
 GROUPS = {
@@ -22,7 +22,9 @@ def batches(
     count: int, *, groups: list = MANY, batch_size: int = 8, seed: int = 3, **start: int
 ) -> list[list[Place]]:
     return list(
-        islice(TrainingBatches(groups=groups, batch_size=batch_size, seed=seed, **start), count)
+        islice(
+            InfiniteBatchSampler(groups=groups, batch_size=batch_size, seed=seed, **start), count
+        )
     )
 
 

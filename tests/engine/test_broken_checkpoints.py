@@ -14,7 +14,7 @@ import pytest
 
 from retina_plugin.checkpoint import WeightsError, read_checkpoint
 from retina_plugin.config import get_cfg
-from retina_plugin.engine.checks import freeze_unread
+from retina_plugin.engine.checks import freeze_unused_parameters
 from retina_plugin.engine.space import checkpoint_size, number_of_checkpoints
 from retina_plugin.modeling.build import build_model
 from tests.load_tools import load_tool
@@ -176,5 +176,5 @@ def test_the_estimate_of_space_holds(runs: dict[str, Path], host: str) -> None:
     sizes = [path.stat().st_size for path in (runs[host] / "out").glob("model_*.pth")]
     assert len(sizes) <= number_of_checkpoints(cfg, 0) <= len(sizes) + 1
     model = build_model(cfg)
-    freeze_unread(model)
+    freeze_unused_parameters(model)
     assert 0.98 * max(sizes) < checkpoint_size(cfg, model) < 1.05 * max(sizes)

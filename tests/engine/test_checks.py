@@ -15,7 +15,7 @@ from retina_plugin.config.errors import ConfigError
 from retina_plugin.data import catalog, load_dataset
 from retina_plugin.engine.checks import (
     check_run,
-    freeze_unread,
+    freeze_unused_parameters,
     resolve_device,
     resolve_num_classes,
 )
@@ -334,10 +334,10 @@ def test_what_no_level_reads_does_not_learn() -> None:
     model = compact_model(
         MODEL__RETINANET__IN_FEATURES=["p3", "p4"], MODEL__ANCHOR_GENERATOR__SIZES=sizes
     )
-    freeze_unread(model)
+    freeze_unused_parameters(model)
     frozen = {name.rsplit(".", 1)[0] for name, p in model.named_parameters() if not p.requires_grad}
     assert frozen == {"backbone.fpn_output5", "backbone.top_block.p6", "backbone.top_block.p7"}
     assert model.training
     whole = compact_model()
-    freeze_unread(whole)
+    freeze_unused_parameters(whole)
     assert all(parameter.requires_grad for parameter in whole.parameters())

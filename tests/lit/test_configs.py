@@ -6,7 +6,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from retina_plugin.config import get_cfg
-from retina_plugin.engine.checks import freeze_unread
+from retina_plugin.engine.checks import freeze_unused_parameters
 from retina_plugin.lit.module import RetinaNetModule
 from retina_plugin.modeling.build import build_model
 from tests.configs import CONFIGS, scene, shrink, tame
@@ -33,7 +33,7 @@ def test_config(name: str) -> None:
     cfg = shrink(get_cfg(), name)
     cfg.merge_from_list(["SOLVER.WARMUP_FACTOR", 1.0])  # so that the only step is one to be seen
     module = RetinaNetModule(build_model(cfg), cfg, class_names=["a", "b", "c"], seed=0)
-    freeze_unread(tame(module.model))
+    freeze_unused_parameters(tame(module.model))
     before = {n: p.detach().clone() for n, p in module.model.named_parameters() if p.requires_grad}
     one_step(module)
     parameters = dict(module.model.named_parameters())

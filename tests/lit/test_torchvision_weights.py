@@ -13,7 +13,7 @@ from torch import nn
 from torch.testing import assert_close
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 
-from retina_plugin.checkpoint import WeightsError, fit_all, load_weights, start_from
+from retina_plugin.checkpoint import WeightsError, load_weights, match_parameters, start_from
 from retina_plugin.config import get_cfg
 from retina_plugin.modeling.build import build_model
 from retina_plugin.modeling.retinanet import RetinaNet
@@ -116,7 +116,7 @@ def test_shapes_that_no_head_has(root: Path) -> None:
             for shape in ((), (0,), (7,), (2, 9)):
                 odd = {**state, f"head.{name}.{kind}": torch.zeros(shape)}
                 with pytest.raises(WeightsError, match="in the file"):
-                    fit_all(model, {"model": odd}, "x.pth")
+                    match_parameters(model, {"model": odd}, "x.pth")
 
 
 def their_detector(version: str, num_classes: int) -> nn.Module:

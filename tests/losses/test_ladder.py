@@ -1,4 +1,4 @@
-"""The class losses: each rung is its formula, and the one before it at the limit; gradients are
+"""The class losses: each step is its formula, and the one before it at the limit; gradients are
 right, finite and small in memory."""
 
 from __future__ import annotations

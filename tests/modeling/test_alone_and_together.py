@@ -11,7 +11,7 @@ import torch
 from torch.testing import assert_close
 
 from retina_plugin.modeling.build import build_model
-from retina_plugin.modeling.build_backbone import take_pixels_of_timm
+from retina_plugin.modeling.build_backbone import set_timm_pixel_constants
 from retina_plugin.modeling.preprocessing import group_by_padded_size, padded_size
 from retina_plugin.modeling.retinanet import RetinaNet
 from tests.models import compact_cfg
@@ -81,7 +81,7 @@ def test_predict(backbone: str, norm: str, neck: str) -> None:
     if backbone == "timm":
         name |= {"MODEL__RETINA_PLUGIN__TIMM__NAME": "mobilenetv3_small_050"}
     cfg = compact_cfg(**SMALL, **changes, **name)
-    take_pixels_of_timm(cfg)
+    set_timm_pixel_constants(cfg)
     model = scattered(build_model(cfg))
     batch = images()
     assert_alone(model.predict(batch), [model.predict([image])[0] for image in batch])

@@ -14,7 +14,7 @@ from torch.testing import assert_close
 
 from retina_plugin.layers import winograd
 from retina_plugin.layers.boxes import pairwise_iou
-from retina_plugin.layers.memo import Memo
+from retina_plugin.layers.derived_cache import DerivedTensorCache
 from retina_plugin.layers.nms import batched_nms
 from retina_plugin.layers.norms import Conv2d, FrozenBatchNorm2d, build_norm, on_levels
 from retina_plugin.modeling.build import build_model
@@ -227,7 +227,7 @@ def test_another_type_is_seen() -> None:
 
 
 def test_memo_computes_once_and_forgets() -> None:
-    memo, source, calls = Memo(), torch.zeros(1), []
+    memo, source, calls = DerivedTensorCache(), torch.zeros(1), []
     for _ in range(3):
         memo.get([source], lambda: calls.append(1))
     assert len(calls) == 1

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from retina_plugin.modeling.postprocessing import select, to_image
+from retina_plugin.modeling.postprocessing import rescale_detections, select
 from retina_plugin.modeling.structures import flatten_level
 from tests.parts import detect
 
@@ -103,6 +103,6 @@ def test_to_image_scales_clips_and_drops() -> None:
         "scores": torch.tensor([0.9, 0.8]),
         "labels": torch.tensor([1, 2]),
     }
-    result = to_image(found, network_size=(100, 200), image_size=(50, 400))
+    result = rescale_detections(found, network_size=(100, 200), image_size=(50, 400))
     assert_close(result["boxes"], torch.tensor([[20.0, 10, 60, 50]]))
     assert result["labels"].tolist() == [1]

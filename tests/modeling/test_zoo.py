@@ -14,16 +14,16 @@ from torch.testing import assert_close
 
 from retina_plugin.checkpoint import WeightsError, start_from
 from retina_plugin.config import CfgNode, get_cfg
-from retina_plugin.engine.checks import freeze_unread
+from retina_plugin.engine.checks import freeze_unused_parameters
 from retina_plugin.layers.separable import SeparableConv2d
-from retina_plugin.modeling.backbones import Backbone, ShapeSpec, Timm
+from retina_plugin.modeling.backbones import Backbone, ShapeSpec, TimmBackbone
 from retina_plugin.modeling.backbones.timm import pixel_constants
 from retina_plugin.modeling.build import build_model
 from retina_plugin.modeling.build_backbone import (
     BACKBONE_REGISTRY,
     build_backbone,
     register_pairs,
-    take_pixels_of_timm,
+    set_timm_pixel_constants,
 )
 from retina_plugin.modeling.necks import NECK_REGISTRY, Pyramid
 from retina_plugin.modeling.necks.bifpn import BiFPNLayer, Fusion
@@ -59,7 +59,7 @@ def zoo_cfg(builder: str, member: str = FAMILIES["MobileNetV3"], **changes) -> C
     cfg = compact_cfg(
         MODEL__BACKBONE__NAME=builder, MODEL__RETINA_PLUGIN__TIMM__NAME=member, **changes
     )
-    take_pixels_of_timm(cfg)
+    set_timm_pixel_constants(cfg)
     return cfg
 
 
@@ -134,7 +134,7 @@ def test_backbone(builder: str, member: str, tmp_path: Path) -> None:
 def test_what_no_level_reads_does_not_learn() -> None:
     cfg = zoo_cfg("build_retina_timm_fpn_backbone", FAMILIES["HRNet"])
     model = build_model(cfg)
-    freeze_unread(model)
+    freeze_unused_parameters(model)
     still = [n for n, p in model.backbone.named_parameters() if not p.requires_grad]
     assert still
     assert all(n.startswith(UNREAD["hrnet_w18_small"]) for n in still)
@@ -359,9 +359,9 @@ def test_unknown_backbones_and_necks_list_the_nearest() -> None:
 # timm
 
 
-def small(**changes) -> Timm:
+def small(**changes) -> TimmBackbone:
     arguments = {"name": "resnet10t", "in_channels": 3, "drop_path": 0.0, "freeze_at": 0}
-    return Timm(**arguments | changes)
+    return TimmBackbone(**arguments | changes)
 
 
 def test_maps_are_those_of_timm() -> None:
@@ -378,28 +378,28 @@ def test_pixels_are_those_of_the_model_unless_set() -> None:
         MODEL__BACKBONE__NAME="build_retina_timm_fpn_backbone",
         MODEL__RETINA_PLUGIN__TIMM__NAME="resnet10t",
     )
-    with pytest.raises(ValueError, match="take_pixels_of_timm"):
+    with pytest.raises(ValueError, match="set_timm_pixel_constants"):
         build_backbone(cfg)
-    take_pixels_of_timm(cfg)
+    set_timm_pixel_constants(cfg)
     assert cfg.INPUT.FORMAT == "RGB"
     assert pytest.approx([123.675, 116.28, 103.53]) == cfg.MODEL.PIXEL_MEAN  # ImageNet's, times 255
     assert pytest.approx([58.395, 57.12, 57.375]) == cfg.MODEL.PIXEL_STD
     before = cfg.clone()
-    take_pixels_of_timm(cfg)
+    set_timm_pixel_constants(cfg)
     assert cfg == before
     cfg = compact_cfg(
         MODEL__BACKBONE__NAME="build_retina_timm_fpn_backbone",
         MODEL__RETINA_PLUGIN__TIMM__NAME="resnet10t",
         MODEL__PIXEL_STD=[2.0, 2.0, 2.0],
     )
-    take_pixels_of_timm(cfg)
+    set_timm_pixel_constants(cfg)
     assert (cfg.INPUT.FORMAT, cfg.MODEL.PIXEL_MEAN[0], cfg.MODEL.PIXEL_STD) == (
         "BGR",
         103.53,
         [2.0, 2.0, 2.0],
     )
     other = compact_cfg()
-    take_pixels_of_timm(other)
+    set_timm_pixel_constants(other)
     assert other == compact_cfg()
 
 
@@ -426,9 +426,9 @@ def test_a_timm_model_of_your_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         match=r"'my_resnet' does not say how its pixels are normalised: set "
         r"MODEL.PIXEL_MEAN",
     ):
-        take_pixels_of_timm(compact_cfg(**keys))
+        set_timm_pixel_constants(compact_cfg(**keys))
     cfg = compact_cfg(**keys, MODEL__PIXEL_STD=[58.0, 57.0, 57.0])
-    take_pixels_of_timm(cfg)
+    set_timm_pixel_constants(cfg)
     assert build_backbone(cfg).bottom_up.output_shape()["res5"] == ShapeSpec(512, 32)
 
 

@@ -47,15 +47,15 @@ WRONG = (1 - math.exp(-0.1)) / (1 - math.exp(-2.3))
     ],
 )  # fmt: skip
 def test_the_worked_example(name: str, expected: float) -> None:
-    (rung,) = [rung for rung in ladder() if rung.name == name]
-    assert_close(easy_to_hard(rung), expected, rtol=1e-3, atol=0)
+    (variant,) = [variant for variant in ladder() if variant.name == name]
+    assert_close(easy_to_hard(variant), expected, rtol=1e-3, atol=0)
 
 
 def test_the_page_has_the_numbers_of_the_functions(root: Path) -> None:
     page = (root / "docs/theory.md").read_text(encoding="utf-8")
     told = dict(re.findall(r"^\| (.+?) \| ([\d.]+) \|$", page, flags=re.MULTILINE))
-    for rung in ladder():
-        assert told[rung.name] == f"{easy_to_hard(rung):.3g}"
+    for variant in ladder():
+        assert told[variant.name] == f"{easy_to_hard(variant):.3g}"
 
 
 @pytest.mark.parametrize(

@@ -19,11 +19,11 @@ from retina_plugin.engine.process import LeftOut
 from retina_plugin.evaluation.coverage import DRAWS
 from retina_plugin.report import (
     draw_boxes,
-    finish,
     fit,
     matched_shares,
     overview,
     prediction_grid,
+    report_results,
     results_by_image,
     side_by_side,
     training_picture,
@@ -410,7 +410,7 @@ def test_finish_prints_the_table_and_writes_the_grid(
     cfg.OUTPUT_DIR, cfg.DATASETS.TEST = str(tmp_path), (dataset.name,)
     (tmp_path / "inference").mkdir()
     (tmp_path / "inference/coco_instances_results.json").write_text(json.dumps(perfect(dataset)))
-    finish(cfg, {"bbox": {"AP": 71.25, "AP50": 90.0, "AP-square": 70.0}})
+    report_results(cfg, {"bbox": {"AP": 71.25, "AP50": 90.0, "AP-square": 70.0}})
     said = capsys.readouterr().out
     assert "71.2" in said
     assert "AP of square" in said

@@ -10,7 +10,7 @@ from types import ModuleType
 import pytest
 
 from retina_plugin.modeling.build import build_model
-from retina_plugin.modeling.build_backbone import take_pixels_of_timm
+from retina_plugin.modeling.build_backbone import set_timm_pixel_constants
 from tests.models import compact_cfg, compact_model
 
 
@@ -66,7 +66,7 @@ def test_fused_attention_counts_as_its_two_products(tool: ModuleType, name: str)
         MODEL__BACKBONE__NAME="build_retina_timm_fpn_backbone",
         MODEL__RETINA_PLUGIN__TIMM__NAME=name,
     )
-    take_pixels_of_timm(cfg)
+    set_timm_pixel_constants(cfg)
     model = build_model(cfg)
     attentions = [module for module in model.modules() if hasattr(module, "fused_attn")]
     assert attentions

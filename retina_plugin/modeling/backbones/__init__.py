@@ -1,7 +1,7 @@
 """Backbones: image -> feature maps by name."""
 
-from retina_plugin.modeling.backbones.feature import Backbone, Origin, ShapeSpec
+from retina_plugin.modeling.backbones.feature import Backbone, ShapeSpec, WeightSource
 from retina_plugin.modeling.backbones.resnet import ResNet, build_resnet
-from retina_plugin.modeling.backbones.timm import Timm
+from retina_plugin.modeling.backbones.timm import TimmBackbone
 
-__all__ = ["Backbone", "Origin", "ResNet", "ShapeSpec", "Timm", "build_resnet"]
+__all__ = ["Backbone", "ResNet", "ShapeSpec", "TimmBackbone", "WeightSource", "build_resnet"]

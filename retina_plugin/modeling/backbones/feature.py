@@ -15,7 +15,7 @@ class ShapeSpec(NamedTuple):
     stride: int = 1
 
 
-class Origin(NamedTuple):
+class WeightSource(NamedTuple):
     """The model of another library that a backbone is a part of, whose files it can start from."""
 
     names: frozenset[str]  # of all its parameters and buffers
@@ -45,6 +45,6 @@ class Backbone(nn.Module):
         """Further wishes about padding, in Detectron2's terms; none."""
         return {}
 
-    def origin(self) -> Origin | None:
+    def origin(self) -> WeightSource | None:
         """Of which model of another library it is a part; None for a backbone of this project."""
         return None

@@ -13,13 +13,13 @@ from torch import Tensor, nn
 
 from retina_plugin.config.registry import nearest
 from retina_plugin.layers.norms import has_broken_gradient, subsample
-from retina_plugin.modeling.backbones.feature import Backbone, Origin, ShapeSpec
+from retina_plugin.modeling.backbones.feature import Backbone, ShapeSpec, WeightSource
 
 NODE = "MODEL.RETINA_PLUGIN.TIMM"
 NEEDED = ("res3", "res4", "res5")
 
 
-class Timm(Backbone):
+class TimmBackbone(Backbone):
     """The maps of strides 4 (where there is one), 8, 16 and 32 of a timm model; of several with one
     stride the last.
 
@@ -69,7 +69,7 @@ class Timm(Backbone):
             maps = [x.permute(0, 3, 1, 2) for x in maps]
         return {key: maps[index] for key, index in self._indices.items()}
 
-    def origin(self) -> Origin:
+    def origin(self) -> WeightSource:
         """The classifier of that name."""
         return _origin(self.name)
 
@@ -118,10 +118,10 @@ class Timm(Backbone):
 
 
 @functools.cache
-def _origin(name: str) -> Origin:
+def _origin(name: str) -> WeightSource:
     names = frozenset(_timm(name).create_model(name, pretrained=False).state_dict())
     mean, std = _pixels_of(name) or (None, None)
-    return Origin(names, mean and tuple(mean), std and tuple(std))
+    return WeightSource(names, mean and tuple(mean), std and tuple(std))
 
 
 def pixel_constants(name: str) -> tuple[list[float], list[float]]:
@@ -129,7 +129,8 @@ def pixel_constants(name: str) -> tuple[list[float], list[float]]:
     RGB, as all of timm's are.
 
     Raises:
-        ImportError, ValueError: see :class:`Timm`; also a model that says nothing of its pixels.
+        ImportError, ValueError: see :class:`TimmBackbone`; also a model that does not say how its
+            pixels are normalised.
     """
     pixels = _pixels_of(name)
     if pixels is None:

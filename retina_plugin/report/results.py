@@ -13,7 +13,7 @@ from retina_plugin.evaluation.results import RESULTS_FILE, results_folder, resul
 from retina_plugin.report.grid import prediction_grid, write_picture
 
 
-def finish(cfg: Any, results: dict[str, Any]) -> None:
+def report_results(cfg: Any, results: dict[str, Any]) -> None:
     """Print the metrics and write ``predictions.png`` of the first test set into ``OUTPUT_DIR``.
 
     Args:

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 
 from torch import nn
 
-from retina_plugin.checkpoint.layouts import Layout
+from retina_plugin.checkpoint.formats import CheckpointFormat
 from retina_plugin.checkpoint.torchvision_names import BOTTOM_UP, State
-from retina_plugin.modeling.backbones.feature import Backbone, Origin
+from retina_plugin.modeling.backbones.feature import Backbone, WeightSource
 
 # Buffers that a file may lack, or have without a use: Detectron2's own RetinaNet lacks the first,
 # frozen and converted batch norms lack the second.
@@ -23,7 +23,7 @@ UNUSED = re.compile(r"^(pixel_mean|pixel_std)$|^anchor_generator\.|(^|\.)stem\.(
 
 
 @dataclass
-class Fit:
+class CheckpointMatch:
     """Names of ``state`` are the model's wherever a parameter was recognised."""
 
     path: str
@@ -65,16 +65,16 @@ class Fit:
         return "\n".join(lines)
 
 
-def fit(model: nn.Module, layout: Layout, path: str) -> Fit:
+def fit(model: nn.Module, layout: CheckpointFormat, path: str) -> CheckpointMatch:
     """Compare a file with ``model``, name for name and shape for shape. Nothing is loaded."""
     own = model.state_dict()
     backbone = BOTTOM_UP if any(name.startswith(BOTTOM_UP) for name in own) else "backbone."
     detector = all(
         any(name.startswith(part) for name in layout.state) for part in ("backbone.", "head.")
     )
-    origin = None if detector else origin_of(model)
+    origin = None if detector else weight_source_of(model)
     state = _placed(layout.state, own, backbone, origin)
-    found = Fit(path, layout.title, state, backbone, detector)
+    found = CheckpointMatch(path, layout.title, state, backbone, detector)
     for name, value in own.items():
         if name in state and state[name].shape != value.shape:
             found.shapes[name] = tuple(state[name].shape), tuple(value.shape)
@@ -87,13 +87,13 @@ def fit(model: nn.Module, layout: Layout, path: str) -> Fit:
     return found
 
 
-def origin_of(model: nn.Module) -> Origin | None:
+def weight_source_of(model: nn.Module) -> WeightSource | None:
     """Of which model of another library the backbone of ``model`` is a part."""
     origins = (module.origin() for module in model.modules() if isinstance(module, Backbone))
     return next(filter(None, origins), None)
 
 
-def _placed(state: State, own: State, backbone: str, origin: Origin | None) -> State:
+def _placed(state: State, own: State, backbone: str, origin: WeightSource | None) -> State:
     """Names of a bare backbone below ``backbone``, also those that the model lacks and its backbone
     should have.
 
@@ -120,7 +120,7 @@ def _plain(name: str) -> str:
     return name.removeprefix("model.").replace("_", ".")
 
 
-def _misplaced(found: Fit, name: str, own: State, origin: Origin | None) -> bool:
+def _misplaced(found: CheckpointMatch, name: str, own: State, origin: WeightSource | None) -> bool:
     """Whether a name that the model lacks tells of another architecture: anything in a detector,
     more of a stage in a backbone, or what the classifier that the backbone is a part of does not
     have either.

@@ -37,7 +37,7 @@ TORCHVISION = Inputs("RGB", (123.675, 116.28, 103.53), (58.395, 57.12, 57.375), 
 
 
 @dataclass(frozen=True)
-class Layout:
+class CheckpointFormat:
     """What a file turned out to be."""
 
     title: str
@@ -46,7 +46,9 @@ class Layout:
     inputs: Inputs | None = None
 
 
-def translate(state: State, author: str, *, own: State, anchors: AnchorGenerator | None) -> Layout:
+def translate(
+    state: State, author: str, *, own: State, anchors: AnchorGenerator | None
+) -> CheckpointFormat:
     """Find out whose names a file has and turn them into Detectron2's.
 
     Args:
@@ -59,21 +61,29 @@ def translate(state: State, author: str, *, own: State, anchors: AnchorGenerator
     if any(name.startswith("backbone.body.") for name in state):
         return _torchvision_detector(state, own, anchors)
     if any(CAFFE2_NAME.match(name) for name in state):
-        return Layout("Caffe2 names", caffe2_names(state, own), MSRA if _is_msra(state) else CAFFE2)
+        return CheckpointFormat(
+            "Caffe2 names", caffe2_names(state, own), MSRA if _is_msra(state) else CAFFE2
+        )
     if "layer1.0.conv1.weight" in state and not any("layer1." in name for name in own):
-        return Layout("torchvision ResNet", resnet_names(state), TORCHVISION)
+        return CheckpointFormat("torchvision ResNet", resnet_names(state), TORCHVISION)
     inputs = {"torchvision": TORCHVISION, "Detectron2 Model Zoo": MSRA}.get(author)
-    return Layout(author or "names as they are", state, inputs)
+    return CheckpointFormat(author or "names as they are", state, inputs)
 
 
-def _torchvision_detector(state: State, own: State, anchors: AnchorGenerator | None) -> Layout:
+def _torchvision_detector(
+    state: State, own: State, anchors: AnchorGenerator | None
+) -> CheckpointFormat:
     """A RetinaNet in full, of any other only the backbone: the pyramid of a Faster R-CNN has the
     same names, one level off."""
     if any(name.startswith("head.classification_head.") for name in state):
         renamed = resnet_names(retinanet_names(state))
-        return Layout("torchvision RetinaNet", with_our_outputs(renamed, own, anchors), TORCHVISION)
+        return CheckpointFormat(
+            "torchvision RetinaNet", with_our_outputs(renamed, own, anchors), TORCHVISION
+        )
     renamed = {name.replace("backbone.body.", BOTTOM_UP): value for name, value in state.items()}
-    return Layout("torchvision detector, its backbone", resnet_names(renamed), TORCHVISION)
+    return CheckpointFormat(
+        "torchvision detector, its backbone", resnet_names(renamed), TORCHVISION
+    )
 
 
 # Caffe2's: conv1_w, res_conv1_bn_s, res2_0_branch2a_w, ...

@@ -10,7 +10,7 @@ from torch import Tensor
 T = TypeVar("T")
 
 
-class Memo(Generic[T]):
+class DerivedTensorCache(Generic[T]):
     """One value and what it was computed from. It belongs to no ``state_dict``, and copying or
     pickling its owner leaves it behind.
 
@@ -47,5 +47,5 @@ class Memo(Generic[T]):
         """Drop the value and its memory."""
         self._kept = None
 
-    def __reduce__(self) -> tuple[type[Memo], tuple[()]]:
-        return Memo, ()
+    def __reduce__(self) -> tuple[type[DerivedTensorCache], tuple[()]]:
+        return DerivedTensorCache, ()

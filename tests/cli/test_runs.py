@@ -124,11 +124,11 @@ def test_lightning_imports_no_detectron2(tmp_path: Path) -> None:
 
 
 def test_progress_in_a_terminal_of_40_columns(monkeypatch: pytest.MonkeyPatch) -> None:
-    from retina_plugin.lit.progress import Progress
+    from retina_plugin.lit.progress import StepProgressBar
 
     master, slave = pty.openpty()
     fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 40, 0, 0))
-    bar = Progress()
+    bar = StepProgressBar()
     with open(slave, "w") as terminal:
         monkeypatch.setattr(sys, "stderr", terminal)
         trainer = SimpleNamespace(max_steps=90000, global_step=0, is_global_zero=True)

@@ -32,6 +32,7 @@ from benchmarks.measure import Comparison, measure, peak_memory, table
 from retina_plugin.config.files import write_atomically
 from retina_plugin.config.keys import DEVICE
 from retina_plugin.engine.checks import require_device
+from retina_plugin.engine.hosts import detectron2_problem
 from retina_plugin.engine.process import run
 
 PARTS = {
@@ -106,6 +107,7 @@ def main(argv: list[str] | None = None) -> None:
     if args.peak_of:
         title, name = args.peak_of
         chosen = next(c for c in comparisons(args) if c.title == title)
+        detectron2_problem()  # imports it, so that this is not counted as memory of the work
         print(peak_memory(chosen.contestants[name], args.device))
         return
     command = [sys.executable, __file__, *(sys.argv[1:] if argv is None else argv)]

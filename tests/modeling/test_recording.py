@@ -161,6 +161,7 @@ def test_no_value_is_asked_for() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long  # it compiles C++
 @pytest.mark.skipif(not shutil.which("g++"), reason="inductor needs a C++ compiler")
 def test_inductor_matches_to_the_bit() -> None:
     """Ties, thresholds and claims survive fusing."""

@@ -55,8 +55,8 @@ class FocalRetinaNet(RetinaNet):
         """
         Args:
             class_names: for pictures; None shows numbers.
-            vis_period: steps between pictures of truth and detections in the event storage; 0:
-                none.
+            vis_period: steps between pictures of ground truth and detections in the event
+                storage; 0: none.
             arguments: of :class:`retina_plugin.modeling.retinanet.RetinaNet`.
         """
         super().__init__(**arguments)
@@ -125,7 +125,7 @@ class FocalRetinaNet(RetinaNet):
         return results
 
     def _visualize(self, first: dict[str, Any]) -> None:
-        """Put truth beside detections of the first image of the batch into the event storage, as
+        """Put ground truth beside detections of the batch's first image into the event storage, as
         "training"."""
         from retina_plugin.report import training_picture
 

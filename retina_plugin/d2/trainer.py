@@ -32,8 +32,8 @@ from retina_plugin.engine.resume import use_learning_rates
 from retina_plugin.engine.summary import (
     LOG_PERIOD,
     model_summary,
+    print_evaluation,
     step_summary,
-    tell_evaluation,
 )
 from retina_plugin.evaluation.coco import coco_results, evaluate
 from retina_plugin.evaluation.results import results_folder
@@ -131,7 +131,7 @@ class RetinaTrainer(DefaultTrainer):
             cfg.SOLVER.AMP.ENABLED = False
             cfg.freeze()
         self.writers: list[EventWriter] = []  # of the main process
-        self._told: dict[str, Any] | None = None  # the last evaluation that was printed
+        self._printed: dict[str, Any] | None = None  # the last evaluation that was printed
         super().__init__(cfg)
         if comm.is_main_process():
             print(step_summary(cfg, processes=comm.get_world_size()), flush=True)
@@ -213,11 +213,11 @@ class RetinaTrainer(DefaultTrainer):
         try:
             super().after_step()
             results, step = getattr(self, "_last_eval_results", None), self.iter + 1
-            if results is self._told:
+            if results is self._printed:
                 return
-            self._told = results
+            self._printed = results
             if comm.is_main_process():
-                tell_evaluation(results, step=step, steps=self.max_iter)
+                print_evaluation(results, step=step, steps=self.max_iter)
             if step % LOG_PERIOD:
                 for writer in self.writers:
                     writer.write()

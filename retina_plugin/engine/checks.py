@@ -127,8 +127,8 @@ def resolve_num_classes(
         The names of the classes.
 
     Raises:
-        ConfigError: no data set is named, a number that differs from that of the data (both are
-            told), or names that differ between data sets.
+        ConfigError: no data set is named, a number that differs from that of the data (the message
+            has both), or names that differ between data sets.
         ImportError: see :func:`prepare_data`.
     """
     prepare_data(cfg)
@@ -140,7 +140,8 @@ def resolve_num_classes(
     for number_key, (number, read) in numbers.items():
         if read and number not in (-1, len(classes)):
             raise ConfigError(
-                f"{number_key} is {number}, but data set {names[0]} has {_told(classes)}. Set it "
+                f"{number_key} is {number}, but data set {names[0]} has "
+                f"{_class_list(classes)}. Set it "
                 f"to {len(classes)}, or to -1 to take it from {key}; background is not counted."
             )
     for name in names[1:]:
@@ -166,7 +167,8 @@ def _require_same(classes: list[str], found: list[str], *, names: tuple[str, str
     advice = "give both the same categories in the same order of ids"
     if len(found) != len(classes):
         raise ConfigError(
-            f"data set {names[0]} has {_told(classes)}, {names[1]} has {_told(found)}: {advice}"
+            f"data set {names[0]} has {_class_list(classes)}, {names[1]} has "
+            f"{_class_list(found)}: {advice}"
         )
     if found != classes:
         different = next((a, b) for a, b in zip(classes, found, strict=True) if a != b)
@@ -176,7 +178,7 @@ def _require_same(classes: list[str], found: list[str], *, names: tuple[str, str
         )
 
 
-def _told(classes: list[str]) -> str:
+def _class_list(classes: list[str]) -> str:
     return f"{len(classes)} classes ({', '.join(classes[:8])}{', ...' if len(classes) > 8 else ''})"
 
 

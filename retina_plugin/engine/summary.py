@@ -40,10 +40,9 @@ def step_summary(cfg: Any, *, processes: int) -> str:
     )
 
 
-def tell_evaluation(results: Mapping[str, Any], *, step: int, steps: int) -> None:
-    """Print :func:`evaluation_summary` of an evaluation in the middle of training; the one after
-    the last step is told by the table at the end of the run. Without ground truth nothing is
-    printed."""
+def print_evaluation(results: Mapping[str, Any], *, step: int, steps: int) -> None:
+    """Print :func:`evaluation_summary`, except after the last step: the run ends with a table of
+    that evaluation. Without ground truth nothing is printed."""
     line = evaluation_summary(results, step=step, steps=steps)
     if line and step < steps:
         print(line, flush=True)
@@ -53,8 +52,8 @@ def evaluation_summary(results: Mapping[str, Any], *, step: int, steps: int) -> 
     """A line for each test set on an evaluation during training.
 
     Args:
-        results: ``{"bbox": {"AP": 45.2, ...}}``, or that for each of several test sets; of one
-            without ground truth nothing is said.
+        results: ``{"bbox": {"AP": 45.2, ...}}``, or that for each of several test sets; a set
+            without ground truth gets no line.
         step: steps that are done.
         steps: ``SOLVER.MAX_ITER``.
     """

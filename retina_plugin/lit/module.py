@@ -15,7 +15,7 @@ from retina_plugin.data import load_dataset, reading
 from retina_plugin.engine import stopping
 from retina_plugin.engine.divergence import divergence, is_finite
 from retina_plugin.engine.resume import use_learning_rates
-from retina_plugin.engine.summary import flat, tell_evaluation
+from retina_plugin.engine.summary import flat, print_evaluation
 from retina_plugin.evaluation.coco import coco_results, evaluate
 from retina_plugin.evaluation.results import results_folder
 from retina_plugin.modeling import postprocessing as dense
@@ -132,7 +132,7 @@ class RetinaNetModule(lightning.LightningModule):
         if not self.results:
             return  # without ground truth
         if self.trainer.state.fn == "fit" and self.trainer.is_global_zero:
-            tell_evaluation(self.results, step=self.global_step, steps=self.trainer.max_steps)
+            print_evaluation(self.results, step=self.global_step, steps=self.trainer.max_steps)
         # every rank has the same, so that callbacks decide the same
         self.log_dict(flat(self.results), sync_dist=True, batch_size=1)
 

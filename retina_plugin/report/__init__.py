@@ -1,4 +1,4 @@
-"""What people look at: boxes on images, truth beside detections, the table at the end."""
+"""What people look at: boxes on images, ground truth beside detections, the table at the end."""
 
 from retina_plugin.evaluation.coverage import how_matched, matched_shares
 from retina_plugin.evaluation.reasons import beyond_limit

@@ -150,8 +150,8 @@ def prediction_grid(
         for record in (dataset.records[i] for i in chosen)
     ]
     headline = (
-        f"{dataset.name}: truth on the left, detections of at least {score_threshold:.0%} on the "
-        "right"
+        f"{dataset.name}: ground truth on the left, detections of at least {score_threshold:.0%} "
+        "on the right"
     )
     return _captioned(_tiled(cells, columns), headline)
 

@@ -1,4 +1,4 @@
-"""Parts from outside: their keys, and what each mistake in registering one is told."""
+"""Parts from outside: their keys, and the message of each mistake in registering one."""
 
 from __future__ import annotations
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from retina_plugin.engine.summary import tell_evaluation
+from retina_plugin.engine.summary import print_evaluation
 
 FOUND = {"bbox": {"AP": 45.24, "AP50": 60.0, "AP75": 50.0}}
 LINE = "AP 45.2, AP50 60.0, AP75 50.0\n"
 
 
 @pytest.mark.parametrize(
-    ("results", "step", "told"),
+    ("results", "step", "printed"),
     [
         pytest.param(FOUND, 10, f"evaluation after step 10 of 20: {LINE}", id="in the middle"),
         pytest.param(FOUND, 20, "", id="at the end, which has a table"),
@@ -21,8 +21,8 @@ LINE = "AP 45.2, AP50 60.0, AP75 50.0\n"
         ),
     ],
 )
-def test_only_evaluations_in_the_middle_are_told(
-    results: dict, step: int, told: str, capsys: pytest.CaptureFixture
+def test_only_evaluations_before_the_last_step_are_printed(
+    results: dict, step: int, printed: str, capsys: pytest.CaptureFixture
 ) -> None:
-    tell_evaluation(results, step=step, steps=20)
-    assert capsys.readouterr().out == told
+    print_evaluation(results, step=step, steps=20)
+    assert capsys.readouterr().out == printed

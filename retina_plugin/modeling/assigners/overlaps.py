@@ -30,7 +30,7 @@ class Overlaps(NamedTuple):
 
 
 def planes(boxes: Tensor) -> Tensor:
-    """(..., 4) -> (4, ...): x0, y0, x1 and y1, each in memory of its own."""
+    """(..., 4) -> (4, ...): x0, y0, x1 and y1, each contiguous in memory."""
     return boxes.movedim(-1, 0).contiguous()
 
 

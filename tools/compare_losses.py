@@ -33,7 +33,7 @@ from retina_plugin.config.files import write_atomically
 from retina_plugin.data import class_counts, load_dataset
 from retina_plugin.engine.process import run
 from retina_plugin.report.frequency import ap_by_frequency
-from retina_plugin.report.grid import write_picture
+from retina_plugin.report.grid import write_image
 
 ALPHA, GAMMA, LOSS = (
     "MODEL.RETINANET.FOCAL_LOSS_ALPHA",
@@ -156,7 +156,7 @@ def report(folder: Path, results: dict[str, list[dict[str, float]]], train_set: 
         loss: [mean_of(runs, f"AP-{name}") for name in dataset.class_names]
         for loss, runs in results.items()
     }
-    write_picture(str(folder / "ap_by_frequency.png"), ap_by_frequency(by_class, counts))
+    write_image(str(folder / "ap_by_frequency.png"), ap_by_frequency(by_class, counts))
 
 
 if __name__ == "__main__":

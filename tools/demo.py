@@ -31,15 +31,15 @@ from tqdm import tqdm
 from retina_plugin import build_model, get_cfg, load_weights
 from retina_plugin.checkpoint import WeightsError, class_names_of, metadata_of, read_checkpoint
 from retina_plugin.config.files import require_regular_file, write_atomically
-from retina_plugin.data import DatasetError, load_dataset, read_image, reading
-from retina_plugin.data.opencv import opencv
+from retina_plugin.data import DatasetError, image_options, load_dataset, read_image
+from retina_plugin.data.opencv import import_opencv
 from retina_plugin.engine.process import LeftOut, run
 from retina_plugin.engine.read_config import read_config
 from retina_plugin.engine.run_images import take_pixel_range
 from retina_plugin.engine.stopping import Interrupted
 from retina_plugin.modeling.retinanet import RetinaNet
 from retina_plugin.modeling.structures import Detections
-from retina_plugin.report import draw_boxes, fit, write_picture
+from retina_plugin.report import draw_boxes, resize_for_display, write_image
 
 IMAGES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".pgm", ".ppm", ".tif", ".tiff", ".webp")
 VIDEOS = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpg", ".webm")
@@ -90,7 +90,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
 
 def load(args: argparse.Namespace) -> tuple[RetinaNet, list[str], dict[str, Any]]:
     """The model in evaluation mode, the names of its classes, and how images are read: see
-    :func:`retina_plugin.data.reading`.
+    :func:`retina_plugin.data.image_options`.
 
     Names are those of the checkpoint, else of the config's data sets, else numbers; a
     ``PIXEL_RANGE`` of auto is the checkpoint's.
@@ -116,7 +116,7 @@ def load(args: argparse.Namespace) -> tuple[RetinaNet, list[str], dict[str, Any]
     take_pixel_range(cfg, load_weights(model, path), path)
     if len(names) != model.num_classes:
         names = [f"class {i}" for i in range(model.num_classes)]
-    return model.eval(), names, reading(cfg)
+    return model.eval(), names, image_options(cfg)
 
 
 def _names_from_data(cfg: Any) -> Sequence[str]:
@@ -165,7 +165,7 @@ def detect(model: RetinaNet, image: np.ndarray) -> Detections:
 
 def picture(image: np.ndarray, found: Detections, names: list[str]) -> np.ndarray:
     """The image with its detections; a small one enlarged."""
-    scaled, boxes = fit(image, found["boxes"].numpy(), least=300)
+    scaled, boxes = resize_for_display(image, found["boxes"].numpy(), min_side=300)
     return draw_boxes(
         scaled, boxes, found["labels"].tolist(), class_names=names, scores=found["scores"].tolist()
     )
@@ -203,7 +203,7 @@ def in_source(
     else:
         image = read_image(source, **options)
         found = detect(model, image)
-        write_picture(f"{target}.jpg", picture(image, found, names))
+        write_image(f"{target}.jpg", picture(image, found, names))
         yield entry(found, names, file=source)
 
 
@@ -212,7 +212,7 @@ def in_video(
 ) -> Iterator[dict[str, Any]]:
     """Write all frames to ``target``.mp4 and yield the entry of each. A video that is stopped early
     can be played."""
-    cv2 = opencv("a video")
+    cv2 = import_opencv("a video")
     capture = open_video(source)
     rate, count = capture.get(cv2.CAP_PROP_FPS) or 25.0, int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
     # a webcam does not know how many will come
@@ -250,7 +250,7 @@ def open_video(source: Source) -> Any:
             require_regular_file(source)
         except OSError as error:
             raise DatasetError(f"{source} cannot be opened as a video: {error}") from error
-    capture = opencv("a video").VideoCapture(source)
+    capture = import_opencv("a video").VideoCapture(source)
     if not capture.isOpened():
         raise DatasetError(f"{_name(source)} cannot be opened as a video")
     return capture

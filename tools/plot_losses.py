@@ -24,20 +24,25 @@ from tqdm import tqdm
 
 from retina_plugin import build_model, get_cfg, load_weights
 from retina_plugin.checkpoint import WeightsError
-from retina_plugin.data import load_dataset, reading
+from retina_plugin.data import image_options, load_dataset
 from retina_plugin.engine.checks import resolve_num_classes
 from retina_plugin.engine.process import run
 from retina_plugin.engine.read_config import read_config
 from retina_plugin.engine.run_images import take_pixel_range
 from retina_plugin.modeling.retinanet import RetinaNet
-from retina_plugin.report import write_picture
-from retina_plugin.report.imbalance import anchor_losses, cumulative_share, easy_to_hard, ladder
+from retina_plugin.report import write_image
+from retina_plugin.report.imbalance import (
+    anchor_losses,
+    cumulative_share,
+    easy_to_hard,
+    loss_variants,
+)
 from retina_plugin.report.loss_figures import (
     cross_entropy_figure,
     derivatives_figure,
     focal_figure,
-    ladder_figure,
-    shares_figure,
+    loss_shares_figure,
+    loss_variants_figure,
 )
 
 GAMMAS = (0.0, 0.5, 1.0, 2.0)  # of the paper's figure 4
@@ -86,7 +91,7 @@ def load(args: argparse.Namespace) -> tuple[RetinaNet, list[dict[str, Any]], dic
     records = load_dataset(cfg.DATASETS.TEST[0]).records
     count = min(args.max_images or len(records), len(records))
     chosen = [records[i] for i in np.linspace(0, len(records) - 1, count).round().astype(int)]
-    return model.eval(), chosen, reading(cfg)
+    return model.eval(), chosen, image_options(cfg)
 
 
 def shares_table(objects: Tensor, background: Tensor) -> str:
@@ -109,20 +114,20 @@ def main(argv: list[str] | None = None) -> None:
         "cross_entropy": cross_entropy_figure(),
         "focal_loss": focal_figure(),
         "focal_derivatives": derivatives_figure(),
-        "imbalance": ladder_figure(ladder()),
+        "imbalance": loss_variants_figure(loss_variants()),
     }
-    for variant in ladder():
+    for variant in loss_variants():
         print(f"{easy_to_hard(variant):>9.3g} : 1  {variant.name}")
     if args.config_file:
         model, records, options = load(args)
         objects, background = anchor_losses(
             model, tqdm(records, unit="image"), gammas=GAMMAS, options=options
         )
-        pictures["loss_shares"] = shares_figure(objects, background, GAMMAS)
+        pictures["loss_shares"] = loss_shares_figure(objects, background, GAMMAS)
         print(shares_table(objects, background))
     os.makedirs(args.output, exist_ok=True)
     for name, picture in pictures.items():
-        write_picture(os.path.join(args.output, f"{name}.png"), picture)
+        write_image(os.path.join(args.output, f"{name}.png"), picture)
     print(f"{len(pictures)} figures in {args.output}")
 
 

@@ -28,8 +28,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 from retina_plugin.config.errors import ConfigError
-from retina_plugin.data import Dataset, load_dataset, read_record, reading
-from retina_plugin.data.samples import TrainingDataset, without_pixels
+from retina_plugin.data import Dataset, image_options, load_dataset, read_record
+from retina_plugin.data.samples import TrainingDataset, read_without_pixels
 from retina_plugin.data.transforms import TransformChain
 from retina_plugin.engine.hosts import choose_host
 from retina_plugin.engine.process import LeftOut, run
@@ -38,12 +38,12 @@ from retina_plugin.engine.run_images import show_pixel_range
 from retina_plugin.modeling.build import build_model
 from retina_plugin.modeling.preprocessing import padded_size
 from retina_plugin.report import (
+    describe_matched,
     draw_boxes,
-    fit,
-    how_matched,
     matched_shares,
     overview,
-    write_picture,
+    resize_for_display,
+    write_image,
 )
 
 Job = tuple[str, Callable[[], np.ndarray]]  # file name, and what draws its picture
@@ -126,7 +126,11 @@ def matched(cfg: Any, dataset: Dataset) -> tuple[list[float], str]:
     a line that says how it was counted."""
     how = {"threshold": cfg.MODEL.RETINANET.IOU_THRESHOLDS[-1], "seed": max(cfg.SEED, 0)}
     transforms = TransformChain.from_config(cfg)
-    read = partial(read_record, **reading(cfg)) if transforms.needs_pixels else without_pixels
+    read = (
+        partial(read_record, **image_options(cfg))
+        if transforms.needs_pixels
+        else read_without_pixels
+    )
     samples = TrainingDataset(
         dataset.records,
         transforms=transforms,
@@ -135,7 +139,7 @@ def matched(cfg: Any, dataset: Dataset) -> tuple[list[float], str]:
         seed=how["seed"],
     )
     anchors = anchors_of(cfg, dataset.num_classes)
-    return matched_shares(dataset, samples.sample, anchors, **how), how_matched(dataset, **how)
+    return matched_shares(dataset, samples.sample, anchors, **how), describe_matched(dataset, **how)
 
 
 def anchors_of(cfg: Any, num_classes: int) -> Callable[[int, int], Tensor]:
@@ -157,7 +161,9 @@ def anchors_of(cfg: Any, num_classes: int) -> Callable[[int, int], Tensor]:
 def draw_record(dataset: Dataset, record: dict[str, Any], options: dict[str, Any]) -> np.ndarray:
     """An image with its annotations."""
     objects = record["annotations"]
-    image, boxes = fit(read_record(record, **options), [a["bbox"] for a in objects], least=300)
+    image, boxes = resize_for_display(
+        read_record(record, **options), [a["bbox"] for a in objects], min_side=300
+    )
     labels, crowd = [a["category_id"] for a in objects], [bool(a["iscrowd"]) for a in objects]
     return draw_boxes(image, boxes, labels, class_names=dataset.class_names, crowd=crowd)
 
@@ -170,7 +176,9 @@ def loaded(cfg: Any, host: str, class_names: Sequence[str]) -> Iterator[Job]:
 
 def draw_sample(sample: dict[str, Any], class_names: Sequence[str]) -> np.ndarray:
     """One sample of a data loader: "image" (3, H, W) RGB, "boxes" (M, 4), "labels" (M,) tensors."""
-    image, boxes = fit(sample["image"].permute(1, 2, 0).numpy(), sample["boxes"].numpy(), least=300)
+    image, boxes = resize_for_display(
+        sample["image"].permute(1, 2, 0).numpy(), sample["boxes"].numpy(), min_side=300
+    )
     return draw_boxes(image, boxes, sample["labels"].tolist(), class_names=class_names)
 
 
@@ -194,14 +202,14 @@ def main(argv: list[str] | None = None) -> None:
             args.max_images,
         )
     else:
-        jobs = annotated(datasets, reading(cfg))[: args.max_images or None]
+        jobs = annotated(datasets, image_options(cfg))[: args.max_images or None]
         count = len(jobs)
     os.makedirs(args.output_dir, exist_ok=True)
     left_out = LeftOut()
     for number, (file_name, draw) in enumerate(tqdm(jobs, total=count, unit="image")):
         stem = os.path.splitext(os.path.basename(file_name))[0]
         with left_out:
-            write_picture(os.path.join(args.output_dir, f"{number:05d}_{stem}.jpg"), draw())
+            write_image(os.path.join(args.output_dir, f"{number:05d}_{stem}.jpg"), draw())
     left_out.tell(count)
     print(f"{count - len(left_out.reasons)} pictures in {args.output_dir}")
 

@@ -22,12 +22,12 @@ from tqdm import tqdm
 from retina_plugin import get_cfg
 from retina_plugin.config.errors import ConfigError
 from retina_plugin.config.files import require_regular_file
-from retina_plugin.data import DatasetError, load_dataset, read_record, reading
+from retina_plugin.data import DatasetError, image_options, load_dataset, read_record
 from retina_plugin.data.finite import is_number
 from retina_plugin.engine.process import LeftOut, run
 from retina_plugin.engine.read_config import read_config
 from retina_plugin.engine.run_images import show_pixel_range
-from retina_plugin.report import results_by_image, side_by_side, write_picture
+from retina_plugin.report import results_by_image, side_by_side, write_image
 
 LARGEST = 1e6  # pixels; no image is that large, and what draws boxes counts in 32 bits
 
@@ -147,7 +147,7 @@ def main(argv: list[str] | None = None) -> None:
     results = drop_negative(read_results(args.input), args.input)
     found = results_by_image(dataset, results, args.conf_threshold)
     show_pixel_range(cfg, dataset.records)
-    options = reading(cfg)
+    options = image_options(cfg)
     os.makedirs(args.output, exist_ok=True)
     records = dataset.records[: args.max_images or None]
     left_out = LeftOut()
@@ -157,7 +157,7 @@ def main(argv: list[str] | None = None) -> None:
         with left_out:
             pair = {"truth": record["annotations"], "found": found[record["image_id"]]}
             image = read_record(record, **options)
-            write_picture(
+            write_image(
                 path, side_by_side(image, **pair, class_names=dataset.class_names, caption=name)
             )
     left_out.tell(len(records))

@@ -24,7 +24,7 @@ from retina_plugin.checkpoint import (
     source_of,
     warn_of_other_classes,
 )
-from retina_plugin.data import reading
+from retina_plugin.data import image_options
 from retina_plugin.engine.checkpoints import newest_checkpoint, write_checkpoint
 from retina_plugin.engine.resume import written_by_another_host
 
@@ -42,7 +42,7 @@ class Metadata:
         training_data: Mapping[str, Any] | None = None,
     ) -> None:
         self.class_names, self.model, self.training_data = class_names, model, training_data
-        self.pixel_range = reading(cfg)["pixel_range"]
+        self.pixel_range = image_options(cfg)["pixel_range"]
 
     def state_dict(self) -> dict[str, Any]:
         return checkpoint_metadata(

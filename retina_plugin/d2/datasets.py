@@ -23,7 +23,7 @@ from retina_plugin.data import (
 )
 from retina_plugin.data.box_coordinates import KEY
 from retina_plugin.data.catalog import Paths, add_catalog
-from retina_plugin.data.coco import Repairs, clipped, logger
+from retina_plugin.data.coco import Repairs, clip_box, logger
 from retina_plugin.data.coco_json import HOW_TO_NAME
 from retina_plugin.data.images import image_size
 
@@ -165,7 +165,7 @@ def _record(
             float(v)
             for v in BoxMode.convert(list(entry["bbox"]), entry["bbox_mode"], BoxMode.XYWH_ABS)
         ]
-        box = clipped({"id": number, "bbox": sides}, size, repairs)
+        box = clip_box({"id": number, "bbox": sides}, size, repairs)
         if box is not None:
             annotations.append(
                 {

@@ -28,7 +28,7 @@ from retina_plugin.d2.samples import PlainRecords, as_dicts, as_sample
 from retina_plugin.data import load_dataset
 from retina_plugin.data.sampler import InfiniteBatchSampler, shape_groups
 from retina_plugin.data.samples import EvaluationDataset, TrainingDataset
-from retina_plugin.data.training import samples_in_rgb, trainable
+from retina_plugin.data.training import filter_empty_records, samples_in_rgb
 from retina_plugin.engine import stopping
 
 Record = dict[str, Any]
@@ -88,7 +88,7 @@ def training_loader(cfg: Any) -> Any:
     seed = cfg.SEED if cfg.SEED >= 0 else comm.shared_random_seed()
     dicts = training_dicts(cfg, filter_empty=not ours and cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS)
     if ours:
-        dicts = trainable(cfg, dicts)
+        dicts = filter_empty_records(cfg, dicts)
     batches = _batches(cfg, dicts, seed)
     records = DatasetFromList(dicts, copy=False)  # serialized, so that workers share the memory
     if not ours:
@@ -112,7 +112,9 @@ def _batches(cfg: Any, dicts: list[Record], seed: int) -> Sampler:
         "seed": seed,
     }
     if name == "TrainingSampler":
-        return InfiniteBatchSampler(**shared, rank=comm.get_rank(), ranks=comm.get_world_size())
+        return InfiniteBatchSampler(
+            **shared, rank=comm.get_rank(), world_size=comm.get_world_size()
+        )
     if name == "RepeatFactorTrainingSampler":
         factors = RepeatFactorTrainingSampler.repeat_factors_from_category_frequency(
             dicts, loader.REPEAT_THRESHOLD, sqrt=loader.REPEAT_SQRT

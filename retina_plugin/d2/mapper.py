@@ -17,8 +17,8 @@ from detectron2.data.transforms import AugInput
 from PIL import Image
 from torch.utils.data import Dataset
 
-from retina_plugin.data import read_record, reading
-from retina_plugin.data.sampler import Place
+from retina_plugin.data import image_options, read_record
+from retina_plugin.data.sampler import SampleKey
 from retina_plugin.engine import stopping
 
 Record = dict[str, Any]
@@ -30,7 +30,7 @@ class RetinaDatasetMapper(DatasetMapper):
 
     def __init__(self, cfg: Any, is_train: bool = True) -> None:
         super().__init__(cfg, is_train)
-        self.options = reading(cfg)
+        self.options = image_options(cfg)
 
     def __call__(self, dataset_dict: Record) -> Record:
         if torch.utils.data.get_worker_info() is not None:
@@ -58,7 +58,7 @@ class MappedRecords(Dataset):
     ) -> None:
         self.records, self.mapper, self.seed = records, mapper, seed
 
-    def __getitem__(self, key: Place) -> Record:
+    def __getitem__(self, key: SampleKey) -> Record:
         place, index = key
         with seeded(self.seed, place):
             return self.mapper(self.records[index])

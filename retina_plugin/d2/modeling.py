@@ -127,8 +127,8 @@ class FocalRetinaNet(RetinaNet):
     def _visualize(self, first: dict[str, Any]) -> None:
         """Put ground truth beside detections of the batch's first image into the event storage, as
         "training"."""
-        from retina_plugin.report import training_picture
+        from retina_plugin.report import draw_training_image
 
         target = self._target(first["instances"])
-        picture = training_picture(self, first["image"], target, class_names=self.class_names)
+        picture = draw_training_image(self, first["image"], target, class_names=self.class_names)
         get_event_storage().put_image("training", picture.transpose(2, 0, 1))

@@ -10,7 +10,7 @@ from detectron2.utils import comm
 from torch import Tensor
 from torch.utils.data import Sampler
 
-from retina_plugin.data.sampler import Place
+from retina_plugin.data.sampler import SampleKey
 
 
 class RepeatedBatches(Sampler):
@@ -30,13 +30,13 @@ class RepeatedBatches(Sampler):
         self.factors, self.groups, self.seed, self.first_step = factors, groups, seed, 0
         self.batch_size = batch_size // comm.get_world_size()
 
-    def __iter__(self) -> Iterator[list[Place]]:
+    def __iter__(self) -> Iterator[list[SampleKey]]:
         order = RepeatFactorTrainingSampler(self.factors, seed=self.seed)  # this process's share
         places = zip(count(comm.get_rank(), comm.get_world_size()), order)
         yield from islice(self._batches(places), self.first_step, None)
 
-    def _batches(self, places: Iterable[Place]) -> Iterator[list[Place]]:
-        waiting: dict[Hashable, list[Place]] = {}
+    def _batches(self, places: Iterable[SampleKey]) -> Iterator[list[SampleKey]]:
+        waiting: dict[Hashable, list[SampleKey]] = {}
         for place, index in places:
             group = waiting.setdefault(self.groups[index], [])
             group.append((place, index))

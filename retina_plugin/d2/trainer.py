@@ -50,7 +50,7 @@ class RetinaCOCOEvaluator(DatasetEvaluator):
         Args:
             dataset_name: in any catalog.
             output_dir: where ``coco_instances_results.json`` goes.
-            max_dets_per_image: see :func:`retina_plugin.evaluation.coco.measure`.
+            max_dets_per_image: see :func:`retina_plugin.evaluation.coco.compute_metrics`.
         """
         self.dataset, self.folder, self.limit = (
             load_dataset(dataset_name),

@@ -11,7 +11,7 @@ from retina_plugin.data.coco import Dataset, read_coco
 from retina_plugin.data.errors import DatasetError
 from retina_plugin.data.frequencies import class_counts
 from retina_plugin.data.headers import Header
-from retina_plugin.data.images import read_header, read_image, read_record, reading
+from retina_plugin.data.images import image_options, read_header, read_image, read_record
 from retina_plugin.data.training import require_boxes, training_records
 from retina_plugin.data.transforms import TRANSFORMS, Sample
 
@@ -23,12 +23,12 @@ __all__ = [
     "Sample",
     "class_counts",
     "dataset_names",
+    "image_options",
     "load_dataset",
     "read_coco",
     "read_header",
     "read_image",
     "read_record",
-    "reading",
     "register_dataset",
     "require_boxes",
     "resolve",

@@ -28,12 +28,12 @@ LEAST_FOR_ONE = 5  # of corners, among which one foreign box is no evidence agai
 LARGEST = 1e15  # numbers beyond are outside every image; their sums must stay numbers
 ROUNDING = 1.0  # pixels that a box may reach outside
 # annotations, each with the record of its image
-Placed = Sequence[tuple[dict[str, Any], Mapping[str, Any]]]
+AnnotationPairs = Sequence[tuple[dict[str, Any], Mapping[str, Any]]]
 
 
 @dataclass(frozen=True)
 class BoxCoordinates:
-    """How a file writes boxes. What is empty is not stated: COCO's first choice is taken, and
+    """How a file writes boxes. What is empty is not configured: COCO's first choice is taken, and
     checked.
 
     Attributes:
@@ -53,24 +53,24 @@ class BoxCoordinates:
         Raises:
             ValueError: an unknown word, or two of one kind.
         """
-        stated: dict[str, str] = {}
+        configured: dict[str, str] = {}
         for word in text.split():
             kind = next((kind for kind, words in WORDS.items() if word in words), None)
-            if kind is None or kind in stated:
+            if kind is None or kind in configured:
                 expected = ", ".join(" or ".join(words) for words in WORDS.values())
                 raise ValueError(
                     f"{KEY}: expected at most one word each of: {expected}; found {text!r}"
                 )
-            stated[kind] = word
-        return cls(**stated)
+            configured[kind] = word
+        return cls(**configured)
 
     def __str__(self) -> str:
         return " ".join(filter(None, (self.layout, self.unit, self.orientation)))
 
 
-def convert_boxes(placed: Placed, stated: BoxCoordinates, json_file: str) -> None:
+def convert_boxes(pairs: AnnotationPairs, configured: BoxCoordinates, json_file: str) -> None:
     """Turn every "bbox" into [x, y, width, height] in pixels, in place; make sure that what is not
-    stated is COCO's.
+    configured is COCO's.
 
     Boxes are taken for
 
@@ -84,58 +84,58 @@ def convert_boxes(placed: Placed, stated: BoxCoordinates, json_file: str) -> Non
       many as centres.
 
     Args:
-        placed: each annotation with its record, which has "width" and "height" of the picture that
+        pairs: each annotation with its record, which has "width" and "height" of the picture that
             the box is measured in. Boxes that come from masks ("box_of_mask") are in COCO's layout
             and in pixels, whatever the others are.
-        stated: what the user says; it is not checked against the rules above.
+        configured: what the user says; it is not checked against the rules above.
         json_file: for messages.
 
     Raises:
         DatasetError: boxes are not what was assumed, or more than half of them make no sense as
-            stated; the message says what to set. Masks whose numbers are fractions.
+            configured; the message says what to set. Masks whose numbers are fractions.
     """
-    if not placed:
+    if not pairs:
         return
-    boxes, sizes, of_mask = arrays(placed)
-    if not stated.unit and _are_fractions(boxes[of_mask], sizes[of_mask]):
+    boxes, sizes, of_mask = box_arrays(pairs)
+    if not configured.unit and _are_fractions(boxes[of_mask], sizes[of_mask]):
         raise DatasetError(
             f"{json_file}: polygons of {int(of_mask.sum())} annotations without bbox lie between 0 "
             "and 1: they are fractions of the image. Write segmentation in pixels."
         )
     own = np.flatnonzero(~of_mask)
-    given = _Given([placed[i] for i in own], boxes[own], sizes[own], stated)
-    given.require_cocos(stated, json_file)
+    given = _Given([pairs[i] for i in own], boxes[own], sizes[own], configured)
+    given.require_cocos(configured, json_file)
     if given.layout == "xywh" and not given.fraction:
         return
-    corners = corners_in(boxes, "xywh")
-    corners[own] = corners_in(given.scaled, given.layout)
-    _require_sense(corners, sizes, stated, json_file)
+    corners = to_xyxy(boxes, "xywh")
+    corners[own] = to_xyxy(given.scaled, given.layout)
+    _require_sense(corners, sizes, configured, json_file)
     for i in own:
         x0, y0, x1, y1 = corners[i].tolist()
-        placed[i][0]["bbox"] = [x0, y0, x1 - x0, y1 - y0]
+        pairs[i][0]["bbox"] = [x0, y0, x1 - x0, y1 - y0]
 
 
-def corners_of(placed: Placed, stated: BoxCoordinates) -> np.ndarray:
+def configured_xyxy(pairs: AnnotationPairs, configured: BoxCoordinates) -> np.ndarray:
     """Boxes as the file has them -> (M, 4) XYXY in pixels, if they are what the user states; what
-    is not stated is COCO's."""
-    boxes, sizes, of_mask = arrays(placed)
-    scaled = boxes * np.tile(sizes, 2) if stated.unit == "fraction" else boxes
-    own = corners_in(scaled, stated.layout or "xywh")
-    return np.where(of_mask[:, None], corners_in(boxes, "xywh"), own)
+    is not configured is COCO's."""
+    boxes, sizes, of_mask = box_arrays(pairs)
+    scaled = boxes * np.tile(sizes, 2) if configured.unit == "fraction" else boxes
+    own = to_xyxy(scaled, configured.layout or "xywh")
+    return np.where(of_mask[:, None], to_xyxy(boxes, "xywh"), own)
 
 
-def arrays(placed: Placed) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def box_arrays(pairs: AnnotationPairs) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Boxes (M, 4), sizes (M, 2) of their images, and whether a mask gave the box (M,)."""
-    boxes = np.array([annotation["bbox"] for annotation, _ in placed], dtype=np.float64)
-    sizes = [(record["width"], record["height"]) for _, record in placed]
+    boxes = np.array([annotation["bbox"] for annotation, _ in pairs], dtype=np.float64)
+    sizes = [(record["width"], record["height"]) for _, record in pairs]
     return (
         boxes.reshape(-1, 4).clip(-LARGEST, LARGEST),
         np.array(sizes, dtype=np.float64).reshape(-1, 2),
-        np.array(["box_of_mask" in annotation for annotation, _ in placed], dtype=bool),
+        np.array(["box_of_mask" in annotation for annotation, _ in pairs], dtype=bool),
     )
 
 
-def corners_in(boxes: np.ndarray, layout: str) -> np.ndarray:
+def to_xyxy(boxes: np.ndarray, layout: str) -> np.ndarray:
     """(M, 4) in a layout -> (M, 4) XYXY."""
     if layout == "xyxy":
         return boxes
@@ -145,68 +145,72 @@ def corners_in(boxes: np.ndarray, layout: str) -> np.ndarray:
     return np.concatenate([low, low + boxes[:, 2:]], axis=1)
 
 
-def like_fractions(boxes: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+def look_like_fractions(boxes: np.ndarray, sizes: np.ndarray) -> np.ndarray:
     """(M,) bool: four numbers in 0..1, as rounding leaves them, where that is about a pixel."""
     within = ((boxes > -0.1) & (boxes < 1.1)).all(axis=1)
     return within & (boxes[:, 2:] > 0).any(axis=1) & (sizes > 4).all(axis=1)
 
 
 def _are_fractions(boxes: np.ndarray, sizes: np.ndarray) -> bool:
-    alike = int(like_fractions(boxes, sizes).sum())
+    alike = int(look_like_fractions(boxes, sizes).sum())
     # a box without area says nothing
     return alike > 0 and (
         alike == int((boxes != 0).any(axis=1).sum()) or (alike >= 3 and 2 * alike > len(boxes))
     )
 
 
-def outside(boxes: np.ndarray, sizes: np.ndarray, layout: str) -> np.ndarray:
+def is_outside(boxes: np.ndarray, sizes: np.ndarray, layout: str) -> np.ndarray:
     """(M,) bool: no area in this layout, or reaches outside the image."""
-    corners = corners_in(boxes, layout)
+    corners = to_xyxy(boxes, layout)
     beyond = (corners[:, :2] < -ROUNDING) | (corners[:, 2:] > sizes + ROUNDING)
     empty = corners[:, 2:] <= corners[:, :2]
     return (beyond | (empty & (layout in ("xyxy", "yxyx")))).any(axis=1)
 
 
 class _Given:
-    """Boxes as a file has them, masks' left out, and what they are: as stated, or as found.
+    """Boxes as a file has them, masks' left out, and what they are: as configured, or as found.
 
     Attributes:
         scaled: (M, 4), fractions in pixels.
         fraction: whether they are fractions.
-        layout: the stated one, or one that fits: "xywh", "xyxy", "yxyx" or "cxcywh".
+        layout: the configured one, or one that fits: "xywh", "xyxy", "yxyx" or "cxcywh".
         judged: (M,) bool, boxes that the layout was found from.
     """
 
     def __init__(
-        self, placed: Placed, boxes: np.ndarray, sizes: np.ndarray, stated: BoxCoordinates
+        self,
+        pairs: AnnotationPairs,
+        boxes: np.ndarray,
+        sizes: np.ndarray,
+        configured: BoxCoordinates,
     ) -> None:
         """
         Args:
-            placed: M annotations with their records.
+            pairs: M annotations with their records.
             boxes, sizes: (M, 4) and (M, 2).
-            stated: what the user says.
+            configured: what the user says.
         """
-        self.placed, self.sizes = placed, sizes
-        self.fraction = stated.unit == "fraction" or (
-            not stated.unit and _are_fractions(boxes, sizes)
+        self.pairs, self.sizes = pairs, sizes
+        self.fraction = configured.unit == "fraction" or (
+            not configured.unit and _are_fractions(boxes, sizes)
         )
-        alike = like_fractions(boxes, sizes)
+        alike = look_like_fractions(boxes, sizes)
         # a foreign box in pixels would reach outside in every layout
         self.judged = alike if self.fraction and alike.any() else np.ones(len(boxes), dtype=bool)
         self.scaled = boxes * np.tile(sizes, 2) if self.fraction else boxes
-        self.layout = stated.layout or self._layout()
+        self.layout = configured.layout or self._layout()
 
-    def outside(self, layout: str) -> int:
+    def is_outside(self, layout: str) -> int:
         """How many of the judged boxes reach outside, or have no area, in a layout."""
         boxes, sizes = self.scaled[self.judged], self.sizes[self.judged]
         if layout == "yxyx" and self.fraction:
             boxes = boxes / np.tile(sizes, 2) * np.tile(sizes[:, ::-1], 2)
-        return int(outside(boxes, sizes, layout).sum())
+        return int(is_outside(boxes, sizes, layout).sum())
 
     def _layout(self) -> str:
         """The layout that the boxes have, by the rules of :func:`convert_boxes`."""
-        beyond, total = self.outside("xywh"), int(self.judged.sum())
-        counts = {layout: self.outside(layout) for layout in LEAST_OUTSIDE}
+        beyond, total = self.is_outside("xywh"), int(self.judged.sum())
+        counts = {layout: self.is_outside(layout) for layout in LEAST_OUTSIDE}
         for layout in sorted(counts, key=lambda layout: (layout == "cxcywh", counts[layout])):
             half = layout == "cxcywh" or 2 * beyond > total
             one = layout != "cxcywh" and beyond >= LEAST_FOR_ONE
@@ -215,20 +219,20 @@ class _Given:
                 return layout
         return "xywh"
 
-    def require_cocos(self, stated: BoxCoordinates, json_file: str) -> None:
-        """Make sure that what is not stated is COCO's."""
-        strange_layout = not stated.layout and self.layout != "xywh"
-        if not strange_layout and (stated.unit or not self.fraction):
+    def require_cocos(self, configured: BoxCoordinates, json_file: str) -> None:
+        """Make sure that what is not configured is COCO's."""
+        strange_layout = not configured.layout and self.layout != "xywh"
+        if not strange_layout and (configured.unit or not self.fraction):
             return
-        layout = self.layout if stated.layout or strange_layout else ""
-        unit = "fraction" if self.fraction else stated.unit
-        needed = BoxCoordinates(layout, unit, stated.orientation)
+        layout = self.layout if configured.layout or strange_layout else ""
+        unit = "fraction" if self.fraction else configured.unit
+        needed = BoxCoordinates(layout, unit, configured.orientation)
         raise DatasetError(f"{json_file}: {self._cause()}. {_remedy(needed)}{self._twin()}")
 
     def _cause(self) -> str:
         """What the boxes show."""
-        count, total, causes = int(self.judged.sum()), len(self.placed), []
-        example = int((outside(self.scaled, self.sizes, "xywh") & self.judged).argmax())
+        count, total, causes = int(self.judged.sum()), len(self.pairs), []
+        example = int((is_outside(self.scaled, self.sizes, "xywh") & self.judged).argmax())
         if self.fraction:
             number = f"all {total}" if count == total else f"{count} of {total}"
             causes.append(
@@ -238,19 +242,19 @@ class _Given:
                 causes.append(f"correct the others (first: {self._example(self.judged.argmin())})")
         if self.layout != "xywh":
             causes.append(
-                f"as [x, y, width, height] {self.outside('xywh')} of {count} boxes reach outside "
-                f"their image, as {NAMES[self.layout]} {self.outside(self.layout)}"
+                f"as [x, y, width, height] {self.is_outside('xywh')} of {count} boxes reach outside "
+                f"their image, as {NAMES[self.layout]} {self.is_outside(self.layout)}"
             )
         return f"{'; '.join(causes)} (first: {self._example(example)})"
 
     def _example(self, place: int) -> str:
-        annotation, record = self.placed[place]
+        annotation, record = self.pairs[place]
         size = f"{record['width']}x{record['height']}"
         return f"annotation {annotation['id']!r}, bbox {annotation['bbox']} in {size}"
 
     def _twin(self) -> str:
         """A warning where the order of x and y cannot be seen."""
-        if self.layout != "xyxy" or self.outside("yxyx") > self.outside("xyxy"):
+        if self.layout != "xyxy" or self.is_outside("yxyx") > self.is_outside("xyxy"):
             return ""
         return (
             " [y0, x0, y1, x1] fits as well, which cannot be told apart here (in square images "
@@ -273,13 +277,13 @@ def _remedy(needed: BoxCoordinates) -> str:
 
 
 def _require_sense(
-    corners: np.ndarray, sizes: np.ndarray, stated: BoxCoordinates, json_file: str
+    corners: np.ndarray, sizes: np.ndarray, configured: BoxCoordinates, json_file: str
 ) -> None:
     inside = np.minimum(corners[:, 2:], sizes) - np.maximum(corners[:, :2], 0)
     bad = int((inside <= 0).any(axis=1).sum())
     if 2 * bad > len(corners):
         raise DatasetError(
-            f"{json_file}: as {str(stated)!r}, as {KEY} says, {bad} of {len(corners)} boxes have "
+            f"{json_file}: as {str(configured)!r}, as {KEY} says, {bad} of {len(corners)} boxes have "
             "no area in their image. "
             "The key is for all data sets of a run: convert the boxes of those that differ."
         )

@@ -43,9 +43,9 @@ _CATALOG: dict[str, Callable[[], Paths]] = {
     "digits_test": lambda: digits_dataset("test"),
 }
 # catalogs of hosts; what they know goes before what is above
-_OTHERS: list[Callable[[str], Paths | None]] = []
+_HOST_CATALOGS: list[Callable[[str], Paths | None]] = []
 # of data sets of hosts that have no annotation file
-_READERS: list[Callable[[str], Dataset | None]] = []
+_HOST_DATASETS: list[Callable[[str], Dataset | None]] = []
 _LOADED: dict[tuple[str, str, str, tuple[int, int]], Dataset] = {}
 _READ_AS = {"box_coordinates": ""}  # how this process reads annotation files
 
@@ -84,8 +84,8 @@ def add_catalog(
             know.
         dataset_of: name -> the data set, or None unless it is one that has no annotation file.
     """
-    _OTHERS.append(paths_of)
-    _READERS.append(dataset_of)
+    _HOST_CATALOGS.append(paths_of)
+    _HOST_DATASETS.append(dataset_of)
 
 
 def resolve(name: str) -> Paths:
@@ -95,7 +95,7 @@ def resolve(name: str) -> Paths:
     Raises:
         DatasetError: neither; the nearest names are listed.
     """
-    for paths_of in (*_OTHERS, _own_paths):
+    for paths_of in (*_HOST_CATALOGS, _own_paths):
         paths = paths_of(name)
         if paths is not None:
             return paths
@@ -130,7 +130,7 @@ def load_dataset(name: str) -> Dataset:
     Raises:
         DatasetError: see :func:`resolve` and :func:`retina_plugin.data.read_coco`.
     """
-    for dataset_of in _READERS:
+    for dataset_of in _HOST_DATASETS:
         dataset = dataset_of(name)
         if dataset is not None:
             return dataset

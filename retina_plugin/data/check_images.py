@@ -14,7 +14,7 @@ from retina_plugin.data.errors import DatasetError
 from retina_plugin.data.headers import Header, read_header
 from retina_plugin.data.images import require_channels_and_size, require_size
 
-SILENT_SECONDS = 2  # progress is shown if it takes longer
+PROGRESS_DELAY = 2  # progress is shown if it takes longer
 THREADS = min(16, 4 * (os.cpu_count() or 1))  # they wait for disks and networks
 
 
@@ -52,7 +52,7 @@ def check_images(
     bar = {"total": len(records), "desc": "image headers", "unit": "file", "leave": False}
     pool = ThreadPoolExecutor(THREADS)
     try:
-        found = list(tqdm(pool.map(check, records), delay=SILENT_SECONDS, disable=not show, **bar))
+        found = list(tqdm(pool.map(check, records), delay=PROGRESS_DELAY, disable=not show, **bar))
     finally:
         pool.shutdown(cancel_futures=True)  # after Ctrl-C, too
     problems = [str(entry) for entry in found if isinstance(entry, DatasetError)]

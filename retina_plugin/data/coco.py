@@ -16,15 +16,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from retina_plugin.data.box_coordinates import BoxCoordinates, convert_boxes
-from retina_plugin.data.box_doubts import doubts
+from retina_plugin.data.box_warnings import box_warnings
+from retina_plugin.data.coco_duplicates import duplicate_warnings
 from retina_plugin.data.coco_json import read_json
-from retina_plugin.data.coco_twice import said_twice
 from retina_plugin.data.errors import DatasetError
 from retina_plugin.data.exif_boxes import (
     check_orientation,
     measure_sizes,
+    rotated_headers,
     turn_boxes,
-    turned_headers,
 )
 from retina_plugin.data.file_names import find_images
 from retina_plugin.data.finite import is_number
@@ -88,7 +88,7 @@ def read_coco(
 
     Raises:
         DatasetError: anything else that is wrong, also boxes that are recognised as fractions,
-            corners or centres, or as those of photographs before EXIF turns them, and not stated;
+            corners or centres, or as those of photographs before EXIF turns them, and not configured;
             see :func:`retina_plugin.data.box_coordinates.convert_boxes` and
             :func:`retina_plugin.data.exif_boxes.check_orientation`.
     """
@@ -97,23 +97,23 @@ def read_coco(
     categories = _categories(content["categories"], json_file)
     records, spellings = _records(content["images"], json_file, image_root)
     annotations = content.get("annotations", [])
-    placed = _placed(records, annotations, set(categories), json_file)
-    turned = turned_headers(records.values())
+    pairs = _pairs(records, annotations, set(categories), json_file)
+    turned = rotated_headers(records.values())
     sized = {
         image["id"] for image in content["images"] if image.get("width") and image.get("height")
     }
-    lines += check_orientation(placed, records, turned, coordinates, json_file, sized=sized)
+    lines += check_orientation(pairs, records, turned, coordinates, json_file, sized=sized)
     measure_sizes(records, turned, coordinates.orientation)
-    convert_boxes(placed, coordinates, json_file)
-    doubtful = doubts(placed, coordinates)
+    convert_boxes(pairs, coordinates, json_file)
+    suspicious = box_warnings(pairs, coordinates)
     if coordinates.orientation == "stored":
-        turn_boxes(placed, records, turned)
-    repairs = _add_boxes(placed, list(categories))
-    if placed and not any(record["annotations"] for record in records.values()):
+        turn_boxes(pairs, records, turned)
+    repairs = _add_boxes(pairs, list(categories))
+    if pairs and not any(record["annotations"] for record in records.values()):
         raise DatasetError(
-            f"{json_file}: no box is left of {len(placed)}: {'; '.join(repairs + doubtful)}"
+            f"{json_file}: no box is left of {len(pairs)}: {'; '.join(repairs + suspicious)}"
         )
-    lines += spellings + repairs + doubtful + said_twice(categories, records.values())
+    lines += spellings + repairs + suspicious + duplicate_warnings(categories, records.values())
     lines += _unused_parents(content)
     warnings = tuple(f"{json_file}: {line}" for line in lines)
     for line in warnings:
@@ -193,14 +193,14 @@ def _record(image: dict[str, Any], path: str) -> Record:
     }
 
 
-def _placed(
+def _pairs(
     records: dict[Any, Record],
     annotations: list[dict[str, Any]],
     category_ids: set[Any],
     json_file: str,
 ) -> list[tuple[dict[str, Any], Record]]:
     """Each annotation with the record of its image."""
-    placed = []
+    pairs = []
     for annotation in annotations:
         record = records.get(annotation["image_id"])
         if record is None:
@@ -216,21 +216,21 @@ def _placed(
                 f"{annotation['category_id']!r}, known are {sorted(category_ids)[:20]}. Correct "
                 "it, or add the category."
             )
-        placed.append((annotation, record))
-    return placed
+        pairs.append((annotation, record))
+    return pairs
 
 
-def _add_boxes(placed: list[tuple[dict[str, Any], Record]], category_ids: list[Any]) -> list[str]:
+def _add_boxes(pairs: list[tuple[dict[str, Any], Record]], category_ids: list[Any]) -> list[str]:
     """File each annotation with its image; returns what was repaired or dropped, counted."""
     contiguous = {coco_id: index for index, coco_id in enumerate(category_ids)}
     repairs = Repairs()
-    for annotation, record in placed:
-        box = clipped(annotation, record, repairs)
+    for annotation, record in pairs:
+        box = clip_box(annotation, record, repairs)
         if box is not None:
             record["annotations"].append(
                 _entry(annotation, box, contiguous[annotation["category_id"]])
             )
-    return repairs.lines(len(placed))
+    return repairs.lines(len(pairs))
 
 
 def _entry(annotation: Mapping[str, Any], box: list[float], label: int) -> dict[str, Any]:
@@ -276,7 +276,7 @@ class Repairs:
         ]
 
 
-def clipped(annotation: Mapping[str, Any], record: Record, repairs: Repairs) -> list[float] | None:
+def clip_box(annotation: Mapping[str, Any], record: Record, repairs: Repairs) -> list[float] | None:
     """The box as XYXY inside its image; None when nothing of it is there."""
     x, y, width, height = (float(value) for value in annotation["bbox"])
     corners = [x, y, x + width, y + height]

@@ -10,12 +10,18 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from retina_plugin.data.box_coordinates import KEY, ROUNDING, BoxCoordinates, Placed, corners_of
+from retina_plugin.data.box_coordinates import (
+    KEY,
+    ROUNDING,
+    AnnotationPairs,
+    BoxCoordinates,
+    configured_xyxy,
+)
 from retina_plugin.data.errors import DatasetError
 from retina_plugin.data.headers import Header, read_header
 
 THREADS = min(16, 4 * (os.cpu_count() or 1))  # they wait for disks and networks
-LEAST_BOXES = 3  # that fit only one of the two sizes, to decide by boxes
+MIN_BOXES = 3  # that fit only one of the two sizes, to decide by boxes
 
 Corners = tuple[float, float, float, float]
 # Orientation -> a box x0, y0, x1, y1 in the stored picture of width w and height h -> where it is
@@ -31,7 +37,7 @@ TURNS: dict[int, Callable[..., Corners]] = {
 }
 
 
-def turned_headers(records: Iterable[Mapping[str, Any]]) -> dict[Any, Header]:
+def rotated_headers(records: Iterable[Mapping[str, Any]]) -> dict[Any, Header]:
     """Image id -> header of each file that EXIF turns; files that cannot be read are left to
     whoever draws them."""
 
@@ -65,11 +71,11 @@ def measure_sizes(
 
 
 def turn_boxes(
-    placed: Placed, records: Mapping[Any, dict[str, Any]], turned: Mapping[Any, Header]
+    pairs: AnnotationPairs, records: Mapping[Any, dict[str, Any]], turned: Mapping[Any, Header]
 ) -> None:
     """Turn boxes [x, y, width, height] that are measured in stored pictures, and sizes of their
     records, in place."""
-    for annotation, record in placed:
+    for annotation, record in pairs:
         header = turned.get(record["image_id"])
         if header is not None:
             x, y, w, h = annotation["bbox"]
@@ -100,17 +106,15 @@ class Evidence(NamedTuple):
         counts = {"stored": self.stored_boxes, "upright": self.upright_boxes}
         most = max(counts, key=counts.get)
         return (
-            most
-            if counts[most] >= LEAST_BOXES and 10 * min(counts.values()) <= counts[most]
-            else ""
+            most if counts[most] >= MIN_BOXES and 10 * min(counts.values()) <= counts[most] else ""
         )
 
 
 def check_orientation(
-    placed: Placed,
+    pairs: AnnotationPairs,
     records: Mapping[Any, Mapping[str, Any]],
     turned: Mapping[Any, Header],
-    stated: BoxCoordinates,
+    configured: BoxCoordinates,
     json_file: str,
     *,
     sized: set[Any],
@@ -124,10 +128,10 @@ def check_orientation(
     degrees show nothing: they go by the others of the same file.
 
     Args:
-        placed: each annotation, as the file has it, with its record.
+        pairs: each annotation, as the file has it, with its record.
         records: by image id.
-        turned: see :func:`turned_headers`.
-        stated: what the user says; nothing is checked if it has an orientation.
+        turned: see :func:`rotated_headers`.
+        configured: what the user says; nothing is checked if it has an orientation.
         json_file: for messages.
         sized: ids of the images whose size the JSON has.
 
@@ -137,16 +141,16 @@ def check_orientation(
     Raises:
         DatasetError: boxes or sizes are those of stored pictures.
     """
-    if stated.orientation or not turned:
+    if configured.orientation or not turned:
         return []
-    evidence = _evidence(placed, records, turned, stated, sized)
+    evidence = _evidence(pairs, records, turned, configured, sized)
     if evidence.stored_sizes or evidence.boxes == "stored":
         raise DatasetError(
-            f"{json_file}: {_cause(evidence, records, turned)} {_remedy(evidence, stated)}"
+            f"{json_file}: {_cause(evidence, records, turned)} {_remedy(evidence, configured)}"
         )
     if evidence.upright_sizes or evidence.boxes == "upright":
         return []
-    unclear = [record for _, record in placed if record["image_id"] in turned]
+    unclear = [record for _, record in pairs if record["image_id"] in turned]
     if not unclear:
         return []
     number = len({record["image_id"] for record in unclear})
@@ -164,10 +168,10 @@ def check_orientation(
 
 
 def _evidence(
-    placed: Placed,
+    pairs: AnnotationPairs,
     records: Mapping[Any, Mapping[str, Any]],
     turned: Mapping[Any, Header],
-    stated: BoxCoordinates,
+    configured: BoxCoordinates,
     sized: set[Any],
 ) -> Evidence:
     visible = {
@@ -184,10 +188,10 @@ def _evidence(
         g and s == (h.width, h.height)
         for g, s, h in zip(given, sizes, visible.values(), strict=True)
     )
-    shown = [(annotation, record) for annotation, record in placed if record["image_id"] in visible]
+    shown = [(annotation, record) for annotation, record in pairs if record["image_id"] in visible]
     if not shown:
         return Evidence(stored_sizes, upright_sizes, 0, 0)
-    corners = corners_of(shown, stated)
+    corners = configured_xyxy(shown, configured)
     headers = [visible[record["image_id"]] for _, record in shown]
     in_stored = _fits(corners, [h.stored_size for h in headers])
     in_upright = _fits(corners, [(h.width, h.height) for h in headers])
@@ -234,10 +238,12 @@ def _cause(
     )
 
 
-def _remedy(evidence: Evidence, stated: BoxCoordinates) -> str:
+def _remedy(evidence: Evidence, configured: BoxCoordinates) -> str:
     if evidence.stored_sizes and evidence.upright_sizes:
         return "Correct the JSON, so that all of them count after turning."
-    words = {w: str(BoxCoordinates(stated.layout, stated.unit, w)) for w in ("stored", "upright")}
+    words = {
+        w: str(BoxCoordinates(configured.layout, configured.unit, w)) for w in ("stored", "upright")
+    }
     if evidence.boxes:
         return f"Set {KEY} to {words[evidence.boxes]!r}."
     return (

@@ -28,7 +28,7 @@ _UNLIMITED = threading.Lock()
 
 
 @dataclass(frozen=True)
-class Pixels:
+class PixelFormat:
     """How a file stores its pixels.
 
     Attributes:
@@ -48,7 +48,7 @@ class Pixels:
     inverted: bool = False
 
     @property
-    def need_range(self) -> bool:
+    def needs_range(self) -> bool:
         """Whether the values have no fixed relation to 0..255: more than 8 bits, signed, or
         float."""
         return self.bits > 8 or self.number != "unsigned"
@@ -75,7 +75,7 @@ class Header:
     width: int
     height: int
     orientation: int
-    pixels: Pixels
+    pixels: PixelFormat
 
     @property
     def stored_size(self) -> tuple[int, int]:
@@ -87,11 +87,11 @@ def read_header(path: str) -> Header:
     """Read size, orientation, bits and channels of an image file; pixels are not decoded.
 
     Raises:
-        DatasetError: the file is missing, not a regular file (a FIFO is not opened), empty, or no
+        DatasetError: the file is missing, not a regular file (a FIFO is not open_image), empty, or no
             image; it is named.
     """
-    with opened(path) as source:
-        with faults_of(path):
+    with open_image(path) as source:
+        with reraise_as_dataset_error(path):
             orientation = source.orientation()
         width, height = source.stored_size
         if orientation >= 5:
@@ -99,7 +99,7 @@ def read_header(path: str) -> Header:
         return Header(path, width, height, orientation, source.pixels)
 
 
-class Source:
+class ImageSource:
     """An open image file."""
 
     def __init__(self, path: str, raw: IO[bytes]) -> None:
@@ -145,25 +145,25 @@ class Source:
 
 
 @contextlib.contextmanager
-def opened(path: str) -> Iterator[Source]:
+def open_image(path: str) -> Iterator[ImageSource]:
     """An image file with its header read.
 
     Raises:
-        DatasetError: it cannot be opened, or its header cannot be read; it is named. What goes
+        DatasetError: it cannot be open_image, or its header cannot be read; it is named. What goes
             wrong in the ``with`` block is not the file's fault: wrap what decodes it in
-            :func:`faults_of`.
+            :func:`reraise_as_dataset_error`.
     """
     with contextlib.ExitStack() as stack:
-        with faults_of(path):
+        with reraise_as_dataset_error(path):
             require_regular_file(path)
             if not os.path.getsize(path):
                 raise OSError("the file is empty (0 bytes)")
-            source = Source(path, stack.enter_context(open(path, "rb")))
+            source = ImageSource(path, stack.enter_context(open(path, "rb")))
         yield source
 
 
 @contextlib.contextmanager
-def faults_of(path: str) -> Iterator[None]:
+def reraise_as_dataset_error(path: str) -> Iterator[None]:
     """For blocks that do nothing but read an image file: whatever they raise is its fault.
 
     Raises:
@@ -215,7 +215,7 @@ def _tiff_tags(raw: IO[bytes]) -> Mapping[int, Any]:
     return tags
 
 
-def _pixels_of_tiff(tags: Mapping[int, Any]) -> Pixels:
+def _pixels_of_tiff(tags: Mapping[int, Any]) -> PixelFormat:
     bits, number, photometric = (
         _largest(tags.get(258, 1)),
         _largest(tags.get(339, 1)),
@@ -225,7 +225,7 @@ def _pixels_of_tiff(tags: Mapping[int, Any]) -> Pixels:
         photometric, "other"
     )
     numbers = {2: "signed", 3: "float", 5: "complex", 6: "complex"}
-    return Pixels(
+    return PixelFormat(
         "TIFF",
         colour,
         int(tags.get(277, 1)),
@@ -239,7 +239,7 @@ def _largest(value: Any) -> int:
     return int(max(value)) if isinstance(value, tuple) else int(value)
 
 
-def _pixels(image: Image.Image, raw: IO[bytes]) -> Pixels:
+def _pixels(image: Image.Image, raw: IO[bytes]) -> PixelFormat:
     mode = image.mode
     names = {
         "1": "gray",
@@ -252,7 +252,9 @@ def _pixels(image: Image.Image, raw: IO[bytes]) -> Pixels:
     }
     colour = "gray" if mode.startswith("I;") else names.get(mode, mode)
     number = "float" if mode == "F" else "unsigned"
-    return Pixels(image.format or "image", colour, len(image.getbands()), _bits(image, raw), number)
+    return PixelFormat(
+        image.format or "image", colour, len(image.getbands()), _bits(image, raw), number
+    )
 
 
 def _bits(image: Image.Image, raw: IO[bytes]) -> int:

@@ -20,21 +20,21 @@ from retina_plugin.data.headers import (
     INPUT,
     MAX_PIXELS,
     ORIENTATION,
-    Source,
+    ImageSource,
     exif_orientation,
-    faults_of,
-    opened,
+    open_image,
     read_header,
+    reraise_as_dataset_error,
 )
-from retina_plugin.data.opencv import opencv
+from retina_plugin.data.opencv import import_opencv
 
 __all__ = [
     "ORIENTATION",
+    "image_options",
     "image_size",
     "read_header",
     "read_image",
     "read_record",
-    "reading",
     "stored_values",
 ]
 
@@ -77,15 +77,15 @@ def read_image(
     """
     if pixel_range is not None:
         _require_range(pixel_range)
-    with opened(path) as source:
+    with open_image(path) as source:
         _require_readable(source, max_pixels)
-        if not source.pixels.need_range:
-            with faults_of(path):
+        if not source.pixels.needs_range:
+            with reraise_as_dataset_error(path):
                 return np.asarray(_upright(_by_pillow(source)).convert("RGB"))
         if pixel_range is None:
-            raise DatasetError(without_range(path, source.pixels))
+            raise DatasetError(missing_range_message(path, source.pixels))
         values = _stored_values(source)
-    image = to_bytes(values, pixel_range)
+    image = scale_to_uint8(values, pixel_range)
     image = 255 - image if source.pixels.inverted else image
     return image if image.ndim == 3 else np.repeat(image[:, :, None], 3, axis=2)
 
@@ -111,7 +111,7 @@ def stored_values(path: str, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     Raises:
         DatasetError: as :func:`read_image`.
     """
-    with opened(path) as source:
+    with open_image(path) as source:
         _require_readable(source, max_pixels)
         return _stored_values(source)
 
@@ -155,14 +155,14 @@ def require_size(record: Mapping[str, Any], *, width: int, height: int) -> None:
         )
 
 
-def reading(cfg: Any) -> dict[str, Any]:
+def image_options(cfg: Any) -> dict[str, Any]:
     """The arguments of :func:`read_image` and :func:`read_record` that a config sets."""
     node = cfg.MODEL.RETINA_PLUGIN.INPUT
     pixel_range = None if node.PIXEL_RANGE == "auto" else tuple(node.PIXEL_RANGE)
     return {"pixel_range": pixel_range, "max_pixels": node.MAX_PIXELS}
 
 
-def without_range(path: str, pixels: Any) -> str:
+def missing_range_message(path: str, pixels: Any) -> str:
     """What to say of an image that needs a range and has none."""
     return (
         f"image {path} is a {pixels}: which of its values are black and white is not known. Set "
@@ -186,7 +186,7 @@ def require_channels_and_size(
             f"allows {max_pixels}: "
             "raise it, or make the image smaller."
         )
-    strange = pixels.need_range and pixels.colour not in ("gray", "RGB")
+    strange = pixels.needs_range and pixels.colour not in ("gray", "RGB")
     if pixels.channels > 4 or strange or pixels.number == "complex":
         raise DatasetError(
             f"image {path} is a {pixels}: expected gray or RGB, each with or without alpha (at "
@@ -195,11 +195,11 @@ def require_channels_and_size(
         )
 
 
-def _require_readable(source: Source, max_pixels: int) -> None:
+def _require_readable(source: ImageSource, max_pixels: int) -> None:
     require_channels_and_size(source.path, source.pixels, *source.stored_size, max_pixels)
 
 
-def _by_pillow(source: Source) -> Image.Image:
+def _by_pillow(source: ImageSource) -> Image.Image:
     if source.image is None:
         raise OSError(f"Pillow does not know this kind of TIFF, a {source.pixels}")
     return source.image
@@ -216,10 +216,10 @@ def _upright(file: Image.Image) -> Image.Image:
     return file if turn is None else file.transpose(turn)
 
 
-def _stored_values(source: Source) -> np.ndarray:
+def _stored_values(source: ImageSource) -> np.ndarray:
     """(H, W) or (H, W, 3), upright."""
     pixels = source.pixels
-    with faults_of(source.path):
+    with reraise_as_dataset_error(source.path):
         values = _decoded(source)
     if pixels.number == "float":
         bad = values.size - int(np.isfinite(values).sum())
@@ -231,7 +231,7 @@ def _stored_values(source: Source) -> np.ndarray:
     return values
 
 
-def _decoded(source: Source) -> np.ndarray:
+def _decoded(source: ImageSource) -> np.ndarray:
     image, pixels = source.image, source.pixels
     # Pillow cuts colour to 8 bits and scales values of PPM files.
     if image is None or pixels.channels > 1 or (image.format == "PPM" and image.mode != "F"):
@@ -247,8 +247,8 @@ def _decoded(source: Source) -> np.ndarray:
     return values
 
 
-def _by_opencv(source: Source) -> np.ndarray:
-    cv2 = opencv(f"a {source.pixels}")
+def _by_opencv(source: ImageSource) -> np.ndarray:
+    cv2 = import_opencv(f"a {source.pixels}")
     source.raw.seek(0)
     found = cv2.imdecode(np.frombuffer(source.raw.read(), dtype=np.uint8), cv2.IMREAD_UNCHANGED)
     if found is None or found.dtype.itemsize * 8 < source.pixels.bits:
@@ -275,7 +275,7 @@ def _turned(values: np.ndarray, turn: Image.Transpose) -> np.ndarray:
     return turned[turn](values)
 
 
-def to_bytes(values: np.ndarray, pixel_range: Range) -> np.ndarray:
+def scale_to_uint8(values: np.ndarray, pixel_range: Range) -> np.ndarray:
     """Spread a range over 0..255."""
     low, high = pixel_range
     if values.dtype == np.uint16:

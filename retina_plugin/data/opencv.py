@@ -6,7 +6,7 @@ from __future__ import annotations
 from types import ModuleType
 
 
-def opencv(need: str) -> ModuleType:
+def import_opencv(need: str) -> ModuleType:
     """The module ``cv2``.
 
     Args:

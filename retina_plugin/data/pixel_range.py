@@ -11,11 +11,11 @@ import numpy as np
 from retina_plugin.data.check_images import THREADS
 from retina_plugin.data.errors import DatasetError
 from retina_plugin.data.headers import INPUT, Header
-from retina_plugin.data.images import Range, stored_values, to_bytes
+from retina_plugin.data.images import Range, scale_to_uint8, stored_values
 
 PERCENTILES = (0.1, 99.9)
-MOST_IMAGES = 200  # decoded
-MOST_VALUES = 10_000  # of each image
+MAX_IMAGES = 200  # decoded
+MAX_VALUES = 10_000  # of each image
 FEW_LEVELS = 8  # an image with fewer grey levels has lost its contrast
 
 
@@ -37,8 +37,8 @@ def measure_pixel_range(headers: Sequence[Header], *, max_pixels: int) -> tuple[
     Raises:
         DatasetError: an image that cannot be decoded, or one value everywhere.
     """
-    paths = sorted({header.path for header in headers if header.pixels.need_range})
-    chosen = np.sort(np.random.default_rng(0).permutation(len(paths))[:MOST_IMAGES])
+    paths = sorted({header.path for header in headers if header.pixels.needs_range})
+    chosen = np.sort(np.random.default_rng(0).permutation(len(paths))[:MAX_IMAGES])
     with ThreadPoolExecutor(THREADS) as pool:
         samples = list(
             pool.map(partial(_sample, max_pixels=max_pixels), [paths[i] for i in chosen])
@@ -58,15 +58,15 @@ def measure_pixel_range(headers: Sequence[Header], *, max_pixels: int) -> tuple[
         f"pixel range: PIXEL_RANGE auto is [{found[0]:g}, {found[1]:g}], the {PERCENTILES[0]} and "
         f"{PERCENTILES[1]} percentiles of "
         f"{len(chosen)} of {len(paths)} training images with more than 8 bits or floats, at most "
-        f"{MOST_VALUES} values of each"
+        f"{MAX_VALUES} values of each"
     )
     return found, line + _flat_images([paths[i] for i in chosen], samples, found)
 
 
 def _sample(path: str, *, max_pixels: int) -> np.ndarray:
     values = stored_values(path, max_pixels=max_pixels).reshape(-1)
-    if len(values) > MOST_VALUES:
-        values = values[np.random.default_rng(0).integers(0, len(values), MOST_VALUES)]
+    if len(values) > MAX_VALUES:
+        values = values[np.random.default_rng(0).integers(0, len(values), MAX_VALUES)]
     return values.astype(np.float64)
 
 
@@ -76,7 +76,9 @@ def _flat_images(paths: Sequence[str], samples: Sequence[np.ndarray], pixel_rang
     flat = [
         path
         for path, values in zip(paths, samples, strict=True)
-        if len(np.unique(to_bytes(values, pixel_range))) < FEW_LEVELS <= len(np.unique(values))
+        if len(np.unique(scale_to_uint8(values, pixel_range)))
+        < FEW_LEVELS
+        <= len(np.unique(values))
     ]
     if not flat:
         return ""

@@ -13,7 +13,9 @@ from typing import Any
 import torch
 from torch.utils.data import Sampler
 
-Place = tuple[int, int]  # place in the run, which seeds the augmentation, and index of the image
+SampleKey = tuple[
+    int, int
+]  # place in the run, which seeds the augmentation, and index of the image
 
 
 def shape_groups(records: Sequence[dict[str, Any]], *, grouped: bool) -> list[Hashable]:
@@ -50,7 +52,7 @@ class InfiniteBatchSampler(Sampler):
         seed: int,
         first_step: int = 0,
         rank: int = 0,
-        ranks: int = 1,
+        world_size: int = 1,
     ) -> None:
         """
         Args:
@@ -58,22 +60,22 @@ class InfiniteBatchSampler(Sampler):
             batch_size: B.
             seed: of the order.
             first_step: number of the first batch; may be set until iteration begins.
-            rank, ranks: of several processes each takes its share of every batch.
+            rank, world_size: of several processes each takes its share of every batch.
         """
         self.groups, self.batch_size, self.seed = groups, batch_size, seed
-        self.first_step, self.rank, self.ranks = first_step, rank, ranks
+        self.first_step, self.rank, self.world_size = first_step, rank, world_size
 
-    def __iter__(self) -> Iterator[list[Place]]:
+    def __iter__(self) -> Iterator[list[SampleKey]]:
         batches_per_window = max(len(self.groups) // self.batch_size, 1)
         window, begun = divmod(self.first_step, batches_per_window)
         size = batches_per_window * self.batch_size
         row = self._row(window * size)
         while True:
             for batch in islice(self._batches(islice(row, size)), begun, None):
-                yield batch[self.rank :: self.ranks]
+                yield batch[self.rank :: self.world_size]
             begun = 0
 
-    def _row(self, place: int) -> Iterator[Place]:
+    def _row(self, place: int) -> Iterator[SampleKey]:
         """All images of all passes, from a place on."""
         num_images = len(self.groups)
         number, skipped = divmod(place, num_images)
@@ -83,8 +85,8 @@ class InfiniteBatchSampler(Sampler):
             yield from islice(zip(count(number * num_images), permutation), skipped, None)
             number, skipped = number + 1, 0
 
-    def _batches(self, window: Iterable[Place]) -> Iterator[list[Place]]:
-        waiting: dict[Hashable, list[Place]] = {}
+    def _batches(self, window: Iterable[SampleKey]) -> Iterator[list[SampleKey]]:
+        waiting: dict[Hashable, list[SampleKey]] = {}
         for place, index in window:
             group = waiting.setdefault(self.groups[index], [])
             group.append((place, index))

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from retina_plugin.data.images import read_record, reading
-from retina_plugin.data.sampler import Place
+from retina_plugin.data.images import image_options, read_record
+from retina_plugin.data.sampler import SampleKey
 from retina_plugin.data.transforms import Sample, TransformChain
 from retina_plugin.data.transforms.resize import resize_image
 from retina_plugin.modeling.preprocessing import resized_shape
@@ -41,7 +41,7 @@ class TrainingDataset(Dataset):
         Args:
             records: see :class:`retina_plugin.data.Dataset`.
             transforms: of every sample.
-            read: see :data:`Read`; :func:`without_pixels` is enough for boxes.
+            read: see :data:`Read`; :func:`read_without_pixels` is enough for boxes.
             input_format: order of the channels of "image", BGR or RGB.
             seed: of the transforms.
         """
@@ -58,7 +58,7 @@ class TrainingDataset(Dataset):
         return cls(
             records,
             transforms=TransformChain.from_config(cfg),
-            read=partial(read_record, **reading(cfg)),
+            read=partial(read_record, **image_options(cfg)),
             input_format=cfg.INPUT.FORMAT,
             seed=seed,
         )
@@ -66,7 +66,7 @@ class TrainingDataset(Dataset):
     def __len__(self) -> int:
         return len(self.records)
 
-    def __getitem__(self, key: Place) -> dict[str, Any]:
+    def __getitem__(self, key: SampleKey) -> dict[str, Any]:
         """
         Returns:
             "image" (3, H, W) uint8; "boxes" (M, 4) float32 and "labels" (M,) int64, without crowds;
@@ -114,7 +114,7 @@ class TrainingDataset(Dataset):
         }
 
 
-def without_pixels(record: Record) -> np.ndarray:
+def read_without_pixels(record: Record) -> np.ndarray:
     """An image (H, W, 0) of the record's size, of which no file is read."""
     return np.empty((record["height"], record["width"], 0), dtype=np.uint8)
 
@@ -148,7 +148,7 @@ class EvaluationDataset(Dataset):
             records,
             min_size=cfg.INPUT.MIN_SIZE_TEST,
             max_size=cfg.INPUT.MAX_SIZE_TEST,
-            read=partial(read_record, **reading(cfg)),
+            read=partial(read_record, **image_options(cfg)),
             input_format=cfg.INPUT.FORMAT,
         )
 

@@ -16,17 +16,17 @@ Record = dict[str, Any]
 
 
 def training_records(cfg: Any) -> list[Record]:
-    """The records of ``DATASETS.TRAIN`` that can be trained on; see :func:`trainable`.
+    """The records of ``DATASETS.TRAIN`` that can be trained on; see :func:`filter_empty_records`.
 
     Raises:
         DatasetError: a set cannot be read, or none has a box to learn from.
     """
     datasets = [load_dataset(name) for name in cfg.DATASETS.TRAIN]
     require_boxes(*datasets)  # one of several may be of background only
-    return trainable(cfg, [record for dataset in datasets for record in dataset.records])
+    return filter_empty_records(cfg, [record for dataset in datasets for record in dataset.records])
 
 
-def trainable(cfg: Any, records: list[Record]) -> list[Record]:
+def filter_empty_records(cfg: Any, records: list[Record]) -> list[Record]:
     """Without those that hold no box, crowds not counted, if
     ``DATALOADER.FILTER_EMPTY_ANNOTATIONS`` says so.
 

@@ -21,7 +21,7 @@ from retina_plugin.engine.host import Host, Request
 from retina_plugin.engine.read_config import settle
 from retina_plugin.engine.run_folder import check_folder
 from retina_plugin.engine.run_images import prepare_images
-from retina_plugin.evaluation.reasons import beyond_limit
+from retina_plugin.evaluation.metric_notes import detection_limit_warnings
 from retina_plugin.modeling.build_backbone import BACKBONE_REGISTRY
 
 
@@ -92,7 +92,7 @@ def prepare(cfg: Any, request: Request, host: Host, *, main: bool) -> Run:
         lines += [
             resolve(cfg, names, host.class_counts) for resolve in (resolve_alpha, resolve_prior)
         ]
-    lines.append(beyond_limit(cfg))
+    lines.append(detection_limit_warnings(cfg))
     if main:
         print("\n".join(filter(None, lines)), flush=True)
     cfg.freeze()

@@ -12,7 +12,7 @@ from retina_plugin.config import SEVERAL_KINDS
 from retina_plugin.data.check_images import check_images
 from retina_plugin.data.errors import DatasetError
 from retina_plugin.data.headers import INPUT, Header, read_header
-from retina_plugin.data.images import without_range
+from retina_plugin.data.images import missing_range_message
 from retina_plugin.data.pixel_range import measure_pixel_range
 from retina_plugin.engine.checkpoints import has_checkpoint
 from retina_plugin.engine.host import Host, Records, Request
@@ -78,7 +78,7 @@ def _settle_range(
     """Set ``PIXEL_RANGE`` if it is auto and an image needs it; lines for people."""
     node, needing = (
         cfg.MODEL.RETINA_PLUGIN.INPUT,
-        [header for header in headers if header.pixels.need_range],
+        [header for header in headers if header.pixels.needs_range],
     )
     if not needing:
         return []
@@ -95,12 +95,12 @@ def _settle_range(
         take_pixel_range(cfg, metadata_of(read_checkpoint(source)), source)
     if node.PIXEL_RANGE != "auto":
         return [f"pixel range: {node.PIXEL_RANGE} of {source} {share}"]
-    if not any(header.pixels.need_range for header in train):
+    if not any(header.pixels.needs_range for header in train):
         raise DatasetError(
             f"{len(needing)} of {len(headers)} images need a range of pixel values, {KEY} is auto, "
             f"and {'no training' if request.eval_only else 'no training image needs one'} from "
             "which to take it. First: "
-            f"{without_range(needing[0].path, needing[0].pixels)}"
+            f"{missing_range_message(needing[0].path, needing[0].pixels)}"
         )
     found, line = measure_pixel_range(train, max_pixels=node.MAX_PIXELS)
     node.PIXEL_RANGE = list(found)
@@ -123,7 +123,7 @@ def show_pixel_range(cfg: Any, records: Records) -> None:
     for record in records:
         with contextlib.suppress(DatasetError):
             headers.append(read_header(record["file_name"]))
-    if any(header.pixels.need_range for header in headers):
+    if any(header.pixels.needs_range for header in headers):
         found, line = measure_pixel_range(headers, max_pixels=node.MAX_PIXELS)
         node.PIXEL_RANGE = list(found)
         print(line)

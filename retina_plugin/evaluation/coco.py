@@ -31,7 +31,7 @@ BackEnd = tuple[type, type]
 AREAS = ("", "s", "m", "l")
 
 
-class Measured(NamedTuple):
+class CocoMetrics(NamedTuple):
     """Metrics in percent, NaN where nothing can be measured.
 
     Attributes:
@@ -74,10 +74,10 @@ def evaluate(
         dataset: what was predicted on.
         found: from each process, image id -> :func:`coco_results`; processes may share images.
         folder: where the file goes; it is made if need be.
-        max_detections, back_end: see :func:`measure`.
+        max_detections, back_end: see :func:`compute_metrics`.
 
     Returns:
-        ``{"bbox": Measured.precision}``; ``{}`` for a data set without ground truth.
+        ``{"bbox": CocoMetrics.precision}``; ``{}`` for a data set without ground truth.
     """
     by_image = {image: results for part in found for image, results in part.items()}
     flat = [result for record in dataset.records for result in by_image.get(record["image_id"], ())]
@@ -85,7 +85,7 @@ def evaluate(
     write_atomically(os.path.join(folder, RESULTS_FILE), json.dumps(flat))
     if not dataset.has_ground_truth:
         return {}
-    measured = measure(dataset, flat, max_detections=max_detections, back_end=back_end)
+    measured = compute_metrics(dataset, flat, max_detections=max_detections, back_end=back_end)
     recall = "  ".join(f"{name} {value:.1f}" for name, value in measured.recall.items())
     print(
         f"{dataset.name}: {recall} with at most {max_detections} detections in an image", flush=True
@@ -93,9 +93,9 @@ def evaluate(
     return {"bbox": measured.precision}
 
 
-def measure(
+def compute_metrics(
     dataset: Dataset, results: Results, *, max_detections: int, back_end: BackEnd | None = None
-) -> Measured:
+) -> CocoMetrics:
     """COCO's metrics of boxes.
 
     Args:
@@ -110,7 +110,7 @@ def measure(
     """
     if not results:
         nothing = dict.fromkeys(("AP", "AP50", "AP75", "APs", "APm", "APl"), math.nan)
-        return Measured(nothing, dict.fromkeys(("AR", "ARs", "ARm", "ARl"), math.nan))
+        return CocoMetrics(nothing, dict.fromkeys(("AR", "ARs", "ARm", "ARl"), math.nan))
     coco, evaluator = back_end or default_back_end()
     with contextlib.redirect_stdout(io.StringIO()):  # its own report comes without names
         truth = coco()
@@ -138,7 +138,7 @@ def measure(
             f"AP-{name}": _percent(precision[:, :, i, 0])
             for i, name in enumerate(dataset.class_names)
         }
-    return Measured(
+    return CocoMetrics(
         averages, {f"AR{suffix}": _percent(recall[..., area]) for area, suffix in enumerate(AREAS)}
     )
 

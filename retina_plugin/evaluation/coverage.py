@@ -54,7 +54,7 @@ def matched_shares(
     return [float(m / b) if b else float("nan") for m, b in zip(matched, boxes, strict=True)]
 
 
-def how_matched(dataset: Dataset, *, threshold: float, seed: int) -> str:
+def describe_matched(dataset: Dataset, *, threshold: float, seed: int) -> str:
     """What the numbers of :func:`matched_shares` are, in a line."""
     images = min(len(dataset.records), MAX_IMAGES)
     return (

@@ -45,7 +45,7 @@ class DetectionDataModule(lightning.LightningDataModule):
         place = {
             "first_step": trainer.global_step,
             "rank": trainer.global_rank,
-            "ranks": trainer.world_size,
+            "world_size": trainer.world_size,
         }
         return self._loader(images, batch_sampler=_batches(cfg, images, **place))
 

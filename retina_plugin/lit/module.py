@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from retina_plugin.checkpoint import checkpoint_metadata
-from retina_plugin.data import load_dataset, reading
+from retina_plugin.data import image_options, load_dataset
 from retina_plugin.engine import stopping
 from retina_plugin.engine.divergence import divergence, is_finite
 from retina_plugin.engine.resume import use_learning_rates
@@ -153,7 +153,7 @@ class RetinaNetModule(lightning.LightningModule):
         # "state_dict".
         checkpoint["model"] = self.model.state_dict()
         checkpoint["metadata"] = checkpoint_metadata(
-            self.class_names, self.model, reading(self.cfg)["pixel_range"], self.training_data
+            self.class_names, self.model, image_options(self.cfg)["pixel_range"], self.training_data
         )
         checkpoint["iteration"] = self.global_step - 1
         checkpoint["seed"] = self.seed

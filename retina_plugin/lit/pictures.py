@@ -8,7 +8,7 @@ import lightning
 
 from retina_plugin.lit.loggers import EventsLogger
 from retina_plugin.lit.module import RetinaNetModule
-from retina_plugin.report import training_picture
+from retina_plugin.report import draw_training_image
 
 
 class TrainingImagesCallback(lightning.Callback):
@@ -23,6 +23,6 @@ class TrainingImagesCallback(lightning.Callback):
         if trainer.global_step % self.period or not trainer.is_global_zero:
             return
         image, names = batch[0]["image"], module.class_names
-        picture = training_picture(module.model, image, batch[0], class_names=names)
+        picture = draw_training_image(module.model, image, batch[0], class_names=names)
         writer = self.events.experiment
         writer.add_image("training", picture, trainer.global_step, dataformats="HWC")

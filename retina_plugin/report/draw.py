@@ -182,26 +182,26 @@ def _tag(
     pen.text((x0 + 3, y0 + 1), text, fill=DARK if bright else BRIGHT, font=letters)
 
 
-def fit(
-    image: np.ndarray, boxes: np.ndarray | Sequence, *, least: int, most: int | None = None
+def resize_for_display(
+    image: np.ndarray, boxes: np.ndarray | Sequence, *, min_side: int, max_side: int | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Scale an image and its boxes to a size at which labels can be read.
 
     Args:
         image: (H, W, 3) uint8.
         boxes: (M, 4) pixels; M may be 0.
-        least: a smaller image is enlarged by a whole factor until its shorter side has so many
+        min_side: a smaller image is enlarged by a whole factor until its shorter side has so many
             pixels.
-        most: the longer side has at most so many pixels; None for no bound.
+        max_side: the longer side has at most so many pixels; None for no bound.
 
     Returns:
         Image and boxes (M, 4) float64.
     """
     boxes = np.asarray(boxes, dtype=np.float64).reshape(-1, 4)
     height, width = image.shape[:2]
-    factor = float(max(1, -(-least // min(height, width))))
-    if most is not None:
-        factor = min(factor, most / max(height, width))
+    factor = float(max(1, -(-min_side // min(height, width))))
+    if max_side is not None:
+        factor = min(factor, max_side / max(height, width))
     if factor == 1:
         return image, boxes
     size = max(1, round(width * factor)), max(1, round(height * factor))

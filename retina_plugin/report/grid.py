@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw
 from retina_plugin.config.files import write_atomically
 from retina_plugin.data import Dataset, read_record
 from retina_plugin.data.coco_ids import IdMatcher
-from retina_plugin.report.draw import draw_boxes, fit, font
+from retina_plugin.report.draw import draw_boxes, font, resize_for_display
 
 CAPTION = 22  # pixels
 GAP = 6
@@ -67,7 +67,7 @@ def side_by_side(
     *,
     class_names: Sequence[str],
     caption: str,
-    most: int | None = None,
+    max_side: int | None = None,
 ) -> np.ndarray:
     """Truth on the left, detections on the right, a caption above each.
 
@@ -77,7 +77,7 @@ def side_by_side(
         found: the same with "score".
         class_names: K names.
         caption: of the left half, such as the file name.
-        most: pixels of the longer side of each half at most; None keeps large images as they are.
+        max_side: pixels of the longer side of each half at most; None keeps large images as they are.
 
     Returns:
         (H', W', 3) uint8 RGB.
@@ -87,7 +87,9 @@ def side_by_side(
         (truth, f"{caption}: {len(truth)} true"),
         (found, f"{len(found)} found"),
     ):
-        scaled, boxes = fit(image, [e["bbox"] for e in entries], least=300, most=most)
+        scaled, boxes = resize_for_display(
+            image, [e["bbox"] for e in entries], min_side=300, max_side=max_side
+        )
         drawn = draw_boxes(
             scaled,
             boxes,
@@ -127,7 +129,7 @@ def prediction_grid(
         max_images: in the grid.
         score_threshold: detections below are not shown.
         columns: of the grid.
-        options: how images are read, from :func:`retina_plugin.data.reading`.
+        options: how images are read, from :func:`retina_plugin.data.image_options`.
 
     Returns:
         (H, W, 3) uint8 RGB.
@@ -145,7 +147,7 @@ def prediction_grid(
             found[record["image_id"]],
             class_names=dataset.class_names,
             caption=os.path.basename(record["file_name"]),
-            most=480,
+            max_side=480,
         )
         for record in (dataset.records[i] for i in chosen)
     ]
@@ -169,7 +171,7 @@ def _tiled(cells: list[np.ndarray], columns: int) -> np.ndarray:
     return paper
 
 
-def write_picture(path: str, image: np.ndarray) -> None:
+def write_image(path: str, image: np.ndarray) -> None:
     """Write a picture, its kind by the suffix of ``path``, whole or not at all."""
     suffix, picture = os.path.splitext(path)[1], io.BytesIO()
     # JPEG would by default halve the resolution of colours, which blurs thin lines and letters.

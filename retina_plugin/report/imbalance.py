@@ -41,7 +41,7 @@ class LossVariant:
     weights: Sequence[float] = (1.0, 1.0)  # of an easy and of a hard example
 
 
-def ladder() -> list[LossVariant]:
+def loss_variants() -> list[LossVariant]:
     """The variants in their order, with the paper's weights of objects: 0.75 without focusing, 0.25
     with it.
 
@@ -116,7 +116,7 @@ def anchor_losses(
         model: trained.
         records: see :class:`retina_plugin.data.Dataset`; resized as for a test.
         gammas: G of them.
-        options: how images are read, from :func:`retina_plugin.data.reading`.
+        options: how images are read, from :func:`retina_plugin.data.image_options`.
 
     Returns:
         Losses on objects (G, P) and on background (G, R - P), ignored anchors left out. P may be 0.

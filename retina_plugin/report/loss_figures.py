@@ -79,7 +79,7 @@ def derivatives_figure() -> np.ndarray:
     return _drawn(figure)
 
 
-def ladder_figure(variants: Sequence[LossVariant]) -> np.ndarray:
+def loss_variants_figure(variants: Sequence[LossVariant]) -> np.ndarray:
     """The worked example: the loss of all easy examples over that of all hard ones, for each
     variant."""
     figure, (axes,) = _figure(1, width=8.0)
@@ -101,7 +101,7 @@ def ladder_figure(variants: Sequence[LossVariant]) -> np.ndarray:
     return _drawn(figure)
 
 
-def shares_figure(objects: Tensor, background: Tensor, gammas: Sequence[float]) -> np.ndarray:
+def loss_shares_figure(objects: Tensor, background: Tensor, gammas: Sequence[float]) -> np.ndarray:
     """Cumulative share of the loss over anchors sorted from easy to hard: figure 4 of the paper.
 
     Args:

@@ -7,10 +7,10 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from retina_plugin.data import load_dataset, reading
-from retina_plugin.evaluation.reasons import notes, reasons
+from retina_plugin.data import image_options, load_dataset
+from retina_plugin.evaluation.metric_notes import metric_notes, nan_reasons
 from retina_plugin.evaluation.results import RESULTS_FILE, results_folder, results_table
-from retina_plugin.report.grid import prediction_grid, write_picture
+from retina_plugin.report.grid import prediction_grid, write_image
 
 
 def report_results(cfg: Any, results: dict[str, Any]) -> None:
@@ -30,7 +30,7 @@ def report_results(cfg: Any, results: dict[str, Any]) -> None:
     with open(os.path.join(results_folder(cfg, name), RESULTS_FILE), encoding="utf-8") as file:
         found = json.load(file)
     path = os.path.join(cfg.OUTPUT_DIR, "predictions.png")
-    write_picture(path, prediction_grid(load_dataset(name), found, options=reading(cfg)))
+    write_image(path, prediction_grid(load_dataset(name), found, options=image_options(cfg)))
     print(f"pictures: {path}")
 
 
@@ -40,7 +40,9 @@ def _summary(cfg: Any, name: str, results: Mapping[str, Any]) -> str:
     if "bbox" in results:
         metrics = results["bbox"]
         return results_table(
-            metrics, reasons(dataset, metrics), notes(dataset, cfg.TEST.DETECTIONS_PER_IMAGE)
+            metrics,
+            nan_reasons(dataset, metrics),
+            metric_notes(dataset, cfg.TEST.DETECTIONS_PER_IMAGE),
         )
     path = os.path.join(results_folder(cfg, name), RESULTS_FILE)
     return (

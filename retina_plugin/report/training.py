@@ -16,7 +16,7 @@ SHOWN = 20  # detections
 
 
 @torch.no_grad()
-def training_picture(
+def draw_training_image(
     model: RetinaNet,
     image: Tensor,
     target: Mapping[str, Tensor],

@@ -119,7 +119,6 @@ def test_a_file_is_not_made(tmp_path: Path) -> None:
         (1j, "asks for builtins.complex"),
         (torch.zeros(1), "asks for torch"),
     ],
-    ids=str,
 )
 def test_everything_but_arrays_of_numbers_is_refused(content: Any, words: str) -> None:
     with pytest.raises(pickle.UnpicklingError, match=words):

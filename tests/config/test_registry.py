@@ -115,7 +115,6 @@ def test_a_key_without_an_argument(parts: Registry) -> None:
         ("near", {"RADIUS": Key(1.0, "r", lambda v: v > 0)}, r"expected a rule .*found <function"),
         ("near", {"RADIUS": Key(0.0, "r", above(0))}, r"refuses its default: expected above 0"),
     ],
-    ids=str,
 )
 def test_keys_that_cannot_be_used(parts: Registry, name: str, keys: Any, words: str) -> None:
     class Near:

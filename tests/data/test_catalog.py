@@ -26,14 +26,18 @@ DATASETS = os.path.expanduser(os.environ.get("DETECTRON2_DATASETS", "datasets"))
 @pytest.fixture(autouse=True)
 def own_names() -> Iterator[None]:
     """What a test registers is gone after it."""
-    before, others, readers = dict(catalog._CATALOG), list(catalog._OTHERS), list(catalog._READERS)
-    catalog._OTHERS.clear()  # Detectron2's has its own tests
-    catalog._READERS.clear()
+    before, others, readers = (
+        dict(catalog._CATALOG),
+        list(catalog._HOST_CATALOGS),
+        list(catalog._HOST_DATASETS),
+    )
+    catalog._HOST_CATALOGS.clear()  # Detectron2's has its own tests
+    catalog._HOST_DATASETS.clear()
     yield
     catalog._CATALOG.clear()
     catalog._CATALOG.update(before)
-    catalog._OTHERS[:] = others
-    catalog._READERS[:] = readers
+    catalog._HOST_CATALOGS[:] = others
+    catalog._HOST_DATASETS[:] = readers
 
 
 @pytest.mark.parametrize(

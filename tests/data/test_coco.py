@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from retina_plugin.data import DatasetError, class_counts, read_coco, require_boxes
-from retina_plugin.data.coco import Repairs, clipped
+from retina_plugin.data.coco import Repairs, clip_box
 from tests.coco_files import CONTENT, GONE, changed, write_coco
 
 # --------------------------------------------------------------------------------------- good files
@@ -213,7 +213,7 @@ def test_many_repairs_are_one_line(tmp_path: Path) -> None:
 def test_a_box_becomes_its_part_inside_the_image(box: list[float]) -> None:
     record = {"file_name": "a.png", "height": 10, "width": 20}
     x, y, width, height = box
-    inside = clipped({"id": 1, "bbox": box}, record, Repairs())
+    inside = clip_box({"id": 1, "bbox": box}, record, Repairs())
     if inside is None:
         assert (
             min(width, height) <= 0

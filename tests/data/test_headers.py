@@ -67,7 +67,7 @@ def test_kinds(tmp_path: Path, name: str, content: object, kind: str, needs_rang
     write(tmp_path / name, content)
     header = read_header(str(tmp_path / name))
     assert (header.width, header.height, header.orientation) == (4, 2, 1)
-    assert (str(header.pixels), header.pixels.need_range) == (kind, needs_range)
+    assert (str(header.pixels), header.pixels.needs_range) == (kind, needs_range)
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from retina_plugin.data import DatasetError, read_image
-from retina_plugin.data.opencv import opencv
+from retina_plugin.data.opencv import import_opencv
 from tests.deep_images import write_png16
 from tests.load_tools import load_tool
 
@@ -23,7 +23,7 @@ def test_the_message(without_opencv: None) -> None:
     with pytest.raises(
         ImportError, match=r"a film needs OpenCV .*opencv-python-headless.*not both"
     ):
-        opencv("a film")
+        import_opencv("a film")
 
 
 @pytest.mark.parametrize("channels", [1, 3])

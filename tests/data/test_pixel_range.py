@@ -13,7 +13,7 @@ from PIL import Image
 from retina_plugin.config import get_cfg
 from retina_plugin.config.bounds import check_bounds
 from retina_plugin.config.errors import ConfigError
-from retina_plugin.data import DatasetError, read_header, read_image, reading
+from retina_plugin.data import DatasetError, image_options, read_header, read_image
 from retina_plugin.data.check_images import check_images
 from retina_plugin.data.images import stored_values
 from retina_plugin.data.pixel_range import measure_pixel_range
@@ -209,8 +209,8 @@ def test_a_sample_is_bounded_and_the_same_each_time(
 ) -> None:
     from retina_plugin.data import pixel_range
 
-    monkeypatch.setattr(pixel_range, "MOST_IMAGES", 3)
-    monkeypatch.setattr(pixel_range, "MOST_VALUES", 20)
+    monkeypatch.setattr(pixel_range, "MAX_IMAGES", 3)
+    monkeypatch.setattr(pixel_range, "MAX_VALUES", 20)
     rng, decoded = np.random.default_rng(0), []
     files = headers(tmp_path, *rng.normal(0, 1, (8, 10, 10)).astype(np.float32))
     monkeypatch.setattr(
@@ -253,7 +253,7 @@ def test_values_of_the_key(value: str, expected: Any) -> None:
     cfg = get_cfg()
     cfg.merge_from_list([KEY, value])
     check_bounds(cfg)
-    assert reading(cfg) == {"pixel_range": expected, "max_pixels": 178_956_970}
+    assert image_options(cfg) == {"pixel_range": expected, "max_pixels": 178_956_970}
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from retina_plugin.data.sampler import InfiniteBatchSampler, Place, shape_groups
+from retina_plugin.data.sampler import InfiniteBatchSampler, SampleKey, shape_groups
 
 MANY = [number % 3 == 0 for number in range(50)]  # 17 wide images, 33 others
 GROUPS = {
@@ -20,7 +20,7 @@ GROUPS = {
 
 def batches(
     count: int, *, groups: list = MANY, batch_size: int = 8, seed: int = 3, **start: int
-) -> list[list[Place]]:
+) -> list[list[SampleKey]]:
     return list(
         islice(
             InfiniteBatchSampler(groups=groups, batch_size=batch_size, seed=seed, **start), count
@@ -85,7 +85,7 @@ def test_it_starts_at_any_step(groups: list, step: int) -> None:
 
 @pytest.mark.parametrize("ranks", [2, 4])
 def test_ranks_share_every_batch(ranks: int) -> None:
-    parts = [batches(9, rank=rank, ranks=ranks) for rank in range(ranks)]
+    parts = [batches(9, rank=rank, world_size=ranks) for rank in range(ranks)]
     for whole, *shares in zip(batches(9), *parts, strict=True):
         assert {len(share) for share in shares} == {8 // ranks}
         assert sorted(pair for share in shares for pair in share) == sorted(whole)

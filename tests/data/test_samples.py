@@ -13,7 +13,7 @@ from torch.testing import assert_close
 
 from retina_plugin.config import CfgNode, get_cfg
 from retina_plugin.data import DatasetError, Sample, load_dataset, read_record
-from retina_plugin.data.samples import EvaluationDataset, TrainingDataset, without_pixels
+from retina_plugin.data.samples import EvaluationDataset, TrainingDataset, read_without_pixels
 from retina_plugin.data.transforms import TransformChain
 from tests.scenes import write_scenes
 
@@ -114,7 +114,7 @@ def test_a_transform_draws_other_records(cfg: CfgNode) -> None:
 
 
 def test_a_single_record_draws_itself(cfg: CfgNode) -> None:
-    found = mosaics(records_of(cfg)[:1], without_pixels).sample(0, np.random.default_rng(0))
+    found = mosaics(records_of(cfg)[:1], read_without_pixels).sample(0, np.random.default_rng(0))
     assert found["image"].shape == (64, 160, 0)
     assert found["labels"].tolist() == [0, 1, 0, 1]
 

@@ -9,7 +9,7 @@ from PIL import Image
 
 from retina_plugin.config import CfgNode, get_cfg
 from retina_plugin.data import DatasetError, training_records
-from retina_plugin.data.training import to_rgb, trainable
+from retina_plugin.data.training import filter_empty_records, to_rgb
 from tests.scenes import write_scenes
 
 
@@ -40,9 +40,9 @@ def test_what_hosts_leave_out_of_records_may_be_missing(
     boxes = [None, [], [{"iscrowd": 1}], [{"iscrowd": 1}, {}]]
     records = [{} if found is None else {"annotations": found} for found in boxes]
     cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS = filtered
-    assert trainable(cfg, records) == [records[index] for index in kept]
+    assert filter_empty_records(cfg, records) == [records[index] for index in kept]
     with pytest.raises(DatasetError, match=r"no box to learn from in 3 images of .*Annotate"):
-        trainable(cfg, records[:3])
+        filter_empty_records(cfg, records[:3])
 
 
 def test_an_image_to_look_at_is_rgb() -> None:

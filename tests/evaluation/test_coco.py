@@ -14,8 +14,12 @@ import torch
 from retina_plugin.config import get_cfg
 from retina_plugin.data import Dataset, load_dataset, read_coco
 from retina_plugin.evaluation import coco as evaluation
-from retina_plugin.evaluation.coco import coco_results, evaluate, ground_truth, measure
-from retina_plugin.evaluation.reasons import beyond_limit, notes, reasons
+from retina_plugin.evaluation.coco import coco_results, compute_metrics, evaluate, ground_truth
+from retina_plugin.evaluation.metric_notes import (
+    detection_limit_warnings,
+    metric_notes,
+    nan_reasons,
+)
 from retina_plugin.evaluation.results import results_table
 from tests.coco_files import changed, write_coco
 
@@ -72,7 +76,7 @@ def test_results_are_in_cocos_format() -> None:
 
 
 def metrics(dataset: Dataset, results: list[dict], limit: int = 100) -> dict[str, float]:
-    return measure(dataset, results, max_detections=limit).precision
+    return compute_metrics(dataset, results, max_detections=limit).precision
 
 
 def test_perfect(dataset: Dataset, tmp_path: Path) -> None:
@@ -116,7 +120,7 @@ def test_nothing_found(dataset: Dataset, tmp_path: Path) -> None:
     assert all(map(math.isnan, found.values()))
     assert json.loads((tmp_path / "coco_instances_results.json").read_text()) == []
     assert (
-        reasons(dataset, found)["AP"]
+        nan_reasons(dataset, found)["AP"]
         == "nothing was detected; see MODEL.RETINANET.SCORE_THRESH_TEST"
     )
 
@@ -175,7 +179,9 @@ def test_boxes_that_were_dropped_or_clipped_count_as_in_training(
     dataset = read_coco(*write_coco(tmp_path, content))
     found = metrics(dataset, perfect(dataset))
     assert found["AP"] == found["APs"] == found["AP-ant"] == pytest.approx(100)
-    assert any(line.startswith("ground truth: ") and words in line for line in notes(dataset, 100))
+    assert any(
+        line.startswith("ground truth: ") and words in line for line in metric_notes(dataset, 100)
+    )
 
 
 @pytest.mark.parametrize(("area", "expected"), [(60, 20), (12, 12), (0, 20)])
@@ -259,7 +265,7 @@ def test_metrics_follow_the_limit_of_detections(
     """Of 101 recall levels 0, 0.01, ... those are reached that are not above the share found: 100
     of 120 reach 0.83."""
     dataset = crowded(tmp_path)
-    found = measure(dataset, perfect(dataset), max_detections=limit, back_end=back_end)
+    found = compute_metrics(dataset, perfect(dataset), max_detections=limit, back_end=back_end)
     for name in ("AP", "AP50", "AP75", "APs", "AP-ant"):
         assert found.precision[name] == pytest.approx(ap), name
     assert found.recall["AR"] == found.recall["ARs"] == pytest.approx(100 * min(limit, 120) / 120)
@@ -269,16 +275,16 @@ def test_metrics_follow_the_limit_of_detections(
 def test_too_many_boxes_are_reported(tmp_path: Path) -> None:
     dataset, cfg = crowded(tmp_path), get_cfg()
     cfg.DATASETS.TEST = (f"{dataset.json_file}@{dataset.image_root}",)
-    said = beyond_limit(cfg)
+    said = detection_limit_warnings(cfg)
     assert said.startswith(
         f"{cfg.DATASETS.TEST[0]}: 1 of 2 images have more boxes than TEST.DETECTIONS_PER_IMAGE "
         "allows detections (100), "
     )
     assert said.endswith("at most 120. Those beyond it cannot be found: set it to 120 or more.")
-    assert any("set it to 120 or more" in line for line in notes(dataset, 100))
+    assert any("set it to 120 or more" in line for line in metric_notes(dataset, 100))
     cfg.TEST.DETECTIONS_PER_IMAGE = 120
-    assert beyond_limit(cfg) == ""
-    assert not any("set it to" in line for line in notes(dataset, 120))
+    assert detection_limit_warnings(cfg) == ""
+    assert not any("set it to" in line for line in metric_notes(dataset, 120))
 
 
 # ------------------------------------------------------------------------------------------ reasons
@@ -286,11 +292,11 @@ def test_too_many_boxes_are_reported(tmp_path: Path) -> None:
 
 def test_reasons_stand_beside_what_is_missing(dataset: Dataset) -> None:
     found = metrics(dataset, [CAT, DOG])
-    assert reasons(dataset, found) == {
+    assert nan_reasons(dataset, found) == {
         "APl": "no ground truth box of at least 96x96 pixels",
         "AP-bird": "no box of this class in DATASETS.TEST",
     }
-    table = results_table(found, reasons(dataset, found), ["a note"])
+    table = results_table(found, nan_reasons(dataset, found), ["a note"])
     assert table.splitlines()[-5:] == [
         "AP of cat   100.0",
         "AP of dog   100.0",
@@ -304,27 +310,29 @@ def test_reasons_where_nothing_can_be_measured(
     tmp_path: Path, back_end: evaluation.BackEnd
 ) -> None:
     crowds = read_coco(*write_coco(tmp_path / "crowds", changed("annotations", 0, category_id=3)))
-    found = measure(
+    found = compute_metrics(
         crowds, [result(5, 7, [2, 3, 4, 5], 0.5)], max_detections=100, back_end=back_end
     ).precision
-    assert reasons(crowds, found)["AP-ant"] == "no box of this class in DATASETS.TEST"
+    assert nan_reasons(crowds, found)["AP-ant"] == "no box of this class in DATASETS.TEST"
     crowds = read_coco(*write_coco(tmp_path / "one", changed("annotations", 0)))
-    found = measure(crowds, perfect(crowds), max_detections=100, back_end=back_end).precision
-    assert reasons(crowds, found)["AP-cat"] == "only crowds of this class in DATASETS.TEST"
+    found = compute_metrics(
+        crowds, perfect(crowds), max_detections=100, back_end=back_end
+    ).precision
+    assert nan_reasons(crowds, found)["AP-cat"] == "only crowds of this class in DATASETS.TEST"
     empty = read_coco(
         *write_coco(tmp_path / "empty", {**changed("annotations", 0), "annotations": []})
     )
-    found = measure(
+    found = compute_metrics(
         empty, [result(5, 7, [2, 3, 4, 5], 0.5)], max_detections=100, back_end=back_end
     ).precision
-    assert set(reasons(empty, found)) == SUMMARY | {"AP-cat", "AP-ant"}
-    assert set(reasons(empty, found).values()) == {"no ground truth box in DATASETS.TEST"}
-    table = results_table(found, reasons(empty, found))
+    assert set(nan_reasons(empty, found)) == SUMMARY | {"AP-cat", "AP-ant"}
+    assert set(nan_reasons(empty, found).values()) == {"no ground truth box in DATASETS.TEST"}
+    table = results_table(found, nan_reasons(empty, found))
     assert table.endswith(
         "\nAP, AP50, AP75, APs, APm, APl nan: no ground truth box in DATASETS.TEST"
     )
     empty = read_coco(*write_coco(tmp_path / "crowd", changed("annotations", 0, iscrowd=1)))
-    assert reasons(empty, {"AP": math.nan}) == {
+    assert nan_reasons(empty, {"AP": math.nan}) == {
         "AP": "no ground truth box other than crowds in DATASETS.TEST"
     }
 
@@ -335,5 +343,5 @@ def test_sizes_that_come_from_boxes_are_counted(tmp_path: Path, area: int | None
     content["annotations"][1]["area"] = 200
     dataset = read_coco(*write_coco(tmp_path, content))
     assert metrics(dataset, perfect(dataset))["APs"] == pytest.approx(100)
-    [note] = notes(dataset, 100)
+    [note] = metric_notes(dataset, 100)
     assert note.startswith("ground truth: 1 boxes have no area or area 0 in ")

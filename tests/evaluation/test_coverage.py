@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from retina_plugin.data import Dataset, Sample
-from retina_plugin.evaluation.coverage import how_matched, matched_shares
+from retina_plugin.evaluation.coverage import describe_matched, matched_shares
 
 
 def dataset_of(*annotations: tuple[int, list[float], int]) -> Dataset:
@@ -79,6 +79,6 @@ def test_an_image_without_boxes() -> None:
 
 
 def test_the_line_names_what_was_counted() -> None:
-    line = how_matched(dataset_of(), threshold=0.5, seed=3)
+    line = describe_matched(dataset_of(), threshold=0.5, seed=3)
     assert "IoU 0.5 or more" in line
     assert "1 images, seed 3" in line

@@ -19,7 +19,12 @@ from retina_plugin.data import load_dataset, read_record
 from retina_plugin.losses import INITIAL, derivatives, focal_terms
 from retina_plugin.losses.one_pass import NO_WEIGHTS
 from retina_plugin.report import imbalance, loss_figures
-from retina_plugin.report.imbalance import anchor_losses, cumulative_share, easy_to_hard, ladder
+from retina_plugin.report.imbalance import (
+    anchor_losses,
+    cumulative_share,
+    easy_to_hard,
+    loss_variants,
+)
 from tests.models import compact_model
 from tests.scenes import write_scenes
 
@@ -47,14 +52,14 @@ WRONG = (1 - math.exp(-0.1)) / (1 - math.exp(-2.3))
     ],
 )  # fmt: skip
 def test_the_worked_example(name: str, expected: float) -> None:
-    (variant,) = [variant for variant in ladder() if variant.name == name]
+    (variant,) = [variant for variant in loss_variants() if variant.name == name]
     assert_close(easy_to_hard(variant), expected, rtol=1e-3, atol=0)
 
 
 def test_the_page_has_the_numbers_of_the_functions(root: Path) -> None:
     page = (root / "docs/theory.md").read_text(encoding="utf-8")
     told = dict(re.findall(r"^\| (.+?) \| ([\d.]+) \|$", page, flags=re.MULTILINE))
-    for variant in ladder():
+    for variant in loss_variants():
         assert told[variant.name] == f"{easy_to_hard(variant):.3g}"
 
 
@@ -161,8 +166,8 @@ def test_lines_are_the_formulas(monkeypatch: pytest.MonkeyPatch) -> None:
         loss_figures.cross_entropy_figure,
         loss_figures.focal_figure,
         loss_figures.derivatives_figure,
-        lambda: loss_figures.ladder_figure(ladder()),
-        lambda: loss_figures.shares_figure(torch.rand(2, 3), torch.rand(2, 5000), (0.0, 2.0)),
+        lambda: loss_figures.loss_variants_figure(loss_variants()),
+        lambda: loss_figures.loss_shares_figure(torch.rand(2, 3), torch.rand(2, 5000), (0.0, 2.0)),
     ],
     ids=["cross entropy", "focal", "derivatives", "ladder", "shares"],
 )

@@ -19,15 +19,15 @@ from retina_plugin.engine.process import LeftOut
 from retina_plugin.evaluation.coverage import DRAWS
 from retina_plugin.report import (
     draw_boxes,
-    fit,
+    draw_training_image,
     matched_shares,
     overview,
     prediction_grid,
     report_results,
+    resize_for_display,
     results_by_image,
     side_by_side,
-    training_picture,
-    write_picture,
+    write_image,
 )
 from retina_plugin.report.draw import class_colour, font, place_tags
 from tests.full_disk import FullDisk
@@ -187,12 +187,12 @@ def test_later_colours_repeat_none_of_the_last_ten() -> None:
     ],
 )
 def test_fit(shape: tuple[int, int], most: int | None, expected: tuple[int, int]) -> None:
-    image, boxes = fit(
-        np.zeros((*shape, 3), np.uint8), [[0, 0, shape[1], shape[0]]], least=300, most=most
+    image, boxes = resize_for_display(
+        np.zeros((*shape, 3), np.uint8), [[0, 0, shape[1], shape[0]]], min_side=300, max_side=most
     )
     assert image.shape[:2] == expected
     np.testing.assert_allclose(boxes, [[0, 0, expected[1], expected[0]]], atol=0.5)
-    assert fit(image, [], least=1)[1].shape == (0, 4)
+    assert resize_for_display(image, [], min_side=1)[1].shape == (0, 4)
 
 
 def test_side_by_side_shows_truth_left_and_detections_right() -> None:
@@ -292,21 +292,21 @@ class Stub:
         ]
 
 
-def test_training_picture_shows_the_twenty_best_in_rgb() -> None:
+def test_draw_training_image_shows_the_twenty_best_in_rgb() -> None:
     target = {"boxes": torch.zeros(0, 4), "labels": torch.zeros(0, dtype=torch.int64)}
     image = torch.tensor([100, 128, 150], dtype=torch.uint8)[:, None, None].expand(3, 300, 300)
     for class_names in (["a"], None):
-        picture = training_picture(Stub(), image, target, class_names=class_names)
+        picture = draw_training_image(Stub(), image, target, class_names=class_names)
         found = picture[-300:, -300:]
         assert tuple(found[240, 190]) == class_colour(0)
         assert tuple(found[240, 200]) == (150, 128, 100)
 
 
-def test_training_picture_leaves_the_mode_and_the_statistics_of_the_model() -> None:
+def test_draw_training_image_leaves_the_mode_and_the_statistics_of_the_model() -> None:
     model = compact_model(MODEL__RESNETS__NORM="BN").train()
     before = {name: value.clone() for name, value in model.state_dict().items()}
     target = {"boxes": torch.tensor([[4.0, 4, 40, 40]]), "labels": torch.tensor([2])}
-    training_picture(model, torch.zeros(3, 64, 64), target, class_names=None)
+    draw_training_image(model, torch.zeros(3, 64, 64), target, class_names=None)
     assert model.training
     torch.testing.assert_close(dict(model.state_dict()), before, rtol=0, atol=0)
 
@@ -380,9 +380,9 @@ def test_matched_shares(dataset: Dataset) -> None:
 
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg"])
-def test_write_picture(tmp_path: Path, suffix: str) -> None:
+def test_write_image(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"a{suffix}"
-    write_picture(str(path), GRAY)
+    write_image(str(path), GRAY)
     assert [p.name for p in tmp_path.iterdir()] == [path.name]
     with Image.open(path) as image:
         assert (np.asarray(image) == GRAY).all()
@@ -392,13 +392,13 @@ def test_a_picture_is_written_whole_or_not_at_all(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "a.png"
-    write_picture(str(path), GRAY)
+    write_image(str(path), GRAY)
     before = path.read_bytes()
 
     with monkeypatch.context() as patched:
         FullDisk(tmp_path, "a.").install(patched)
         with pytest.raises(DiskError, match="png: No space"):
-            write_picture(str(path), GRAY + 1)
+            write_image(str(path), GRAY + 1)
     assert path.read_bytes() == before
     assert len(list(tmp_path.iterdir())) == 1
 

@@ -254,7 +254,7 @@ def test_the_faster_back_end_gives_the_same_metrics(
         evaluation.default_back_end.cache_clear()
         if blocked:
             monkeypatch.setitem(sys.modules, "faster_coco_eval", None)
-        found.append(evaluation.measure(dataset, results, max_detections=100).precision)
+        found.append(evaluation.compute_metrics(dataset, results, max_detections=100).precision)
         assert ("faster-coco-eval" in capsys.readouterr().out) is not blocked
     evaluation.default_back_end.cache_clear()
     assert found[0].keys() == found[1].keys()

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import resource
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -63,7 +64,8 @@ def measure(
     """
     works = {name: prepare() for name, prepare in comparison.contestants.items()}
     _tell(f"{comparison.title}: do the results agree?")
-    _check(comparison, {name: work() for name, work in works.items()})
+    with _full_float32():
+        _check(comparison, {name: work() for name, work in works.items()})
     times: dict[str, list[float]] = {name: [] for name in works}
     for repeat in range(1, repeats + 1):
         _tell(f"{comparison.title}: {repeat} of {repeats}")
@@ -79,6 +81,20 @@ def measure(
         rows[name]["peak"] = _peak_in_a_fresh_process(command, comparison.title, name)
     _tell("")
     return rows
+
+
+@contextlib.contextmanager
+def _full_float32() -> Iterator[None]:
+    """Without TF32, whose products have 10 bits on a GPU: two correct models would differ."""
+    backends = torch.backends.cudnn, torch.backends.cuda.matmul
+    allowed = [backend.allow_tf32 for backend in backends]
+    for backend in backends:
+        backend.allow_tf32 = False
+    try:
+        yield
+    finally:
+        for backend, value in zip(backends, allowed, strict=True):
+            backend.allow_tf32 = value
 
 
 def _tell(progress: str) -> None:

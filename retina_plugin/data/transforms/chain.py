@@ -12,7 +12,7 @@ from retina_plugin.data.transforms.sample import (
     Draw,
     Sample,
     Transform,
-    clipped,
+    clip_boxes,
     require_sample,
 )
 
@@ -66,5 +66,5 @@ class TransformChain:
             found = transform(sample, rng, draw)
             where = f"transform {name!r}, image {file_name}"
             require_sample(found, channels=channels, num_classes=self.num_classes, where=where)
-            sample = clipped(found)
+            sample = clip_boxes(found)
         return sample

@@ -35,7 +35,7 @@ class Transform(Protocol):
     """A step from one sample to the next.
 
     It takes all chance from ``rng``. Boxes may reach outside the image that it returns: they are
-    clipped afterwards, and dropped if nothing is left of them, see :func:`clipped`.
+    clipped afterwards, and dropped if nothing is left of them, see :func:`clip_boxes`.
 
     A class with the attribute ``needs_pixels = False`` also takes images without channels (H, W, 0)
     and gives such images, so that boxes can be counted without reading files.
@@ -44,7 +44,7 @@ class Transform(Protocol):
     def __call__(self, sample: Sample, rng: np.random.Generator, draw: Draw) -> Sample: ...
 
 
-def clipped(sample: Sample) -> Sample:
+def clip_boxes(sample: Sample) -> Sample:
     """The sample with boxes cut at the borders of its image, without those of which no area is left
     and without their labels."""
     height, width = sample["image"].shape[:2]

@@ -16,7 +16,7 @@ SIZES = {
 }
 
 
-def reasons(dataset: Dataset, metrics: Mapping[str, float]) -> dict[str, str]:
+def nan_reasons(dataset: Dataset, metrics: Mapping[str, float]) -> dict[str, str]:
     """Why metrics are NaN: name of the metric -> reason, without those that are numbers."""
     reason = _reason_of(dataset)
     return {name: reason(name) for name, value in metrics.items() if math.isnan(value)}
@@ -46,20 +46,20 @@ def _reason_of(dataset: Dataset) -> Callable[[str], str]:
     return reason
 
 
-def beyond_limit(cfg: Any) -> str:
+def detection_limit_warnings(cfg: Any) -> str:
     """A line for each test set with images that have more boxes than ``TEST.DETECTIONS_PER_IMAGE``;
     empty if there is none.
 
     Crowds are not counted.
     """
     lines = (
-        _beyond_limit(load_dataset(name), cfg.TEST.DETECTIONS_PER_IMAGE)
+        _detection_limit_warning(load_dataset(name), cfg.TEST.DETECTIONS_PER_IMAGE)
         for name in cfg.DATASETS.TEST
     )
     return "\n".join(filter(None, lines))
 
 
-def _beyond_limit(dataset: Dataset, limit: int) -> str:
+def _detection_limit_warning(dataset: Dataset, limit: int) -> str:
     counts = [sum(not a["iscrowd"] for a in record["annotations"]) for record in dataset.records]
     beyond = [count for count in counts if count > limit]
     if not beyond:
@@ -72,7 +72,7 @@ def _beyond_limit(dataset: Dataset, limit: int) -> str:
     )
 
 
-def notes(dataset: Dataset, limit: int) -> list[str]:
+def metric_notes(dataset: Dataset, limit: int) -> list[str]:
     """What metrics of a data set depend on besides the detections: repairs of the ground truth, and
     the limit of detections."""
     lines = [f"ground truth: {line}" for line in dataset.warnings]
@@ -82,5 +82,5 @@ def notes(dataset: Dataset, limit: int) -> list[str]:
             f"{dataset.json_file}: "
             "APs, APm and APl go by width and height"
         )
-    beyond = _beyond_limit(dataset, limit)
+    beyond = _detection_limit_warning(dataset, limit)
     return [*lines, beyond] if beyond else lines

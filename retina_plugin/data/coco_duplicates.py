@@ -9,7 +9,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 
-def said_twice(categories: Mapping[Any, str], records: Iterable[Mapping[str, Any]]) -> list[str]:
+def duplicate_warnings(
+    categories: Mapping[Any, str], records: Iterable[Mapping[str, Any]]
+) -> list[str]:
     """Lines on classes whose names differ by spaces or case only, on boxes that an image has twice,
     and on files that are two images.
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from retina_plugin.data import read_coco
-from retina_plugin.data.coco_twice import said_twice
+from retina_plugin.data.coco_duplicates import duplicate_warnings
 from tests.coco_files import CONTENT, changed, write_coco
 
 
@@ -52,4 +52,4 @@ def test_one_file_that_is_two_images(tmp_path: Path, name: str) -> None:
 
 
 def test_nothing() -> None:
-    assert said_twice({}, []) == []
+    assert duplicate_warnings({}, []) == []

@@ -200,7 +200,7 @@ class _Given:
         self.scaled = boxes * np.tile(sizes, 2) if self.fraction else boxes
         self.layout = configured.layout or self._layout()
 
-    def is_outside(self, layout: str) -> int:
+    def count_outside(self, layout: str) -> int:
         """How many of the judged boxes reach outside, or have no area, in a layout."""
         boxes, sizes = self.scaled[self.judged], self.sizes[self.judged]
         if layout == "yxyx" and self.fraction:
@@ -209,8 +209,8 @@ class _Given:
 
     def _layout(self) -> str:
         """The layout that the boxes have, by the rules of :func:`convert_boxes`."""
-        beyond, total = self.is_outside("xywh"), int(self.judged.sum())
-        counts = {layout: self.is_outside(layout) for layout in LEAST_OUTSIDE}
+        beyond, total = self.count_outside("xywh"), int(self.judged.sum())
+        counts = {layout: self.count_outside(layout) for layout in LEAST_OUTSIDE}
         for layout in sorted(counts, key=lambda layout: (layout == "cxcywh", counts[layout])):
             half = layout == "cxcywh" or 2 * beyond > total
             one = layout != "cxcywh" and beyond >= LEAST_FOR_ONE
@@ -242,8 +242,8 @@ class _Given:
                 causes.append(f"correct the others (first: {self._example(self.judged.argmin())})")
         if self.layout != "xywh":
             causes.append(
-                f"as [x, y, width, height] {self.is_outside('xywh')} of {count} boxes reach outside "
-                f"their image, as {NAMES[self.layout]} {self.is_outside(self.layout)}"
+                f"as [x, y, width, height] {self.count_outside('xywh')} of {count} boxes reach "
+                f"outside their image, as {NAMES[self.layout]} {self.count_outside(self.layout)}"
             )
         return f"{'; '.join(causes)} (first: {self._example(example)})"
 
@@ -254,7 +254,7 @@ class _Given:
 
     def _twin(self) -> str:
         """A warning where the order of x and y cannot be seen."""
-        if self.layout != "xyxy" or self.is_outside("yxyx") > self.is_outside("xyxy"):
+        if self.layout != "xyxy" or self.count_outside("yxyx") > self.count_outside("xyxy"):
             return ""
         return (
             " [y0, x0, y1, x1] fits as well, which cannot be told apart here (in square images "
@@ -283,7 +283,7 @@ def _require_sense(
     bad = int((inside <= 0).any(axis=1).sum())
     if 2 * bad > len(corners):
         raise DatasetError(
-            f"{json_file}: as {str(configured)!r}, as {KEY} says, {bad} of {len(corners)} boxes have "
-            "no area in their image. "
+            f"{json_file}: as {str(configured)!r}, as {KEY} says, {bad} of {len(corners)} boxes "
+            "have no area in their image. "
             "The key is for all data sets of a run: convert the boxes of those that differ."
         )

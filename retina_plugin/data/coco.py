@@ -88,7 +88,8 @@ def read_coco(
 
     Raises:
         DatasetError: anything else that is wrong, also boxes that are recognised as fractions,
-            corners or centres, or as those of photographs before EXIF turns them, and not configured;
+            corners or centres, or as those of photographs before EXIF turns them, and not
+            configured;
             see :func:`retina_plugin.data.box_coordinates.convert_boxes` and
             :func:`retina_plugin.data.exif_boxes.check_orientation`.
     """

@@ -77,7 +77,7 @@ def side_by_side(
         found: the same with "score".
         class_names: K names.
         caption: of the left half, such as the file name.
-        max_side: pixels of the longer side of each half at most; None keeps large images as they are.
+        max_side: the longer side of each half has at most this many pixels; None for no limit.
 
     Returns:
         (H', W', 3) uint8 RGB.

@@ -172,9 +172,9 @@ def test_digits_can_be_read_and_have_the_right_labels() -> None:
         return np.stack([np.asarray(i, dtype=np.float64).ravel() for i in ink]), labels[chosen]
 
     known, labels = rendered("train", 800)
-    asked, truth = rendered("test", 200)
+    asked, expected = rendered("test", 200)
     distances = (asked**2).sum(1)[:, None] - 2 * asked @ known.T + (known**2).sum(1)
-    assert (labels[distances.argmin(1)] == truth).mean() > 0.85
+    assert (labels[distances.argmin(1)] == expected).mean() > 0.85
 
 
 # ------------------------------------------------------------------------------ whole or not at all

@@ -109,11 +109,11 @@ def test_overfits_one_image() -> None:
     model = compact_model()
     image = torch.zeros(3, 96, 96)
     image[0, 10:50, 10:50], image[1, 40:80, 52:92] = 255, 255  # blue and green, in BGR
-    truth = target([10.0, 10, 50, 50], [52.0, 40, 92, 80], labels=[0, 2])
+    ground_truth = target([10.0, 10, 50, 50], [52.0, 40, 92, 80], labels=[0, 2])
     images, sizes = model.preprocess([image])
     optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3)
     for _ in range(150):
-        losses = model(images, sizes, [truth])
+        losses = model(images, sizes, [ground_truth])
         optimizer.zero_grad()
         sum(losses.values()).backward()
         optimizer.step()
@@ -121,8 +121,8 @@ def test_overfits_one_image() -> None:
     found = model.predict([image.flip(0)])[0]
     sure = found["scores"] > 0.9  # an anchor of the ignored zone may answer below
     order = found["labels"][sure].argsort()
-    assert_close(found["labels"][sure][order], truth["labels"])
-    assert_close(found["boxes"][sure][order], truth["boxes"], atol=4, rtol=0)
+    assert_close(found["labels"][sure][order], ground_truth["labels"])
+    assert_close(found["boxes"][sure][order], ground_truth["boxes"], atol=4, rtol=0)
 
 
 def test_predict_in_original_pixels() -> None:

@@ -48,7 +48,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
 
 
 def perfect(dataset: Dataset) -> list[dict]:
-    """The truth as COCO results, with rising scores."""
+    """The ground truth as COCO results, with rising scores."""
     entries = [
         (r["image_id"], a) for r in dataset.records for a in r["annotations"] if not a["iscrowd"]
     ]
@@ -196,10 +196,10 @@ def test_fit(shape: tuple[int, int], most: int | None, expected: tuple[int, int]
 
 
 def test_side_by_side_shows_truth_left_and_detections_right() -> None:
-    truth = [{"bbox": [50, 60, 100, 150], "category_id": 0, "iscrowd": 0}]
+    ground_truth = [{"bbox": [50, 60, 100, 150], "category_id": 0, "iscrowd": 0}]
     found = [{"bbox": [200, 60, 250, 150], "category_id": 1, "score": 0.9}]
     image = np.full((320, 400, 3), 128, np.uint8)
-    picture = side_by_side(image, truth, found, class_names=NAMES, caption="a.jpg")
+    picture = side_by_side(image, ground_truth, found, class_names=NAMES, caption="a.jpg")
     top, right = picture.shape[0] - 320, picture.shape[1] - 400
     assert tuple(picture[top + 100, 50]) == class_colour(0)
     assert tuple(picture[top + 100, right + 200]) == class_colour(1)
@@ -217,9 +217,9 @@ def test_results_by_image(dataset: Dataset) -> None:
     found = results_by_image(dataset, perfect(dataset), 0.5)
     entries = [entry for entries in found.values() for entry in entries]
     assert len(entries) == sum(r["score"] >= 0.5 for r in perfect(dataset)) > 0
-    truth = {r["image_id"]: [a["bbox"] for a in r["annotations"]] for r in dataset.records}
+    ground_truth = {r["image_id"]: [a["bbox"] for a in r["annotations"]] for r in dataset.records}
     for image, here in found.items():
-        assert all(entry["bbox"] in truth[image] for entry in here)  # XYWH became XYXY
+        assert all(entry["bbox"] in ground_truth[image] for entry in here)  # XYWH became XYXY
     assert {entry["category_id"] for entry in entries} == {0, 1}  # 3 and 7 in the file
     assert results_by_image(dataset, [], 0.5) == {}
     other = [

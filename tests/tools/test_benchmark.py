@@ -242,13 +242,13 @@ def test_the_faster_back_end_gives_the_same_metrics(
     pytest.importorskip("faster_coco_eval")
     from retina_plugin.data import load_dataset
 
-    truth, results = importlib.import_module("benchmarks.evaluation").scene(6, 30)
+    ground_truth, results = importlib.import_module("benchmarks.evaluation").scene(6, 30)
     (tmp_path / "images").mkdir()
-    for image in truth["images"]:
+    for image in ground_truth["images"]:
         image["file_name"] = f"{image['id']}.png"
         (tmp_path / "images" / image["file_name"]).touch()
-    (tmp_path / "truth.json").write_text(json.dumps(truth))
-    dataset = load_dataset(f"{tmp_path / 'truth.json'}@{tmp_path / 'images'}")
+    (tmp_path / "ground_truth.json").write_text(json.dumps(ground_truth))
+    dataset = load_dataset(f"{tmp_path / 'ground_truth.json'}@{tmp_path / 'images'}")
     found = []
     for blocked in (False, True):
         evaluation.default_back_end.cache_clear()

@@ -343,8 +343,8 @@ def test_results(tools: Any, scenes: str, tmp_path: Path, capsys: pytest.Capture
     tools["visualize_json_results"].main(argv)
     found = pictures(tmp_path / "out")
     assert len(found) == 4
-    truth, detections = np.split(found["00000_001.jpg"][-320:], [403], axis=1)
-    assert truth.shape[1] >= 400 <= detections.shape[1]
+    ground_truth, detections = np.split(found["00000_001.jpg"][-320:], [403], axis=1)
+    assert ground_truth.shape[1] >= 400 <= detections.shape[1]
     assert "7 of 7 detections reach 50%" in capsys.readouterr().out
     tools["visualize_json_results"].main([*argv, "--conf-threshold", "0.8", "--max-images", "1"])
     said = capsys.readouterr().out

@@ -173,7 +173,7 @@ HOSTILE = [
         id="half a character",
     ),
     pytest.param("SEED: !!int x", "line 1: x cannot be read as int", id="no integer"),
-    pytest.param("SEED: !!bool x", "line 1: x cannot be read as bool", id="no truth"),
+    pytest.param("SEED: !!bool x", "line 1: x cannot be read as bool", id="not a bool"),
     pytest.param("SEED: !!binary 'x'", "line 1: tag !!binary. Only plain YAML", id="bytes"),
     pytest.param("SEED: !mine 3", "line 1: tag !mine. Only plain YAML", id="own tag"),
     pytest.param("SOLVER: !!set {STEPS}", "line 1: tag !!set. Only plain YAML", id="set"),

@@ -87,7 +87,7 @@ def read_header(path: str) -> Header:
     """Read size, orientation, bits and channels of an image file; pixels are not decoded.
 
     Raises:
-        DatasetError: the file is missing, not a regular file (a FIFO is not open_image), empty, or no
+        DatasetError: the file is missing, not a regular file (a FIFO is not opened), empty, or no
             image; it is named.
     """
     with open_image(path) as source:

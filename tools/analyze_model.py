@@ -14,7 +14,7 @@ import os
 import sys
 
 sys.path.append(os.path.dirname(__file__))  # for programs that start a tool from elsewhere
-from command_line import Parser, whole  # first: Ctrl-C is quiet from here on
+from command_line import Parser, integer_between  # first: Ctrl-C is quiet from here on
 
 # isort: split
 import argparse
@@ -62,13 +62,16 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument(
         "--size",
-        type=whole(1, 16384),
+        type=integer_between(1, 16384),
         nargs=2,
         metavar=("H", "W"),
         help="of the image; default: 3:4 at INPUT.MIN_SIZE_TEST",
     )
     parser.add_argument(
-        "--repeats", type=whole(1, 10**6), default=7, help="timed runs, of which the median counts"
+        "--repeats",
+        type=integer_between(1, 10**6),
+        default=7,
+        help="timed runs, of which the median counts",
     )
     parser.add_argument("--json", metavar="FILE", help="write the table there too")
     parser.add_argument(

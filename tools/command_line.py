@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import sys
 
-from retina_plugin.cli.interrupts import quiet_start
-from retina_plugin.cli.parser import COUNT, Parser, share, share_below_1, whole
+from retina_plugin.cli.interrupts import exit_quietly_on_signals
+from retina_plugin.cli.parser import COUNT, Parser, fraction, fraction_below_1, integer_between
 
-__all__ = ["COUNT", "Parser", "share", "share_below_1", "whole"]
+__all__ = ["COUNT", "Parser", "fraction", "fraction_below_1", "integer_between"]
 
 
 def _is_program() -> bool:
@@ -19,4 +19,4 @@ def _is_program() -> bool:
 
 
 if _is_program():
-    quiet_start()
+    exit_quietly_on_signals()

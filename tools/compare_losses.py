@@ -15,7 +15,7 @@ import os
 import sys
 
 sys.path.append(os.path.dirname(__file__))  # for programs that start a tool from elsewhere
-from command_line import Parser, whole  # first: Ctrl-C is quiet from here on
+from command_line import Parser, integer_between  # first: Ctrl-C is quiet from here on
 
 # isort: split
 import argparse
@@ -85,7 +85,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--output-dir", default="output/losses", metavar="FOLDER")
     parser.add_argument(
         "--jobs",
-        type=whole(1, 1024),
+        type=integer_between(1, 1024),
         default=os.cpu_count() or 1,
         help="runs at a time, each on one thread",
     )

@@ -14,7 +14,8 @@ import os
 import sys
 
 sys.path.append(os.path.dirname(__file__))  # for programs that start a tool from elsewhere
-from command_line import COUNT, Parser, share_below_1, whole  # first: Ctrl-C is quiet from here on
+# first: Ctrl-C is quiet from here on
+from command_line import COUNT, Parser, fraction_below_1, integer_between
 
 # isort: split
 import argparse
@@ -33,9 +34,9 @@ from retina_plugin.checkpoint import WeightsError, class_names_of, metadata_of, 
 from retina_plugin.config.files import require_regular_file, write_atomically
 from retina_plugin.data import DatasetError, image_options, load_dataset, read_image
 from retina_plugin.data.opencv import import_opencv
-from retina_plugin.engine.process import LeftOut, run
+from retina_plugin.engine.process import SkippedFiles, run
 from retina_plugin.engine.read_config import read_config
-from retina_plugin.engine.run_images import take_pixel_range
+from retina_plugin.engine.run_images import set_pixel_range_from_metadata
 from retina_plugin.engine.stopping import Interrupted
 from retina_plugin.modeling.retinanet import RetinaNet
 from retina_plugin.modeling.structures import Detections
@@ -63,7 +64,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     source.add_argument(
         "--webcam",
         nargs="?",
-        type=whole(0, 1000),
+        type=integer_between(0, 1000),
         const=0,
         metavar="NUMBER",
         help="until Ctrl-C or --max-frames",
@@ -71,7 +72,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--output", default="detections", metavar="FOLDER")
     parser.add_argument(
         "--confidence-threshold",
-        type=share_below_1,
+        type=fraction_below_1,
         default=0.5,
         help="detections below are not shown or written (0.5)",
     )
@@ -113,7 +114,7 @@ def load(args: argparse.Namespace) -> tuple[RetinaNet, list[str], dict[str, Any]
             )
         cfg.MODEL.RETINANET.NUM_CLASSES = len(names)
     model = build_model(cfg)
-    take_pixel_range(cfg, load_weights(model, path), path)
+    set_pixel_range_from_metadata(cfg, load_weights(model, path), path)
     if len(names) != model.num_classes:
         names = [f"class {i}" for i in range(model.num_classes)]
     return model.eval(), names, image_options(cfg)
@@ -286,19 +287,19 @@ def detect_in_all(
     """
     entries: list[dict] = []
     ended = None
-    left_out = LeftOut()
+    skipped = SkippedFiles()
     try:
         for number, source in enumerate(
             tqdm(sources, unit="file", disable=args.webcam is not None)
         ):
             stem = os.path.splitext(os.path.basename(_name(source)))[0]
             target = os.path.join(args.output, f"{number:05d}_{stem}")
-            with left_out:
+            with skipped:
                 for found in in_source(model, names, source, target, args.max_frames, options):
                     entries.append(found)  # one by one: those before an error or Ctrl-C are kept
     except KeyboardInterrupt as error:
         ended = error
-    left_out.tell(len(sources))
+    skipped.report(len(sources))
     return entries, ended
 
 

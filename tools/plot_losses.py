@@ -28,7 +28,7 @@ from retina_plugin.data import image_options, load_dataset
 from retina_plugin.engine.checks import resolve_num_classes
 from retina_plugin.engine.process import run
 from retina_plugin.engine.read_config import read_config
-from retina_plugin.engine.run_images import take_pixel_range
+from retina_plugin.engine.run_images import set_pixel_range_from_metadata
 from retina_plugin.modeling.retinanet import RetinaNet
 from retina_plugin.report import write_image
 from retina_plugin.report.imbalance import (
@@ -87,7 +87,7 @@ def load(args: argparse.Namespace) -> tuple[RetinaNet, list[dict[str, Any]], dic
         raise WeightsError("no checkpoint: add --weights path/to/model_final.pth")
     resolve_num_classes(cfg, lambda name: load_dataset(name).class_names, eval_only=True)
     model = build_model(cfg)
-    take_pixel_range(cfg, load_weights(model, path), path)
+    set_pixel_range_from_metadata(cfg, load_weights(model, path), path)
     records = load_dataset(cfg.DATASETS.TEST[0]).records
     count = min(args.max_images or len(records), len(records))
     chosen = [records[i] for i in np.linspace(0, len(records) - 1, count).round().astype(int)]

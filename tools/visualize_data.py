@@ -32,9 +32,9 @@ from retina_plugin.data import Dataset, image_options, load_dataset, read_record
 from retina_plugin.data.samples import TrainingDataset, read_without_pixels
 from retina_plugin.data.transforms import TransformChain
 from retina_plugin.engine.hosts import choose_host
-from retina_plugin.engine.process import LeftOut, run
+from retina_plugin.engine.process import SkippedFiles, run
 from retina_plugin.engine.read_config import read_config
-from retina_plugin.engine.run_images import show_pixel_range
+from retina_plugin.engine.run_images import set_pixel_range_from_images
 from retina_plugin.modeling.build import build_model
 from retina_plugin.modeling.preprocessing import padded_size
 from retina_plugin.report import (
@@ -189,7 +189,7 @@ def main(argv: list[str] | None = None) -> None:
     datasets = [load_dataset(name) for name in cfg.DATASETS.TRAIN]
     # to look at, the data need not be those of the config
     cfg.MODEL.RETINANET.NUM_CLASSES = datasets[0].num_classes
-    show_pixel_range(cfg, [record for dataset in datasets for record in dataset.records])
+    set_pixel_range_from_images(cfg, [record for dataset in datasets for record in dataset.records])
     for dataset in datasets:
         shares, how = matched(cfg, dataset) if args.anchors else (None, "")
         print(overview(dataset, shares))
@@ -205,13 +205,13 @@ def main(argv: list[str] | None = None) -> None:
         jobs = annotated(datasets, image_options(cfg))[: args.max_images or None]
         count = len(jobs)
     os.makedirs(args.output_dir, exist_ok=True)
-    left_out = LeftOut()
+    skipped = SkippedFiles()
     for number, (file_name, draw) in enumerate(tqdm(jobs, total=count, unit="image")):
         stem = os.path.splitext(os.path.basename(file_name))[0]
-        with left_out:
+        with skipped:
             write_image(os.path.join(args.output_dir, f"{number:05d}_{stem}.jpg"), draw())
-    left_out.tell(count)
-    print(f"{count - len(left_out.reasons)} pictures in {args.output_dir}")
+    skipped.report(count)
+    print(f"{count - len(skipped.reasons)} pictures in {args.output_dir}")
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import os
 import sys
 
 sys.path.append(os.path.dirname(__file__))  # for programs that start a tool from elsewhere
-from command_line import COUNT, Parser, share  # first: Ctrl-C is quiet from here on
+from command_line import COUNT, Parser, fraction  # first: Ctrl-C is quiet from here on
 
 # isort: split
 import argparse
@@ -24,9 +24,9 @@ from retina_plugin.config.errors import ConfigError
 from retina_plugin.config.files import require_regular_file
 from retina_plugin.data import DatasetError, image_options, load_dataset, read_record
 from retina_plugin.data.finite import is_number
-from retina_plugin.engine.process import LeftOut, run
+from retina_plugin.engine.process import SkippedFiles, run
 from retina_plugin.engine.read_config import read_config
-from retina_plugin.engine.run_images import show_pixel_range
+from retina_plugin.engine.run_images import set_pixel_range_from_images
 from retina_plugin.report import results_by_image, side_by_side, write_image
 
 LARGEST = 1e6  # pixels; no image is that large, and what draws boxes counts in 32 bits
@@ -50,7 +50,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--output", default="pictures", metavar="FOLDER")
     parser.add_argument(
-        "--conf-threshold", type=share, default=0.5, help="detections below are not shown (0.5)"
+        "--conf-threshold", type=fraction, default=0.5, help="detections below are not shown (0.5)"
     )
     parser.add_argument("--max-images", type=COUNT, default=0, help="0: all")
     parser.add_argument(
@@ -146,23 +146,23 @@ def main(argv: list[str] | None = None) -> None:
     dataset = load_dataset(cfg.DATASETS.TEST[0])
     results = drop_negative(read_results(args.input), args.input)
     found = results_by_image(dataset, results, args.conf_threshold)
-    show_pixel_range(cfg, dataset.records)
+    set_pixel_range_from_images(cfg, dataset.records)
     options = image_options(cfg)
     os.makedirs(args.output, exist_ok=True)
     records = dataset.records[: args.max_images or None]
-    left_out = LeftOut()
+    skipped = SkippedFiles()
     for number, record in enumerate(tqdm(records, unit="image")):
         name = os.path.basename(record["file_name"])
         path = os.path.join(args.output, f"{number:05d}_{os.path.splitext(name)[0]}.jpg")
-        with left_out:
+        with skipped:
             pair = {"truth": record["annotations"], "found": found[record["image_id"]]}
             image = read_record(record, **options)
             write_image(
                 path, side_by_side(image, **pair, class_names=dataset.class_names, caption=name)
             )
-    left_out.tell(len(records))
+    skipped.report(len(records))
     sure = sum(map(len, found.values()))
-    print(f"{len(records) - len(left_out.reasons)} pictures in {args.output}")
+    print(f"{len(records) - len(skipped.reasons)} pictures in {args.output}")
     print(f"{sure} of {len(results)} detections reach {args.conf_threshold:.0%}")
 
 

@@ -8,9 +8,9 @@ import sys
 from collections.abc import Sequence
 
 from retina_plugin.cli import completion, config, eval, train
-from retina_plugin.cli.interrupts import quiet_start
-from retina_plugin.cli.output import usable_streams
-from retina_plugin.cli.parser import Parser, nearest
+from retina_plugin.cli.interrupts import exit_quietly_on_signals
+from retina_plugin.cli.output import make_streams_printable
+from retina_plugin.cli.parser import Parser, suggestion
 
 VERBS = {"train": train, "eval": eval, "config": config, "completion": completion}
 
@@ -60,7 +60,7 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     if verb is None:
         parser.error(f"expected a verb: {', '.join(VERBS)}")
     if verb not in VERBS:
-        hint = nearest(verb, VERBS) or f": expected one of {', '.join(VERBS)}"
+        hint = suggestion(verb, VERBS) or f": expected one of {', '.join(VERBS)}"
         parser.error(f"unknown verb {verb}{hint}")
     args = parser.parse_args(words)
     if hasattr(VERBS[args.verb], "check"):
@@ -85,8 +85,8 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def start() -> None:
     """The program ``retina``."""
-    quiet_start()
-    usable_streams()
+    exit_quietly_on_signals()
+    make_streams_printable()
     args = parse()
     if args.verb == "completion":
         completion.run(args)

@@ -30,10 +30,10 @@ def add_arguments(parser: Parser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    write(explained(args.file, args.opts, host=args.host))
+    write(annotated_config(args.file, args.opts, host=args.host))
 
 
-def explained(config_file: str, overrides: list[str], *, host: str = "auto") -> str:
+def annotated_config(config_file: str, overrides: list[str], *, host: str = "auto") -> str:
     """The merged and checked config as YAML, with reasons as comments.
 
     Args:
@@ -47,11 +47,11 @@ def explained(config_file: str, overrides: list[str], *, host: str = "auto") -> 
     from retina_plugin.config import add_keys, leaves
     from retina_plugin.config.imports import rows_of
     from retina_plugin.config.node import sources
-    from retina_plugin.engine.read_config import merge, settle_with_reasons
+    from retina_plugin.engine.read_config import complete_config_with_reasons, merge
 
-    get_cfg = default_config(host)
+    get_cfg = get_cfg_of_host(host)
     cfg = merge(get_cfg(), config_file, overrides)
-    reasons = sources(config_file, overrides) | settle_with_reasons(cfg)
+    reasons = sources(config_file, overrides) | complete_config_with_reasons(cfg)
     unchanged = get_cfg()
     add_keys(unchanged, rows_of(cfg))  # those of imported parts
     default = dict(leaves(unchanged))
@@ -59,7 +59,7 @@ def explained(config_file: str, overrides: list[str], *, host: str = "auto") -> 
     return "\n".join([*_lines(cfg, changed, prefix=""), ""])
 
 
-def default_config(host: str) -> Any:
+def get_cfg_of_host(host: str) -> Any:
     """The function that gives the defaults of a host."""
     import importlib
 

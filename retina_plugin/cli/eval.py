@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from retina_plugin.cli.run_flags import add_host, add_processes, launch
+from retina_plugin.cli.run_flags import add_distributed_flags, add_host, launch
 
 if TYPE_CHECKING:
     import argparse
@@ -29,7 +29,7 @@ def add_arguments(parser: Parser) -> None:
         "--weights", metavar="FILE", help="checkpoint; else that of FOLDER, or MODEL.WEIGHTS"
     )
     add_host(parser)
-    add_processes(parser)
+    add_distributed_flags(parser)
     parser.add_overrides(
         "words", metavar="[FOLDER] KEY VALUE", help="folder of a run; overrides of config keys"
     )
@@ -56,13 +56,13 @@ def run(args: argparse.Namespace) -> None:
     """
     config_file, chosen = args.config_file, []
     if args.folder:
-        config_file, chosen = of_folder(args.folder, args.weights)
+        config_file, chosen = from_run_folder(args.folder, args.weights)
     elif args.weights:
         chosen = ["MODEL.WEIGHTS", args.weights]
     launch(config_file, [*chosen, *args.opts], args, eval_only=True)
 
 
-def of_folder(folder: str, weights: str | None) -> tuple[str, list[str]]:
+def from_run_folder(folder: str, weights: str | None) -> tuple[str, list[str]]:
     """The config of a run folder, and the overrides that evaluate its last checkpoint, or
     ``weights``, in that folder."""
     from retina_plugin.checkpoint import WeightsError

@@ -7,7 +7,7 @@ import signal
 from typing import Any
 
 
-def quiet_start() -> None:
+def exit_quietly_on_signals() -> None:
     """End this process without a traceback on Ctrl-C or SIGTERM, until
     :func:`retina_plugin.engine.process.run` handles them. For programs, before the imports that
     take seconds."""

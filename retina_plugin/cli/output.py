@@ -16,7 +16,7 @@ def write(text: str) -> None:
         sys.exit(141)  # as of a program that SIGPIPE ends
 
 
-def usable_streams() -> None:
+def make_streams_printable() -> None:
     """Let every text be printed: a closed stream takes all and gives nothing, and characters that
     the encoding lacks are written as escapes."""
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):

@@ -54,7 +54,7 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         flag = self._unknown_flag(self._words)
         if flag is not None:
-            message = f"unknown flag {flag}{nearest(flag, self._option_string_actions)}"
+            message = f"unknown flag {flag}{suggestion(flag, self._option_string_actions)}"
         self.exit(2, f"error: {message} (--help lists all arguments)\n")
 
     def _unknown_flag(self, words: Iterable[str]) -> str | None:
@@ -80,13 +80,13 @@ class HelpFormatter(argparse.HelpFormatter):
         )
 
 
-def nearest(word: str, known: Iterable[str]) -> str:
+def suggestion(word: str, known: Iterable[str]) -> str:
     """ ": did you mean train?", or the empty text if nothing is near."""
     near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
     return f": did you mean {near[0]}?" if near else ""
 
 
-def whole(least: int, most: int) -> Callable[[str], int]:
+def integer_between(least: int, most: int) -> Callable[[str], int]:
     """For ``type=`` of an argument: an integer from ``least`` to ``most``."""
 
     def parse(text: str) -> int:
@@ -104,10 +104,10 @@ def whole(least: int, most: int) -> Callable[[str], int]:
     return parse
 
 
-COUNT = whole(0, 10**9)  # of --max-images and the like, where 0 is for all
+COUNT = integer_between(0, 10**9)  # of --max-images and the like, where 0 is for all
 
 
-def share(text: str) -> float:
+def fraction(text: str) -> float:
     """For ``type=`` of an argument: a number from 0 to 1."""
     try:
         value = float(text)
@@ -118,9 +118,9 @@ def share(text: str) -> float:
     return value
 
 
-def share_below_1(text: str) -> float:
+def fraction_below_1(text: str) -> float:
     """The same without 1, which no detection's score is above."""
-    value = share(text)
+    value = fraction(text)
     if value == 1:
         raise argparse.ArgumentTypeError(f"expected a number below 1, found {text!r:.40}")
     return value

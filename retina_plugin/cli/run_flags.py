@@ -18,7 +18,7 @@ def add_host(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_processes(parser: argparse.ArgumentParser) -> None:
+def add_distributed_flags(parser: argparse.ArgumentParser) -> None:
     """The flags of a run on several GPUs and machines."""
     parser.add_argument(
         "--num-gpus",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from retina_plugin.cli.run_flags import add_host, add_processes, launch
+from retina_plugin.cli.run_flags import add_distributed_flags, add_host, launch
 
 if TYPE_CHECKING:
     import argparse
@@ -35,7 +35,7 @@ def add_arguments(parser: Parser) -> None:
     used.add_argument(
         "--overwrite", action="store_true", help="start again: a run in OUTPUT_DIR is renamed first"
     )
-    add_processes(parser)
+    add_distributed_flags(parser)
     parser.add_overrides()
 
 

@@ -26,7 +26,7 @@ from retina_plugin.checkpoint import (
 )
 from retina_plugin.data import image_options
 from retina_plugin.engine.checkpoints import newest_checkpoint, write_checkpoint
-from retina_plugin.engine.resume import written_by_another_host
+from retina_plugin.engine.resume import wrong_host_error
 
 logger = logging.getLogger("retina_plugin")
 
@@ -117,7 +117,7 @@ class Checkpointer(DetectionCheckpointer):
             and "trainer" in self.checkpointables
             and "pytorch-lightning_version" in rest
         ):
-            raise written_by_another_host(path, "Lightning")
+            raise wrong_host_error(path, "Lightning")
         return rest
 
     def _require(self, path: str) -> None:

@@ -58,7 +58,7 @@ class TrainingLoader(DataLoader):
             batch_sampler=batches,
             collate_fn=collate,
             num_workers=num_workers,
-            worker_init_fn=stopping.shield_worker,
+            worker_init_fn=stopping.protect_worker_from_signals,
         )
 
     def start_at(self, step: int) -> None:
@@ -154,7 +154,7 @@ def evaluation_loader(cfg: Any, name: str) -> DataLoader:
         sampler=InferenceSampler(len(dataset)),
         collate_fn=list,
         num_workers=workers,
-        worker_init_fn=stopping.shield_worker,
+        worker_init_fn=stopping.protect_worker_from_signals,
     )
 
 

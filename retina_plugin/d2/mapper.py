@@ -34,7 +34,7 @@ class RetinaDatasetMapper(DatasetMapper):
 
     def __call__(self, dataset_dict: Record) -> Record:
         if torch.utils.data.get_worker_info() is not None:
-            stopping.shield_worker()
+            stopping.protect_worker_from_signals()
         sample = copy.deepcopy(dataset_dict)
         image = read_record(sample, **self.options)
         sample.setdefault("height", image.shape[0])

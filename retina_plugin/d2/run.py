@@ -19,12 +19,12 @@ from retina_plugin.d2.logs import MetricsFile, log_of_run
 from retina_plugin.d2.modeling import names_of_backbones
 from retina_plugin.d2.trainer import RetinaTrainer
 from retina_plugin.engine import stopping
+from retina_plugin.engine.disk_space import require_space
 from retina_plugin.engine.host import Host, Request
 from retina_plugin.engine.prepare import check_request, prepare
-from retina_plugin.engine.ranks import free_port, joined, run_ranks
+from retina_plugin.engine.ranks import free_port, process_group, run_ranks
 from retina_plugin.engine.run_folder import enter_folder
-from retina_plugin.engine.space import require_space
-from retina_plugin.engine.summary import flat
+from retina_plugin.engine.summary import flatten_results
 from retina_plugin.report import report_results
 
 
@@ -47,7 +47,7 @@ def run(cfg: Any, request: Request) -> dict[str, Any]:
 
 
 def _one_of_several(rank: int, cfg: Any, request: Request, url: str) -> None:
-    with joined(rank, request, url, backend="nccl"):
+    with process_group(rank, request, url, backend="nccl"):
         comm.create_local_process_group(request.num_gpus)
         _run(cfg, request)
 
@@ -96,7 +96,7 @@ def _run(cfg: Any, request: Request) -> dict[str, Any]:
         class_names=run.class_names,
         training_data=run.training_data,
         main=main,
-        ready=comm.synchronize,
+        barrier=comm.synchronize,
     ) as checkpoint:
         with log_of_run(cfg.OUTPUT_DIR):
             _start(cfg, request)
@@ -137,7 +137,7 @@ def _train(cfg: Any, resumed: str | None, data: dict[str, Any] | None) -> dict[s
     trainer.start(resumed)
     if comm.is_main_process():
         require_space(cfg, trainer.model, first_step=trainer.start_iter)
-    with stopping.deferred():
+    with stopping.defer_signals():
         trainer.train()
     return trainer._last_eval_results  # every run ends with an evaluation; empty without a test set
 
@@ -147,10 +147,10 @@ def _evaluate(cfg: Any, checkpoint: str) -> dict[str, Any]:
     metadata = Metadata(class_names(cfg.DATASETS.TEST[0]), model, cfg)
     checkpointer = Checkpointer(model, save_dir=cfg.OUTPUT_DIR, metadata=metadata)
     checkpointer.load(checkpoint, checkpointables=[])
-    with stopping.deferred():
+    with stopping.defer_signals():
         results = RetinaTrainer.test(cfg, model)
     if comm.is_main_process() and results:
         with EventStorage() as storage:
-            storage.put_scalars(smoothing_hint=False, **flat(results))
+            storage.put_scalars(smoothing_hint=False, **flatten_results(results))
             MetricsFile(cfg.OUTPUT_DIR).write()
     return results

@@ -27,7 +27,7 @@ from retina_plugin.data import load_dataset
 from retina_plugin.engine import stopping
 from retina_plugin.engine.checkpoints import checkpoint_name
 from retina_plugin.engine.checks import freeze_unused_parameters
-from retina_plugin.engine.divergence import divergence, is_finite
+from retina_plugin.engine.divergence import divergence_error, has_finite_predictions
 from retina_plugin.engine.resume import use_learning_rates
 from retina_plugin.engine.summary import (
     LOG_PERIOD,
@@ -91,8 +91,8 @@ class RetinaCOCOEvaluator(DatasetEvaluator):
         Raises:
             Interrupted: a signal has come, so that some images are missing.
         """
-        if stopping.agree():
-            stopping.check(stopping.EVALUATION_STOPPED)
+        if stopping.requested_on_any_rank():
+            stopping.raise_if_requested(stopping.EVALUATION_STOPPED)
         comm.synchronize()
         gathered = comm.gather(self.found, dst=0)
         if not comm.is_main_process():
@@ -107,8 +107,8 @@ class StopHook(HookBase):
     """The last hook, so that everything of the step is done when a signal ends the run."""
 
     def after_step(self) -> None:
-        stopping.agree()
-        stopping.check()
+        stopping.requested_on_any_rank()
+        stopping.raise_if_requested()
 
 
 class RetinaTrainer(DefaultTrainer):
@@ -174,7 +174,7 @@ class RetinaTrainer(DefaultTrainer):
         try:
             super().train()
         except stopping.Interrupted as error:
-            if stopping.at_once():  # in the middle of something
+            if stopping.immediate_stop_requested():  # in the middle of something
                 raise
             raise stopping.Interrupted(error.number, self._save_where_it_stopped()) from None
 
@@ -184,7 +184,7 @@ class RetinaTrainer(DefaultTrainer):
         path = os.path.join(self.cfg.OUTPUT_DIR, name)
         if self.iter + 1 < self.max_iter and (self.iter + 1) % self.cfg.SOLVER.CHECKPOINT_PERIOD:
             self.checkpointer.save(name.removesuffix(".pth"), iteration=self.iter)
-        return stopping.stopped_at(min(self.iter + 1, self.max_iter), self.max_iter, path)
+        return stopping.stopped_message(min(self.iter + 1, self.max_iter), self.max_iter, path)
 
     def start(self, resumed: str | None) -> None:
         """Load what training starts from: a checkpoint of this run, with the place in its data, or
@@ -246,13 +246,17 @@ class RetinaTrainer(DefaultTrainer):
             raise self._divergence("The loss became infinite or NaN") from error
         # of several processes, each of which looks at its own
         model = getattr(self.model, "module", self.model)
-        if self.iter == self.max_iter - 1 and isinstance(model, RetinaNet) and not is_finite(model):
+        if (
+            self.iter == self.max_iter - 1
+            and isinstance(model, RetinaNet)
+            and not has_finite_predictions(model)
+        ):
             raise self._divergence("What the model predicts became infinite or NaN")
 
     def _divergence(self, what: str) -> FloatingPointError:
         self._fail()
         lr = self.optimizer.param_groups[0]["lr"]
-        return divergence(what, iteration=self.iter, lr=lr, cfg=self.run_cfg)
+        return divergence_error(what, iteration=self.iter, lr=lr, cfg=self.run_cfg)
 
     @property
     def optimizer(self) -> torch.optim.Optimizer:
@@ -278,7 +282,7 @@ class RetinaTrainer(DefaultTrainer):
 
     @classmethod
     def build_test_loader(cls, cfg: Any, dataset_name: str) -> Any:
-        return stopping.UntilStopped(evaluation_loader(cfg, dataset_name))
+        return stopping.StoppableLoader(evaluation_loader(cfg, dataset_name))
 
     @classmethod
     def build_evaluator(cls, cfg: Any, dataset_name: str) -> RetinaCOCOEvaluator:

@@ -13,7 +13,7 @@ from retina_plugin.checkpoint.checksum import save_with_checksum, saved_size
 from retina_plugin.config.files import DRAFT, require_regular_file, whole_file, write_atomically
 
 logger = logging.getLogger("retina_plugin")
-POINTER = "last_checkpoint"
+LAST_CHECKPOINT = "last_checkpoint"
 FINAL = "model_final.pth"
 CHECKPOINT = re.compile(r"model_(\d+|final)\.pth")
 MODEL = re.compile(r"model_.+\.pth")
@@ -36,7 +36,7 @@ def write_checkpoint(content: Mapping[str, Any], path: str) -> None:
     with whole_file(path, need=lambda: saved_size(content)) as draft:
         save_with_checksum(content, draft)
     folder, name = os.path.split(path)
-    write_atomically(os.path.join(folder, POINTER), name)
+    write_atomically(os.path.join(folder, LAST_CHECKPOINT), name)
 
 
 def newest_checkpoint(folder: str, *, report: Callable[[str], None] = logger.warning) -> str | None:
@@ -83,10 +83,10 @@ def newest_checkpoint(folder: str, *, report: Callable[[str], None] = logger.war
 
 def has_checkpoint(folder: str) -> bool:
     """Whether a folder, which need not exist, holds a checkpoint, whole or not, or names one."""
-    return bool(_checkpoints(folder)) or os.path.lexists(os.path.join(folder, POINTER))
+    return bool(_checkpoints(folder)) or os.path.lexists(os.path.join(folder, LAST_CHECKPOINT))
 
 
-def models_in(folder: str) -> list[str]:
+def list_models(folder: str) -> list[str]:
     """Names ``model_*.pth`` in a folder, which need not exist, sorted: checkpoints, and what was
     kept of them, such as ``model_best.pth``; without drafts."""
     names = sorted(os.listdir(folder)) if os.path.isdir(folder) else []
@@ -100,7 +100,7 @@ def _checkpoints(folder: str) -> list[str]:
 
 def _content(folder: str) -> str:
     """What ``last_checkpoint`` says; empty when it cannot be read."""
-    path = os.path.join(folder, POINTER)
+    path = os.path.join(folder, LAST_CHECKPOINT)
     try:
         require_regular_file(path)
         with open(path, "rb") as file:
@@ -115,7 +115,7 @@ def _named(folder: str) -> str:
     Raises:
         WeightsError: it is missing, or it is not the name of a file of the folder.
     """
-    pointer, name = os.path.join(folder, POINTER), _content(folder)
+    pointer, name = os.path.join(folder, LAST_CHECKPOINT), _content(folder)
     try:
         require_regular_file(pointer)
     except OSError as error:

@@ -23,11 +23,11 @@ from retina_plugin.modeling.retinanet import RetinaNet, evaluation_mode
 logger = logging.getLogger("retina_plugin")
 # Number of classes without background -> the meta-architectures that read it; others, such as those
 # of plugins, are left alone.
-CLASS_NUMBERS = {
+NUM_CLASSES_KEYS = {
     "MODEL.RETINANET.NUM_CLASSES": ("FocalRetinaNet", "RetinaNet"),
     "MODEL.ROI_HEADS.NUM_CLASSES": ("GeneralizedRCNN", "PanopticFPN"),
 }
-MOST_GPUS = 16  # of one machine; a config may name one of them where there is none
+MAX_GPUS = 16  # of one machine; a config may name one of them where there is none
 
 
 def require_device(name: str, key: str) -> None:
@@ -40,7 +40,7 @@ def require_device(name: str, key: str) -> None:
         ConfigError: it is neither the CPU nor a GPU that may be there.
     """
     found = DEVICE.fullmatch(name)
-    gpus = torch.cuda.device_count() if torch.cuda.is_available() else MOST_GPUS
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else MAX_GPUS
     if not found:
         raise ConfigError(f"{key}: expected cuda, cuda:0, ... or cpu, found {name!r}")
     if found["index"] and int(found["index"]) >= gpus:
@@ -115,7 +115,7 @@ def prepare_data(cfg: Any) -> None:
 def resolve_num_classes(
     cfg: Any, class_names_of: Callable[[str], Sequence[str]], *, eval_only: bool
 ) -> list[str]:
-    """Set the keys of :data:`CLASS_NUMBERS` that are -1, and compare the one that the
+    """Set the keys of :data:`NUM_CLASSES_KEYS` that are -1, and compare the one that the
     meta-architecture reads with every data set that the run will use.
 
     Args:
@@ -153,12 +153,12 @@ def resolve_num_classes(
 
 
 def _class_numbers(cfg: Any) -> dict[str, tuple[int, bool]]:
-    """Key of :data:`CLASS_NUMBERS` that the tree has -> its value, and whether the
+    """Key of :data:`NUM_CLASSES_KEYS` that the tree has -> its value, and whether the
     meta-architecture reads it."""
     values, name = dict(leaves(cfg)), cfg.MODEL.META_ARCHITECTURE
     return {
         key: (values[key], name in readers)
-        for key, readers in CLASS_NUMBERS.items()
+        for key, readers in NUM_CLASSES_KEYS.items()
         if key in values
     }
 

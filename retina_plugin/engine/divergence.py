@@ -9,10 +9,10 @@ import torch
 
 from retina_plugin.modeling.retinanet import RetinaNet, evaluation_mode
 
-LONG_WARMUP = 1000  # steps, Detectron2's default; a longer one hardly helps
+DEFAULT_WARMUP = 1000  # steps, Detectron2's default; a longer one hardly helps
 
 
-def divergence(what: str, *, iteration: int, lr: float, cfg: Any) -> FloatingPointError:
+def divergence_error(what: str, *, iteration: int, lr: float, cfg: Any) -> FloatingPointError:
     """The error that ends such a run.
 
     Args:
@@ -38,7 +38,7 @@ def _advice(cfg: Any) -> str:
         changes.append(
             f"set SOLVER.WARMUP_FACTOR to 0.001 (it is {solver.WARMUP_FACTOR:g}: no warm-up)"
         )
-    elif min(LONG_WARMUP, solver.MAX_ITER // 2) > solver.WARMUP_ITERS:
+    elif min(DEFAULT_WARMUP, solver.MAX_ITER // 2) > solver.WARMUP_ITERS:
         changes.append(f"lengthen SOLVER.WARMUP_ITERS (it is {solver.WARMUP_ITERS})")
     if clip.ENABLED:
         changes.append(f"lower SOLVER.CLIP_GRADIENTS.CLIP_VALUE (it is {clip.CLIP_VALUE:g})")
@@ -51,7 +51,7 @@ def _advice(cfg: Any) -> str:
 
 
 @torch.no_grad()
-def is_finite(model: RetinaNet) -> bool:
+def has_finite_predictions(model: RetinaNet) -> bool:
     """Whether a model still answers with numbers.
 
     A step that goes wrong shows in the loss of the next one, and the last step has none. Parameters

@@ -99,7 +99,7 @@ class FolderLock:
         self._file.close()
 
 
-def require_nobody_in(folder: str) -> None:
+def require_unlocked(folder: str) -> None:
     """Make sure that no other run works in a folder, which need not exist.
 
     Raises:

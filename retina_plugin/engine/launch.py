@@ -78,7 +78,7 @@ def train(
     cfg.defrost()
     # Python lets the main thread alone handle signals
     in_main = threading.current_thread() is threading.main_thread()
-    with stopping.handling() if in_main else contextlib.nullcontext():
+    with stopping.handle_signals() if in_main else contextlib.nullcontext():
         try:
             return module.run(cfg, Request(resume=resume, overwrite=overwrite))
         except stopping.Interrupted as error:

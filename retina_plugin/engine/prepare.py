@@ -18,7 +18,7 @@ from retina_plugin.engine.checks import (
     resolve_prior,
 )
 from retina_plugin.engine.host import Host, Request
-from retina_plugin.engine.read_config import settle
+from retina_plugin.engine.read_config import complete_config
 from retina_plugin.engine.run_folder import check_folder
 from retina_plugin.engine.run_images import prepare_images
 from retina_plugin.evaluation.metric_notes import detection_limit_warnings
@@ -50,11 +50,11 @@ def check_request(cfg: Any, request: Request, host: Host) -> None:
         request, host: of the run.
 
     Raises:
-        ConfigError, ImportError: see :func:`retina_plugin.engine.read_config.settle`,
+        ConfigError, ImportError: see :func:`retina_plugin.engine.read_config.complete_config`,
             :func:`retina_plugin.config.imports.require_imported` and
             :func:`retina_plugin.engine.checks.check_run`; also an unknown backbone.
     """
-    settle(cfg)
+    complete_config(cfg)
     _check_backbone(cfg, host)
     require_imported(cfg)
     host.check(cfg, request)

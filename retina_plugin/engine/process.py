@@ -28,7 +28,7 @@ USER_ERRORS = (
 )
 # What torch says, as a RuntimeError, when another process or memory is gone -> the message for
 # the user.
-LOST = (
+LOST_PROCESS_MESSAGES = (
     (
         re.compile(r"DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\)"),
         "a process that loads images (pid {}) was killed, most often because memory ran out. Lower "
@@ -41,7 +41,7 @@ LOST = (
     ),
     (re.compile(r"can't allocate memory: (.*)"), "memory ran out: {}"),
 )
-PATIENCE = 3.0  # seconds in which an error of another rank may turn out to be the cause
+ERROR_DELAY = 3.0  # seconds in which an error of another rank may turn out to be the cause
 INTERRUPTED = "interrupted; what was written before is whole"
 
 
@@ -59,17 +59,21 @@ def run(main: Callable[[], Any], *, rank: int | None = None, program: bool | Non
     if program is None:
         program = main.__module__ == "__main__"
     try:
-        with stopping.handling():
+        with stopping.handle_signals():
             main()
     except KeyboardInterrupt as error:
         if program:  # its last seconds must not change the code
-            stopping.ignore()
-        sys.exit(_interrupted(error, silent=rank is not None and (rank > 0 or stopping.at_once())))
+            stopping.ignore_signals()
+        sys.exit(
+            _interrupted(
+                error, silent=rank is not None and (rank > 0 or stopping.immediate_stop_requested())
+            )
+        )
     except Exception as error:
         # Often another rank is gone; the supervisor, who knows, then ends this process meanwhile.
         if rank or (rank == 0 and isinstance(error, RuntimeError)):
-            time.sleep(PATIENCE)
-        message = message_of(error)
+            time.sleep(ERROR_DELAY)
+        message = user_message(error)
         if os.environ.get("RETINA_PLUGIN_TRACEBACK") == "1" or message is None:
             raise
         if rank:
@@ -86,7 +90,7 @@ def _interrupted(error: KeyboardInterrupt, *, silent: bool) -> int:
     return getattr(error, "exit_code", 130)
 
 
-def message_of(error: BaseException) -> str | None:
+def user_message(error: BaseException) -> str | None:
     """What an error says: the words of a KeyError without quotes, of a loader's worker process
     without its traceback.
 
@@ -95,7 +99,7 @@ def message_of(error: BaseException) -> str | None:
     """
     text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
     if isinstance(error, RuntimeError):
-        for pattern, message in LOST:
+        for pattern, message in LOST_PROCESS_MESSAGES:
             found = pattern.search(text)
             if found:
                 return message.format(found[1])
@@ -106,15 +110,15 @@ def message_of(error: BaseException) -> str | None:
     return text or type(error).__name__
 
 
-class LeftOut:
+class SkippedFiles:
     """Counts files that cannot be used, so that one of them does not end a tool.
 
     Example:
-        >>> left_out = LeftOut()
+        >>> skipped = SkippedFiles()
         >>> for path in ["a.jpg", "broken.jpg"]:
-        ...     with left_out:
+        ...     with skipped:
         ...         read_image(path)
-        >>> left_out.tell(2)
+        >>> skipped.report(2)
     """
 
     def __init__(self) -> None:
@@ -128,7 +132,7 @@ class LeftOut:
             self.reasons.append(str(error))
         return isinstance(error, DatasetError)
 
-    def tell(self, total: int) -> None:
+    def report(self, total: int) -> None:
         """Print how many of ``total`` files were left out, if any.
 
         Raises:

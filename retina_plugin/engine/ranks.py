@@ -55,8 +55,8 @@ def run_ranks(main: Callable[..., None], count: int, *args: Any) -> None:
     # its signal of the parent's death stops ranks as Ctrl-C does
     import torch.multiprocessing as processes
 
-    _quiet_resource_tracker()
-    with stopping.deferred():
+    _silence_resource_tracker()
+    with stopping.defer_signals():
         resource_tracker.ensure_running()  # else it is started now, and unblocks the signals again
         signal.pthread_sigmask(
             signal.SIG_BLOCK, stopping.SIGNALS
@@ -81,7 +81,7 @@ def run_ranks(main: Callable[..., None], count: int, *args: Any) -> None:
             _kill(context.processes)
 
 
-def _quiet_resource_tracker() -> None:
+def _silence_resource_tracker() -> None:
     """Keep multiprocessing from warning of the semaphores of ranks that were killed; it frees them
     all the same."""
     warnings = os.environ.get("PYTHONWARNINGS")
@@ -96,7 +96,7 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def joined(rank: int, request: Request, url: str, *, backend: str) -> Iterator[None]:
+def process_group(rank: int, request: Request, url: str, *, backend: str) -> Iterator[None]:
     """Meet the other ranks, those of other machines too; leave them when all have done their work.
 
     Args:
@@ -117,7 +117,7 @@ def joined(rank: int, request: Request, url: str, *, backend: str) -> Iterator[N
     try:
         yield
     except stopping.Interrupted:
-        if not stopping.at_once():  # then all ranks come here
+        if not stopping.immediate_stop_requested():  # then all ranks come here
             torch.distributed.destroy_process_group()
         raise
     torch.distributed.destroy_process_group()
@@ -127,21 +127,21 @@ def _supervise(ranks: Sequence[Any]) -> None:
     deadline, told = math.inf, False
     while (alive := [rank for rank in ranks if rank.is_alive()]) and time.monotonic() < deadline:
         connection.wait([rank.sentinel for rank in alive], timeout=0.2)
-        if stopping.requested() and not told:
+        if stopping.requested_signal() and not told:
             told = True
             for rank in alive:  # one that has the signal already takes it for the same
-                os.kill(rank.pid, stopping.requested())
+                os.kill(rank.pid, stopping.requested_signal())
         codes = [rank.exitcode for rank in ranks]
         if any(code not in (None, 0, *STOPPED) for code in codes):
             _kill(ranks)
             print(file=sys.stderr)  # ends the line of a progress bar
             raise _cause(ranks, codes)
-        if any(code in STOPPED for code in codes) or (stopping.requested() and 0 in codes):
+        if any(code in STOPPED for code in codes) or (stopping.requested_signal() and 0 in codes):
             patience = SAVING if codes[0] is None else GRACE
             deadline = min(deadline, time.monotonic() + patience)
     number = next((rank.exitcode - 128 for rank in ranks if rank.exitcode in STOPPED), 0)
-    if number or stopping.requested():
-        raise stopping.Interrupted(stopping.requested() or number)
+    if number or stopping.requested_signal():
+        raise stopping.Interrupted(stopping.requested_signal() or number)
 
 
 def _kill(ranks: Sequence[Any]) -> None:

@@ -12,12 +12,12 @@ from retina_plugin.modeling.build_backbone import import_plugins, set_timm_pixel
 
 
 def read_config(cfg: Any, config_file: str | None, overrides: Sequence[Any]) -> Any:
-    """:func:`merge` and :func:`settle`; for tools.
+    """:func:`merge` and :func:`complete_config`; for tools.
 
     Returns:
         ``cfg``, not frozen; the number of classes may still be -1.
     """
-    return settle(merge(cfg, config_file, overrides))
+    return complete_config(merge(cfg, config_file, overrides))
 
 
 def merge(cfg: Any, config_file: str | None, overrides: Sequence[Any]) -> Any:
@@ -55,7 +55,7 @@ _STEPS: tuple[tuple[Callable[[Any], None], str], ...] = (
 )
 
 
-def settle(cfg: Any) -> Any:
+def complete_config(cfg: Any) -> Any:
     """Import the modules of ``IMPORTS``, add the keys of their parts that are missing, check every
     key, and set what the machine and the backbone decide. A second call changes nothing.
 
@@ -74,8 +74,8 @@ def settle(cfg: Any) -> Any:
     return cfg
 
 
-def settle_with_reasons(cfg: Any) -> dict[str, str]:
-    """:func:`settle`, and key -> why it has another value now."""
+def complete_config_with_reasons(cfg: Any) -> dict[str, str]:
+    """:func:`complete_config`, and key -> why it has another value now."""
     reasons: dict[str, str] = {}
     for step, reason in _STEPS:
         before = dict(leaves(cfg))

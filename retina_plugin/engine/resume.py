@@ -16,14 +16,14 @@ from retina_plugin.checkpoint import WeightsError, class_names_of, metadata_of, 
 from retina_plugin.config import leaves
 from retina_plugin.config.errors import ConfigError
 from retina_plugin.config.files import whole_file, write_atomically
-from retina_plugin.engine.checkpoints import FINAL, POINTER, models_in, newest_checkpoint
+from retina_plugin.engine.checkpoints import FINAL, LAST_CHECKPOINT, list_models, newest_checkpoint
 
 CONFIG = "config.yaml"
 
 # Keys that a resumed run takes from its new config, as patterns: they act from the next step on,
 # and no state in the checkpoint depends on them. Every other key must have the value that the run
 # was started with.
-APPLIED = (
+CHANGEABLE_KEYS = (
     "SOLVER.MAX_ITER",
     "SOLVER.CHECKPOINT_PERIOD",
     # the learning rate; see use_learning_rates
@@ -55,7 +55,7 @@ APPLIED = (
     "MODEL.RETINA_PLUGIN.LIGHTNING.*",
 )
 # A folder of a run may be moved.
-NOT_COMPARED = ("OUTPUT_DIR",)
+IGNORED_KEYS = ("OUTPUT_DIR",)
 # Values that name files: annotations.json@image_folder.
 PATHS = ("DATASETS.TRAIN", "DATASETS.TEST")
 
@@ -94,9 +94,9 @@ def checkpoint_to_resume(
         print(f"resume: {folder} has no checkpoint, training starts at step 0", flush=True)
         return None
     checkpoint = read_checkpoint(path)
-    _require_writer(checkpoint, path, host)
-    step = step_of(checkpoint)
-    applied = _differences_that_apply(cfg, config_of_run(folder, get_cfg))
+    _require_written_by(checkpoint, path, host)
+    step = completed_steps(checkpoint)
+    applied = _changed_keys(cfg, load_run_config(folder, get_cfg))
     _require_classes(metadata_of(checkpoint), class_names, path)
     _require_data(metadata_of(checkpoint).get("training_data"), training_data, path)
     if step > cfg.SOLVER.MAX_ITER:
@@ -107,7 +107,7 @@ def checkpoint_to_resume(
         )
     finished = step == cfg.SOLVER.MAX_ITER
     if finished:
-        path = _as_final(path)
+        path = _copy_to_final(path)
     how = (
         f"has seen all {step} steps and is evaluated"
         if finished
@@ -117,14 +117,14 @@ def checkpoint_to_resume(
     return path
 
 
-def _as_final(path: str) -> str:
+def _copy_to_final(path: str) -> str:
     """The checkpoint of a run's last step as ``model_final.pth``, which may be missing, or older
     where the run was made longer."""
     final = os.path.join(os.path.dirname(path), FINAL)
     if path != final:
         with whole_file(final) as draft:
             shutil.copyfile(path, draft)
-        write_atomically(os.path.join(os.path.dirname(path), POINTER), FINAL)
+        write_atomically(os.path.join(os.path.dirname(path), LAST_CHECKPOINT), FINAL)
     return final
 
 
@@ -151,7 +151,7 @@ def checkpoint_to_evaluate(cfg: Any, *, resume: bool) -> str:
     )
 
 
-def written_by_another_host(path: str, host: str) -> WeightsError:
+def wrong_host_error(path: str, host: str) -> WeightsError:
     """The error of resuming a checkpoint of ``host``, "Detectron2" or "Lightning", on the other
     one."""
     return WeightsError(
@@ -160,13 +160,13 @@ def written_by_another_host(path: str, host: str) -> WeightsError:
     )
 
 
-def step_of(checkpoint: Mapping[str, Any]) -> int:
+def completed_steps(checkpoint: Mapping[str, Any]) -> int:
     """Steps that a checkpoint of a run has seen; 0 where it does not say."""
     iteration = checkpoint.get("iteration", -1)
     return iteration + 1 if isinstance(iteration, int) else 0
 
 
-def config_of_run(folder: str, get_cfg: Callable[[], Any]) -> Any | None:
+def load_run_config(folder: str, get_cfg: Callable[[], Any]) -> Any | None:
     """The config with which the run of a folder was started; None if the file is missing.
 
     Raises:
@@ -203,7 +203,7 @@ def use_learning_rates(
 def _require_no_model(folder: str) -> None:
     """A run from step 0 is none that continues the models of a folder, and would end beside
     them."""
-    models = models_in(folder)
+    models = list_models(folder)
     if models:
         path = os.path.join(folder, models[0])
         raise ConfigError(
@@ -213,7 +213,7 @@ def _require_no_model(folder: str) -> None:
         )
 
 
-def _require_writer(checkpoint: Mapping[str, Any], path: str, host: str) -> None:
+def _require_written_by(checkpoint: Mapping[str, Any], path: str, host: str) -> None:
     if "pytorch-lightning_version" in checkpoint:
         writer = "Lightning"
     elif "trainer" in checkpoint:
@@ -225,7 +225,7 @@ def _require_writer(checkpoint: Mapping[str, Any], path: str, host: str) -> None
             "another OUTPUT_DIR and without --resume."
         )
     if writer.lower() != host:
-        raise written_by_another_host(path, writer)
+        raise wrong_host_error(path, writer)
 
 
 def _require_classes(metadata: Mapping[str, Any], class_names: Sequence[str], path: str) -> None:
@@ -257,7 +257,7 @@ def _require_data(theirs: Any, ours: Mapping[str, Any] | None, path: str) -> Non
     )
 
 
-def _differences_that_apply(cfg: Any, run_cfg: Any | None) -> list[str]:
+def _changed_keys(cfg: Any, run_cfg: Any | None) -> list[str]:
     """A line for each key that has a new value.
 
     Raises:
@@ -272,18 +272,22 @@ def _differences_that_apply(cfg: Any, run_cfg: Any | None) -> list[str]:
     changed = {
         key: (before.get(key), value)
         for key, value in leaves(cfg)
-        if key not in NOT_COMPARED and _comparable(key, before.get(key)) != _comparable(key, value)
+        if key not in IGNORED_KEYS and _comparable(key, before.get(key)) != _comparable(key, value)
     }
     lines = {key: f"  {key}: {old!r} -> {new!r}" for key, (old, new) in changed.items()}
     refused = [
-        key for key in changed if not any(fnmatch.fnmatchcase(key, pattern) for pattern in APPLIED)
+        key
+        for key in changed
+        if not any(fnmatch.fnmatchcase(key, pattern) for pattern in CHANGEABLE_KEYS)
     ]
     if refused:
-        raise ConfigError(_refusal(cfg.OUTPUT_DIR, [lines[key] for key in refused], refused))
+        raise ConfigError(
+            _refused_keys_message(cfg.OUTPUT_DIR, [lines[key] for key in refused], refused)
+        )
     return list(lines.values())
 
 
-def _refusal(folder: str, lines: Sequence[str], keys: Sequence[str]) -> str:
+def _refused_keys_message(folder: str, lines: Sequence[str], keys: Sequence[str]) -> str:
     path = os.path.join(folder, CONFIG)
     moved = f" If files of DATASETS.TRAIN were only moved, write their new place into {path}."
     return "\n".join(

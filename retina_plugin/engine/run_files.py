@@ -19,7 +19,7 @@ NAMES = re.compile(
 )
 
 
-def require_own_files(cfg: Any) -> None:
+def require_usable_run_files(cfg: Any) -> None:
     """Make sure that what has the name of a file of the run is a file, and of a folder a folder.
 
     A FIFO would be waited for, a device read without end, and a folder found out when the run

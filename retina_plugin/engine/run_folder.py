@@ -13,18 +13,18 @@ from typing import Any
 from retina_plugin.checkpoint import WeightsError, read_checkpoint
 from retina_plugin.config.errors import ConfigError
 from retina_plugin.config.files import remove_drafts, write_atomically
-from retina_plugin.engine.checkpoints import has_checkpoint, models_in, newest_checkpoint
+from retina_plugin.engine.checkpoints import has_checkpoint, list_models, newest_checkpoint
 from retina_plugin.engine.folder_lock import NAME as LOCK
-from retina_plugin.engine.folder_lock import FolderLock, require_nobody_in
+from retina_plugin.engine.folder_lock import FolderLock, require_unlocked
 from retina_plugin.engine.host import Host, Request
 from retina_plugin.engine.resume import (
     CONFIG,
     checkpoint_to_evaluate,
     checkpoint_to_resume,
-    config_of_run,
-    step_of,
+    completed_steps,
+    load_run_config,
 )
-from retina_plugin.engine.run_files import require_own_files
+from retina_plugin.engine.run_files import require_usable_run_files
 
 CHOICES = "--overwrite starts again, another OUTPUT_DIR keeps both"
 
@@ -38,12 +38,12 @@ def check_folder(cfg: Any, request: Request, host: Host) -> None:
             writes; another run works in it, or it holds a run, and neither ``--resume`` nor
             ``--overwrite`` is given.
     """
-    require_own_files(cfg)
+    require_usable_run_files(cfg)
     if request.eval_only:
         return
-    require_nobody_in(cfg.OUTPUT_DIR)
+    require_unlocked(cfg.OUTPUT_DIR)
     if request.overwrite:
-        _require_outside(cfg)
+        _require_inputs_outside(cfg)
     elif not request.resume:
         _require_unused(cfg.OUTPUT_DIR, host)
 
@@ -57,7 +57,7 @@ def enter_folder(
     class_names: Sequence[str],
     training_data: Mapping[str, Any] | None,
     main: bool,
-    ready: Callable[[], None],
+    barrier: Callable[[], None],
 ) -> Iterator[str | None]:
     """Prepare ``OUTPUT_DIR``, write ``config.yaml``, and keep other runs out until the end.
 
@@ -69,8 +69,10 @@ def enter_folder(
         class_names: K names.
         training_data: see :mod:`retina_plugin.data.fingerprint`; of the main process of a training,
             else None.
-        main: this is the main process of the run, which alone writes; the others wait in ``ready``.
-        ready: called when the folder is prepared.
+        main: whether this is the main process of the run. Only this process writes; the others wait
+            in ``barrier``.
+        barrier: called by every process; returns when all of them have called it. The main process
+            calls it when the folder is prepared.
 
     Yields:
         The checkpoint to continue from or to evaluate; None for a run that starts at step 0.
@@ -86,10 +88,10 @@ def enter_folder(
                 found: str | None = _enter_for_evaluation(cfg, request, host)
             else:
                 found = _enter_for_training(cfg, request, host, class_names, training_data, stack)
-            ready()
+            barrier()
         else:
-            ready()
-            found = _of_the_main_process(cfg, request)
+            barrier()
+            found = _checkpoint_of_main_process(cfg, request)
         yield found
 
 
@@ -106,7 +108,7 @@ def describe_run(folder: str, host: Host) -> str | None:
         return f"a run without a checkpoint that can be read: {CHOICES}"
     if path is not None:
         return _describe_checkpoint(folder, path, host)
-    models = models_in(folder)
+    models = list_models(folder)
     if models:
         return f"{', '.join(models[:3])}{', ...' if models[3:] else ''}: {CHOICES}"
     return _describe_metrics(os.path.join(folder, "metrics.json"))
@@ -124,9 +126,9 @@ def _describe_metrics(path: str) -> str | None:
 
 
 def _describe_checkpoint(folder: str, path: str, host: Host) -> str:
-    step = step_of(read_checkpoint(path))
+    step = completed_steps(read_checkpoint(path))
     try:
-        run_cfg = config_of_run(folder, host.get_cfg)
+        run_cfg = load_run_config(folder, host.get_cfg)
     except ConfigError:  # of another host or version
         run_cfg = None
     if step == 0:
@@ -166,7 +168,7 @@ def _enter_for_evaluation(cfg: Any, request: Request, host: Host) -> str:
     print(f"evaluation of {path}", flush=True)
     os.makedirs(folder, exist_ok=True)
     if not (
-        has_checkpoint(folder) or models_in(folder) or os.path.exists(os.path.join(folder, LOCK))
+        has_checkpoint(folder) or list_models(folder) or os.path.exists(os.path.join(folder, LOCK))
     ):
         _write_config(cfg, host)
     return path
@@ -181,7 +183,7 @@ def _enter_for_training(
     stack: contextlib.ExitStack,
 ) -> str | None:
     if request.overwrite:
-        _set_aside(cfg, host)
+        _rename_old_run(cfg, host)
     os.makedirs(cfg.OUTPUT_DIR, exist_ok=True)
     stack.enter_context(FolderLock(cfg.OUTPUT_DIR))
     remove_drafts(cfg.OUTPUT_DIR)
@@ -200,7 +202,7 @@ def _enter_for_training(
     return found
 
 
-def _of_the_main_process(cfg: Any, request: Request) -> str | None:
+def _checkpoint_of_main_process(cfg: Any, request: Request) -> str | None:
     """The checkpoint that the main process has chosen."""
     if request.eval_only and not request.resume:
         return cfg.MODEL.WEIGHTS
@@ -219,7 +221,7 @@ def _require_unused(folder: str, host: Host) -> None:
         raise ConfigError(f"OUTPUT_DIR {folder} holds {found}")
 
 
-def _require_outside(cfg: Any) -> None:
+def _require_inputs_outside(cfg: Any) -> None:
     """Make sure that ``--overwrite`` does not rename what the new run needs.
 
     Raises:
@@ -243,12 +245,12 @@ def _require_outside(cfg: Any) -> None:
                 )
 
 
-def _set_aside(cfg: Any, host: Host) -> None:
+def _rename_old_run(cfg: Any, host: Host) -> None:
     """Rename ``OUTPUT_DIR`` in one step if it holds a run, and print its new name."""
     folder = os.path.realpath(cfg.OUTPUT_DIR)  # of a link, the folder and not the link is renamed
     if not os.path.isdir(folder):
         return
-    _require_outside(cfg)
+    _require_inputs_outside(cfg)
     with FolderLock(folder) as lock:
         found = describe_run(folder, host)
         if not found:

@@ -16,7 +16,7 @@ from retina_plugin.data.images import missing_range_message
 from retina_plugin.data.pixel_range import measure_pixel_range
 from retina_plugin.engine.checkpoints import has_checkpoint
 from retina_plugin.engine.host import Host, Records, Request
-from retina_plugin.engine.resume import config_of_run
+from retina_plugin.engine.resume import load_run_config
 
 KEY = f"{INPUT}.PIXEL_RANGE"
 
@@ -64,11 +64,11 @@ def prepare_images(
         "kinds agree with the annotations "
         "(pixels are decoded when they are used: a file cut off after its header is found then)"
     ]
-    lines += _settle_range(cfg, request, host, headers, headers[: len(train)])
+    lines += _resolve_pixel_range(cfg, request, host, headers, headers[: len(train)])
     return "\n".join(lines)
 
 
-def _settle_range(
+def _resolve_pixel_range(
     cfg: Any,
     request: Request,
     host: Host,
@@ -87,12 +87,12 @@ def _settle_range(
         return [f"pixel range: {list(node.PIXEL_RANGE)} {share}"]
     source = cfg.MODEL.WEIGHTS
     if request.resume and has_checkpoint(cfg.OUTPUT_DIR):
-        source, run_cfg = "the run's config.yaml", config_of_run(cfg.OUTPUT_DIR, host.get_cfg)
+        source, run_cfg = "the run's config.yaml", load_run_config(cfg.OUTPUT_DIR, host.get_cfg)
         node.PIXEL_RANGE = (
             "auto" if run_cfg is None else run_cfg.MODEL.RETINA_PLUGIN.INPUT.PIXEL_RANGE
         )
     elif request.eval_only and source:
-        take_pixel_range(cfg, metadata_of(read_checkpoint(source)), source)
+        set_pixel_range_from_metadata(cfg, metadata_of(read_checkpoint(source)), source)
     if node.PIXEL_RANGE != "auto":
         return [f"pixel range: {node.PIXEL_RANGE} of {source} {share}"]
     if not any(header.pixels.needs_range for header in train):
@@ -107,7 +107,7 @@ def _settle_range(
     return [line]
 
 
-def show_pixel_range(cfg: Any, records: Records) -> None:
+def set_pixel_range_from_images(cfg: Any, records: Records) -> None:
     """Measure a ``PIXEL_RANGE`` that is auto in the images of some records if any of them needs it,
     and print it; for pictures.
 
@@ -129,7 +129,7 @@ def show_pixel_range(cfg: Any, records: Records) -> None:
         print(line)
 
 
-def take_pixel_range(cfg: Any, metadata: Mapping[str, Any], path: str) -> None:
+def set_pixel_range_from_metadata(cfg: Any, metadata: Mapping[str, Any], path: str) -> None:
     """Set a ``PIXEL_RANGE`` that is auto to the range in the metadata of a checkpoint, if it has
     one.
 

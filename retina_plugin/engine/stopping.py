@@ -1,8 +1,8 @@
 """End a run on Ctrl-C or SIGTERM after the step under way; a second Ctrl-C ends it at once.
 
-A signal sets a flag inside :func:`deferred`, where the run asks for it between steps and between
-images, and raises :class:`Interrupted` everywhere else. Handlers are installed by :func:`handling`
-only, so that importing this package changes none.
+Inside :func:`defer_signals` a signal sets a flag, which the run reads between steps and between
+images; elsewhere it raises :class:`Interrupted`. Only :func:`handle_signals` installs the handlers,
+so importing this package changes none.
 """
 
 from __future__ import annotations
@@ -49,66 +49,68 @@ class _State:
     """Of this process; a forked one has another ``pid`` and ignores its signals."""
 
     pid = 0  # of the process that handles signals; 0: none does
-    asked = 0  # the first signal
+    signal = 0  # the first signal; 0: none
     again = False  # Ctrl-C was pressed once more
     time = 0.0  # of the last signal
-    depth = 0  # of nested deferred()
-    shielded = 0  # the worker process in which shield_worker() has run
+    depth = 0  # of nested defer_signals()
+    protected = 0  # the worker process in which protect_worker_from_signals() has run
 
 
 _state = _State()
 
 
-def requested() -> int:
+def requested_signal() -> int:
     """The signal that asks this run to stop; 0 for none."""
-    return _state.asked
+    return _state.signal
 
 
-def at_once() -> bool:
+def immediate_stop_requested() -> bool:
     """Whether Ctrl-C was pressed again, so that nothing more is to be written."""
     return _state.again
 
 
-def check(message: str | None = "") -> None:
+def raise_if_requested(message: str | None = "") -> None:
     """
     Raises:
         Interrupted: a signal has come; with ``message``.
     """
-    if _state.asked:
-        raise Interrupted(_state.asked, message)
+    if _state.signal:
+        raise Interrupted(_state.signal, message)
 
 
 @contextlib.contextmanager
-def handling() -> Iterator[None]:
+def handle_signals() -> Iterator[None]:
     """Handle Ctrl-C and SIGTERM as this module says; afterwards the handlers are what they were."""
     previous = {number: signal.getsignal(number) for number in SIGNALS}
-    _state.pid, _state.asked, _state.again, _state.depth = os.getpid(), 0, False, 0
-    install()
+    _state.pid, _state.signal, _state.again, _state.depth = os.getpid(), 0, False, 0
+    install_handlers()
     try:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
-        _state.pid, _state.asked = 0, 0
+        _state.pid, _state.signal = 0, 0
         for number, handler in previous.items():
             signal.signal(number, handler)
 
 
-def ignore() -> None:
+def ignore_signals() -> None:
     """Ignore signals from now on; for a process that is ending."""
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
 
 
-def hold() -> None:
-    """Let signals wait until :func:`install`, while a library sets handlers of its own; nothing
-    outside of :func:`handling`."""
+def block_signals() -> None:
+    """Block signals until :func:`install_handlers`, while a library sets its own handlers.
+
+    Does nothing outside :func:`handle_signals`.
+    """
     if _handles_here():
         signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
 
 
-def install() -> None:
+def install_handlers() -> None:
     """Take the handlers back from a library that has set its own; nothing outside of
-    :func:`handling`."""
+    :func:`handle_signals`."""
     if _handles_here():
         for number in SIGNALS:
             signal.signal(number, _receive)
@@ -120,9 +122,11 @@ def _handles_here() -> bool:
 
 
 @contextlib.contextmanager
-def deferred() -> Iterator[None]:
-    """Let the first signal set the flag only; whoever enters asks :func:`requested` and calls
-    :func:`check` afterwards."""
+def defer_signals() -> Iterator[None]:
+    """Let the first signal set the flag only.
+
+    The caller reads :func:`requested_signal` inside, and calls :func:`raise_if_requested` after it.
+    """
     _state.depth += 1
     try:
         yield
@@ -134,27 +138,27 @@ def _receive(number: int, frame: Any) -> None:
     if _state.pid != os.getpid():  # a worker process that was forked just now
         return
     now = time.monotonic()
-    first, repeated = not _state.asked, now - _state.time < ONE_EVENT
+    first, repeated = not _state.signal, now - _state.time < ONE_EVENT
     if not first and (repeated or (_state.depth and number == signal.SIGTERM)):
         return  # whoever sends SIGTERM twice does not mean "without a checkpoint"
-    _state.time, _state.asked, _state.again = now, _state.asked or number, not first
+    _state.time, _state.signal, _state.again = now, _state.signal or number, not first
     if not (first and _state.depth):
-        raise Interrupted(_state.asked)
+        raise Interrupted(_state.signal)
     if sys.stderr is not None and sys.stderr.isatty():
         os.write(2, NOTICE)  # print() may be under way in the code that was interrupted
 
 
-def agree() -> int:
-    """:func:`requested` of any rank, from now on of all; every rank must call it."""
+def requested_on_any_rank() -> int:
+    """:func:`requested_signal` of any rank, from now on of all; every rank must call it."""
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         device = "cuda" if torch.distributed.get_backend() == "nccl" else "cpu"
-        flag = torch.tensor([_state.asked], device=device)
+        flag = torch.tensor([_state.signal], device=device)
         torch.distributed.all_reduce(flag, op=torch.distributed.ReduceOp.MAX)
-        _state.asked = _state.asked or int(flag)
-    return _state.asked
+        _state.signal = _state.signal or int(flag)
+    return _state.signal
 
 
-class UntilStopped:
+class StoppableLoader:
     """A loader that ends early when a signal has come.
 
     Args:
@@ -169,12 +173,12 @@ class UntilStopped:
 
     def __iter__(self) -> Iterator[Any]:
         for batch in self.loader:
-            if _state.asked:
+            if _state.signal:
                 return
             yield batch
 
 
-def stopped_at(step: int, steps: int, path: str) -> str:
+def stopped_message(step: int, steps: int, path: str) -> str:
     """What a training that was stopped says.
 
     Args:
@@ -193,23 +197,23 @@ def stopped_at(step: int, steps: int, path: str) -> str:
     )
 
 
-def shield_worker(*_: Any) -> None:
+def protect_worker_from_signals(*_: Any) -> None:
     """Keep signals that go to the whole process group from a process that loads images, so that a
     checkpoint can be saved first.
 
     Call it in the worker process; a second call changes nothing. Ctrl-C is ignored. SIGTERM ends
     the worker only where the main process sent it, as torch does at the end of a loader.
     """
-    if _state.shielded == os.getpid() or not hasattr(signal, "sigwaitinfo"):
+    if _state.protected == os.getpid() or not hasattr(signal, "sigwaitinfo"):
         return
-    _state.shielded = os.getpid()
-    sys.excepthook = _without_lost_connections
+    _state.protected = os.getpid()
+    sys.excepthook = _hide_connection_errors
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
 
 
-def _without_lost_connections(kind: type[BaseException], error: BaseException, trace: Any) -> None:
+def _hide_connection_errors(kind: type[BaseException], error: BaseException, trace: Any) -> None:
     """Threads that hand tensors over call this when the main process is gone, and the worker ends
     anyway."""
     if not issubclass(kind, (ConnectionError, EOFError)):

@@ -66,12 +66,12 @@ def evaluation_summary(results: Mapping[str, Any], *, step: int, steps: int) -> 
     )
 
 
-def flat(results: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
+def flatten_results(results: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
     """{"bbox": {"AP": 45.2}} -> {"bbox/AP": 45.2}."""
     pairs: dict[str, float] = {}
     for name, value in results.items():
         pairs |= (
-            flat(value, f"{prefix}{name}/")
+            flatten_results(value, f"{prefix}{name}/")
             if isinstance(value, Mapping)
             else {prefix + name: value}
         )

@@ -49,14 +49,14 @@ class DetectionDataModule(lightning.LightningDataModule):
         }
         return self._loader(images, batch_sampler=_batches(cfg, images, **place))
 
-    def val_dataloader(self) -> list[stopping.UntilStopped]:
+    def val_dataloader(self) -> list[stopping.StoppableLoader]:
         share = slice(self.trainer.global_rank, None, self.trainer.world_size)
         loaders = []
         for name in self.cfg.DATASETS.TEST:
             records = load_dataset(name).records
             share_of_rank = records[share] or records[:1]  # no rank may be idle
             images = EvaluationDataset.from_config(self.cfg, share_of_rank)
-            loaders.append(stopping.UntilStopped(self._loader(images, batch_size=1)))
+            loaders.append(stopping.StoppableLoader(self._loader(images, batch_size=1)))
         return loaders
 
     def _loader(self, images: Dataset, **kwargs: Any) -> DataLoader:
@@ -66,6 +66,6 @@ class DetectionDataModule(lightning.LightningDataModule):
             collate_fn=list,
             num_workers=workers,
             persistent_workers=workers > 0,
-            worker_init_fn=stopping.shield_worker,
+            worker_init_fn=stopping.protect_worker_from_signals,
             **kwargs,
         )

@@ -13,9 +13,9 @@ from torch import Tensor
 from retina_plugin.checkpoint import checkpoint_metadata
 from retina_plugin.data import image_options, load_dataset
 from retina_plugin.engine import stopping
-from retina_plugin.engine.divergence import divergence, is_finite
+from retina_plugin.engine.divergence import divergence_error, has_finite_predictions
 from retina_plugin.engine.resume import use_learning_rates
-from retina_plugin.engine.summary import flat, print_evaluation
+from retina_plugin.engine.summary import flatten_results, print_evaluation
 from retina_plugin.evaluation.coco import coco_results, evaluate
 from retina_plugin.evaluation.results import results_folder
 from retina_plugin.modeling import postprocessing as dense
@@ -82,11 +82,11 @@ class RetinaNetModule(lightning.LightningModule):
     def require_finite(self) -> None:
         """Make sure that the model still predicts something after its last step; see
         :mod:`retina_plugin.engine.divergence`."""
-        if not is_finite(self.model):
+        if not has_finite_predictions(self.model):
             raise self._divergence("What the model predicts became infinite or NaN", self.iteration)
 
     def _divergence(self, what: str, iteration: int) -> FloatingPointError:
-        return divergence(what, iteration=iteration, lr=self.lr, cfg=self.cfg)
+        return divergence_error(what, iteration=iteration, lr=self.lr, cfg=self.cfg)
 
     def configure_optimizers(self) -> dict[str, Any]:
         optimizer = build_optimizer(self.model, self.cfg)
@@ -120,7 +120,7 @@ class RetinaNetModule(lightning.LightningModule):
             )
 
     def on_validation_epoch_end(self) -> None:
-        if stopping.agree():
+        if stopping.requested_on_any_rank():
             return  # some images are missing
         gathered = [self._found]
         if self.trainer.world_size > 1:  # ranks may share images at the end, hence results by image
@@ -134,7 +134,7 @@ class RetinaNetModule(lightning.LightningModule):
         if self.trainer.state.fn == "fit" and self.trainer.is_global_zero:
             print_evaluation(self.results, step=self.global_step, steps=self.trainer.max_steps)
         # every rank has the same, so that callbacks decide the same
-        self.log_dict(flat(self.results), sync_dist=True, batch_size=1)
+        self.log_dict(flatten_results(self.results), sync_dist=True, batch_size=1)
 
     def _measure(self, gathered: list[Any]) -> dict[str, Any]:
         """Write the results of all ranks and return the metrics."""

@@ -25,12 +25,12 @@ from retina_plugin.data import class_counts, load_dataset, training_records
 from retina_plugin.engine import stopping
 from retina_plugin.engine.checkpoints import FINAL
 from retina_plugin.engine.checks import freeze_unused_parameters
+from retina_plugin.engine.disk_space import require_space
 from retina_plugin.engine.host import Host, Request
 from retina_plugin.engine.prepare import Run, check_request, prepare
-from retina_plugin.engine.ranks import free_port, joined, run_ranks
-from retina_plugin.engine.resume import step_of
+from retina_plugin.engine.ranks import free_port, process_group, run_ranks
+from retina_plugin.engine.resume import completed_steps
 from retina_plugin.engine.run_folder import enter_folder
-from retina_plugin.engine.space import require_space
 from retina_plugin.engine.summary import model_summary, step_summary
 from retina_plugin.lit.checkpoints import CheckpointCallback
 from retina_plugin.lit.configured import check_classes
@@ -64,7 +64,7 @@ def run(cfg: Any, request: Request) -> dict[str, Any]:
 
 
 def _one_of_several(rank: int, cfg: Any, request: Request, url: str, backend: str) -> None:
-    with joined(rank, request, url, backend=backend):
+    with process_group(rank, request, url, backend=backend):
         rank_zero_only.rank = torch.distributed.get_rank()
         _run(cfg, request)
 
@@ -116,13 +116,13 @@ def _run(cfg: Any, request: Request) -> dict[str, Any]:
         class_names=run.class_names,
         training_data=run.training_data,
         main=main,
-        ready=_wait_for_ranks,
+        barrier=_wait_for_ranks,
     ) as checkpoint:
         try:
-            with stopping.deferred():
+            with stopping.defer_signals():
                 return _train_and_evaluate(run, request, checkpoint)
         except SystemExit:  # how Lightning ends on Ctrl-C
-            stopping.check()
+            stopping.raise_if_requested()
             raise KeyboardInterrupt from None
 
 
@@ -170,8 +170,8 @@ def _quiet() -> None:
 
 
 def _end_if_asked(message: str) -> None:
-    stopping.agree()
-    stopping.check(message)
+    stopping.requested_on_any_rank()
+    stopping.raise_if_requested(message)
 
 
 def _train(trainer: lightning.Trainer, module: RetinaNetModule, resumed: str | None) -> str:
@@ -185,7 +185,7 @@ def _train(trainer: lightning.Trainer, module: RetinaNetModule, resumed: str | N
     if resumed:
         checkpoint = read_checkpoint(resumed)
         match_parameters(module.model, checkpoint, resumed)
-        first_step = step_of(checkpoint)
+        first_step = completed_steps(checkpoint)
     elif cfg.MODEL.WEIGHTS:
         found = start_from(
             module.model,
@@ -200,6 +200,6 @@ def _train(trainer: lightning.Trainer, module: RetinaNetModule, resumed: str | N
     trainer.fit(module, datamodule=DetectionDataModule(cfg), ckpt_path=resumed)
     checkpoints = next(c for c in trainer.callbacks if isinstance(c, CheckpointCallback))
     path = checkpoints.path or os.path.join(cfg.OUTPUT_DIR, FINAL)  # none is written if all is done
-    message = stopping.stopped_at(trainer.global_step, cfg.SOLVER.MAX_ITER, path)
+    message = stopping.stopped_message(trainer.global_step, cfg.SOLVER.MAX_ITER, path)
     _end_if_asked(message)
     return message

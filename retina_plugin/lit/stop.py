@@ -26,13 +26,13 @@ class StopCallback(lightning.Callback):
 
     def setup(self, *args: Any, **kwargs: Any) -> None:
         # Lightning is about to set its own handler, which broadcasts in the middle of a step.
-        stopping.hold()
+        stopping.block_signals()
 
     def on_train_start(self, *args: Any) -> None:
-        stopping.install()
+        stopping.install_handlers()
 
     def on_validation_start(self, *args: Any) -> None:
-        stopping.install()
+        stopping.install_handlers()
 
     def on_train_batch_end(
         self, trainer: lightning.Trainer, module: RetinaNetModule, *args: Any
@@ -44,7 +44,7 @@ class StopCallback(lightning.Callback):
             self._stop_if_asked(trainer)
 
     def _stop_if_asked(self, trainer: lightning.Trainer) -> None:
-        if stopping.agree():
+        if stopping.requested_on_any_rank():
             # else it evaluates now
             trainer.should_stop, trainer.limit_val_batches = True, 0
             self.checkpoints.save(trainer)
@@ -52,7 +52,7 @@ class StopCallback(lightning.Callback):
             self.checkpoints.save(trainer, FINAL)  # EarlyStopping, for example
 
     def on_train_end(self, trainer: lightning.Trainer, module: RetinaNetModule) -> None:
-        early = trainer.global_step < trainer.max_steps and not stopping.requested()
+        early = trainer.global_step < trainer.max_steps and not stopping.requested_signal()
         if early and trainer.is_global_zero:
             print(
                 f"training ended after step {trainer.global_step} of {trainer.max_steps}, because "

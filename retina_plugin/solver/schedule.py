@@ -17,7 +17,7 @@ from fvcore.common.param_scheduler import (
 from torch.optim.lr_scheduler import LambdaLR
 
 
-class EqualSteps(StepWithFixedGammaParamScheduler):
+class FixedGammaSteps(StepWithFixedGammaParamScheduler):
     """fvcore's fails at the end of training, and a scheduler is asked for it after the last
     step."""
 
@@ -74,7 +74,7 @@ def _after_warmup(solver: Any) -> ParamScheduler:
     if solver.LR_SCHEDULER_NAME == "WarmupCosineLR":
         return CosineParamScheduler(1.0, solver.BASE_LR_END / solver.BASE_LR)
     if solver.LR_SCHEDULER_NAME == "WarmupStepWithFixedGammaLR":
-        return EqualSteps(
+        return FixedGammaSteps(
             1.0, num_decays=solver.NUM_DECAYS, gamma=solver.GAMMA, num_updates=solver.MAX_ITER
         )
     raise ValueError(

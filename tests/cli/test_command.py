@@ -136,8 +136,8 @@ def python(*argv: str, **options: Any) -> subprocess.CompletedProcess:
 def test_an_interrupted_start_is_quiet() -> None:
     code = (
         "import os, signal, sys\n"
-        "from retina_plugin.cli.interrupts import quiet_start\n"
-        "quiet_start()\n"
+        "from retina_plugin.cli.interrupts import exit_quietly_on_signals\n"
+        "exit_quietly_on_signals()\n"
         "os.kill(os.getpid(), getattr(signal, sys.argv[1]))\n"
         "print('went on')\n"
     )
@@ -152,7 +152,7 @@ def test_closed_streams_and_poor_encodings() -> None:
     command = f"{sys.executable} -m retina_plugin.cli --version"
     closed = subprocess.run(f"{command} <&- >&- 2>&-", shell=True, timeout=120)
     assert closed.returncode == 0
-    code = "from retina_plugin.cli.output import *; usable_streams(); write('Größe 大')"
+    code = "from retina_plugin.cli.output import *; make_streams_printable(); write('Größe 大')"
     env = {**os.environ, "PYTHONIOENCODING": "ascii"}
     result = python("-c", code, capture_output=True, text=True, env=env)
     assert (result.returncode, result.stdout) == (0, "Gr\\xf6\\xdfe \\u5927")

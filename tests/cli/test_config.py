@@ -12,7 +12,7 @@ import torch
 import yaml
 
 from retina_plugin.cli.command import main
-from retina_plugin.cli.config import default_config, explained
+from retina_plugin.cli.config import annotated_config, get_cfg_of_host
 from retina_plugin.config import ConfigError, leaves
 from retina_plugin.config.packaged import packaged_configs
 from retina_plugin.config.registry import REGISTRIES
@@ -43,9 +43,9 @@ def test_the_output_is_the_config(tmp_path: Path, host: str, name: str) -> None:
     if "timm" in name:
         pytest.importorskip("timm")
     overrides = ["OUTPUT_DIR", "größer: #1", "SOLVER.STEPS", "()", "SEED", "-1"]
-    text = explained(name, overrides, host=host)
+    text = annotated_config(name, overrides, host=host)
     (tmp_path / "printed.yaml").write_text(text, encoding="utf-8")
-    get_cfg = default_config(host)
+    get_cfg = get_cfg_of_host(host)
     expected = read_config(get_cfg(), name, overrides)
     again = read_config(get_cfg(), str(tmp_path / "printed.yaml"), [])
     assert json.dumps(again) == json.dumps(expected)  # a tuple in a tuple of Detectron2's is a list
@@ -64,7 +64,9 @@ def test_reasons(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         "SOLVER:\n  MAX_ITER: 20\n  BASE_LR: 0.5\n  GAMMA: 0.1\n"
         "MODEL: {RETINA_PLUGIN: {IMPORTS: ['json']}}\n"
     )
-    found = reasons(explained("my.yaml", ["SEED", "6", "MODEL.RETINA_PLUGIN.IMPORTS", "['cmd']"]))
+    found = reasons(
+        annotated_config("my.yaml", ["SEED", "6", "MODEL.RETINA_PLUGIN.IMPORTS", "['cmd']"])
+    )
     assert found["SEED"] == "command line"
     assert found["SOLVER.MAX_ITER"] == "my.yaml, line 4"
     assert found["MODEL.RETINA_PLUGIN.IMPORTS"] == "my.yaml, line 7; command line"
@@ -94,14 +96,14 @@ def test_keys_of_imported_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         monkeypatch.setattr(registry, "_parts", dict(registry._parts))
     node = "MODEL.RETINA_PLUGIN.CLASS_LOSS.of_this_test"
     imports = ["MODEL.RETINA_PLUGIN.IMPORTS", "['parts_of_this_test']"]
-    found = reasons(explained(NAMES[0], [*imports, f"{node}.A", "3.0"]))
+    found = reasons(annotated_config(NAMES[0], [*imports, f"{node}.A", "3.0"]))
     assert found[f"{node}.A"] == "command line"
     assert f"{node}.B" not in found
 
 
 def test_pixels_of_the_backbone() -> None:
     pytest.importorskip("timm")
-    found = reasons(explained(NAMES[2], [], host="lightning"))
+    found = reasons(annotated_config(NAMES[2], [], host="lightning"))
     assert found["MODEL.PIXEL_MEAN"] == "the pixel statistics of the backbone's weights"
 
 

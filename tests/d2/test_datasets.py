@@ -35,7 +35,7 @@ from retina_plugin.data import (
     resolve,
 )
 from retina_plugin.data.images import ORIENTATION
-from retina_plugin.engine.process import message_of
+from retina_plugin.engine.process import user_message
 from tests.coco_files import CONTENT, changed, write_coco
 
 
@@ -597,11 +597,11 @@ def test_a_worker_process_names_the_file_too(tmp_path: Path, name: str) -> None:
     cfg.MODEL.META_ARCHITECTURE = name
     with pytest.raises(DatasetError) as error:
         next(iter(training_loader(cfg)))
-    assert message_of(error.value).startswith(
+    assert user_message(error.value).startswith(
         f"image {images}/a.png cannot be read: cannot identify"
     )
     with pytest.raises(DatasetError) as error:
         list(evaluation_loader(cfg, data))
-    assert message_of(error.value).startswith(
+    assert user_message(error.value).startswith(
         f"image {images}/a.png cannot be read: cannot identify"
     )

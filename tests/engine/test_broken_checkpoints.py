@@ -15,7 +15,7 @@ import pytest
 from retina_plugin.checkpoint import WeightsError, read_checkpoint
 from retina_plugin.config import get_cfg
 from retina_plugin.engine.checks import freeze_unused_parameters
-from retina_plugin.engine.space import checkpoint_size, number_of_checkpoints
+from retina_plugin.engine.disk_space import checkpoint_size, number_of_checkpoints
 from retina_plugin.modeling.build import build_model
 from tests.load_tools import load_tool
 from tests.scenes import write_run

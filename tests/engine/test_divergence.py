@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from retina_plugin import get_cfg
-from retina_plugin.engine.divergence import divergence, is_finite
+from retina_plugin.engine.divergence import divergence_error, has_finite_predictions
 from tests.models import compact_model
 
 
@@ -25,7 +25,7 @@ def test_is_finite(name: str, value: float, finite: bool) -> None:
     before = {key: tensor.clone() for key, tensor in model.state_dict().items()}
     if name:
         model.state_dict()[name].fill_(value)
-    assert is_finite(model) == finite
+    assert has_finite_predictions(model) == finite
     assert all(module.training for module in model.modules())
     changed = [
         key for key, tensor in model.state_dict().items() if not torch.equal(tensor, before[key])
@@ -66,7 +66,7 @@ def test_advice_is_not_what_the_run_already_does(changes: dict, advised: set[str
     cfg.merge_from_list(
         [word for key, value in values.items() for word in (f"SOLVER.{key}", value)]
     )
-    error = str(divergence("The loss became nan", iteration=7, lr=0.01, cfg=cfg)).replace(
+    error = str(divergence_error("The loss became nan", iteration=7, lr=0.01, cfg=cfg)).replace(
         "Lower SOLVER", "lower SOLVER"
     )
     assert {words for words in (LR, FACTOR, WARMUP, CLIP, VALUE, AMP) if words in error} == advised

@@ -23,8 +23,8 @@ from retina_plugin.checkpoint import read_checkpoint
 from retina_plugin.config import DETECTRON2_KEYS, PLUGIN_KEYS, get_cfg
 from retina_plugin.config.errors import ConfigError
 from retina_plugin.engine import folder_lock
-from retina_plugin.engine.folder_lock import FolderLock, require_nobody_in
-from retina_plugin.engine.resume import APPLIED, checkpoint_to_resume
+from retina_plugin.engine.folder_lock import FolderLock, require_unlocked
+from retina_plugin.engine.resume import CHANGEABLE_KEYS, checkpoint_to_resume
 from retina_plugin.engine.run_folder import describe_run
 from retina_plugin.lit.run import HOST
 from retina_plugin.modeling.retinanet import RetinaNet
@@ -358,7 +358,7 @@ def test_a_second_run_in_a_folder_is_refused_until_the_first_one_is_gone(
             holder.wait()
             os.kill(worker, 0)
             for folder in folders:
-                require_nobody_in(str(folder))
+                require_unlocked(str(folder))
         finally:
             holder.kill()
             os.kill(worker, signal.SIGKILL)
@@ -369,7 +369,7 @@ def test_locks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     folder = str(tmp_path)
-    require_nobody_in(str(tmp_path / "none"))
+    require_unlocked(str(tmp_path / "none"))
     with (
         FolderLock(folder),
         pytest.raises(ConfigError, match="another run works in"),
@@ -645,5 +645,5 @@ def test_data_sets_are_compared_by_their_place(
 
 def test_the_table_of_keys_names_keys_that_exist() -> None:
     keys = {*DETECTRON2_KEYS, *PLUGIN_KEYS}
-    unknown = [pattern for pattern in APPLIED if not fnmatch.filter(keys, pattern)]
+    unknown = [pattern for pattern in CHANGEABLE_KEYS if not fnmatch.filter(keys, pattern)]
     assert unknown in ([], ["MODEL.RETINA_PLUGIN.TEST.*"])

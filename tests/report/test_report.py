@@ -15,7 +15,7 @@ from PIL import Image
 from retina_plugin.config import get_cfg
 from retina_plugin.config.disk import DiskError
 from retina_plugin.data import Dataset, DatasetError, Sample, load_dataset
-from retina_plugin.engine.process import LeftOut
+from retina_plugin.engine.process import SkippedFiles
 from retina_plugin.evaluation.coverage import DRAWS
 from retina_plugin.report import (
     draw_boxes,
@@ -420,14 +420,14 @@ def test_finish_prints_the_table_and_writes_the_grid(
 
 
 def test_left_out_counts_and_tells(capsys: pytest.CaptureFixture) -> None:
-    left_out = LeftOut()
+    skipped = SkippedFiles()
     for reason in (None, "a.jpg is broken", "b.jpg is broken"):
-        with left_out:
+        with skipped:
             if reason:
                 raise DatasetError(reason)
-    left_out.tell(3)
+    skipped.report(3)
     assert "2 of 3 files were left out (first: a.jpg is broken)" in capsys.readouterr().out
     with pytest.raises(DatasetError, match=r"a\.jpg is broken"):
-        left_out.tell(2)
-    with pytest.raises(RuntimeError), left_out:
+        skipped.report(2)
+    with pytest.raises(RuntimeError), skipped:
         raise RuntimeError("anything else is not hidden")

@@ -9,10 +9,10 @@ from torch import nn
 
 from retina_plugin.config.disk import DiskError, free_space, megabytes
 
-PICTURE = 2_000_000  # bytes of a picture of about 1300x800 pixels beside its ground truth
-REST = 1_000_000  # config.yaml, log.txt, and the start of metrics.json and of the events
-RECORD = 500  # bytes of a tensor's name, shape and place in a checkpoint
-LINE = 2_500  # bytes in metrics.json, events and log.txt of every 20 steps
+IMAGE_BYTES = 2_000_000  # bytes of a picture of about 1300x800 pixels beside its ground truth
+OTHER_BYTES = 1_000_000  # config.yaml, log.txt, and the start of metrics.json and of the events
+TENSOR_RECORD_BYTES = 500  # bytes of a tensor's name, shape and place in a checkpoint
+LOG_BYTES = 2_500  # bytes in metrics.json, events and log.txt of every 20 steps
 
 
 def require_space(cfg: Any, model: nn.Module, *, first_step: int) -> None:
@@ -32,7 +32,7 @@ def require_space(cfg: Any, model: nn.Module, *, first_step: int) -> None:
     steps = solver.MAX_ITER - first_step
     checkpoints = number_of_checkpoints(cfg, first_step)
     pictures = 1 + (steps // cfg.VIS_PERIOD if cfg.VIS_PERIOD > 0 else 0)
-    need = checkpoints * size + pictures * PICTURE + steps // 20 * LINE + REST
+    need = checkpoints * size + pictures * IMAGE_BYTES + steps // 20 * LOG_BYTES + OTHER_BYTES
     free = free_space(os.path.abspath(cfg.OUTPUT_DIR))
     if need <= free:
         return
@@ -60,7 +60,11 @@ def checkpoint_size(cfg: Any, model: nn.Module) -> int:
     learning = [parameter for parameter in model.parameters() if parameter.requires_grad]
     copies = 2 if cfg.MODEL.RETINA_PLUGIN.OPTIMIZER == "AdamW" else int(cfg.SOLVER.MOMENTUM > 0)
     records = len(tensors) + copies * len(learning)
-    return sum(map(_bytes, tensors)) + copies * sum(map(_bytes, learning)) + RECORD * records
+    return (
+        sum(map(_bytes, tensors))
+        + copies * sum(map(_bytes, learning))
+        + TENSOR_RECORD_BYTES * records
+    )
 
 
 def _bytes(tensor: Any) -> int:

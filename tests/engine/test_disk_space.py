@@ -14,7 +14,7 @@ import torch
 
 from retina_plugin.config.disk import DiskError, free_space
 from retina_plugin.engine.checkpoints import write_checkpoint
-from retina_plugin.engine.space import checkpoint_size, number_of_checkpoints, require_space
+from retina_plugin.engine.disk_space import checkpoint_size, number_of_checkpoints, require_space
 from tests.load_tools import load_tool
 from tests.models import compact_cfg, compact_model
 from tests.scenes import write_run

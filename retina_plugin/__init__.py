@@ -1,8 +1,7 @@
-"""RetinaNet with focal loss, plugged into Detectron2, or into Lightning where Detectron2 is not to
-be had.
+"""RetinaNet with focal loss, on Detectron2, or on Lightning if Detectron2 is not installed.
 
-``import retina_plugin`` registers every backbone, the head and the meta-architecture in Detectron2
-when Detectron2 is imported too, before or after it. It does not import Detectron2 itself.
+``import retina_plugin`` registers the backbones, the head and the meta-architecture in Detectron2
+as soon as Detectron2 is imported, before or after this package. It does not import Detectron2.
 """
 
 from __future__ import annotations
@@ -28,15 +27,18 @@ _LAZY = {
 
 
 def get_cfg() -> Any:
-    """A config tree with every key at its default: Detectron2's own tree where it is installed,
-    else one of the same keys."""
+    """Return a config with all defaults.
+
+    If Detectron2 can be used, this is its config with the keys of this package added; else it is a
+    config with only the keys that Lightning runs read.
+    """
     from retina_plugin.engine import hosts
 
     module = "retina_plugin.d2" if hosts.detectron2_problem() is None else "retina_plugin.config"
     return importlib.import_module(module).get_cfg()
 
 
-def __getattr__(name: str) -> Any:  # so that importing the package does not build the whole of it
+def __getattr__(name: str) -> Any:  # imports torch and the model code on first use only
     if name in _LAZY:
         return getattr(importlib.import_module(_LAZY[name]), name)
     if name == "d2":

@@ -186,7 +186,7 @@ def test_evaluation_of_a_checkpoint(
     assert (tmp_path / "config.yaml").is_file()
     assert_close(found, expected, rtol=0, atol=1e-6 if host == trained_on else 0.05, equal_nan=True)
     printed = capsys.readouterr().out
-    assert f"host: {host} (asked for with --host)" in printed
+    assert f"host: {host} (chosen with --host)" in printed
     assert "A = 4 anchors per cell of p3, p4" in printed
     assert f"{found['bbox/AP']:.1f}" in printed
 

@@ -1,1 +1,1 @@
-"""Around a run, for both hosts."""
+"""Prepare, start, stop and resume runs on either host."""

@@ -1,4 +1,4 @@
-"""Checkpoints of a run: how either host writes them, and from which one ``--resume`` continues."""
+"""Write the checkpoints of a run, and find the newest one for ``--resume``; for both hosts."""
 
 from __future__ import annotations
 
@@ -20,18 +20,22 @@ MODEL = re.compile(r"model_.+\.pth")
 
 
 def checkpoint_name(step: int, steps: int) -> str:
-    """The name of a checkpoint that has seen ``step`` of ``steps`` steps, as Detectron2 names
-    them."""
+    """Return Detectron2's file name of the checkpoint after ``step`` of ``steps`` steps."""
     return FINAL if step >= steps else f"model_{step - 1:07d}.pth"
 
 
 def write_checkpoint(content: Mapping[str, Any], path: str) -> None:
-    """Write a checkpoint of a run and then its name into ``last_checkpoint`` beside it, each of
-    them whole or not at all.
+    """Write a checkpoint, then its name into the file ``last_checkpoint`` of the same folder.
+
+    Both writes are atomic.
+
+    Args:
+        content: the dict to save.
+        path: the checkpoint file.
 
     Raises:
-        DiskError: it cannot be written; the checkpoints before it and ``last_checkpoint`` are as
-            they were.
+        DiskError: a file cannot be written; earlier checkpoints and ``last_checkpoint`` are
+            unchanged.
     """
     with whole_file(path, need=lambda: saved_size(content)) as draft:
         save_with_checksum(content, draft)
@@ -40,55 +44,60 @@ def write_checkpoint(content: Mapping[str, Any], path: str) -> None:
 
 
 def newest_checkpoint(folder: str, *, report: Callable[[str], None] = logger.warning) -> str | None:
-    """The checkpoint that ``last_checkpoint`` names or, if that cannot be used, the newest whole
-    one of the folder.
+    """Return the checkpoint named in ``last_checkpoint``, else the newest readable one.
 
     Args:
         folder: ``OUTPUT_DIR`` of a run; need not exist.
-        report: called with one message when the file is not the one that ``last_checkpoint`` names.
+        report: called with one message if the checkpoint in ``last_checkpoint`` cannot be used and
+            another one is returned.
 
     Returns:
-        A path below ``folder``; None when the folder has neither a checkpoint nor
+        A path in ``folder``; None if the folder has neither a checkpoint nor the file
         ``last_checkpoint``.
 
     Raises:
-        WeightsError: there are checkpoints, or ``last_checkpoint`` says so, and none is whole.
+        WeightsError: the folder has checkpoints or ``last_checkpoint``, but no checkpoint can be
+            read.
     """
     if not has_checkpoint(folder):
         return None
     files = _checkpoints(folder)
     try:
-        named = _named(folder)
+        named = _named_checkpoint(folder)
         read_checkpoint(named)
         return named
     except WeightsError as error:
-        troubles = [str(error)]
-        files = [path for path in files if os.path.basename(path) != _content(folder)]
+        problems = [str(error)]
+        files = [path for path in files if os.path.basename(path) != _read_name(folder)]
     for path in sorted(files, key=_iteration, reverse=True):
         try:
             read_checkpoint(path)
         except WeightsError as error:
-            troubles.append(str(error))
+            problems.append(str(error))
             continue
         report(
-            f"{'; '.join(troubles)}. Using {path}, the newest checkpoint of {folder} that is whole."
+            f"{'; '.join(problems)}. Using {path}, the newest checkpoint of {folder} that is whole."
         )
         return path
     raise WeightsError(
-        f"{'; '.join(troubles)}. {folder} has no{' other' if files else ''} checkpoint that is "
-        "whole. Start again "
-        "without --resume, or take another OUTPUT_DIR."
+        f"{'; '.join(problems)}. {folder} has no{' other' if files else ''} checkpoint that is "
+        "whole. Start again without --resume, or take another OUTPUT_DIR."
     )
 
 
 def has_checkpoint(folder: str) -> bool:
-    """Whether a folder, which need not exist, holds a checkpoint, whole or not, or names one."""
+    """Whether a folder has a checkpoint, readable or not, or the file ``last_checkpoint``.
+
+    The folder need not exist.
+    """
     return bool(_checkpoints(folder)) or os.path.lexists(os.path.join(folder, LAST_CHECKPOINT))
 
 
 def list_models(folder: str) -> list[str]:
-    """Names ``model_*.pth`` in a folder, which need not exist, sorted: checkpoints, and what was
-    kept of them, such as ``model_best.pth``; without drafts."""
+    """Return the sorted file names ``model_*.pth`` of a folder, without temporary files.
+
+    These are checkpoints and copies such as ``model_best.pth``. The folder need not exist.
+    """
     names = sorted(os.listdir(folder)) if os.path.isdir(folder) else []
     return [name for name in names if MODEL.fullmatch(name) and not DRAFT.fullmatch(name)]
 
@@ -98,8 +107,8 @@ def _checkpoints(folder: str) -> list[str]:
     return [os.path.join(folder, name) for name in names if CHECKPOINT.fullmatch(name)]
 
 
-def _content(folder: str) -> str:
-    """What ``last_checkpoint`` says; empty when it cannot be read."""
+def _read_name(folder: str) -> str:
+    """Return the content of ``last_checkpoint``; empty if it cannot be read."""
     path = os.path.join(folder, LAST_CHECKPOINT)
     try:
         require_regular_file(path)
@@ -109,13 +118,13 @@ def _content(folder: str) -> str:
         return ""
 
 
-def _named(folder: str) -> str:
-    """The file that ``last_checkpoint`` names.
+def _named_checkpoint(folder: str) -> str:
+    """Return the path of the checkpoint that ``last_checkpoint`` names.
 
     Raises:
-        WeightsError: it is missing, or it is not the name of a file of the folder.
+        WeightsError: ``last_checkpoint`` is missing, or does not name a file of the folder.
     """
-    pointer, name = os.path.join(folder, LAST_CHECKPOINT), _content(folder)
+    pointer, name = os.path.join(folder, LAST_CHECKPOINT), _read_name(folder)
     try:
         require_regular_file(pointer)
     except OSError as error:
@@ -134,11 +143,11 @@ def _named(folder: str) -> str:
 
 
 def _iteration(path: str) -> int:
-    """The last step that a checkpoint has seen, by its name or else its content; -1 where neither
-    says so."""
-    number = CHECKPOINT.fullmatch(os.path.basename(path))[1]
-    if number != "final":
-        return int(number)
+    """Return the iteration of a checkpoint, from its name or its content; -1 if unknown."""
+    match = CHECKPOINT.fullmatch(os.path.basename(path))
+    assert match is not None
+    if match[1] != "final":
+        return int(match[1])
     try:
         found = read_checkpoint(path).get("iteration")
     except WeightsError:

@@ -1,4 +1,4 @@
-"""What both hosts make sure of before they start, so that a mistake costs seconds and not hours."""
+"""Checks that both hosts run before training, and values that depend on machine and data."""
 
 from __future__ import annotations
 
@@ -21,23 +21,27 @@ from retina_plugin.modeling.build_backbone import import_plugins
 from retina_plugin.modeling.retinanet import RetinaNet, evaluation_mode
 
 logger = logging.getLogger("retina_plugin")
-# Number of classes without background -> the meta-architectures that read it; others, such as those
-# of plugins, are left alone.
+# Key of the number of classes, without background -> the meta-architectures that read it. Other
+# meta-architectures, such as those of plugins, are not checked.
 NUM_CLASSES_KEYS = {
     "MODEL.RETINANET.NUM_CLASSES": ("FocalRetinaNet", "RetinaNet"),
     "MODEL.ROI_HEADS.NUM_CLASSES": ("GeneralizedRCNN", "PanopticFPN"),
 }
-MAX_GPUS = 16  # of one machine; a config may name one of them where there is none
+MAX_GPUS = 16  # GPU indices accepted on a machine that has no GPU
 
 
 def require_device(name: str, key: str) -> None:
-    """
+    """Check the name of a device.
+
+    On a machine without a GPU, GPU names are accepted too, because :func:`resolve_device` then uses
+    the CPU.
+
     Args:
-        name: of a device.
-        key: or flag that names it, for messages.
+        name: "cpu", "cuda" or "cuda:0" and so on.
+        key: the config key or flag that has this value, for messages.
 
     Raises:
-        ConfigError: it is neither the CPU nor a GPU that may be there.
+        ConfigError: another name, or an index that is too large.
     """
     found = DEVICE.fullmatch(name)
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else MAX_GPUS
@@ -58,17 +62,16 @@ def resolve_device(cfg: Any) -> None:
     require_device(cfg.MODEL.DEVICE, "MODEL.DEVICE")
     if cfg.MODEL.DEVICE.startswith("cuda") and not torch.cuda.is_available():
         logger.warning(
-            "MODEL.DEVICE is %s and there is no GPU here: using the CPU", cfg.MODEL.DEVICE
+            "MODEL.DEVICE is %s, but no GPU is available: using the CPU", cfg.MODEL.DEVICE
         )
         cfg.MODEL.DEVICE = "cpu"
 
 
 def check_processes(request: Request) -> None:
-    """Check the flags of ``tools/train_net.py`` that say how many processes there are and where
-    they meet.
+    """Check ``--num-gpus``, ``--num-machines``, ``--machine-rank`` and ``--dist-url``.
 
     Raises:
-        ConfigError: a number out of its range, or an address that is none.
+        ConfigError: a number out of its range, or an invalid address.
     """
     for flag, least, most in (("num_gpus", 0, 1024), ("num_machines", 1, 10**4)):
         value = getattr(request, flag)
@@ -79,14 +82,13 @@ def check_processes(request: Request) -> None:
     if not 0 <= request.machine_rank < request.num_machines:
         raise ConfigError(
             f"--machine-rank: expected 0 to {request.num_machines - 1}, as --num-machines is "
-            f"{request.num_machines}, found "
-            f"{request.machine_rank}"
+            f"{request.num_machines}, found {request.machine_rank}"
         )
     if request.dist_url == "auto" and request.num_machines == 1:
         return
     try:
         url = urlparse(request.dist_url)
-        # reading a port may raise too
+        # url.port raises ValueError for an invalid port
         good = url.scheme == "tcp" and bool(url.hostname) and bool(url.port)
         good = good and request.dist_url == f"tcp://{url.netloc}" and "@" not in url.netloc
     except ValueError:
@@ -99,14 +101,14 @@ def check_processes(request: Request) -> None:
 
 
 def prepare_data(cfg: Any) -> None:
-    """Import the modules of ``IMPORTS``, which may register data sets, and read boxes as
-    ``BOX_COORDINATES`` says.
+    """Apply the keys of a config that change how data sets are read.
 
-    Whoever reads data sets of a config calls this first.
+    Imports the modules of ``IMPORTS``, which may register data sets, and sets the box format of
+    ``BOX_COORDINATES``. Call this before reading a data set of the config.
 
     Raises:
-        ImportError, ValueError: see :func:`retina_plugin.modeling.build.import_plugins` and
-            :func:`retina_plugin.data.use_box_coordinates`.
+        ImportError, ValueError: see :func:`retina_plugin.modeling.build_backbone.import_plugins`
+            and :func:`retina_plugin.data.use_box_coordinates`.
     """
     import_plugins(cfg)
     use_box_coordinates(cfg.MODEL.RETINA_PLUGIN.DATASETS.BOX_COORDINATES)
@@ -115,20 +117,22 @@ def prepare_data(cfg: Any) -> None:
 def resolve_num_classes(
     cfg: Any, class_names_of: Callable[[str], Sequence[str]], *, eval_only: bool
 ) -> list[str]:
-    """Set the keys of :data:`NUM_CLASSES_KEYS` that are -1, and compare the one that the
-    meta-architecture reads with every data set that the run will use.
+    """Set the keys of :data:`NUM_CLASSES_KEYS` that are -1, and check the others.
+
+    The key that the meta-architecture reads must match the data sets, and all data sets of the run
+    must have the same classes.
 
     Args:
-        cfg: a config tree that is not frozen.
-        class_names_of: name of a data set -> names of its classes.
-        eval_only: the training sets will not be used and need not be there.
+        cfg: a config that is not frozen.
+        class_names_of: returns the class names of a data set, given its name.
+        eval_only: whether the run only evaluates; training sets are then not read.
 
     Returns:
-        The names of the classes.
+        The K class names.
 
     Raises:
-        ConfigError: no data set is named, a number that differs from that of the data (the message
-            has both), or names that differ between data sets.
+        ConfigError: no data set is given, the number of classes differs from that of the data set,
+            or the classes of two data sets differ.
         ImportError: see :func:`prepare_data`.
     """
     prepare_data(cfg)
@@ -140,9 +144,9 @@ def resolve_num_classes(
     for number_key, (number, read) in numbers.items():
         if read and number not in (-1, len(classes)):
             raise ConfigError(
-                f"{number_key} is {number}, but data set {names[0]} has "
-                f"{_class_list(classes)}. Set it "
-                f"to {len(classes)}, or to -1 to take it from {key}; background is not counted."
+                f"{number_key} is {number}, but data set {names[0]} has {_class_list(classes)}. "
+                f"Set it to {len(classes)}, or to -1 to take it from {key}; background is not "
+                "counted."
             )
     for name in names[1:]:
         _require_same(classes, list(class_names_of(name)), names=(names[0], name))
@@ -153,8 +157,10 @@ def resolve_num_classes(
 
 
 def _class_numbers(cfg: Any) -> dict[str, tuple[int, bool]]:
-    """Key of :data:`NUM_CLASSES_KEYS` that the tree has -> its value, and whether the
-    meta-architecture reads it."""
+    """Return the keys of :data:`NUM_CLASSES_KEYS` in a config.
+
+    The value of each is the number, and whether the meta-architecture reads it.
+    """
     values, name = dict(leaves(cfg)), cfg.MODEL.META_ARCHITECTURE
     return {
         key: (values[key], name in readers)
@@ -185,19 +191,21 @@ def _class_list(classes: list[str]) -> str:
 def resolve_alpha(
     cfg: Any, class_names: Sequence[str], counts_of: Callable[[str], Sequence[int]]
 ) -> str:
-    """Turn ``MODEL.RETINANET.FOCAL_LOSS_ALPHA: auto`` into the weights of the training sets,
-    counted once.
+    """Replace ``MODEL.RETINANET.FOCAL_LOSS_ALPHA: auto`` by one weight per class.
+
+    The weights are computed from the number of boxes of each class in the training sets; see
+    :func:`retina_plugin.losses.auto_alpha`.
 
     Args:
-        cfg: a config tree that is not frozen, with its number of classes.
+        cfg: a config that is not frozen; its number of classes is set.
         class_names: K names.
-        counts_of: name of a data set -> boxes of each class.
+        counts_of: returns the number of boxes of each class of a data set, given its name.
 
     Returns:
-        The table of what was found and given, to be printed; empty when there was nothing to do.
+        A table of counts and weights to print; empty if the key is not auto.
 
     Raises:
-        ConfigError: a mean of the weights that is out of their bounds.
+        ConfigError: ``AUTO_ALPHA_BASE``, the mean weight, is outside ``AUTO_ALPHA_CLIP``.
     """
     if cfg.MODEL.RETINANET.FOCAL_LOSS_ALPHA != "auto":
         return ""
@@ -223,8 +231,12 @@ def resolve_alpha(
 def resolve_prior(
     cfg: Any, class_names: Sequence[str], counts_of: Callable[[str], Sequence[int]]
 ) -> str:
-    """Turn ``MODEL.RETINANET.PRIOR_PROB: auto`` into the scores that the training sets suggest;
-    otherwise as :func:`resolve_alpha`."""
+    """Replace ``MODEL.RETINANET.PRIOR_PROB: auto`` by one prior probability per class.
+
+    The values are computed from the number of boxes of each class in the training sets; see
+    :func:`retina_plugin.losses.auto_prior`. Arguments and result are those of
+    :func:`resolve_alpha`.
+    """
     if cfg.MODEL.RETINANET.PRIOR_PROB != "auto":
         return ""
     base, counts = cfg.MODEL.RETINA_PLUGIN.AUTO_PRIOR_BASE, _counts(cfg, counts_of)
@@ -238,10 +250,11 @@ def _counts(cfg: Any, counts_of: Callable[[str], Sequence[int]]) -> list[int]:
 
 
 def check_run(cfg: Any, *, num_gpus: int, num_machines: int) -> None:
-    """Make sure that processes can be started and share a batch equally.
+    """Check that the GPUs are available and the batch can be split over all processes.
 
     Raises:
-        ConfigError: more GPUs than the machine has, or images of a step that cannot be shared.
+        ConfigError: more GPUs than the machine has, one fixed GPU for several processes, or
+            ``IMS_PER_BATCH`` is not a multiple of the number of processes.
     """
     if num_gpus > 1 and ":" in cfg.MODEL.DEVICE:
         raise ConfigError(
@@ -256,29 +269,26 @@ def check_run(cfg: Any, *, num_gpus: int, num_machines: int) -> None:
     if cfg.SOLVER.IMS_PER_BATCH % processes:
         raise ConfigError(
             f"SOLVER.IMS_PER_BATCH is {cfg.SOLVER.IMS_PER_BATCH}: {processes} processes cannot "
-            "share it equally. "
-            f"Set it to a multiple of {processes}."
+            f"share it equally. Set it to a multiple of {processes}."
         )
 
 
 def freeze_unused_parameters(model: RetinaNet) -> None:
-    """Stop parameters of the backbone that no level of ``MODEL.RETINANET.IN_FEATURES`` depends on
-    from learning.
+    """Freeze backbone parameters on which no level of ``MODEL.RETINANET.IN_FEATURES`` depends.
 
     They get no gradient. DDP would wait for one forever, and weight decay would shrink them to
-    zero. Levels that the head does not see have such parameters, and so have some backbones: what
-    HRNet computes only for its finest map, for instance.
+    zero. Examples are the parameters of a level that the head does not use.
     """
     parameters = [p for p in model.backbone.parameters() if p.requires_grad]
     if not parameters:
         return
-    side = max(model.backbone.size_divisibility, 64)
+    side = max(model.preprocessor.size_divisibility, 64)
     with evaluation_mode(model):
         maps = model.backbone(
             torch.zeros(1, len(model.pixel_mean), side, side, device=model.device)
         )
-    read = sum(maps[name].sum() for name in model.in_features)
+    total = sum(maps[name].sum() for name in model.in_features)
     for parameter, gradient in zip(
-        parameters, torch.autograd.grad(read, parameters, allow_unused=True), strict=True
+        parameters, torch.autograd.grad(total, parameters, allow_unused=True), strict=True
     ):
         parameter.requires_grad_(gradient is not None)

@@ -1,5 +1,7 @@
-"""A run whose numbers became infinite or NaN ends with advice, before it writes or evaluates a
-model that is of no use."""
+"""End a run whose loss or predictions became infinite or NaN, with advice on the settings.
+
+The run ends before it saves or evaluates the useless model.
+"""
 
 from __future__ import annotations
 
@@ -9,29 +11,30 @@ import torch
 
 from retina_plugin.modeling.retinanet import RetinaNet, evaluation_mode
 
-DEFAULT_WARMUP = 1000  # steps, Detectron2's default; a longer one hardly helps
+DEFAULT_WARMUP = 1000  # steps; Detectron2's default. The advice never suggests a longer warm-up.
 
 
 def divergence_error(what: str, *, iteration: int, lr: float, cfg: Any) -> FloatingPointError:
-    """The error that ends such a run.
+    """Return the error that ends a diverged run.
 
     Args:
-        what: became what, for example "The loss became nan".
-        iteration: the step.
-        lr: its learning rate.
-        cfg: the config of the run; the advice does not recommend what it already has.
+        what: the start of the message, for example "The loss became nan".
+        iteration: the step at which it was noticed.
+        lr: the learning rate of that step.
+        cfg: the config of the run; the advice does not suggest settings that it already has.
     """
     return FloatingPointError(
-        f"{what} at iteration {iteration}, where the learning rate was {lr:g}. {_advice(cfg)} What "
-        f"lies in {cfg.OUTPUT_DIR} is "
-        "whole: with that, --resume continues from its last checkpoint, and --overwrite starts "
-        "again."
+        f"{what} at iteration {iteration}, where the learning rate was {lr:g}. {_advice(cfg)} The "
+        f"files in {cfg.OUTPUT_DIR} are complete: with the new setting, --resume continues from "
+        "the last checkpoint, and --overwrite starts again."
     )
 
 
 def _advice(cfg: Any) -> str:
-    """What to change, as one sentence: the learning rate always, other settings only where they
-    leave room."""
+    """Return a sentence that says which settings to change.
+
+    It always names the learning rate, and other settings only if the run does not have them yet.
+    """
     solver, clip = cfg.SOLVER, cfg.SOLVER.CLIP_GRADIENTS
     changes = [f"lower SOLVER.BASE_LR (it is {solver.BASE_LR:g})"]
     if solver.WARMUP_FACTOR >= 1 and solver.WARMUP_ITERS > 0:
@@ -52,14 +55,14 @@ def _advice(cfg: Any) -> str:
 
 @torch.no_grad()
 def has_finite_predictions(model: RetinaNet) -> bool:
-    """Whether a model still answers with numbers.
+    """Whether the model's predictions for a small test image are finite.
 
-    A step that goes wrong shows in the loss of the next one, and the last step has none. Parameters
-    may be finite and yet so large that nothing comes out of them, so a small picture is sent
-    through the network as at test time.
+    A diverged step shows in the loss of the next step, so after the last step the model itself must
+    be checked. Checking the parameters is not enough: finite ones can be so large that the
+    predictions overflow.
     """
-    side = max(model.backbone.size_divisibility, 32)
-    picture = torch.linspace(0, 255, len(model.pixel_mean) * side**2).view(-1, side, side)
+    side = max(model.preprocessor.size_divisibility, 32)
+    image = torch.linspace(0, 255, len(model.pixel_mean) * side**2).view(-1, side, side)
     with evaluation_mode(model):
-        predictions, _ = model.predict_anchors(model.preprocess([picture])[0])
+        predictions, _ = model.predict_anchors(model.preprocess([image])[0])
     return all(bool(x.isfinite().all()) for x in predictions if x is not None)

@@ -1,7 +1,7 @@
-"""TensorBoard events, written at once and by whole records.
+"""Write TensorBoard events immediately, and only complete records.
 
-TensorBoard's own writer works in a thread: on a full disk the thread prints a traceback and leaves
-half a record.
+TensorBoard's own writer runs in a thread. On a full disk the thread prints a traceback and leaves
+an incomplete record.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from torch.utils.tensorboard.writer import FileWriter
 
 from retina_plugin.config.files import AppendedFile
 
-_numbers = itertools.count()  # of the files of this process
+_file_numbers = itertools.count()  # make the file names of one process unique
 
 
 class EventFile(SummaryWriter):
-    """A new ``events.out.tfevents.*`` in a folder that exists."""
+    """Writes a new file ``events.out.tfevents.*`` into an existing folder."""
 
     def _get_file_writer(self) -> FileWriter:
         if self.all_writers is None or self.file_writer is None:
@@ -30,20 +30,20 @@ class EventFile(SummaryWriter):
         return self.file_writer
 
 
-class _Writer(FileWriter):
+class _FileWriter(FileWriter):
     def __init__(self, folder: str) -> None:
-        self.event_writer = _Records(folder)
+        self.event_writer = _EventWriter(folder)
 
 
-class _Records:
-    """What ``FileWriter`` calls, in the place of TensorBoard's ``EventFileWriter``."""
+class _EventWriter:
+    """Replaces TensorBoard's ``EventFileWriter``; has the methods that ``FileWriter`` calls."""
 
     def __init__(self, folder: str) -> None:
         from tensorboard.compat.proto.event_pb2 import Event
         from tensorboard.summary.writer.record_writer import RecordWriter
 
         process = f"{socket.gethostname()}.{os.getpid()}"
-        name = f"events.out.tfevents.{time.time():010.0f}.{process}.{next(_numbers)}"
+        name = f"events.out.tfevents.{time.time():010.0f}.{process}.{next(_file_numbers)}"
         self._folder, self._file = folder, AppendedFile(os.path.join(folder, name))
         self._records = RecordWriter(self._file)
         self.add_event(Event(wall_time=time.time(), file_version="brain.Event:2"))
@@ -55,7 +55,7 @@ class _Records:
         self._records.write(event.SerializeToString())
 
     def flush(self) -> None:
-        """Nothing is waiting to be written."""
+        """Do nothing: every event is written immediately."""
 
     def close(self) -> None:
         self._file.close()

@@ -1,4 +1,4 @@
-"""A lock on the folder of a run, so that a second run does not write into it at the same time."""
+"""Lock the folder of a run, to keep a second run from writing into it at the same time."""
 
 from __future__ import annotations
 
@@ -22,11 +22,10 @@ _held: list[IO[bytes]] = []
 
 
 class FolderLock:
-    """Held by the main process of a training run. It disappears with the process, also when that is
-    killed.
+    """A lock that the main process of a training run holds.
 
-    The file ``run.lock`` is removed at the end of the run. What a killed run leaves behind locks
-    nothing.
+    The operating system releases it when the process ends, even if the process is killed. The file
+    ``run.lock`` is removed at the end of the run; the file that a killed run leaves locks nothing.
 
     Example:
         >>> with FolderLock("out"):
@@ -36,7 +35,7 @@ class FolderLock:
     def __init__(self, folder: str) -> None:
         """
         Args:
-            folder: exists.
+            folder: an existing folder.
         """
         self.folder = folder
 
@@ -47,7 +46,7 @@ class FolderLock:
     def __enter__(self) -> FolderLock:
         """
         Raises:
-            ConfigError: another run works in the folder.
+            ConfigError: another run holds the lock.
         """
         if fcntl is None:
             return self
@@ -80,10 +79,10 @@ class FolderLock:
                 self.folder,
                 error.strerror,
             )
-        if not self._is(file):  # its run ended, and removed it, after it was opened here
+        if not self._is_lock_file(file):  # the other run removed the file after it was opened here
             raise ConfigError(f"another run in {self.folder} has just ended: start again")
 
-    def _is(self, file: IO[bytes]) -> bool:
+    def _is_lock_file(self, file: IO[bytes]) -> bool:
         try:
             return os.path.samestat(os.fstat(file.fileno()), os.stat(self.path))
         except FileNotFoundError:
@@ -92,7 +91,7 @@ class FolderLock:
     def __exit__(self, *error: Any) -> None:
         if fcntl is None:
             return
-        if self._is(self._file):
+        if self._is_lock_file(self._file):
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(self.path)
         _held.remove(self._file)
@@ -100,10 +99,10 @@ class FolderLock:
 
 
 def require_unlocked(folder: str) -> None:
-    """Make sure that no other run works in a folder, which need not exist.
+    """Check that no other run holds the lock of a folder, which need not exist.
 
     Raises:
-        ConfigError: another run does.
+        ConfigError: another run holds it.
     """
     if os.path.exists(os.path.join(folder, NAME)):
         with FolderLock(folder):
@@ -111,7 +110,7 @@ def require_unlocked(folder: str) -> None:
 
 
 def _close_in_child() -> None:
-    """A forked loader worker that outlives a killed run would keep its lock."""
+    """Close the lock file in a forked loader worker, which may outlive a killed run."""
     for file in _held:
         file.close()
     _held.clear()

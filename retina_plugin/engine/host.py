@@ -1,4 +1,4 @@
-"""What the code around a run must know of a host, and what the user asks for besides the config."""
+"""The interface that a host implements, and the command-line flags of a run."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ DIST_URL = "tcp://127.0.0.1:29517"
 
 @dataclass(frozen=True)
 class Request:
-    """The flags of ``tools/train_net.py``; see its ``--help``."""
+    """The flags of ``tools/train_net.py``; see its ``--help`` for their meanings."""
 
     resume: bool = False
     overwrite: bool = False
@@ -25,18 +25,18 @@ class Request:
 
 @dataclass(frozen=True)
 class Host:
-    """How a host does what both hosts do.
+    """The functions that each host implements in its own way.
 
     Attributes:
-        name: of ``--host``.
-        get_cfg: gives its default config.
-        dump: a config as the text of ``config.yaml``.
-        check: raises ConfigError for what this host cannot do.
-        class_names: name of a data set -> names of its classes.
-        records: name of a data set -> its records.
-        class_counts: name of a data set -> boxes of each class.
+        name: "detectron2" or "lightning".
+        get_cfg: returns the host's default config.
+        dump: returns the text of ``config.yaml`` for a config.
+        check: raises ConfigError for settings that the host does not support.
+        class_names: returns the class names of a data set, given its name.
+        records: returns the records of a data set, given its name.
+        class_counts: returns the number of boxes of each class of a data set, given its name.
         check_data: raises DatasetError if the data sets of a run cannot be used.
-        backbones: names of backbones that the host has besides those of this project.
+        backbones: returns the names of the host's own backbones, besides those of this project.
     """
 
     name: str

@@ -1,5 +1,4 @@
-"""Find out whether Detectron2 can be used, register in it when it is imported, and choose the host
-of a run."""
+"""Choose the host of a run, check whether Detectron2 can be used, and register in it."""
 
 from __future__ import annotations
 
@@ -20,15 +19,18 @@ HOSTS = ("auto", "detectron2", "lightning")
 
 @functools.cache
 def detectron2_problem() -> str | None:
-    """None if Detectron2 can be used, else why not: "is not installed", or the error of importing
-    it. It is imported, which takes seconds."""
-    if sys.modules.get("detectron2", sys) is None:  # blocked
+    """Return why Detectron2 cannot be used, or None if it can.
+
+    The text is "is not installed" or contains the import error. This imports Detectron2, which
+    takes seconds.
+    """
+    if sys.modules.get("detectron2", sys) is None:  # None in sys.modules blocks the import
         return "is not installed"
     if "detectron2" not in sys.modules and importlib.util.find_spec("detectron2") is None:
         return "is not installed"
     try:
         _import_quietly("detectron2.modeling")
-    # a build for another torch fails with anything from ImportError to RuntimeError
+    # a Detectron2 built for another version of torch may raise any exception
     except Exception as error:
         return (
             f"is installed but does not import ({type(error).__name__}: "
@@ -38,15 +40,18 @@ def detectron2_problem() -> str | None:
 
 
 def _import_quietly(name: str) -> None:
-    """Import without the warnings of old torch.jit calls in fvcore, which no user can mend."""
+    """Import a module; suppress fvcore's warnings about ``torch.jit``, which users cannot fix."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".*torch.jit.script", FutureWarning)
         importlib.import_module(name)
 
 
 def register_in_detectron2() -> None:
-    """Register everything in Detectron2's registries, now if Detectron2 is imported already, else
-    as soon as it is imported. It is not imported for that."""
+    """Register this package in Detectron2's registries.
+
+    If Detectron2 is not imported yet, registration happens when it is. This function does not
+    import it.
+    """
     if sys.modules.get("detectron2") is not None:
         _register()
     elif not any(isinstance(finder, _AfterImport) for finder in sys.meta_path):
@@ -54,7 +59,7 @@ def register_in_detectron2() -> None:
 
 
 def _register() -> None:
-    """Register, with a warning instead of an error if a part of Detectron2 does not import."""
+    """Register this package; warn instead of raising if Detectron2 cannot be imported."""
     try:
         _import_quietly("retina_plugin.d2")
     except Exception as error:
@@ -67,8 +72,10 @@ def _register() -> None:
 
 
 class _AfterImport(importlib.abc.MetaPathFinder):
-    """Calls :func:`_register` right after ``detectron2`` itself is imported, before any of its
-    submodules. All other modules are found as before."""
+    """Calls :func:`_register` after the import of the package ``detectron2``.
+
+    Registration happens before its submodules are imported. Other modules are not affected.
+    """
 
     def find_spec(self, fullname: str, path: Any, target: Any = None) -> ModuleSpec | None:
         if fullname != "detectron2":
@@ -77,8 +84,9 @@ class _AfterImport(importlib.abc.MetaPathFinder):
         specs = (finder.find_spec(fullname, path, target) for finder in others)
         spec = next((spec for spec in specs if spec is not None), None)
         if spec is not None and spec.loader is not None:
-            # The loader keeps its type: tools that look up files of a package depend on it.
-            spec.loader.exec_module = functools.partial(self._execute, spec.loader)
+            # Replace the method and not the loader: tools that look up package files need its type.
+            run = functools.partial(self._execute, spec.loader)
+            setattr(spec.loader, "exec_module", run)  # noqa: B010
         return spec
 
     def _execute(self, loader: Any, module: ModuleType) -> None:
@@ -90,21 +98,24 @@ class _AfterImport(importlib.abc.MetaPathFinder):
 
 
 def choose_host(wanted: str) -> tuple[str, str]:
-    """The host to run on and a phrase that says why.
+    """Choose the host to run on.
 
     Args:
-        wanted: "auto", "detectron2" or "lightning"; with the last, Detectron2 is not imported.
+        wanted: "auto", "detectron2" or "lightning". For "lightning", Detectron2 is not imported.
+
+    Returns:
+        The name of the host, and the reason as a phrase.
 
     Raises:
-        ConfigError: there is no such host.
-        ImportError: Detectron2 is asked for and cannot be used.
+        ConfigError: an unknown host.
+        ImportError: Detectron2 is requested, but cannot be used.
     """
     if wanted not in HOSTS:
         raise ConfigError(
             f"host: expected {', '.join(HOSTS[:-1])} or {HOSTS[-1]}, found {wanted!r}"
         )
     if wanted == "lightning":
-        return wanted, "asked for with --host"
+        return wanted, "chosen with --host"
     problem = detectron2_problem()
     if wanted == "detectron2" and problem is not None:
         raise ImportError(
@@ -112,7 +123,7 @@ def choose_host(wanted: str) -> tuple[str, str]:
             "use --host lightning."
         )
     if wanted != "auto":
-        return wanted, "asked for with --host"
+        return wanted, "chosen with --host"
     return (
         ("detectron2", "it is installed")
         if problem is None

@@ -1,4 +1,4 @@
-"""Start a run on one of the two hosts: from the command line, or from Python."""
+"""Start a run on one of the two hosts, from the command line or from Python."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from retina_plugin.engine.host import Host, Request
 from retina_plugin.engine.hosts import choose_host
 from retina_plugin.engine.read_config import merge
 
-# Each has HOST, and run(cfg, request).
+# each module has HOST and run(cfg, request)
 MODULES = {"detectron2": "retina_plugin.d2.run", "lightning": "retina_plugin.lit.run"}
 
 
@@ -28,18 +28,18 @@ def launch(
     """Train or evaluate as ``tools/train_net.py`` does.
 
     Args:
-        config_file: a YAML file.
+        config_file: a YAML file, or the name of a packaged config.
         overrides: ``[KEY, VALUE, KEY, VALUE, ...]``.
         request: the flags.
         host: see :func:`retina_plugin.engine.hosts.choose_host`.
 
     Raises:
-        ConfigError, DatasetError, WeightsError: what cannot be used is named.
-        ImportError: the host is asked for and cannot be used.
+        ConfigError, DatasetError, WeightsError: a setting, data set or checkpoint cannot be used.
+        ImportError: the requested host cannot be used.
     """
     check_processes(request)
     name, reason = choose_host(host)
-    if os.environ.get("LOCAL_RANK", "0") == "0":  # torchrun starts one of these for each process
+    if os.environ.get("LOCAL_RANK", "0") == "0":  # torchrun starts several processes
         print(f"host: {name} ({reason})", flush=True)
     module = importlib.import_module(MODULES[name])
     module.run(merge(module.HOST.get_cfg(), config_file, overrides), request)
@@ -48,69 +48,74 @@ def launch(
 def train(
     cfg: Any, *, host: str = "auto", resume: bool = False, overwrite: bool = False
 ) -> dict[str, Any]:
-    """Train the model that a config describes, in this process, and evaluate it.
+    """Train and evaluate the model that a config describes, in this process.
 
-    ``OUTPUT_DIR`` gets what ``tools/train_net.py`` writes. For several GPUs use that tool.
+    The files in ``OUTPUT_DIR`` are those of ``tools/train_net.py``. For several GPUs use that tool.
 
     Args:
-        cfg: from :func:`retina_plugin.get_cfg`; it is not changed.
-        host: "auto", "detectron2" or "lightning"; must be the one of which ``cfg`` is.
-        resume, overwrite: as the flags of the tool.
+        cfg: a config from :func:`retina_plugin.get_cfg`; it is not changed.
+        host: "auto", "detectron2" or "lightning"; must be the host whose config ``cfg`` is.
+        resume, overwrite: like the flags of the tool.
 
     Returns:
-        The metrics of the last evaluation, ``{"bbox": {"AP": 71.2, ..., "AP-cat": 70.1}}``, or that
-        for each of several test sets; ``{}`` without a test set or ground truth.
+        The metrics of the last evaluation in percent, ``{"bbox": {"AP": 71.2, ..., "AP-cat":
+        70.1}}``. With several test sets, a dict from the name of each set to such a dict. Empty
+        without a test set or ground truth.
 
     Raises:
-        ConfigError, DatasetError, WeightsError: what cannot be used is named.
-        ImportError: the host is asked for and cannot be used.
-        KeyboardInterrupt: Ctrl-C; the last checkpoint has all steps that were done.
+        ConfigError, DatasetError, WeightsError: a setting, data set or checkpoint cannot be used.
+        ImportError: the requested host cannot be used.
+        KeyboardInterrupt: Ctrl-C or SIGTERM; a checkpoint of the last step was saved unless Ctrl-C
+            was pressed twice.
     """
     name, _ = choose_host(host)
     if resume and overwrite:
         raise ConfigError(
-            "resume and overwrite: give one of them, as one continues what the other renames"
+            "resume and overwrite: give only one; resume continues the run that overwrite renames"
         )
     module = importlib.import_module(MODULES[name])
     _require_config(cfg)
     _require_keys(cfg, module.HOST)
     cfg = cfg.clone()
     cfg.defrost()
-    # Python lets the main thread alone handle signals
+    # only the main thread may handle signals
     in_main = threading.current_thread() is threading.main_thread()
     with stopping.handle_signals() if in_main else contextlib.nullcontext():
         try:
-            return module.run(cfg, Request(resume=resume, overwrite=overwrite))
+            metrics: dict[str, Any] = module.run(cfg, Request(resume=resume, overwrite=overwrite))
+            return metrics
         except stopping.Interrupted as error:
             print(error.message or "interrupted", flush=True)
             raise
 
 
 def _require_config(cfg: Any) -> None:
-    """
+    """Check that ``cfg`` is a config.
+
     Raises:
         ConfigError: it is something else, such as the path of a file.
     """
     if not (isinstance(cfg, Mapping) and hasattr(cfg, "clone")):
-        read = (
+        hint = (
             f": cfg = retina_plugin.get_cfg(); cfg.merge_from_file({os.fspath(cfg)!r})"
             if isinstance(cfg, (str, os.PathLike))
             else ""
         )
         raise ConfigError(
             f"cfg: expected a config from retina_plugin.get_cfg(), found {type(cfg).__name__} "
-            f"{cfg!r:.80}{read}"
+            f"{cfg!r:.80}{hint}"
         )
 
 
 def _require_keys(cfg: Any, host: Host) -> None:
-    """
+    """Check that the keys of ``cfg`` are those of the host.
+
     Raises:
-        ConfigError: the config is another host's, which has other keys.
+        ConfigError: the config is one of the other host.
     """
     package = {"detectron2": "retina_plugin.d2", "lightning": "retina_plugin.config"}[host.name]
     found, expected = dict(leaves(cfg)).keys(), dict(leaves(host.get_cfg())).keys()
-    # parts from outside have keys of their own below MODEL.RETINA_PLUGIN
+    # plugins add their own keys below MODEL.RETINA_PLUGIN
     surplus = {key for key in found - expected if not key.startswith(f"{NODE}.")}
     missing = expected - found
     different = missing or (host.name == "lightning" and surplus)

@@ -1,4 +1,4 @@
-"""Parameter groups, optimizers, gradient clipping and learning rates, the same on every host."""
+"""Parameter groups, optimizers, gradient clipping and learning rate schedules, for both hosts."""
 
 from retina_plugin.solver.clipping import clip_before_steps, clip_gradients
 from retina_plugin.solver.optimizer import build_optimizer

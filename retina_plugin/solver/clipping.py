@@ -1,4 +1,4 @@
-"""Clip gradients by the ``SOLVER.CLIP_GRADIENTS`` node."""
+"""Clip gradients as ``SOLVER.CLIP_GRADIENTS`` says."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ from torch import nn
 
 
 def clip_gradients(optimizer: torch.optim.Optimizer, clipping: Any) -> None:
-    """Clip the gradient of each parameter on its own, as Detectron2 does; parameters without one
-    are left out.
+    """Clip the gradient of each parameter separately, as Detectron2 does.
+
+    Parameters without a gradient are skipped.
 
     Args:
-        optimizer: its parameters have their gradients.
-        clipping: the node of a config; nothing is done unless it is ``ENABLED``.
+        optimizer: the optimizer whose parameters are clipped, after the backward pass.
+        clipping: the ``SOLVER.CLIP_GRADIENTS`` node; nothing is done unless it is ``ENABLED``.
 
     Raises:
-        ValueError: an unknown ``CLIP_TYPE``.
+        ValueError: ``CLIP_TYPE`` is neither "value" nor "norm".
     """
     if not clipping.ENABLED:
         return
@@ -35,8 +36,9 @@ def clip_gradients(optimizer: torch.optim.Optimizer, clipping: Any) -> None:
 
 
 def clip_before_steps(optimizer: torch.optim.Optimizer, clipping: Any) -> None:
-    """Clip at the start of each ``optimizer.step()``.
+    """Clip at the start of each ``optimizer.step()``; see :func:`clip_gradients`.
 
-    For loops that call it without a closure, which would make the gradients only after that.
+    Do not use it with ``optimizer.step(closure)``: the closure computes the gradients after the
+    clipping.
     """
     optimizer.register_step_pre_hook(lambda stepping, *_: clip_gradients(stepping, clipping))

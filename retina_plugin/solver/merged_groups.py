@@ -1,5 +1,7 @@
-"""Read optimizer states of version 0.1 on Lightning, which merged groups of equal learning rate and
-weight decay."""
+"""Load optimizer states that version 0.1 wrote on Lightning.
+
+That version merged all parameter groups of equal learning rate and weight decay.
+"""
 
 from __future__ import annotations
 
@@ -14,36 +16,46 @@ Groups = Sequence[Sequence[nn.Parameter]]
 
 
 def read_merged_groups(optimizer: torch.optim.Optimizer, parameters: list[nn.Parameter]) -> None:
-    """Let ``optimizer.load_state_dict`` also take a state whose groups are merged.
+    """Let ``optimizer.load_state_dict`` also accept a state whose groups are merged.
 
     Args:
-        optimizer: just made, so that its groups have the numbers of the config.
-        parameters: of the model, in its order.
+        optimizer: a new optimizer, whose groups still have the learning rates of the config.
+        parameters: all parameters of the model, in the order of ``model.parameters()``.
     """
-    place = {parameter: i for i, parameter in enumerate(parameters)}
+    index = {parameter: i for i, parameter in enumerate(parameters)}
     merged: dict[tuple[float, float], list[nn.Parameter]] = {}
     for group in optimizer.param_groups:
         merged.setdefault((group["lr"], group["weight_decay"]), []).extend(group["params"])
     if len(merged) < len(optimizer.param_groups):
-        members = [sorted(params, key=place.__getitem__) for params in merged.values()]
-        theirs = sorted(members, key=lambda params: place[params[0]])
-        ours = [group["params"] for group in optimizer.param_groups]
-        optimizer.register_load_state_dict_pre_hook(partial(_split, ours=ours, theirs=theirs))
+        members = [sorted(params, key=index.__getitem__) for params in merged.values()]
+        old_groups = sorted(members, key=lambda params: index[params[0]])
+        new_groups = [group["params"] for group in optimizer.param_groups]
+        optimizer.register_load_state_dict_pre_hook(
+            partial(_split, old_groups=old_groups, new_groups=new_groups)
+        )
 
 
 def _split(
-    optimizer: torch.optim.Optimizer, state: dict[str, Any], *, ours: Groups, theirs: Groups
+    optimizer: torch.optim.Optimizer,
+    state: dict[str, Any],
+    *,
+    old_groups: Groups,
+    new_groups: Groups,
 ) -> dict[str, Any] | None:
-    """The state with the groups of the optimizer; None, which takes it as it is, if its groups are
-    not the merged ones."""
+    """Return the state with the groups of the optimizer in place of the merged ones.
+
+    Returns None, for which PyTorch loads the state unchanged, if its groups are not merged.
+    """
     saved = state["param_groups"]
-    if [len(group["params"]) for group in saved] != [len(params) for params in theirs]:
+    if [len(group["params"]) for group in saved] != [len(params) for params in old_groups]:
         return None
-    group_of = {p: g for g, params in zip(saved, theirs, strict=True) for p in params}
-    number_of = {
-        p: number
-        for group, params in zip(saved, theirs, strict=True)
-        for number, p in zip(group["params"], params, strict=True)
+    group_of = {p: g for g, params in zip(saved, old_groups, strict=True) for p in params}
+    id_of = {
+        p: saved_id
+        for group, params in zip(saved, old_groups, strict=True)
+        for saved_id, p in zip(group["params"], params, strict=True)
     }
-    groups = [{**group_of[params[0]], "params": [number_of[p] for p in params]} for params in ours]
+    groups = [
+        {**group_of[params[0]], "params": [id_of[p] for p in params]} for params in new_groups
+    ]
     return {**state, "param_groups": groups}

@@ -12,16 +12,16 @@ from retina_plugin.solver.parameter_groups import parameter_groups
 
 
 def build_optimizer(model: nn.Module, cfg: Any) -> torch.optim.Optimizer:
-    """SGD or AdamW, by ``MODEL.RETINA_PLUGIN.OPTIMIZER``, over :func:`parameter_groups`.
+    """Build SGD or AdamW, as ``MODEL.RETINA_PLUGIN.OPTIMIZER`` says, from :func:`parameter_groups`.
 
-    It does not clip gradients; see :mod:`retina_plugin.solver.clipping`.
+    The optimizer does not clip gradients; see :mod:`retina_plugin.solver.clipping`.
 
     Args:
-        model: any module; its frozen parameters are left out.
+        model: any module; its frozen parameters are skipped.
         cfg: a config of either host.
 
     Raises:
-        ValueError: another name, or no parameter learns.
+        ValueError: an unknown optimizer, or all parameters are frozen.
     """
     solver, name = cfg.SOLVER, cfg.MODEL.RETINA_PLUGIN.OPTIMIZER
     groups = parameter_groups(model, solver)

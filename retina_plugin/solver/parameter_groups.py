@@ -1,4 +1,4 @@
-"""Group the parameters that learn by learning rate and weight decay."""
+"""Group trainable parameters by learning rate and weight decay."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ NORM_LAYERS = (
 
 
 def parameter_groups(model: nn.Module, solver: Any) -> list[dict[str, Any]]:
-    """Groups for an optimizer, with the members and the order of Detectron2's, so that optimizer
-    states of its checkpoints load.
+    """Return the parameter groups of an optimizer.
 
-    Parameters of norms and biases have a group of their own also where their weight decay happens
-    to equal that of weights.
+    Groups and their order are those of Detectron2, so optimizer states of its checkpoints load.
+    Norm parameters are not grouped with other weights even if both have the same weight decay. The
+    same holds for biases if ``WEIGHT_DECAY_BIAS`` is set.
 
     Args:
-        model: any module. A parameter that it has several times is taken once, in the place where
-            it comes first.
+        model: any module; frozen parameters are skipped. A parameter shared by several modules is
+            taken once, at its first place.
         solver: the ``SOLVER`` node of a config.
 
     Returns:
-        For each group "params", "lr" and "weight_decay"; no group is empty.
+        A dict with "params", "lr" and "weight_decay" for each group; no group is empty.
     """
     groups: dict[tuple[float, float | None], list[nn.Parameter]] = {}
     seen: set[nn.Parameter] = set()
@@ -52,8 +52,7 @@ def parameter_groups(model: nn.Module, solver: Any) -> list[dict[str, Any]]:
 
 
 def _rates(module: nn.Module, name: str, solver: Any) -> tuple[float, float | None]:
-    """Learning rate and weight decay of a parameter; the decay is None where it is that of
-    weights."""
+    """Return learning rate and weight decay of a parameter; None stands for ``WEIGHT_DECAY``."""
     decay = solver.WEIGHT_DECAY_NORM if isinstance(module, NORM_LAYERS) else None
     if name != "bias":
         return solver.BASE_LR, decay

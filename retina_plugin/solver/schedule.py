@@ -1,4 +1,4 @@
-"""Learning rate over the steps of a training: warm-up, then steps or a cosine."""
+"""Learning rate schedules: warm-up, then steps or a cosine."""
 
 from __future__ import annotations
 
@@ -17,26 +17,33 @@ from fvcore.common.param_scheduler import (
 from torch.optim.lr_scheduler import LambdaLR
 
 
-class FixedGammaSteps(StepWithFixedGammaParamScheduler):
-    """fvcore's fails at the end of training, and a scheduler is asked for it after the last
-    step."""
+class FixedGammaSteps(StepWithFixedGammaParamScheduler):  # type: ignore[misc]  # fvcore: no types
+    """fvcore's scheduler without its error at the end of training.
+
+    fvcore's raises for ``where == 1``, but PyTorch asks for that value after the last step.
+    """
 
     def __call__(self, where: float) -> float:
-        return super().__call__(min(where, 1 - 2 * self.WHERE_EPSILON))
+        factor: float = super().__call__(min(where, 1 - 2 * self.WHERE_EPSILON))
+        return factor
 
 
 def build_schedule(solver: Any) -> ParamScheduler:
-    """Share of the training that is done, 0..1 -> factor of ``BASE_LR``.
+    """Build the learning rate schedule.
 
     Args:
         solver: the ``SOLVER`` node of a config.
 
+    Returns:
+        A function of training progress (0 at the start, 1 after ``MAX_ITER`` steps) that returns
+        the factor of ``BASE_LR``.
+
     Raises:
-        ValueError: an unknown scheduler or warm-up.
+        ValueError: an unknown ``LR_SCHEDULER_NAME`` or ``WARMUP_METHOD``.
     """
     after = _after_warmup(solver)
     length = min(solver.WARMUP_ITERS / solver.MAX_ITER, 1.0)
-    # a warm-up to the end leaves no interval to be rescaled
+    # if the warm-up lasts for all steps, no interval after it is left to rescale
     rescaled = solver.RESCALE_INTERVAL and length < 1
     start = solver.WARMUP_FACTOR * after(0.0)
     if solver.WARMUP_METHOD == "linear":
@@ -56,8 +63,9 @@ def build_schedule(solver: Any) -> ParamScheduler:
 
 
 def build_lr_scheduler(optimizer: torch.optim.Optimizer, solver: Any) -> LambdaLR:
-    """:func:`build_schedule` as a scheduler of PyTorch, to be stepped after every step of the
-    optimizer; beyond ``MAX_ITER`` the learning rate stays.
+    """Build a PyTorch scheduler from :func:`build_schedule`; step it after every optimizer step.
+
+    After ``MAX_ITER`` steps the learning rate stays constant.
 
     Raises:
         ValueError: see :func:`build_schedule`.

@@ -118,7 +118,7 @@ def test_lightning_imports_no_detectron2(tmp_path: Path) -> None:
         timeout=240,
         env={**os.environ, "PYTHONPATH": path},
     )
-    assert result.stdout == "exit code 0\nhost: lightning (asked for with --host)\n"
+    assert result.stdout == "exit code 0\nhost: lightning (chosen with --host)\n"
     assert "config file none.yaml cannot be read" in result.stderr
     assert "was imported" not in result.stderr
 

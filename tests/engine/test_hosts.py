@@ -28,7 +28,7 @@ def test_choice(
     monkeypatch.setattr(hosts, "detectron2_problem", lambda: problem)
     found, why = hosts.choose_host("auto")
     assert (found, why[: len(reason)]) == (host, reason)
-    assert hosts.choose_host("lightning") == ("lightning", "asked for with --host")
+    assert hosts.choose_host("lightning") == ("lightning", "chosen with --host")
 
 
 def test_detectron2_asked_for_and_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -56,6 +56,6 @@ def test_lightning_asked_for_does_not_import_detectron2(root: Path, tmp_path: Pa
     ]
     env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(root)])}
     result = subprocess.run(command, capture_output=True, text=True, timeout=120, env=env)
-    assert "host: lightning (asked for with --host)" in result.stdout
+    assert "host: lightning (chosen with --host)" in result.stdout
     assert "config file none.yaml cannot be read" in result.stderr
     assert "was imported" not in result.stderr

@@ -25,7 +25,7 @@ class EventFile(SummaryWriter):
 
     def _get_file_writer(self) -> FileWriter:
         if self.all_writers is None or self.file_writer is None:
-            self.file_writer = _Writer(self.log_dir)
+            self.file_writer = _FileWriter(self.log_dir)
             self.all_writers = {self.log_dir: self.file_writer}
         return self.file_writer
 

@@ -89,7 +89,7 @@ def test_detectron2_refuses_parts_of_lightning(tmp_path: Path, root: Path) -> No
         ({"cfg": Path("my.yaml")}, r"found PosixPath .*merge_from_file\('my.yaml'\)"),
         ({"cfg": None}, r"cfg: expected a config from retina_plugin.get_cfg\(\), found NoneType"),
         ({"cfg": {"MODEL": {}}}, r"cfg: expected .* found dict"),
-        ({"resume": True, "overwrite": True}, r"resume and overwrite: give one of them"),
+        ({"resume": True, "overwrite": True}, r"resume and overwrite: give only one"),
     ],
 )
 def test_arguments_that_cannot_be_used(arguments: dict, words: str) -> None:

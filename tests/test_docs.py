@@ -423,7 +423,7 @@ def test_the_page_of_keys_is_up_to_date(root: Path) -> None:
 def test_the_drawing_of_the_packages_is_up_to_date(root: Path) -> None:
     tool = load_tool("draw_packages")
     drawn = (root / "docs/images/packages.svg").read_text(encoding="utf-8")
-    assert drawn == tool.drawing(tool.imports()), "run python tools/draw_packages.py"
+    assert drawn == tool.svg(tool.imports()), "run python tools/draw_packages.py"
 
 
 def test_tables_of_keys_have_three_columns(root: Path) -> None:

@@ -40,7 +40,7 @@ from retina_plugin.engine.summary import model_summary
 from retina_plugin.modeling.preprocessing import resized_shape
 from retina_plugin.modeling.retinanet import RetinaNet
 
-REST = "detections"  # scores to boxes, top k, NMS
+DETECTIONS = "detections"  # scores to boxes, top k, NMS
 
 
 class Part(NamedTuple):
@@ -120,8 +120,8 @@ def analyze(model: RetinaNet, height: int, width: int, *, repeats: int) -> list[
     with warnings.catch_warnings():  # of fvcore, about functions of torch that it uses
         warnings.simplefilter("ignore", FutureWarning)
         from fvcore.nn import ActivationCountAnalysis, FlopCountAnalysis
-    flops = by_part(FlopCountAnalysis, attention_flops, model, images)
-    activations = by_part(ActivationCountAnalysis, attention_activations, model, images)
+    flops = count_by_part(FlopCountAnalysis, attention_flops, model, images)
+    activations = count_by_part(ActivationCountAnalysis, attention_activations, model, images)
     kept, ms = kept_by_part(model, images), time_by_part(model, images, sizes, repeats)
     parameters = {
         name: sum(p.numel() for p in module.parameters())
@@ -129,7 +129,7 @@ def analyze(model: RetinaNet, height: int, width: int, *, repeats: int) -> list[
     }
     if "neck" in parameters:
         parameters["neck"] -= parameters["backbone"]
-    names = [*parameters, REST]
+    names = [*parameters, DETECTIONS]
     rows = [Part(n, parameters.get(n, 0), flops[n], activations[n], kept[n], ms[n]) for n in names]
     totals = (
         sum(getattr(row, key) for row in rows)
@@ -150,7 +150,7 @@ def modules_of(model: RetinaNet) -> dict[str, nn.Module]:
     return backbone | {"head": model.head}
 
 
-class Dense(nn.Module):
+class AnchorPredictions(nn.Module):
     """Images -> what the head gives out for every anchor: the part of a model that can be
     traced."""
 
@@ -180,11 +180,11 @@ def attention_activations(inputs: list[Any], outputs: list[Any]) -> int:
     return prod(heads) * length * (source + width)
 
 
-def by_part(
+def count_by_part(
     analysis: Callable[..., Any], attention: Callable[..., int], model: RetinaNet, images: Tensor
 ) -> dict[str, int]:
     """What one of fvcore's analyses counts in each part."""
-    dense = Dense(model.eval())
+    dense = AnchorPredictions(model.eval())
     counter = (
         analysis(dense, images).unsupported_ops_warnings(False).uncalled_modules_warnings(False)
     )
@@ -199,7 +199,7 @@ def by_part(
 
 
 @contextmanager
-def listening(
+def part_hooks(
     model: RetinaNet, enter: Callable[[str], object], leave: Callable[[str], object]
 ) -> Iterator[None]:
     """Call ``enter`` and ``leave`` with the name of a part at the begin and end of its module's
@@ -230,7 +230,7 @@ def kept_by_part(model: RetinaNet, images: Tensor) -> dict[str, int]:
         for tensor in (*model.parameters(), *model.buffers(), images)
     }
     kept: dict[str, int] = defaultdict(int)
-    seen, stack, alive = set(own), [REST], []
+    seen, stack, alive = set(own), [DETECTIONS], []
 
     def pack(x: Tensor) -> Tensor:
         storage = x.untyped_storage()
@@ -241,11 +241,11 @@ def kept_by_part(model: RetinaNet, images: Tensor) -> dict[str, int]:
         return x
 
     with (
-        listening(model.train(), stack.append, lambda _: stack.pop()),
+        part_hooks(model.train(), stack.append, lambda _: stack.pop()),
         torch.autograd.graph.saved_tensors_hooks(pack, lambda x: x),
     ):
         # two, because batch normalisation may refuse to learn from one
-        Dense(model)(torch.cat([images, images]))
+        AnchorPredictions(model)(torch.cat([images, images]))
     model.eval()
     return defaultdict(int, {part: value // 2 for part, value in kept.items()})
 
@@ -264,7 +264,7 @@ def time_by_part(
 
     with torch.no_grad():
         model.eval()(images, sizes)  # what is computed once, such as anchors
-        with listening(
+        with part_hooks(
             model,
             lambda part: begun.update({part: now()}),
             lambda part: taken[part].append(now() - begun[part]),
@@ -274,7 +274,7 @@ def time_by_part(
                 model(images, sizes)
                 taken["all"].append(now() - start)
     ms = {part: median(values) for part, values in taken.items()}
-    ms[REST] = ms.pop("all") - ms.get("neck", ms["backbone"]) - ms["head"]
+    ms[DETECTIONS] = ms.pop("all") - ms.get("neck", ms["backbone"]) - ms["head"]
     if "neck" in ms:
         ms["neck"] -= ms["backbone"]
     return ms

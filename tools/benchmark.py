@@ -108,7 +108,7 @@ def main(argv: list[str] | None = None) -> None:
         title, name = args.peak_of
         chosen = next(c for c in comparisons(args) if c.title == title)
         detectron2_problem()  # imports it, so that this is not counted as memory of the work
-        print(peak_memory(chosen.contestants[name], args.device))
+        print(peak_memory(chosen.implementations[name], args.device))
         return
     command = [sys.executable, __file__, *(sys.argv[1:] if argv is None else argv)]
     report: dict[str, Any] = {"machine": machine(args), "comparisons": []}

@@ -26,7 +26,7 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from one_run import box_metrics, end_runs, one_run
+from one_run import box_metrics, one_run, stop_runs
 from tqdm import tqdm
 
 from retina_plugin.config.files import write_atomically
@@ -135,7 +135,7 @@ def main(argv: list[str] | None = None) -> None:
             runs = list(tqdm(pool.map(one, jobs), total=len(jobs), unit="run"))
         except KeyboardInterrupt:
             pool.shutdown(wait=False, cancel_futures=True)
-            end_runs()
+            stop_runs()
             raise
     results: dict[str, list[dict[str, float]]] = {}
     for (loss, _), found in zip(jobs, runs, strict=True):

@@ -164,7 +164,7 @@ def detect(model: RetinaNet, image: np.ndarray) -> Detections:
     return {name: value.cpu() for name, value in found.items()}
 
 
-def picture(image: np.ndarray, found: Detections, names: list[str]) -> np.ndarray:
+def draw_detections(image: np.ndarray, found: Detections, names: list[str]) -> np.ndarray:
     """The image with its detections; a small one enlarged."""
     scaled, boxes = resize_for_display(image, found["boxes"].numpy(), min_side=300)
     return draw_boxes(
@@ -172,7 +172,7 @@ def picture(image: np.ndarray, found: Detections, names: list[str]) -> np.ndarra
     )
 
 
-def entry(found: Detections, names: list[str], **source: Any) -> dict[str, Any]:
+def json_entry(found: Detections, names: list[str], **source: Any) -> dict[str, Any]:
     """One image or frame of ``detections.json``; boxes are XYXY in pixels of the image, to a
     hundredth."""
     rows = zip(
@@ -190,7 +190,7 @@ def entry(found: Detections, names: list[str], **source: Any) -> dict[str, Any]:
     return {**source, "detections": detections}
 
 
-def in_source(
+def detect_in_source(
     model: RetinaNet,
     names: list[str],
     source: Source,
@@ -200,15 +200,15 @@ def in_source(
 ) -> Iterator[dict[str, Any]]:
     """Write ``target``.jpg or ``target``.mp4 and yield the entry of the image or of each frame."""
     if isinstance(source, int) or source.lower().endswith(VIDEOS):
-        yield from in_video(model, names, source, target, limit)
+        yield from detect_in_video(model, names, source, target, limit)
     else:
         image = read_image(source, **options)
         found = detect(model, image)
-        write_image(f"{target}.jpg", picture(image, found, names))
-        yield entry(found, names, file=source)
+        write_image(f"{target}.jpg", draw_detections(image, found, names))
+        yield json_entry(found, names, file=source)
 
 
-def in_video(
+def detect_in_video(
     model: RetinaNet, names: list[str], source: Source, target: str, limit: int
 ) -> Iterator[dict[str, Any]]:
     """Write all frames to ``target``.mp4 and yield the entry of each. A video that is stopped early
@@ -224,13 +224,13 @@ def in_video(
             tqdm(frames(capture, limit), total=total, unit="frame", leave=False)
         ):
             found = detect(model, frame)
-            drawn = picture(frame, found, names)
+            drawn = draw_detections(frame, found, names)
             if writer is None:
                 writer = cv2.VideoWriter(
                     f"{target}.part.mp4", cv2.VideoWriter_fourcc(*"mp4v"), rate, drawn.shape[1::-1]
                 )
             writer.write(np.ascontiguousarray(drawn[:, :, ::-1]))  # BGR
-            yield entry(found, names, file=_name(source), frame=number)
+            yield json_entry(found, names, file=_name(source), frame=number)
     finally:
         capture.release()
         if writer is not None:
@@ -295,7 +295,9 @@ def detect_in_all(
             stem = os.path.splitext(os.path.basename(_name(source)))[0]
             target = os.path.join(args.output, f"{number:05d}_{stem}")
             with skipped:
-                for found in in_source(model, names, source, target, args.max_frames, options):
+                for found in detect_in_source(
+                    model, names, source, target, args.max_frames, options
+                ):
                     entries.append(found)  # one by one: those before an error or Ctrl-C are kept
     except KeyboardInterrupt as error:
         ended = error

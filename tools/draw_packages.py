@@ -22,7 +22,7 @@ from retina_plugin.engine.process import run
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "retina_plugin"
-PICTURE = ROOT / "docs/images/packages.svg"
+SVG_FILE = ROOT / "docs/images/packages.svg"
 WIDTH, HEIGHT, GAP_X, GAP_Y, MARGIN = 150, 44, 26, 48, 24  # of a box and around it, pixels
 HOSTS, PURE = {"d2", "lit"}, {"checkpoint", "modeling", "losses", "layers", "config"}
 COLOURS = {"host": "#f4dcc4", "pure": "#cfe3f5", "other": "#ececec"}
@@ -56,7 +56,7 @@ def _imported(path: Path) -> set[str]:
     return names
 
 
-def essential(edges: Edges) -> Edges:
+def without_implied(edges: Edges) -> Edges:
     """The arrows that no longer way implies."""
 
     def reached(package: str) -> set[str]:
@@ -71,7 +71,7 @@ def essential(edges: Edges) -> Edges:
     }
 
 
-def floors(edges: Edges) -> list[list[str]]:
+def rows_of_packages(edges: Edges) -> list[list[str]]:
     """Packages in rows, those that import nothing last; each stands above all that it imports."""
 
     def floor(package: str) -> int:
@@ -83,9 +83,9 @@ def floors(edges: Edges) -> list[list[str]]:
     return [rows[number] for number in sorted(rows, reverse=True)]
 
 
-def drawing(edges: Edges) -> str:
+def svg(edges: Edges) -> str:
     """The packages as SVG."""
-    rows = floors(edges)
+    rows = rows_of_packages(edges)
     width = 4 * MARGIN + max(map(len, rows)) * (WIDTH + GAP_X) - GAP_X
     height = 2 * MARGIN + len(rows) * (HEIGHT + GAP_Y) - GAP_Y
     places = {}
@@ -93,7 +93,7 @@ def drawing(edges: Edges) -> str:
         left = (width - len(row) * (WIDTH + GAP_X) + GAP_X) / 2
         for column, package in enumerate(row):
             places[package] = left + column * (WIDTH + GAP_X), MARGIN + number * (HEIGHT + GAP_Y)
-    arrows = [(a, b) for a, others in essential(edges).items() for b in sorted(others)]
+    arrows = [(a, b) for a, others in without_implied(edges).items() for b in sorted(others)]
     lines = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:g} {height:g}" '
         'font-family="sans-serif" font-size="16" text-anchor="middle">',
@@ -136,8 +136,8 @@ def _arrow(upper: tuple[float, float], lower: tuple[float, float], width: float)
 
 def main(argv: list[str] | None = None) -> None:
     Parser(__doc__).parse_args(argv)
-    write_atomically(str(PICTURE), drawing(imports()))
-    print(f"written: {PICTURE}")
+    write_atomically(str(SVG_FILE), svg(imports()))
+    print(f"written: {SVG_FILE}")
 
 
 if __name__ == "__main__":

@@ -33,7 +33,7 @@ def one_run(folder: Path, config: str, options: Sequence[str], *, threads: int) 
         ChildProcessError: it failed; the message names its log.
     """
     arguments = ["--config-file", str(ROOT / config), *options]
-    claim(folder, arguments)
+    reserve_folder(folder, arguments)
     done = folder / "run.json"
     if not done.is_file():
         command = [
@@ -52,7 +52,7 @@ def one_run(folder: Path, config: str, options: Sequence[str], *, threads: int) 
             try:
                 _, status, usage = os.wait4(process.pid, 0)
             except KeyboardInterrupt:
-                end_runs()
+                stop_runs()
                 raise
             finally:
                 RUNNING.discard(process)
@@ -67,7 +67,7 @@ def one_run(folder: Path, config: str, options: Sequence[str], *, threads: int) 
     return json.loads(done.read_text(encoding="utf-8"))
 
 
-def end_runs() -> None:
+def stop_runs() -> None:
     """Ask all runs of this process to stop, which saves their checkpoints, and wait until they
     have."""
     for process in list(RUNNING):
@@ -84,7 +84,7 @@ def box_metrics(logged: dict[str, float]) -> dict[str, float]:
     }
 
 
-def claim(folder: Path, arguments: Sequence[str]) -> None:
+def reserve_folder(folder: Path, arguments: Sequence[str]) -> None:
     """Make a folder the place of one run, so that no other is taken for it."""
     note = folder / "arguments.json"
     earlier = json.loads(note.read_text(encoding="utf-8")) if note.is_file() else arguments

@@ -112,7 +112,7 @@ def config_of(args: argparse.Namespace, host: str) -> Any:
     return cfg
 
 
-def annotated(datasets: Iterable[Dataset], options: dict[str, Any]) -> list[Job]:
+def annotation_jobs(datasets: Iterable[Dataset], options: dict[str, Any]) -> list[Job]:
     """Every image of the data sets, as annotated; ``options`` say how it is read."""
     return [
         (r["file_name"], partial(draw_record, dataset, r, options))
@@ -121,7 +121,7 @@ def annotated(datasets: Iterable[Dataset], options: dict[str, Any]) -> list[Job]
     ]
 
 
-def matched(cfg: Any, dataset: Dataset) -> tuple[list[float], str]:
+def matched_boxes(cfg: Any, dataset: Dataset) -> tuple[list[float], str]:
     """How many boxes of each class the anchors come close to after the transforms of training, and
     a line that says how it was counted."""
     how = {"threshold": cfg.MODEL.RETINANET.IOU_THRESHOLDS[-1], "seed": max(cfg.SEED, 0)}
@@ -168,7 +168,7 @@ def draw_record(dataset: Dataset, record: dict[str, Any], options: dict[str, Any
     return draw_boxes(image, boxes, labels, class_names=dataset.class_names, crowd=crowd)
 
 
-def loaded(cfg: Any, host: str, class_names: Sequence[str]) -> Iterator[Job]:
+def loader_jobs(cfg: Any, host: str, class_names: Sequence[str]) -> Iterator[Job]:
     """What the training loader of ``host`` feeds: resized, flipped, cropped. It never ends."""
     for sample in importlib.import_module(LOADER[host]).training_samples(cfg):
         yield sample["file_name"], partial(draw_sample, sample, class_names)
@@ -191,18 +191,18 @@ def main(argv: list[str] | None = None) -> None:
     cfg.MODEL.RETINANET.NUM_CLASSES = datasets[0].num_classes
     set_pixel_range_from_images(cfg, [record for dataset in datasets for record in dataset.records])
     for dataset in datasets:
-        shares, how = matched(cfg, dataset) if args.anchors else (None, "")
+        shares, how = matched_boxes(cfg, dataset) if args.anchors else (None, "")
         print(overview(dataset, shares))
         if how:
             print(how)
     if args.source == "dataloader":
         print(f"host: {host} ({reason})")
         jobs, count = (
-            islice(loaded(cfg, host, datasets[0].class_names), args.max_images),
+            islice(loader_jobs(cfg, host, datasets[0].class_names), args.max_images),
             args.max_images,
         )
     else:
-        jobs = annotated(datasets, image_options(cfg))[: args.max_images or None]
+        jobs = annotation_jobs(datasets, image_options(cfg))[: args.max_images or None]
         count = len(jobs)
     os.makedirs(args.output_dir, exist_ok=True)
     skipped = SkippedFiles()

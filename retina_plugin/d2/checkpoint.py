@@ -31,7 +31,7 @@ from retina_plugin.engine.resume import wrong_host_error
 logger = logging.getLogger("retina_plugin")
 
 
-class Metadata:
+class CheckpointMetadata:
     """What every checkpoint says of itself."""
 
     def __init__(
@@ -84,17 +84,17 @@ class Checkpointer(DetectionCheckpointer):
             write_checkpoint({**content, **kwargs}, os.path.join(self.save_dir, f"{name}.pth"))
 
     @functools.cached_property
-    def _resumed(self) -> str:
+    def _newest(self) -> str:
         """What ``--resume`` continues from, chosen when it is first asked for; empty where there is
         nothing."""
         report = logger.warning if comm.is_main_process() else logger.debug
         return newest_checkpoint(self.save_dir, report=report) or ""
 
     def has_checkpoint(self) -> bool:
-        return bool(self._resumed)
+        return bool(self._newest)
 
     def get_checkpoint_file(self) -> str:
-        return self._resumed
+        return self._newest
 
     def load(self, path: str, checkpointables: list[str] | None = None) -> dict[str, Any]:
         """As in the base class; addresses such as ``detectron2://`` and ``https://`` are fetched by

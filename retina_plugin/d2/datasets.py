@@ -44,10 +44,10 @@ def register_datasets(names: Sequence[str] | None = None) -> None:
         if name not in dataset_names() and ".json@" not in name:
             known = {*dataset_names(), *DatasetCatalog.list()}
             raise DatasetError(f"{unknown_name('data set', name, known)} {HOW_TO_NAME}")
-        DatasetCatalog.register(name, functools.partial(_records, name))
+        DatasetCatalog.register(name, functools.partial(_dataset_dicts, name))
 
 
-def _records(name: str) -> list[dict[str, Any]]:
+def _dataset_dicts(name: str) -> list[dict[str, Any]]:
     """Detectron2's list of dicts, with the metadata that its evaluator and its pictures need."""
     dataset = load_dataset(name)
     MetadataCatalog.get(name).set(
@@ -68,16 +68,15 @@ def _records(name: str) -> list[dict[str, Any]]:
     ]
 
 
-def _is_ours(name: str) -> bool:
-    return (
-        getattr(DatasetCatalog[name], "func", None) is _records if name in DatasetCatalog else False
-    )
+def _is_registered_by_us(name: str) -> bool:
+    """Return whether :func:`register_datasets` has registered the data set."""
+    return name in DatasetCatalog and getattr(DatasetCatalog[name], "func", None) is _dataset_dicts
 
 
-def _paths_in_detectron2(name: str) -> Paths | None:
+def _paths_from_detectron2(name: str) -> Paths | None:
     """Where a data set lies that Detectron2 or the user has registered there, so that reports can
     read it."""
-    if name not in DatasetCatalog or _is_ours(name):
+    if name not in DatasetCatalog or _is_registered_by_us(name):
         return None
     metadata = MetadataCatalog.get(name)
     # With a file but no folder it is a function of the user: Detectron2's evaluator has written the
@@ -86,26 +85,26 @@ def _paths_in_detectron2(name: str) -> Paths | None:
     return (metadata.json_file, metadata.image_root) if known else None
 
 
-_OF_FUNCTIONS: dict[str, tuple[Any, Dataset]] = {}  # name -> the function and what it gave
+_function_datasets: dict[str, tuple[Any, Dataset]] = {}  # name -> the function and what it gave
 
 
 def _dataset_of_function(name: str) -> Dataset | None:
     """A data set that the user has registered as a function; None for any other."""
-    if name not in DatasetCatalog or _is_ours(name) or _paths_in_detectron2(name):
+    if name not in DatasetCatalog or _is_registered_by_us(name) or _paths_from_detectron2(name):
         return None
     function = DatasetCatalog[name]
-    if _OF_FUNCTIONS.get(name, (None,))[0] is not function:
-        _OF_FUNCTIONS[name] = function, _call(name)
-    return _OF_FUNCTIONS[name][1]
+    if _function_datasets.get(name, (None,))[0] is not function:
+        _function_datasets[name] = function, _call_function(name)
+    return _function_datasets[name][1]
 
 
-def _call(name: str) -> Dataset:
+def _call_function(name: str) -> Dataset:
     """Call the function of a data set and check what it gives.
 
     Raises:
         DatasetError: it fails, or a record cannot be used; place and file are named.
     """
-    with explained([name]):
+    with dataset_errors([name]):
         given = DatasetCatalog.get(name)
     names = class_names(name)
     ids = MetadataCatalog.get(name).get("thing_dataset_id_to_contiguous_id") or {
@@ -114,7 +113,7 @@ def _call(name: str) -> Dataset:
     records, repairs = [], Repairs()
     for place, record in enumerate(given):
         try:
-            records.append(_record(record, place, len(names), repairs))
+            records.append(_to_record(record, place, len(names), repairs))
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise DatasetError(
                 f"data set {name!r}: record {place} of its function cannot be used "
@@ -145,7 +144,7 @@ def _warnings(name: str, repairs: Repairs, given: list[dict[str, Any]]) -> tuple
     return warnings
 
 
-def _record(
+def _to_record(
     record: dict[str, Any], place: int, num_classes: int, repairs: Repairs
 ) -> dict[str, Any]:
     """One of Detectron2's dicts as a record of :class:`retina_plugin.data.Dataset`; what may be
@@ -179,7 +178,7 @@ def _record(
     return {**size, "image_id": record.get("image_id", place), "annotations": annotations}
 
 
-add_catalog(_paths_in_detectron2, _dataset_of_function)
+add_catalog(_paths_from_detectron2, _dataset_of_function)
 
 
 def class_names(name: str) -> list[str]:
@@ -191,7 +190,7 @@ def class_names(name: str) -> list[str]:
     register_datasets([name])
     metadata = MetadataCatalog.get(name)
     if metadata.get("thing_classes") is None:
-        with explained([name]):
+        with dataset_errors([name]):
             DatasetCatalog.get(name)
     if metadata.get("thing_classes") is None:
         raise DatasetError(
@@ -201,13 +200,13 @@ def class_names(name: str) -> list[str]:
     return list(metadata.thing_classes)
 
 
-def boxes_of_classes(name: str) -> list[int]:
+def count_boxes_of_classes(name: str) -> list[int]:
     """Boxes of each class of a data set; see :func:`retina_plugin.data.class_counts`.
 
     Raises:
         DatasetError: it cannot be read.
     """
-    with explained([name]):
+    with dataset_errors([name]):
         return class_counts(records_of(name), len(class_names(name)))
 
 
@@ -218,8 +217,10 @@ def records_of(name: str) -> Sequence[dict[str, Any]]:
     Raises:
         DatasetError: it cannot be read.
     """
-    with explained([name]):
-        return load_dataset(name).records if _is_ours(name) else DatasetCatalog.get(name)
+    with dataset_errors([name]):
+        return (
+            load_dataset(name).records if _is_registered_by_us(name) else DatasetCatalog.get(name)
+        )
 
 
 def check_datasets(cfg: Any, *, eval_only: bool) -> None:
@@ -231,14 +232,14 @@ def check_datasets(cfg: Any, *, eval_only: bool) -> None:
         DatasetError: a test set that cannot be read, or training sets without a box.
     """
     if not eval_only:
-        _check_users_files(cfg)
+        _check_registered_coco_files(cfg)
     for name in cfg.DATASETS.TEST:
         load_dataset(name)
-    if not eval_only and all(map(_is_ours, cfg.DATASETS.TRAIN)):
+    if not eval_only and all(map(_is_registered_by_us, cfg.DATASETS.TRAIN)):
         require_boxes(*map(load_dataset, cfg.DATASETS.TRAIN))
 
 
-def _check_users_files(cfg: Any) -> None:
+def _check_registered_coco_files(cfg: Any) -> None:
     """Read training sets that are registered in Detectron2 as COCO files: it will read them itself,
     but checks less.
 
@@ -247,7 +248,7 @@ def _check_users_files(cfg: Any) -> None:
             do.
     """
     for name in cfg.DATASETS.TRAIN:
-        paths = _paths_in_detectron2(name)
+        paths = _paths_from_detectron2(name)
         if not paths or MetadataCatalog.get(name).get("evaluator_type") != "coco":
             continue
         if cfg.MODEL.RETINA_PLUGIN.DATASETS.BOX_COORDINATES:
@@ -270,7 +271,7 @@ def training_dicts(cfg: Any, *, filter_empty: bool) -> list[dict[str, Any]]:
         DatasetError: a set cannot be used.
     """
     keypoints = cfg.MODEL.ROI_KEYPOINT_HEAD.MIN_KEYPOINTS_PER_IMAGE if cfg.MODEL.KEYPOINT_ON else 0
-    with explained(cfg.DATASETS.TRAIN):
+    with dataset_errors(cfg.DATASETS.TRAIN):
         return get_detection_dataset_dicts(
             cfg.DATASETS.TRAIN,
             filter_empty=filter_empty,
@@ -279,7 +280,7 @@ def training_dicts(cfg: Any, *, filter_empty: bool) -> list[dict[str, Any]]:
 
 
 @contextlib.contextmanager
-def explained(names: Sequence[str]) -> Iterator[None]:
+def dataset_errors(names: Sequence[str]) -> Iterator[None]:
     """Turn the assertions, KeyErrors and the like that Detectron2's readers raise into a
     :class:`DatasetError`."""
     try:
@@ -288,7 +289,7 @@ def explained(names: Sequence[str]) -> Iterator[None]:
         raise
     except (AssertionError, KeyError, OSError, ValueError) as error:
         for name in names:
-            if _paths_in_detectron2(name):
+            if _paths_from_detectron2(name):
                 # names file, annotation and remedy where it meets the same mistake
                 load_dataset(name)
         raise DatasetError(

@@ -21,10 +21,10 @@ from detectron2.utils import comm
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from retina_plugin.config.errors import ConfigError
-from retina_plugin.d2.datasets import explained, register_datasets, training_dicts
-from retina_plugin.d2.mapper import MappedRecords, RetinaDatasetMapper
-from retina_plugin.d2.repeated_batches import RepeatedBatches
-from retina_plugin.d2.samples import PlainRecords, as_dicts, as_sample
+from retina_plugin.d2.datasets import dataset_errors, register_datasets, training_dicts
+from retina_plugin.d2.mapper import MappedDataset, RetinaDatasetMapper
+from retina_plugin.d2.repeat_factor_sampler import RepeatFactorBatchSampler
+from retina_plugin.d2.samples import RecordsOfDicts, from_detectron2, to_detectron2
 from retina_plugin.data import load_dataset
 from retina_plugin.data.sampler import InfiniteBatchSampler, shape_groups
 from retina_plugin.data.samples import EvaluationDataset, TrainingDataset
@@ -84,7 +84,7 @@ def training_loader(cfg: Any) -> Any:
     """
     ours = cfg.MODEL.META_ARCHITECTURE == "FocalRetinaNet"
     if not ours and cfg.DATALOADER.SAMPLER_TRAIN != "TrainingSampler":
-        return _other_order(cfg)
+        return _detectron2_loader(cfg)
     seed = cfg.SEED if cfg.SEED >= 0 else comm.shared_random_seed()
     dicts = training_dicts(cfg, filter_empty=not ours and cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS)
     if ours:
@@ -93,12 +93,12 @@ def training_loader(cfg: Any) -> Any:
     records = DatasetFromList(dicts, copy=False)  # serialized, so that workers share the memory
     if not ours:
         dataset, collate = (
-            MappedRecords(records, RetinaDatasetMapper(cfg, is_train=True), seed=seed),
+            MappedDataset(records, RetinaDatasetMapper(cfg, is_train=True), seed=seed),
             list,
         )
     else:
-        dataset = TrainingDataset.from_config(cfg, PlainRecords(records), seed=seed)
-        collate = as_dicts
+        dataset = TrainingDataset.from_config(cfg, RecordsOfDicts(records), seed=seed)
+        collate = to_detectron2
     return TrainingLoader(
         dataset, batches=batches, num_workers=cfg.DATALOADER.NUM_WORKERS, collate=collate
     )
@@ -119,14 +119,14 @@ def _batches(cfg: Any, dicts: list[Record], seed: int) -> Sampler:
         factors = RepeatFactorTrainingSampler.repeat_factors_from_category_frequency(
             dicts, loader.REPEAT_THRESHOLD, sqrt=loader.REPEAT_SQRT
         )
-        return RepeatedBatches(**shared, factors=factors)
+        return RepeatFactorBatchSampler(**shared, factors=factors)
     raise ConfigError(
         "DATALOADER.SAMPLER_TRAIN: expected TrainingSampler or RepeatFactorTrainingSampler, "
         f"found {name!r}"
     )
 
 
-def _other_order(cfg: Any) -> Any:
+def _detectron2_loader(cfg: Any) -> Any:
     """Detectron2's own loader, for the samplers of its other meta-architectures."""
     if comm.is_main_process():
         print(
@@ -134,7 +134,7 @@ def _other_order(cfg: Any) -> Any:
             "its images anew",
             flush=True,
         )
-    with explained(cfg.DATASETS.TRAIN):
+    with dataset_errors(cfg.DATASETS.TRAIN):
         return build_detection_train_loader(cfg, mapper=RetinaDatasetMapper(cfg, is_train=True))
 
 
@@ -162,4 +162,4 @@ def training_samples(cfg: Any) -> Iterator[dict[str, Any]]:
     """What Detectron2's training loader feeds, one sample after the other, "image" in RGB; for
     looking at it. It never ends."""
     register_datasets(cfg.DATASETS.TRAIN)
-    return samples_in_rgb(cfg, map(as_sample, chain.from_iterable(training_loader(cfg))))
+    return samples_in_rgb(cfg, map(from_detectron2, chain.from_iterable(training_loader(cfg))))

@@ -69,7 +69,7 @@ class MetricsFile(JSONWriter):
         self._file_handle = AppendedFile(path)
 
 
-class Events(TensorboardXWriter):
+class EventsWriter(TensorboardXWriter):
     """Detectron2's TensorBoard events, by whole records."""
 
     @functools.cached_property

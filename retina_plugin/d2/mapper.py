@@ -49,7 +49,7 @@ class RetinaDatasetMapper(DatasetMapper):
         return sample
 
 
-class MappedRecords(Dataset):
+class MappedDataset(Dataset):
     """(place in the run, index) -> what the mapper makes of the record; chance depends on the seed
     and the place alone."""
 

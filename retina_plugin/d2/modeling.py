@@ -39,7 +39,7 @@ def register_backbones() -> None:
             BACKBONE_REGISTRY._do_register(name, builder)
 
 
-def names_of_backbones() -> list[str]:
+def backbone_names() -> list[str]:
     """All that Detectron2 can build, those that plugins have brought too."""
     register_backbones()
     return [name for name, _ in BACKBONE_REGISTRY]
@@ -65,7 +65,7 @@ class FocalRetinaNet(RetinaNet):
     @classmethod
     def from_config(cls, cfg: Any) -> dict[str, Any]:
         ours.import_plugins(cfg)
-        name, known = cfg.MODEL.BACKBONE.NAME, names_of_backbones()
+        name, known = cfg.MODEL.BACKBONE.NAME, backbone_names()
         if name not in known:
             raise KeyError(f"MODEL.BACKBONE.NAME: {unknown_name('backbone', name, known)}")
         names = (

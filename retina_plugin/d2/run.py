@@ -12,11 +12,16 @@ from detectron2.utils.env import seed_all_rng
 from detectron2.utils.events import EventStorage
 
 from retina_plugin.config.errors import ConfigError
-from retina_plugin.d2.checkpoint import Checkpointer, Metadata
+from retina_plugin.d2.checkpoint import Checkpointer, CheckpointMetadata
 from retina_plugin.d2.config import get_cfg, portable
-from retina_plugin.d2.datasets import boxes_of_classes, check_datasets, class_names, records_of
+from retina_plugin.d2.datasets import (
+    check_datasets,
+    class_names,
+    count_boxes_of_classes,
+    records_of,
+)
 from retina_plugin.d2.logs import MetricsFile, log_of_run
-from retina_plugin.d2.modeling import names_of_backbones
+from retina_plugin.d2.modeling import backbone_names
 from retina_plugin.d2.trainer import RetinaTrainer
 from retina_plugin.engine import stopping
 from retina_plugin.engine.disk_space import require_space
@@ -42,11 +47,11 @@ def run(cfg: Any, request: Request) -> dict[str, Any]:
         return _run(cfg, request)
     check_request(cfg.clone(), request, HOST)  # a mistake is reported once, before they start
     url = f"tcp://127.0.0.1:{free_port()}" if request.dist_url == "auto" else request.dist_url
-    run_ranks(_one_of_several, request.num_gpus, cfg, request, url)
+    run_ranks(_run_rank, request.num_gpus, cfg, request, url)
     return {}
 
 
-def _one_of_several(rank: int, cfg: Any, request: Request, url: str) -> None:
+def _run_rank(rank: int, cfg: Any, request: Request, url: str) -> None:
     with process_group(rank, request, url, backend="nccl"):
         comm.create_local_process_group(request.num_gpus)
         _run(cfg, request)
@@ -80,9 +85,9 @@ HOST = Host(
     check=_check,
     class_names=class_names,
     records=records_of,
-    class_counts=boxes_of_classes,
+    class_counts=count_boxes_of_classes,
     check_data=lambda cfg, request: check_datasets(cfg, eval_only=request.eval_only),
-    backbones=names_of_backbones,
+    backbones=backbone_names,
 )
 
 
@@ -114,7 +119,7 @@ def _start(cfg: Any, request: Request) -> None:
     settings of CUDA."""
     rank, logger = comm.get_rank(), logging.getLogger("detectron2")
     logger.info(f"Process {rank} of {comm.get_world_size()}, {request}\n{collect_env_info()}")
-    logging.getLogger("detectron2.engine.train_loop").addFilter(_is_no_traceback)
+    logging.getLogger("detectron2.engine.train_loop").addFilter(_is_not_traceback)
     logger.info(f"Config:\n{cfg.dump()}")
     seed_all_rng(None if cfg.SEED < 0 else cfg.SEED + rank)
     torch.backends.cudnn.benchmark = cfg.CUDNN_BENCHMARK and not request.eval_only
@@ -126,7 +131,7 @@ def _start(cfg: Any, request: Request) -> None:
     torch.set_flush_denormal(True)
 
 
-def _is_no_traceback(record: logging.LogRecord) -> bool:
+def _is_not_traceback(record: logging.LogRecord) -> bool:
     """Detectron2 logs the traceback of every error in training, which the tool tells in one
     line."""
     return record.msg != "Exception during training:"
@@ -144,7 +149,7 @@ def _train(cfg: Any, resumed: str | None, data: dict[str, Any] | None) -> dict[s
 
 def _evaluate(cfg: Any, checkpoint: str) -> dict[str, Any]:
     model = RetinaTrainer.build_model(cfg)
-    metadata = Metadata(class_names(cfg.DATASETS.TEST[0]), model, cfg)
+    metadata = CheckpointMetadata(class_names(cfg.DATASETS.TEST[0]), model, cfg)
     checkpointer = Checkpointer(model, save_dir=cfg.OUTPUT_DIR, metadata=metadata)
     checkpointer.load(checkpoint, checkpointables=[])
     with stopping.defer_signals():

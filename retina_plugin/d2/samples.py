@@ -12,7 +12,7 @@ from detectron2.structures import Boxes, BoxMode, Instances
 Record = dict[str, Any]
 
 
-class PlainRecords(Sequence):
+class RecordsOfDicts(Sequence):
     """Detectron2's dicts of images as records of :class:`retina_plugin.data.Dataset`, converted
     when they are taken.
 
@@ -30,7 +30,7 @@ class PlainRecords(Sequence):
         found = self.dicts[index]
         annotations = [
             {
-                "bbox": _corners(a["bbox"], a["bbox_mode"]),
+                "bbox": _to_xyxy(a["bbox"], a["bbox_mode"]),
                 "category_id": a["category_id"],
                 "iscrowd": a.get("iscrowd") or 0,
             }
@@ -39,26 +39,26 @@ class PlainRecords(Sequence):
         return {"image_id": index, **found, "annotations": annotations}
 
 
-def _corners(box: Any, mode: BoxMode) -> list[float]:
+def _to_xyxy(box: Any, mode: BoxMode) -> list[float]:
     """XYXY in pixels, in double precision, which Detectron2 keeps of arrays only."""
     boxes = np.array([box], dtype=np.float64)
     return BoxMode.convert(boxes, mode, BoxMode.XYXY_ABS)[0].tolist()
 
 
-def as_dicts(samples: list[dict[str, Any]]) -> list[Record]:
+def to_detectron2(samples: list[dict[str, Any]]) -> list[Record]:
     """A batch of :class:`retina_plugin.data.samples.TrainingDataset` as Detectron2's models take
     it: "instances" with ``gt_boxes`` and ``gt_classes`` in place of "boxes" and "labels"."""
-    return [_as_dict(**sample) for sample in samples]
+    return [_to_dict(**sample) for sample in samples]
 
 
-def _as_dict(*, boxes: Any, labels: Any, **others: Any) -> Record:
+def _to_dict(*, boxes: Any, labels: Any, **others: Any) -> Record:
     instances = Instances(tuple(others["image"].shape[1:]))
     instances.gt_boxes, instances.gt_classes = Boxes(boxes), labels
     return {**others, "instances": instances}
 
 
-def as_sample(given: Record) -> dict[str, Any]:
-    """The inverse of :func:`as_dicts`, for one image."""
+def from_detectron2(given: Record) -> dict[str, Any]:
+    """The inverse of :func:`to_detectron2`, for one image."""
     others = {name: value for name, value in given.items() if name != "instances"}
     instances = given["instances"]
     return {**others, "boxes": instances.gt_boxes.tensor, "labels": instances.gt_classes}

@@ -20,9 +20,9 @@ from detectron2.utils.events import CommonMetricPrinter, EventWriter
 from pycocotools.coco import COCO
 
 from retina_plugin.config.disk import DiskError
-from retina_plugin.d2.checkpoint import Checkpointer, Metadata
+from retina_plugin.d2.checkpoint import Checkpointer, CheckpointMetadata
 from retina_plugin.d2.loader import TrainingLoader, evaluation_loader, training_loader
-from retina_plugin.d2.logs import Events, MetricsFile
+from retina_plugin.d2.logs import EventsWriter, MetricsFile
 from retina_plugin.data import load_dataset
 from retina_plugin.engine import stopping
 from retina_plugin.engine.checkpoints import checkpoint_name
@@ -159,7 +159,7 @@ class RetinaTrainer(DefaultTrainer):
             self.cfg.OUTPUT_DIR,
             fine_tune=self.cfg.MODEL.RETINA_PLUGIN.FINE_TUNE,
             trainer=weakref.proxy(self),
-            metadata=Metadata(names, self._trainer.model, self.cfg, self.training_data),
+            metadata=CheckpointMetadata(names, self._trainer.model, self.cfg, self.training_data),
             **order,
         )
         return [*super().build_hooks(), StopHook()]
@@ -176,9 +176,9 @@ class RetinaTrainer(DefaultTrainer):
         except stopping.Interrupted as error:
             if stopping.immediate_stop_requested():  # in the middle of something
                 raise
-            raise stopping.Interrupted(error.number, self._save_where_it_stopped()) from None
+            raise stopping.Interrupted(error.number, self._save_at_stop()) from None
 
-    def _save_where_it_stopped(self) -> str:
+    def _save_at_stop(self) -> str:
         """What to tell the user."""
         name = checkpoint_name(self.iter + 1, self.max_iter)
         path = os.path.join(self.cfg.OUTPUT_DIR, name)
@@ -201,7 +201,11 @@ class RetinaTrainer(DefaultTrainer):
 
     def build_writers(self) -> list[EventWriter]:
         folder = self.cfg.OUTPUT_DIR
-        self.writers = [CommonMetricPrinter(self.max_iter), MetricsFile(folder), Events(folder)]
+        self.writers = [
+            CommonMetricPrinter(self.max_iter),
+            MetricsFile(folder),
+            EventsWriter(folder),
+        ]
         return self.writers
 
     def after_step(self) -> None:
@@ -222,7 +226,7 @@ class RetinaTrainer(DefaultTrainer):
                 for writer in self.writers:
                     writer.write()
         except DiskError:
-            self._fail()
+            self._skip_last_evaluation()
             raise
 
     def after_train(self) -> None:
@@ -233,7 +237,7 @@ class RetinaTrainer(DefaultTrainer):
             if not failed:  # else the error that ended training is the one to report
                 raise
 
-    def _fail(self) -> None:
+    def _skip_last_evaluation(self) -> None:
         """Detectron2 takes a failure in the last step for the end of training, and evaluates,
         unless steps are left."""
         self.max_iter = self.iter + 2
@@ -254,7 +258,7 @@ class RetinaTrainer(DefaultTrainer):
             raise self._divergence("What the model predicts became infinite or NaN")
 
     def _divergence(self, what: str) -> FloatingPointError:
-        self._fail()
+        self._skip_last_evaluation()
         lr = self.optimizer.param_groups[0]["lr"]
         return divergence_error(what, iteration=self.iter, lr=lr, cfg=self.run_cfg)
 

@@ -15,7 +15,7 @@ from retina_plugin.config.keys import NODE
 from retina_plugin.config.registry import nearest
 from retina_plugin.engine.summary import LOG_PERIOD
 
-KINDS = {"CALLBACKS": Callback, "LOGGERS": Logger}
+BASE_CLASSES = {"CALLBACKS": Callback, "LOGGERS": Logger}
 
 AVERAGES = 'its averages are not in the checkpoint\'s "model", which is what is evaluated later'
 # Callbacks of Lightning that would spoil a run -> why; by name, as not every version has all.
@@ -39,15 +39,15 @@ def check_classes(cfg: Any) -> None:
         ConfigError: a class that cannot be imported, is of another kind, or does not take the
             arguments; the entry is named.
     """
-    for key in KINDS:
+    for key in BASE_CLASSES:
         for number, entry in enumerate(cfg.MODEL.RETINA_PLUGIN.LIGHTNING[key]):
-            found = _class_of(key, number, entry)
+            found = _import_class(key, number, entry)
             try:
                 inspect.signature(found).bind(**entry.get("init_args", {}))
             except TypeError as error:
                 raise ConfigError(
-                    f"{_where(key, number)}: {entry['class_path']} cannot have these init_args: "
-                    f"{error}. It takes {inspect.signature(found)}"
+                    f"{_entry_name(key, number)}: {entry['class_path']} cannot have these "
+                    f"init_args: {error}. It takes {inspect.signature(found)}"
                 ) from error
 
 
@@ -56,7 +56,7 @@ def check_monitors(callbacks: Sequence[Callback], cfg: Any, class_names: Sequenc
     themselves find out after the first evaluation, or never.
 
     Args:
-        callbacks: from :func:`callbacks_of`.
+        callbacks: from :func:`build_callbacks`.
         cfg: of the run.
         class_names: K names.
 
@@ -75,20 +75,20 @@ def check_monitors(callbacks: Sequence[Callback], cfg: Any, class_names: Sequenc
             continue
         if monitor not in known and not monitor.startswith("loss_"):  # criteria name their losses
             raise ConfigError(
-                f"{_where('CALLBACKS', number)}: monitor: nothing is called {monitor!r}. "
+                f"{_entry_name('CALLBACKS', number)}: monitor: nothing is called {monitor!r}. "
                 f"{nearest(monitor, known)}"
             )
         # EarlyStopping looks at its metric after each evaluation
         least = 1 if monitor in measured else LOG_PERIOD
         if isinstance(callback, EarlyStopping) and least > cfg.TEST.EVAL_PERIOD:
             raise ConfigError(
-                f"{_where('CALLBACKS', number)}: EarlyStopping looks at {monitor} after each "
+                f"{_entry_name('CALLBACKS', number)}: EarlyStopping looks at {monitor} after each "
                 f"evaluation. TEST.EVAL_PERIOD, the steps between evaluations, is "
                 f"{cfg.TEST.EVAL_PERIOD}: set it to {least} or more"
             )
 
 
-def callbacks_of(cfg: Any) -> list[Callback]:
+def build_callbacks(cfg: Any) -> list[Callback]:
     """The callbacks of ``LIGHTNING.CALLBACKS``, constructed.
 
     Raises:
@@ -97,7 +97,7 @@ def callbacks_of(cfg: Any) -> list[Callback]:
     return _construct(cfg, "CALLBACKS")
 
 
-def loggers_of(cfg: Any) -> list[Logger]:
+def build_loggers(cfg: Any) -> list[Logger]:
     """The loggers of ``LIGHTNING.LOGGERS``, likewise."""
     return _construct(cfg, "LOGGERS")
 
@@ -106,42 +106,42 @@ def _construct(cfg: Any, key: str) -> list[Any]:
     parts = []
     for number, entry in enumerate(cfg.MODEL.RETINA_PLUGIN.LIGHTNING[key]):
         try:
-            parts.append(_class_of(key, number, entry)(**entry.get("init_args", {})))
+            parts.append(_import_class(key, number, entry)(**entry.get("init_args", {})))
         # whatever a constructor raises; ModuleNotFoundError where a logger's package is missing
         except Exception as error:
             if isinstance(error, ConfigError):
                 raise
             raise ConfigError(
-                f"{_where(key, number)}: {entry['class_path']} fails with "
+                f"{_entry_name(key, number)}: {entry['class_path']} fails with "
                 f"{type(error).__name__}: {error}"
             ) from error
     return parts
 
 
-def _class_of(key: str, number: int, entry: dict[str, Any]) -> type:
+def _import_class(key: str, number: int, entry: dict[str, Any]) -> type:
     module, _, name = entry["class_path"].rpartition(".")
     try:
         found = getattr(importlib.import_module(module), name)
     # a module may raise anything while it is imported
     except Exception as error:
         raise ConfigError(
-            f"{_where(key, number)}: class_path {entry['class_path']} cannot be imported: "
+            f"{_entry_name(key, number)}: class_path {entry['class_path']} cannot be imported: "
             f"{type(error).__name__}: {error}"
         ) from error
-    if not (isinstance(found, type) and issubclass(found, KINDS[key])):
-        kind = KINDS[key].__name__
+    if not (isinstance(found, type) and issubclass(found, BASE_CLASSES[key])):
+        kind = BASE_CLASSES[key].__name__
         raise ConfigError(
-            f"{_where(key, number)}: expected a subclass of lightning.pytorch's {kind}, "
+            f"{_entry_name(key, number)}: expected a subclass of lightning.pytorch's {kind}, "
             f"found {entry['class_path']}"
         )
     for base in found.__mro__:
         if base.__name__ in REFUSED and base.__module__.startswith("lightning.pytorch.callbacks."):
             raise ConfigError(
-                f"{_where(key, number)}: {base.__name__} cannot be used here: "
+                f"{_entry_name(key, number)}: {base.__name__} cannot be used here: "
                 f"{REFUSED[base.__name__]}"
             )
     return found
 
 
-def _where(key: str, number: int) -> str:
+def _entry_name(key: str, number: int) -> str:
     return f"{NODE}.LIGHTNING.{key}, entry {number + 1}"

@@ -46,14 +46,14 @@ class MetricsLogger(Logger):
             metrics: name -> value; of float32, so that seven digits are written.
             step: counted from 0.
         """
-        line = {name: float(f"{value:.7g}") for name, value in _of_run(metrics).items()}
+        line = {name: float(f"{value:.7g}") for name, value in _without_epoch(metrics).items()}
         self._file.write(json.dumps({"iteration": step, **line}, sort_keys=True) + "\n")
 
     def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
         """They are in ``config.yaml``."""
 
 
-def _of_run(metrics: Mapping[str, float]) -> dict[str, float]:
+def _without_epoch(metrics: Mapping[str, float]) -> dict[str, float]:
     """Without the number of the epoch, which Lightning adds and which is always 0 here."""
     return {name: value for name, value in metrics.items() if name != "epoch"}
 
@@ -75,7 +75,7 @@ class EventsLogger(TensorBoardLogger):
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         # the base class makes a ValueError of a full disk
-        for name, value in _of_run(metrics).items():
+        for name, value in _without_epoch(metrics).items():
             self.experiment.add_scalar(name, value, step)
 
     def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:

@@ -53,15 +53,15 @@ class RetinaNetModule(lightning.LightningModule):
         self.results: dict[str, Any] = {}  # of the last evaluation
         self.evaluated_at = -1
         self.lr = 0.0  # of the step under way
-        self._rates: list[float] = []  # of each parameter group, before the schedule
-        self._found: list[dict[int, list[dict[str, Any]]]] = []
+        self._base_lrs: list[float] = []  # of each parameter group, before the schedule
+        self._detections: list[dict[int, list[dict[str, Any]]]] = []
 
     def setup(self, stage: str) -> None:
         # each process may have drawn its own
         self.seed = self.trainer.strategy.broadcast(self.seed)
 
     def on_train_start(self) -> None:
-        use_learning_rates(self.trainer.optimizers[0], self.lr_schedulers(), self._rates)
+        use_learning_rates(self.trainer.optimizers[0], self.lr_schedulers(), self._base_lrs)
 
     @property
     def iteration(self) -> int:
@@ -90,7 +90,7 @@ class RetinaNetModule(lightning.LightningModule):
 
     def configure_optimizers(self) -> dict[str, Any]:
         optimizer = build_optimizer(self.model, self.cfg)
-        self._rates = [group["lr"] for group in optimizer.param_groups]
+        self._base_lrs = [group["lr"] for group in optimizer.param_groups]
         scheduler = build_lr_scheduler(optimizer, self.cfg.SOLVER)
         return {
             "optimizer": optimizer,
@@ -103,7 +103,7 @@ class RetinaNetModule(lightning.LightningModule):
         clip_gradients(optimizer, self.cfg.SOLVER.CLIP_GRADIENTS)
 
     def on_validation_start(self) -> None:
-        self._found = [{} for _ in self.cfg.DATASETS.TEST]
+        self._detections = [{} for _ in self.cfg.DATASETS.TEST]
 
     def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
         images = [sample["image"] for sample in batch]
@@ -115,17 +115,17 @@ class RetinaNetModule(lightning.LightningModule):
             found = dense.rescale_detections(
                 found, network_size=size, image_size=(sample["height"], sample["width"])
             )
-            self._found[dataloader_idx][sample["image_id"]] = coco_results(
+            self._detections[dataloader_idx][sample["image_id"]] = coco_results(
                 sample["image_id"], found, category_ids
             )
 
     def on_validation_epoch_end(self) -> None:
         if stopping.requested_on_any_rank():
             return  # some images are missing
-        gathered = [self._found]
+        gathered = [self._detections]
         if self.trainer.world_size > 1:  # ranks may share images at the end, hence results by image
             gathered = [None] * self.trainer.world_size
-            torch.distributed.all_gather_object(gathered, self._found)
+            torch.distributed.all_gather_object(gathered, self._detections)
         self.evaluated_at = self.global_step
         results = self._measure(gathered) if self.trainer.is_global_zero else {}
         self.results = self.trainer.strategy.broadcast(results)

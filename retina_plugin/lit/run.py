@@ -59,11 +59,11 @@ def run(cfg: Any, request: Request) -> dict[str, Any]:
     backend = "nccl" if checked.MODEL.DEVICE.startswith("cuda") else "gloo"
     several = request.num_machines > 1
     url = request.dist_url if several else f"tcp://127.0.0.1:{free_port()}"
-    run_ranks(_one_of_several, request.num_gpus, cfg, request, url, backend)
+    run_ranks(_run_rank, request.num_gpus, cfg, request, url, backend)
     return {}
 
 
-def _one_of_several(rank: int, cfg: Any, request: Request, url: str, backend: str) -> None:
+def _run_rank(rank: int, cfg: Any, request: Request, url: str, backend: str) -> None:
     with process_group(rank, request, url, backend=backend):
         rank_zero_only.rank = torch.distributed.get_rank()
         _run(cfg, request)
@@ -108,7 +108,7 @@ def _run(cfg: Any, request: Request) -> dict[str, Any]:
     # the main process is the first one of the first machine
     main = rank_zero_only.rank == 0 and request.machine_rank == 0
     run = prepare(cfg, request, HOST, main=main)
-    _quiet()
+    _quiet_lightning()
     with enter_folder(
         run.cfg,
         request,
@@ -153,13 +153,13 @@ def _train_and_evaluate(run: Run, request: Request, checkpoint: str | None) -> d
         message = _train(trainer, module, checkpoint)
     if cfg.DATASETS.TEST and (request.eval_only or module.evaluated_at != trainer.global_step):
         trainer.validate(module, datamodule=DetectionDataModule(cfg), verbose=False)
-        _end_if_asked(message)
+        _stop_if_requested(message)
     if cfg.DATASETS.TEST and trainer.is_global_zero:
         report_results(cfg, module.results)
     return module.results
 
 
-def _quiet() -> None:
+def _quiet_lightning() -> None:
     """Silence what Lightning says of its own workings; errors and warnings of this project stay."""
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.ERROR)
@@ -169,7 +169,7 @@ def _quiet() -> None:
     torch.set_flush_denormal(True)
 
 
-def _end_if_asked(message: str) -> None:
+def _stop_if_requested(message: str) -> None:
     stopping.requested_on_any_rank()
     stopping.raise_if_requested(message)
 
@@ -201,5 +201,5 @@ def _train(trainer: lightning.Trainer, module: RetinaNetModule, resumed: str | N
     checkpoints = next(c for c in trainer.callbacks if isinstance(c, CheckpointCallback))
     path = checkpoints.path or os.path.join(cfg.OUTPUT_DIR, FINAL)  # none is written if all is done
     message = stopping.stopped_message(trainer.global_step, cfg.SOLVER.MAX_ITER, path)
-    _end_if_asked(message)
+    _stop_if_requested(message)
     return message

@@ -37,13 +37,13 @@ class StopCallback(lightning.Callback):
     def on_train_batch_end(
         self, trainer: lightning.Trainer, module: RetinaNetModule, *args: Any
     ) -> None:
-        self._stop_if_asked(trainer)
+        self._stop_if_requested(trainer)
 
     def on_validation_end(self, trainer: lightning.Trainer, module: RetinaNetModule) -> None:
         if trainer.state.fn == "fit":  # not in the evaluation after training, where all is saved
-            self._stop_if_asked(trainer)
+            self._stop_if_requested(trainer)
 
-    def _stop_if_asked(self, trainer: lightning.Trainer) -> None:
+    def _stop_if_requested(self, trainer: lightning.Trainer) -> None:
         if stopping.requested_on_any_rank():
             # else it evaluates now
             trainer.should_stop, trainer.limit_val_batches = True, 0

@@ -15,12 +15,12 @@ from retina_plugin.engine.host import Request
 from retina_plugin.engine.prepare import Run
 from retina_plugin.engine.summary import LOG_PERIOD
 from retina_plugin.lit.checkpoints import CheckpointCallback, CheckpointFiles
-from retina_plugin.lit.configured import callbacks_of, check_monitors, loggers_of
+from retina_plugin.lit.configured import build_callbacks, build_loggers, check_monitors
 from retina_plugin.lit.loggers import EventsLogger, MetricsLogger
-from retina_plugin.lit.pictures import TrainingImagesCallback
 from retina_plugin.lit.progress import StepProgressBar
 from retina_plugin.lit.scalars import MeanScalarsCallback
 from retina_plugin.lit.stop import StopCallback
+from retina_plugin.lit.training_images import TrainingImagesCallback
 
 
 def build_trainer(run: Run, request: Request) -> lightning.Trainer:
@@ -32,9 +32,9 @@ def build_trainer(run: Run, request: Request) -> lightning.Trainer:
     """
     cfg = run.cfg
     if request.num_machines > 1:
-        _meet(request)
+        _set_rendezvous(request)
     device, processes = torch.device(cfg.MODEL.DEVICE), max(request.num_gpus, 1)
-    events, added = EventsLogger(cfg.OUTPUT_DIR), loggers_of(cfg)
+    events, added = EventsLogger(cfg.OUTPUT_DIR), build_loggers(cfg)
     for logger in added:
         logger.log_hyperparams(dict(leaves(cfg)))
     callbacks = _callbacks(run, request, events)
@@ -67,7 +67,7 @@ def _callbacks(run: Run, request: Request, events: EventsLogger) -> list[Callbac
     :class:`MeanScalarsCallback`, which sees whether they end the training."""
     cfg = run.cfg
     checkpoints = CheckpointCallback(cfg.OUTPUT_DIR, cfg.SOLVER.CHECKPOINT_PERIOD)
-    added = callbacks_of(cfg)
+    added = build_callbacks(cfg)
     if not request.eval_only:
         check_monitors(added, cfg, run.class_names)
     callbacks: list[Callback] = []
@@ -84,7 +84,7 @@ def _precision(cfg: Any, device: torch.device) -> str:
     return "16-mixed" if device.type == "cuda" else "bf16-mixed"
 
 
-def _meet(request: Request) -> None:
+def _set_rendezvous(request: Request) -> None:
     """Tell Lightning where the processes of several machines meet."""
     url = urlparse(request.dist_url)
     os.environ.update(

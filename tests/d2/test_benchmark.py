@@ -16,6 +16,6 @@ def test_both_sides_agree(
     monkeypatch.syspath_prepend(str(root / "tools"))
     detection = importlib.import_module("benchmarks.detection")
     comparison = getattr(detection, part)(argparse.Namespace(device="cpu", quick=True, amp=amp))[0]
-    assert list(comparison.contestants) == ["retina_plugin", "Detectron2 RetinaNet"]
-    ours, theirs = (prepare()() for prepare in comparison.contestants.values())
+    assert list(comparison.implementations) == ["retina_plugin", "Detectron2 RetinaNet"]
+    ours, theirs = (prepare()() for prepare in comparison.implementations.values())
     comparison.check(theirs, ours)

@@ -20,7 +20,7 @@ from retina_plugin.d2.config import CfgNode
 from retina_plugin.d2.datasets import register_datasets
 from retina_plugin.d2.loader import TrainingLoader, training_loader
 from retina_plugin.d2.mapper import RetinaDatasetMapper, seeded
-from retina_plugin.d2.repeated_batches import RepeatedBatches
+from retina_plugin.d2.repeat_factor_sampler import RepeatFactorBatchSampler
 from tests.scenes import write_scenes
 
 
@@ -142,7 +142,7 @@ def test_ranks_share_the_places_of_repeated_images(monkeypatch: pytest.MonkeyPat
     def pairs(rank: int, ranks: int) -> list[tuple[int, int]]:
         monkeypatch.setattr(comm, "get_rank", lambda: rank)
         monkeypatch.setattr(comm, "get_world_size", lambda: ranks)
-        rows = RepeatedBatches(factors=factors, groups=groups, batch_size=4, seed=1)
+        rows = RepeatFactorBatchSampler(factors=factors, groups=groups, batch_size=4, seed=1)
         return [pair for batch in islice(rows, 12 // (4 // ranks)) for pair in batch]
 
     alone = pairs(0, 1)

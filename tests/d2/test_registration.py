@@ -15,7 +15,7 @@ from detectron2.modeling import BACKBONE_REGISTRY, META_ARCH_REGISTRY, Backbone,
 
 import retina_plugin
 from retina_plugin.d2 import FocalRetinaNet, add_retina_config
-from retina_plugin.d2.modeling import names_of_backbones
+from retina_plugin.d2.modeling import backbone_names
 from retina_plugin.modeling.build_backbone import BACKBONE_REGISTRY as OURS
 from tests.models import COMPACT
 
@@ -90,7 +90,7 @@ def test_a_backbone_that_is_registered_again(write_modules: Callable) -> None:
     names = {"__name__": "my_cell"}
     for _ in range(2):
         exec(code, names)
-        assert "build_mine" in names_of_backbones()
+        assert "build_mine" in backbone_names()
         assert BACKBONE_REGISTRY.get("build_mine") is names["build_mine"]
     del BACKBONE_REGISTRY._obj_map["build_mine"]
 

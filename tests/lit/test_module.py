@@ -30,7 +30,7 @@ def test_detections_are_kept_in_pixels_of_the_original(
     sample = {"image": torch.zeros(3, 32, 75, dtype=torch.uint8), "image_id": 7}
     module.on_validation_start()
     module.validation_step([{**sample, "height": original[0], "width": original[1]}], 0)
-    ((result,),) = module._found[0].values()
+    ((result,),) = module._detections[0].values()
     assert result == {
         "image_id": 7,
         "category_id": square,

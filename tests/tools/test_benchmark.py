@@ -43,7 +43,7 @@ def test_small_parts(
 ) -> None:
     """One size of each: the table has a line for every contestant, the JSON has the numbers behind
     it."""
-    monkeypatch.setattr(measure, "_peak_in_a_fresh_process", lambda *_: 12.0)
+    monkeypatch.setattr(measure, "_peak_in_new_process", lambda *_: 12.0)
     file = tmp_path / "numbers.json"
     tool.main(
         [
@@ -78,7 +78,7 @@ def test_without_the_others(part: str, tool: ModuleType, monkeypatch: pytest.Mon
     for module in ("detectron2", "fvcore", "torchvision", "faster_coco_eval"):
         monkeypatch.setitem(sys.modules, module, None)
     (first, *_) = tool.comparisons(tool.parse([part, "--quick"]))
-    assert len(first.contestants) == 1
+    assert len(first.implementations) == 1
     assert any("not installed" in reason for reason in first.absent)
 
 
@@ -89,9 +89,9 @@ def test_memory_is_measured_in_a_fresh_process(
     arguments = ["loss", "--quick"]
     (comparison,) = tool.comparisons(tool.parse(arguments))
     command = [sys.executable, str(root / "tools/benchmark.py"), *arguments]
-    assert 0 <= measure._peak_in_a_fresh_process(command, comparison.title, "retina_plugin") < 200
+    assert 0 <= measure._peak_in_new_process(command, comparison.title, "retina_plugin") < 200
     with pytest.raises(RuntimeError, match="nobody failed in a process of its own"):
-        measure._peak_in_a_fresh_process(
+        measure._peak_in_new_process(
             [sys.executable, "-c", "raise SystemExit(1)"], comparison.title, "nobody"
         )
 
@@ -104,7 +104,7 @@ def test_our_loss_keeps_one_tensor_of_the_logits_size(measure: ModuleType) -> No
 
 def test_bandwidth_runs(measure: ModuleType) -> None:
     losses = importlib.import_module("benchmarks.losses")
-    for prepare in losses.bandwidth(50, 8, "cpu").contestants.values():
+    for prepare in losses.bandwidth(50, 8, "cpu").implementations.values():
         assert prepare()().isfinite().all()
 
 
@@ -150,7 +150,7 @@ def test_mistakes(
 def test_what_makes_two_matchings_one(
     measure: ModuleType, labels: list[int], boxes: list[int], words: str | None
 ) -> None:
-    same = importlib.import_module("benchmarks.matching")._same
+    same = importlib.import_module("benchmarks.matching")._check_equal
     expected = torch.tensor([80, 3, -1]), torch.tensor([0, 1, 0])
     with pytest.raises(AssertionError, match=words) if words else contextlib.nullcontext():
         same((torch.tensor(labels), torch.tensor(boxes)), expected)
@@ -163,7 +163,7 @@ def test_different_results_end_it(measure: ModuleType) -> None:
     comparison = measure.Comparison(
         "sums", {"one": lambda: lambda: 1, "two": lambda: lambda: 2}, check
     )
-    with pytest.raises(measure.Disagreement, match="sums: two and one disagree: 2 is not 1"):
+    with pytest.raises(measure.DifferentResults, match="sums: two and one disagree: 2 is not 1"):
         measure.measure(comparison, repeats=1, device="cpu", command=[])
 
 
@@ -174,16 +174,16 @@ def test_what_was_measured_before_a_difference_is_kept(
         assert a == b
 
     def parts(*results: int) -> Any:
-        contestants = {
+        implementations = {
             f"contestant {i}": lambda result=result: lambda: result
             for i, result in enumerate(results)
         }
-        return lambda args: [measure.Comparison(f"results {results}", contestants, check)]
+        return lambda args: [measure.Comparison(f"results {results}", implementations, check)]
 
-    monkeypatch.setattr(measure, "_peak_in_a_fresh_process", lambda *_: 12.0)
+    monkeypatch.setattr(measure, "_peak_in_new_process", lambda *_: 12.0)
     monkeypatch.setattr(tool, "PARTS", {"same": parts(1, 1), "different": parts(1, 2)})
     file = tmp_path / "numbers.json"
-    with pytest.raises(measure.Disagreement):
+    with pytest.raises(measure.DifferentResults):
         tool.main(["same", "different", "--repeats", "1", "--json", str(file)])
     assert [comparison["title"] for comparison in json.loads(file.read_text())["comparisons"]] == [
         "results (1, 1)"

@@ -19,7 +19,7 @@ from retina_plugin.config import get_cfg, leaves
 from retina_plugin.modeling.build import build_model
 
 CONFIG = Path(__file__).parents[2] / "configs/coco/retinanet_R_50_FPN_1x.yaml"
-THEIRS = {
+DETECTRON2_NAMES = {
     "MODEL.META_ARCHITECTURE": "RetinaNet",
     "MODEL.BACKBONE.NAME": "build_retinanet_resnet_fpn_backbone",
 }
@@ -60,7 +60,7 @@ def shape(model: nn.Module) -> None:
                 )
 
 
-def build_theirs(args: argparse.Namespace) -> nn.Module:
+def build_detectron2(args: argparse.Namespace) -> nn.Module:
     """Detectron2's RetinaNet with the weights of :func:`build_ours`."""
     from detectron2.config import get_cfg as detectron2_cfg
     from detectron2.modeling import build_model as detectron2_model
@@ -69,7 +69,7 @@ def build_theirs(args: argparse.Namespace) -> nn.Module:
     known = {key for key, _ in leaves(cfg)}
     for key, value in leaves(_cfg(args)):
         if key in known:
-            cfg.merge_from_list([key, THEIRS.get(key, value)])
+            cfg.merge_from_list([key, DETECTRON2_NAMES.get(key, value)])
     model = detectron2_model(cfg)
     state = build_ours(args).state_dict()
     del state["loss_normalizer"]  # in Detectron2 it is no part of the state
@@ -120,18 +120,21 @@ def _precision(args: argparse.Namespace) -> contextlib.AbstractContextManager:
 
 
 def _comparison(
-    args: argparse.Namespace, title: str, contestants: dict[str, Callable[[], Work]], check
+    args: argparse.Namespace, title: str, implementations: dict[str, Callable[[], Work]], check
 ) -> Comparison:
     absent = [TORCHVISION]
     if not importlib.util.find_spec("detectron2"):
-        contestants = {
-            name: prepare for name, prepare in contestants.items() if "Detectron2" not in name
+        implementations = {
+            name: prepare for name, prepare in implementations.items() if "Detectron2" not in name
         }
         absent.insert(0, "Detectron2 is not installed")
     size = "64x96" if args.quick else "480x640"
     precision = ", bfloat16 autocast" if args.amp else ""
     return Comparison(
-        f"{title} {size}, R-50-FPN, K = 80, {args.device}{precision}", contestants, check, absent
+        f"{title} {size}, R-50-FPN, K = 80, {args.device}{precision}",
+        implementations,
+        check,
+        absent,
     )
 
 
@@ -150,7 +153,7 @@ def steps(args: argparse.Namespace) -> list[Comparison]:
     def theirs() -> Work:
         from detectron2.utils.events import EventStorage
 
-        model, inputs = build_theirs(args), _detectron2_inputs(*_images(args, 2))
+        model, inputs = build_detectron2(args), _detectron2_inputs(*_images(args, 2))
 
         def losses() -> dict[str, Tensor]:
             with EventStorage():
@@ -161,8 +164,8 @@ def steps(args: argparse.Namespace) -> list[Comparison]:
     def same(result: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
         assert_close(result, expected, rtol=2e-2 if args.amp else 1e-5, atol=0)
 
-    contestants = {"retina_plugin": ours, "Detectron2 RetinaNet": theirs}
-    return [_comparison(args, "step, 2 images", contestants, same)]
+    implementations = {"retina_plugin": ours, "Detectron2 RetinaNet": theirs}
+    return [_comparison(args, "step, 2 images", implementations, same)]
 
 
 def _step(
@@ -197,7 +200,7 @@ def inferences(args: argparse.Namespace) -> list[Comparison]:
         return _detect(args, lambda: model(*model.preprocess(images)))
 
     def theirs() -> Work:
-        model = build_theirs(args).eval()
+        model = build_detectron2(args).eval()
         inputs = [{"image": image} for image in _images(args, 1)[0]]
 
         def detect() -> Results:
@@ -209,12 +212,14 @@ def inferences(args: argparse.Namespace) -> list[Comparison]:
 
         return _detect(args, detect)
 
-    contestants: dict[str, Callable[[], Work]] = {
+    implementations: dict[str, Callable[[], Work]] = {
         "retina_plugin": ours,
         "Detectron2 RetinaNet": theirs,
     }
     comparisons = [
-        _comparison(args, "infer, 1 image", contestants, _nearly_the_same if args.amp else _same)
+        _comparison(
+            args, "infer, 1 image", implementations, _check_similar if args.amp else _check_equal
+        )
     ]
     if not args.amp:
         low = {
@@ -224,7 +229,7 @@ def inferences(args: argparse.Namespace) -> list[Comparison]:
             ),
         }
         comparisons.append(
-            _comparison(args, "infer in lower precision, 1 image", low, _nearly_the_same)
+            _comparison(args, "infer in lower precision, 1 image", low, _check_similar)
         )
     return comparisons
 
@@ -238,7 +243,7 @@ def _detect(args: argparse.Namespace, detect: Callable[[], Results]) -> Work:
     return work
 
 
-def _same(results: Results, expected: Results) -> None:
+def _check_equal(results: Results, expected: Results) -> None:
     """Each detection is found on the other side. Their order says nothing where scores differ in
     the sixth digit only."""
     for a, b in zip(results, expected, strict=True):
@@ -248,12 +253,12 @@ def _same(results: Results, expected: Results) -> None:
             & ((a["scores"][:, None] - b["scores"]).abs() < 1e-5)
             & ((a["boxes"][:, None] - b["boxes"]).abs().amax(dim=2) < 1e-2)
         )
-        lonely = int((~same.any(dim=0)).sum() + (~same.any(dim=1)).sum())
+        unmatched = int((~same.any(dim=0)).sum() + (~same.any(dim=1)).sum())
         assert len(b["scores"]), "nothing was detected, which proves nothing"
-        assert not lonely, f"{lonely} of {len(b['scores'])} detections have no counterpart"
+        assert not unmatched, f"{unmatched} of {len(b['scores'])} detections have no counterpart"
 
 
-def _nearly_the_same(results: Results, expected: Results) -> None:
+def _check_similar(results: Results, expected: Results) -> None:
     for a, b in zip(results, expected, strict=True):
         number = min(len(a["scores"]), len(b["scores"]), 20)
         assert number, "nothing was detected, which proves nothing"

@@ -18,24 +18,24 @@ CLASSES = 80
 def comparisons(args: argparse.Namespace) -> list[Comparison]:
     """The faster back end beside pycocotools; both at Detectron2's and Lightning's service."""
     images, detections = (4, 10) if args.quick else (1000, 100)
-    contestants = {"pycocotools": lambda: _work(_pycocotools, images, detections)}
+    implementations = {"pycocotools": lambda: _work(_pycocotools, images, detections)}
     absent = []
     if importlib.util.find_spec("faster_coco_eval"):
-        contestants = {
+        implementations = {
             "faster-coco-eval": lambda: _work(_faster, images, detections),
-            **contestants,
+            **implementations,
         }
     else:
         absent.append("faster-coco-eval is not installed: pip install -e '.[fast-eval]'")
     if importlib.util.find_spec("detectron2") and importlib.util.find_spec("detectron2._C"):
-        contestants["Detectron2 COCOeval_opt"] = lambda: _work(_detectron2, images, detections)
+        implementations["Detectron2 COCOeval_opt"] = lambda: _work(_detectron2, images, detections)
     else:
         absent.append("Detectron2's COCOeval_opt needs its compiled extension")
     return [
         Comparison(
             f"eval, {images} images, {detections} detections each, K = {CLASSES}",
-            contestants,
-            _same,
+            implementations,
+            _check_equal,
             absent,
         )
     ]
@@ -131,6 +131,6 @@ def _detectron2(truth: dict[str, Any], results: list[dict[str, Any]]) -> dict[st
     return _run(COCO, COCOeval_opt, truth, results)
 
 
-def _same(result: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> None:
+def _check_equal(result: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> None:
     for name, values in expected.items():
         np.testing.assert_allclose(result[name], values, atol=1e-6, err_msg=name)

@@ -46,7 +46,7 @@ def _comparison(rows: int, classes: int, device: str) -> Comparison:
             name: lambda loss=loss: _work(loss, rows, classes, device)
             for name, loss in losses.items()
         },
-        _same,
+        _check_equal,
         absent,
         {"saved / logits": lambda work: f"{saved_bytes(work) / (4 * rows * classes):.2f}"},
     )
@@ -74,13 +74,13 @@ def bandwidth(rows: int, classes: int, device: str) -> Comparison:
     write as much."""
     logits = torch.zeros(rows, classes, device=device, requires_grad=True)
     labels = torch.full((rows,), classes, device=device)
-    contestants = {
+    implementations = {
         "value and derivative": lambda: lambda: _ours(logits, labels),
         "copy of the logits": lambda: lambda: logits.detach().clone(),
     }
     return Comparison(
         f"loss against bandwidth, R = {rows}, K = {classes}, {device}",
-        contestants,
+        implementations,
         lambda result, expected: None,
     )
 
@@ -109,7 +109,7 @@ def _torchvision(logits: Tensor, labels: Tensor) -> Tensor:
     return theirs(*_one_hot(logits, labels), alpha=ALPHA, gamma=GAMMA, reduction="sum")
 
 
-def _same(result: tuple[Tensor, Tensor], expected: tuple[Tensor, Tensor]) -> None:
+def _check_equal(result: tuple[Tensor, Tensor], expected: tuple[Tensor, Tensor]) -> None:
     assert_close(result[0], expected[0], rtol=1e-4, atol=0)
     assert (result[1] - expected[1]).norm() < 1e-4 * expected[1].norm(), "gradients differ"
 

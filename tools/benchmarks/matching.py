@@ -43,7 +43,7 @@ def _comparison(height: int, width: int, number: int, device: str) -> Comparison
             name: lambda matcher=matcher: _work(matcher, height, width, number, device)
             for name, matcher in matchers.items()
         },
-        _same,
+        _check_equal,
         absent,
     )
 
@@ -88,7 +88,7 @@ def _torchvision(anchors: Tensor, boxes: Tensor, classes: Tensor) -> tuple[Tenso
     ), matches
 
 
-def _same(result: tuple[Tensor, Tensor], expected: tuple[Tensor, Tensor]) -> None:
+def _check_equal(result: tuple[Tensor, Tensor], expected: tuple[Tensor, Tensor]) -> None:
     assert_close(result[0], expected[0])
     positive = (expected[0] >= 0) & (expected[0] < CLASSES)
     assert_close(result[1][positive], expected[1][positive])

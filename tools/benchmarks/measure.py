@@ -18,8 +18,8 @@ import torch
 Work = Callable[[], Any]
 
 
-class Disagreement(AssertionError):
-    """Two contestants gave different results; their times cannot be compared."""
+class DifferentResults(AssertionError):
+    """Two implementations gave different results; their times cannot be compared."""
 
 
 @dataclass
@@ -28,15 +28,15 @@ class Comparison:
 
     Attributes:
         title: what is compared, at which size.
-        contestants: name -> a function that prepares everything and returns the work. The first is
-            this project.
-        check: results of two contestants -> raises AssertionError when they differ.
+        implementations: name -> a function that prepares everything and returns the work. This
+            project is the first one.
+        check: results of two implementations -> raises AssertionError when they differ.
         absent: what is not installed or cannot take part, each with the reason.
         extra: more columns: title -> (the work -> text).
     """
 
     title: str
-    contestants: dict[str, Callable[[], Work]]
+    implementations: dict[str, Callable[[], Work]]
     check: Callable[[Any, Any], None]
     absent: list[str] = field(default_factory=list)
     extra: dict[str, Callable[[Work], str]] = field(default_factory=dict)
@@ -60,15 +60,15 @@ def measure(
         columns.
 
     Raises:
-        Disagreement: a result that differs from the first one's.
+        DifferentResults: a result that differs from the first one's.
     """
-    works = {name: prepare() for name, prepare in comparison.contestants.items()}
-    _tell(f"{comparison.title}: do the results agree?")
+    works = {name: prepare() for name, prepare in comparison.implementations.items()}
+    _show_progress(f"{comparison.title}: do the results agree?")
     with _full_float32():
         _check(comparison, {name: work() for name, work in works.items()})
     times: dict[str, list[float]] = {name: [] for name in works}
     for repeat in range(1, repeats + 1):
-        _tell(f"{comparison.title}: {repeat} of {repeats}")
+        _show_progress(f"{comparison.title}: {repeat} of {repeats}")
         for name, work in works.items():
             times[name].append(_timed(work, device))
     first = statistics.median(next(iter(times.values())))
@@ -77,9 +77,9 @@ def measure(
         rows[name].update({title: tell(work) for title, tell in comparison.extra.items()})
     works.clear()  # the processes below need the memory
     for name in rows:
-        _tell(f"{comparison.title}: memory of {name}")
-        rows[name]["peak"] = _peak_in_a_fresh_process(command, comparison.title, name)
-    _tell("")
+        _show_progress(f"{comparison.title}: memory of {name}")
+        rows[name]["peak"] = _peak_in_new_process(command, comparison.title, name)
+    _show_progress("")
     return rows
 
 
@@ -97,7 +97,7 @@ def _full_float32() -> Iterator[None]:
             backend.allow_tf32 = value
 
 
-def _tell(progress: str) -> None:
+def _show_progress(progress: str) -> None:
     """One line that replaces the one before, for whoever sits at a terminal."""
     if sys.stderr.isatty():
         print(f"\r\x1b[K{progress}", end="", file=sys.stderr, flush=True)
@@ -109,7 +109,7 @@ def _check(comparison: Comparison, results: dict[str, Any]) -> None:
         try:
             comparison.check(result, expected)
         except AssertionError as error:
-            raise Disagreement(
+            raise DifferentResults(
                 f"{comparison.title}: {name} and {first} disagree: {error}"
             ) from error
 
@@ -137,7 +137,7 @@ def _row(seconds: list[float], first: float) -> dict[str, Any]:
     return {"median": median, "spread": high - low, "ratio": median / first, "times": seconds}
 
 
-def _peak_in_a_fresh_process(command: Sequence[str], title: str, name: str) -> float:
+def _peak_in_new_process(command: Sequence[str], title: str, name: str) -> float:
     # glibc gives every block back as soon as it is free, so that what the process holds is what the
     # work holds.
     environment = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "65536"}

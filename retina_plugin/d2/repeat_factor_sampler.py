@@ -13,7 +13,7 @@ from torch.utils.data import Sampler
 from retina_plugin.data.sampler import SampleKey
 
 
-class RepeatedBatches(Sampler):
+class RepeatFactorBatchSampler(Sampler):
     """This process's batches of (place in the run, index) in the order of Detectron2's
     RepeatFactorTrainingSampler, for ever; images of one group share batches."""
 

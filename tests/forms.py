@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from retina_plugin.layers import recording
+from retina_plugin.layers import tracing
 
 FORMS = ["sparse", "fixed shapes"]
 
@@ -16,5 +16,5 @@ FORMS = ["sparse", "fixed shapes"]
 def in_form(form: str) -> Iterator[None]:
     """Choose one of :data:`FORMS`, as accelerators and compilers do."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(recording, "is_recorded", lambda tensor: form == "fixed shapes")
+        patch.setattr(tracing, "is_traced", lambda tensor: form == "fixed shapes")
         yield

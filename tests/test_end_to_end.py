@@ -340,14 +340,14 @@ def test_half_precision_reaches_the_convolutions_in_training_alone(
     train_net: Any, tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch, host: str
 ) -> None:
     seen: dict[bool, set[torch.dtype]] = {True: set(), False: set()}
-    predict_anchors = RetinaNet.predict_anchors
+    predict_dense = RetinaNet.predict_dense
 
     def spied(self: RetinaNet, images: torch.Tensor) -> Any:
-        predictions, anchors = predict_anchors(self, images)
+        predictions, anchors = predict_dense(self, images)
         seen[torch.is_grad_enabled()].add(predictions.logits.dtype)
         return predictions, anchors
 
-    monkeypatch.setattr(RetinaNet, "predict_anchors", spied)
+    monkeypatch.setattr(RetinaNet, "predict_dense", spied)
     config = write_run(tmp_path, root)
     train_net.main(
         [

@@ -159,7 +159,7 @@ class AnchorPredictions(nn.Module):
         self.model = model
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        predictions, _ = self.model.predict_anchors(images)
+        predictions, _ = self.model.predict_dense(images)
         return [x for x in predictions if x is not None]
 
 

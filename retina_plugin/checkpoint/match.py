@@ -89,7 +89,7 @@ def fit(model: nn.Module, layout: CheckpointFormat, path: str) -> CheckpointMatc
 
 def weight_source_of(model: nn.Module) -> WeightSource | None:
     """Of which model of another library the backbone of ``model`` is a part."""
-    origins = (module.origin() for module in model.modules() if isinstance(module, Backbone))
+    origins = (module.weight_source() for module in model.modules() if isinstance(module, Backbone))
     return next(filter(None, origins), None)
 
 

@@ -64,5 +64,5 @@ def has_finite_predictions(model: RetinaNet) -> bool:
     side = max(model.preprocessor.size_divisibility, 32)
     image = torch.linspace(0, 255, len(model.pixel_mean) * side**2).view(-1, side, side)
     with evaluation_mode(model):
-        predictions, _ = model.predict_anchors(model.preprocess([image])[0])
+        predictions, _ = model.predict_dense(model.preprocess([image])[0])
     return all(bool(x.isfinite().all()) for x in predictions if x is not None)

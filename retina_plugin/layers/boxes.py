@@ -52,10 +52,10 @@ def elementwise_iou(boxes1: Tensor, boxes2: Tensor) -> Tensor:
 
 def clip(boxes: Tensor, image_size: tuple[float, float]) -> Tensor:
     """Cut (M, 4) boxes at the borders of an image of ``image_size`` = (height, width) pixels."""
-    return boxes.clamp(min=0).minimum(by_coordinate(*image_size, like=boxes))
+    return boxes.clamp(min=0).minimum(whwh(*image_size, like=boxes))
 
 
-def by_coordinate(height: float | Tensor, width: float | Tensor, *, like: Tensor) -> Tensor:
+def whwh(height: float | Tensor, width: float | Tensor, *, like: Tensor) -> Tensor:
     """(4,) as (width, height, width, height), of the type and device of ``like``.
 
     Args:

@@ -17,7 +17,7 @@ class DerivedTensorCache(Generic[T]):
     Autograd counts the in-place changes of every tensor, for its own safety; a value is used again
     only while the counts of its sources stand still. ``load_state_dict``, ``torch.nn.init`` and
     most optimizers are seen that way. Writing into ``parameter.data`` and fused optimizers are not,
-    which is why owners keep nothing while they train and call :meth:`forget` in ``train()``, in
+    which is why owners keep nothing while they train and call :meth:`clear` in ``train()``, in
     ``eval()`` and when they learn.
     """
 
@@ -43,7 +43,7 @@ class DerivedTensorCache(Generic[T]):
         self._kept = list(sources), stamps, value
         return value
 
-    def forget(self) -> None:
+    def clear(self) -> None:
         """Drop the value and its memory."""
         self._kept = None
 

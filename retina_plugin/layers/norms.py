@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from retina_plugin.layers import recording, winograd
+from retina_plugin.layers import tracing, winograd
 from retina_plugin.layers.derived_cache import DerivedTensorCache
 
 NORMS = ("", "FrozenBN", "BN", "SyncBN", "GN")
@@ -85,7 +85,7 @@ def has_hooks(module: nn.Module) -> bool:
     )
 
 
-def is_fixed(norm: nn.Module | None) -> bool:
+def can_fold(norm: nn.Module | None) -> bool:
     """Whether a norm is the same map x * scale + shift of each channel for every input, and nothing
     of it is being learnt."""
     if norm is None or has_hooks(norm):
@@ -96,7 +96,7 @@ def is_fixed(norm: nn.Module | None) -> bool:
 
 
 def scale_and_shift(norm: nn.Module) -> tuple[Tensor, Tensor]:
-    """The map of a norm that :func:`is_fixed`, (C,) each."""
+    """The map of a norm that :func:`can_fold`, (C,) each."""
     scale = (norm.running_var + norm.eps).rsqrt()
     scale = scale if norm.weight is None else scale * norm.weight
     shift = -norm.running_mean * scale
@@ -151,58 +151,60 @@ class Conv2d(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) -> (N, F, H', W')."""
-        return self.on_levels([x])[0]
+        return self.forward_levels([x])[0]
 
-    def on_levels(self, maps: Sequence[Tensor]) -> list[Tensor]:
+    def forward_levels(self, maps: Sequence[Tensor]) -> list[Tensor]:
         """:meth:`forward` of several maps of one type, together where that is faster."""
-        fixed = is_fixed(self.norm)
-        if recording.is_recorded(maps[0]):
-            maps = self._direct(maps, *self._fold(fixed))
+        fold = can_fold(self.norm)
+        if tracing.is_traced(maps[0]):
+            maps = self._convolve(maps, *self._fold(fold))
         elif torch.is_grad_enabled():
-            maps = self._learn(maps, fixed)
+            maps = self._forward_training(maps, fold)
         else:
-            maps = self._infer(maps, fixed)
-        return maps if fixed or self.norm is None else [self.norm(x) for x in maps]
+            maps = self._forward_inference(maps, fold)
+        return maps if fold or self.norm is None else [self.norm(x) for x in maps]
 
-    def _direct(self, maps: Sequence[Tensor], weight: Tensor, bias: Tensor | None) -> list[Tensor]:
+    def _convolve(
+        self, maps: Sequence[Tensor], weight: Tensor, bias: Tensor | None
+    ) -> list[Tensor]:
         learns = torch.is_grad_enabled() and weight.requires_grad and maps[0].device.type == "cpu"
         if learns and has_broken_gradient(self):
             return [F.conv2d(subsample(x, self.stride), weight, bias) for x in maps]
         return [self._conv_forward(x, weight, bias) for x in maps]
 
-    def _learn(self, maps: Sequence[Tensor], fixed: bool) -> list[Tensor]:
+    def _forward_training(self, maps: Sequence[Tensor], fold: bool) -> list[Tensor]:
         # what follows may be a step of an optimizer whose changes nobody counts: torch's fused ones
         # are such
-        self.forget()
-        weight, bias = self._fold(fixed)
+        self.clear_cache()
+        weight, bias = self._fold(fold)
         return (
             winograd.conv3x3(maps, weight, bias)
-            if self._by_winograd(maps)
-            else self._direct(maps, weight, bias)
+            if self._use_winograd(maps)
+            else self._convolve(maps, weight, bias)
         )
 
-    def _infer(self, maps: Sequence[Tensor], fixed: bool) -> list[Tensor]:
-        if self._by_winograd(maps):
+    def _forward_inference(self, maps: Sequence[Tensor], fold: bool) -> list[Tensor]:
+        if self._use_winograd(maps):
             return winograd.apply_kernel(
-                maps, *self._keep(self._transformed, self._transform, fixed)
+                maps, *self._cached(self._transformed, self._transform, fold)
             )
-        return self._direct(maps, *self._keep(self._folded, self._fold, fixed))
+        return self._convolve(maps, *self._cached(self._folded, self._fold, fold))
 
-    def _keep(
-        self, memo: DerivedTensorCache[Derived], derive: Callable[[bool], Derived], fixed: bool
+    def _cached(
+        self, cache: DerivedTensorCache[Derived], derive: Callable[[bool], Derived], fold: bool
     ) -> Derived:
         # between backward and a step that nobody counts somebody may look at a loss
         if self.training:
-            return derive(fixed)
+            return derive(fold)
         norm = (
             (self.norm.weight, self.norm.bias, self.norm.running_mean, self.norm.running_var)
-            if fixed
+            if fold
             else ()
         )
         sources = [tensor for tensor in (self.weight, self.bias, *norm) if tensor is not None]
-        return memo.get(sources, lambda: derive(fixed), setting=self.norm.eps if fixed else None)
+        return cache.get(sources, lambda: derive(fold), setting=self.norm.eps if fold else None)
 
-    def _by_winograd(self, maps: Sequence[Tensor]) -> bool:
+    def _use_winograd(self, maps: Sequence[Tensor]) -> bool:
         plain = (self.kernel_size, self.stride, self.dilation, self.groups) == (
             (3, 3),
             (1, 1),
@@ -216,29 +218,29 @@ class Conv2d(nn.Conv2d):
         it."""
         return self.weight
 
-    def _fold(self, fixed: bool) -> tuple[Tensor, Tensor | None]:
-        if not fixed:
+    def _fold(self, fold: bool) -> tuple[Tensor, Tensor | None]:
+        if not fold:
             return self.kernel(), self.bias
         scale, shift = scale_and_shift(self.norm)
         bias = shift if self.bias is None else self.bias * scale + shift
         return self.kernel() * scale[:, None, None, None], bias
 
-    def _transform(self, fixed: bool) -> tuple[Tensor, Tensor | None]:
-        weight, bias = self._fold(fixed)
+    def _transform(self, fold: bool) -> tuple[Tensor, Tensor | None]:
+        weight, bias = self._fold(fold)
         return winograd.transform_kernel(weight), bias
 
-    def forget(self) -> None:
+    def clear_cache(self) -> None:
         """Drop what was derived from the parameters."""
-        self._folded.forget()
-        self._transformed.forget()
+        self._folded.clear()
+        self._transformed.clear()
 
     def train(self, mode: bool = True) -> Conv2d:
-        self.forget()
+        self.clear_cache()
         return super().train(mode)
 
     # to(), cuda(), half(): they write through parameter.data
     def _apply(self, *args: Any, **kwargs: Any) -> Conv2d:
-        self.forget()
+        self.clear_cache()
         return super()._apply(*args, **kwargs)
 
 
@@ -255,11 +257,11 @@ class StandardizedConv2d(Conv2d):
         return (self.weight - mean) * (variance + 1e-6).rsqrt()
 
 
-def on_levels(layer: nn.Module, maps: Sequence[Tensor]) -> list[Tensor]:
+def apply_to_levels(layer: nn.Module, maps: Sequence[Tensor]) -> list[Tensor]:
     """A layer on each map; a :class:`Conv2d` that nobody listens to takes them together, which is
     faster."""
     if isinstance(layer, Conv2d) and not has_hooks(layer):
-        return layer.on_levels(maps)
+        return layer.forward_levels(maps)
     return [layer(x) for x in maps]
 
 

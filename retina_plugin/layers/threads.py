@@ -11,7 +11,7 @@ import torch
 T = TypeVar("T")
 
 
-def in_threads(
+def run_in_threads(
     work: Callable[[T], None], pieces: Sequence[T], *, threads: int | None = None
 ) -> None:
     """Do ``work(piece)`` for every piece, without gradients.

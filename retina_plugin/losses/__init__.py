@@ -9,11 +9,11 @@ from retina_plugin.losses.class_losses import (
     sigmoid_focal_loss,
     sigmoid_focal_star_loss,
 )
-from retina_plugin.losses.ladder import cross_entropy_terms, focal_star_terms, focal_terms
 from retina_plugin.losses.normalizer import INITIAL, rank_normalizer, update_normalizer
 from retina_plugin.losses.one_pass import sigmoid_loss
 from retina_plugin.losses.parts import CLASS_LOSSES, ClassLoss
 from retina_plugin.losses.prior import auto_prior
+from retina_plugin.losses.terms import cross_entropy_terms, focal_star_terms, focal_terms
 
 __all__ = [
     "BOX_LOSSES",

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from retina_plugin.losses.ladder import cross_entropy_terms, focal_star_terms, focal_terms
 from retina_plugin.losses.one_pass import NO_WEIGHTS, sigmoid_loss
+from retina_plugin.losses.terms import cross_entropy_terms, focal_star_terms, focal_terms
 
 
 def sigmoid_cross_entropy(

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from retina_plugin.losses.ladder import Terms
+from retina_plugin.losses.terms import Terms
 
 
 def value(q: Tensor, terms: Terms, *, gamma: float = 0.0, alpha: float = 1.0) -> Tensor:
@@ -28,13 +28,13 @@ def value(q: Tensor, terms: Terms, *, gamma: float = 0.0, alpha: float = 1.0) ->
         gamma: for ``terms``.
         alpha: weight.
     """
-    return alpha * terms(_wrongness(q), gamma)[0]
+    return alpha * terms(_wrong_logit(q), gamma)[0]
 
 
 def by_q(q: Tensor, terms: Terms, *, gamma: float = 0.0, alpha: float = 1.0) -> Tensor:
     """Its derivative by q, negative: for focal loss
     ``alpha (1 - q)^gamma (gamma log q / (1 - q) - 1 / q)``. See :func:`value`."""
-    return -alpha * terms(_wrongness(q), gamma)[1] / (q * (1 - q))
+    return -alpha * terms(_wrong_logit(q), gamma)[1] / (q * (1 - q))
 
 
 def by_logit(x: Tensor, terms: Terms, *, gamma: float = 0.0, alpha: float = 1.0) -> Tensor:
@@ -46,6 +46,6 @@ def by_logit(x: Tensor, terms: Terms, *, gamma: float = 0.0, alpha: float = 1.0)
     return -alpha * terms(-x, gamma)[1]
 
 
-def _wrongness(q: Tensor) -> Tensor:
+def _wrong_logit(q: Tensor) -> Tensor:
     """The logit of 1 - q."""
     return (-q).log1p() - q.log()

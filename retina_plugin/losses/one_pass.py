@@ -16,10 +16,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from retina_plugin.layers import recording
-from retina_plugin.losses.ladder import Terms
-from retina_plugin.losses.pieces import in_pieces
-from retina_plugin.losses.recorded import recorded_loss
+from retina_plugin.layers import tracing
+from retina_plugin.losses.chunked import chunked_loss
+from retina_plugin.losses.terms import Terms
+from retina_plugin.losses.traced import traced_loss
 
 NO_WEIGHTS = -1.0  # as alpha: neither positives nor negatives are weighted
 
@@ -36,10 +36,10 @@ def sigmoid_loss(
     """A class loss from its terms.
 
     ``torch.compile``, also with ``fullgraph=True``, and fake tensors see plain operations, see
-    :mod:`retina_plugin.losses.recorded`; ``torch.func`` is not supported.
+    :mod:`retina_plugin.losses.traced`; ``torch.func`` is not supported.
 
     Args:
-        terms: what one sigmoid costs, see :mod:`retina_plugin.losses.ladder`.
+        terms: what one sigmoid costs, see :mod:`retina_plugin.losses.terms`.
         logits, labels, alpha, reduction: see :func:`retina_plugin.losses.sigmoid_focal_loss`.
         gamma: handed to ``terms``; at least 0.
 
@@ -53,7 +53,7 @@ def sigmoid_loss(
             (``create_graph=True``).
     """
     _check(logits, labels, gamma, reduction)
-    way = recorded_loss if recording.is_recorded(logits) else _OnePass.apply
+    way = traced_loss if tracing.is_traced(logits) else _SigmoidLoss.apply
     weights = _class_weights(logits, alpha)
     loss = way(logits, labels, *weights, terms, float(gamma), reduction == "none")
     return loss / max(logits.numel(), 1) if reduction == "mean" else loss
@@ -81,7 +81,7 @@ def _class_weights(logits: Tensor, alpha: float | Tensor) -> tuple[Tensor, Tenso
                 f"alpha must be a number or have one entry for each of {logits.shape[1]} classes, "
                 f"found {tuple(alpha.shape)}"
             )
-        if not recording.needs_fixed_shapes(alpha) and not ((alpha >= 0) & (alpha <= 1)).all():
+        if not tracing.needs_fixed_shapes(alpha) and not ((alpha >= 0) & (alpha <= 1)).all():
             raise ValueError(f"alpha of each class must lie in [0, 1], found {alpha.tolist()}")
         positive = alpha.to(logits.device, _work_dtype(logits))
         return positive, 1 - positive
@@ -101,7 +101,7 @@ def _work_dtype(logits: Tensor) -> torch.dtype:
     return torch.promote_types(logits.dtype, torch.float32)
 
 
-class _OnePass(torch.autograd.Function):
+class _SigmoidLoss(torch.autograd.Function):
     """The derivative, one tensor of the logits' size, is all that is kept for backward."""
 
     @staticmethod
@@ -132,13 +132,13 @@ class _OnePass(torch.autograd.Function):
 
 def _pass_for(terms: Terms, logits: Tensor) -> Callable[..., tuple[Tensor, Tensor]]:
     """The fastest way there is here from logits to losses and derivatives; all have the arguments
-    and results of ``in_pieces``."""
+    and results of ``chunked_loss``."""
     if logits.is_cuda and importlib.util.find_spec("triton"):
         from retina_plugin.losses import triton_focal
 
         if triton_focal.can_run(terms, logits):
-            return triton_focal.one_pass
-    return in_pieces
+            return triton_focal.triton_loss
+    return chunked_loss
 
 
 def _scaled(derivative: Tensor, factor: Tensor) -> Tensor:

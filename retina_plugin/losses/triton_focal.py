@@ -2,7 +2,7 @@
 written once.
 
 Imported on a CUDA device with Triton only. Its reference, and what runs everywhere else, is
-:mod:`retina_plugin.losses.pieces`.
+:mod:`retina_plugin.losses.chunked`.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from retina_plugin.losses.ladder import Terms, cross_entropy_terms, focal_star_terms, focal_terms
-from retina_plugin.losses.pieces import NEGLIGIBLE, stored_dtype
+from retina_plugin.losses.chunked import NEGLIGIBLE, stored_dtype
+from retina_plugin.losses.terms import Terms, cross_entropy_terms, focal_star_terms, focal_terms
 
 BLOCK = 1024  # elements of one program
 
 # The steps of the ladder as one formula: focal loss with exponent ``power`` at the logit slope * z
 # - shift, over slope. Terms -> gamma -> (slope, shift, power).
-RUNGS: dict[Terms, Callable[[float], tuple[float, float, float]]] = {
+VARIANTS: dict[Terms, Callable[[float], tuple[float, float, float]]] = {
     cross_entropy_terms: lambda gamma: (1.0, 0.0, 0.0),
     focal_terms: lambda gamma: (1.0, 0.0, gamma),
     focal_star_terms: lambda gamma: (gamma, 1.0, 0.0),
@@ -31,9 +31,9 @@ RUNGS: dict[Terms, Callable[[float], tuple[float, float, float]]] = {
 
 
 def can_run(terms: Terms, logits: Tensor) -> bool:
-    """Whether :func:`one_pass` knows the step of the ladder and the dtype, and Triton works on the
-    device, which is tried once."""
-    known = terms in RUNGS and logits.dtype in (torch.float32, torch.float16, torch.bfloat16)
+    """Whether :func:`triton_loss` supports the terms and the dtype, and Triton works on the device.
+    Each device is tried once."""
+    known = terms in VARIANTS and logits.dtype in (torch.float32, torch.float16, torch.bfloat16)
     return known and _works(logits.device)
 
 
@@ -43,7 +43,7 @@ def _works(device: torch.device) -> bool:
     logits, weights = torch.zeros(1, 1, device=device), torch.ones(1, device=device)
     labels = torch.zeros(1, dtype=torch.int64, device=device)
     try:
-        one_pass(
+        triton_loss(
             focal_terms,
             logits,
             labels,
@@ -62,7 +62,7 @@ def _works(device: torch.device) -> bool:
     return True
 
 
-def one_pass(
+def triton_loss(
     terms: Terms,
     logits: Tensor,
     labels: Tensor,
@@ -72,12 +72,12 @@ def one_pass(
     gamma: float,
     elementwise: bool,
 ) -> tuple[Tensor, Tensor]:
-    """As :func:`retina_plugin.losses.pieces.in_pieces`, but without ``elementwise`` the losses are
-    sums of blocks, not of rows."""
+    """Like :func:`retina_plugin.losses.chunked.chunked_loss`; but unless ``elementwise`` is set,
+    the losses are sums over blocks of :data:`BLOCK` elements, not over rows."""
     logits, blocks = logits.contiguous(), triton.cdiv(logits.numel(), BLOCK)
     derivatives = torch.empty_like(logits, dtype=stored_dtype(logits))
     values = negative.new_empty(logits.shape if elementwise else (blocks,))
-    slope, shift, power = RUNGS[terms](gamma)
+    slope, shift, power = VARIANTS[terms](gamma)
     if blocks:
         with torch.cuda.device_of(logits):
             _kernel[(blocks,)](

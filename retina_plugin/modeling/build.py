@@ -59,7 +59,7 @@ def model_parts(cfg: Any, backbone: nn.Module) -> dict[str, Any]:
         offset=cfg.MODEL.ANCHOR_GENERATOR.OFFSET,
     )
     box_coder = BOX_CODERS.build(cfg)
-    require_attribute("box coder", box_coder, "dim", says="how many numbers code a box")
+    require_attribute("box coder", box_coder, "dim", meaning="how many numbers code a box")
     head = RETINA_HEAD_REGISTRY.build(
         cfg,
         in_channels=shapes[0].channels,
@@ -68,7 +68,7 @@ def model_parts(cfg: Any, backbone: nn.Module) -> dict[str, Any]:
         num_anchors=anchor_generator.num_anchors,
         box_dim=box_coder.dim,
     )
-    require_attribute("head", head, "num_classes", num_classes, says="how many classes it knows")
+    require_attribute("head", head, "num_classes", num_classes, meaning="how many classes it knows")
     criterion = CRITERIA.build(
         cfg,
         num_classes=num_classes,

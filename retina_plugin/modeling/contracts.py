@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from retina_plugin.config.errors import ConfigError
-from retina_plugin.layers.recording import needs_fixed_shapes
+from retina_plugin.layers.tracing import needs_fixed_shapes
 from retina_plugin.modeling.structures import (
     IGNORED,
     Anchors,
@@ -47,7 +47,7 @@ class PartError(ConfigError):
         super().__init__(f"{KEYS[kind]}: {kind} {name}: expected {expected}, found {found}")
 
 
-def require_attribute(kind: str, part: Any, name: str, *allowed: Any, says: str) -> None:
+def require_attribute(kind: str, part: Any, name: str, *allowed: Any, meaning: str) -> None:
     """Make sure that a part says of itself what others read.
 
     Args:
@@ -55,14 +55,14 @@ def require_attribute(kind: str, part: Any, name: str, *allowed: Any, says: str)
         part: the part.
         name: of its attribute.
         allowed: its values; none for any integer above 0.
-        says: what the attribute says, for the message.
+        meaning: what the attribute holds, for the message.
     """
     value = getattr(part, name, None)
     fits = value in allowed if allowed else isinstance(value, int) and value > 0
     if not fits:
         wanted = " or ".join(map(repr, allowed)) if allowed else "a whole number above 0"
         found = repr(value) if hasattr(part, name) else "none"
-        raise PartError(kind, part, f"the attribute {name!r}, {says}, to be {wanted}", found)
+        raise PartError(kind, part, f"the attribute {name!r}, {meaning}, to be {wanted}", found)
 
 
 def require_predictions(
@@ -78,7 +78,7 @@ def require_predictions(
     Raises:
         PartError: ``found`` is something else than :class:`Predictions` of these sizes.
     """
-    if _recorded():
+    if _is_traced():
         return
     if not isinstance(found, Predictions):
         raise PartError("head", head, "Predictions", _kind(found))
@@ -98,7 +98,7 @@ def require_assignment(
         PartError: ``found`` is no :class:`Assignment` of these anchors and targets, or one of its
             matches is no box of its image, nor background or ignored.
     """
-    if _recorded():
+    if _is_traced():
         return
     if not isinstance(found, Assignment):
         raise PartError("assigner", assigner, "an Assignment", _kind(found))
@@ -128,7 +128,7 @@ def require_losses(criterion: Any, found: Any) -> None:
     Raises:
         PartError: ``found`` is no dict of names and scalars.
     """
-    if _recorded():
+    if _is_traced():
         return
     if not (isinstance(found, Mapping) and found and all(isinstance(name, str) for name in found)):
         raise PartError("criterion", criterion, "a dict of names and losses", _kind(found))
@@ -146,7 +146,7 @@ def require_values(kind: str, part: Any, what: str, found: Any, *shape: int) -> 
     Raises:
         PartError: it is no floating point tensor of this shape.
     """
-    if not _recorded():
+    if not _is_traced():
         _require_tensor(kind, part, what, found, shape)
 
 
@@ -158,7 +158,7 @@ def require_detections(
         PartError: ``found`` is no list of N :data:`Detections` with as many boxes, scores and
             labels, ``max_detections`` at most.
     """
-    if _recorded():
+    if _is_traced():
         return
     part = "suppressor", suppressor
     if not (isinstance(found, Sequence) and len(found) == num_images):
@@ -197,7 +197,7 @@ def _require_tensor(
         raise PartError(kind, part, f"{what} = {tuple(shape)} {wanted}", _kind(found))
 
 
-def _recorded() -> bool:
+def _is_traced() -> bool:
     return torch.compiler.is_compiling() or torch.jit.is_tracing()
 
 

@@ -17,7 +17,7 @@ from retina_plugin.config.registry import Registry
 from retina_plugin.layers.boxes import elementwise_iou
 from retina_plugin.losses import BoxLoss, rank_normalizer, update_normalizer
 from retina_plugin.modeling.contracts import require_attribute, require_values
-from retina_plugin.modeling.positives import positives_of
+from retina_plugin.modeling.positives import collect_positives
 from retina_plugin.modeling.structures import Anchors, Assignment, Predictions, Target
 from retina_plugin.modeling.targets import PaddedTargets, arrange_targets
 
@@ -45,7 +45,7 @@ class DenseCriterion(nn.Module):
         """
         super().__init__()
         compared = "what it compares"
-        require_attribute("box loss", box_loss, "compares", "deltas", "boxes", says=compared)
+        require_attribute("box loss", box_loss, "compares", "deltas", "boxes", meaning=compared)
         self.num_classes, self.box_coder = num_classes, box_coder
         self.class_loss, self.box_loss = class_loss, box_loss
 
@@ -77,7 +77,7 @@ class DenseCriterion(nn.Module):
         loss_cls = self.class_loss(predictions.logits.flatten(0, 1), labels.flatten())
         require_values("class loss", self.class_loss, "the sum, a scalar", loss_cls)
         sums = {"loss_cls": loss_cls}
-        positives = positives_of(assignment.matches, anchors, targets)
+        positives = collect_positives(assignment.matches, anchors, targets)
         deltas = positives.take(predictions.deltas)
         loss_box = self._box_loss(deltas, positives.anchors, positives.boxes)
         require_values("box loss", self.box_loss, "one value per box (P,)", loss_box, len(deltas))

@@ -90,7 +90,7 @@ class MaskedPositives:
         return losses.where(self.mask, 0).sum()
 
 
-def positives_of(
+def collect_positives(
     matches: Tensor, anchors: Anchors, targets: PaddedTargets | list[Target]
 ) -> Positives:
     """Masked where targets are padded, else gathered; see :class:`GatheredPositives`."""

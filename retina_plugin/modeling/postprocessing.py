@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from retina_plugin.layers.boxes import by_coordinate, clip
+from retina_plugin.layers.boxes import clip, whwh
 from retina_plugin.modeling.contracts import require_detections, require_values
 from retina_plugin.modeling.structures import Anchors, Detections, Predictions
 from retina_plugin.modeling.suppressors import Suppressor
@@ -33,8 +33,8 @@ class PostProcessor:
         Args:
             box_coder: a part of :data:`retina_plugin.modeling.BOX_CODERS`.
             suppressor: a part of :data:`retina_plugin.modeling.SUPPRESSORS`.
-            score_threshold, topk_candidates: see :func:`select`; ``topk_candidates`` counts per
-                level and image.
+            score_threshold, topk_candidates: see :func:`select_candidates`, which is applied to
+                each level of each image.
             max_detections: how many boxes of an image to return at most.
         """
         self.box_coder, self.suppressor = box_coder, suppressor
@@ -65,7 +65,7 @@ class PostProcessor:
         """What passes the threshold in one image, best first."""
         start, chosen = 0, []
         for logits in predictions.logits[image].split(list(anchors.counts)):
-            rows, labels, scores = select(
+            rows, labels, scores = select_candidates(
                 logits, score_threshold=self.score_threshold, topk=self.topk_candidates
             )
             chosen.append((rows + start, labels, scores))
@@ -79,7 +79,9 @@ class PostProcessor:
         return {"boxes": boxes[order], "scores": scores, "labels": labels[order]}
 
 
-def select(logits: Tensor, *, score_threshold: float, topk: int) -> tuple[Tensor, Tensor, Tensor]:
+def select_candidates(
+    logits: Tensor, *, score_threshold: float, topk: int
+) -> tuple[Tensor, Tensor, Tensor]:
     """The best (anchor, class) pairs of one level of one image (arXiv 1708.02002, section 4.1: at
     most 1000 above 0.05).
 
@@ -126,7 +128,7 @@ def rescale_detections(
         image_size: (height, width) of the original image.
     """
     scale_y, scale_x = image_size[0] / network_size[0], image_size[1] / network_size[1]
-    boxes = detections["boxes"] * by_coordinate(scale_y, scale_x, like=detections["boxes"])
+    boxes = detections["boxes"] * whwh(scale_y, scale_x, like=detections["boxes"])
     boxes = clip(boxes, image_size)
     keep = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
     return {

@@ -68,7 +68,7 @@ class RetinaNet(nn.Module):
         self.in_features, self.inference_dtype = tuple(in_features), inference_dtype
         self.assigner, self.criterion, self.postprocessor = assigner, criterion, postprocessor
         self.preprocessor = preprocessor
-        self._warned_of_unit_range = False
+        self._warned_about_unit_range = False
         self.register_buffer("loss_normalizer", torch.tensor(INITIAL))
         # Convolutions run faster on N, H, W, C memory, and flattening the head's maps then copies
         # nothing.
@@ -124,8 +124,8 @@ class RetinaNet(nn.Module):
             Named losses, scalars: "loss_cls", "loss_box_reg" and others that the criterion adds; or
             N detections in pixels of the network's input, clipped to ``image_sizes``.
         """
-        with self._precision(detecting=targets is None):
-            predictions, anchors = self.predict_anchors(images)
+        with self._autocast(detecting=targets is None):
+            predictions, anchors = self.predict_dense(images)
         if targets is not None:
             return self.losses(predictions, anchors, targets)
         return [
@@ -135,7 +135,7 @@ class RetinaNet(nn.Module):
             )
         ]
 
-    def predict_anchors(self, images: Tensor) -> tuple[Predictions, Anchors]:
+    def predict_dense(self, images: Tensor) -> tuple[Predictions, Anchors]:
         """(N, 3, H, W) -> what the head says of every anchor, and the anchors."""
         maps = self.backbone(images)
         features = [maps[name] for name in self.in_features]
@@ -151,7 +151,7 @@ class RetinaNet(nn.Module):
         )
         return predictions, anchors
 
-    def _precision(self, *, detecting: bool) -> contextlib.AbstractContextManager:
+    def _autocast(self, *, detecting: bool) -> contextlib.AbstractContextManager:
         if not detecting or self.inference_dtype == torch.float32:
             return contextlib.nullcontext()
         return torch.autocast(self.device.type, self.inference_dtype)
@@ -215,16 +215,21 @@ class RetinaNet(nn.Module):
                 raise ValueError(
                     f"predict takes RGB images (3, H, W), found a tensor {tuple(image.shape)}"
                 )
-            self._warn_of_unit_range(image)
+            self._warn_about_unit_range(image)
         with evaluation_mode(self):
             return self._predict(images)
 
-    def _warn_of_unit_range(self, image: Tensor) -> None:
+    def _warn_about_unit_range(self, image: Tensor) -> None:
         """Warn, once for a model, of an image whose values all lie in 0..1; one that is black
         everywhere is not meant."""
-        if self._warned_of_unit_range or not image.max() <= 1 or image.min() < 0 or not image.any():
+        if (
+            self._warned_about_unit_range
+            or not image.max() <= 1
+            or image.min() < 0
+            or not image.any()
+        ):
             return
-        self._warned_of_unit_range = True
+        self._warned_about_unit_range = True
         warnings.warn(
             "predict takes values 0..255, and all values of an image lie in 0..1: nearly black to "
             "the network. Multiply it by 255.",

@@ -35,7 +35,7 @@ class Suppressor(Protocol):
 
 @SUPPRESSORS.register(reads={"threshold": "MODEL.RETINANET.NMS_THRESH_TEST"})
 class NMS:
-    """Non-maximum suppression in each class; see :func:`suppress`."""
+    """Non-maximum suppression in each class; see :func:`batched_suppression`."""
 
     def __init__(self, *, threshold: float) -> None:
         """
@@ -48,10 +48,12 @@ class NMS:
         self, candidates: Sequence[Detections], *, max_detections: int
     ) -> list[Detections]:
         """See :class:`Suppressor`."""
-        return suppress(candidates, nms_threshold=self.threshold, max_detections=max_detections)
+        return batched_suppression(
+            candidates, nms_threshold=self.threshold, max_detections=max_detections
+        )
 
 
-def suppress(
+def batched_suppression(
     candidates: Sequence[Detections], *, nms_threshold: float, max_detections: int
 ) -> list[Detections]:
     """The best ``max_detections`` that non-maximum suppression leaves of each image, by one call
@@ -66,11 +68,11 @@ def suppress(
     """
     # lengths and decisions would be recorded as what they are in these images
     if torch.jit.is_tracing():
-        return [_suppress_one(found, nms_threshold, max_detections) for found in candidates]
+        return [_suppress_image(found, nms_threshold, max_detections) for found in candidates]
     width, longest = 4 * max_detections, max(len(found["scores"]) for found in candidates)
     while True:
         tried = [{name: x[:width] for name, x in found.items()} for found in candidates]
-        kept = _suppress(tried, nms_threshold)
+        kept = _suppress_batch(tried, nms_threshold)
         enough = (
             len(k["scores"]) >= max_detections or len(c["scores"]) <= width
             for k, c in zip(kept, candidates, strict=True)
@@ -80,7 +82,7 @@ def suppress(
         width *= 4
 
 
-def _suppress(candidates: Sequence[Detections], nms_threshold: float) -> list[Detections]:
+def _suppress_batch(candidates: Sequence[Detections], nms_threshold: float) -> list[Detections]:
     sizes = [len(found["scores"]) for found in candidates]
     boxes, scores, labels = (
         torch.cat([found[name] for found in candidates]) for name in ("boxes", "scores", "labels")
@@ -96,7 +98,9 @@ def _suppress(candidates: Sequence[Detections], nms_threshold: float) -> list[De
     return [{"boxes": b, "scores": s, "labels": c} for b, s, c in zip(*parts, strict=True)]
 
 
-def _suppress_one(candidates: Detections, nms_threshold: float, max_detections: int) -> Detections:
+def _suppress_image(
+    candidates: Detections, nms_threshold: float, max_detections: int
+) -> Detections:
     """The same of one image without widening, by operations on tensors alone."""
     keep = batched_nms(
         candidates["boxes"], candidates["scores"], candidates["labels"], nms_threshold

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from retina_plugin.layers import recording
+from retina_plugin.layers import tracing
 from retina_plugin.modeling.structures import Target
 
 
@@ -65,6 +65,6 @@ def pad_targets(targets: Sequence[Target], *, num_boxes: int = 0) -> PaddedTarge
 def arrange_targets(targets: Sequence[Target], *, like: Tensor) -> PaddedTargets | list[Target]:
     """Padded targets where tensors like this one need fixed shapes, else a list of them as they
     are. The type chooses the implementation."""
-    if not recording.needs_fixed_shapes(like):
+    if not tracing.needs_fixed_shapes(like):
         return list(targets)
     return targets if isinstance(targets, PaddedTargets) else pad_targets(targets)

@@ -23,8 +23,8 @@ from retina_plugin.losses import (
     focal_terms,
     sigmoid_focal_loss,
 )
-from retina_plugin.losses.ladder import Terms
 from retina_plugin.losses.one_pass import NO_WEIGHTS
+from retina_plugin.losses.terms import Terms
 from retina_plugin.modeling.retinanet import RetinaNet, evaluation_mode
 from retina_plugin.modeling.structures import Target
 
@@ -125,7 +125,7 @@ def anchor_losses(
     with evaluation_mode(model):
         for record in records:
             image, target = _sample(model, record, **(options or {}))
-            predictions, anchors = model.predict_anchors(model.preprocess([image])[0])
+            predictions, anchors = model.predict_dense(model.preprocess([image])[0])
             assignment = model.assigner(anchors, [target], predictions)
             labels = model.criterion.labels(assignment, [target])[0]
             rows = _focal_losses(predictions.logits[0], labels, gammas)

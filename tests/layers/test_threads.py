@@ -7,14 +7,14 @@ import threading
 import pytest
 import torch
 
-from retina_plugin.layers.threads import in_threads
+from retina_plugin.layers.threads import run_in_threads
 
 
 @pytest.mark.parametrize("threads", [1, 2, 5])
 @pytest.mark.parametrize("count", [0, 1, 7])
 def test_every_piece_once(threads: int, count: int) -> None:
     done = []
-    in_threads(done.append, list(range(count)), threads=threads)
+    run_in_threads(done.append, list(range(count)), threads=threads)
     assert sorted(done) == list(range(count))
 
 
@@ -25,7 +25,7 @@ def test_pieces_run_beside_each_other_without_torchs_threads_and_gradients() -> 
         meeting.wait()  # both must be there at once
         seen.append((threading.get_ident(), torch.get_num_threads(), torch.is_grad_enabled()))
 
-    in_threads(work, [0, 1], threads=2)
+    run_in_threads(work, [0, 1], threads=2)
     (first, *settings), (second, *others) = seen
     assert first != second
     assert settings == others == [1, False]
@@ -35,7 +35,7 @@ def test_torch_keeps_its_number_of_threads() -> None:
     before = torch.get_num_threads()
     torch.set_num_threads(3)
     try:
-        in_threads(lambda piece: None, [0, 1])
+        run_in_threads(lambda piece: None, [0, 1])
         later: list[int] = []
         thread = threading.Thread(target=lambda: later.append(torch.get_num_threads()))
         thread.start()
@@ -52,7 +52,7 @@ def test_an_error_reaches_the_caller() -> None:
 
     before = torch.get_num_threads()
     with pytest.raises(ValueError, match="piece"):
-        in_threads(work, [0, 1, 2], threads=2)
+        run_in_threads(work, [0, 1, 2], threads=2)
     assert torch.get_num_threads() == before
 
 
@@ -60,5 +60,5 @@ def test_an_error_reaches_the_caller() -> None:
 def test_results_of_inference_mode_can_be_written(threads: int) -> None:
     with torch.inference_mode():
         result = torch.zeros(4)
-        in_threads(lambda i: result[i].fill_(i), [0, 1, 2, 3], threads=threads)
+        run_in_threads(lambda i: result[i].fill_(i), [0, 1, 2, 3], threads=threads)
         assert result.tolist() == [0, 1, 2, 3]

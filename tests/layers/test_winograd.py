@@ -201,7 +201,7 @@ def test_tracers_see_plain_convolutions(way: str, warm: bool, counted: list[int]
     with torch.no_grad():
         expected = model(x)
         if not warm:
-            model.conv.forget()
+            model.conv.clear_cache()
         counted.clear()
         if way == "trace":
             recorded = torch.jit.trace(model, x, check_trace=False)

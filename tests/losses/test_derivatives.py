@@ -9,7 +9,7 @@ from torch.testing import assert_close
 
 from retina_plugin.losses import cross_entropy_terms, derivatives, focal_star_terms, focal_terms
 
-RUNGS = [
+VARIANTS = [
     pytest.param(cross_entropy_terms, 0.0, id="cross entropy"),
     *(pytest.param(focal_terms, gamma, id=f"focal {gamma}") for gamma in (0.0, 0.5, 1.0, 2.0, 5.0)),
     pytest.param(focal_star_terms, 2.0, id="focal star"),
@@ -47,7 +47,7 @@ def test_the_worked_example_of_imbalance() -> None:
     )
 
 
-@pytest.mark.parametrize(("terms", "gamma"), RUNGS)
+@pytest.mark.parametrize(("terms", "gamma"), VARIANTS)
 def test_derivatives_are_those_of_the_value(terms, gamma: float) -> None:
     x = torch.linspace(-8, 8, 33, dtype=torch.float64, requires_grad=True)
     q = x.detach().sigmoid().requires_grad_()
@@ -68,7 +68,7 @@ def test_the_formulas_of_the_docstrings(gamma: float) -> None:
     assert_close(derivatives.by_logit(q.logit(), focal_terms, gamma=gamma), by_logit)
 
 
-@pytest.mark.parametrize(("terms", "gamma"), RUNGS)
+@pytest.mark.parametrize(("terms", "gamma"), VARIANTS)
 def test_bounded_by_the_logit_and_not_by_q(terms, gamma: float) -> None:
     """Near q = 0 the derivative by q grows like 1 / q; the one by the logit is never steeper than
     1.5."""

@@ -14,12 +14,12 @@ import torch
 from torch.testing import assert_close
 
 from retina_plugin.losses import balanced_cross_entropy, sigmoid_focal_loss, sigmoid_focal_star_loss
-from retina_plugin.losses.ladder import Terms, cross_entropy_terms, focal_star_terms, focal_terms
-from retina_plugin.losses.pieces import in_pieces, stored_dtype
+from retina_plugin.losses.chunked import chunked_loss, stored_dtype
+from retina_plugin.losses.terms import Terms, cross_entropy_terms, focal_star_terms, focal_terms
 
 HAS_TRITON = importlib.util.find_spec("triton") is not None
 DTYPES = [torch.float32, torch.float16, torch.bfloat16]
-RUNGS = [
+VARIANTS = [
     (cross_entropy_terms, 0.0),
     (focal_terms, 0.0),
     (focal_terms, 0.5),
@@ -46,8 +46,8 @@ def compare(terms: Terms, gamma: float, dtype: torch.dtype, elementwise: bool, d
         "gamma": gamma,
         "elementwise": elementwise,
     }
-    values, derivatives = triton_focal.one_pass(terms, logits, labels, **arguments)
-    expected_values, expected = in_pieces(terms, logits, labels, **arguments)
+    values, derivatives = triton_focal.triton_loss(terms, logits, labels, **arguments)
+    expected_values, expected = chunked_loss(terms, logits, labels, **arguments)
     assert derivatives.dtype == expected.dtype == stored_dtype(logits)
     if elementwise:
         assert_close(values, expected_values, rtol=1e-5, atol=1e-12)
@@ -72,17 +72,17 @@ def test_interpreted(root: Path) -> None:
         timeout=300,
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.strip() == f"{len(RUNGS) * len(DTYPES) * 2} compared"
+    assert done.stdout.strip() == f"{len(VARIANTS) * len(DTYPES) * 2} compared"
 
 
 def compare_all(device: str) -> None:
-    done = [compare(t, g, d, e, device) for t, g in RUNGS for d in DTYPES for e in (False, True)]
+    done = [compare(t, g, d, e, device) for t, g in VARIANTS for d in DTYPES for e in (False, True)]
     print(f"{len(done)} compared")
 
 
 @pytest.mark.skipif(not (HAS_TRITON and torch.cuda.is_available()), reason="needs a GPU and Triton")
 class TestOnGpu:
-    @pytest.mark.parametrize(("terms", "gamma"), RUNGS)
+    @pytest.mark.parametrize(("terms", "gamma"), VARIANTS)
     @pytest.mark.parametrize("dtype", DTYPES, ids=str)
     @pytest.mark.parametrize("elementwise", [False, True])
     def test_compiled(

@@ -245,7 +245,7 @@ def test_what_parts_say_of_themselves(name: str, allowed: tuple, words: str) -> 
     with pytest.raises(
         ConfigError, match=f"HEAD.NAME: head .*Silent: expected the attribute {words}"
     ):
-        contracts.require_attribute("head", Silent(), name, *allowed, says="of what")
+        contracts.require_attribute("head", Silent(), name, *allowed, meaning="of what")
 
 
 @pytest.mark.parametrize(

@@ -82,7 +82,7 @@ def test_compiled_losses_are_those_of_eager_mode() -> None:
     model = compact_model().cuda()
     targets = [{k: v.cuda() for k, v in target.items()} for target in TARGETS]
     batch, _ = model.preprocess([image.cuda() for image in images()])
-    predictions, anchors = model.predict_anchors(batch)
+    predictions, anchors = model.predict_dense(batch)
     expected = copy.deepcopy(model).losses(predictions, anchors, targets)
     compiled = torch.compile(copy.deepcopy(model).losses, fullgraph=True)
     assert_close(compiled(predictions, anchors, targets), expected, rtol=1e-5, atol=1e-6)

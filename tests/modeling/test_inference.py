@@ -16,10 +16,10 @@ from retina_plugin.layers import winograd
 from retina_plugin.layers.boxes import pairwise_iou
 from retina_plugin.layers.derived_cache import DerivedTensorCache
 from retina_plugin.layers.nms import batched_nms
-from retina_plugin.layers.norms import Conv2d, FrozenBatchNorm2d, build_norm, on_levels
+from retina_plugin.layers.norms import Conv2d, FrozenBatchNorm2d, apply_to_levels, build_norm
 from retina_plugin.modeling.build import build_model
 from retina_plugin.modeling.retinanet import RetinaNet
-from retina_plugin.modeling.suppressors import suppress
+from retina_plugin.modeling.suppressors import batched_suppression
 from tests.models import compact_cfg, compact_model
 from tests.parts import detect
 
@@ -202,9 +202,9 @@ def test_computed_weights_are_seen() -> None:
     ):
         layer = normalise(layer_with(""))
         with torch.no_grad():
-            before = on_levels(layer, [x])[0]
+            before = apply_to_levels(layer, [x])[0]
             layer.get_parameter(magnitude).mul_(2)
-            assert_close(on_levels(layer, [x])[0], 2 * before)
+            assert_close(apply_to_levels(layer, [x])[0], 2 * before)
 
 
 def test_hooks_are_called() -> None:
@@ -212,10 +212,10 @@ def test_hooks_are_called() -> None:
     module."""
     layer, x, seen = layer_with("BN"), torch.randn(2, 4, 9, 12), []
     with torch.no_grad():
-        expected = on_levels(layer, [x, x])
+        expected = apply_to_levels(layer, [x, x])
         for module in (layer, layer.norm):
             module.register_forward_hook(lambda module, inputs, output: seen.append(output.clone()))
-        assert_close(on_levels(layer, [x, x]), expected, rtol=1e-5, atol=1e-5)
+        assert_close(apply_to_levels(layer, [x, x]), expected, rtol=1e-5, atol=1e-5)
     assert_close(seen, [y for y in expected for _ in range(2)], rtol=1e-5, atol=1e-5)
 
 
@@ -227,19 +227,19 @@ def test_another_type_is_seen() -> None:
 
 
 def test_memo_computes_once_and_forgets() -> None:
-    memo, source, calls = DerivedTensorCache(), torch.zeros(1), []
+    cache, source, calls = DerivedTensorCache(), torch.zeros(1), []
     for _ in range(3):
-        memo.get([source], lambda: calls.append(1))
+        cache.get([source], lambda: calls.append(1))
     assert len(calls) == 1
-    memo.forget()
-    memo.get([source], lambda: calls.append(1))
+    cache.clear()
+    cache.get([source], lambda: calls.append(1))
     assert len(calls) == 2
-    memo.get([source], lambda: calls.append(1), setting=1e-3)
+    cache.get([source], lambda: calls.append(1), setting=1e-3)
     assert len(calls) == 3
     with torch.inference_mode():
         uncounted = torch.zeros(1)
     for _ in range(2):  # changes of such a tensor cannot be seen
-        memo.get([uncounted], lambda: calls.append(1))
+        cache.get([uncounted], lambda: calls.append(1))
     assert len(calls) == 5
 
 
@@ -370,7 +370,7 @@ def one_by_one(found: dict[str, torch.Tensor], threshold: float) -> dict[str, to
 def test_suppression_of_a_batch(max_detections: int, spread: float) -> None:
     """Images with many, few and no candidates."""
     images = [candidates(number, classes=3, spread=spread) for number in (300, 7, 0, 120)]
-    found = suppress(images, nms_threshold=0.3, max_detections=max_detections)
+    found = batched_suppression(images, nms_threshold=0.3, max_detections=max_detections)
     expected = [
         {name: x[:max_detections] for name, x in one_by_one(image, 0.3).items()} for image in images
     ]
@@ -389,7 +389,10 @@ def test_behind_a_crowd(crowd: int, others: int) -> None:
     kept = [0, *range(crowd, crowd + others)][:10]
     expected = [{name: x[kept] for name, x in found.items()}, alone]
     assert_close(
-        suppress([found, alone], nms_threshold=0.5, max_detections=10), expected, rtol=0, atol=0
+        batched_suppression([found, alone], nms_threshold=0.5, max_detections=10),
+        expected,
+        rtol=0,
+        atol=0,
     )
 
 

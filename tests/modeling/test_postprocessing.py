@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from retina_plugin.modeling.postprocessing import rescale_detections, select
+from retina_plugin.modeling.postprocessing import rescale_detections, select_candidates
 from retina_plugin.modeling.structures import flatten_level
 from tests.parts import detect
 
@@ -27,7 +27,7 @@ def test_flatten_by_hand() -> None:
 )
 def test_select(threshold: float, topk: int, pairs: list[tuple[int, int]]) -> None:
     logits = torch.tensor([[-3.0, 1.0], [4.0, -1.0]])
-    rows, classes, scores = select(logits, score_threshold=threshold, topk=topk)
+    rows, classes, scores = select_candidates(logits, score_threshold=threshold, topk=topk)
     assert list(zip(rows.tolist(), classes.tolist(), strict=True)) == pairs
     assert_close(
         scores,
@@ -36,7 +36,9 @@ def test_select(threshold: float, topk: int, pairs: list[tuple[int, int]]) -> No
 
 
 def test_a_score_at_the_threshold_does_not_pass() -> None:
-    rows, _, scores = select(torch.tensor([[0.0], [1e-3], [-1e-3]]), score_threshold=0.5, topk=10)
+    rows, _, scores = select_candidates(
+        torch.tensor([[0.0], [1e-3], [-1e-3]]), score_threshold=0.5, topk=10
+    )
     assert rows.tolist() == [1]
     assert_close(scores, torch.tensor([1e-3]).sigmoid())
 

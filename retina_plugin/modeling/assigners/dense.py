@@ -14,9 +14,9 @@ from torch import Tensor
 from retina_plugin.modeling.assigners.overlaps import (
     NO_BOX,
     Overlaps,
+    coordinates_first,
     has_area,
-    iou_of_planes,
-    planes,
+    iou_coordinates_first,
 )
 
 # Overlaps computed at once, B * R (R alone, if it is larger). About five tables of this size are
@@ -31,11 +31,13 @@ def overlaps_with_all(anchors: Tensor, boxes: Tensor, mask: Tensor) -> Overlaps:
     best = torch.zeros_like(highest, dtype=torch.int64)
     claimed = torch.zeros_like(best, dtype=torch.bool)
     if len(anchors) and len(boxes):
-        corners = planes(anchors)[:, None]  # (4, 1, R)
-        valid, start = mask & has_area(planes(boxes)), 0
+        corners = coordinates_first(anchors)[:, None]  # (4, 1, R)
+        valid, start = mask & has_area(coordinates_first(boxes)), 0
         size = max(1, PART_OVERLAPS // len(anchors))
         for part, real in zip(boxes.split(size), valid.split(size), strict=True):
-            iou = iou_of_planes(planes(part)[..., None], corners).where(real[:, None], 0)  # (B, R)
+            iou = iou_coordinates_first(coordinates_first(part)[..., None], corners).where(
+                real[:, None], 0
+            )  # (B, R)
             value, index = iou.max(dim=0)
             best = torch.where(value > highest, index + start, best)
             highest = torch.maximum(highest, value)

@@ -29,7 +29,7 @@ class Overlaps(NamedTuple):
     claimed: Tensor
 
 
-def planes(boxes: Tensor) -> Tensor:
+def coordinates_first(boxes: Tensor) -> Tensor:
     """(..., 4) -> (4, ...): x0, y0, x1 and y1, each contiguous in memory."""
     return boxes.movedim(-1, 0).contiguous()
 
@@ -39,7 +39,7 @@ def has_area(boxes: Tensor) -> Tensor:
     return (boxes[2:] - boxes[:2]).clamp(min=0).prod(dim=0) > 0
 
 
-def iou_of_planes(boxes: Tensor, anchors: Tensor) -> Tensor:
+def iou_coordinates_first(boxes: Tensor, anchors: Tensor) -> Tensor:
     """Intersection over union of planes that broadcast, boxes with an area; the numbers of
     :func:`retina_plugin.layers.boxes.pairwise_iou`, to the bit, which makes an anchor's overlap
     comparable with the highest one."""

@@ -14,13 +14,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from retina_plugin.layers.threads import in_threads
+from retina_plugin.layers.threads import run_in_threads
 from retina_plugin.modeling.assigners.overlaps import (
     NO_BOX,
     Overlaps,
+    coordinates_first,
     has_area,
-    iou_of_planes,
-    planes,
+    iou_coordinates_first,
 )
 
 TILE = 128  # T: a few cells of one row of the grid
@@ -38,7 +38,7 @@ def overlaps_in_tiles(anchors: Tensor, boxes: Tensor) -> Overlaps:
     claimed = torch.zeros_like(best, dtype=torch.bool)
     if len(boxes) == 0:
         return Overlaps(highest.fill_(NO_BOX), best, claimed)
-    boxes, pairs = planes(boxes), []
+    boxes, pairs = coordinates_first(boxes), []
 
     def one_part(part: slice) -> None:
         highest[part], best[part], found = _best_boxes(anchors[part], boxes)
@@ -46,8 +46,10 @@ def overlaps_in_tiles(anchors: Tensor, boxes: Tensor) -> Overlaps:
 
     step = PART_TILES * TILE
     parts = [slice(start, start + step) for start in range(0, len(anchors), step)]
-    in_threads(one_part, parts[::-1])  # large anchors, which meet most boxes, come last
-    return Overlaps(highest, best, claimed.index_fill_(0, _winners(anchors, boxes, pairs), True))
+    run_in_threads(one_part, parts[::-1])  # large anchors, which meet most boxes, come last
+    return Overlaps(
+        highest, best, claimed.index_fill_(0, _best_for_boxes(anchors, boxes, pairs), True)
+    )
 
 
 def _best_boxes(anchors: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor, list[Pairs]]:
@@ -55,11 +57,11 @@ def _best_boxes(anchors: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor, list[Pa
     which box (R,), 0 where there is none, and the highest overlap of each box in each tile that it
     reaches into."""
     fill = anchors[-1:].expand(-len(anchors) % TILE, 4)  # repeating the last one changes no maximum
-    tiles = planes(torch.cat([anchors, fill]).view(-1, TILE, 4))  # (4, C, T)
+    tiles = coordinates_first(torch.cat([anchors, fill]).view(-1, TILE, 4))  # (4, C, T)
     overlaps, found = torch.zeros_like(tiles[0]), []
     matches = torch.zeros_like(overlaps, dtype=torch.int64)
-    for tile, box in _groups(_meet(tiles, boxes)):
-        iou = iou_of_planes(boxes[:, box, None], tiles[:, tile, None])  # (G, W, T)
+    for tile, box in _groups(_intersects(tiles, boxes)):
+        iou = iou_coordinates_first(boxes[:, box, None], tiles[:, tile, None])  # (G, W, T)
         found.append(
             (tile[:, None].expand_as(box).flatten(), box.flatten(), iou.amax(dim=2).flatten())
         )
@@ -71,7 +73,7 @@ def _best_boxes(anchors: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor, list[Pa
     return overlaps.flatten()[: len(anchors)], matches.flatten()[: len(anchors)], found
 
 
-def _meet(tiles: Tensor, boxes: Tensor) -> Tensor:
+def _intersects(tiles: Tensor, boxes: Tensor) -> Tensor:
     """(C, M) bool: the box has an area and reaches into the smallest box around the tile."""
     lower, upper = tiles[:2].amin(dim=2)[..., None], tiles[2:].amax(dim=2)[..., None]  # (2, C, 1)
     return ((boxes[:2, None] < upper) & (boxes[2:, None] > lower)).all(dim=0) & has_area(boxes)
@@ -95,7 +97,7 @@ def _groups(meet: Tensor) -> list[tuple[Tensor, Tensor]]:
     return groups
 
 
-def _winners(anchors: Tensor, boxes: Tensor, pairs: list[Pairs]) -> Tensor:
+def _best_for_boxes(anchors: Tensor, boxes: Tensor, pairs: list[Pairs]) -> Tensor:
     """Indices of the anchors that overlap some box more than any other anchor does. Only tiles that
     hold such a highest overlap are looked at again."""
     if not pairs:
@@ -109,6 +111,6 @@ def _winners(anchors: Tensor, boxes: Tensor, pairs: list[Pairs]) -> Tensor:
         .split(max(1, GROUP_ELEMENTS // TILE))
     ):
         index = (tile[part, None] * TILE + lane).clamp_(max=len(anchors) - 1)
-        iou = iou_of_planes(boxes[:, box[part], None], planes(anchors[index]))
+        iou = iou_coordinates_first(boxes[:, box[part], None], coordinates_first(anchors[index]))
         winners.append(index[iou == best[box[part], None]])
     return torch.cat(winners)

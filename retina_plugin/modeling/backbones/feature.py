@@ -45,6 +45,6 @@ class Backbone(nn.Module):
         """Further wishes about padding, in Detectron2's terms; none."""
         return {}
 
-    def origin(self) -> WeightSource | None:
+    def weight_source(self) -> WeightSource | None:
         """Of which model of another library it is a part; None for a backbone of this project."""
         return None

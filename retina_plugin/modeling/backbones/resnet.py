@@ -61,7 +61,7 @@ def convolution(
     return layer
 
 
-class Chain(nn.Module):
+class ConvSequence(nn.Module):
     """Convolutions ``conv1``, ``conv2``, .. with ReLU between them."""
 
     def __init__(self, convolutions: Sequence[Conv2d]) -> None:
@@ -70,7 +70,7 @@ class Chain(nn.Module):
             self.add_module(f"conv{index}", layer)
         self.num_convolutions, self.out_channels = len(convolutions), convolutions[-1].out_channels
 
-    def chain(self, x: Tensor) -> Tensor:
+    def run_convolutions(self, x: Tensor) -> Tensor:
         """(N, C, H, W) through all of them; no ReLU after the last."""
         x = self.conv1(x)
         for index in range(2, self.num_convolutions + 1):
@@ -78,12 +78,12 @@ class Chain(nn.Module):
         return x
 
 
-class Stem(Chain):
+class Stem(ConvSequence):
     """Convolutions of stride 2, ReLU, 3x3 max pooling of stride 2: (N, 3, H, W) -> (N, C, H / 4, W
     / 4)."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.max_pool2d(F.relu_(self.chain(x)), kernel_size=3, stride=2, padding=1)
+        return F.max_pool2d(F.relu_(self.run_convolutions(x)), kernel_size=3, stride=2, padding=1)
 
 
 def build_stem(in_channels: int, out_channels: int, *, deep: bool, conv: Conv) -> Stem:
@@ -102,7 +102,7 @@ def build_stem(in_channels: int, out_channels: int, *, deep: bool, conv: Conv) -
     )
 
 
-class ResidualBlock(Chain):
+class ResidualBlock(ConvSequence):
     """Convolutions plus a shortcut: the identity, or a 1x1 convolution where the shape changes."""
 
     def __init__(
@@ -138,10 +138,10 @@ class ResidualBlock(Chain):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        out = self.chain(x)
+        out = self.run_convolutions(x)
         return F.relu_(out.add_(x if self.shortcut is None else self.shortcut(self.pool(x))))
 
-    def start_as_shortcut(self) -> None:
+    def zero_init_residual(self) -> None:
         """Let the block do nothing but its shortcut at first (arXiv 1706.02677): the last norm, or
         convolution if it has none, gives 0."""
         last = getattr(self, f"conv{self.num_convolutions}")
@@ -277,7 +277,7 @@ def build_resnet(
         average_shortcut: see :class:`ResidualBlock`.
         norm, norm_groups: see :func:`retina_plugin.layers.norms.build_norm`.
         standardized: see :class:`retina_plugin.layers.norms.StandardizedConv2d`.
-        zero_init: see :meth:`ResidualBlock.start_as_shortcut`.
+        zero_init: see :meth:`ResidualBlock.zero_init_residual`.
         out_features, freeze_at: see :class:`ResNet`.
 
     Raises:
@@ -308,7 +308,7 @@ def build_resnet(
         )
         channels = out_channels
     for residual in (block for stage in stages.values() for block in stage if zero_init):
-        residual.start_as_shortcut()
+        residual.zero_init_residual()
     stem = build_stem(in_channels, stem_channels, deep=deep_stem, conv=conv)
     return ResNet(stem=stem, stages=stages, out_features=out_features, freeze_at=freeze_at)
 

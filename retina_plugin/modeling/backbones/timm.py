@@ -58,7 +58,7 @@ class TimmBackbone(Backbone):
                 "needs 8, 16 and 32"
             )
         self._channels_last = str(getattr(self.model, "output_fmt", "")).endswith("NHWC")
-        self._try(in_channels)
+        self._check_shapes(in_channels)
         if freeze_at > 0:
             self._freeze(freeze_at, in_channels)
 
@@ -69,11 +69,11 @@ class TimmBackbone(Backbone):
             maps = [x.permute(0, 3, 1, 2) for x in maps]
         return {key: maps[index] for key, index in self._indices.items()}
 
-    def origin(self) -> WeightSource:
+    def weight_source(self) -> WeightSource:
         """The classifier of that name."""
-        return _origin(self.name)
+        return _weight_source(self.name)
 
-    def _try(self, in_channels: int) -> None:
+    def _check_shapes(self, in_channels: int) -> None:
         """Make sure of the shapes that timm states, on an image that is not square and no power of
         two."""
         height, width = 96, 160
@@ -118,9 +118,9 @@ class TimmBackbone(Backbone):
 
 
 @functools.cache
-def _origin(name: str) -> WeightSource:
-    names = frozenset(_timm(name).create_model(name, pretrained=False).state_dict())
-    mean, std = _pixels_of(name) or (None, None)
+def _weight_source(name: str) -> WeightSource:
+    names = frozenset(_import_timm(name).create_model(name, pretrained=False).state_dict())
+    mean, std = _pixel_constants(name) or (None, None)
     return WeightSource(names, mean and tuple(mean), std and tuple(std))
 
 
@@ -132,7 +132,7 @@ def pixel_constants(name: str) -> tuple[list[float], list[float]]:
         ImportError, ValueError: see :class:`TimmBackbone`; also a model that does not say how its
             pixels are normalised.
     """
-    pixels = _pixels_of(name)
+    pixels = _pixel_constants(name)
     if pixels is None:
         raise ValueError(
             f"{NODE}.NAME: {name!r} does not say how its pixels are normalised: set "
@@ -142,12 +142,12 @@ def pixel_constants(name: str) -> tuple[list[float], list[float]]:
     return pixels
 
 
-def _pixels_of(name: str) -> tuple[list[float], list[float]] | None:
-    cfg = _timm(name).get_pretrained_cfg(name)
+def _pixel_constants(name: str) -> tuple[list[float], list[float]] | None:
+    cfg = _import_timm(name).get_pretrained_cfg(name)
     return cfg and tuple([round(255 * x, 3) for x in values] for values in (cfg.mean, cfg.std))
 
 
-def _timm(name: str) -> ModuleType:
+def _import_timm(name: str) -> ModuleType:
     """The library, once it is sure that it has a model called ``name``."""
     try:
         import timm
@@ -175,7 +175,7 @@ def _timm(name: str) -> ModuleType:
 
 
 def _create(name: str, *, in_channels: int, drop_path: float) -> nn.Module:
-    create = _timm(name).create_model
+    create = _import_timm(name).create_model
     arguments: dict[str, Any] = {
         "pretrained": False,
         "features_only": True,

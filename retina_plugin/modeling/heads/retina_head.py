@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from retina_plugin.layers.activations import build_activation
-from retina_plugin.layers.norms import Conv2d, build_norm, on_levels
+from retina_plugin.layers.norms import Conv2d, apply_to_levels, build_norm
 from retina_plugin.layers.separable import SeparableConv2d
 from retina_plugin.modeling.heads.registry import RETINA_HEAD_REGISTRY
 from retina_plugin.modeling.structures import Predictions
@@ -117,8 +117,8 @@ class RetinaHead(nn.Module):
         self.cls_score = Conv2d(last, num_anchors * num_classes, 3)
         self.bbox_pred = Conv2d(last, num_anchors * box_dim, 3)
         self.bbox_scales = nn.Parameter(torch.ones(num_levels)) if level_scale else None
-        self.apply(_small)
-        self.apply(_spread_like_a_full_convolution)
+        self.apply(_init_convolution)
+        self.apply(_init_separable)
         self.cls_score.bias.data.copy_(_prior_logits(prior_prob, num_classes).repeat(num_anchors))
 
     def forward(self, features: Sequence[Tensor]) -> Predictions:
@@ -129,24 +129,24 @@ class RetinaHead(nn.Module):
 
     def class_maps(self, features: Sequence[Tensor]) -> list[Tensor]:
         """Pyramid levels (N, C, H, W), finest first -> logits (N, A * K, H, W) of each."""
-        return _through((*self.cls_subnet, self.cls_score), features)
+        return _apply_layers((*self.cls_subnet, self.cls_score), features)
 
     def box_maps(self, features: Sequence[Tensor]) -> list[Tensor]:
         """Pyramid levels (N, C, H, W), finest first -> deltas (N, A * D, H, W) of each."""
-        deltas = _through((*self.bbox_subnet, self.bbox_pred), features)
+        deltas = _apply_layers((*self.bbox_subnet, self.bbox_pred), features)
         if self.bbox_scales is None:
             return deltas
         return [x * scale for x, scale in zip(deltas, self.bbox_scales, strict=True)]
 
 
-def _through(layers: Sequence[nn.Module], features: Sequence[Tensor]) -> list[Tensor]:
+def _apply_layers(layers: Sequence[nn.Module], features: Sequence[Tensor]) -> list[Tensor]:
     """Every level through every layer, layer by layer."""
     for layer in layers:
         if isinstance(layer, LevelBatchNorm):
             layer.restart()
     levels = list(features)
     for layer in layers:
-        levels = on_levels(layer, levels)
+        levels = apply_to_levels(layer, levels)
     return levels
 
 
@@ -167,14 +167,14 @@ def _subnet(
         yield build_activation(activation, key="MODEL.RETINA_PLUGIN.HEAD.ACTIVATION")
 
 
-def _small(layer: nn.Module) -> None:
+def _init_convolution(layer: nn.Module) -> None:
     if isinstance(layer, nn.Conv2d):
         nn.init.normal_(layer.weight, std=0.01)
         if layer.bias is not None:
             nn.init.zeros_(layer.bias)
 
 
-def _spread_like_a_full_convolution(layer: nn.Module) -> None:
+def _init_separable(layer: nn.Module) -> None:
     """In two layers of deviation 0.01 the signal would vanish: the first keeps it, the second
     shrinks it as a 3x3 of 0.01 does."""
     if isinstance(layer, SeparableConv2d):

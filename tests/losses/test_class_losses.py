@@ -15,7 +15,7 @@ from torch.testing import assert_close
 from retina_plugin.losses import (
     CLASS_LOSSES,
     balanced_cross_entropy,
-    pieces,
+    chunked,
     sigmoid_cross_entropy,
     sigmoid_focal_loss,
     sigmoid_focal_star_loss,
@@ -24,7 +24,7 @@ from retina_plugin.losses import (
 GAMMAS = [0.0, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0]
 LABELS = torch.tensor([0, 2, 3, -1, 3, 1])  # K = 3: classes, background 3, ignored -1
 BOTH = pytest.mark.usefixtures("both_forms")
-RUNGS = [pytest.param(part.loss, id=name) for name, part in CLASS_LOSSES.items()]
+VARIANTS = [pytest.param(part.loss, id=name) for name, part in CLASS_LOSSES.items()]
 
 
 def one_hot(labels: torch.Tensor, k: int) -> torch.Tensor:
@@ -55,7 +55,7 @@ def focal_formula(
 @pytest.mark.parametrize("gamma", GAMMAS)
 @pytest.mark.parametrize("elements", [1, 7, 2**17], ids="pieces of {}".format)
 def test_focal_is_its_formula(gamma: float, elements: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(pieces.PIECE_ELEMENTS, "cpu", elements)
+    monkeypatch.setitem(chunked.CHUNK_ELEMENTS, "cpu", elements)
     logits = torch.randn(6, 3, dtype=torch.float64) * 3
     expected = focal_formula(logits, LABELS, 0.25, gamma)
     assert_close(
@@ -100,7 +100,7 @@ def test_each_rung_is_the_previous_one_at_its_limit() -> None:
 
 
 @BOTH
-@pytest.mark.parametrize("loss", RUNGS)
+@pytest.mark.parametrize("loss", VARIANTS)
 @pytest.mark.parametrize("reduction", ["sum", "mean", "none"])
 def test_gradcheck(loss: Callable[..., torch.Tensor], reduction: str) -> None:
     logits = (torch.randn(6, 3, dtype=torch.float64) * 3).requires_grad_()
@@ -150,7 +150,7 @@ def test_finite_at_saturated_logits(gamma: float, logit: float, label: int) -> N
 
 
 @BOTH
-@pytest.mark.parametrize("loss", RUNGS)
+@pytest.mark.parametrize("loss", VARIANTS)
 def test_nan_is_not_hidden(loss: Callable[..., torch.Tensor]) -> None:
     logits = torch.tensor([[math.nan], [1.0]], requires_grad=True)
     value = loss(logits, torch.tensor([1, 1]), alpha=0.25, gamma=2.0)
@@ -276,7 +276,7 @@ def test_autocast(dtype: torch.dtype) -> None:
 
 
 @BOTH
-@pytest.mark.parametrize("loss", RUNGS)
+@pytest.mark.parametrize("loss", VARIANTS)
 @pytest.mark.parametrize(
     ("labels", "num_classes"),
     [([], 4), ([-1, -1], 4), ([0, 0], 0)],
@@ -304,7 +304,7 @@ def test_no_subnormal_gradients() -> None:
     assert sizes[sizes > 0].min() >= torch.finfo(torch.float32).tiny
 
 
-@pytest.mark.parametrize("loss", RUNGS)
+@pytest.mark.parametrize("loss", VARIANTS)
 def test_one_tensor_is_kept_for_backward(loss: Callable[..., torch.Tensor]) -> None:
     """The saved derivative, and nothing else of the logits' size; Detectron2's way keeps eight."""
     logits, saved = torch.randn(100, 80, requires_grad=True), []
@@ -388,7 +388,7 @@ def test_a_second_derivative_is_refused() -> None:
 
 @pytest.mark.parametrize("threads", [1, 2, 3])
 def test_threads_change_nothing(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(pieces.PIECE_ELEMENTS, "cpu", 50)
+    monkeypatch.setitem(chunked.CHUNK_ELEMENTS, "cpu", 50)
     logits, labels = torch.randn(200, 3, requires_grad=True), torch.randint(-1, 4, (200,))
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
@@ -403,7 +403,7 @@ def test_threads_change_nothing(threads: int, monkeypatch: pytest.MonkeyPatch) -
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("loss", RUNGS)
+@pytest.mark.parametrize("loss", VARIANTS)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 def test_compiled_code_gives_the_same(
     loss: Callable[..., torch.Tensor], dtype: torch.dtype

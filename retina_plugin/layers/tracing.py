@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 
-def is_recorded(tensor: Tensor) -> bool:
+def is_traced(tensor: Tensor) -> bool:
     """Whether operations on the tensor are recorded and run later, if at all: while
     ``torch.compile``, ``torch.export`` or ``torch.jit.trace`` follow the code, and for fake
     tensors and those of the meta device, which have a shape and no values."""
@@ -19,5 +19,5 @@ def is_recorded(tensor: Tensor) -> bool:
 def needs_fixed_shapes(tensor: Tensor) -> bool:
     """Whether code on the tensor takes masks and gathers instead of ``nonzero``, boolean indices
     and ``item``: on an accelerator, which all of these would have to wait for, and where there are
-    no values yet, see :func:`is_recorded`."""
-    return tensor.device.type != "cpu" or is_recorded(tensor)
+    no values yet, see :func:`is_traced`."""
+    return tensor.device.type != "cpu" or is_traced(tensor)

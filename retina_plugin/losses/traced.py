@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from retina_plugin.losses.ladder import Terms
-from retina_plugin.losses.pieces import NEGLIGIBLE
+from retina_plugin.losses.chunked import NEGLIGIBLE
+from retina_plugin.losses.terms import Terms
 
 
-def recorded_loss(
+def traced_loss(
     logits: Tensor,
     labels: Tensor,
     positive: Tensor,
@@ -25,7 +25,7 @@ def recorded_loss(
 ) -> Tensor:
     """The loss (R, K) when ``elementwise``, else its sum. The gradient is the derivative that
     ``terms`` gives: autograd's own is not finite everywhere, see
-    :mod:`retina_plugin.losses.ladder`.
+    :mod:`retina_plugin.losses.terms`.
 
     Args:
         logits, labels: see :func:`retina_plugin.losses.sigmoid_focal_loss`.

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch._subclasses import FakeTensorMode
 from torch.testing import assert_close
 
-from retina_plugin.layers import recording
+from retina_plugin.layers import tracing
 from retina_plugin.losses import INITIAL
 from retina_plugin.modeling.anchors import AnchorGenerator
 from retina_plugin.modeling.assigners import MaxIoUAssigner
@@ -71,12 +71,12 @@ class Training(nn.Module):
 def test_who_needs_fixed_shapes() -> None:
     x = torch.zeros(2)
     for tensor in (x, nn.Parameter(x)):
-        assert not recording.needs_fixed_shapes(tensor)
+        assert not tracing.needs_fixed_shapes(tensor)
     for tensor in (x.to("meta"), FakeTensorMode().from_tensor(x)):
-        assert recording.needs_fixed_shapes(tensor)
+        assert tracing.needs_fixed_shapes(tensor)
 
     def answer(x: Tensor) -> Tensor:
-        return x + 1 if recording.needs_fixed_shapes(x) else x
+        return x + 1 if tracing.needs_fixed_shapes(x) else x
 
     assert_close(answer(x), x)
     assert_close(torch.compile(answer, backend="eager", fullgraph=True)(x), x + 1)
@@ -107,7 +107,7 @@ def test_compiled_in_one_graph_for_batches_of_one_padded_size() -> None:
 def test_compiled_with_a_list_of_targets() -> None:
     """One graph without padding too; after two batches the numbers of boxes are symbols."""
     model = compact_model().eval()  # which keeps the average
-    predictions, anchors = model.predict_anchors(torch.randn(2, 3, 64, 96))
+    predictions, anchors = model.predict_dense(torch.randn(2, 3, 64, 96))
     torch._dynamo.reset()
     compiled = torch.compile(model.losses, backend="eager", fullgraph=True)
     for numbers in ((3, 2), (4, 7)):

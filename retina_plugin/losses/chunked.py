@@ -9,12 +9,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from retina_plugin.layers.threads import in_threads
-from retina_plugin.losses.ladder import Terms
+from retina_plugin.layers.threads import run_in_threads
+from retina_plugin.losses.terms import Terms
 
 # Elements worked on at once. On the CPU a few such pieces of float32 stay in the cache; an
 # accelerator needs large ones.
-PIECE_ELEMENTS = {"cpu": 2**17, "other": 2**22}
+CHUNK_ELEMENTS = {"cpu": 2**17, "other": 2**22}
 
 # Derivatives of easy negatives fall to subnormal numbers, which the CPU multiplies up to a hundred
 # times slower in the whole backward pass. Anything below this is zero for every purpose.
@@ -27,7 +27,7 @@ def stored_dtype(logits: Tensor) -> torch.dtype:
     return torch.float32 if logits.dtype == torch.float16 else logits.dtype
 
 
-def in_pieces(
+def chunked_loss(
     terms: Terms,
     logits: Tensor,
     labels: Tensor,
@@ -63,15 +63,15 @@ def in_pieces(
             loss[ignored], derivative[ignored] = 0, 0
         values[part].copy_(loss) if elementwise else torch.sum(loss, dim=1, out=values[part])
 
-    _wake_log1p()
+    _warm_up_log1p()
     cpu = logits.device.type == "cpu"
-    step = max(1, PIECE_ELEMENTS["cpu" if cpu else "other"] // max(logits.shape[1], 1))
+    step = max(1, CHUNK_ELEMENTS["cpu" if cpu else "other"] // max(logits.shape[1], 1))
     pieces = [slice(start, start + step) for start in range(0, len(logits), step)]
-    in_threads(one_piece, pieces, threads=None if cpu else 1)
+    run_in_threads(one_piece, pieces, threads=None if cpu else 1)
     return values, derivatives
 
 
-def _wake_log1p() -> None:
+def _warm_up_log1p() -> None:
     """On CPUs with AVX-512 log1p reads a constant by a masked load that needs it for -0.0 only. As
     long as the page of that constant has never been needed, every such load ends in a microcode
     assist, and log1p and softplus take ten times as long."""

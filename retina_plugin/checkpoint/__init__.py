@@ -9,28 +9,28 @@ together. Both hosts and :func:`retina_plugin.load_weights` go this way.
 from retina_plugin.checkpoint.load import (
     checkpoint_metadata,
     class_names_of,
-    fit_to_start,
+    load_initial_weights,
     load_weights,
+    match_for_training,
     match_parameters,
     metadata_of,
-    start_from,
-    warn_of_other_classes,
+    warn_if_classes_differ,
 )
 from retina_plugin.checkpoint.match import CheckpointMatch
-from retina_plugin.checkpoint.read import WeightsError, read_checkpoint, require_file, source_of
+from retina_plugin.checkpoint.read import WeightsError, download_hint, read_checkpoint, require_file
 
 __all__ = [
     "CheckpointMatch",
     "WeightsError",
     "checkpoint_metadata",
     "class_names_of",
-    "fit_to_start",
+    "download_hint",
+    "load_initial_weights",
     "load_weights",
+    "match_for_training",
     "match_parameters",
     "metadata_of",
     "read_checkpoint",
     "require_file",
-    "source_of",
-    "start_from",
-    "warn_of_other_classes",
+    "warn_if_classes_differ",
 ]

@@ -11,18 +11,18 @@ import torch
 from retina_plugin.checkpoint.torchvision_names import (
     BOTTOM_UP,
     State,
+    reorder_head_outputs,
     resnet_names,
     retinanet_names,
-    with_our_outputs,
 )
 from retina_plugin.modeling.anchors import AnchorGenerator
 
-EPSILON = 1e-5  # of every batch norm
-LEARNING_NORM = re.compile(r"\b(stem|res\d)\..*\.num_batches_tracked$")
+BATCH_NORM_EPS = 1e-5  # of every batch norm
+TRAINABLE_NORM = re.compile(r"\b(stem|res\d)\..*\.num_batches_tracked$")
 
 
 @dataclass(frozen=True)
-class Inputs:
+class TrainingInputs:
     """What the weights were trained on. None: not known."""
 
     input_format: str
@@ -31,9 +31,9 @@ class Inputs:
     stride_in_1x1: bool | None = None
 
 
-MSRA = Inputs("BGR", (103.53, 116.28, 123.675), (1.0, 1.0, 1.0), True)
-CAFFE2 = Inputs("BGR", (103.53, 116.28, 123.675))
-TORCHVISION = Inputs("RGB", (123.675, 116.28, 103.53), (58.395, 57.12, 57.375), False)
+MSRA = TrainingInputs("BGR", (103.53, 116.28, 123.675), (1.0, 1.0, 1.0), True)
+CAFFE2 = TrainingInputs("BGR", (103.53, 116.28, 123.675))
+TORCHVISION = TrainingInputs("RGB", (123.675, 116.28, 103.53), (58.395, 57.12, 57.375), False)
 
 
 @dataclass(frozen=True)
@@ -43,10 +43,10 @@ class CheckpointFormat:
     title: str
     # in Detectron2's names, those of a bare backbone perhaps without "backbone.bottom_up."
     state: State
-    inputs: Inputs | None = None
+    inputs: TrainingInputs | None = None
 
 
-def translate(
+def detect_format(
     state: State, author: str, *, own: State, anchors: AnchorGenerator | None
 ) -> CheckpointFormat:
     """Find out whose names a file has and turn them into Detectron2's.
@@ -78,7 +78,7 @@ def _torchvision_detector(
     if any(name.startswith("head.classification_head.") for name in state):
         renamed = resnet_names(retinanet_names(state))
         return CheckpointFormat(
-            "torchvision RetinaNet", with_our_outputs(renamed, own, anchors), TORCHVISION
+            "torchvision RetinaNet", reorder_head_outputs(renamed, own, anchors), TORCHVISION
         )
     renamed = {name.replace("backbone.body.", BOTTOM_UP): value for name, value in state.items()}
     return CheckpointFormat(
@@ -114,13 +114,15 @@ def caffe2_names(state: State, own: Iterable[str]) -> State:
         _caffe2_name(name): value for name, value in state.items() if not name.endswith("_momentum")
     }
     if any("_bn_" in name for name in state) and not any(
-        LEARNING_NORM.search(name) for name in own
+        TRAINABLE_NORM.search(name) for name in own
     ):
         for name, value in list(renamed.items()):
             if name.endswith(".norm.weight"):
                 norm = name.removesuffix(".weight")
                 renamed.setdefault(f"{norm}.running_mean", torch.zeros_like(value))
-                renamed.setdefault(f"{norm}.running_var", torch.full_like(value, 1 - EPSILON))
+                renamed.setdefault(
+                    f"{norm}.running_var", torch.full_like(value, 1 - BATCH_NORM_EPS)
+                )
     return renamed
 
 

@@ -9,9 +9,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from retina_plugin.checkpoint.explain import describe
-from retina_plugin.checkpoint.formats import Inputs, translate
-from retina_plugin.checkpoint.match import CheckpointMatch, fit, weight_source_of
+from retina_plugin.checkpoint.formats import TrainingInputs, detect_format
+from retina_plugin.checkpoint.match import CheckpointMatch, compare_parameters, weight_source_of
+from retina_plugin.checkpoint.mismatch import describe_mismatch
 from retina_plugin.checkpoint.read import WeightsError, read_checkpoint
 from retina_plugin.modeling.anchors import AnchorGenerator
 
@@ -37,7 +37,7 @@ def load_weights(model: nn.Module, path: str) -> dict[str, Any]:
     return metadata_of(checkpoint)
 
 
-def start_from(
+def load_initial_weights(
     model: nn.Module, path: str, *, fine_tune: bool, class_names: Sequence[str] = ()
 ) -> CheckpointMatch:
     """Load what training starts from: a whole detector, or a backbone such as ImageNet's, with
@@ -47,7 +47,7 @@ def start_from(
         model: from :func:`retina_plugin.build_model`.
         path: as in :func:`load_weights`, or a backbone of Caffe2, torchvision or timm.
         fine_tune: the class scores stay fresh when their number differs, instead of an error.
-        class_names: of the training; see :func:`warn_of_other_classes`.
+        class_names: of the training; see :func:`warn_if_classes_differ`.
 
     Returns:
         What was taken over and what was not; as text, a report for people.
@@ -56,8 +56,8 @@ def start_from(
         WeightsError: as in :func:`load_weights`; also a backbone that does not match in full.
     """
     checkpoint = read_checkpoint(path)
-    found = fit_to_start(model, checkpoint, path, fine_tune=fine_tune)
-    warn_of_other_classes(metadata_of(checkpoint), class_names, path)
+    found = match_for_training(model, checkpoint, path, fine_tune=fine_tune)
+    warn_if_classes_differ(metadata_of(checkpoint), class_names, path)
     found.load_into(model)
     return found
 
@@ -74,67 +74,73 @@ def match_parameters(model: nn.Module, checkpoint: Mapping[str, Any], path: str)
         WeightsError: any difference but the optional buffers; the message shows it and says what it
             hints at. Also numbers that are none.
     """
-    found = _fit(model, checkpoint, path)
-    if found.misfits:
-        raise WeightsError(describe(found))
+    found = _compare(model, checkpoint, path)
+    if found.mismatches:
+        raise WeightsError(describe_mismatch(found))
     return found
 
 
-def fit_to_start(
+def match_for_training(
     model: nn.Module, checkpoint: Mapping[str, Any], path: str, *, fine_tune: bool
 ) -> CheckpointMatch:
-    """The same for what training starts from, see :func:`start_from`: all of a detector, or at
-    least all of the backbone."""
-    found = _fit(model, checkpoint, path)
+    """Compare a checkpoint from which training starts with ``model``; see
+    :func:`load_initial_weights`.
+
+    Raises:
+        WeightsError: a detector that does not match in full, or a backbone alone that does not.
+    """
+    found = _compare(model, checkpoint, path)
     part = "" if found.detector else found.backbone
-    misfits = [name for name in found.misfits if name.startswith(part)]
+    mismatches = [name for name in found.mismatches if name.startswith(part)]
     only_classes = all(
-        name.startswith("head.cls_score.") and name in found.shapes for name in misfits
+        name.startswith("head.cls_score.") and name in found.shape_mismatches for name in mismatches
     )
-    if misfits and not (fine_tune and only_classes):
-        raise WeightsError(describe(found, only=part))
+    if mismatches and not (fine_tune and only_classes):
+        raise WeightsError(describe_mismatch(found, only=part))
     return found
 
 
-def _fit(model: nn.Module, checkpoint: Mapping[str, Any], path: str) -> CheckpointMatch:
+def _compare(model: nn.Module, checkpoint: Mapping[str, Any], path: str) -> CheckpointMatch:
     """Compare what :func:`read_checkpoint` has read with ``model``, and warn where the model gets
     other pixels than the weights know."""
     own, anchors = model.state_dict(), getattr(model, "anchor_generator", None)
     author = checkpoint.get("__author__")
-    layout = translate(
+    checkpoint_format = detect_format(
         checkpoint["model"],
         author if isinstance(author, str) else "",
         own=own,
         anchors=anchors if isinstance(anchors, AnchorGenerator) else None,
     )
-    found = fit(model, layout, path)
-    broken = [name for name in found.taken if not found.state[name].float().isfinite().all()]
+    found = compare_parameters(model, checkpoint_format, path)
+    broken = [name for name in found.matched if not found.state[name].float().isfinite().all()]
     if broken:
         raise WeightsError(
             f"{path} is of no use: {len(broken)} of its parameters have numbers that are NaN or "
             f"infinite: {', '.join(broken[:3])}. Take an "
             "earlier checkpoint."
         )
-    inputs = layout.inputs or (None if found.detector else _inputs_of_origin(model))
+    inputs = checkpoint_format.inputs or (None if found.detector else _inputs_of_origin(model))
     unlike = _unlike(model, inputs) if inputs else []
     if unlike:
         warnings.warn(
-            f"{path} ({layout.title}) was trained with {', '.join(unlike)}. Set these keys: the "
-            "weights know no other images.",
+            f"{path} ({checkpoint_format.title}) was trained with "
+            f"{', '.join(unlike)}. Set these keys: the weights know no other images.",
             stacklevel=4,
         )
     return found
 
 
-def _inputs_of_origin(model: nn.Module) -> Inputs | None:
+def _inputs_of_origin(model: nn.Module) -> TrainingInputs | None:
     """What files for a backbone of another library were trained on, as far as that library says."""
     origin = weight_source_of(model)
     return (
-        Inputs("RGB", origin.pixel_mean, origin.pixel_std) if origin and origin.pixel_mean else None
+        TrainingInputs("RGB", origin.pixel_mean, origin.pixel_std)
+        if origin and origin.pixel_mean
+        else None
     )
 
 
-def warn_of_other_classes(
+def warn_if_classes_differ(
     metadata: Mapping[str, Any], class_names: Sequence[str], path: str
 ) -> None:
     """Say so where a file has as many classes as a run but other names for them: its scores will
@@ -182,7 +188,7 @@ def class_names_of(metadata: Mapping[str, Any], path: str) -> list[str]:
     return list(names)
 
 
-def _unlike(model: nn.Module, inputs: Inputs) -> list[str]:
+def _unlike(model: nn.Module, inputs: TrainingInputs) -> list[str]:
     """Config keys whose values are not those of the training of a file, with the values that they
     had there."""
     stride = None  # of a bottleneck's first convolution where a stage halves the resolution

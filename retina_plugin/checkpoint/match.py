@@ -27,63 +27,66 @@ class CheckpointMatch:
     """Names of ``state`` are the model's wherever a parameter was recognised."""
 
     path: str
-    title: str  # of the layout
+    title: str  # of the checkpoint_format
     state: State
     backbone: str  # prefix of the backbone's parameters without neck
     detector: bool  # whether the file has a head, not a backbone alone
-    taken: list[str] = field(default_factory=list)
+    matched: list[str] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)  # in the model only
     # in the file only, and the model has nothing of the kind
-    surplus: list[str] = field(default_factory=list)
+    unexpected: list[str] = field(default_factory=list)
     unused: list[str] = field(default_factory=list)  # in the file only, rightly
     # name -> (in the file, in the model)
-    shapes: dict[str, tuple[tuple, tuple]] = field(default_factory=dict)
+    shape_mismatches: dict[str, tuple[tuple, tuple]] = field(default_factory=dict)
 
     @property
-    def misfits(self) -> list[str]:
+    def mismatches(self) -> list[str]:
         """Everything that a complete match would not have."""
-        return [*self.missing, *self.surplus, *self.shapes]
+        return [*self.missing, *self.unexpected, *self.shape_mismatches]
 
     def load_into(self, model: nn.Module) -> None:
         """Give ``model`` the parameters that match."""
-        model.load_state_dict({name: self.state[name] for name in self.taken}, strict=False)
+        model.load_state_dict({name: self.state[name] for name in self.matched}, strict=False)
 
     def __str__(self) -> str:
         """Two to four lines for people: how much was taken over, what is fresh, what was not
         used."""
-        total = len(self.taken) + len(self.missing) + len(self.shapes)
+        total = len(self.matched) + len(self.missing) + len(self.shape_mismatches)
         lines = [
-            f"{os.path.basename(self.path)} ({self.title}): {len(self.taken)} of {total} "
+            f"{os.path.basename(self.path)} ({self.title}): {len(self.matched)} of {total} "
             "parameters are taken over"
         ]
         for title, names in (
-            ("fresh", [*self.missing, *self.shapes]),
-            ("not used", [*self.unused, *self.surplus]),
+            ("fresh", [*self.missing, *self.shape_mismatches]),
+            ("not used", [*self.unused, *self.unexpected]),
         ):
             if names:
                 lines.append(f"  {title} ({len(names)}): {_modules(names)}")
         return "\n".join(lines)
 
 
-def fit(model: nn.Module, layout: CheckpointFormat, path: str) -> CheckpointMatch:
+def compare_parameters(
+    model: nn.Module, checkpoint_format: CheckpointFormat, path: str
+) -> CheckpointMatch:
     """Compare a file with ``model``, name for name and shape for shape. Nothing is loaded."""
     own = model.state_dict()
     backbone = BOTTOM_UP if any(name.startswith(BOTTOM_UP) for name in own) else "backbone."
     detector = all(
-        any(name.startswith(part) for name in layout.state) for part in ("backbone.", "head.")
+        any(name.startswith(part) for name in checkpoint_format.state)
+        for part in ("backbone.", "head.")
     )
     origin = None if detector else weight_source_of(model)
-    state = _placed(layout.state, own, backbone, origin)
-    found = CheckpointMatch(path, layout.title, state, backbone, detector)
+    state = _placed(checkpoint_format.state, own, backbone, origin)
+    found = CheckpointMatch(path, checkpoint_format.title, state, backbone, detector)
     for name, value in own.items():
         if name in state and state[name].shape != value.shape:
-            found.shapes[name] = tuple(state[name].shape), tuple(value.shape)
+            found.shape_mismatches[name] = tuple(state[name].shape), tuple(value.shape)
         elif name in state:
-            found.taken.append(name)
+            found.matched.append(name)
         elif not name.endswith(OPTIONAL):
             found.missing.append(name)
     for name in sorted(name for name in state.keys() - own.keys() if not name.endswith(OPTIONAL)):
-        (found.surplus if _misplaced(found, name, own, origin) else found.unused).append(name)
+        (found.unexpected if _misplaced(found, name, own, origin) else found.unused).append(name)
     return found
 
 

@@ -19,7 +19,7 @@ from retina_plugin.config.files import require_regular_file
 
 # Where programs keep a state_dict in their files: timm its moving average, which it takes before
 # the other, Detectron2 and this project, timm and Lightning, Caffe2's Detectron.
-HOMES = ("state_dict_ema", "model", "state_dict", "blobs")
+STATE_DICT_KEYS = ("state_dict_ema", "model", "state_dict", "blobs")
 DETECTRON2_ZOO = "https://github.com/facebookresearch/detectron2/blob/main/MODEL_ZOO.md"
 DETECTRON2_NAME = re.compile(r"(R|X)-\d+(-[\w-]+)?\.pkl|model_final_[0-9a-f]{6}\.pkl")
 TORCHVISION_NAME = re.compile(
@@ -81,16 +81,15 @@ def require_file(path: str) -> None:
     """
     if "://" in path:
         raise WeightsError(
-            f"MODEL.WEIGHTS {path}: nothing is downloaded here. Get the file{source_of(path)} and "
-            "give its path, or '' to start "
-            "from scratch."
+            f"MODEL.WEIGHTS {path}: nothing is downloaded here. Get the file"
+            f"{download_hint(path)} and give its path, or '' to start from scratch."
         )
     try:
         require_regular_file(path)
     except FileNotFoundError as error:
         raise WeightsError(
-            f"no checkpoint at {path}. Give an existing file as MODEL.WEIGHTS{source_of(path)}, or "
-            "'' to start from scratch."
+            f"no checkpoint at {path}. Give an existing file as MODEL.WEIGHTS"
+            f"{download_hint(path)}, or '' to start from scratch."
         ) from error
     except OSError as error:
         raise WeightsError(
@@ -98,7 +97,7 @@ def require_file(path: str) -> None:
         ) from error
 
 
-def source_of(path: str) -> str:
+def download_hint(path: str) -> str:
     """ " (where a file of this name can be had)"; nothing where its name says nothing."""
     name = os.path.basename(path)
     if path.startswith("detectron2://") or DETECTRON2_NAME.fullmatch(name):
@@ -149,12 +148,10 @@ def _with_model(content: Any) -> dict[str, Any] | None:
     """``content`` with its parameters under "model"; None when it has none."""
     if not isinstance(content, Mapping):
         return None
-    for home in HOMES:
-        if isinstance(content.get(home), Mapping):
-            state, rest = (
-                content[home],
-                {key: value for key, value in content.items() if key != home},
-            )
+    for state_key in STATE_DICT_KEYS:
+        state = content.get(state_key)
+        if isinstance(state, Mapping):
+            rest = {key: value for key, value in content.items() if key != state_key}
             return {**rest, "model": _tensors_of(state)}
     return (
         {"model": _tensors_of(content)}

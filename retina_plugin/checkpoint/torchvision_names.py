@@ -86,7 +86,7 @@ def _retinanet_name(name: str, normed: bool) -> str:
     return name
 
 
-def with_our_outputs(state: State, own: State, anchors: AnchorGenerator | None) -> State:
+def reorder_head_outputs(state: State, own: State, anchors: AnchorGenerator | None) -> State:
     """Put the outputs of torchvision's head in the order of this project's: anchors by size, then
     ratio; classes without background.
 

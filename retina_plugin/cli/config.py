@@ -45,15 +45,15 @@ def annotated_config(config_file: str, overrides: list[str], *, host: str = "aut
         ImportError: the host is asked for and cannot be used.
     """
     from retina_plugin.config import add_keys, leaves
-    from retina_plugin.config.imports import rows_of
-    from retina_plugin.config.node import sources
+    from retina_plugin.config.imports import part_keys_of
+    from retina_plugin.config.node import value_sources
     from retina_plugin.engine.read_config import complete_config_with_reasons, merge
 
     get_cfg = get_cfg_of_host(host)
     cfg = merge(get_cfg(), config_file, overrides)
-    reasons = sources(config_file, overrides) | complete_config_with_reasons(cfg)
+    reasons = value_sources(config_file, overrides) | complete_config_with_reasons(cfg)
     unchanged = get_cfg()
-    add_keys(unchanged, rows_of(cfg))  # those of imported parts
+    add_keys(unchanged, part_keys_of(cfg))  # those of imported parts
     default = dict(leaves(unchanged))
     changed = {key: reasons[key] for key, value in leaves(cfg) if default[key] != value}
     return "\n".join([*_lines(cfg, changed, prefix=""), ""])

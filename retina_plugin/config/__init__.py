@@ -6,7 +6,7 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-from retina_plugin.config.bounds import check_bounds as check_rules
+from retina_plugin.config.checks import check_rules as check_rules
 from retina_plugin.config.errors import ConfigError
 from retina_plugin.config.key import Key
 from retina_plugin.config.keys import DETECTRON2_KEYS, NODE, PLUGIN_KEYS
@@ -51,7 +51,7 @@ __all__ = [
     "whole",
 ]
 
-_LATE = ("CfgNode", "SafeMerge", "SEVERAL_KINDS", "get_cfg")  # they need fvcore and yaml
+_LATE = ("CfgNode", "SafeMerge", "MULTI_TYPE_KEYS", "get_cfg")  # they need fvcore and yaml
 
 
 def __getattr__(name: str) -> Any:

@@ -16,12 +16,12 @@ class DiskError(OSError):
 
 
 @contextlib.contextmanager
-def disk_errors(path: str, need: Callable[[], int] | None = None) -> Iterator[None]:
+def disk_errors(path: str, size: Callable[[], int] | None = None) -> Iterator[None]:
     """Turn errors of writing ``path`` into a :class:`DiskError`.
 
     Args:
         path: the file that the block writes.
-        need: bytes that the file takes, for the message; called when the disk is full.
+        size: bytes that the file takes, for the message; called when the disk is full.
     """
     try:
         yield
@@ -32,7 +32,7 @@ def disk_errors(path: str, need: Callable[[], int] | None = None) -> Iterator[No
         cause = _os_error(error)
         if cause is None:
             raise
-        raise _disk_error(cause, path, need) from error
+        raise _disk_error(cause, path, size) from error
 
 
 def _os_error(error: BaseException | None) -> OSError | None:
@@ -42,17 +42,17 @@ def _os_error(error: BaseException | None) -> OSError | None:
     return error
 
 
-def _disk_error(cause: OSError, path: str, need: Callable[[], int] | None) -> DiskError:
+def _disk_error(cause: OSError, path: str, size: Callable[[], int] | None) -> DiskError:
     message = f"cannot write {path}: {cause.strerror or cause}"
     if cause.errno in FULL:
-        needed = f"it needs {megabytes(need())}, " if need else ""
-        free = megabytes(free_space(os.path.dirname(os.path.abspath(path))))
+        needed = f"it needs {format_size(size())}, " if size else ""
+        free = format_size(free_space(os.path.dirname(os.path.abspath(path))))
         message += (
             f" ({needed}{free} are free). Files written before are whole: make room, then continue "
             "with --resume"
         )
     if cause.errno == errno.EFBIG:
-        needed = f"it needs {megabytes(need())} and " if need else ""
+        needed = f"it needs {format_size(size())} and " if size else ""
         message += (
             f" ({needed}a limit on the size of files is in the way: ulimit -f, or that of the file "
             "system). Files written before are whole: raise the limit, or take an OUTPUT_DIR "
@@ -71,6 +71,6 @@ def free_space(folder: str) -> int:
     return shutil.disk_usage(folder).free
 
 
-def megabytes(size: int) -> str:
+def format_size(size: int) -> str:
     """1234567 -> "1.2 MB"; below a tenth of that, bytes."""
     return f"{size / 1e6:,.1f} MB" if size >= 100_000 else f"{size} bytes"

@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator
 
 from retina_plugin.config.disk import disk_errors
 
-# Drafts of the files of a run, as whole_file and version 0.1 name them.
-DRAFT = re.compile(
+# Drafts of the files of a run, as atomic_file and version 0.1 name them.
+TEMPORARY_NAME = re.compile(
     r"(model_\w+|config|last_checkpoint|predictions|coco_instances_results)"
     r"(\.part(\.\w+)?|\.(pth|yaml|json)\.part)"
 )
@@ -34,13 +34,13 @@ def require_regular_file(path: str) -> None:
 
 
 @contextlib.contextmanager
-def whole_file(path: str, *, need: Callable[[], int] | None = None) -> Iterator[str]:
+def atomic_file(path: str, *, size: Callable[[], int] | None = None) -> Iterator[str]:
     """Give the name of a draft beside ``path``. It takes the place of ``path`` after the block, or
     is removed if that fails.
 
     Args:
         path: in a folder that exists.
-        need: bytes that the file takes, for the message; called when the disk is full.
+        size: bytes that the file takes, for the message; called when the disk is full.
 
     Raises:
         DiskError: what the block writes does not fit on the disk, or cannot be written for another
@@ -48,7 +48,7 @@ def whole_file(path: str, *, need: Callable[[], int] | None = None) -> Iterator[
     """
     root, suffix = os.path.splitext(path)
     draft = f"{root}.part{suffix}"
-    with disk_errors(path, need):
+    with disk_errors(path, size):
         try:
             yield draft
             os.replace(draft, path)
@@ -57,7 +57,7 @@ def whole_file(path: str, *, need: Callable[[], int] | None = None) -> Iterator[
                 os.remove(draft)
 
 
-def remove_drafts(folder: str) -> None:
+def remove_temporary_files(folder: str) -> None:
     """Remove what killed runs have half written in ``folder``, an ``OUTPUT_DIR`` in which no run
     works now."""
     folders = [folder, os.path.join(folder, "inference")]
@@ -66,7 +66,7 @@ def remove_drafts(folder: str) -> None:
             # of version 0.1 on Detectron2, for results
             if entry.name == ".part" and entry.is_dir():
                 shutil.rmtree(entry.path)
-            elif DRAFT.fullmatch(entry.name) and entry.is_file(follow_symlinks=False):
+            elif TEMPORARY_NAME.fullmatch(entry.name) and entry.is_file(follow_symlinks=False):
                 os.remove(entry.path)
 
 
@@ -77,11 +77,11 @@ def _entries(folder: str) -> list[os.DirEntry]:
 def write_atomically(path: str, content: str | bytes) -> None:
     """Write a file whole or not at all."""
     data = content.encode("utf-8") if isinstance(content, str) else content
-    with whole_file(path, need=lambda: len(data)) as draft, open(draft, "wb") as file:
+    with atomic_file(path, size=lambda: len(data)) as draft, open(draft, "wb") as file:
         file.write(data)
 
 
-class AppendedFile:
+class AppendOnlyFile:
     """A file that grows by whole entries: an entry that does not fit leaves nothing of itself
     behind.
 

@@ -13,7 +13,7 @@ from typing import Any
 from retina_plugin.config.errors import ConfigError
 from retina_plugin.config.key import Key
 from retina_plugin.config.keys import NODE
-from retina_plugin.config.moved import name_now
+from retina_plugin.config.moved import new_module_name
 from retina_plugin.config.registry import REGISTRIES
 
 logger = logging.getLogger("retina_plugin")
@@ -84,10 +84,10 @@ def _failure(name: str, error: BaseException) -> str:
     if isinstance(error, ModuleNotFoundError):
         missing = error.name or ""
         inside = f" ({at})" if at else ""
-        if name_now(missing):
+        if new_module_name(missing):
             return (
-                f": {error}{inside}, a name of version 0.1. It is called {name_now(missing)} now; "
-                "docs/plugin.md shows parts of each kind."
+                f": {error}{inside}, a name of version 0.1. It is called "
+                f"{new_module_name(missing)} now; docs/plugin.md shows parts of each kind."
             )
         return f": {error}{inside}. Install it or put it on PYTHONPATH."
     words = f": {error.args[0]}" if error.args else ""
@@ -118,7 +118,7 @@ def _modules_of_parts() -> set[str]:
     return {part.module for registry in REGISTRIES for _, part in registry.parts()}
 
 
-def keys_of_parts(imports: Iterable[str] | None, *, cfg: Any = None) -> dict[str, Key]:
+def part_keys(imports: Iterable[str] | None, *, cfg: Any = None) -> dict[str, Key]:
     """Dotted key -> row, of the keys that parts have of their own.
 
     Args:
@@ -177,9 +177,9 @@ def _reached_from(name: str) -> set[str]:
     return reached
 
 
-def rows_of(cfg: Any) -> dict[str, Key]:
+def part_keys_of(cfg: Any) -> dict[str, Key]:
     """Dotted key -> row, of the keys of the parts that ``cfg`` imports or chooses."""
-    return keys_of_parts(cfg.MODEL.RETINA_PLUGIN.IMPORTS, cfg=cfg)
+    return part_keys(cfg.MODEL.RETINA_PLUGIN.IMPORTS, cfg=cfg)
 
 
 def require_imported(cfg: Any) -> None:
@@ -199,14 +199,14 @@ def require_imported(cfg: Any) -> None:
                 "%s: %s %r is defined in this program or notebook, so that config.yaml of this run "
                 "can be read only where that code has run. To read it elsewhere too, put the code "
                 "into a module and name the module in %s",
-                registry.choice,
+                registry.choice_key,
                 registry.kind,
                 name,
                 IMPORTS,
             )
         elif not _belongs(module, modules):
             raise ConfigError(
-                f"{registry.choice}: {registry.kind} {name!r} is of module {module}, which "
+                f"{registry.choice_key}: {registry.kind} {name!r} is of module {module}, which "
                 f"{IMPORTS} does not bring: config.yaml of this run could not be read. Merge "
                 f"{IMPORTS} ['{module}'] before"
             )

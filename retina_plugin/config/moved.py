@@ -22,7 +22,7 @@ MOVED = {
 }
 
 
-def name_now(module: str) -> str:
+def new_module_name(module: str) -> str:
     """What a module that is not there is called now; "" for one that never was."""
     package, _, old = module.partition(".")
     new = MOVED.get(old.partition(".")[0], "") if package == "retina_plugin" else ""

@@ -13,7 +13,7 @@ from typing import Any
 from fvcore.common.config import CfgNode as FvcoreCfgNode
 
 from retina_plugin.config.errors import ConfigError
-from retina_plugin.config.imports import IMPORTS, import_modules, keys_of_parts, rows_of
+from retina_plugin.config.imports import IMPORTS, import_modules, part_keys, part_keys_of
 from retina_plugin.config.keys import (
     DETECTRON2_KEYS,
     NODE,
@@ -72,7 +72,7 @@ class SafeMerge:
         names = _coerced(self._decoded(names, node.IMPORTS, where), [], where)
         import_modules(names, where=where)
         node.IMPORTS = list(dict.fromkeys([*node.IMPORTS, *names]))
-        add_keys(self, rows_of(self))
+        add_keys(self, part_keys_of(self))
 
     def merge_from_list(self, cfg_list: list[Any]) -> None:
         """Merge overrides ``[KEY, VALUE, KEY, VALUE, ...]`` as the command line gives them; of a
@@ -116,7 +116,7 @@ class SafeMerge:
                 f"{source}: {key} is a group of keys, found the value {_brief(value)}"
             )
         where = f"{source}: {key}"
-        several = SEVERAL_KINDS.get(key)
+        several = MULTI_TYPE_KEYS.get(key)
         value = self._decoded(
             value, None if several else node[name], where
         )  # such a key may hold text now and take numbers
@@ -152,7 +152,7 @@ def get_cfg() -> CfgNode:
     cfg = CfgNode()
     add_keys(cfg, DETECTRON2_KEYS)
     add_keys(cfg, PLUGIN_KEYS)
-    add_keys(cfg, keys_of_parts([]))
+    add_keys(cfg, part_keys([]))
     return cfg
 
 
@@ -184,7 +184,7 @@ def read_files(name: str) -> list[tuple[str, list[Entry]]]:
         path = find_config(base, beside=os.path.dirname(path))
 
 
-def sources(config_file: str, overrides: Sequence[Any]) -> dict[str, str]:
+def value_sources(config_file: str, overrides: Sequence[Any]) -> dict[str, str]:
     """Key -> where its value was set last: "configs/a.yaml, line 7" or "command line".
 
     Args:
@@ -313,7 +313,7 @@ def _pixel_range(value: Any, where: str) -> list[float] | str:
 
 # Keys whose values are of several types: key -> (value, where it stands) -> the value, or a
 # ConfigError.
-SEVERAL_KINDS = {
+MULTI_TYPE_KEYS = {
     "MODEL.RETINANET.FOCAL_LOSS_ALPHA": _alpha,
     "MODEL.RETINANET.PRIOR_PROB": _prior,
     f"{NODE}.INPUT.PIXEL_RANGE": _pixel_range,

@@ -57,12 +57,12 @@ def same_definition(entry: Any, other: Any) -> bool:
     return entry is other or (named and place_of(entry) == place_of(other))
 
 
-def check_keys(keys: Any, where: str, *, given: Iterable[str]) -> None:
+def check_keys(keys: Any, where: str, *, runtime_arguments: Iterable[str]) -> None:
     """
     Args:
         keys: of a part.
         where: names the part, for messages.
-        given: constructor arguments that the builder of the model passes.
+        runtime_arguments: constructor arguments that the builder of the model passes.
 
     Raises:
         ConfigError: they are not rows by name, or a row cannot be used.
@@ -80,7 +80,7 @@ def check_keys(keys: Any, where: str, *, given: Iterable[str]) -> None:
                 f"{where}: key {key} has no default: write {key}: Key(default, 'what it means')"
             )
         _check_row(row, f"{where}: key {key}")
-        if key.lower() in given:
+        if key.lower() in runtime_arguments:
             raise ConfigError(
                 f"{where}: key {key} needs another name, because the constructor argument "
                 f"{key.lower()!r} is given by the builder of the model"
@@ -121,7 +121,12 @@ def _is_plain(value: Any) -> bool:
 
 
 def check_arguments(
-    part: Part, where: str, *, kind: str, offers: Iterable[str], given: Iterable[str]
+    part: Part,
+    where: str,
+    *,
+    kind: str,
+    config_arguments: Iterable[str],
+    runtime_arguments: Iterable[str],
 ) -> None:
     """Make sure that every argument of the constructor comes from somewhere, and that every key has
     an argument.
@@ -130,13 +135,13 @@ def check_arguments(
         part: with keys that are right.
         where: names the part, for messages.
         kind: what the part is, for messages.
-        offers: what the parts of this kind can take from the config.
-        given: what the builder of the model passes.
+        config_arguments: what the parts of this kind can take from the config.
+        runtime_arguments: what the builder of the model passes.
 
     Raises:
         ConfigError: one of them does not.
     """
-    both = sorted({*part.reads} & {*given})
+    both = sorted({*part.reads} & {*runtime_arguments})
     if both:
         raise ConfigError(
             f"{where}: the constructor argument {both[0]!r} is given by the builder of the model: "
@@ -152,14 +157,21 @@ def check_arguments(
             f"{where}: key {surplus[0]} needs the constructor argument "
             f"{surplus[0].lower()!r}, found {', '.join(sorted(known)) or 'none'}"
         )
-    sources = {*offers, *given, *part.reads, *(key.lower() for key in part.keys)}
+    sources = {
+        *config_arguments,
+        *runtime_arguments,
+        *part.reads,
+        *(key.lower() for key in part.keys),
+    }
     missing = [
         a.name
         for a in arguments
         if a.default is a.empty and a.kind is not a.VAR_POSITIONAL and a.name not in sources
     ]
     if missing:
-        raise ConfigError(_nothing_gives(part, missing[0], where, kind, {*offers, *given}))
+        raise ConfigError(
+            _nothing_gives(part, missing[0], where, kind, {*config_arguments, *runtime_arguments})
+        )
 
 
 def _nothing_gives(part: Part, name: str, where: str, kind: str, others: set[str]) -> str:

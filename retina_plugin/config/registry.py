@@ -46,21 +46,23 @@ class Registry:
         kind: str,
         *,
         node: str = "",
-        choice: str = "",
-        offers: Mapping[str, Source] | None = None,
-        given: Iterable[str] = (),
+        choice_key: str = "",
+        config_arguments: Mapping[str, Source] | None = None,
+        runtime_arguments: Iterable[str] = (),
     ) -> None:
         """
         Args:
             kind: what the parts are, for messages.
             node: where the keys of each part lie, ``<node>.<name of the part>.<KEY>``; "" for
                 parts that read the config themselves, which get no arguments from here.
-            choice: the key that names the part, or lists the parts; ``<node>.NAME`` when "".
-            offers: argument -> where every part of this kind can take it from.
-            given: arguments that the builder of the model passes to :meth:`build`.
+            choice_key: the key that names the part, or lists the parts; ``<node>.NAME`` when "".
+            config_arguments: {constructor argument: key or function of the config that gives it},
+                for all parts of this kind. A part gets those that its constructor names.
+            runtime_arguments: constructor arguments that the caller passes to :meth:`build`.
         """
-        self.kind, self.node, self.choice = kind, node, choice or f"{node}.NAME"
-        self.offers, self.given = dict(offers or {}), frozenset(given)
+        self.kind, self.node, self.choice_key = kind, node, choice_key or f"{node}.NAME"
+        self.config_arguments = dict(config_arguments or {})
+        self.runtime_arguments = frozenset(runtime_arguments)
         self._parts: dict[str, Part] = {}
         REGISTRIES.append(self)
 
@@ -120,7 +122,7 @@ class Registry:
                     "what needs them as a part of another kind, such as a neck"
                 )
             return Part(build=entry, module=module_of(entry))
-        check_keys(keys, where, given=self.given)
+        check_keys(keys, where, runtime_arguments=self.runtime_arguments)
         if keys and "." in name:
             raise ConfigError(f"{where}: a part with keys needs a name without dots")
         if keys and name in self._names_of_keys():
@@ -133,12 +135,18 @@ class Registry:
             keys=dict(keys),
             reads={**self._inherited(entry), **reads},
         )
-        check_arguments(part, where, kind=self.kind, offers=self.offers, given=self.given)
+        check_arguments(
+            part,
+            where,
+            kind=self.kind,
+            config_arguments=self.config_arguments,
+            runtime_arguments=self.runtime_arguments,
+        )
         return part
 
     def _names_of_keys(self) -> set[str]:
         """Names that this project's keys have in the node."""
-        keys = [self.choice, *DETECTRON2_KEYS, *PLUGIN_KEYS]
+        keys = [self.choice_key, *DETECTRON2_KEYS, *PLUGIN_KEYS]
         below = f"{self.node}."
         return {k.removeprefix(below).split(".")[0] for k in keys if k.startswith(below)}
 
@@ -166,8 +174,8 @@ class Registry:
         Raises:
             KeyError: no such part.
         """
-        self.require_known(value_of(cfg, self.choice))
-        return self.construct(value_of(cfg, self.choice), cfg, **given)
+        self.require_known(value_of(cfg, self.choice_key))
+        return self.construct(value_of(cfg, self.choice_key), cfg, **given)
 
     def build_all(self, cfg: Any) -> list[tuple[str, Any]]:
         """The parts that ``cfg`` lists, constructed: (name, part), in order.
@@ -175,26 +183,26 @@ class Registry:
         Raises:
             KeyError: no such part.
         """
-        self.require_known(*value_of(cfg, self.choice))
-        return [(name, self.construct(name, cfg)) for name in value_of(cfg, self.choice)]
+        self.require_known(*value_of(cfg, self.choice_key))
+        return [(name, self.construct(name, cfg)) for name in value_of(cfg, self.choice_key)]
 
     def require_known(self, *names: str) -> None:
         """
         Args:
-            names: that a config has at ``choice``.
+            names: that a config has at ``choice_key``.
 
         Raises:
             KeyError: no such part; the message has the key and the nearest names.
         """
         for name in names:
             if name not in self:
-                raise KeyError(f"{self.choice}: {unknown_name(self.kind, name, self)}")
+                raise KeyError(f"{self.choice_key}: {unknown_name_message(self.kind, name, self)}")
 
     def construct(self, name: str, cfg: Any, **given: Any) -> Any:
         """The part called ``name``, constructed; see :meth:`build`."""
         part = self.part(name)
         own = {key.lower(): self.key_of(name, key) for key in part.keys}
-        sources = {**self.offers, **part.reads, **own}
+        sources = {**self.config_arguments, **part.reads, **own}
         parameters = inspect.signature(part.build).parameters.values()
         wanted = {p.name for p in parameters}
         if any(p.kind is p.VAR_KEYWORD for p in parameters):
@@ -223,7 +231,7 @@ class Registry:
     def part(self, name: str) -> Part:
         """The entry called ``name``; see :meth:`get`."""
         if name not in self._parts:
-            raise KeyError(unknown_name(self.kind, name, self._parts))
+            raise KeyError(unknown_name_message(self.kind, name, self._parts))
         return self._parts[name]
 
     def __contains__(self, name: object) -> bool:
@@ -241,8 +249,8 @@ class Registry:
         del self._parts[name]
 
     def chosen(self, cfg: Any) -> list[str]:
-        """The names of parts that ``cfg`` has at ``choice``; none where it has no such key."""
-        found = value_of(cfg, self.choice) if _has(cfg, self.choice) else []
+        """The names of parts that ``cfg`` has at ``choice_key``; none where it has no such key."""
+        found = value_of(cfg, self.choice_key) if _has(cfg, self.choice_key) else []
         return list(found) if isinstance(found, (list, tuple)) else [found]
 
     def users(self, part: Part) -> list[str]:
@@ -280,17 +288,17 @@ def _has(cfg: Any, key: str) -> bool:
     return True
 
 
-def unknown_name(kind: str, name: str, known: Iterable[str]) -> str:
+def unknown_name_message(kind: str, name: str, known: Iterable[str]) -> str:
     """The message for a name that no registry holds: nearest names first, then the way to bring a
     plugin in."""
     return (
-        f"no {kind} is called {name!r}. {nearest(str(name), known)} If it is your own, name the "
-        "module that registers it in MODEL.RETINA_PLUGIN.IMPORTS, for example "
+        f"no {kind} is called {name!r}. {nearest_names(str(name), known)} If it is your own, name "
+        "the module that registers it in MODEL.RETINA_PLUGIN.IMPORTS, for example "
         "IMPORTS: ['my_package.my_module']."
     )
 
 
-def nearest(name: str, known: Iterable[str], limit: int = 20) -> str:
+def nearest_names(name: str, known: Iterable[str], limit: int = 20) -> str:
     """The names that were probably meant, or where none is near all of them, up to ``limit``."""
     known = sorted(known)
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)

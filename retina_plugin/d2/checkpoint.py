@@ -16,13 +16,13 @@ from detectron2.utils import comm
 from retina_plugin.checkpoint import (
     WeightsError,
     checkpoint_metadata,
-    fit_to_start,
+    download_hint,
+    match_for_training,
     match_parameters,
     metadata_of,
     read_checkpoint,
     require_file,
-    source_of,
-    warn_of_other_classes,
+    warn_if_classes_differ,
 )
 from retina_plugin.data import image_options
 from retina_plugin.engine.checkpoints import newest_checkpoint, write_checkpoint
@@ -68,7 +68,7 @@ class Checkpointer(DetectionCheckpointer):
         """
         Args:
             model, save_dir: as in the base class.
-            fine_tune: see :func:`retina_plugin.checkpoint.start_from`.
+            fine_tune: see :func:`retina_plugin.checkpoint.load_initial_weights`.
             checkpointables: as in the base class; with a "trainer" among them, weights without the
                 rest are what training starts from, with "metadata", the names of its classes are
                 compared with a file's.
@@ -129,9 +129,8 @@ class Checkpointer(DetectionCheckpointer):
         # what handlers of addresses raise: URLError, OSError, KeyError, AssertionError, ...
         except Exception as error:
             raise WeightsError(
-                f"MODEL.WEIGHTS {path} cannot be fetched: {error}. Get the file{source_of(path)} "
-                "and give its path, or '' to start from "
-                "scratch."
+                f"MODEL.WEIGHTS {path} cannot be fetched: {error}. Get the file"
+                f"{download_hint(path)} and give its path, or '' to start from scratch."
             ) from error
 
     def _load_file(self, filename: str) -> dict[str, Any]:
@@ -139,12 +138,12 @@ class Checkpointer(DetectionCheckpointer):
 
     def _load_model(self, checkpoint: dict[str, Any]) -> None:
         if self.starts:
-            found = fit_to_start(self.model, checkpoint, self.named, fine_tune=self.fine_tune)
+            found = match_for_training(self.model, checkpoint, self.named, fine_tune=self.fine_tune)
         else:
             found = match_parameters(self.model, checkpoint, self.named)
         del checkpoint["model"]
         if "metadata" in self.checkpointables and comm.is_main_process():
-            warn_of_other_classes(
+            warn_if_classes_differ(
                 metadata_of(checkpoint), self.checkpointables["metadata"].class_names, self.named
             )
         found.load_into(self.model)

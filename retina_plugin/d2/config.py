@@ -7,7 +7,7 @@ from detectron2.config import get_cfg as detectron2_cfg
 
 from retina_plugin.config import SafeMerge
 from retina_plugin.config.errors import ConfigError
-from retina_plugin.config.imports import keys_of_parts
+from retina_plugin.config.imports import part_keys
 from retina_plugin.config.key import Key
 from retina_plugin.config.keys import DETECTRON2_KEYS, PLUGIN_KEYS, RENAMED
 from retina_plugin.config.tree import add_keys, leaves
@@ -35,7 +35,7 @@ def add_retina_config(cfg: Detectron2CfgNode) -> None:
         if old not in nodes and not cfg.key_is_renamed(old):
             cfg.register_renamed_key(old, new)
     add_keys(cfg, PLUGIN_KEYS)
-    add_keys(cfg, keys_of_parts(None))
+    add_keys(cfg, part_keys(None))
 
 
 def get_cfg() -> CfgNode:
@@ -44,7 +44,7 @@ def get_cfg() -> CfgNode:
     cfg = CfgNode(detectron2_cfg())
     add_keys(cfg, DETECTRON2_KEYS)  # of them, an older Detectron2 lacks some
     add_keys(cfg, PLUGIN_KEYS)
-    add_keys(cfg, keys_of_parts([]))  # others come with MODEL.RETINA_PLUGIN.IMPORTS
+    add_keys(cfg, part_keys([]))  # others come with MODEL.RETINA_PLUGIN.IMPORTS
     return cfg
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from detectron2.data import DatasetCatalog, MetadataCatalog, get_detection_dataset_dicts
 from detectron2.structures import BoxMode
 
-from retina_plugin.config.registry import unknown_name
+from retina_plugin.config.registry import unknown_name_message
 from retina_plugin.data import (
     Dataset,
     DatasetError,
@@ -43,7 +43,7 @@ def register_datasets(names: Sequence[str] | None = None) -> None:
             continue
         if name not in dataset_names() and ".json@" not in name:
             known = {*dataset_names(), *DatasetCatalog.list()}
-            raise DatasetError(f"{unknown_name('data set', name, known)} {HOW_TO_NAME}")
+            raise DatasetError(f"{unknown_name_message('data set', name, known)} {HOW_TO_NAME}")
         DatasetCatalog.register(name, functools.partial(_dataset_dicts, name))
 
 

@@ -13,7 +13,7 @@ from detectron2.utils import comm
 from detectron2.utils.events import JSONWriter, TensorboardXWriter
 from detectron2.utils.logger import setup_logger
 
-from retina_plugin.config.files import AppendedFile
+from retina_plugin.config.files import AppendOnlyFile
 from retina_plugin.engine.events import EventFile
 
 LOGGERS = ("detectron2", "fvcore")
@@ -44,7 +44,7 @@ class _LogFile(logging.StreamHandler):
     """Appends to a file; a full disk ends the run, as it does for every other file."""
 
     def __init__(self, path: str) -> None:
-        super().__init__(AppendedFile(path))
+        super().__init__(AppendOnlyFile(path))
         self.setFormatter(
             logging.Formatter("[%(asctime)s] %(name)s %(levelname)s: %(message)s", "%m/%d %H:%M:%S")
         )
@@ -66,7 +66,7 @@ class MetricsFile(JSONWriter):
         path = os.path.join(folder, "metrics.json")
         super().__init__(path)
         self._file_handle.close()
-        self._file_handle = AppendedFile(path)
+        self._file_handle = AppendOnlyFile(path)
 
 
 class EventsWriter(TensorboardXWriter):

@@ -20,7 +20,7 @@ from detectron2.utils.events import get_event_storage
 from torch import Tensor
 
 from retina_plugin.config.part import same_definition
-from retina_plugin.config.registry import unknown_name
+from retina_plugin.config.registry import unknown_name_message
 from retina_plugin.modeling import backbones, build
 from retina_plugin.modeling import build_backbone as ours
 from retina_plugin.modeling.preprocessing import sizes_of
@@ -67,7 +67,7 @@ class FocalRetinaNet(RetinaNet):
         ours.import_plugins(cfg)
         name, known = cfg.MODEL.BACKBONE.NAME, backbone_names()
         if name not in known:
-            raise KeyError(f"MODEL.BACKBONE.NAME: {unknown_name('backbone', name, known)}")
+            raise KeyError(f"MODEL.BACKBONE.NAME: {unknown_name_message('backbone', name, known)}")
         names = (
             MetadataCatalog.get(cfg.DATASETS.TRAIN[0]).get("thing_classes")
             if cfg.DATASETS.TRAIN

@@ -7,7 +7,7 @@ import dataclasses
 import os
 from collections.abc import Callable
 
-from retina_plugin.config.registry import unknown_name
+from retina_plugin.config.registry import unknown_name_message
 from retina_plugin.data.box_coordinates import BoxCoordinates
 from retina_plugin.data.coco import Dataset, read_coco
 from retina_plugin.data.coco_json import HOW_TO_NAME
@@ -102,7 +102,7 @@ def resolve(name: str) -> Paths:
     json_file, at, image_root = name.rpartition(".json@")
     if at:
         return os.path.expanduser(json_file) + ".json", os.path.expanduser(image_root) or "."
-    raise DatasetError(f"{unknown_name('data set', name, _CATALOG)} {HOW_TO_NAME}")
+    raise DatasetError(f"{unknown_name_message('data set', name, _CATALOG)} {HOW_TO_NAME}")
 
 
 def _own_paths(name: str) -> Paths | None:

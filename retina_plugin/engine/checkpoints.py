@@ -10,7 +10,12 @@ from typing import Any
 
 from retina_plugin.checkpoint import WeightsError, read_checkpoint
 from retina_plugin.checkpoint.checksum import save_with_checksum, saved_size
-from retina_plugin.config.files import DRAFT, require_regular_file, whole_file, write_atomically
+from retina_plugin.config.files import (
+    TEMPORARY_NAME,
+    atomic_file,
+    require_regular_file,
+    write_atomically,
+)
 
 logger = logging.getLogger("retina_plugin")
 LAST_CHECKPOINT = "last_checkpoint"
@@ -37,7 +42,7 @@ def write_checkpoint(content: Mapping[str, Any], path: str) -> None:
         DiskError: a file cannot be written; earlier checkpoints and ``last_checkpoint`` are
             unchanged.
     """
-    with whole_file(path, need=lambda: saved_size(content)) as draft:
+    with atomic_file(path, size=lambda: saved_size(content)) as draft:
         save_with_checksum(content, draft)
     folder, name = os.path.split(path)
     write_atomically(os.path.join(folder, LAST_CHECKPOINT), name)
@@ -99,7 +104,7 @@ def list_models(folder: str) -> list[str]:
     These are checkpoints and copies such as ``model_best.pth``. The folder need not exist.
     """
     names = sorted(os.listdir(folder)) if os.path.isdir(folder) else []
-    return [name for name in names if MODEL.fullmatch(name) and not DRAFT.fullmatch(name)]
+    return [name for name in names if MODEL.fullmatch(name) and not TEMPORARY_NAME.fullmatch(name)]
 
 
 def _checkpoints(folder: str) -> list[str]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import nn
 
-from retina_plugin.config.disk import DiskError, free_space, megabytes
+from retina_plugin.config.disk import DiskError, format_size, free_space
 
 IMAGE_BYTES = 2_000_000  # bytes of a picture of about 1300x800 pixels beside its ground truth
 OTHER_BYTES = 1_000_000  # config.yaml, log.txt, and the start of metrics.json and of the events
@@ -38,9 +38,9 @@ def require_space(cfg: Any, model: nn.Module, *, first_step: int) -> None:
         return
     others = f" and {pictures} pictures (VIS_PERIOD {cfg.VIS_PERIOD})" if pictures > 1 else ""
     raise DiskError(
-        f"OUTPUT_DIR {cfg.OUTPUT_DIR}: {megabytes(free)} are free, and this run needs "
-        f"{megabytes(need)} for {checkpoints} "
-        f"checkpoints of {megabytes(size)} (one every SOLVER.CHECKPOINT_PERIOD "
+        f"OUTPUT_DIR {cfg.OUTPUT_DIR}: {format_size(free)} are free, and this run needs "
+        f"{format_size(need)} for {checkpoints} "
+        f"checkpoints of {format_size(size)} (one every SOLVER.CHECKPOINT_PERIOD "
         f"{solver.CHECKPOINT_PERIOD} of "
         f"SOLVER.MAX_ITER {solver.MAX_ITER} steps){others}. Make room, raise "
         "SOLVER.CHECKPOINT_PERIOD, or set OUTPUT_DIR to "

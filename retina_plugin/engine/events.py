@@ -15,7 +15,7 @@ from typing import Any
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.writer import FileWriter
 
-from retina_plugin.config.files import AppendedFile
+from retina_plugin.config.files import AppendOnlyFile
 
 _file_numbers = itertools.count()  # make the file names of one process unique
 
@@ -44,7 +44,7 @@ class _EventWriter:
 
         process = f"{socket.gethostname()}.{os.getpid()}"
         name = f"events.out.tfevents.{time.time():010.0f}.{process}.{next(_file_numbers)}"
-        self._folder, self._file = folder, AppendedFile(os.path.join(folder, name))
+        self._folder, self._file = folder, AppendOnlyFile(os.path.join(folder, name))
         self._records = RecordWriter(self._file)
         self.add_event(Event(wall_time=time.time(), file_version="brain.Event:2"))
 

@@ -6,10 +6,10 @@ import functools
 from dataclasses import dataclass
 from typing import Any
 
-from retina_plugin.config.bounds import warn_of_conflicts
+from retina_plugin.config.checks import warn_of_conflicts
 from retina_plugin.config.errors import ConfigError
 from retina_plugin.config.imports import require_imported
-from retina_plugin.config.registry import unknown_name
+from retina_plugin.config.registry import unknown_name_message
 from retina_plugin.data.fingerprint import fingerprint
 from retina_plugin.engine.checks import (
     check_run,
@@ -64,7 +64,9 @@ def check_request(cfg: Any, request: Request, host: Host) -> None:
 def _check_backbone(cfg: Any, host: Host) -> None:
     name, known = cfg.MODEL.BACKBONE.NAME, {*BACKBONE_REGISTRY, *host.backbones()}
     if name not in known:
-        raise ConfigError(f"{BACKBONE_REGISTRY.choice}: {unknown_name('backbone', name, known)}")
+        raise ConfigError(
+            f"{BACKBONE_REGISTRY.choice_key}: {unknown_name_message('backbone', name, known)}"
+        )
 
 
 def prepare(cfg: Any, request: Request, host: Host, *, main: bool) -> Run:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from retina_plugin.config import add_keys, check_rules, leaves
-from retina_plugin.config.imports import rows_of
+from retina_plugin.config.imports import part_keys_of
 from retina_plugin.engine.checks import prepare_data, resolve_device
 from retina_plugin.modeling.build_backbone import import_plugins, set_timm_pixel_constants
 
@@ -42,7 +42,7 @@ def merge(cfg: Any, config_file: str | None, overrides: Sequence[Any]) -> Any:
 
 def _add_keys_of_parts(cfg: Any) -> None:
     import_plugins(cfg)  # a rank, or IMPORTS that was set without a merge, has not done so
-    add_keys(cfg, rows_of(cfg))
+    add_keys(cfg, part_keys_of(cfg))
 
 
 # What checks and completes a merged config, in this order, and why each of them changes a value.

@@ -15,7 +15,7 @@ import torch
 from retina_plugin.checkpoint import WeightsError, class_names_of, metadata_of, read_checkpoint
 from retina_plugin.config import leaves
 from retina_plugin.config.errors import ConfigError
-from retina_plugin.config.files import whole_file, write_atomically
+from retina_plugin.config.files import atomic_file, write_atomically
 from retina_plugin.engine.checkpoints import FINAL, LAST_CHECKPOINT, list_models, newest_checkpoint
 
 CONFIG = "config.yaml"
@@ -122,7 +122,7 @@ def _copy_to_final(path: str) -> str:
     where the run was made longer."""
     final = os.path.join(os.path.dirname(path), FINAL)
     if path != final:
-        with whole_file(final) as draft:
+        with atomic_file(final) as draft:
             shutil.copyfile(path, draft)
         write_atomically(os.path.join(os.path.dirname(path), LAST_CHECKPOINT), FINAL)
     return final

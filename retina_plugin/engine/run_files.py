@@ -9,13 +9,13 @@ from collections.abc import Iterator
 from typing import Any
 
 from retina_plugin.config.errors import ConfigError
-from retina_plugin.config.files import DRAFT, require_regular_file
+from retina_plugin.config.files import TEMPORARY_NAME, require_regular_file
 from retina_plugin.engine.folder_lock import NAME as LOCK
 from retina_plugin.evaluation.results import RESULTS_FILE, results_folder
 
 NAMES = re.compile(
     rf"config\.yaml|metrics\.json|last_checkpoint|model_.+\.pth|log\.txt(\.rank\d+)?"
-    rf"|predictions\.png|{re.escape(LOCK)}|{DRAFT.pattern}"
+    rf"|predictions\.png|{re.escape(LOCK)}|{TEMPORARY_NAME.pattern}"
 )
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from retina_plugin.checkpoint import WeightsError, read_checkpoint
 from retina_plugin.config.errors import ConfigError
-from retina_plugin.config.files import remove_drafts, write_atomically
+from retina_plugin.config.files import remove_temporary_files, write_atomically
 from retina_plugin.engine.checkpoints import has_checkpoint, list_models, newest_checkpoint
 from retina_plugin.engine.folder_lock import NAME as LOCK
 from retina_plugin.engine.folder_lock import FolderLock, require_unlocked
@@ -186,7 +186,7 @@ def _enter_for_training(
         _rename_old_run(cfg, host)
     os.makedirs(cfg.OUTPUT_DIR, exist_ok=True)
     stack.enter_context(FolderLock(cfg.OUTPUT_DIR))
-    remove_drafts(cfg.OUTPUT_DIR)
+    remove_temporary_files(cfg.OUTPUT_DIR)
     found = None
     if request.resume:
         found = checkpoint_to_resume(

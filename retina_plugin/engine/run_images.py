@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from retina_plugin.checkpoint import metadata_of, read_checkpoint
-from retina_plugin.config import SEVERAL_KINDS
+from retina_plugin.config import MULTI_TYPE_KEYS
 from retina_plugin.data.check_images import check_images
 from retina_plugin.data.errors import DatasetError
 from retina_plugin.data.headers import INPUT, Header, read_header
@@ -143,4 +143,4 @@ def set_pixel_range_from_metadata(cfg: Any, metadata: Mapping[str, Any], path: s
     """
     node, found = cfg.MODEL.RETINA_PLUGIN.INPUT, metadata.get("pixel_range")
     if found is not None and node.PIXEL_RANGE == "auto":
-        node.PIXEL_RANGE = SEVERAL_KINDS[KEY](found, f"{path}: pixel_range in its metadata")
+        node.PIXEL_RANGE = MULTI_TYPE_KEYS[KEY](found, f"{path}: pixel_range in its metadata")

@@ -6,7 +6,7 @@ from functools import partial
 
 from torch import nn
 
-from retina_plugin.config.registry import nearest
+from retina_plugin.config.registry import nearest_names
 
 ACTIVATIONS = {
     "none": nn.Identity,
@@ -26,8 +26,10 @@ def build_activation(name: str, *, key: str) -> nn.Module:
         key: of the config, for the message.
 
     Raises:
-        ValueError: an unknown name; the nearest known ones are listed.
+        ValueError: an unknown name; the nearest_names known ones are listed.
     """
     if name not in ACTIVATIONS:
-        raise ValueError(f"{key}: no activation is called {name!r}. {nearest(name, ACTIVATIONS)}")
+        raise ValueError(
+            f"{key}: no activation is called {name!r}. {nearest_names(name, ACTIVATIONS)}"
+        )
     return ACTIVATIONS[name]()

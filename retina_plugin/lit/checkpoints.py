@@ -9,7 +9,7 @@ import lightning
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from retina_plugin.checkpoint.checksum import save_with_checksum, saved_size
-from retina_plugin.config.files import whole_file
+from retina_plugin.config.files import atomic_file
 from retina_plugin.engine.checkpoints import (
     CHECKPOINT,
     FINAL,
@@ -64,5 +64,5 @@ class CheckpointFiles(TorchCheckpointIO):
             write_checkpoint(checkpoint, str(path))
             return
         os.makedirs(folder, exist_ok=True)  # of a user's callback, which may remove it again
-        with whole_file(str(path), need=lambda: saved_size(checkpoint)) as draft:
+        with atomic_file(str(path), size=lambda: saved_size(checkpoint)) as draft:
             save_with_checksum(checkpoint, draft)

@@ -12,7 +12,7 @@ from typing import Any
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 
-from retina_plugin.config.files import AppendedFile
+from retina_plugin.config.files import AppendOnlyFile
 from retina_plugin.engine.events import EventFile
 
 
@@ -36,8 +36,8 @@ class MetricsLogger(Logger):
         return self.folder
 
     @functools.cached_property
-    def _file(self) -> AppendedFile:
-        return AppendedFile(os.path.join(self.folder, "metrics.json"))
+    def _file(self) -> AppendOnlyFile:
+        return AppendOnlyFile(os.path.join(self.folder, "metrics.json"))
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:

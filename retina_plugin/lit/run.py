@@ -13,11 +13,11 @@ import torch
 from lightning.pytorch.utilities import rank_zero_only
 
 from retina_plugin.checkpoint import (
+    load_initial_weights,
     load_weights,
     match_parameters,
     read_checkpoint,
-    start_from,
-    warn_of_other_classes,
+    warn_if_classes_differ,
 )
 from retina_plugin.config import get_cfg
 from retina_plugin.config.errors import ConfigError
@@ -148,7 +148,7 @@ def _train_and_evaluate(run: Run, request: Request, checkpoint: str | None) -> d
         print(model_summary(module.model), flush=True)
     if request.eval_only:
         message = stopping.EVALUATION_STOPPED
-        warn_of_other_classes(load_weights(module.model, checkpoint), run.class_names, checkpoint)
+        warn_if_classes_differ(load_weights(module.model, checkpoint), run.class_names, checkpoint)
     else:
         message = _train(trainer, module, checkpoint)
     if cfg.DATASETS.TEST and (request.eval_only or module.evaluated_at != trainer.global_step):
@@ -187,7 +187,7 @@ def _train(trainer: lightning.Trainer, module: RetinaNetModule, resumed: str | N
         match_parameters(module.model, checkpoint, resumed)
         first_step = completed_steps(checkpoint)
     elif cfg.MODEL.WEIGHTS:
-        found = start_from(
+        found = load_initial_weights(
             module.model,
             cfg.MODEL.WEIGHTS,
             fine_tune=cfg.MODEL.RETINA_PLUGIN.FINE_TUNE,

@@ -14,7 +14,7 @@ from retina_plugin.layers.boxes import area
 BOX_LOSSES = Registry(
     "box loss",
     node="MODEL.RETINA_PLUGIN.BOX_LOSS",
-    choice="MODEL.RETINANET.BBOX_REG_LOSS_TYPE",
+    choice_key="MODEL.RETINANET.BBOX_REG_LOSS_TYPE",
 )
 
 

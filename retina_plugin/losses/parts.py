@@ -38,7 +38,7 @@ def _alpha(cfg: Any) -> float | list[float] | None:
 CLASS_LOSSES = Registry(
     "class loss",
     node="MODEL.RETINA_PLUGIN.CLASS_LOSS",
-    offers={"alpha": _alpha, "gamma": "MODEL.RETINANET.FOCAL_LOSS_GAMMA"},
+    config_arguments={"alpha": _alpha, "gamma": "MODEL.RETINANET.FOCAL_LOSS_GAMMA"},
 )
 
 

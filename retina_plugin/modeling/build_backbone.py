@@ -15,7 +15,7 @@ from retina_plugin.modeling.backbones import Backbone, ResNet, ShapeSpec, TimmBa
 from retina_plugin.modeling.backbones.timm import pixel_constants
 from retina_plugin.modeling.necks import NECK_REGISTRY, Pyramid
 
-BACKBONE_REGISTRY = Registry("backbone", choice="MODEL.BACKBONE.NAME")
+BACKBONE_REGISTRY = Registry("backbone", choice_key="MODEL.BACKBONE.NAME")
 # its defaults, those of MSRA's ResNets
 PIXELS_OF_DETECTRON2 = ([103.53, 116.28, 123.675], [1.0, 1.0, 1.0], "BGR")
 

@@ -24,7 +24,7 @@ from retina_plugin.modeling.targets import PaddedTargets, arrange_targets
 CRITERIA = Registry(
     "criterion",
     node="MODEL.RETINA_PLUGIN.CRITERION",
-    given=("num_classes", "box_coder", "class_loss", "box_loss"),
+    runtime_arguments=("num_classes", "box_coder", "class_loss", "box_loss"),
 )
 
 

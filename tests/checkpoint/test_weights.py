@@ -15,11 +15,11 @@ from torch.testing import assert_close
 
 from retina_plugin.checkpoint import (
     WeightsError,
+    download_hint,
+    load_initial_weights,
     load_weights,
     read_checkpoint,
-    source_of,
-    start_from,
-    warn_of_other_classes,
+    warn_if_classes_differ,
 )
 from retina_plugin.modeling.retinanet import RetinaNet
 from tests.models import compact_model
@@ -236,7 +236,10 @@ def test_a_class_head_that_is_not_whole(tmp_path: Path, fine_tune: bool) -> None
     state = compact_model().state_dict()
     del state["head.cls_score.bias"]
     torch.save({"model": state}, tmp_path / "x.pth")
-    for load in (load_weights, lambda model, path: start_from(model, path, fine_tune=fine_tune)):
+    for load in (
+        load_weights,
+        lambda model, path: load_initial_weights(model, path, fine_tune=fine_tune),
+    ):
         with pytest.raises(WeightsError, match="lacks a part of the class head") as error:
             load(compact_model(), str(tmp_path / "x.pth"))
         assert "NUM_CLASSES" not in str(error.value)
@@ -253,7 +256,10 @@ def test_numbers_that_are_none(tmp_path: Path, number: float) -> None:
     state = compact_model().state_dict()
     state["head.cls_score.bias"][1] = number
     torch.save({"model": state}, tmp_path / "x.pth")
-    for load in (load_weights, lambda model, path: start_from(model, path, fine_tune=True)):
+    for load in (
+        load_weights,
+        lambda model, path: load_initial_weights(model, path, fine_tune=True),
+    ):
         model = compact_model()
         with pytest.raises(
             WeightsError, match="1 of its parameters have numbers that are NaN or infinite: head"
@@ -266,7 +272,7 @@ def test_numbers_that_are_not_taken_over_may_be_anything(tmp_path: Path) -> None
     state = backbone(compact_model())
     state["stem.fc.weight"].fill_(float("nan"))
     torch.save(state, tmp_path / "x.pth")
-    start_from(compact_model(), str(tmp_path / "x.pth"), fine_tune=False)
+    load_initial_weights(compact_model(), str(tmp_path / "x.pth"), fine_tune=False)
 
 
 @pytest.mark.parametrize(
@@ -283,7 +289,7 @@ def test_numbers_that_are_not_taken_over_may_be_anything(tmp_path: Path) -> None
 def test_other_names_of_as_many_classes(theirs: object, words: str | None) -> None:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        warn_of_other_classes({"class_names": theirs}, ["square", "bar", "nothing"], "x.pth")
+        warn_if_classes_differ({"class_names": theirs}, ["square", "bar", "nothing"], "x.pth")
     assert len(caught) == (words is not None)
     assert words is None or words in str(caught[0].message)
 
@@ -292,7 +298,7 @@ def test_training_from_other_classes_is_a_warning(tmp_path: Path) -> None:
     content = {"model": compact_model().state_dict(), "metadata": {"class_names": ["a", "b", "c"]}}
     torch.save(content, tmp_path / "x.pth")
     with pytest.warns(UserWarning, match="knows other classes: c, which are d here"):
-        start_from(
+        load_initial_weights(
             compact_model(), str(tmp_path / "x.pth"), fine_tune=False, class_names=["a", "b", "d"]
         )
 
@@ -328,8 +334,8 @@ def test_a_moving_average_is_taken_first(tmp_path: Path) -> None:
     ],
 )
 def test_where_a_file_can_be_had(name: str, source: str) -> None:
-    assert source in source_of(name)
-    assert bool(source) == bool(source_of(name))
+    assert source in download_hint(name)
+    assert bool(source) == bool(download_hint(name))
 
 
 @pytest.mark.parametrize(
@@ -366,7 +372,7 @@ def test_training_may_start_from_a_backbone(tmp_path: Path) -> None:
     other, model = compact_model(), compact_model()
     head = {name: value.clone() for name, value in model.head.state_dict().items()}
     torch.save(backbone(other), tmp_path / "x.pth")
-    report = str(start_from(model, str(tmp_path / "x.pth"), fine_tune=False))
+    report = str(load_initial_weights(model, str(tmp_path / "x.pth"), fine_tune=False))
     assert_close(model.backbone.bottom_up.state_dict(), other.backbone.bottom_up.state_dict())
     assert_close(model.head.state_dict(), head)
     assert "fresh (28): backbone.top_block.p6" in report
@@ -401,12 +407,15 @@ def test_a_backbone_that_would_start_in_part(tmp_path: Path, changes: dict, word
         torch.save(backbone(compact_model(**theirs)), tmp_path / "x.pth")
         words = words.replace("3, 4, 6, 3", "2, 2, 2, 2") if ours else words
         with pytest.raises(WeightsError, match=words):
-            start_from(compact_model(**ours), str(tmp_path / "x.pth"), fine_tune=False)
+            load_initial_weights(compact_model(**ours), str(tmp_path / "x.pth"), fine_tune=False)
 
 
 def test_nothing_of_the_model(tmp_path: Path) -> None:
     torch.save({"encoder.0.weight": torch.zeros(3)}, tmp_path / "x.pth")
-    for load in (load_weights, lambda model, path: start_from(model, path, fine_tune=True)):
+    for load in (
+        load_weights,
+        lambda model, path: load_initial_weights(model, path, fine_tune=True),
+    ):
         with pytest.raises(WeightsError, match="Not one name is known; the file has encoder"):
             load(compact_model(), str(tmp_path / "x.pth"))
 
@@ -416,8 +425,8 @@ def test_a_fresh_class_head_for_other_classes(tmp_path: Path) -> None:
     fresh = model.head.cls_score.weight.detach().clone()
     torch.save({"model": other.state_dict()}, tmp_path / "x.pth")
     with pytest.raises(WeightsError, match="7 there, 3 here"):
-        start_from(model, str(tmp_path / "x.pth"), fine_tune=False)
-    report = str(start_from(model, str(tmp_path / "x.pth"), fine_tune=True))
+        load_initial_weights(model, str(tmp_path / "x.pth"), fine_tune=False)
+    report = str(load_initial_weights(model, str(tmp_path / "x.pth"), fine_tune=True))
     assert "fresh (2): head.cls_score" in report
     assert_close(model.head.cls_score.weight.detach(), fresh)
     assert_close(model.head.bbox_pred.weight, other.head.bbox_pred.weight)
@@ -428,7 +437,7 @@ def test_fine_tuning_takes_no_other_difference(tmp_path: Path) -> None:
     other = compact_model(MODEL__RETINANET__NUM_CLASSES=7, MODEL__RETINANET__NUM_CONVS=1)
     torch.save({"model": other.state_dict()}, tmp_path / "x.pth")
     with pytest.raises(WeightsError, match=r"lacks \(4\): head.cls_subnet.2.weight"):
-        start_from(compact_model(), str(tmp_path / "x.pth"), fine_tune=True)
+        load_initial_weights(compact_model(), str(tmp_path / "x.pth"), fine_tune=True)
 
 
 @pytest.mark.parametrize(
@@ -474,7 +483,7 @@ def test_names_of_timm(tmp_path: Path) -> None:
         {**state, "head.fc.weight": torch.zeros(10, 3), "norm_pre.weight": torch.zeros(3)},
         tmp_path / "x.pth",
     )
-    report = str(start_from(model, str(tmp_path / "x.pth"), fine_tune=False))
+    report = str(load_initial_weights(model, str(tmp_path / "x.pth"), fine_tune=False))
     assert_close(
         model.backbone.bottom_up.model.stages_1.blocks[0].bias, state["stages.1.blocks.0.bias"]
     )
@@ -482,4 +491,4 @@ def test_names_of_timm(tmp_path: Path) -> None:
     del state["stages.1.blocks.0.bias"]
     torch.save(state, tmp_path / "x.pth")
     with pytest.raises(WeightsError, match=r"lacks \(1\): backbone.bottom_up.model.stages_1"):
-        start_from(model, str(tmp_path / "x.pth"), fine_tune=False)
+        load_initial_weights(model, str(tmp_path / "x.pth"), fine_tune=False)

@@ -9,8 +9,8 @@ from collections.abc import Callable
 import pytest
 
 from retina_plugin.config import CfgNode, ConfigError, get_cfg
-from retina_plugin.config.imports import IMPORTS, require_imported, rows_of
-from retina_plugin.config.moved import MOVED, name_now
+from retina_plugin.config.imports import IMPORTS, part_keys_of, require_imported
+from retina_plugin.config.moved import MOVED, new_module_name
 from retina_plugin.modeling import ASSIGNER_REGISTRY
 from retina_plugin.modeling.build_backbone import register_pairs
 
@@ -86,8 +86,8 @@ def test_a_file_for_a_module(write_modules: WriteModules, value: list[str], word
 def test_every_new_name_is_there(old: str, new: str) -> None:
     assert importlib.util.find_spec(f"retina_plugin.{old}") is None
     assert importlib.util.find_spec(f"retina_plugin.{new}") is not None
-    assert name_now(f"retina_plugin.{old}") == f"retina_plugin.{new}"
-    assert name_now(old) == name_now("retina_plugin.none") == ""
+    assert new_module_name(f"retina_plugin.{old}") == f"retina_plugin.{new}"
+    assert new_module_name(old) == new_module_name("retina_plugin.none") == ""
 
 
 def test_a_failed_module_leaves_nothing_and_can_be_corrected(write_modules: WriteModules) -> None:
@@ -180,7 +180,7 @@ def test_a_part_of_a_notebook(
     exec(NEAR, {"__name__": "__main__"})
     cfg = get_cfg()
     cfg.MODEL.RETINA_PLUGIN.ASSIGNER.NAME = "Near"
-    assert rows_of(cfg)["MODEL.RETINA_PLUGIN.ASSIGNER.Near.RADIUS"].default == 2.0
+    assert part_keys_of(cfg)["MODEL.RETINA_PLUGIN.ASSIGNER.Near.RADIUS"].default == 2.0
     with caplog.at_level("WARNING", logger="retina_plugin"):
         require_imported(cfg)
     (record,) = caplog.records

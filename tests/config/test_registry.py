@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from retina_plugin.config import ConfigError, Key, Registry, above, get_cfg
-from retina_plugin.config.imports import keys_of_parts
+from retina_plugin.config.imports import part_keys
 from retina_plugin.config.registry import REGISTRIES
 from retina_plugin.modeling import BACKBONE_REGISTRY
 from tests.conftest import ROOT
@@ -25,7 +25,7 @@ KEYS = {"RADIUS": Key(2.0, "strides", above(0))}
 @pytest.fixture
 def parts() -> Iterator[Registry]:
     """A registry of its own kind."""
-    yield Registry("thing", node="MODEL.RETINA_PLUGIN.THING", given=("size",))
+    yield Registry("thing", node="MODEL.RETINA_PLUGIN.THING", runtime_arguments=("size",))
     REGISTRIES.pop()
 
 
@@ -67,13 +67,13 @@ def test_the_keys_of_a_base_come_with_its_subclass(parts: Registry) -> None:
     Near.__module__ = "first"
     parts._parts["near"] = dataclasses.replace(parts.part("near"), module="first")
     near = "MODEL.RETINA_PLUGIN.THING.near.RADIUS"
-    assert near not in keys_of_parts(["second"])
+    assert near not in part_keys(["second"])
 
     class Nearer(Near): ...
 
     Nearer.__module__ = "second"
     parts.register("nearer")(Nearer)
-    assert near in keys_of_parts(["second"])
+    assert near in part_keys(["second"])
 
 
 def test_a_name_with_a_dot_cannot_have_keys(parts: Registry) -> None:

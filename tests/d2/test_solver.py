@@ -18,7 +18,7 @@ from torch import nn
 from torch.testing import assert_close
 
 from retina_plugin import get_cfg
-from retina_plugin.config.bounds import check_bounds
+from retina_plugin.config.checks import check_rules
 from retina_plugin.d2 import config
 from retina_plugin.d2.trainer import RetinaTrainer
 from tests.d2.reference import THEIRS
@@ -191,6 +191,6 @@ def test_an_older_detectron2_gets_the_keys_of_the_schedule(monkeypatch: pytest.M
         older.SOLVER.pop(key)
     monkeypatch.setattr(config, "detectron2_cfg", lambda: older)
     cfg = config.get_cfg()
-    check_bounds(cfg)
+    check_rules(cfg)
     assert (cfg.SOLVER.NUM_DECAYS, cfg.SOLVER.RESCALE_INTERVAL) == (3, False)
     RetinaTrainer.build_lr_scheduler(cfg, torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.02))

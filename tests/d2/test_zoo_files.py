@@ -18,7 +18,7 @@ from detectron2.utils.events import EventStorage
 from torch import nn
 from torch.testing import assert_close
 
-from retina_plugin.checkpoint import WeightsError, load_weights, start_from
+from retina_plugin.checkpoint import WeightsError, load_initial_weights, load_weights
 from retina_plugin.d2.checkpoint import Checkpointer
 from retina_plugin.modeling.build import build_model
 from tests.checkpoint.test_weights import Payload
@@ -174,7 +174,7 @@ def test_a_backbone_of_the_zoo(
     )
     DetectionCheckpointer(theirs).load(str(path), checkpointables=[])
     assert_backbone(theirs, arrays, rtol=0, atol=0)
-    report = str(start_from(own, str(path), fine_tune=False))
+    report = str(load_initial_weights(own, str(path), fine_tune=False))
     assert_backbone(own, arrays, rtol=0, atol=0)
     Checkpointer(on_detectron2, str(tmp_path), trainer=nn.Module()).load(
         str(path), checkpointables=[]
@@ -216,7 +216,7 @@ def test_statistics_multiplied_into_weight_and_bias(root: Path, tmp_path: Path) 
     path = tmp_path / "R-50.pkl"
     path.write_bytes(pickle.dumps({names[n]: x for n, x in arrays.items()}))
     DetectionCheckpointer(reference).load(str(path), checkpointables=[])
-    start_from(own, str(path), fine_tune=False)
+    load_initial_weights(own, str(path), fine_tune=False)
     theirs, prefix = reference.state_dict(), "backbone.bottom_up."
     theirs = {
         name.removeprefix(prefix): x.numpy()
@@ -233,7 +233,7 @@ def test_statistics_multiplied_into_weight_and_bias(root: Path, tmp_path: Path) 
     # which would learn statistics for numbers that are none, or normalise twice
     for other in ("BN", "GN"):
         with pytest.raises(WeightsError, match=r"The normalisation differs: MODEL.RESNETS.NORM"):
-            start_from(
+            load_initial_weights(
                 build_model(our_cfg(root, **groups, MODEL__RESNETS__NORM=other)),
                 str(path),
                 fine_tune=False,

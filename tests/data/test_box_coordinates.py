@@ -16,7 +16,7 @@ from PIL import Image
 from torch.testing import assert_close
 
 from retina_plugin.config import get_cfg
-from retina_plugin.config.bounds import check_bounds
+from retina_plugin.config.checks import check_rules
 from retina_plugin.config.errors import ConfigError
 from retina_plugin.data import DatasetError, load_dataset, read_coco, use_box_coordinates
 from retina_plugin.data.box_coordinates import WORDS, BoxCoordinates
@@ -169,12 +169,12 @@ def test_every_set_of_words() -> None:
     for choice in itertools.product(*(("", *words) for words in WORDS.values())):
         text = " ".join(filter(None, choice))
         cfg.MODEL.RETINA_PLUGIN.DATASETS.BOX_COORDINATES = text
-        check_bounds(cfg)
+        check_rules(cfg)
         assert str(BoxCoordinates.parse(text)) == text
     for text in ("corners", "xyxy cxcywh", "xyxyfraction"):
         cfg.MODEL.RETINA_PLUGIN.DATASETS.BOX_COORDINATES = text
         with pytest.raises(ConfigError, match="BOX_COORDINATES: expected words such as"):
-            check_bounds(cfg)
+            check_rules(cfg)
         with pytest.raises(
             ValueError, match="expected at most one word each of: xywh or xyxy or cxcywh, pixels"
         ):

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from retina_plugin.config import get_cfg
-from retina_plugin.config.bounds import check_bounds
+from retina_plugin.config.checks import check_rules
 from retina_plugin.config.errors import ConfigError
 from retina_plugin.data import DatasetError, image_options, read_header, read_image
 from retina_plugin.data.check_images import check_images
@@ -252,7 +252,7 @@ def test_images_that_lose_their_contrast_are_reported(tmp_path: Path) -> None:
 def test_values_of_the_key(value: str, expected: Any) -> None:
     cfg = get_cfg()
     cfg.merge_from_list([KEY, value])
-    check_bounds(cfg)
+    check_rules(cfg)
     assert image_options(cfg) == {"pixel_range": expected, "max_pixels": 178_956_970}
 
 

@@ -13,7 +13,12 @@ from torch import nn
 from torch.testing import assert_close
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 
-from retina_plugin.checkpoint import WeightsError, load_weights, match_parameters, start_from
+from retina_plugin.checkpoint import (
+    WeightsError,
+    load_initial_weights,
+    load_weights,
+    match_parameters,
+)
 from retina_plugin.config import get_cfg
 from retina_plugin.modeling.build import build_model
 from retina_plugin.modeling.retinanet import RetinaNet
@@ -68,7 +73,7 @@ def test_a_resnet(root: Path, tmp_path: Path, depth: int) -> None:
         "MODEL__RESNETS__RES2_OUT_CHANNELS": 64 if depth == 18 else 256,
     }
     own = our_model(root, CONFIGS["v1"], **widths)
-    report = str(start_from(own, str(tmp_path / "resnet.pth"), fine_tune=False))
+    report = str(load_initial_weights(own, str(tmp_path / "resnet.pth"), fine_tune=False))
     assert "(torchvision ResNet)" in report
     assert "fresh (36): backbone.top_block.p6, " in report
     assert report.endswith("not used (2): fc")
@@ -92,7 +97,7 @@ def test_the_backbone_of_another_detector(root: Path, tmp_path: Path) -> None:
     pyramid = {
         name: value.clone() for name, value in own.backbone.state_dict().items() if "fpn" in name
     }
-    report = str(start_from(own, str(tmp_path / "faster.pth"), fine_tune=False))
+    report = str(load_initial_weights(own, str(tmp_path / "faster.pth"), fine_tune=False))
     assert (
         "faster.pth (torchvision detector, its backbone): 265 of 301 parameters are taken over"
         in report
@@ -287,5 +292,5 @@ def test_another_order_of_channels_is_a_warning(tmp_path: Path) -> None:
     with pytest.warns(
         UserWarning, match=r"trained with INPUT.FORMAT RGB \(here BGR\), MODEL.PIXEL_MEAN \(123"
     ) as caught:
-        start_from(build_model(cfg), str(tmp_path / "resnet18.pth"), fine_tune=False)
+        load_initial_weights(build_model(cfg), str(tmp_path / "resnet18.pth"), fine_tune=False)
     assert "STRIDE_IN_1X1" not in str(caught[0].message)  # basic blocks have none

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from retina_plugin.config.bounds import check_bounds
+from retina_plugin.config.checks import check_rules
 from retina_plugin.config.errors import ConfigError
 from retina_plugin.engine.checks import resolve_prior
 from retina_plugin.losses import auto_prior
@@ -56,7 +56,7 @@ def test_a_model_that_only_detects_needs_no_counts() -> None:
 
 def test_a_base_that_is_no_score() -> None:
     with pytest.raises(ConfigError, match=r"AUTO_PRIOR_BASE: expected from 0.0001 to .*, found 2"):
-        check_bounds(auto_cfg(MODEL__RETINA_PLUGIN__AUTO_PRIOR_BASE=2.0))
+        check_rules(auto_cfg(MODEL__RETINA_PLUGIN__AUTO_PRIOR_BASE=2.0))
 
 
 @pytest.mark.parametrize("value", ["automatic", 0.0, 1, [], [0.1, 2.0], None])

@@ -265,5 +265,5 @@ def test_the_builder_asks(
 
 
 def test_the_keys_are_those_of_the_registries() -> None:
-    choices = {registry.kind: registry.choice for registry in REGISTRIES}
+    choices = {registry.kind: registry.choice_key for registry in REGISTRIES}
     assert {kind: choices[kind] for kind in contracts.KEYS} == contracts.KEYS

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.testing import assert_close
 
-from retina_plugin.checkpoint import WeightsError, start_from
+from retina_plugin.checkpoint import WeightsError, load_initial_weights
 from retina_plugin.config import CfgNode, get_cfg
 from retina_plugin.engine.checks import freeze_unused_parameters
 from retina_plugin.layers.separable import SeparableConv2d
@@ -476,7 +476,7 @@ def test_weights_of_a_local_file(name: str, suffix: str, tmp_path: Path) -> None
     whole, path = timm.create_model(name).eval(), str(tmp_path / f"file{suffix}")
     save(whole.state_dict(), path)
     model = build_model(zoo_cfg("build_retina_timm_fpn_backbone", name)).eval()
-    start_from(model, path, fine_tune=False)
+    load_initial_weights(model, path, fine_tune=False)
     x = torch.randn(1, 3, 64, 64)
     maps = model.backbone.bottom_up(x)
     expected = whole.forward_intermediates(x, intermediates_only=True)
@@ -489,9 +489,9 @@ def test_weights_of_a_local_file(name: str, suffix: str, tmp_path: Path) -> None
 def test_files_of_every_family_are_taken_in_full(name: str, tmp_path: Path) -> None:
     save(timm.create_model(name).state_dict(), str(tmp_path / "file.pth"))
     model = build_model(zoo_cfg("build_retina_timm_fpn_backbone", name))
-    found = start_from(model, str(tmp_path / "file.pth"), fine_tune=False)
+    found = load_initial_weights(model, str(tmp_path / "file.pth"), fine_tune=False)
     inside = {n for n in model.state_dict() if n.startswith("backbone.bottom_up.")}
-    assert inside == {n for n in found.taken if n.startswith("backbone.bottom_up.")}
+    assert inside == {n for n in found.matched if n.startswith("backbone.bottom_up.")}
     assert found.unused  # the classifier
 
 
@@ -565,7 +565,7 @@ def test_files_that_do_not_fit(theirs: str, ours: str, words: str, tmp_path: Pat
     save(timm.create_model(theirs).state_dict(), str(tmp_path / "file.pth"))
     model = build_model(zoo_cfg("build_retina_timm_fpn_backbone", ours))
     with pytest.raises(WeightsError, match=words):
-        start_from(model, str(tmp_path / "file.pth"), fine_tune=False)
+        load_initial_weights(model, str(tmp_path / "file.pth"), fine_tune=False)
 
 
 def test_other_pixels_than_the_file_was_trained_with(tmp_path: Path) -> None:
@@ -573,14 +573,14 @@ def test_other_pixels_than_the_file_was_trained_with(tmp_path: Path) -> None:
     cfg = zoo_cfg("build_retina_timm_fpn_backbone", "resnet10t")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        start_from(build_model(cfg), str(tmp_path / "file.pth"), fine_tune=False)
+        load_initial_weights(build_model(cfg), str(tmp_path / "file.pth"), fine_tune=False)
     cfg.INPUT.FORMAT = "BGR"
     with pytest.warns(
         UserWarning,
         match=r"file.pth .* was trained with INPUT.FORMAT RGB \(here "
         r"BGR\)",
     ):
-        start_from(build_model(cfg), str(tmp_path / "file.pth"), fine_tune=False)
+        load_initial_weights(build_model(cfg), str(tmp_path / "file.pth"), fine_tune=False)
 
 
 def test_a_model_without_maps(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,5 +7,5 @@ from retina_plugin.config.registry import Registry
 TRANSFORMS = Registry(
     "transform",
     node="MODEL.RETINA_PLUGIN.INPUT",
-    choice="MODEL.RETINA_PLUGIN.INPUT.TRANSFORMS",
+    choice_key="MODEL.RETINA_PLUGIN.INPUT.TRANSFORMS",
 )

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from retina_plugin.config.registry import nearest
+from retina_plugin.config.registry import nearest_names
 from retina_plugin.layers.norms import has_broken_gradient, subsample
 from retina_plugin.modeling.backbones.feature import Backbone, ShapeSpec, WeightSource
 
@@ -164,12 +164,12 @@ def _import_timm(name: str) -> ModuleType:
     if not timm.is_model(name):
         raise ValueError(
             f"{NODE}.NAME: timm {timm.__version__} has no model {name!r}. "
-            f"{nearest(name, timm.list_models())}"
+            f"{nearest_names(name, timm.list_models())}"
         )
     architecture, _, tag = name.partition(".")
     if tag and name not in (tagged := timm.list_pretrained(f"{architecture}.*")):
         raise ValueError(
-            f"{NODE}.NAME: {architecture} has no weights {tag!r}. {nearest(name, tagged)}"
+            f"{NODE}.NAME: {architecture} has no weights {tag!r}. {nearest_names(name, tagged)}"
         )
     return timm
 

@@ -16,8 +16,8 @@ def _prior_prob(cfg: Any) -> float | list[float]:
 RETINA_HEAD_REGISTRY = Registry(
     "head",
     node="MODEL.RETINA_PLUGIN.HEAD",
-    given=("in_channels", "num_levels", "num_classes", "num_anchors", "box_dim"),
-    offers={
+    runtime_arguments=("in_channels", "num_levels", "num_classes", "num_anchors", "box_dim"),
+    config_arguments={
         "num_convs": "MODEL.RETINANET.NUM_CONVS",
         "norm": "MODEL.RETINANET.NORM",
         "norm_groups": "MODEL.RETINA_PLUGIN.NORM_GROUPS",

@@ -17,8 +17,8 @@ from retina_plugin.modeling.backbones.feature import Backbone, ShapeSpec
 NECK_REGISTRY = Registry(
     "neck",
     node="MODEL.RETINA_PLUGIN.NECK",
-    given=("bottom_up",),
-    offers={
+    runtime_arguments=("bottom_up",),
+    config_arguments={
         "in_features": "MODEL.FPN.IN_FEATURES",
         "num_levels": "MODEL.RETINA_PLUGIN.NECK.LEVELS",
         "out_channels": "MODEL.FPN.OUT_CHANNELS",

@@ -10,15 +10,15 @@ from collections.abc import Iterable
 from retina_plugin.checkpoint.match import CheckpointMatch
 
 
-def describe(found: CheckpointMatch, *, only: str = "") -> str:
+def describe_mismatch(found: CheckpointMatch, *, only: str = "") -> str:
     """What does not fit, counted and shown, shapes one by one, and what that hints at; of
     parameters below ``only``."""
     lines = [f"{found.path} does not fit this model. It was read as: {found.title}."]
-    missing, surplus, shapes = (
+    missing, unexpected, shapes = (
         [n for n in names if n.startswith(only)]
-        for names in (found.missing, found.surplus, found.shapes)
+        for names in (found.missing, found.unexpected, found.shape_mismatches)
     )
-    for title, names in (("lacks", missing), ("has more", surplus)):
+    for title, names in (("lacks", missing), ("has more", unexpected)):
         if names:
             lines.append(
                 f"  {title} ({len(names)}): "
@@ -28,35 +28,37 @@ def describe(found: CheckpointMatch, *, only: str = "") -> str:
     if shapes:
         lines.append(f"  has other shapes ({len(shapes)}):")
         lines += [
-            f"    {name}: {found.shapes[name][0]} in the file, {found.shapes[name][1]} in the model"
+            "    {}: {} in the file, {} in the model".format(name, *found.shape_mismatches[name])
             for name in shapes[:12]
         ]
         lines += ["    ..."] * (len(shapes) > 12)
-    return "\n".join([*lines, "  " + _advice(found, [*missing, *surplus, *shapes])])
+    return "\n".join([*lines, "  " + _advice(found, [*missing, *unexpected, *shapes])])
 
 
-def _advice(found: CheckpointMatch, misfits: list[str]) -> str:
+def _advice(found: CheckpointMatch, mismatches: list[str]) -> str:
     """The config key that most likely differs."""
-    if not found.taken and not found.shapes:
+    if not found.matched and not found.shape_mismatches:
         return (
             "Not one name is known; the file has "
-            f"{', '.join([*found.surplus, *found.unused][:3])}, ..."
+            f"{', '.join([*found.unexpected, *found.unused][:3])}, ..."
         )
-    if not any(name.startswith(found.backbone) for name in misfits) and not found.detector:
+    if not any(name.startswith(found.backbone) for name in mismatches) and not found.detector:
         return "It holds a backbone alone, enough to start training from, not to detect with."
-    if "head.bbox_pred.bias" in found.shapes:
-        theirs, ours = (math.prod(shape) // 4 for shape in found.shapes["head.bbox_pred.bias"])
+    if "head.bbox_pred.bias" in found.shape_mismatches:
+        theirs, ours = (
+            math.prod(shape) // 4 for shape in found.shape_mismatches["head.bbox_pred.bias"]
+        )
         return (
             f"It has {theirs} anchors per cell, the model {ours}: MODEL.ANCHOR_GENERATOR.SIZES and "
             "ASPECT_RATIOS."
         )
-    of_scores = [name for name in misfits if name.startswith("head.cls_score.")]
-    if of_scores == misfits and not found.shapes:
+    of_scores = [name for name in mismatches if name.startswith("head.cls_score.")]
+    if of_scores == mismatches and not found.shape_mismatches:
         return (
             "It lacks a part of the class head that its other parameters go with, whatever the "
             "number of classes: it was not saved whole. Take another checkpoint of this training."
         )
-    if of_scores == misfits:
+    if of_scores == mismatches:
         return (
             "Only the class head differs: MODEL.RETINANET.NUM_CLASSES is not that of the training "
             f"of this file{_classes(found)}. "
@@ -64,15 +66,15 @@ def _advice(found: CheckpointMatch, misfits: list[str]) -> str:
         )
     theirs, ours = (
         _blocks(names, found.backbone)
-        for names in (found.state, [*found.taken, *found.missing, *found.shapes])
+        for names in (found.state, [*found.matched, *found.missing, *found.shape_mismatches])
     )
     if theirs and ours and theirs[: len(ours)] != ours:
         return f"It is a ResNet of {theirs} blocks, the model has {ours}: MODEL.RESNETS.DEPTH."
-    if all(".norm." in name for name in misfits):
+    if all(".norm." in name for name in mismatches):
         return (
             "The normalisation differs: MODEL.RESNETS.NORM, MODEL.FPN.NORM or MODEL.RETINANET.NORM."
         )
-    p6 = found.shapes.get("backbone.top_block.p6.weight")
+    p6 = found.shape_mismatches.get("backbone.top_block.p6.weight")
     if p6 is not None and p6[0][:1] == p6[1][:1]:  # so that only its input differs
         return "P6 has another source: MODEL.RETINA_PLUGIN.P6_FROM."
     if not found.detector:
@@ -89,10 +91,11 @@ def _advice(found: CheckpointMatch, misfits: list[str]) -> str:
 def _classes(found: CheckpointMatch) -> str:
     """ ": 80 there, 3 here", from the biases of the two kinds of outputs."""
     anchors = found.state.get("head.bbox_pred.bias")
-    if anchors is None or "head.cls_score.bias" not in found.shapes:
+    if anchors is None or "head.cls_score.bias" not in found.shape_mismatches:
         return ""
     theirs, ours = (
-        math.prod(shape) // (len(anchors) // 4) for shape in found.shapes["head.cls_score.bias"]
+        math.prod(shape) // (len(anchors) // 4)
+        for shape in found.shape_mismatches["head.cls_score.bias"]
     )
     return f": {theirs} there, {ours} here"
 

@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 import torch
 
-from retina_plugin.config import DETECTRON2_KEYS, PLUGIN_KEYS, SEVERAL_KINDS, leaves
-from retina_plugin.config.bounds import DETECTRON2_RULES, check_bounds, warn_of_conflicts
+from retina_plugin.config import DETECTRON2_KEYS, MULTI_TYPE_KEYS, PLUGIN_KEYS, leaves
+from retina_plugin.config.checks import DETECTRON2_RULES, check_rules, warn_of_conflicts
 from retina_plugin.config.errors import ConfigError
 from retina_plugin.engine.process import USER_ERRORS
 from retina_plugin.modeling.build import build_model
@@ -253,7 +253,7 @@ def test_what_no_run_can_use(
 def test_what_a_run_can_use(host: str, overrides: list[Any]) -> None:
     cfg = importlib.import_module(HOSTS[host]).get_cfg()
     cfg.merge_from_list(overrides)
-    check_bounds(cfg)
+    check_rules(cfg)
 
 
 DETECTRON2 = pytest.mark.skipif("detectron2" not in HOSTS, reason="keys of Detectron2")
@@ -287,10 +287,10 @@ def test_keys_of_detectron2_act_or_are_refused(
     cfg.merge_from_file(write_run(tmp_path, root))
     cfg.merge_from_list(overrides)
     if words is None:
-        check_bounds(cfg)
+        check_rules(cfg)
         return
     with pytest.raises(ConfigError, match=words):
-        check_bounds(cfg)
+        check_rules(cfg)
 
 
 def has_numbers(key: str, default: Any) -> bool:
@@ -299,7 +299,7 @@ def has_numbers(key: str, default: Any) -> bool:
     if isinstance(default, (list, tuple)):
         return any(has_numbers("", entry) for entry in default)
     return (
-        key in SEVERAL_KINDS
+        key in MULTI_TYPE_KEYS
         or default is None
         or (isinstance(default, (int, float)) and not isinstance(default, bool))
     )
@@ -337,10 +337,10 @@ def test_every_numeric_key_has_a_range(host: str, key: str) -> None:
     for number in (math.nan, math.inf, -math.inf, -1e9, 1e30):
         put(cfg, key, with_number(NUMERIC[key], number))
         if (key, number) in IN_RANGE:
-            check_bounds(cfg)
+            check_rules(cfg)
         else:
             with pytest.raises(ConfigError, match=rf"^{key}: expected .*, found"):
-                check_bounds(cfg)
+                check_rules(cfg)
 
 
 def test_rules_are_for_keys() -> None:
@@ -406,7 +406,7 @@ def test_what_may_be_meant_is_reported(
     cfg = importlib.import_module(HOSTS[host]).get_cfg()
     cfg.merge_from_file(write_run(tmp_path, root))
     cfg.merge_from_list(overrides)
-    check_bounds(cfg)
+    check_rules(cfg)
     warn_of_conflicts(cfg)
     assert len(caplog.messages) == len(words)
     assert all(word in message for word, message in zip(words, caplog.messages, strict=True))
@@ -466,5 +466,5 @@ def test_hostile_values_give_messages(tmp_path: Path, root: Path, host: str) -> 
         cfg = read.clone()
         with contextlib.suppress(*USER_ERRORS):
             cfg.merge_from_list([key, value])
-            check_bounds(cfg)
+            check_rules(cfg)
             build_model(cfg)

@@ -7,7 +7,7 @@ import logging
 from typing import Any
 
 from retina_plugin.config.errors import ConfigError
-from retina_plugin.config.imports import IMPORTS, rows_of
+from retina_plugin.config.imports import IMPORTS, part_keys_of
 from retina_plugin.config.keys import (
     DETECTRON2_KEYS,
     NODE,
@@ -53,7 +53,7 @@ CROP_SIZES: dict[str, Rule] = {
 }
 
 
-def check_bounds(cfg: Any) -> None:
+def check_rules(cfg: Any) -> None:
     """Compare a config with the rules of its keys, and keys with each other.
 
     Raises:
@@ -62,7 +62,7 @@ def check_bounds(cfg: Any) -> None:
     """
     values = dict(leaves(cfg))
     ours = cfg.MODEL.META_ARCHITECTURE == "FocalRetinaNet"
-    for key, row in {**DETECTRON2_KEYS, **PLUGIN_KEYS, **rows_of(cfg)}.items():
+    for key, row in {**DETECTRON2_KEYS, **PLUGIN_KEYS, **part_keys_of(cfg)}.items():
         if key not in values:
             raise ConfigError(
                 f"the config has no key {key}. Set {IMPORTS} by cfg.merge_from_list or in a file: "

@@ -75,7 +75,7 @@ def check_monitors(callbacks: Sequence[Callback], cfg: Any, class_names: Sequenc
         if monitor not in known and not monitor.startswith("loss_"):  # criteria name their losses
             raise ConfigError(
                 f"{_entry_name('CALLBACKS', number)}: monitor: nothing is called {monitor!r}. "
-                f"{nearest(monitor, known)}"
+                f"{nearest_names(monitor, known)}"
             )
         # EarlyStopping looks at its metric after each evaluation
         least = 1 if monitor in measured else LOG_PERIOD

@@ -12,6 +12,7 @@ from lightning.pytorch.loggers import Logger
 
 from retina_plugin.config.errors import ConfigError
 from retina_plugin.config.keys import NODE
+from retina_plugin.config.registry import nearest_names
 from retina_plugin.engine.summary import LOG_PERIOD
 
 BASE_CLASSES = {"CALLBACKS": Callback, "LOGGERS": Logger}

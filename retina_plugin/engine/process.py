@@ -8,6 +8,7 @@ import re
 import sys
 import time
 from collections.abc import Callable
+from traceback import walk_tb
 from typing import Any
 
 import torch
@@ -26,14 +27,16 @@ USER_ERRORS = (
     MemoryError,
     torch.OutOfMemoryError,
 )
+LOST_WORKER = (
+    "a process that loads images {}was killed, most often because memory ran out. Lower "
+    "DATALOADER.NUM_WORKERS or SOLVER.IMS_PER_BATCH, and continue with --resume."
+)
 # What torch says, as a RuntimeError, when another process or memory is gone -> the message for
 # the user.
 LOST_PROCESS_MESSAGES = (
     (
         re.compile(r"DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\)"),
-        "a process that loads images (pid {}) was killed, most often because memory ran out. Lower "
-        "DATALOADER.NUM_WORKERS or "
-        "SOLVER.IMS_PER_BATCH, and continue with --resume.",
+        LOST_WORKER.format("(pid {}) "),
     ),
     (
         re.compile(r"(Connection (?:closed|reset) by peer|remote process exited)"),
@@ -103,11 +106,25 @@ def user_message(error: BaseException) -> str | None:
             found = pattern.search(text)
             if found:
                 return message.format(found[1])
+    if _is_lost_worker(error):
+        return LOST_WORKER.format("")
     if not isinstance(error, USER_ERRORS):
         return None
     if "Original Traceback" in text:
         text = text.strip().splitlines()[-1].split(": ", 1)[-1]
     return text or type(error).__name__
+
+
+def _is_lost_worker(error: BaseException) -> bool:
+    """Return whether the connection to a loader's worker process broke.
+
+    A worker that is killed while it passes a batch on closes its socket before the system reports
+    its end. Then torch raises no RuntimeError, but the error of Python's multiprocessing.
+    """
+    if not isinstance(error, (ConnectionError, EOFError)):
+        return False
+    modules = [frame.f_globals.get("__name__", "") for frame, _ in walk_tb(error.__traceback__)]
+    return bool(modules) and modules[-1].startswith("multiprocessing.")
 
 
 class SkippedFiles:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -273,6 +274,8 @@ def test_a_killed_rank_or_worker_ends_the_run(tmp_path: Path, root: Path) -> Non
     worker = children(process)[0]
     os.kill(worker, signal.SIGKILL)
     assert process.wait(10) == 2
-    assert last_lines(tmp_path / "single")[-1].startswith(
-        f"error: a process that loads images (pid {worker}) was kill"
+    # without the pid if its connection broke first
+    assert re.match(
+        rf"error: a process that loads images (\(pid {worker}\) )?was killed",
+        last_lines(tmp_path / "single")[-1],
     )

@@ -1,5 +1,5 @@
-"""What the pages say is what the code does: their code blocks run, their commands parse, the page
-of keys is up to date."""
+"""The documentation agrees with the code: its code blocks run, its commands parse, and its
+generated pages are up to date."""
 
 from __future__ import annotations
 
@@ -57,14 +57,15 @@ PAGES = [
     "docs/models.md",
     "docs/architecture.md",
 ]
-# What makes any run of these pages a matter of seconds.
+PACKAGED_FOLDERS = ("bccd", "cards", "coco", "digits")
+# Overrides that let every run of these pages take seconds.
 QUICK = {
     "MODEL.DEVICE": "cpu",
     "MODEL.WEIGHTS": "",
     "SOLVER.MAX_ITER": "2",
     "SOLVER.IMS_PER_BATCH": "2",
     "SOLVER.CHECKPOINT_PERIOD": "100",
-    "INPUT.MIN_SIZE_TRAIN": "(64, 64)",  # serves both ways of sampling
+    "INPUT.MIN_SIZE_TRAIN": "(64, 64)",  # valid for MIN_SIZE_TRAIN_SAMPLING choice and range
     "INPUT.MIN_SIZE_TEST": "64",
     "DATALOADER.NUM_WORKERS": "0",
 }
@@ -77,7 +78,7 @@ SMALL = {
 
 
 def blocks(root: Path, page: str, language: str) -> list[tuple[str, str]]:
-    """(file name or "", text) of the code blocks of a page."""
+    """Return (file name or "", text) of each code block of a page in ``language``."""
     text = (root / page).read_text(encoding="utf-8")
     return re.findall(rf"^```{language} ?(\S*)\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL)
 
@@ -88,15 +89,15 @@ def named_block(root: Path, page: str, language: str, name: str) -> str:
 
 
 def commands(root: Path, page: str) -> list[list[str]]:
-    """Every ``python tools/...`` and ``retina ...`` of a page, in words, from the tool or
-    ``retina`` on."""
+    """Return the arguments of each ``python tools/...`` and ``retina ...`` command of a page,
+    starting with the path of the tool or with ``retina``."""
     text = "\n".join(text for _, text in blocks(root, page, "bash")).replace("\\\n", " ")
     found = re.findall(r"(?:^|&& )(?:python (tools/.*)|(retina [^&\n]*))", text, flags=re.MULTILINE)
     return [shlex.split(tool or command) for tool, command in found]
 
 
 def parse(path: str, argv: list[str]) -> None:
-    """Read the command line of a tool or of ``retina``."""
+    """Parse the command line of a tool or of ``retina``."""
     if path == "retina":
         with contextlib.suppress(SystemExit) if "--version" in argv else contextlib.nullcontext():
             command.parse(argv)
@@ -109,8 +110,8 @@ def quick(**others: str) -> list[str]:
 
 
 @pytest.fixture
-def desk(tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A folder as the pages suppose it: configs beside one's own data, ``my/{train,val}.json`` and
+def workspace(tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A current folder as the pages assume it: ``configs/``, ``my/{train,val}.json`` and
     ``my/images``."""
     shutil.copytree(root / "configs", tmp_path / "configs")
     write_scenes(tmp_path / "my", count=6, seed=0)
@@ -127,7 +128,7 @@ def desk(tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch) -> Iterato
 
 @pytest.fixture
 def clean_registries() -> Iterator[None]:
-    """What the examples register is taken away afterwards."""
+    """Remove what the examples register after the test."""
     tables = [registry._parts for registry in (*REGISTRIES, BACKBONE_REGISTRY)]
     before, modules = [dict(table) for table in tables], set(sys.modules)
     yield
@@ -145,36 +146,39 @@ def clean_registries() -> Iterator[None]:
 
 
 def write_blocks(
-    root: Path, desk: Path, monkeypatch: pytest.MonkeyPatch, names: dict[str, str]
+    root: Path, workspace: Path, monkeypatch: pytest.MonkeyPatch, names: dict[str, str]
 ) -> Path:
-    """Code of docs/plugin.md on disk, by file name and language."""
+    """Write code blocks of docs/plugin.md to files and put their folder on ``sys.path``.
+
+    ``names`` maps a file name to its language.
+    """
     for wanted, language in names.items():
         text = named_block(root, "docs/plugin.md", language, wanted)
-        (desk / wanted).write_text(text, encoding="utf-8")
-    monkeypatch.syspath_prepend(str(desk))
-    return desk
+        (workspace / wanted).write_text(text, encoding="utf-8")
+    monkeypatch.syspath_prepend(str(workspace))
+    return workspace
 
 
 @pytest.fixture
 def own_parts(
-    desk: Path, root: Path, monkeypatch: pytest.MonkeyPatch, clean_registries: None
+    workspace: Path, root: Path, monkeypatch: pytest.MonkeyPatch, clean_registries: None
 ) -> Path:
     names = {"my_parts.py": "python", "my.yaml": "yaml"}
-    return write_blocks(root, desk, monkeypatch, names)
+    return write_blocks(root, workspace, monkeypatch, names)
 
 
 @pytest.fixture
 def seven_parts(
-    desk: Path, root: Path, monkeypatch: pytest.MonkeyPatch, clean_registries: None
+    workspace: Path, root: Path, monkeypatch: pytest.MonkeyPatch, clean_registries: None
 ) -> Path:
     return write_blocks(
-        root, desk, monkeypatch, dict.fromkeys(SEVEN, "python") | {"seven.yaml": "yaml"}
+        root, workspace, monkeypatch, dict.fromkeys(SEVEN, "python") | {"seven.yaml": "yaml"}
     )
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("host", HOSTS)
-def test_seven_parts_with_keys_of_their_own(seven_parts: Path, host: str) -> None:
+def test_seven_parts_with_config_keys_train(seven_parts: Path, host: str) -> None:
     options = quick(**{"DATASETS.TRAIN": TRAIN, "DATASETS.TEST": TEST})
     key = "MODEL.RETINA_PLUGIN.ASSIGNER.NearestAssigner.RADIUS"
     load_tool("train_net").main(
@@ -200,12 +204,12 @@ def test_seven_parts_with_keys_of_their_own(seven_parts: Path, host: str) -> Non
         check_rules(refused)
     with pytest.raises(ConfigError, match="RADIUS"):
         cfg.merge_from_list([key.replace("RADIUS", "RADIUSS"), "1.0"])
-    assert "NearestAssigner" not in get_cfg().dump()  # a config shows keys of its own imports only
+    assert "NearestAssigner" not in get_cfg().dump()  # only configs that import it have its keys
 
 
 @pytest.mark.parametrize("host", HOSTS)
 def test_the_transform_of_the_example(seven_parts: Path, host: str) -> None:
-    """Samples differ by the blur alone; a misspelt name is refused before anything is written."""
+    """Samples differ only by the blur; a misspelt name is an error before a file is written."""
     loader = {"lightning": "retina_plugin.lit.data", "detectron2": "retina_plugin.d2.loader"}
     loader = importlib.import_module(loader[host])
     cfg = get_cfg()
@@ -226,7 +230,7 @@ def test_the_transform_of_the_example(seven_parts: Path, host: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("host", HOSTS)
-def test_own_parts_from_outside_train_on_either_host(
+def test_parts_from_outside_the_package_train_on_either_host(
     own_parts: Path, root: Path, host: str
 ) -> None:
     options = quick(**{"DATASETS.TRAIN": TRAIN, "DATASETS.TEST": TEST})
@@ -269,13 +273,13 @@ def test_the_box_loss_of_the_example(own_parts: Path) -> None:
 
 
 @pytest.mark.skipif(not HAS_DETECTRON2, reason="needs Detectron2")
-def test_detectron2s_own_trainer_with_two_more_lines(
-    desk: Path, root: Path, monkeypatch: pytest.MonkeyPatch
+def test_detectron2s_trainer_with_two_more_lines(
+    workspace: Path, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from retina_plugin.d2.datasets import register_datasets
 
     script = named_block(root, "docs/plugin.md", "python", "plain_train.py")
-    (desk / "plain_train.py").write_text(script, encoding="utf-8")
+    (workspace / "plain_train.py").write_text(script, encoding="utf-8")
     register_datasets(["my/train.json@my/images"])
     options = {
         "MODEL.RETINANET.NUM_CLASSES": "3",
@@ -286,35 +290,35 @@ def test_detectron2s_own_trainer_with_two_more_lines(
     config = ["--config-file", "configs/digits/retinanet_compact.yaml"]
     monkeypatch.setattr(sys, "argv", ["plain_train.py", *config, *quick(**options)])
     runpy.run_path("plain_train.py", run_name="__main__")
-    assert (desk / "plain/model_final.pth").is_file()
+    assert (workspace / "plain/model_final.pth").is_file()
 
 
 @pytest.mark.slow
-def test_training_from_python(desk: Path, root: Path, capsys: pytest.CaptureFixture) -> None:
+def test_training_from_python(workspace: Path, root: Path, capsys: pytest.CaptureFixture) -> None:
     script = named_block(root, "docs/plugin.md", "python", "train_from_python.py")
     sets = {"DATASETS.TRAIN": TRAIN, "DATASETS.TEST": TEST}
     options = quick(**SMALL, **sets, **{"MODEL.RETINANET.SCORE_THRESH_TEST": "0.0"})
     assert script.count('["OUTPUT_DIR", "from_python"]') == 1
     exec(script.replace('"from_python"]', f'"from_python", *{options}]'), {})
-    assert (desk / "from_python/model_final.pth").is_file()
+    assert (workspace / "from_python/model_final.pth").is_file()
     assert 0 <= float(capsys.readouterr().out.splitlines()[-1]) <= 100
 
 
 @pytest.mark.slow
-def test_callbacks_and_loggers_of_lightning(desk: Path, root: Path) -> None:
+def test_callbacks_and_loggers_of_lightning(workspace: Path, root: Path) -> None:
     text = named_block(root, "docs/your_own_data.md", "yaml", "early_stop.yaml")
-    (desk / "early_stop.yaml").write_text(text, encoding="utf-8")
+    (workspace / "early_stop.yaml").write_text(text, encoding="utf-8")
     options = {"DATASETS.TRAIN": TRAIN, "DATASETS.TEST": TEST, "OUTPUT_DIR": "out"}
     options |= {"SOLVER.MAX_ITER": "4", "TEST.EVAL_PERIOD": "2"}
     arguments = ["--host", "lightning", "--config-file", "early_stop.yaml"]
     load_tool("train_net").main([*arguments, *quick(**SMALL, **options)])
-    assert (desk / "out/best/best.ckpt").is_file()
-    assert (desk / "out/csv/version_0/metrics.csv").is_file()
+    assert (workspace / "out/best/best.ckpt").is_file()
+    assert (workspace / "out/csv/version_0/metrics.csv").is_file()
 
 
 @pytest.mark.slow
-def test_a_training_loop_without_a_host(desk: Path, root: Path) -> None:
-    """Its weights and detections are those of the Lightning host."""
+def test_a_training_loop_without_a_host(workspace: Path, root: Path) -> None:
+    """Weights and detections equal those of the Lightning host."""
     script = named_block(root, "docs/plugin.md", "python", "my_loop.py")
     assert not re.search("lightning|detectron2", script)
     names: dict[str, Any] = {"__name__": "my_loop"}
@@ -340,26 +344,30 @@ def test_a_training_loop_without_a_host(desk: Path, root: Path) -> None:
 
 
 @pytest.mark.slow
-def test_every_command_on_own_data(desk: Path, root: Path, capsys: pytest.CaptureFixture) -> None:
-    """In the order of the page, on a few small images, and with a network small enough for that."""
-    (desk / "more").mkdir()
+def test_every_command_on_own_data(
+    workspace: Path, root: Path, capsys: pytest.CaptureFixture
+) -> None:
+    """Run the commands in the order of the page, with a few small images and a small network."""
+    (workspace / "more").mkdir()
     Image.new("RGB", (80, 64)).save("more/another.jpg")
     for path, *argv in commands(root, "docs/your_own_data.md"):
         if "detectron2" in argv and not HAS_DETECTRON2:
             continue
-        if path.endswith(("train_net.py", "visualize_data.py")) and "--dataset" not in argv:
+        reads_config = argv[0] == "train" or path.endswith("visualize_data.py")
+        if reads_config and "--dataset" not in argv:
             weights = argv[argv.index("MODEL.WEIGHTS") + 1] if "MODEL.WEIGHTS" in argv else ""
             argv += quick(**SMALL, **{"MODEL.WEIGHTS": weights})
-        load_tool(Path(path).stem).main(argv)
-    said = capsys.readouterr().out
-    assert "model_final.pth (names as they are): " in said
+        run = command.main if path == "retina" else load_tool(Path(path).stem).main
+        run(argv)
+    output = capsys.readouterr().out
+    assert "model_final.pth (names as they are): " in output
     for folder in ("pictures", "fed", "looked", "found"):
-        assert list((desk / folder).glob("*.jpg"))
-    assert (desk / "found/detections.json").is_file()
-    assert (desk / "out2/predictions.png").is_file()
+        assert list((workspace / folder).glob("*.jpg"))
+    assert (workspace / "found/detections.json").is_file()
+    assert (workspace / "out2/predictions.png").is_file()
 
 
-def test_conversion(desk: Path, root: Path) -> None:
+def test_conversion(workspace: Path, root: Path) -> None:
     names: dict[str, Any] = {}
     exec(named_block(root, "docs/your_own_data.md", "python", "to_coco.py"), names)
     names["to_coco"](
@@ -375,11 +383,11 @@ def test_conversion(desk: Path, root: Path) -> None:
     assert (dataset.records[0]["width"], dataset.records[0]["height"]) == (80, 64)
 
 
-def test_the_json_of_the_page_is_read(desk: Path, root: Path) -> None:
+def test_the_json_of_the_page_is_read(workspace: Path, root: Path) -> None:
     (text,) = [text for _, text in blocks(root, "docs/your_own_data.md", "json")]
     Path("page.json").write_text(text, encoding="utf-8")
-    (desk / "photos").mkdir()
-    Image.new("RGB", (640, 480)).save(desk / "photos/a.jpg")
+    (workspace / "photos").mkdir()
+    Image.new("RGB", (640, 480)).save(workspace / "photos/a.jpg")
     dataset = load_dataset("page.json@photos")
     assert dataset.class_names == ("cell", "platelet")
     assert not dataset.warnings
@@ -402,12 +410,12 @@ def test_commands_parse_and_their_configs_exist(page: str, root: Path) -> None:
         for word in argv:
             if word.startswith("configs/"):
                 assert (root / word).is_file()
-            if path == "retina" and word.endswith("compact.yaml"):
+            if word.partition("/")[0] in PACKAGED_FOLDERS and word.endswith(".yaml"):
                 assert word in packaged_configs()
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_links_lead_somewhere(page: str, root: Path) -> None:
+def test_link_targets_exist(page: str, root: Path) -> None:
     text = (root / page).read_text(encoding="utf-8")
     for target in re.findall(r"\]\(([^)#]+)[^)]*\)", text):
         if "://" not in target:

@@ -3,6 +3,7 @@ generated pages are up to date."""
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import importlib
 import importlib.util
@@ -442,3 +443,17 @@ def test_tables_of_keys_have_three_columns(root: Path) -> None:
     ]
     assert len(rows) > 50
     assert {row.count("|") for row in rows} == {4}
+
+
+def test_no_docstring_repeats_another(root: Path) -> None:
+    """Four lines in a row that two docstrings share belong in one place."""
+    first: dict[tuple[str, ...], str] = {}
+    for path in sorted((root / "retina_plugin").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if not isinstance(node, (ast.FunctionDef, ast.ClassDef, ast.Module)):
+                continue
+            lines = [line.strip() for line in (ast.get_docstring(node) or "").splitlines()]
+            lines = [line for line in lines if line]
+            place = f"{path.relative_to(root)}, {getattr(node, 'name', 'module')}"
+            for four in zip(*(lines[i:] for i in range(4)), strict=False):
+                assert first.setdefault(four, place) == place, f"{place} repeats {four}"

@@ -34,15 +34,7 @@ from retina_plugin.report import report_results
 
 
 def run(cfg: Any, request: Request) -> dict[str, Any]:
-    """Train or evaluate, in ``num_gpus`` processes on each of ``num_machines``.
-
-    Args:
-        cfg: from :func:`retina_plugin.d2.get_cfg`, merged.
-        request: the flags.
-
-    Returns:
-        The metrics of the last evaluation; ``{}`` without ground truth, or of several processes.
-    """
+    """Train or evaluate; see :class:`retina_plugin.engine.host.HostModule`."""
     if request.num_gpus * request.num_machines <= 1:
         return _run(cfg, request)
     check_request(cfg.clone(), request, HOST)  # a mistake is reported once, before they start

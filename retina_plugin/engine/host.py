@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 Records = Sequence[Mapping[str, Any]]
 DIST_URL = "tcp://127.0.0.1:29517"
@@ -48,3 +48,22 @@ class Host:
     class_counts: Callable[[str], Sequence[int]]
     check_data: Callable[[Any, Request], None]
     backbones: Callable[[], Sequence[str]] = list
+
+
+class HostModule(Protocol):
+    """The interface of the modules ``retina_plugin.d2.run`` and ``retina_plugin.lit.run``."""
+
+    HOST: Host
+
+    def run(self, cfg: Any, request: Request) -> dict[str, Any]:
+        """Train or evaluate, in ``num_gpus`` processes on each of ``num_machines`` machines.
+
+        Args:
+            cfg: a config that started as ``HOST.get_cfg()``; files and overrides are merged.
+            request: the command-line flags.
+
+        Returns:
+            The metrics of the last evaluation. Empty without ground truth, and if the run has
+            several processes.
+        """
+        ...

@@ -14,11 +14,10 @@ from retina_plugin.config.errors import ConfigError
 from retina_plugin.config.keys import NODE
 from retina_plugin.engine import stopping
 from retina_plugin.engine.checks import check_processes
-from retina_plugin.engine.host import Host, Request
+from retina_plugin.engine.host import Host, HostModule, Request
 from retina_plugin.engine.hosts import choose_host
 from retina_plugin.engine.read_config import merge
 
-# each module has HOST and run(cfg, request)
 MODULES = {"detectron2": "retina_plugin.d2.run", "lightning": "retina_plugin.lit.run"}
 
 
@@ -41,7 +40,7 @@ def launch(
     name, reason = choose_host(host)
     if os.environ.get("LOCAL_RANK", "0") == "0":  # torchrun starts several processes
         print(f"host: {name} ({reason})", flush=True)
-    module = importlib.import_module(MODULES[name])
+    module = _import_host(name)
     module.run(merge(module.HOST.get_cfg(), config_file, overrides), request)
 
 
@@ -73,7 +72,7 @@ def train(
         raise ConfigError(
             "resume and overwrite: give only one; resume continues the run that overwrite renames"
         )
-    module = importlib.import_module(MODULES[name])
+    module = _import_host(name)
     _require_config(cfg)
     _require_keys(cfg, module.HOST)
     cfg = cfg.clone()
@@ -82,11 +81,15 @@ def train(
     in_main = threading.current_thread() is threading.main_thread()
     with stopping.handle_signals() if in_main else contextlib.nullcontext():
         try:
-            metrics: dict[str, Any] = module.run(cfg, Request(resume=resume, overwrite=overwrite))
-            return metrics
+            return module.run(cfg, Request(resume=resume, overwrite=overwrite))
         except stopping.Interrupted as error:
             print(error.message or "interrupted", flush=True)
             raise
+
+
+def _import_host(name: str) -> HostModule:
+    module: HostModule = importlib.import_module(MODULES[name])
+    return module
 
 
 def _require_config(cfg: Any) -> None:

@@ -42,15 +42,7 @@ from retina_plugin.report import report_results
 
 
 def run(cfg: Any, request: Request) -> dict[str, Any]:
-    """Train or evaluate, in ``num_gpus`` processes on each of ``num_machines``.
-
-    Args:
-        cfg: from :func:`retina_plugin.config.get_cfg`, merged.
-        request: the flags.
-
-    Returns:
-        The metrics of the last evaluation; ``{}`` without ground truth, or of several processes.
-    """
+    """Train or evaluate; see :class:`retina_plugin.engine.host.HostModule`."""
     # with LOCAL_RANK, a launcher such as torchrun has started this rank
     if request.num_gpus <= 1 or "LOCAL_RANK" in os.environ:
         return _run(cfg, request)

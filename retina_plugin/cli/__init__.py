@@ -1,7 +1,7 @@
-"""The ``retina`` command: one file a verb.
+"""The ``retina`` command; each verb, such as ``train``, is one module.
 
-Nothing here imports torch before the command line is read, so that ``--help`` and a mistake take a
-fraction of a second.
+torch is imported only after the command line is parsed, so ``--help`` and errors in the command
+line take a fraction of a second.
 """
 
 from retina_plugin.cli.command import main, start

@@ -1,4 +1,4 @@
-"""The command line of ``retina``: verbs, and what runs them."""
+"""Parse the command line of ``retina`` and run its verbs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ EXAMPLES = """RetinaNet with focal loss, on Detectron2 or on Lightning.
 
 
 class _Version(argparse.Action):
-    """Prints the version; the metadata of packages is read only then."""
+    """Prints the version and exits."""
 
     def __call__(self, parser: argparse.ArgumentParser, *args: object) -> None:
         from retina_plugin.cli.version import version
@@ -31,7 +31,7 @@ class _Version(argparse.Action):
 
 
 def build_parser() -> Parser:
-    """The parser with that of every verb."""
+    """Build the parser with a subparser for each verb."""
     parser = Parser(EXAMPLES, prog="retina", allow_abbrev=False)
     parser.add_argument(
         "--version", action=_Version, nargs=0, help="print version and folder of the package"
@@ -52,7 +52,14 @@ def build_parser() -> Parser:
 
 
 def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """The command line as a namespace; a mistake ends the process with exit code 2."""
+    """Parse the command line.
+
+    Args:
+        argv: the words after ``retina``; None for ``sys.argv``.
+
+    Raises:
+        SystemExit: an error in the command line, with exit code 2, or ``--help``.
+    """
     words = list(sys.argv[1:] if argv is None else argv)
     parser = build_parser()
     parser.parse_args(list(itertools.takewhile(lambda word: word.startswith("-"), words)))
@@ -72,19 +79,19 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Run a verb in this process.
 
     Args:
-        argv: the words after ``retina``; None for those of this process.
+        argv: the words after ``retina``; None for ``sys.argv``.
 
     Raises:
-        SystemExit: a mistake in the command line, after one line that names it.
-        Exception: what the verb raises; see :func:`retina_plugin.engine.process.run` for errors
-            that become one line.
+        SystemExit: an error in the command line, after a message of one line.
+        Exception: an error of the verb; :func:`retina_plugin.engine.process.run` can turn it into a
+            message of one line.
     """
     args = parse(argv)
     VERBS[args.verb].run(args)
 
 
 def start() -> None:
-    """The program ``retina``."""
+    """Entry point of the program ``retina``."""
     exit_quietly_on_signals()
     make_streams_printable()
     args = parse()

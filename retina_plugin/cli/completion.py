@@ -18,7 +18,8 @@ into ~/.bashrc or ~/.zshrc.
     eval "$(retina completion bash)"
     eval "$(retina completion zsh)"   # after compinit"""
 
-# Both find the case of the verb and the word before; a capital letter begins a key.
+# Both scripts choose completions by the verb and the previous word. A word that starts with a
+# capital letter is a config key.
 BASH = """\
 _retina() {
   local word="${COMP_WORDS[COMP_CWORD]}" verb="${COMP_WORDS[1]}"
@@ -66,7 +67,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def script(shell: str, parser: Parser) -> str:
-    """The script for ``shell``, "bash" or "zsh", from a parser that has verbs."""
+    """Return the script for ``shell``, "bash" or "zsh", for the parser of ``retina``."""
     from retina_plugin.config import DETECTRON2_KEYS, PLUGIN_KEYS
     from retina_plugin.config.packaged import packaged_configs
 
@@ -77,21 +78,21 @@ def script(shell: str, parser: Parser) -> str:
 
 
 def _cases(parser: Parser) -> Iterator[str]:
-    """For each flag that has a value, and then for each verb, the words that may follow."""
+    """Yield the cases of the script: one per flag that has a value, and one per verb."""
     (verbs,) = (a for a in parser._actions if isinstance(a, argparse._SubParsersAction))
-    for verb, of_verb in verbs.choices.items():
-        flags = [a for a in of_verb._actions if a.option_strings]
+    for verb, verb_parser in verbs.choices.items():
+        flags = [a for a in verb_parser._actions if a.option_strings]
         for action in flags:
             if action.nargs != 0:
                 yield _case(f'"{verb} {action.option_strings[-1]}"', action)
         words = [action.option_strings[-1] for action in flags]
-        others = [a for a in of_verb._actions if not a.option_strings]
+        others = [a for a in verb_parser._actions if not a.option_strings]
         yield _case(f"{verb}\\ *", *others, words=words)
     yield _case("\\ *", words=[*verbs.choices, "--help", "--version"])
 
 
 def _case(pattern: str, *actions: argparse.Action, words: Sequence[str] = ()) -> str:
-    """One case of the script: words, configs, files and keys that may follow."""
+    """Return one case of the script: the words, configs, files and keys that it completes."""
     kinds = {kind for action in actions for kind in str(action.metavar).split()}
     choices = [*words, *(c for action in actions for c in action.choices or ())]
     takes = {

@@ -1,8 +1,8 @@
-"""Print a merged config, with the place that set each value."""
+"""Print a merged config, with the file and line that set each value."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from retina_plugin.cli.output import write
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from retina_plugin.cli.parser import Parser
 
 EXAMPLES = """Print a config as a run uses it: the file, its _BASE_ files and the overrides, merged
-and checked. A comment behind each value that is not the default says which file and line, or what
+and checked. A comment after each value that is not the default says which file and line, or what
 else, has set it. The output is YAML and can be used as a config file.
 
     retina config digits/retinanet_compact.yaml SOLVER.MAX_ITER 500"""
@@ -34,15 +34,15 @@ def run(args: argparse.Namespace) -> None:
 
 
 def annotated_config(config_file: str, overrides: list[str], *, host: str = "auto") -> str:
-    """The merged and checked config as YAML, with reasons as comments.
+    """Return the merged and checked config as YAML, with the source of each value as a comment.
 
     Args:
         config_file, overrides: see :func:`retina_plugin.engine.read_config.merge`.
-        host: whose defaults; see :func:`retina_plugin.engine.hosts.choose_host`.
+        host: the host whose defaults are used; see :func:`retina_plugin.engine.hosts.choose_host`.
 
     Raises:
-        ConfigError: a file, key or value that cannot be used.
-        ImportError: the host is asked for and cannot be used.
+        ConfigError: a file, key or value cannot be used.
+        ImportError: the requested host cannot be used.
     """
     from retina_plugin.config import add_keys, leaves
     from retina_plugin.config.imports import part_keys_of
@@ -53,25 +53,26 @@ def annotated_config(config_file: str, overrides: list[str], *, host: str = "aut
     cfg = merge(get_cfg(), config_file, overrides)
     reasons = value_sources(config_file, overrides) | complete_config_with_reasons(cfg)
     unchanged = get_cfg()
-    add_keys(unchanged, part_keys_of(cfg))  # those of imported parts
+    add_keys(unchanged, part_keys_of(cfg))  # keys of imported plugins
     default = dict(leaves(unchanged))
     changed = {key: reasons[key] for key, value in leaves(cfg) if default[key] != value}
     return "\n".join([*_lines(cfg, changed, prefix=""), ""])
 
 
-def get_cfg_of_host(host: str) -> Any:
-    """The function that gives the defaults of a host."""
+def get_cfg_of_host(host: str) -> Callable[[], Any]:
+    """Return the function that makes the default config of a host."""
     import importlib
 
     from retina_plugin.engine.hosts import choose_host
 
     name, _ = choose_host(host)
     module = {"detectron2": "retina_plugin.d2", "lightning": "retina_plugin.config"}[name]
-    return importlib.import_module(module).get_cfg
+    get_cfg: Callable[[], Any] = importlib.import_module(module).get_cfg
+    return get_cfg
 
 
 def _lines(node: Mapping[str, Any], reasons: Mapping[str, str], *, prefix: str) -> list[str]:
-    """A line for each key and each group of keys, in the order of the alphabet."""
+    """Return YAML lines for all keys and groups of keys, sorted by name."""
     lines = []
     indent = "  " * prefix.count(".")
     for name, value in sorted(node.items()):
@@ -85,8 +86,8 @@ def _lines(node: Mapping[str, Any], reasons: Mapping[str, str], *, prefix: str) 
 
 
 def _yaml(value: Any) -> str:
-    """A value in one line of YAML."""
+    """Return a value as one line of YAML."""
     import yaml
 
-    text = yaml.safe_dump(value, default_flow_style=True, width=float("inf"))
+    text: str = yaml.safe_dump(value, default_flow_style=True, width=float("inf"))
     return text.removesuffix("\n").removesuffix("\n...")

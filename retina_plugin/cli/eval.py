@@ -18,7 +18,8 @@ EXAMPLES = """Evaluate a checkpoint on DATASETS.TEST as COCO does.
     retina eval output --weights output/model_best.pth
     retina eval --config-file coco/retinanet_R_50_FPN_1x.yaml --weights model.pth
 
-A run folder gives its config.yaml and its last checkpoint; the results are written into it."""
+For a run folder, its config.yaml and its last checkpoint are used, and the results are written into
+it."""
 
 
 def add_arguments(parser: Parser) -> None:
@@ -26,7 +27,9 @@ def add_arguments(parser: Parser) -> None:
         "--config-file", metavar="FILE", help="YAML file or packaged config, if no FOLDER is given"
     )
     parser.add_argument(
-        "--weights", metavar="FILE", help="checkpoint; else that of FOLDER, or MODEL.WEIGHTS"
+        "--weights",
+        metavar="FILE",
+        help="checkpoint (default: last of FOLDER, or MODEL.WEIGHTS)",
     )
     add_host(parser)
     add_distributed_flags(parser)
@@ -36,7 +39,10 @@ def add_arguments(parser: Parser) -> None:
 
 
 def check(parser: Parser, args: argparse.Namespace) -> None:
-    """Split the words into FOLDER and pairs: of an odd number of words, the first is the folder."""
+    """Split the words into FOLDER and KEY VALUE pairs.
+
+    The first word is FOLDER if the number of words is odd.
+    """
     args.folder = args.words[0] if len(args.words) % 2 else None
     args.opts = args.words[len(args.words) % 2 :]
     if args.folder and args.config_file:
@@ -49,29 +55,33 @@ def check(parser: Parser, args: argparse.Namespace) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """
+    """Run the evaluation.
+
     Raises:
         ConfigError: the folder has no config.
-        WeightsError: the folder has no checkpoint, and none is named.
+        WeightsError: the folder has no checkpoint, and ``--weights`` is not given.
     """
-    config_file, chosen = args.config_file, []
+    config_file: str = args.config_file
+    overrides: list[str] = []
     if args.folder:
-        config_file, chosen = from_run_folder(args.folder, args.weights)
+        config_file, overrides = from_run_folder(args.folder, args.weights)
     elif args.weights:
-        chosen = ["MODEL.WEIGHTS", args.weights]
-    launch(config_file, [*chosen, *args.opts], args, eval_only=True)
+        overrides = ["MODEL.WEIGHTS", args.weights]
+    launch(config_file, [*overrides, *args.opts], args, eval_only=True)
 
 
 def from_run_folder(folder: str, weights: str | None) -> tuple[str, list[str]]:
-    """The config of a run folder, and the overrides that evaluate its last checkpoint, or
-    ``weights``, in that folder."""
+    """Return the config file of a run folder, and the overrides for an evaluation in that folder.
+
+    The checkpoint is ``weights``, or the last one of the folder if ``weights`` is None.
+    """
     from retina_plugin.checkpoint import WeightsError
     from retina_plugin.config.errors import ConfigError
     from retina_plugin.engine.checkpoints import newest_checkpoint
 
     config_file = os.path.join(folder, "config.yaml")
     if not os.path.isfile(config_file):
-        kind = "has no config.yaml" if os.path.isdir(folder) else "is no folder"
+        kind = "has no config.yaml" if os.path.isdir(folder) else "is not a folder"
         raise ConfigError(
             f"{folder} {kind}: expected the folder of a run, or --config-file FILE and pairs KEY "
             "VALUE"

@@ -1,5 +1,4 @@
-"""What all command lines share: one line for a mistake, with the nearest flag, numbers with bounds,
-and help that fits the terminal."""
+"""An argument parser with errors of one line, suggestions for unknown flags and checked numbers."""
 
 from __future__ import annotations
 
@@ -15,12 +14,13 @@ FLAG = re.compile(r"--[A-Za-z]|-[A-Za-z]$")
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser whose errors are one line ``error: ...`` like those of the commands themselves, with
-    exit code 2. An unknown flag is named with the nearest known one.
+    """An ``ArgumentParser`` that reports an error in one line, with exit code 2.
+
+    The message for an unknown flag suggests the most similar known flag.
 
     Args:
-        description: paragraphs; those that are indented by four spaces are printed as they are.
-        options: of :class:`argparse.ArgumentParser`.
+        description: paragraphs; those indented by four spaces are printed unchanged.
+        options: more arguments of :class:`argparse.ArgumentParser`.
     """
 
     def __init__(self, description: str | None = None, **options: Any) -> None:
@@ -35,14 +35,17 @@ class Parser(argparse.ArgumentParser):
         metavar: str = "KEY VALUE",
         help: str = "overrides of config keys",
     ) -> None:
-        """Take words before, between and after the flags, as the list ``name``."""
+        """Add positional arguments that may stand anywhere between the flags.
+
+        The namespace gets them as the list ``name``.
+        """
         self._overrides = name
         self.add_argument(name, nargs="*", default=[], metavar=metavar, help=help)
 
     def parse_known_args(  # type: ignore[override]
         self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
     ) -> tuple[argparse.Namespace, list[str]]:
-        """Like argparse's, but nothing stays unknown."""
+        """Parse as argparse does, but report unknown arguments as errors."""
         self._words = list(sys.argv[1:] if args is None else args)
         found, rest = super().parse_known_args(self._words, namespace)
         if self._unknown_flag(rest) or (rest and self._overrides is None):
@@ -58,18 +61,17 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, f"error: {message} (--help lists all arguments)\n")
 
     def _unknown_flag(self, words: Iterable[str]) -> str | None:
-        """The first flag that this parser does not have."""
+        """Return the first word that is a flag which this parser does not have, or None."""
         flags = [word.split("=")[0] for word in words if FLAG.match(word)]
-        return next((flag for flag in flags if not self._knows(flag)), None)
+        return next((flag for flag in flags if not self._has_flag(flag)), None)
 
-    def _knows(self, flag: str) -> bool:
+    def _has_flag(self, flag: str) -> bool:
         known = self._option_string_actions
         return flag in known or (self.allow_abbrev and any(k.startswith(flag) for k in known))
 
 
 class HelpFormatter(argparse.HelpFormatter):
-    """Wraps paragraphs to the terminal, and leaves indented ones, which are commands, as they
-    are."""
+    """Wraps paragraphs to the width of the terminal; indented ones, the examples, are unchanged."""
 
     def _fill_text(self, text: str, width: int, indent: str) -> str:
         return "\n\n".join(
@@ -81,13 +83,13 @@ class HelpFormatter(argparse.HelpFormatter):
 
 
 def suggestion(word: str, known: Iterable[str]) -> str:
-    """ ": did you mean train?", or the empty text if nothing is near."""
+    """Return ``": did you mean train?"``, or the empty string if no known word is similar."""
     near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
     return f": did you mean {near[0]}?" if near else ""
 
 
 def integer_between(least: int, most: int) -> Callable[[str], int]:
-    """For ``type=`` of an argument: an integer from ``least`` to ``most``."""
+    """Return a function for ``type=`` of an argument: an integer from ``least`` to ``most``."""
 
     def parse(text: str) -> int:
         try:
@@ -104,11 +106,11 @@ def integer_between(least: int, most: int) -> Callable[[str], int]:
     return parse
 
 
-COUNT = integer_between(0, 10**9)  # of --max-images and the like, where 0 is for all
+COUNT = integer_between(0, 10**9)  # for --max-images and similar flags, where 0 means all
 
 
 def fraction(text: str) -> float:
-    """For ``type=`` of an argument: a number from 0 to 1."""
+    """Parse a number from 0 to 1; for ``type=`` of an argument."""
     try:
         value = float(text)
     except ValueError:
@@ -119,7 +121,7 @@ def fraction(text: str) -> float:
 
 
 def fraction_below_1(text: str) -> float:
-    """The same without 1, which no detection's score is above."""
+    """Parse a number from 0 to below 1; for score thresholds, as no score is above 1."""
     value = fraction(text)
     if value == 1:
         raise argparse.ArgumentTypeError(f"expected a number below 1, found {text!r:.40}")

@@ -1,4 +1,4 @@
-"""Flags of a run, for training and for evaluation: Detectron2's own, and ``--host``."""
+"""Flags for training and evaluation: those of Detectron2, and ``--host``."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ def add_host(parser: argparse.ArgumentParser) -> None:
         "--host",
         choices=HOSTS,
         default="auto",
-        help="what to run on; auto is Detectron2 where it is installed, else Lightning",
+        help="what to run on; auto is Detectron2 if it is installed, else Lightning",
     )
 
 
 def add_distributed_flags(parser: argparse.ArgumentParser) -> None:
-    """The flags of a run on several GPUs and machines."""
+    """Add the flags for several GPUs and machines."""
     parser.add_argument(
         "--num-gpus",
         type=int,
@@ -42,7 +42,7 @@ def launch(config_file: str, overrides: list[str], args: argparse.Namespace, **f
     Args:
         config_file, overrides: see :func:`retina_plugin.engine.launch.launch`.
         args: the namespace of a parser with the flags above.
-        flags: more of them, for :class:`retina_plugin.engine.host.Request`.
+        flags: more arguments of :class:`retina_plugin.engine.host.Request`, such as ``resume``.
     """
     from retina_plugin.engine.host import Request
     from retina_plugin.engine.launch import launch as start

@@ -17,7 +17,7 @@ EXAMPLES = """Train a detector from a YAML file, and evaluate it at the end.
     retina train --config-file my.yaml OUTPUT_DIR out SOLVER.MAX_ITER 500
     retina train --config-file out/config.yaml --resume
 
-A folder that holds a run is not used again without --resume or --overwrite."""
+A folder that has a run already is used only with --resume or --overwrite."""
 
 
 def add_arguments(parser: Parser) -> None:

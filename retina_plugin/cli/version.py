@@ -1,4 +1,4 @@
-"""Which version runs, and from where."""
+"""Print which version of the package is used, and from which folder."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ import retina_plugin
 
 
 def version() -> str:
-    """``retina_plugin 0.1.0 from /path/retina_plugin, Python 3.11.7``, and a warning if another
-    version is installed, which is hidden by this one."""
+    """Return ``retina_plugin 0.1.0 from /path/retina_plugin, Python 3.11.7``.
+
+    A warning follows if another version is installed, but this one is found first.
+    """
     folder = os.path.dirname(os.path.abspath(retina_plugin.__file__))
     lines = [
         f"retina_plugin {retina_plugin.__version__} from {folder}, "
@@ -21,6 +23,6 @@ def version() -> str:
     for other in sorted(installed - {retina_plugin.__version__}):
         lines.append(
             f"warning: version {other} is installed, but Python finds {folder} first, through "
-            "PYTHONPATH or the present folder"
+            "PYTHONPATH or the current folder"
         )
     return "\n".join(lines)

@@ -23,6 +23,9 @@ _file_numbers = itertools.count()  # make the file names of one process unique
 class EventFile(SummaryWriter):
     """Writes a new file ``events.out.tfevents.*`` into an existing folder."""
 
+    file_writer: FileWriter | None  # type: ignore[assignment]  # torch's annotation is None
+    all_writers: dict[str, FileWriter] | None  # type: ignore[assignment]  # the same
+
     def _get_file_writer(self) -> FileWriter:
         if self.all_writers is None or self.file_writer is None:
             self.file_writer = _FileWriter(self.log_dir)

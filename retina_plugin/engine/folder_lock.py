@@ -13,8 +13,10 @@ from retina_plugin.config.errors import ConfigError
 
 try:
     import fcntl
-except ImportError:  # Windows, where folders are not locked
-    fcntl = None
+except ImportError:  # Windows: folders are not locked
+    CAN_LOCK = False
+else:
+    CAN_LOCK = True
 
 NAME = "run.lock"
 logger = logging.getLogger("retina_plugin")
@@ -48,7 +50,7 @@ class FolderLock:
         Raises:
             ConfigError: another run holds the lock.
         """
-        if fcntl is None:
+        if not CAN_LOCK:
             return self
         file = open(self.path, "a+b", buffering=0)
         try:
@@ -89,7 +91,7 @@ class FolderLock:
             return False
 
     def __exit__(self, *error: Any) -> None:
-        if fcntl is None:
+        if not CAN_LOCK:
             return
         if self._is_lock_file(self._file):
             with contextlib.suppress(FileNotFoundError):

@@ -1,4 +1,4 @@
-"""From a config and the user's flags to a run that can start; the same steps for both hosts."""
+"""Check the config, flags and data of a run, and resolve its ``auto`` values; for both hosts."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ class Run:
     Attributes:
         cfg: frozen, with every ``auto`` resolved.
         class_names: K names.
-        training_data: see :mod:`retina_plugin.data.fingerprint`; of the main process of a training,
-            else None.
+        training_data: fingerprint of the training sets, see :mod:`retina_plugin.data.fingerprint`;
+            None in evaluations, and in all but the main process.
     """
 
     cfg: Any
@@ -42,17 +42,17 @@ class Run:
 
 
 def check_request(cfg: Any, request: Request, host: Host) -> None:
-    """Check all that can be checked without the data, and set what the machine and the backbone
-    decide.
+    """Run the checks that need no data, and set values that depend on machine and backbone.
 
     Args:
-        cfg: of the host, merged; changed.
-        request, host: of the run.
+        cfg: a merged config of the host; changed in place.
+        request: the flags of the run.
+        host: the host of the run.
 
     Raises:
         ConfigError, ImportError: see :func:`retina_plugin.engine.read_config.complete_config`,
             :func:`retina_plugin.config.imports.require_imported` and
-            :func:`retina_plugin.engine.checks.check_run`; also an unknown backbone.
+            :func:`retina_plugin.engine.checks.check_run`; the backbone is unknown.
     """
     complete_config(cfg)
     _check_backbone(cfg, host)
@@ -70,16 +70,17 @@ def _check_backbone(cfg: Any, host: Host) -> None:
 
 
 def prepare(cfg: Any, request: Request, host: Host, *, main: bool) -> Run:
-    """Check a run and resolve the values that its data decide. Nothing is written.
+    """Check a run and resolve values that depend on its data. No file is written.
 
     Args:
-        cfg: of the host, merged; changed and frozen.
-        request, host: of the run.
-        main: this is the main process, which alone prints and looks at ``OUTPUT_DIR``.
+        cfg: a merged config of the host; changed in place and frozen.
+        request: the flags of the run.
+        host: the host of the run.
+        main: whether this is the main process. Only this process prints and checks ``OUTPUT_DIR``.
 
     Raises:
-        ConfigError: a key, a flag or ``OUTPUT_DIR`` that cannot be used.
-        DatasetError: data that cannot be used.
+        ConfigError: a key, a flag or ``OUTPUT_DIR`` cannot be used.
+        DatasetError: a data set cannot be used.
     """
     check_request(cfg, request, host)
     if main:
@@ -88,7 +89,7 @@ def prepare(cfg: Any, request: Request, host: Host, *, main: bool) -> Run:
             warn_of_conflicts(cfg)
     names = resolve_num_classes(cfg, host.class_names, eval_only=request.eval_only)
     host.check_data(cfg, request)
-    records = functools.cache(host.records)  # a function of the user may take long
+    records = functools.cache(host.records)  # a data set function of the user may be slow
     lines = [prepare_images(cfg, request, host, records, show=main)]
     if not request.eval_only:
         lines += [

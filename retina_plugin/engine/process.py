@@ -1,5 +1,7 @@
-"""How every tool behaves: it reports a mistake of the user in one message, and counts and leaves
-out files that cannot be used."""
+"""Run the main function of a tool: turn user errors into one message and set the exit code.
+
+Also counts input files that cannot be used, so that tools can skip them.
+"""
 
 from __future__ import annotations
 
@@ -16,8 +18,8 @@ import torch
 from retina_plugin.data import DatasetError
 from retina_plugin.engine import stopping
 
-# What a user can put right: bad values and names, missing files and packages, a loss that became
-# NaN.
+# Errors that a user can fix: wrong values and names, missing files and packages, too little memory,
+# a loss that became NaN.
 USER_ERRORS = (
     ValueError,
     KeyError,
@@ -31,8 +33,8 @@ LOST_WORKER = (
     "a process that loads images {}was killed, most often because memory ran out. Lower "
     "DATALOADER.NUM_WORKERS or SOLVER.IMS_PER_BATCH, and continue with --resume."
 )
-# What torch says, as a RuntimeError, when another process or memory is gone -> the message for
-# the user.
+# Texts of torch's RuntimeErrors after a lost process or too little memory -> the message for the
+# user.
 LOST_PROCESS_MESSAGES = (
     (
         re.compile(r"DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\)"),
@@ -40,24 +42,32 @@ LOST_PROCESS_MESSAGES = (
     ),
     (
         re.compile(r"(Connection (?:closed|reset) by peer|remote process exited)"),
-        "another rank is gone ({}). See what its machine says, and continue with --resume.",
+        "another rank has ended ({}). Read the output on its machine, and continue with --resume.",
     ),
     (re.compile(r"can't allocate memory: (.*)"), "memory ran out: {}"),
 )
-ERROR_DELAY = 3.0  # seconds in which an error of another rank may turn out to be the cause
-INTERRUPTED = "interrupted; what was written before is whole"
+ERROR_DELAY = 3.0  # seconds before a rank reports an error that another rank may have caused
+INTERRUPTED = "interrupted; files that were written before are complete"
 
 
 def run(main: Callable[[], Any], *, rank: int | None = None, program: bool | None = None) -> None:
-    """Call ``main`` and exit: 0, or 2 after ``error: ...`` on standard error, 130 after Ctrl-C, 143
-    after SIGTERM.
+    """Call ``main`` and turn its errors into a message and an exit code.
 
-    The environment variable ``RETINA_PLUGIN_TRACEBACK=1`` shows where an error comes from.
+    Returns if ``main`` returns. An error that the user can fix is printed to standard error as
+    ``error: ...``, and the exit code is 2. It is 130 after Ctrl-C and 143 after SIGTERM. Other
+    errors are raised. With the environment variable ``RETINA_PLUGIN_TRACEBACK=1`` all errors are
+    raised, so that their traceback is shown.
 
     Args:
-        rank: of one of several processes, of which rank 0 speaks first and the others only when it
-            is silent; see :mod:`retina_plugin.engine.ranks`.
-        program: the process ends with this call; None if ``main`` belongs to ``__main__``.
+        main: the function to call.
+        rank: the rank of this process on this machine, None if there is one process. Ranks above 0
+            wait before they print an error, because rank 0 should print it; see
+            :mod:`retina_plugin.engine.ranks`.
+        program: whether the process ends after this call; None: only if ``main`` is defined in
+            ``__main__``.
+
+    Raises:
+        SystemExit: after an error that was printed, or a signal.
     """
     if program is None:
         program = main.__module__ == "__main__"
@@ -65,7 +75,7 @@ def run(main: Callable[[], Any], *, rank: int | None = None, program: bool | Non
         with stopping.handle_signals():
             main()
     except KeyboardInterrupt as error:
-        if program:  # its last seconds must not change the code
+        if program:  # a further signal must not change the exit code
             stopping.ignore_signals()
         sys.exit(
             _interrupted(
@@ -73,7 +83,7 @@ def run(main: Callable[[], Any], *, rank: int | None = None, program: bool | Non
             )
         )
     except Exception as error:
-        # Often another rank is gone; the supervisor, who knows, then ends this process meanwhile.
+        # If another rank has failed, the supervisor reports it and kills this process meanwhile.
         if rank or (rank == 0 and isinstance(error, RuntimeError)):
             time.sleep(ERROR_DELAY)
         message = user_message(error)
@@ -86,19 +96,18 @@ def run(main: Callable[[], Any], *, rank: int | None = None, program: bool | Non
 
 
 def _interrupted(error: KeyboardInterrupt, *, silent: bool) -> int:
-    """Say what became of the work, unless another process does; the exit code."""
+    """Print the message of an interrupted run unless ``silent``, and return the exit code."""
     message = getattr(error, "message", "")
     if message is not None and not silent:
         print(message or INTERRUPTED, file=sys.stderr)
-    return getattr(error, "exit_code", 130)
+    return error.exit_code if isinstance(error, stopping.Interrupted) else 130
 
 
 def user_message(error: BaseException) -> str | None:
-    """What an error says: the words of a KeyError without quotes, of a loader's worker process
-    without its traceback.
+    """Return the message of an error that a user can fix, or None for any other error.
 
-    Returns:
-        None for an error that a user cannot put right.
+    The message of a KeyError is returned without quotes, and that of a loader's worker process
+    without its traceback.
     """
     text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
     if isinstance(error, RuntimeError):
@@ -116,10 +125,10 @@ def user_message(error: BaseException) -> str | None:
 
 
 def _is_lost_worker(error: BaseException) -> bool:
-    """Return whether the connection to a loader's worker process broke.
+    """Whether the connection to a loader's worker process broke.
 
-    A worker that is killed while it passes a batch on closes its socket before the system reports
-    its end. Then torch raises no RuntimeError, but the error of Python's multiprocessing.
+    If a worker is killed while it sends a batch, its socket closes before the system reports its
+    end. Then torch raises no RuntimeError, and multiprocessing's error is seen instead.
     """
     if not isinstance(error, (ConnectionError, EOFError)):
         return False
@@ -128,7 +137,7 @@ def _is_lost_worker(error: BaseException) -> bool:
 
 
 class SkippedFiles:
-    """Counts files that cannot be used, so that one of them does not end a tool.
+    """Context manager that suppresses and counts DatasetErrors, so that a tool skips such files.
 
     Example:
         >>> skipped = SkippedFiles()
@@ -142,7 +151,7 @@ class SkippedFiles:
         self.reasons: list[str] = []
 
     def __enter__(self) -> None:
-        """Begin with the next file."""
+        """Start processing the next file."""
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> bool:
         if isinstance(error, DatasetError):
@@ -150,16 +159,15 @@ class SkippedFiles:
         return isinstance(error, DatasetError)
 
     def report(self, total: int) -> None:
-        """Print how many of ``total`` files were left out, if any.
+        """Print how many of ``total`` files were skipped; print nothing if there are none.
 
         Raises:
-            DatasetError: all of them.
+            DatasetError: all files were skipped.
         """
         if not self.reasons:
             return
         if len(self.reasons) == total:
             raise DatasetError(self.reasons[0])
         print(
-            f"warning: {len(self.reasons)} of {total} files were left out (first: "
-            f"{self.reasons[0]})"
+            f"warning: {len(self.reasons)} of {total} files were skipped (first: {self.reasons[0]})"
         )

@@ -1,8 +1,7 @@
-"""Several processes of one run on this machine: when one of them dies, the others end too, with one
-message.
+"""Run one process per GPU on this machine; if one of them fails, end the others with one message.
 
-The process that was started by the user supervises and does no work itself, so that it never waits
-for a rank that is gone.
+The process that the user started only supervises the ranks. It takes no part in collective
+operations, so it never waits for a rank that has failed.
 """
 
 from __future__ import annotations
@@ -32,36 +31,37 @@ import torch
 from retina_plugin.engine import stopping
 from retina_plugin.engine.host import Request
 
-# in which one rank may do what the others wait for, such as an evaluation
+# how long ranks wait for one that works alone, for example on an evaluation
 TIMEOUT = datetime.timedelta(minutes=30)
-GRACE = 8.0  # seconds that ranks have to end after rank 0 has ended on a signal
-SAVING = 60.0  # seconds that rank 0, which may be writing a checkpoint, has after another one
-STOPPED = tuple(128 + number for number in stopping.SIGNALS)  # exit codes
+GRACE = 8.0  # seconds until ranks are killed after rank 0 has ended on a signal
+SAVING = 60.0  # the same for rank 0 after another rank has ended; it may be writing a checkpoint
+STOPPED = tuple(128 + number for number in stopping.SIGNALS)  # exit codes of stopped ranks
 
 
 def run_ranks(main: Callable[..., None], count: int, *args: Any) -> None:
-    """Call ``main(rank, *args)`` in ``count`` new processes, and return when all have ended well.
+    """Call ``main(rank, *args)`` in ``count`` new processes, and wait until all have succeeded.
 
     Args:
-        main: can be pickled; see :func:`retina_plugin.engine.process.run` for what becomes of its
-            errors.
-        args: can be pickled.
+        main: the function to call; must be picklable. Its errors are handled by
+            :func:`retina_plugin.engine.process.run`.
+        count: the number of processes.
+        args: more arguments of ``main``; must be picklable.
 
     Raises:
-        ChildProcessError: a rank was killed or crashed; the others were ended.
-        Interrupted: a signal ended the run; rank 0 has said so.
-        SystemExit: a rank ended with an error that it has reported.
+        ChildProcessError: a rank was killed or crashed; the others were killed.
+        Interrupted: a signal ended the run; rank 0 has printed a message.
+        SystemExit: a rank ended with an error that it has printed.
     """
-    # its signal of the parent's death stops ranks as Ctrl-C does
-    import torch.multiprocessing as processes
+    # torch's processes get SIGINT if this process dies, which stops them as Ctrl-C does
+    from torch.multiprocessing.spawn import start_processes
 
     _silence_resource_tracker()
     with stopping.defer_signals():
-        resource_tracker.ensure_running()  # else it is started now, and unblocks the signals again
-        signal.pthread_sigmask(
-            signal.SIG_BLOCK, stopping.SIGNALS
-        )  # for the ranks, until they handle signals
-        context = processes.start_processes(
+        # Starting the tracker unblocks the signals, so it must run before they are blocked.
+        resource_tracker.ensure_running()
+        # Ranks inherit the blocked signals until they have installed their handlers.
+        signal.pthread_sigmask(signal.SIG_BLOCK, stopping.SIGNALS)
+        context = start_processes(  # type: ignore[no-untyped-call]  # it has no annotations
             _rank,
             args=(count, get_start_method(), main, args),
             nprocs=count,
@@ -73,37 +73,37 @@ def run_ranks(main: Callable[..., None], count: int, *args: Any) -> None:
             _supervise(context.processes)
         except stopping.Interrupted as error:
             if context.processes[0].exitcode in STOPPED:
-                error.message = None  # rank 0 has said it
+                error.message = None  # rank 0 has printed it
             else:
-                print(file=sys.stderr)  # ends the line of a progress bar
+                print(file=sys.stderr)  # end the line of a progress bar
             raise
         finally:
             _kill(context.processes)
 
 
 def _silence_resource_tracker() -> None:
-    """Keep multiprocessing from warning of the semaphores of ranks that were killed; it frees them
-    all the same."""
+    """Suppress the warning about semaphores of killed ranks; multiprocessing frees them anyway."""
     warnings = os.environ.get("PYTHONWARNINGS")
     os.environ["PYTHONWARNINGS"] = ",".join(filter(None, [warnings, "ignore:resource_tracker"]))
 
 
 def free_port() -> int:
-    """A port of this machine on which nobody listens."""
+    """Return a free TCP port of this machine."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
+        port: int = listener.getsockname()[1]
+        return port
 
 
 @contextlib.contextmanager
 def process_group(rank: int, request: Request, url: str, *, backend: str) -> Iterator[None]:
-    """Meet the other ranks, those of other machines too; leave them when all have done their work.
+    """Join the process group of all ranks on all machines; on exit, destroy it.
 
     Args:
-        rank: on this machine.
-        request: how many there are.
-        url: where the ranks meet.
-        backend: of ``torch.distributed``.
+        rank: the rank of this process on this machine.
+        request: gives the number of GPUs and machines.
+        url: the address for ``torch.distributed.init_process_group``.
+        backend: "nccl" or "gloo".
     """
     if backend == "nccl":
         torch.cuda.set_device(rank)
@@ -117,25 +117,26 @@ def process_group(rank: int, request: Request, url: str, *, backend: str) -> Ite
     try:
         yield
     except stopping.Interrupted:
-        if not stopping.immediate_stop_requested():  # then all ranks come here
+        if not stopping.immediate_stop_requested():  # else other ranks may not get here
             torch.distributed.destroy_process_group()
         raise
     torch.distributed.destroy_process_group()
 
 
 def _supervise(ranks: Sequence[Any]) -> None:
-    deadline, told = math.inf, False
+    """Wait until all ranks have ended; raise if one of them failed or was stopped."""
+    deadline, signal_sent = math.inf, False
     while (alive := [rank for rank in ranks if rank.is_alive()]) and time.monotonic() < deadline:
         connection.wait([rank.sentinel for rank in alive], timeout=0.2)
-        if stopping.requested_signal() and not told:
-            told = True
-            for rank in alive:  # one that has the signal already takes it for the same
+        if stopping.requested_signal() and not signal_sent:
+            signal_sent = True
+            for rank in alive:  # a rank that has just received the signal ignores the repetition
                 os.kill(rank.pid, stopping.requested_signal())
         codes = [rank.exitcode for rank in ranks]
         if any(code not in (None, 0, *STOPPED) for code in codes):
             _kill(ranks)
-            print(file=sys.stderr)  # ends the line of a progress bar
-            raise _cause(ranks, codes)
+            print(file=sys.stderr)  # end the line of a progress bar
+            raise _failure(ranks, codes)
         if any(code in STOPPED for code in codes) or (stopping.requested_signal() and 0 in codes):
             patience = SAVING if codes[0] is None else GRACE
             deadline = min(deadline, time.monotonic() + patience)
@@ -151,12 +152,13 @@ def _kill(ranks: Sequence[Any]) -> None:
         rank.join()
 
 
-def _cause(ranks: Sequence[Any], codes: Sequence[int | None]) -> BaseException:
-    """What ended the run; a rank that was killed goes before those that miss it."""
-    number, code = min(
-        ((i, code) for i, code in enumerate(codes) if code not in (None, 0)),
-        key=lambda pair: pair[1],
-    )
+def _failure(ranks: Sequence[Any], codes: Sequence[int | None]) -> BaseException:
+    """Return the error that ended the run.
+
+    A killed rank, whose code is negative, is reported before ranks that failed because of it.
+    """
+    failed = [(code, number) for number, code in enumerate(codes) if code]
+    code, number = min(failed)
     if code == 2:
         return SystemExit(2)
     how = (
@@ -174,30 +176,32 @@ def _cause(ranks: Sequence[Any], codes: Sequence[int | None]) -> BaseException:
 def _rank(
     rank: int, count: int, start_method: str, main: Callable[..., None], args: tuple[Any, ...]
 ) -> None:
-    """A new process, whose loaders start their workers as the user's process would: by forking,
-    where that is the default."""
+    """Run ``main`` in a new process.
+
+    Its loaders start their workers with ``start_method``, the default of the user's process.
+    """
     from retina_plugin.engine.process import run
 
     set_start_method(start_method, force=True)
     os.environ["LOCAL_RANK"] = str(rank)
     if rank > 0:
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115  what it says, rank 0 says too
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115  rank 0 prints the same
         logging.getLogger("retina_plugin").setLevel(logging.ERROR)
     if "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(max((os.cpu_count() or 1) // count, 1))
     code = 0
     try:
         run(lambda: main(rank, *args), rank=rank)
-    except SystemExit as end:
-        code = end.code
-    except Exception:  # torch would keep it to itself
+    except SystemExit as error:
+        code = error.code if isinstance(error.code, int) else 1
+    except Exception:  # torch would not print it
         traceback.print_exc()
         code = 1
-    _leave(code)
+    _exit_process(code)
 
 
-def _leave(code: int) -> None:
-    """End this process at once: to take Python and torch apart lasts seconds."""
+def _exit_process(code: int) -> None:
+    """End this process without the shutdown of Python and torch, which takes seconds."""
     for worker in active_children():
         worker.terminate()
     for stream in (sys.stdout, sys.stderr):

@@ -1,4 +1,4 @@
-"""The first steps of every tool and every run: from a file and overrides to a checked config."""
+"""Read, complete and check the config of a tool or a run."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from retina_plugin.modeling.build_backbone import import_plugins, set_timm_pixel
 
 
 def read_config(cfg: Any, config_file: str | None, overrides: Sequence[Any]) -> Any:
-    """:func:`merge` and :func:`complete_config`; for tools.
+    """Call :func:`merge` and then :func:`complete_config`.
 
     Returns:
-        ``cfg``, not frozen; the number of classes may still be -1.
+        ``cfg``, not frozen. The number of classes may still be -1.
     """
     return complete_config(merge(cfg, config_file, overrides))
 
@@ -24,15 +24,15 @@ def merge(cfg: Any, config_file: str | None, overrides: Sequence[Any]) -> Any:
     """Merge a file and overrides into ``cfg``, and import the modules that they name.
 
     Args:
-        cfg: either host's tree of defaults; changed.
-        config_file: a YAML file, or None for the defaults.
+        cfg: the default config of a host; changed in place.
+        config_file: a YAML file, the name of a packaged config, or None for the defaults.
         overrides: ``[KEY, VALUE, KEY, VALUE, ...]``.
 
     Returns:
         ``cfg``.
 
     Raises:
-        ConfigError: a file or key that cannot be used.
+        ConfigError: a file or key cannot be used.
     """
     if config_file:
         cfg.merge_from_file(config_file)
@@ -40,14 +40,14 @@ def merge(cfg: Any, config_file: str | None, overrides: Sequence[Any]) -> Any:
     return cfg
 
 
-def _add_keys_of_parts(cfg: Any) -> None:
-    import_plugins(cfg)  # a rank, or IMPORTS that was set without a merge, has not done so
+def _add_keys_of_plugins(cfg: Any) -> None:
+    import_plugins(cfg)  # merging imports them too, but not in every rank
     add_keys(cfg, part_keys_of(cfg))
 
 
-# What checks and completes a merged config, in this order, and why each of them changes a value.
+# The steps of complete_config in order, each with the reason to print for the values it changes.
 _STEPS: tuple[tuple[Callable[[Any], None], str], ...] = (
-    (_add_keys_of_parts, "the keys of a part"),
+    (_add_keys_of_plugins, "the keys of a part"),
     (check_rules, "the rules of keys"),
     (prepare_data, "the data sets"),
     (resolve_device, "no GPU is available"),
@@ -56,18 +56,20 @@ _STEPS: tuple[tuple[Callable[[Any], None], str], ...] = (
 
 
 def complete_config(cfg: Any) -> Any:
-    """Import the modules of ``IMPORTS``, add the keys of their parts that are missing, check every
-    key, and set what the machine and the backbone decide. A second call changes nothing.
+    """Check a merged config, and set values that depend on plugins, machine and backbone.
+
+    Imports the modules of ``IMPORTS``, adds missing keys of their parts and checks all values. A
+    second call changes nothing.
 
     Args:
-        cfg: merged; changed.
+        cfg: a merged config; changed in place.
 
     Returns:
         ``cfg``.
 
     Raises:
-        ConfigError: a value that cannot be used.
-        ImportError: the backbone's library is missing.
+        ConfigError: a value cannot be used.
+        ImportError: a module of ``IMPORTS`` or the backbone's library is missing.
     """
     for step, _ in _STEPS:
         step(cfg)
@@ -75,7 +77,7 @@ def complete_config(cfg: Any) -> Any:
 
 
 def complete_config_with_reasons(cfg: Any) -> dict[str, str]:
-    """:func:`complete_config`, and key -> why it has another value now."""
+    """Call :func:`complete_config`; return the reason for each key whose value it changed."""
     reasons: dict[str, str] = {}
     for step, reason in _STEPS:
         before = dict(leaves(cfg))

@@ -1,5 +1,4 @@
-"""What ``--resume`` continues, and which config keys may differ from those that the run was started
-with."""
+"""Choose the checkpoint to resume or evaluate, and check that a resumed run is the same run."""
 
 from __future__ import annotations
 
@@ -20,9 +19,8 @@ from retina_plugin.engine.checkpoints import FINAL, LAST_CHECKPOINT, list_models
 
 CONFIG = "config.yaml"
 
-# Keys that a resumed run takes from its new config, as patterns: they act from the next step on,
-# and no state in the checkpoint depends on them. Every other key must have the value that the run
-# was started with.
+# Patterns of the keys that may change when a run is resumed. They take effect at the next step, and
+# no state in the checkpoint depends on them. Every other key must keep its value.
 CHANGEABLE_KEYS = (
     "SOLVER.MAX_ITER",
     "SOLVER.CHECKPOINT_PERIOD",
@@ -45,7 +43,7 @@ CHANGEABLE_KEYS = (
     "MODEL.RETINA_PLUGIN.INFERENCE_DTYPE",
     "MODEL.RETINA_PLUGIN.INPUT.MAX_PIXELS",
     "MODEL.RETINA_PLUGIN.TEST.*",
-    # what auto made of these is compared itself: FOCAL_LOSS_ALPHA and PRIOR_PROB
+    # the values computed from these keys are compared instead: FOCAL_LOSS_ALPHA and PRIOR_PROB
     "MODEL.RETINA_PLUGIN.AUTO_*",
     # how the run is carried out and shown
     "MODEL.DEVICE",
@@ -54,9 +52,9 @@ CHANGEABLE_KEYS = (
     "VIS_PERIOD",
     "MODEL.RETINA_PLUGIN.LIGHTNING.*",
 )
-# A folder of a run may be moved.
+# the folder of a run may be moved
 IGNORED_KEYS = ("OUTPUT_DIR",)
-# Values that name files: annotations.json@image_folder.
+# keys whose values contain paths: annotations.json@image_folder
 PATHS = ("DATASETS.TRAIN", "DATASETS.TEST")
 
 
@@ -68,24 +66,25 @@ def checkpoint_to_resume(
     training_data: Mapping[str, Any] | None = None,
     get_cfg: Callable[[], Any],
 ) -> str | None:
-    """The checkpoint of ``OUTPUT_DIR`` from which a run continues. Prints it, its step and the keys
-    that have a new value.
+    """Return the checkpoint of ``OUTPUT_DIR`` from which a run continues.
+
+    Also prints its path, its step and the keys whose values have changed.
 
     Args:
-        cfg: the config of the request, with its ``auto`` values resolved. Nothing of it has been
-            written yet.
+        cfg: the new config, with its ``auto`` values resolved. ``config.yaml`` must still be the
+            one of the previous start.
         host: "detectron2" or "lightning".
-        class_names: K names, of the training set.
-        training_data: see :mod:`retina_plugin.data.fingerprint`; None if it is not known.
-        get_cfg: gives the host's default config, into which the ``config.yaml`` of the run is read.
+        class_names: the K class names of the training set.
+        training_data: fingerprint of the training sets, see :mod:`retina_plugin.data.fingerprint`;
+            None if unknown.
+        get_cfg: returns the host's default config.
 
     Returns:
-        A path; None when there is no checkpoint, so that training starts at step 0.
+        A path, or None if there is no checkpoint and training starts at step 0.
 
     Raises:
-        WeightsError: a checkpoint that cannot be read, or that this host cannot continue.
-        ConfigError: the request is another run; the message names all keys that must not differ, or
-            what differs in the data.
+        WeightsError: no checkpoint can be read, or the other host wrote it.
+        ConfigError: a key that must not change, the classes or the training data have changed.
     """
     folder = cfg.OUTPUT_DIR
     path = newest_checkpoint(folder)
@@ -102,8 +101,7 @@ def checkpoint_to_resume(
     if step > cfg.SOLVER.MAX_ITER:
         raise ConfigError(
             f"SOLVER.MAX_ITER is {cfg.SOLVER.MAX_ITER}, but {path} has already seen {step} steps. "
-            f"Set it to {step} to evaluate "
-            "the checkpoint, or higher to continue."
+            f"Set it to {step} to evaluate the checkpoint, or higher to continue."
         )
     finished = step == cfg.SOLVER.MAX_ITER
     if finished:
@@ -118,8 +116,10 @@ def checkpoint_to_resume(
 
 
 def _copy_to_final(path: str) -> str:
-    """The checkpoint of a run's last step as ``model_final.pth``, which may be missing, or older
-    where the run was made longer."""
+    """Copy the checkpoint of the last step to ``model_final.pth``, and return that path.
+
+    ``model_final.pth`` may be missing, or be older if ``MAX_ITER`` was raised since.
+    """
     final = os.path.join(os.path.dirname(path), FINAL)
     if path != final:
         with atomic_file(final) as draft:
@@ -129,31 +129,35 @@ def _copy_to_final(path: str) -> str:
 
 
 def checkpoint_to_evaluate(cfg: Any, *, resume: bool) -> str:
-    """The checkpoint that ``--eval-only`` evaluates: with ``--resume`` the newest of
-    ``OUTPUT_DIR``, else ``MODEL.WEIGHTS``.
+    """Return the checkpoint that ``--eval-only`` evaluates.
+
+    With ``resume`` it is the newest one in ``OUTPUT_DIR``, else ``MODEL.WEIGHTS``.
 
     Raises:
-        ConfigError: there is none, and weights from the random generator would be evaluated.
-        WeightsError: checkpoints of ``OUTPUT_DIR`` that cannot be read.
+        ConfigError: there is no checkpoint; untrained weights would be evaluated.
+        WeightsError: no checkpoint in ``OUTPUT_DIR`` can be read.
     """
-    path = newest_checkpoint(cfg.OUTPUT_DIR) if resume else cfg.MODEL.WEIGHTS
+    path: str | None = newest_checkpoint(cfg.OUTPUT_DIR) if resume else cfg.MODEL.WEIGHTS
     if path:
         return path
     if resume:
         raise ConfigError(
             f"--eval-only --resume: OUTPUT_DIR {cfg.OUTPUT_DIR} has no checkpoint. Give the folder "
-            "of a run, or leave --resume out "
-            "and give MODEL.WEIGHTS path/to/model_final.pth."
+            "of a run, or omit --resume and give MODEL.WEIGHTS path/to/model_final.pth."
         )
     raise ConfigError(
         "--eval-only needs a checkpoint: add MODEL.WEIGHTS path/to/model_final.pth, or --resume "
-        "for OUTPUT_DIR's last"
+        "for the last one in OUTPUT_DIR"
     )
 
 
 def wrong_host_error(path: str, host: str) -> WeightsError:
-    """The error of resuming a checkpoint of ``host``, "Detectron2" or "Lightning", on the other
-    one."""
+    """Return the error for resuming a checkpoint of ``host`` on the other host.
+
+    Args:
+        path: the checkpoint.
+        host: the host that wrote it, "Detectron2" or "Lightning".
+    """
     return WeightsError(
         f"{path} was written by {host}: resume it with --host {host.lower()}, or start from its "
         f"weights: MODEL.WEIGHTS {path}"
@@ -161,16 +165,16 @@ def wrong_host_error(path: str, host: str) -> WeightsError:
 
 
 def completed_steps(checkpoint: Mapping[str, Any]) -> int:
-    """Steps that a checkpoint of a run has seen; 0 where it does not say."""
+    """Return the number of training steps of a checkpoint; 0 if it does not contain it."""
     iteration = checkpoint.get("iteration", -1)
     return iteration + 1 if isinstance(iteration, int) else 0
 
 
 def load_run_config(folder: str, get_cfg: Callable[[], Any]) -> Any | None:
-    """The config with which the run of a folder was started; None if the file is missing.
+    """Load the ``config.yaml`` of a run folder; return None if it is missing.
 
     Raises:
-        ConfigError: a file that cannot be read.
+        ConfigError: the file cannot be read.
     """
     path = os.path.join(folder, CONFIG)
     if not os.path.isfile(path):
@@ -183,26 +187,28 @@ def load_run_config(folder: str, get_cfg: Callable[[], Any]) -> Any | None:
 def use_learning_rates(
     optimizer: torch.optim.Optimizer, scheduler: Any, rates: Sequence[float]
 ) -> None:
-    """Let a resumed optimizer and scheduler go on with the learning rates of the config in place of
-    the checkpoint's.
+    """Replace the learning rates of a checkpoint by those of the new config.
 
     Args:
-        optimizer: has the state of the checkpoint.
-        scheduler: a ``torch.optim.lr_scheduler.LRScheduler`` with the state of the checkpoint and
-            the config's schedule.
-        rates: of each parameter group, before the schedule; equal ones change nothing.
+        optimizer: the optimizer, with the state of the checkpoint loaded.
+        scheduler: a ``torch.optim.lr_scheduler.LRScheduler`` with the schedule of the new config
+            and the state of the checkpoint loaded.
+        rates: the base learning rate of each parameter group, before the schedule is applied.
     """
     scheduler.base_lrs = list(rates)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # get_lr warns where it is not called by step
+        warnings.simplefilter("ignore")  # get_lr warns if it is called outside of step
         now = scheduler.get_lr()
     for group, rate, lr in zip(optimizer.param_groups, rates, now, strict=True):
         group["initial_lr"], group["lr"] = rate, lr
 
 
 def _require_no_model(folder: str) -> None:
-    """A run from step 0 is none that continues the models of a folder, and would end beside
-    them."""
+    """Check that a folder without a checkpoint to resume has no other models.
+
+    Raises:
+        ConfigError: it has models, from which the user probably wanted to continue.
+    """
     models = list_models(folder)
     if models:
         path = os.path.join(folder, models[0])
@@ -220,33 +226,36 @@ def _require_written_by(checkpoint: Mapping[str, Any], path: str, host: str) -> 
         writer = "Detectron2"
     else:
         raise WeightsError(
-            f"{path} has weights alone, no optimizer and no step to continue from. Start from it: "
-            f"MODEL.WEIGHTS {path} with "
-            "another OUTPUT_DIR and without --resume."
+            f"{path} has only weights, no optimizer and no step to continue from. Start from it: "
+            f"MODEL.WEIGHTS {path} with another OUTPUT_DIR and without --resume."
         )
     if writer.lower() != host:
         raise wrong_host_error(path, writer)
 
 
 def _require_classes(metadata: Mapping[str, Any], class_names: Sequence[str], path: str) -> None:
-    theirs = class_names_of(metadata, path) or list(class_names)
-    if theirs != list(class_names):
+    saved = class_names_of(metadata, path) or list(class_names)
+    if saved != list(class_names):
         raise ConfigError(
-            f"{path} was trained on the classes {', '.join(theirs)}, but DATASETS.TRAIN has "
-            f"{', '.join(class_names)}: "
-            "that is another run. Give DATASETS.TRAIN the classes of the run, or start from its "
-            "weights: "
-            f"MODEL.WEIGHTS {path} with another OUTPUT_DIR and without --resume."
+            f"{path} was trained on the classes {', '.join(saved)}, but DATASETS.TRAIN has "
+            f"{', '.join(class_names)}: that is another run. Give DATASETS.TRAIN the classes of "
+            f"the run, or start from its weights: MODEL.WEIGHTS {path} with another OUTPUT_DIR and "
+            "without --resume."
         )
 
 
-def _require_data(theirs: Any, ours: Mapping[str, Any] | None, path: str) -> None:
-    """Checkpoints that do not say on which data they were trained, as those of version 0.1, are not
-    compared."""
-    if not isinstance(theirs, Mapping) or ours is None or theirs == ours:
+def _require_data(saved: Any, current: Mapping[str, Any] | None, path: str) -> None:
+    """Check that the fingerprint of the training data is that of the checkpoint.
+
+    Checkpoints without a fingerprint, such as those of version 0.1, are not checked.
+
+    Raises:
+        ConfigError: the training data have changed.
+    """
+    if not isinstance(saved, Mapping) or current is None or saved == current:
         return
     before, now = (
-        f"{data.get('images')} images with {data.get('boxes')} boxes" for data in (theirs, ours)
+        f"{data.get('images')} images with {data.get('boxes')} boxes" for data in (saved, current)
     )
     if before == now:
         now = "as many, with other names, sizes, boxes or classes, or in another order"
@@ -258,10 +267,10 @@ def _require_data(theirs: Any, ours: Mapping[str, Any] | None, path: str) -> Non
 
 
 def _changed_keys(cfg: Any, run_cfg: Any | None) -> list[str]:
-    """A line for each key that has a new value.
+    """Return a line to print for each key whose value has changed.
 
     Raises:
-        ConfigError: keys that cannot have a new value in the middle of a run.
+        ConfigError: a key has changed that is not in :data:`CHANGEABLE_KEYS`.
     """
     if run_cfg is None:
         return [
@@ -289,26 +298,26 @@ def _changed_keys(cfg: Any, run_cfg: Any | None) -> list[str]:
 
 def _refused_keys_message(folder: str, lines: Sequence[str], keys: Sequence[str]) -> str:
     path = os.path.join(folder, CONFIG)
-    moved = f" If files of DATASETS.TRAIN were only moved, write their new place into {path}."
+    moved = f" If files of DATASETS.TRAIN were only moved, write their new paths into {path}."
     return "\n".join(
         [
-            f"--resume: {folder} has another run, these keys cannot change on the way:",
+            f"--resume: {folder} has a run with other settings. These keys cannot change:",
             *lines,
             f"Give them the values of the run (--config-file {path} has all), or start a new run "
-            "with another OUTPUT_DIR, from "
-            f"its weights if you like (MODEL.WEIGHTS).{moved if 'DATASETS.TRAIN' in keys else ''}",
+            "with another OUTPUT_DIR, if you like from its weights (MODEL.WEIGHTS)."
+            f"{moved if 'DATASETS.TRAIN' in keys else ''}",
         ]
     )
 
 
 def _comparable(key: str, value: Any) -> Any:
-    """A value as it reads in every spelling: lists for tuples, whole paths for relative ones."""
+    """Return a value in the form used for comparison: tuples as lists, paths as absolute paths."""
     if key in PATHS and isinstance(value, (list, tuple)):
-        return [_whole_path(name) for name in value]
+        return [_absolute_path(name) for name in value]
     return [_comparable("", item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
-def _whole_path(name: str) -> str:
+def _absolute_path(name: str) -> str:
     if ".json@" not in name:
         return name
     return "@".join(os.path.abspath(os.path.expanduser(part)) for part in name.split("@", 1))

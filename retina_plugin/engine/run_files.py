@@ -1,5 +1,4 @@
-"""The files of a run: which names in ``OUTPUT_DIR`` are theirs, and that nothing else has one of
-them."""
+"""Check that the file names a run needs in ``OUTPUT_DIR`` are free or regular files."""
 
 from __future__ import annotations
 
@@ -20,13 +19,13 @@ NAMES = re.compile(
 
 
 def require_usable_run_files(cfg: Any) -> None:
-    """Make sure that what has the name of a file of the run is a file, and of a folder a folder.
+    """Check that each existing path that the run will use is a regular file, or else a folder.
 
-    A FIFO would be waited for, a device read without end, and a folder found out when the run
-    writes, after hours.
+    Otherwise the run would wait for a FIFO, read a device without end, or fail after hours when it
+    writes to a path that is a folder.
 
     Raises:
-        ConfigError: it is something else; the path is named.
+        ConfigError: a path is something else; the message has the path.
     """
     results = [results_folder(cfg, name) for name in cfg.DATASETS.TEST]
     for folder in (cfg.OUTPUT_DIR, os.path.join(cfg.OUTPUT_DIR, "inference"), *results):
@@ -35,7 +34,7 @@ def require_usable_run_files(cfg: Any) -> None:
     for path in (*_named(cfg.OUTPUT_DIR), *(os.path.join(f, RESULTS_FILE) for f in results)):
         try:
             require_regular_file(path)
-        except FileNotFoundError:  # also a link to nothing
+        except FileNotFoundError:  # or a broken link
             continue
         except OSError as error:
             cause = error.strerror or error
@@ -48,4 +47,4 @@ def _named(folder: str) -> Iterator[str]:
 
 
 def _remedy(cfg: Any) -> str:
-    return f"The run needs this name in OUTPUT_DIR {cfg.OUTPUT_DIR}: move it away, or take another"
+    return f"The run needs this path in OUTPUT_DIR {cfg.OUTPUT_DIR}: move it away, or take another"

@@ -1,5 +1,4 @@
-"""The folder of a run: what it holds, and what a run that is started in it may do. Called by both
-hosts."""
+"""Prepare the folder of a run: keep, resume or rename an earlier run in it; for both hosts."""
 
 from __future__ import annotations
 
@@ -30,13 +29,14 @@ CHOICES = "--overwrite starts again, another OUTPUT_DIR keeps both"
 
 
 def check_folder(cfg: Any, request: Request, host: Host) -> None:
-    """Refuse a folder that cannot be used, early and without writing anything; :func:`enter_folder`
-    checks again.
+    """Check that ``OUTPUT_DIR`` can be used, before the slow checks. Nothing is written.
+
+    :func:`enter_folder` checks it again.
 
     Raises:
-        ConfigError: something else than a file is in the place of one that the run reads or
-            writes; another run works in it, or it holds a run, and neither ``--resume`` nor
-            ``--overwrite`` is given.
+        ConfigError: a path that the run needs is not a regular file, another run works in the
+            folder, the folder has an earlier run and neither ``--resume`` nor ``--overwrite`` is
+            given, or ``--overwrite`` would rename a file that the run needs.
     """
     require_usable_run_files(cfg)
     if request.eval_only:
@@ -59,28 +59,30 @@ def enter_folder(
     main: bool,
     barrier: Callable[[], None],
 ) -> Iterator[str | None]:
-    """Prepare ``OUTPUT_DIR``, write ``config.yaml``, and keep other runs out until the end.
+    """Prepare ``OUTPUT_DIR``, write ``config.yaml``, and lock the folder until the exit.
 
-    An evaluation may be written into the folder of any run; it leaves the run's ``config.yaml`` as
-    it is.
+    An evaluation does not lock the folder, and does not change the ``config.yaml`` of a run.
 
     Args:
-        cfg: frozen.
+        cfg: a frozen config.
+        request: the flags of the run.
+        host: the host of the run.
         class_names: K names.
-        training_data: see :mod:`retina_plugin.data.fingerprint`; of the main process of a training,
-            else None.
+        training_data: fingerprint of the training sets, see :mod:`retina_plugin.data.fingerprint`;
+            None in evaluations, and in all but the main process.
         main: whether this is the main process of the run. Only this process writes; the others wait
             in ``barrier``.
         barrier: called by every process; returns when all of them have called it. The main process
             calls it when the folder is prepared.
 
     Yields:
-        The checkpoint to continue from or to evaluate; None for a run that starts at step 0.
+        The checkpoint to resume or to evaluate; None for a run that starts at step 0.
 
     Raises:
-        ConfigError: as in :func:`check_folder`; a resumed run with other settings; nothing to
-            evaluate.
-        WeightsError: checkpoints that cannot be continued.
+        ConfigError: see :func:`check_folder`,
+            :func:`retina_plugin.engine.resume.checkpoint_to_resume` and
+            :func:`retina_plugin.engine.resume.checkpoint_to_evaluate`.
+        WeightsError: no checkpoint can be read, or the other host wrote it.
     """
     with contextlib.ExitStack() as stack:
         if main:
@@ -96,13 +98,13 @@ def enter_folder(
 
 
 def describe_run(folder: str, host: Host) -> str | None:
-    """What a folder holds of an earlier run, and what can be done about it; None if there is
-    nothing.
+    """Describe the earlier run in a folder, and the flags that can be used; None if there is none.
 
-    A ``config.yaml`` alone is nothing: it is what a run leaves that ended before its first step.
+    A ``config.yaml`` without other files is ignored: a run that ends before its first step leaves
+    only this file.
     """
     try:
-        # reported by the run that continues from it
+        # the run that resumes the checkpoint prints the report
         path = newest_checkpoint(folder, report=lambda message: None)
     except WeightsError:
         return f"a run without a checkpoint that can be read: {CHOICES}"
@@ -129,7 +131,7 @@ def _describe_checkpoint(folder: str, path: str, host: Host) -> str:
     step = completed_steps(read_checkpoint(path))
     try:
         run_cfg = load_run_config(folder, host.get_cfg)
-    except ConfigError:  # of another host or version
+    except ConfigError:  # the config of another host or version
         run_cfg = None
     if step == 0:
         return f"{os.path.basename(path)}: {CHOICES}"
@@ -147,14 +149,16 @@ def _describe_checkpoint(folder: str, path: str, host: Host) -> str:
 
 
 def _logged_steps(path: str) -> int | None:
-    """The last training step in a ``metrics.json``; 0 if it has evaluations alone, None if it has
-    no line of a run."""
+    """Return the number of training steps logged in a ``metrics.json``.
+
+    The result is 0 if the file has only evaluations, and None if no line is from a run.
+    """
     steps = None
     with open(path, encoding="utf-8", errors="replace") as file:
         for line in file:
             try:
                 found = json.loads(line)
-            except (ValueError, RecursionError):  # also one that a killed run has not finished
+            except (ValueError, RecursionError):  # for example the incomplete line of a killed run
                 continue
             step = found.get("iteration") if isinstance(found, dict) else None
             if type(step) is int:
@@ -203,12 +207,11 @@ def _enter_for_training(
 
 
 def _checkpoint_of_main_process(cfg: Any, request: Request) -> str | None:
-    """The checkpoint that the main process has chosen."""
-    if request.eval_only and not request.resume:
-        return cfg.MODEL.WEIGHTS
-    return (
-        newest_checkpoint(cfg.OUTPUT_DIR, report=lambda message: None) if request.resume else None
-    )
+    """Return the checkpoint that the main process has chosen."""
+    if request.resume:
+        return newest_checkpoint(cfg.OUTPUT_DIR, report=lambda message: None)
+    weights: str = cfg.MODEL.WEIGHTS
+    return weights if request.eval_only else None
 
 
 def _write_config(cfg: Any, host: Host) -> None:
@@ -222,7 +225,7 @@ def _require_unused(folder: str, host: Host) -> None:
 
 
 def _require_inputs_outside(cfg: Any) -> None:
-    """Make sure that ``--overwrite`` does not rename what the new run needs.
+    """Check that ``--overwrite`` does not rename files that the new run needs.
 
     Raises:
         ConfigError: the current folder, the weights or a data set is in ``OUTPUT_DIR``.
@@ -246,8 +249,8 @@ def _require_inputs_outside(cfg: Any) -> None:
 
 
 def _rename_old_run(cfg: Any, host: Host) -> None:
-    """Rename ``OUTPUT_DIR`` in one step if it holds a run, and print its new name."""
-    folder = os.path.realpath(cfg.OUTPUT_DIR)  # of a link, the folder and not the link is renamed
+    """Rename ``OUTPUT_DIR`` if it has a run, and make a new, empty ``OUTPUT_DIR``."""
+    folder = os.path.realpath(cfg.OUTPUT_DIR)  # rename the folder, not a symbolic link to it
     if not os.path.isdir(folder):
         return
     _require_inputs_outside(cfg)

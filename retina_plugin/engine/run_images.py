@@ -1,4 +1,4 @@
-"""Check the images of a run before it starts, and settle their pixel range; for both hosts."""
+"""Check the images of a run before it starts, and set their pixel range; for both hosts."""
 
 from __future__ import annotations
 
@@ -29,26 +29,25 @@ def prepare_images(
     *,
     show: bool = True,
 ) -> str:
-    """Read the headers of all images that a run will use, and turn ``PIXEL_RANGE: auto`` into
-    numbers if any of them needs a range.
+    """Read the headers of all images of a run, and replace ``PIXEL_RANGE: auto`` by numbers.
 
-    A resumed run takes the range of its ``config.yaml``, an evaluation that of its checkpoint, a
-    new run that of its training images. Without an image that needs a range, auto stays and nothing
-    is decoded.
+    Only images with more than 8 bits or floats need a range. A resumed run takes it from its
+    ``config.yaml``, an evaluation from its checkpoint, a new run from its training images. If no
+    image needs a range, the key stays auto and no pixels are decoded.
 
     Args:
-        cfg: a config tree that is not frozen.
-        request: with ``eval_only`` the training sets are not read.
-        host: on which the run is.
-        records_of: name of a data set -> its records.
-        show: progress on standard error.
+        cfg: a config that is not frozen.
+        request: the flags of the run; with ``eval_only`` the training sets are not read.
+        host: the host of the run.
+        records_of: returns the records of a data set, given its name.
+        show: whether to show progress on standard error.
 
     Returns:
-        What was checked and which range was taken, to be printed.
+        Lines to print: the number of images, and the range and its source.
 
     Raises:
-        DatasetError: files that cannot be used, counted, or images that need a range where there is
-            none.
+        DatasetError: some files cannot be used (the message has their number), or images need a
+            range and none is found.
     """
     node = cfg.MODEL.RETINA_PLUGIN.INPUT
     train = (
@@ -75,11 +74,9 @@ def _resolve_pixel_range(
     headers: Sequence[Header],
     train: Sequence[Header],
 ) -> list[str]:
-    """Set ``PIXEL_RANGE`` if it is auto and an image needs it; lines for people."""
-    node, needing = (
-        cfg.MODEL.RETINA_PLUGIN.INPUT,
-        [header for header in headers if header.pixels.needs_range],
-    )
+    """Set ``PIXEL_RANGE`` if it is auto and an image needs it; return lines to print."""
+    node = cfg.MODEL.RETINA_PLUGIN.INPUT
+    needing = [header for header in headers if header.pixels.needs_range]
     if not needing:
         return []
     share = f"for {len(needing)} of {len(headers)} images, which have more than 8 bits or floats"
@@ -96,11 +93,10 @@ def _resolve_pixel_range(
     if node.PIXEL_RANGE != "auto":
         return [f"pixel range: {node.PIXEL_RANGE} of {source} {share}"]
     if not any(header.pixels.needs_range for header in train):
+        cause = "the checkpoint has none" if request.eval_only else "no training image needs one"
         raise DatasetError(
-            f"{len(needing)} of {len(headers)} images need a range of pixel values, {KEY} is auto, "
-            f"and {'no training' if request.eval_only else 'no training image needs one'} from "
-            "which to take it. First: "
-            f"{missing_range_message(needing[0].path, needing[0].pixels)}"
+            f"{len(needing)} of {len(headers)} images need a range of pixel values, but {KEY} is "
+            f"auto, and {cause}. First: {missing_range_message(needing[0].path, needing[0].pixels)}"
         )
     found, line = measure_pixel_range(train, max_pixels=node.MAX_PIXELS)
     node.PIXEL_RANGE = list(found)
@@ -108,14 +104,14 @@ def _resolve_pixel_range(
 
 
 def set_pixel_range_from_images(cfg: Any, records: Records) -> None:
-    """Measure a ``PIXEL_RANGE`` that is auto in the images of some records if any of them needs it,
-    and print it; for pictures.
+    """Measure the pixel range in some images if ``PIXEL_RANGE`` is auto, set it and print it.
 
-    Files that cannot be read are left to whoever draws them.
+    Nothing is done if no image needs a range. Files that cannot be read are skipped without a
+    message.
 
     Args:
-        cfg: a config tree that is not frozen.
-        records: "file_name" of each.
+        cfg: a config that is not frozen.
+        records: records with "file_name".
     """
     node, headers = cfg.MODEL.RETINA_PLUGIN.INPUT, []
     if node.PIXEL_RANGE != "auto":
@@ -130,16 +126,15 @@ def set_pixel_range_from_images(cfg: Any, records: Records) -> None:
 
 
 def set_pixel_range_from_metadata(cfg: Any, metadata: Mapping[str, Any], path: str) -> None:
-    """Set a ``PIXEL_RANGE`` that is auto to the range in the metadata of a checkpoint, if it has
-    one.
+    """Set ``PIXEL_RANGE`` from the metadata of a checkpoint, if it is auto and they have a range.
 
     Args:
-        cfg: a config tree that is not frozen.
+        cfg: a config that is not frozen.
         metadata: from :func:`retina_plugin.checkpoint.load_weights`.
-        path: of the checkpoint, for messages.
+        path: the checkpoint, for messages.
 
     Raises:
-        ConfigError: the file's range is none.
+        ConfigError: the range in the checkpoint is invalid.
     """
     node, found = cfg.MODEL.RETINA_PLUGIN.INPUT, metadata.get("pixel_range")
     if found is not None and node.PIXEL_RANGE == "auto":

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
-ONE_EVENT = 0.3  # seconds; `timeout` and shells send a signal to the process and to its group
+REPEAT_SECONDS = 0.3  # shells and `timeout` send one signal twice: to the process and its group
 NOTICE = b"\nstopping after this step (Ctrl-C again: at once, without a checkpoint)\n"
 
 EVALUATION_STOPPED = (
@@ -28,11 +28,12 @@ EVALUATION_STOPPED = (
 
 
 class Interrupted(KeyboardInterrupt):
-    """A signal ends the run.
+    """Raised when a signal ends the run.
 
     Args:
-        number: of the signal.
-        message: for the user; empty for the usual words, None where another process has printed it.
+        number: the number of the signal.
+        message: the message to print; empty for a default message, None if another process has
+            printed one.
     """
 
     def __init__(self, number: int, message: str | None = "") -> None:
@@ -41,46 +42,46 @@ class Interrupted(KeyboardInterrupt):
 
     @property
     def exit_code(self) -> int:
-        """130 after Ctrl-C, 143 after SIGTERM, as shells count."""
+        """The exit code that shells use: 130 after Ctrl-C, 143 after SIGTERM."""
         return 128 + self.number
 
 
 class _State:
-    """Of this process; a forked one has another ``pid`` and ignores its signals."""
+    """The signals that this process has received.
 
-    pid = 0  # of the process that handles signals; 0: none does
+    A forked process inherits the values, but its pid differs, so the handlers do nothing there.
+    """
+
+    pid = 0  # the process that has installed the handlers; 0: none
     signal = 0  # the first signal; 0: none
-    again = False  # Ctrl-C was pressed once more
-    time = 0.0  # of the last signal
-    depth = 0  # of nested defer_signals()
-    protected = 0  # the worker process in which protect_worker_from_signals() has run
+    again = False  # whether Ctrl-C was pressed a second time
+    time = 0.0  # when the last signal came
+    depth = 0  # nesting depth of defer_signals()
+    protected = 0  # pid of the worker process that has called protect_worker_from_signals()
 
 
 _state = _State()
 
 
 def requested_signal() -> int:
-    """The signal that asks this run to stop; 0 for none."""
+    """Return the number of the signal that this process has received, or 0."""
     return _state.signal
 
 
 def immediate_stop_requested() -> bool:
-    """Whether Ctrl-C was pressed again, so that nothing more is to be written."""
+    """Whether Ctrl-C was pressed a second time; the run then ends without a checkpoint."""
     return _state.again
 
 
 def raise_if_requested(message: str | None = "") -> None:
-    """
-    Raises:
-        Interrupted: a signal has come; with ``message``.
-    """
+    """Raise :class:`Interrupted` with ``message`` if a signal has been received."""
     if _state.signal:
         raise Interrupted(_state.signal, message)
 
 
 @contextlib.contextmanager
 def handle_signals() -> Iterator[None]:
-    """Handle Ctrl-C and SIGTERM as this module says; afterwards the handlers are what they were."""
+    """Handle Ctrl-C and SIGTERM as described above; on exit, restore the previous handlers."""
     previous = {number: signal.getsignal(number) for number in SIGNALS}
     _state.pid, _state.signal, _state.again, _state.depth = os.getpid(), 0, False, 0
     install_handlers()
@@ -94,7 +95,7 @@ def handle_signals() -> Iterator[None]:
 
 
 def ignore_signals() -> None:
-    """Ignore signals from now on; for a process that is ending."""
+    """Ignore Ctrl-C and SIGTERM from now on; for a process that is ending."""
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
 
@@ -109,8 +110,10 @@ def block_signals() -> None:
 
 
 def install_handlers() -> None:
-    """Take the handlers back from a library that has set its own; nothing outside of
-    :func:`handle_signals`."""
+    """Install the handlers again after a library has replaced them, and unblock the signals.
+
+    Does nothing outside :func:`handle_signals`.
+    """
     if _handles_here():
         for number in SIGNALS:
             signal.signal(number, _receive)
@@ -138,18 +141,21 @@ def _receive(number: int, frame: Any) -> None:
     if _state.pid != os.getpid():  # a worker process that was forked just now
         return
     now = time.monotonic()
-    first, repeated = not _state.signal, now - _state.time < ONE_EVENT
+    first, repeated = not _state.signal, now - _state.time < REPEAT_SECONDS
     if not first and (repeated or (_state.depth and number == signal.SIGTERM)):
-        return  # whoever sends SIGTERM twice does not mean "without a checkpoint"
+        return  # only a second Ctrl-C skips the checkpoint, a second SIGTERM does not
     _state.time, _state.signal, _state.again = now, _state.signal or number, not first
     if not (first and _state.depth):
         raise Interrupted(_state.signal)
     if sys.stderr is not None and sys.stderr.isatty():
-        os.write(2, NOTICE)  # print() may be under way in the code that was interrupted
+        os.write(2, NOTICE)  # print() is not safe here: the signal may have interrupted a print()
 
 
 def requested_on_any_rank() -> int:
-    """:func:`requested_signal` of any rank, from now on of all; every rank must call it."""
+    """Return the signal that any rank has received, or 0; every rank must call this.
+
+    Afterwards :func:`requested_signal` returns the same on all ranks.
+    """
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         device = "cuda" if torch.distributed.get_backend() == "nccl" else "cpu"
         flag = torch.tensor([_state.signal], device=device)
@@ -159,10 +165,10 @@ def requested_on_any_rank() -> int:
 
 
 class StoppableLoader:
-    """A loader that ends early when a signal has come.
+    """Wraps a data loader; iteration ends early after a signal.
 
     Args:
-        loader: with a length.
+        loader: a loader that has a length.
     """
 
     def __init__(self, loader: Any) -> None:
@@ -179,12 +185,12 @@ class StoppableLoader:
 
 
 def stopped_message(step: int, steps: int, path: str) -> str:
-    """What a training that was stopped says.
+    """Return the message of a run that a signal has stopped.
 
     Args:
-        step: steps that are done.
+        step: the number of completed steps.
         steps: ``SOLVER.MAX_ITER``.
-        path: of its checkpoint.
+        path: the checkpoint that was saved.
     """
     if step >= steps:
         return (
@@ -198,11 +204,11 @@ def stopped_message(step: int, steps: int, path: str) -> str:
 
 
 def protect_worker_from_signals(*_: Any) -> None:
-    """Keep signals that go to the whole process group from a process that loads images, so that a
-    checkpoint can be saved first.
+    """Keep a loader's worker process running when a signal is sent to the whole process group.
 
-    Call it in the worker process; a second call changes nothing. Ctrl-C is ignored. SIGTERM ends
-    the worker only where the main process sent it, as torch does at the end of a loader.
+    The main process can then finish its step and save a checkpoint. Call this in the worker; a
+    second call changes nothing. Ctrl-C is ignored. SIGTERM ends the worker only if the main process
+    has sent it, which torch does at the end of a loader.
     """
     if _state.protected == os.getpid() or not hasattr(signal, "sigwaitinfo"):
         return
@@ -214,8 +220,11 @@ def protect_worker_from_signals(*_: Any) -> None:
 
 
 def _hide_connection_errors(kind: type[BaseException], error: BaseException, trace: Any) -> None:
-    """Threads that hand tensors over call this when the main process is gone, and the worker ends
-    anyway."""
+    """Exception hook without tracebacks of lost connections.
+
+    They occur in threads that send tensors when the main process has ended; the worker then ends
+    anyway.
+    """
     if not issubclass(kind, (ConnectionError, EOFError)):
         sys.__excepthook__(kind, error, trace)
 

@@ -1,5 +1,4 @@
-"""What a run says of itself at its start: the model in numbers, and what a step and its learning
-rate are."""
+"""Texts that a run prints: model size, training settings, evaluation results, class weights."""
 
 from __future__ import annotations
 
@@ -12,49 +11,55 @@ LOG_PERIOD = 20  # steps between two lines of metrics.json, as in Detectron2
 
 
 def model_summary(model: RetinaNet) -> str:
-    """One line on the size of the head's output, which is asked about so often, and of the
-    whole."""
+    """Return one line with the size of the head's output and the number of parameters."""
     classes, anchors = model.num_classes, model.anchor_generator.num_anchors
     parameters = [(p.numel(), p.requires_grad) for p in model.parameters()]
-    total, learning = sum(n for n, _ in parameters), sum(n for n, learns in parameters if learns)
+    total, trainable = sum(n for n, _ in parameters), sum(n for n, grad in parameters if grad)
     return (
         f"model: K = {classes} classes, A = {anchors} anchors per cell of "
         f"{', '.join(model.in_features)}; the head gives K x A = "
         f"{classes * anchors} class logits and 4 x A = {4 * anchors} box deltas per cell; "
-        f"{total / 1e6:.2f} M parameters, "
-        f"{learning / 1e6:.2f} M of them learn"
+        f"{total / 1e6:.2f} M parameters, {trainable / 1e6:.2f} M of them trainable"
     )
 
 
 def step_summary(cfg: Any, *, processes: int) -> str:
-    """One line on what decides the learning rate that is right: it grows with the number of images
-    of a step."""
+    """Return one line with batch size, optimizer and learning rate.
+
+    It has the learning rate per image too, because the best rate grows with the batch size.
+
+    Args:
+        cfg: the config of the run.
+        processes: the number of processes that share a batch.
+    """
     solver = cfg.SOLVER
     return (
         f"training: {solver.MAX_ITER} steps of {solver.IMS_PER_BATCH} images ({processes} x "
-        f"{solver.IMS_PER_BATCH // processes}); "
-        f"{cfg.MODEL.RETINA_PLUGIN.OPTIMIZER}, learning rate {solver.BASE_LR:g} (for another "
-        "SOLVER.IMS_PER_BATCH: "
+        f"{solver.IMS_PER_BATCH // processes}); {cfg.MODEL.RETINA_PLUGIN.OPTIMIZER}, learning rate "
+        f"{solver.BASE_LR:g} (for another SOLVER.IMS_PER_BATCH: "
         f"{solver.BASE_LR / solver.IMS_PER_BATCH:g} per image), {solver.LR_SCHEDULER_NAME} after "
         f"{solver.WARMUP_ITERS} steps of warm-up"
     )
 
 
 def print_evaluation(results: Mapping[str, Any], *, step: int, steps: int) -> None:
-    """Print :func:`evaluation_summary`, except after the last step: the run ends with a table of
-    that evaluation. Without ground truth nothing is printed."""
+    """Print :func:`evaluation_summary`, except after the last step.
+
+    The evaluation after the last step is printed as a table at the end of the run. Nothing is
+    printed without ground truth.
+    """
     line = evaluation_summary(results, step=step, steps=steps)
     if line and step < steps:
         print(line, flush=True)
 
 
 def evaluation_summary(results: Mapping[str, Any], *, step: int, steps: int) -> str:
-    """A line for each test set on an evaluation during training.
+    """Return a line with AP, AP50 and AP75 for each test set of an evaluation during training.
 
     Args:
-        results: ``{"bbox": {"AP": 45.2, ...}}``, or that for each of several test sets; a set
-            without ground truth gets no line.
-        step: steps that are done.
+        results: ``{"bbox": {"AP": 45.2, ...}}`` in percent, or a dict from the names of several
+            test sets to such dicts. A set without ground truth has no "bbox" and gets no line.
+        step: the number of completed steps.
         steps: ``SOLVER.MAX_ITER``.
     """
     of_sets = {"": results} if "bbox" in results else results
@@ -67,7 +72,7 @@ def evaluation_summary(results: Mapping[str, Any], *, step: int, steps: int) -> 
 
 
 def flatten_results(results: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
-    """{"bbox": {"AP": 45.2}} -> {"bbox/AP": 45.2}."""
+    """Flatten nested dicts: ``{"bbox": {"AP": 45.2}}`` becomes ``{"bbox/AP": 45.2}``."""
     pairs: dict[str, float] = {}
     for name, value in results.items():
         pairs |= (
@@ -81,12 +86,13 @@ def flatten_results(results: Mapping[str, Any], prefix: str = "") -> dict[str, f
 def alpha_summary(
     class_names: Sequence[str], counts: Sequence[int], alpha: Sequence[float], *, most: int = 40
 ) -> str:
-    """A table of the weights of the classes, rarest first: boxes, share of all boxes, weight of
-    positives.
+    """Return a table of the classes, rarest first: boxes, share of all boxes, weight of positives.
 
     Args:
-        class_names, counts, alpha: K each.
-        most: of more classes than this, only the rarest and the most frequent are shown.
+        class_names: K names.
+        counts: the number of boxes of each class.
+        alpha: the weight of the positives of each class.
+        most: the largest number of rows; of more classes, the middle ones are not shown.
     """
     title = "weights of positives, from the boxes of the training set (FOCAL_LOSS_ALPHA auto):"
     return _class_table(title, "alpha", class_names, counts, alpha, most)
@@ -95,7 +101,12 @@ def alpha_summary(
 def prior_summary(
     class_names: Sequence[str], counts: Sequence[int], prior: Sequence[float], *, most: int = 40
 ) -> str:
-    """The same of the scores that anchors have before training."""
+    """Return the same table with the score that anchors have for each class before training.
+
+    Args:
+        class_names, counts, most: see :func:`alpha_summary`.
+        prior: the score of each class.
+    """
     title = "scores before training, from the boxes of the training set (PRIOR_PROB auto):"
     return _class_table(title, "prior", class_names, counts, prior, most)
 

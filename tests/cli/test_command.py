@@ -144,7 +144,7 @@ def test_an_interrupted_start_is_quiet() -> None:
     for name, number in (("SIGINT", 130), ("SIGTERM", 143)):
         result = python("-c", code, name, capture_output=True, text=True)
         assert result.returncode == number
-        assert (result.stdout, result.stderr) == ("", "interrupted; nothing was begun\n")
+        assert (result.stdout, result.stderr) == ("", "interrupted before the start\n")
 
 
 def test_closed_streams_and_poor_encodings() -> None:

@@ -72,7 +72,7 @@ def test_train_and_eval(
 
 def test_folders_that_hold_no_run(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    for name, words in (("empty", "has no config.yaml"), ("none", "is no folder")):
+    for name, words in (("empty", "has no config.yaml"), ("none", "is not a folder")):
         with pytest.raises(ConfigError, match=words):
             main(["eval", str(tmp_path / name)])
     (tmp_path / "empty/config.yaml").touch()

@@ -66,7 +66,7 @@ def test_number_of_checkpoints(most: int, period: int, first: int, expected: int
 def test_what_fits(
     monkeypatch: pytest.MonkeyPatch, free: int, first: int, vis_period: int, fits: bool
 ) -> None:
-    """Ten checkpoints of about 6 MB and one more; or of the last 20 steps; or with 100 pictures."""
+    """11 checkpoints of about 6 MB, only those of the last 20 steps, or also 100 images."""
     cfg = compact_cfg(SOLVER__MAX_ITER=100, SOLVER__CHECKPOINT_PERIOD=10, VIS_PERIOD=vis_period)
     model = compact_model()
     factor = checkpoint_size(cfg, model) / 6e6

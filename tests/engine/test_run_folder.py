@@ -317,7 +317,7 @@ with contextlib.ExitStack() as stack:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(folder_lock.fcntl is None, reason="needs fcntl")
+@pytest.mark.skipif(not folder_lock.CAN_LOCK, reason="needs fcntl")
 def test_a_second_run_in_a_folder_is_refused_until_the_first_one_is_gone(
     stopped: dict[str, list[str]], trained: dict[str, Path], train_net: Any, tmp_path: Path
 ) -> None:
@@ -534,12 +534,12 @@ def test_a_resumed_run_that_is_another_run(
     other = f"{trained[host]}/test/annotations.json@{trained[host]}/test/images"
     overrides = [word for key, (value, _) in OTHER_RUNS.items() for word in (key, value)]
     overrides += ["DATASETS.TRAIN", f"('{other}',)", "SOLVER.BASE_LR", "0.1"]
-    with pytest.raises(ConfigError, match="these keys cannot change on the way") as error:
+    with pytest.raises(ConfigError, match="These keys cannot change") as error:
         train_net.main(["--resume", *stopped[host], *overrides])
     for key, (_, difference) in OTHER_RUNS.items():
         error.match(f"\n  {key}: {difference}")
     error.match(r"\n  DATASETS.TRAIN: .*/test/annotations.json")
-    error.match("moved, write their new place into .*config.yaml")
+    error.match("moved, write their new paths into .*config.yaml")
     assert "BASE_LR" not in str(error.value)
     assert content(tmp_path / host) == before
 
@@ -569,7 +569,7 @@ def test_other_classes(
             ["SOLVER.MAX_ITER", "1"],
             "SOLVER.MAX_ITER is 1, but .*model_0000001.pth has already seen 2 steps",
         ),
-        (None, [], "has weights alone, no optimizer and no step"),
+        (None, [], "has only weights, no optimizer and no step"),
     ],
 )
 def test_what_cannot_be_continued(

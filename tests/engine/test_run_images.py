@@ -229,7 +229,7 @@ def test_tools_read_deep_images(
     inputs = ["--input", str(tmp_path / "test/images"), "--output", shown]
     # its range is auto, the checkpoint knows it
     load_tool("demo").main(["--config-file", config, *weights, *inputs])
-    assert "1 of 7 files were left out (first: image" in capsys.readouterr().out
+    assert "1 of 7 files were skipped (first: image" in capsys.readouterr().out
     results = [
         "--input",
         str(out / "inference/coco_instances_results.json"),

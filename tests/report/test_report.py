@@ -419,14 +419,14 @@ def test_finish_prints_the_table_and_writes_the_grid(
         assert min(image.size) > 600
 
 
-def test_left_out_counts_and_tells(capsys: pytest.CaptureFixture) -> None:
+def test_skipped_files_are_counted_and_reported(capsys: pytest.CaptureFixture) -> None:
     skipped = SkippedFiles()
     for reason in (None, "a.jpg is broken", "b.jpg is broken"):
         with skipped:
             if reason:
                 raise DatasetError(reason)
     skipped.report(3)
-    assert "2 of 3 files were left out (first: a.jpg is broken)" in capsys.readouterr().out
+    assert "2 of 3 files were skipped (first: a.jpg is broken)" in capsys.readouterr().out
     with pytest.raises(DatasetError, match=r"a\.jpg is broken"):
         skipped.report(2)
     with pytest.raises(RuntimeError), skipped:

@@ -241,7 +241,7 @@ def test_a_broken_image_is_counted_and_left_out(
     (tmp_path / "scenes/images/003.png").write_bytes(b"broken")
     tools["visualize_data"].main(["--dataset", scenes, "--output-dir", str(tmp_path / "out")])
     assert len(pictures(tmp_path / "out")) == 3
-    assert "1 of 4 files were left out" in (said := capsys.readouterr().out)
+    assert "1 of 4 files were skipped" in (said := capsys.readouterr().out)
     assert "003.png" in said
 
 
@@ -642,7 +642,7 @@ def test_demo_leaves_out_what_it_cannot_read(
     (folder / "film.mp4").write_bytes(b"broken")
     found = demo(tools, trained, tmp_path / "out", "--input", folder)
     assert [os.path.basename(entry["file"]) for entry in found] == ["001.png", "003.png", "004.png"]
-    assert "2 of 5 files were left out" in capsys.readouterr().out
+    assert "2 of 5 files were skipped" in capsys.readouterr().out
 
 
 def test_mistakes_of_demo(

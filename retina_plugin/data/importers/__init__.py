@@ -1,0 +1,6 @@
+"""Importers of annotation formats: each recognises its format by content and returns COCO's lists."""
+
+from retina_plugin.data.importers.imported import Imported, Importer
+from retina_plugin.data.importers.registry import IMPORTERS
+
+__all__ = ["IMPORTERS", "Imported", "Importer"]

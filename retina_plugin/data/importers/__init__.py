@@ -1,4 +1,4 @@
-"""Importers of annotation formats: each recognises its format by content and returns COCO's lists."""
+"""Importers of annotation formats: each recognises its format and returns the lists of COCO."""
 
 from retina_plugin.data.importers.imported import Imported, Importer
 from retina_plugin.data.importers.registry import IMPORTERS

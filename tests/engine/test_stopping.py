@@ -57,7 +57,7 @@ def signals_in(
         seen.append(len(seen) + 1)
         for number in calls.get(len(seen), []):
             signal.raise_signal(number)
-            time.sleep(1.2 * stopping.ONE_EVENT)
+            time.sleep(1.2 * stopping.REPEAT_SECONDS)
         return method(self, *args, **kwargs)
 
     monkeypatch.setattr(RetinaNet, name, counted)

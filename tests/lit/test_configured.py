@@ -1,4 +1,5 @@
-"""Callbacks and loggers from YAML: they take part in the run, and mistakes are told before it."""
+"""Callbacks and loggers from YAML: they are used in the run, and mistakes are reported before
+it."""
 
 from __future__ import annotations
 
@@ -26,7 +27,7 @@ STOPPING = "lightning.pytorch.callbacks.EarlyStopping"
 
 
 class Losses(Callback):
-    """Keeps the total loss of every step."""
+    """Records the total loss of every step."""
 
     seen: list[float] = []
 
@@ -45,7 +46,7 @@ class Ends(Callback):
 
 
 class Kept(CSVLogger):
-    """Keeps what every logger is given."""
+    """Records what a logger gets."""
 
     given: list[tuple[int, Mapping[str, float]]] = []
 
@@ -84,7 +85,7 @@ def test_scalars_are_means_over_20_steps(tmp_path: Path, root: Path) -> None:
     assert_close([line["total_loss"] for line in steps], means, rtol=1e-5, atol=0)
     parts = [line["loss_cls"] + line["loss_box_reg"] for line in steps]
     assert_close(parts, means, rtol=1e-5, atol=0)
-    # other loggers get the same scalars at the same steps, and so do they for evaluations
+    # other loggers get the same scalars at the same steps, including those of evaluations
     assert [step for step, _ in Kept.given] == [line["iteration"] for line in lines_of(tmp_path)]
     assert [step for step, given in Kept.given if "bbox/AP" in given] == [9, 19, 24]
     assert Kept.given[1][1].keys() - {"epoch"} == steps[0].keys() - {"iteration"}
@@ -119,7 +120,7 @@ def test_early_stop_best_checkpoint_and_csv(
     assert "training ended after step 20 of 40, because a callback asked for it" in printed
     assert read_checkpoint(str(tmp_path / "out/model_final.pth"))["iteration"] == 19
     assert (tmp_path / "out/last_checkpoint").read_text() == "model_final.pth"
-    # a file of a callback is whole, readable, and not taken for the last checkpoint of the run
+    # the file of a callback can be loaded, and is not used as the last checkpoint of the run
     assert read_checkpoint(str(tmp_path / "best/best.ckpt"))["iteration"] == 19
     assert not (tmp_path / "best/last_checkpoint").exists()
     with open(tmp_path / "csv/version_0/metrics.csv") as file:
@@ -127,7 +128,7 @@ def test_early_stop_best_checkpoint_and_csv(
     measured = [line["bbox/AP"] for line in lines_of(tmp_path) if "bbox/AP" in line]
     assert_close([float(row["bbox/AP"]) for row in rows], measured, rtol=1e-5, atol=0)
     assert "SOLVER.MAX_ITER: 40" in (tmp_path / "csv/version_0/hparams.yaml").read_text()
-    # the state of the callback is in the checkpoint: one more evaluation ends it again
+    # the checkpoint contains the state of the callback: one more evaluation ends the run again
     launch(config, ["TEST.EVAL_PERIOD", "10"], Request(resume=True), host="lightning")
     printed = capsys.readouterr().out
     assert "continues at step 20 of 40" in printed
@@ -135,9 +136,7 @@ def test_early_stop_best_checkpoint_and_csv(
 
 
 @pytest.mark.slow
-def test_checkpoints_of_a_callback_have_the_names_of_their_steps(
-    tmp_path: Path, root: Path
-) -> None:
+def test_checkpoints_of_a_callback_are_named_by_their_steps(tmp_path: Path, root: Path) -> None:
     folder = tmp_path / "kept"
     arguments = {"dirpath": str(folder), "save_top_k": -1, "every_n_train_steps": 5}
     entry = {
@@ -151,7 +150,7 @@ def test_checkpoints_of_a_callback_have_the_names_of_their_steps(
 
 
 @pytest.mark.slow
-def test_a_callback_sees_the_last_evaluation_in_any_step(tmp_path: Path, root: Path) -> None:
+def test_a_callback_can_read_the_last_evaluation_in_any_step(tmp_path: Path, root: Path) -> None:
     best = {"monitor": "bbox/AP", "mode": "max", "dirpath": str(tmp_path), "filename": "{step}"}
     entry = {"class_path": "lightning.pytorch.callbacks.ModelCheckpoint", "init_args": best}
     config = config_with(tmp_path, root, callbacks=[{**entry}])
@@ -182,7 +181,7 @@ def test_losses_since_the_last_line_are_written_when_an_evaluation_ends_the_trai
 
 
 @pytest.mark.slow
-def test_what_was_not_yet_logged_is_logged_when_a_callback_ends_the_training(
+def test_pending_losses_are_logged_when_a_callback_ends_the_training(
     tmp_path: Path, root: Path
 ) -> None:
     entry = {"class_path": f"{HERE}.Ends", "init_args": {"after": 23}}

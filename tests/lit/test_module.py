@@ -1,4 +1,4 @@
-"""The LightningModule without a trainer."""
+"""``RetinaNetModule`` without a trainer."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ from tests.scenes import write_scenes
 def test_detections_are_kept_in_pixels_of_the_original(
     tmp_path: Path, original: tuple[int, int]
 ) -> None:
-    """The network sees 32 x 75 pixels of an image of another size; a box over all of them is one
-    over the whole original, in COCO's [x, y, width, height] and with the id of its category."""
+    """The network input has 32 x 75 pixels, the original another size. A box over the whole
+    input becomes a box over the whole original, as [x, y, width, height] and with the id of its
+    category."""
     name = write_scenes(tmp_path, count=1, seed=0)
     square = json.loads((tmp_path / "annotations.json").read_text())["categories"][0]["id"]
     model = compact_model()

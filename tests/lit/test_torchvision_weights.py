@@ -1,4 +1,4 @@
-"""torchvision's own models with random weights: their state dicts load, and give their features and
+"""State dicts of torchvision's models with random weights load, and give the same features and
 detections."""
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ CONFIGS = {
 
 
 def our_model(root: Path, config: str, **values: Any) -> RetinaNet:
-    """The model of a config of COCO; ``values`` of keys with ``__`` for dots."""
+    """Build the model of a COCO config; in the names of ``values``, ``__`` stands for a dot."""
     cfg = get_cfg()
     cfg.merge_from_file(str(root / "configs/coco" / config))
     values = {
@@ -47,8 +47,8 @@ def our_model(root: Path, config: str, **values: Any) -> RetinaNet:
 
 
 def enliven(model: nn.Module) -> nn.Module:
-    """Random statistics of batch norms and norms that are not the identity, residual branches that
-    do not add up for ever."""
+    """Set random statistics and weights of norms, scaled so that activations do not grow with every
+    block."""
     for name, module in model.named_modules():
         if isinstance(module, (nn.BatchNorm2d, nn.GroupNorm)):
             nn.init.uniform_(
@@ -87,8 +87,8 @@ def test_a_resnet(root: Path, tmp_path: Path, depth: int) -> None:
 
 @pytest.mark.slow
 def test_the_backbone_of_another_detector(root: Path, tmp_path: Path) -> None:
-    """Its pyramid has the names of a RetinaNet's, for other levels: only the ResNet is taken, for a
-    start only."""
+    """Only the ResNet is loaded, and only to start training; the pyramid has the same names but
+    other levels."""
     theirs = torchvision.models.detection.fasterrcnn_resnet50_fpn(
         weights=None, weights_backbone=None, num_classes=2
     )
@@ -113,7 +113,7 @@ def test_the_backbone_of_another_detector(root: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_shapes_that_no_head_has(root: Path) -> None:
+def test_impossible_shapes_of_a_head(root: Path) -> None:
     state = their_detector("v1", 4).state_dict()
     model = our_model(root, CONFIGS["v1"], MODEL__RETINANET__NUM_CLASSES=4)
     for name in ("classification_head.cls_logits", "regression_head.bbox_reg"):
@@ -125,8 +125,8 @@ def test_shapes_that_no_head_has(root: Path) -> None:
 
 
 def their_detector(version: str, num_classes: int) -> nn.Module:
-    """With scores spread over (0, 1), no suppression, which torchvision does after clipping and
-    this project before it, and no resizing."""
+    """A torchvision detector with scores spread over (0, 1), without resizing, and without
+    suppression, because torchvision clips boxes before it and this project after it."""
     make = {"v1": "retinanet_resnet50_fpn", "v2": "retinanet_resnet50_fpn_v2"}[version]
     model = enliven(
         getattr(torchvision.models.detection, make)(
@@ -150,11 +150,11 @@ def their_detector(version: str, num_classes: int) -> nn.Module:
 @pytest.mark.slow
 @pytest.mark.parametrize("version", ["v1", "v2"])
 def test_a_detector(root: Path, tmp_path: Path, version: str) -> None:
-    """Equal detections with torchvision's anchors as they would be unrounded; with its rounded ones
-    corners move by about half a pixel.
+    """Detections are equal if torchvision's anchors are not rounded; with rounded anchors, corners
+    move by about half a pixel.
 
-    An image of a multiple of 128 pixels: of others torchvision takes strides of P6 and P7 that are
-    not 64 and 128.
+    Image sizes are multiples of 128. For other sizes torchvision's strides of P6 and P7 are not 64
+    and 128.
     """
     theirs = their_detector(version, 91)
     torch.save(theirs.state_dict(), tmp_path / "retinanet.pth")
@@ -176,7 +176,9 @@ def test_a_detector(root: Path, tmp_path: Path, version: str) -> None:
     rounded, exact = (
         {name: x[inside(d["boxes"])] for name, x in d.items()} for d in (rounded, exact)
     )
-    assert version == "v1" or not own.head.cls_subnet[0].bias.any()  # v2 has none before its norms
+    assert (
+        version == "v1" or not own.head.cls_subnet[0].bias.any()
+    )  # v2 has no bias before its norms
     assert len(found["scores"]) > 290
     assert found["scores"].std() > 1e-3
     assert len(found["labels"].unique()) > 3
@@ -186,13 +188,13 @@ def test_a_detector(root: Path, tmp_path: Path, version: str) -> None:
     assert_close(found["scores"], rounded["scores"], rtol=0, atol=1e-5)
     moved = (found["boxes"] - rounded["boxes"]).abs()
     assert moved.median() < 0.5
-    # a corner of an anchor moves by 0.5, times e^dw, and dx goes with the width
+    # an anchor corner moves by 0.5; the size is scaled by e^dw, and dx by the width
     assert moved.max() < 4
 
 
 def inside(boxes: torch.Tensor) -> torch.Tensor:
-    """(M, 4) -> (M,) whether clipping has left anything; here and in Detectron2 others are
-    dropped."""
+    """Boxes (M, 4) -> (M,) bool: whether an area is left after clipping. This project and
+    Detectron2 drop the others."""
     return (boxes[:, 2:] > boxes[:, :2]).all(dim=1)
 
 
@@ -200,7 +202,7 @@ class UnroundedAnchors(AnchorGenerator):
     def generate_anchors(
         self, scales: list[int], aspect_ratios: list[float], **options: Any
     ) -> torch.Tensor:
-        """The same formula without its last step."""
+        """The formula of torchvision without the rounding."""
         roots, scales = (
             torch.tensor(aspect_ratios).sqrt(),
             torch.tensor(scales, dtype=torch.float32),
@@ -212,15 +214,15 @@ class UnroundedAnchors(AnchorGenerator):
 
 @pytest.mark.slow
 def test_a_detector_in_the_names_of_its_first_versions(root: Path, tmp_path: Path) -> None:
-    """The published file of 2020: convolutions of the head count the ReLUs, those of the pyramid
-    have no number more."""
+    """In the file published in 2020, names of the head count ReLUs, and names of the pyramid have
+    one number less."""
     theirs = their_detector("v1", 91)
     state = theirs.state_dict()
     for old, new in OLD_NAMES.items():
         for kind in ("weight", "bias"):
             state[f"{old}.{kind}"] = state.pop(f"{new}.{kind}")
-    del state._metadata  # of the version of each module
-    theirs.load_state_dict(state)  # torchvision reads it too
+    del state._metadata  # versions of the modules
+    theirs.load_state_dict(state)  # torchvision can read it too
     torch.save(state, tmp_path / "old.pth")
     torch.save(theirs.state_dict(), tmp_path / "new.pth")
     old, new = our_model(root, CONFIGS["v1"]), our_model(root, CONFIGS["v1"])
@@ -280,8 +282,8 @@ def test_the_wrong_version_names_the_key(root: Path, tmp_path: Path) -> None:
 
 
 def test_another_order_of_channels_is_a_warning(tmp_path: Path) -> None:
-    """torchvision's networks know RGB images with a standard deviation; the defaults are those of
-    MSRA's."""
+    """torchvision's networks expect RGB images divided by a standard deviation; the defaults of
+    this project are those of MSRA's weights."""
     torch.save(torchvision.models.resnet18(weights=None).state_dict(), tmp_path / "resnet18.pth")
     options = {
         "MODEL.RESNETS.RES2_OUT_CHANNELS": 64,
@@ -293,4 +295,4 @@ def test_another_order_of_channels_is_a_warning(tmp_path: Path) -> None:
         UserWarning, match=r"trained with INPUT.FORMAT RGB \(here BGR\), MODEL.PIXEL_MEAN \(123"
     ) as caught:
         load_initial_weights(build_model(cfg), str(tmp_path / "resnet18.pth"), fine_tune=False)
-    assert "STRIDE_IN_1X1" not in str(caught[0].message)  # basic blocks have none
+    assert "STRIDE_IN_1X1" not in str(caught[0].message)  # basic blocks have no 1x1 convolution

@@ -1,4 +1,4 @@
-"""What Lightning cannot do is an error, told before or at the first step, never silence."""
+"""Unsupported settings on Lightning are errors, before the run or at the first step."""
 
 from pathlib import Path
 

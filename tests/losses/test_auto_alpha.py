@@ -1,5 +1,5 @@
-"""Weights of classes from the training set: the rule by hand, rare and absent classes, background,
-and the way through either host."""
+"""Class weights from the training set: the rule by hand, rare and absent classes, background, and
+the use on both hosts."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.models import compact_cfg, compact_model
 @pytest.mark.parametrize(
     ("counts", "arguments", "expected"),
     [
-        pytest.param([7, 7], {}, [0.25, 0.25], id="all alike: the base"),
+        pytest.param([7, 7], {}, [0.25, 0.25], id="equal frequencies: the base"),
         pytest.param(
             [99, 24],
             {},
@@ -37,9 +37,9 @@ from tests.models import compact_cfg, compact_model
             [99, 0, 24],
             {},
             [0.25 * 2 / 3, 0.25, 0.25 * 4 / 3],
-            id="absent: the base, and the others as if alone",
+            id="absent class: the base; the others as without it",
         ),
-        pytest.param([9999, 9999, 9999, 0, 1], {"power": 1.0}, None, id="rare: bounded"),
+        pytest.param([9999, 9999, 9999, 0, 1], {"power": 1.0}, None, id="rare class: clipped"),
         pytest.param([0, 0], {}, [0.25, 0.25], id="nothing to count"),
         pytest.param([5], {}, [0.25], id="one class"),
     ],
@@ -64,9 +64,9 @@ def test_rarer_is_heavier() -> None:
     assert len(set(alpha)) == 5
 
 
-def test_background_is_a_negative_of_every_class_by_its_own_weight() -> None:
-    """Classes of 1000, 10 and 0 boxes; on background each logit counts 1 - alpha of its class, and
-    the absent class as ever."""
+def test_background_is_a_negative_of_every_class_with_its_weight() -> None:
+    """Classes with 1000, 10 and 0 boxes. On background each logit has weight 1 - alpha of its
+    class; the absent class has the base."""
     alpha = torch.tensor(auto_alpha([1000, 10, 0]))
     logits, background = torch.zeros(1, 3, requires_grad=True), torch.tensor([3])
     own = sigmoid_focal_loss(logits, background, alpha=alpha, gamma=2.0, reduction="none")
@@ -74,7 +74,7 @@ def test_background_is_a_negative_of_every_class_by_its_own_weight() -> None:
     assert_close(own / plain, ((1 - alpha) / 0.75)[None])
     assert_close(own[0, 2], plain[0, 2])
     own.sum().backward()
-    assert (logits.grad > 0).all()  # background pushes every class down, however rare
+    assert (logits.grad > 0).all()  # background lowers the score of every class, however rare
     assert alpha[1] > 0.25 > alpha[0]
 
 
@@ -87,7 +87,7 @@ def auto_cfg(*options: object):
 COUNTS = {"a": [60, 20, 0], "b": [39, 4, 0]}  # 99, 24, 0 in all
 
 
-def test_the_training_sets_are_counted_and_the_table_is_told() -> None:
+def test_the_training_sets_are_counted_and_the_table_is_printed() -> None:
     cfg = auto_cfg()
     table = resolve_alpha(cfg, ["cat", "elephant", "yeti"], COUNTS.__getitem__)
     assert cfg.MODEL.RETINANET.FOCAL_LOSS_ALPHA == [0.1667, 0.3333, 0.25]
@@ -120,7 +120,7 @@ def test_keys_of_the_rule() -> None:
     ],
     ids=["base 0", "base out of bounds"],
 )
-def test_keys_that_make_no_weights(options: list) -> None:
+def test_invalid_keys_of_the_rule(options: list) -> None:
     with pytest.raises(ConfigError, match=r"AUTO_ALPHA_BASE: expected .* AUTO_ALPHA_CLIP"):
         resolve_alpha(auto_cfg(*options), ["cat", "elephant", "yeti"], COUNTS.__getitem__)
 
@@ -157,7 +157,7 @@ def test_the_key_takes_a_number_a_list_or_auto(
     value: object, expected: object, tmp_path: Path
 ) -> None:
     cfg = get_cfg()
-    # what stood there before does not matter
+    # the value before does not matter
     cfg.merge_from_list(["MODEL.RETINANET.FOCAL_LOSS_ALPHA", [0.5, 0.5]])
     cfg.merge_from_list(["MODEL.RETINANET.FOCAL_LOSS_ALPHA", value])
     assert expected == cfg.MODEL.RETINANET.FOCAL_LOSS_ALPHA
@@ -170,7 +170,7 @@ def test_the_key_takes_a_number_a_list_or_auto(
 @pytest.mark.parametrize(
     "value", ["car", "[]", "['a']", "None", "True", "{'a': 1}", "1.5", "[0.5, 7]"]
 )
-def test_and_nothing_else(value: str) -> None:
+def test_other_values_are_refused(value: str) -> None:
     with pytest.raises(
         ConfigError,
         match=r"command line: MODEL.RETINANET.FOCAL_LOSS_ALPHA: expected a weight .* "
@@ -226,12 +226,12 @@ def test_the_model_takes_its_class_loss_from_the_config(
     assert (loss_of(class_loss, alpha, gamma) - loss_of("focal", 0.25, 2.0)).abs() > 1e-3
 
 
-def test_an_unknown_class_loss_is_told_the_known_ones() -> None:
+def test_the_message_for_an_unknown_class_loss_lists_the_known_ones() -> None:
     with pytest.raises(KeyError, match=r"no class loss is called 'focl'. Nearest: focal"):
         compact_model(MODEL__RETINA_PLUGIN__CLASS_LOSS__NAME="focl")
 
 
-def test_auto_needs_no_training_set_to_detect_and_cannot_learn_without() -> None:
+def test_auto_needs_the_training_set_only_for_training() -> None:
     model = build_model(auto_cfg())
     assert len(model.predict([torch.zeros(3, 64, 64)])) == 1
     with pytest.raises(ValueError, match="FOCAL_LOSS_ALPHA was auto"):

@@ -1,4 +1,4 @@
-"""Scores before training from how often classes occur."""
+"""Initial scores from class frequencies."""
 
 import pytest
 import torch
@@ -34,7 +34,7 @@ def auto_cfg(**changes):
     return compact_cfg(MODEL__RETINANET__PRIOR_PROB="auto", DATASETS__TRAIN=("a", "b"), **changes)
 
 
-def test_the_training_sets_are_counted_and_the_table_is_told() -> None:
+def test_the_training_sets_are_counted_and_the_table_is_printed() -> None:
     cfg = auto_cfg()
     table = resolve_prior(cfg, NAMES, COUNTS.__getitem__)
     assert cfg.MODEL.RETINANET.PRIOR_PROB == [0.024, 0.006, 0.0001]
@@ -54,7 +54,7 @@ def test_a_model_that_only_detects_needs_no_counts() -> None:
     assert_close(model.head.cls_score.bias.sigmoid().mean().item(), 0.03, rtol=1e-5, atol=0)
 
 
-def test_a_base_that_is_no_score() -> None:
+def test_an_invalid_base() -> None:
     with pytest.raises(ConfigError, match=r"AUTO_PRIOR_BASE: expected from 0.0001 to .*, found 2"):
         check_rules(auto_cfg(MODEL__RETINA_PLUGIN__AUTO_PRIOR_BASE=2.0))
 

@@ -1,4 +1,5 @@
-"""Box losses: values to check on paper, limits, and nothing that is not finite."""
+"""Box losses: values that can be verified on paper, limits, and finite values for degenerate
+boxes."""
 
 from __future__ import annotations
 
@@ -39,7 +40,7 @@ def test_smooth_l1_is_torchs() -> None:
 
 
 @pytest.mark.parametrize("name", BOX_LOSSES)
-def test_box_losses_vanish_at_the_truth(name: str) -> None:
+def test_box_losses_are_0_at_the_ground_truth(name: str) -> None:
     anchors = torch.tensor([[10.0, 10, 50, 40], [0, 0, 30, 30]])
     loss = box_loss(name, torch.zeros(2, 4), anchors, anchors, beta=0.1)
     assert_close(loss, torch.tensor(0.0), atol=1e-5, rtol=0)
@@ -113,17 +114,17 @@ def test_overlap_losses_pull_the_box_to_its_target(name: str) -> None:
 
 
 def test_complete_iou_counts_the_aspect_ratio() -> None:
-    """A square of side 10 inside a box of 20 x 10 about the same centre: IoU 1/2, no distance,
-    angles of 45 degrees and atan 2."""
+    """A 10 x 10 square in a 20 x 10 box with the same centre: IoU 1/2, distance 0, angles of 45
+    degrees and atan 2."""
     anchors, targets = torch.tensor([[5.0, 0, 15, 10]]), torch.tensor([[0.0, 0, 20, 10]])
     aspect = 4 / torch.pi**2 * (torch.pi / 4 - torch.tensor(2.0).atan()) ** 2
     loss = box_loss("ciou", torch.zeros(1, 4), anchors, targets, beta=0.0)
     assert_close(loss, 0.5 + aspect**2 / (0.5 + aspect))
 
 
-def test_the_weight_of_the_aspect_ratio_is_no_path_for_gradients() -> None:
-    """The same boxes: the gradient of CIoU is that of DIoU plus the weight, a number, times that of
-    the aspect ratio (arXiv 1911.08287, equation 11)."""
+def test_the_weight_of_the_aspect_ratio_has_no_gradient() -> None:
+    """For the same boxes, the gradient of CIoU is that of DIoU plus the constant weight times that
+    of the aspect ratio (arXiv 1911.08287, equation 11)."""
     box = torch.tensor([[5.0, 0, 15, 10]], requires_grad=True)
     target = torch.tensor([[0.0, 0, 20, 10]])
     angle = torch.atan2(box[:, 2] - box[:, 0], box[:, 3] - box[:, 1])
@@ -145,7 +146,7 @@ def test_gradients(name: str) -> None:
     def loss(x: torch.Tensor) -> torch.Tensor:
         return box_loss(name, x, anchors, targets, beta=0.1)
 
-    # whose weight is no path for gradients, so that its gradient is not that of its value
+    # the weight of CIoU has no gradient, so finite differences do not apply
     if name != "ciou":
         assert torch.autograd.gradcheck(loss, deltas)
     assert torch.autograd.grad(loss(deltas), deltas)[0].abs().sum(dim=1).min() > 0
@@ -175,8 +176,8 @@ def test_degenerate_predictions_give_no_nan(
 @pytest.mark.parametrize("name", BOX_LOSSES)
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
 def test_half_precision(name: str, dtype: torch.dtype) -> None:
-    """Deltas of mixed precision, boxes and anchors in float32: the loss is that of the rounded
-    deltas."""
+    """Half-precision deltas, boxes and anchors in float32: the loss equals that of the rounded
+    deltas in float32."""
     anchors, targets = torch.tensor([[0.0, 0, 100, 80]]), torch.tensor([[10.0, 5, 130, 70]])
     deltas = (0.3 * torch.randn(1, 4)).to(dtype).requires_grad_()
     loss = box_loss(name, deltas, anchors, targets, beta=0.1)

@@ -1,5 +1,5 @@
-"""The class losses: each step is its formula, and the one before it at the limit; gradients are
-right, finite and small in memory."""
+"""Class losses: each equals its formula, and the previous one at the limit; gradients are right,
+finite and need little memory."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from retina_plugin.losses import (
 )
 
 GAMMAS = [0.0, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0]
-LABELS = torch.tensor([0, 2, 3, -1, 3, 1])  # K = 3: classes, background 3, ignored -1
+LABELS = torch.tensor([0, 2, 3, -1, 3, 1])  # K = 3: classes 0 to 2, background 3, ignored -1
 BOTH = pytest.mark.usefixtures("both_forms")
 VARIANTS = [pytest.param(part.loss, id=name) for name, part in CLASS_LOSSES.items()]
 
@@ -81,7 +81,7 @@ def test_focal_star_is_its_formula(gamma: float) -> None:
 
 
 @BOTH
-def test_each_rung_is_the_previous_one_at_its_limit() -> None:
+def test_each_loss_equals_the_previous_one_at_its_limit() -> None:
     logits = torch.randn(6, 3, dtype=torch.float64) * 3
     cross_entropy = sigmoid_cross_entropy(logits, LABELS)
     balanced = balanced_cross_entropy(logits, LABELS, alpha=0.3)
@@ -142,7 +142,7 @@ def test_finite_at_saturated_logits(gamma: float, logit: float, label: int) -> N
     assert loss.isfinite()
     assert logits.grad.isfinite().all()
     if abs(logit) == 200:
-        # the derivative of -log p_t is 1 where p_t is 0, and 0 where p_t is 1
+        # by the logit of 1 - p_t, the derivative of -log p_t is 1 at p_t = 0 and 0 at p_t = 1
         weight = 0.25 if label == 0 else 0.75
         expected = math.copysign(weight, logit) if wrong else 0.0
         assert_close(logits.grad, torch.tensor([[expected]]), atol=1e-6, rtol=1e-6)
@@ -162,8 +162,8 @@ def test_nan_is_not_hidden(loss: Callable[..., torch.Tensor]) -> None:
 @BOTH
 @pytest.mark.parametrize("gamma", [0.5, 1.0, 2.0, 5.0])
 def test_float32_gradients_are_nearer_to_float64_than_fvcores(gamma: float) -> None:
-    """Positives and negatives from certainly right to certainly wrong: in the norm, and relative to
-    each derivative."""
+    """For positives and negatives from certain and right to certain and wrong: in the norm, and
+    relative to each derivative."""
     logits = torch.linspace(-12, 12, 2001)[:, None].repeat(2, 1)
     labels = torch.arange(2).repeat_interleave(2001)
 
@@ -186,7 +186,7 @@ def test_float32_gradients_are_nearer_to_float64_than_fvcores(gamma: float) -> N
     assert (found - exact).norm() < (reference - exact).norm()
     found, reference = (((x - exact) / exact)[exact != 0].abs().max() for x in (found, reference))
     assert found < 1e-6
-    assert reference > 1e-4  # 1 - p_t has no digits left where p_t is near 1
+    assert reference > 1e-4  # 1 - p_t has no correct digits where p_t is near 1
 
 
 @BOTH
@@ -195,7 +195,7 @@ def test_float32_gradients_are_nearer_to_float64_than_fvcores(gamma: float) -> N
     [(0.0, [0, 1]), (1.0, [2, 4])],
     ids=["alpha 0: positives", "alpha 1: negatives"],
 )
-def test_alpha_silences_a_side(alpha: float, silent: list[int]) -> None:
+def test_alpha_0_or_1_removes_positives_or_negatives(alpha: float, silent: list[int]) -> None:
     """K = 1: rows 0 and 1 are positives, rows 2 and 4 negatives, row 3 ignored."""
     logits, labels = torch.randn(5, 1), torch.tensor([0, 0, 1, -1, 1])
     losses = sigmoid_focal_loss(logits, labels, alpha=alpha, gamma=2.0, reduction="none")[:, 0]
@@ -206,8 +206,8 @@ def test_alpha_silences_a_side(alpha: float, silent: list[int]) -> None:
 @BOTH
 @pytest.mark.parametrize("loss", [balanced_cross_entropy, sigmoid_focal_loss])
 def test_alpha_per_class_and_background(loss: Callable[..., torch.Tensor]) -> None:
-    """Class k has its own weight, its negatives 1 - it; background has no entry and is a negative
-    of every class."""
+    """Positives of class k have weight alpha_k and its negatives 1 - alpha_k. Background has no
+    weight; it is a negative of every class."""
     logits, alpha = (
         torch.randn(6, 3, dtype=torch.float64),
         torch.tensor([0.1, 0.5, 0.9], dtype=torch.float64),
@@ -246,8 +246,8 @@ def test_half_precision_is_computed_in_float32(dtype: torch.dtype) -> None:
 
 @BOTH
 def test_small_derivatives_survive_float16_when_the_loss_is_scaled() -> None:
-    """At a score of 0.01 the derivative is 2e-6, which float16 by itself would round to 1 part in
-    40."""
+    """At a score of 0.01 the derivative is 2e-6, which float16 without scaling would round to 1
+    part in 40."""
     logits = torch.full((1, 1), math.log(0.01 / 0.99), dtype=torch.float16, requires_grad=True)
     (sigmoid_focal_loss(logits, torch.tensor([1]), alpha=0.25, gamma=2.0) * 2.0**16).backward()
     exact = logits.detach().double().requires_grad_()
@@ -258,8 +258,8 @@ def test_small_derivatives_survive_float16_when_the_loss_is_scaled() -> None:
 @BOTH
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
 def test_autocast(dtype: torch.dtype) -> None:
-    """Logits of half precision, a loss of full precision, and the gradient of the formula for
-    them."""
+    """With half-precision logits, the loss has full precision and its gradient equals the
+    formula."""
     x, layer = torch.randn(6, 4), torch.nn.Linear(4, 3)
     with torch.autocast("cpu", dtype=dtype):
         logits = layer(x)
@@ -282,7 +282,7 @@ def test_autocast(dtype: torch.dtype) -> None:
     [([], 4), ([-1, -1], 4), ([0, 0], 0)],
     ids=["no anchors", "all ignored", "no classes"],
 )
-def test_nothing_to_learn_is_zero_with_gradient(
+def test_the_loss_without_examples_is_0_and_has_a_gradient(
     loss: Callable[..., torch.Tensor], labels: list, num_classes: int
 ) -> None:
     logits = torch.randn(len(labels), num_classes, requires_grad=True)
@@ -306,7 +306,8 @@ def test_no_subnormal_gradients() -> None:
 
 @pytest.mark.parametrize("loss", VARIANTS)
 def test_one_tensor_is_kept_for_backward(loss: Callable[..., torch.Tensor]) -> None:
-    """The saved derivative, and nothing else of the logits' size; Detectron2's way keeps eight."""
+    """Only the derivative is saved, which has the size of the logits; Detectron2's loss saves eight
+    such tensors."""
     logits, saved = torch.randn(100, 80, requires_grad=True), []
     with torch.autograd.graph.saved_tensors_hooks(
         lambda x: saved.append(x.nbytes) or x, lambda x: x
@@ -326,7 +327,7 @@ def test_backward_needs_no_second_tensor() -> None:
 
 
 @pytest.mark.parametrize("moved", [False, True], ids=["kept in place", "kept elsewhere"])
-def test_a_graph_that_is_kept_gives_every_gradient_right(moved: bool) -> None:
+def test_backward_twice_through_a_retained_graph(moved: bool) -> None:
     logits = torch.randn(6, 3, requires_grad=True)
     elsewhere = torch.autograd.graph.saved_tensors_hooks(
         lambda x: x.clone() if moved else x, lambda x: x.clone() if moved else x
@@ -387,7 +388,9 @@ def test_a_second_derivative_is_refused() -> None:
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3])
-def test_threads_change_nothing(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_results_do_not_depend_on_the_number_of_threads(
+    threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(chunked.CHUNK_ELEMENTS, "cpu", 50)
     logits, labels = torch.randn(200, 3, requires_grad=True), torch.randint(-1, 4, (200,))
     before = torch.get_num_threads()
@@ -408,8 +411,7 @@ def test_threads_change_nothing(threads: int, monkeypatch: pytest.MonkeyPatch) -
 def test_compiled_code_gives_the_same(
     loss: Callable[..., torch.Tensor], dtype: torch.dtype
 ) -> None:
-    """In one graph, also where a gradient by plain autograd would be NaN, and with a weight for
-    each class."""
+    """In one graph, for inputs where plain autograd would give NaN, and with class weights."""
     alpha = torch.tensor([0.2, 0.5, 0.9])
 
     def step(x: torch.Tensor) -> torch.Tensor:
@@ -426,7 +428,7 @@ def test_compiled_code_gives_the_same(
 
 
 @BOTH
-def test_arguments_stay_as_they_are() -> None:
+def test_arguments_are_not_modified() -> None:
     logits, labels, alpha = torch.randn(6, 3, requires_grad=True), LABELS.clone(), torch.rand(3)
     before = logits.detach().clone(), labels.clone(), alpha.clone()
     sigmoid_focal_loss(logits, labels, alpha=alpha, gamma=2.0).backward()
@@ -492,7 +494,7 @@ def test_focal_star_needs_a_gamma() -> None:
 
 
 @BOTH
-def test_table_of_names() -> None:
+def test_names_of_class_losses() -> None:
     assert list(CLASS_LOSSES) == ["ce", "balanced_ce", "focal", "focal_star"]
     with pytest.raises(KeyError, match="Nearest: focal"):
         CLASS_LOSSES.get("focus")

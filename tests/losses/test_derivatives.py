@@ -1,5 +1,5 @@
-"""The functions behind the figures: values to check on paper, and derivatives that are those of the
-values."""
+"""The functions of the figures: values that can be verified on paper, and derivatives that match
+the values."""
 
 import math
 
@@ -34,7 +34,7 @@ def test_values_by_hand(q: float, gamma: float, expected: float) -> None:
 def test_the_worked_example_of_imbalance() -> None:
     """100 000 easy examples of loss 0.1 against 100 hard ones of 2.3: 43 to 1 under cross entropy,
     below 1 under focal loss."""
-    easy, hard = torch.tensor([0.1, 2.3], dtype=torch.float64).neg().exp()  # q from the loss
+    easy, hard = torch.tensor([0.1, 2.3], dtype=torch.float64).neg().exp()  # q for a given loss
 
     def ratio(gamma: float) -> float:
         loss = [derivatives.value(q, focal_terms, gamma=gamma).item() for q in (easy, hard)]
@@ -73,7 +73,7 @@ def test_bounded_by_the_logit_and_not_by_q(terms, gamma: float) -> None:
     """Near q = 0 the derivative by q grows like 1 / q; the one by the logit is never steeper than
     1.5."""
     q = torch.tensor([1e-3, 1e-6, 1e-9], dtype=torch.float64)
-    if terms is not focal_star_terms:  # its q* is not 0 with q
+    if terms is not focal_star_terms:  # its q* is not 0 at q = 0
         assert (derivatives.by_q(q, terms, gamma=gamma) * q).abs().min() > 0.9
     steep = derivatives.by_logit(
         torch.linspace(-300, 300, 6001, dtype=torch.float64), terms, gamma=gamma

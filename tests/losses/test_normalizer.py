@@ -1,5 +1,5 @@
-"""The average number of positives: by hand, over two processes, without waiting for a GPU, and in
-the checkpoint."""
+"""The average number of positives: by hand, in two processes, without waiting for a GPU, and in the
+checkpoint."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from tests.parts import box_loss
 def test_average_by_hand() -> None:
     average = torch.tensor(INITIAL)
     assert_close(update_normalizer(average, torch.tensor(50.0)), torch.tensor(0.9 * 100 + 0.1 * 50))
-    # none counts as one
+    # 0 positives count as 1
     assert_close(update_normalizer(average, torch.tensor(0.0)), torch.tensor(0.9 * 95 + 0.1 * 1))
 
 
-def test_the_count_stays_as_it_is() -> None:
+def test_the_count_is_not_modified() -> None:
     count = torch.tensor(0.0)
     update_normalizer(torch.tensor(INITIAL), count)
     assert_close(count, torch.tensor(0.0))
@@ -37,8 +37,8 @@ def test_what_it_returns_does_not_change_with_the_next_step() -> None:
     assert_close(first, torch.tensor(95.0))
 
 
-def test_no_number_is_fetched_from_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
-    """``.item()`` and its like make the CPU wait for the GPU."""
+def test_no_value_is_copied_from_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    """``.item()`` and similar calls make the CPU wait for the GPU."""
 
     def refuse(*_: object) -> None:
         raise AssertionError("a number was fetched")
@@ -57,8 +57,8 @@ def test_in_the_checkpoint() -> None:
 
 
 class Head(nn.Module):
-    """Class logits and deltas of anchors straight from two weights, losses as the model divides
-    them."""
+    """A model that computes class logits and deltas from two weights and divides the losses as
+    RetinaNet does."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -79,8 +79,8 @@ class Head(nn.Module):
 
 
 def batch(step: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Two images of 20 anchors; the second one has many more positives, and in the last step the
-    first has none."""
+    """Two images of 20 anchors. The second one has many more positives; in the last step the first
+    one has none."""
     generator = torch.Generator().manual_seed(step)
     features = torch.randn(2, 20, 8, generator=generator)
     labels = torch.full((2, 20), 3)
@@ -109,8 +109,8 @@ def rank_of_two(rank: int, port: int, folder: str) -> None:
 
 @pytest.mark.slow
 def test_two_ranks_equal_one_rank_with_the_joint_batch(tmp_path: Path) -> None:
-    """Weights and average after three steps; with a count for each rank the second image's
-    gradients would be divided by too much."""
+    """Weights and average are equal after three steps. If each rank counted alone, the gradients of
+    the second image would be divided by too much."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

@@ -1,5 +1,5 @@
-"""The Triton kernel against the PyTorch path: by Triton's interpreter on the CPU, and on a GPU
-where there is one."""
+"""The Triton kernel compared with the PyTorch implementation: on the CPU in Triton's interpreter,
+and on a GPU if there is one."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ VARIANTS = [
 
 
 def compare(terms: Terms, gamma: float, dtype: torch.dtype, elementwise: bool, device: str) -> None:
-    """Random and saturated logits, several blocks with a rest, classes by their own weights, rows
-    of every kind."""
+    """Compare both for random and saturated logits, several blocks and a partial block, class
+    weights, and rows of every kind."""
     from retina_plugin.losses import triton_focal
 
     torch.manual_seed(0)
@@ -59,8 +59,7 @@ def compare(terms: Terms, gamma: float, dtype: torch.dtype, elementwise: bool, d
 @pytest.mark.slow
 @pytest.mark.skipif(not HAS_TRITON, reason="needs Triton")
 def test_interpreted(root: Path) -> None:
-    """In a process of its own, as Triton decides when it is imported whether it compiles or
-    interprets."""
+    """In a new process, because Triton decides on import whether it compiles or interprets."""
     code = "from tests.losses.test_triton import compare_all; compare_all('cpu')"
     environment = {**os.environ, "TRITON_INTERPRET": "1", "PYTHONPATH": str(root)}
     done = subprocess.run(
@@ -122,7 +121,7 @@ class TestOnGpu:
 
 
 @pytest.mark.skipif(not HAS_TRITON, reason="needs Triton")
-def test_what_it_cannot_do_is_left_to_pytorch(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unsupported_inputs_use_pytorch(monkeypatch: pytest.MonkeyPatch) -> None:
     from retina_plugin.losses import triton_focal
 
     monkeypatch.setattr(triton_focal, "_works", lambda device: True)
@@ -133,7 +132,7 @@ def test_what_it_cannot_do_is_left_to_pytorch(monkeypatch: pytest.MonkeyPatch) -
 
 @pytest.mark.skipif(not HAS_TRITON, reason="needs Triton")
 def test_a_triton_that_does_not_work_is_a_warning() -> None:
-    """On the CPU without the interpreter it has no driver."""
+    """Without the interpreter, Triton has no driver on the CPU."""
     from retina_plugin.losses import triton_focal
 
     with pytest.warns(

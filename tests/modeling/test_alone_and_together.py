@@ -1,5 +1,5 @@
-"""An image's detections are those that it has alone, whatever shares its batch: padding changes
-what a network computes."""
+"""An image has the same detections alone and in a batch. Padding would change what a network
+computes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.models import compact_cfg
 
 HOSTS = ["lightning"] + ["detectron2"] * (importlib.util.find_spec("detectron2") is not None)
 TIMM = pytest.mark.skipif(importlib.util.find_spec("timm") is None, reason="needs timm")
-# two pairs are padded to one size
+# two pairs have the same padded size
 SHAPES = [(60, 50), (64, 64), (20, 130), (90, 33), (61, 40), (64, 128)]
 NORMS = ["FrozenBN", "BN", "GN", ""]
 SMALL = {
@@ -32,8 +32,7 @@ SMALL = {
 
 
 def scattered(model: RetinaNet) -> RetinaNet:
-    """A model whose scores and boxes differ from place to place, and whose norms and biases are not
-    those of the start."""
+    """A model whose scores and boxes vary over the image, with random norms and biases."""
     for name, tensor in model.named_parameters():
         if name.endswith("bias"):
             tensor.data.normal_(std=0.2)
@@ -89,7 +88,7 @@ def test_predict(backbone: str, norm: str, neck: str) -> None:
 
 @pytest.mark.parametrize("host", HOSTS)
 def test_evaluation(host: str) -> None:
-    """What a host evaluates with, on batches that somebody made larger than one image."""
+    """Evaluation on each host with batches of several images."""
     cfg = compact_cfg(**SMALL, MODEL__FPN__NORM="GN", MODEL__RETINANET__NORM="GN")
     batch = images()
     together, alone = HOST_MODELS[host](cfg)(batch)

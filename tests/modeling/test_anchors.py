@@ -30,8 +30,8 @@ def test_grid_by_hand(offset: float, first: float) -> None:
 
 
 def test_order_is_that_of_flattened_predictions() -> None:
-    """Write every anchor into a prediction map at its own cell and channel; flattening must give
-    the anchors back."""
+    """Write every anchor into a prediction map at its cell and channel; flattening must return the
+    anchors."""
     cell = cell_anchors([8, 16], [0.5, 2])  # A = 4
     anchors = grid_anchors(cell, (3, 5), stride=8, offset=0)
     # y, x
@@ -63,6 +63,6 @@ def test_generator_counts_and_broadcasts() -> None:
         pytest.param([[8], [16], [32, 40]], [1.0], "same number of anchors", id="levels differ"),
     ],
 )
-def test_lists_that_do_not_fit(sizes: list, ratios: list, words: str) -> None:
+def test_lists_of_wrong_length(sizes: list, ratios: list, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         AnchorGenerator(sizes=sizes, aspect_ratios=ratios, strides=[8, 16, 32], offset=0.0)

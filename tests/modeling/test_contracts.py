@@ -1,5 +1,5 @@
-"""Parts that give something else than their interface says: who, what was expected, what was
-found."""
+"""Parts whose results violate their interface: the error names the part, what was expected and what
+was found."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ TARGETS = [
 
 
 class Changed(nn.Module):
-    """A part that gives something else than the one that it holds."""
+    """A part that changes the result of the part that it wraps."""
 
     def __init__(self, part: Any, change: Callable[[Any], Any]) -> None:
         super().__init__()
@@ -53,11 +53,11 @@ def model() -> RetinaNet:
 
 
 def change(monkeypatch: pytest.MonkeyPatch, model: RetinaNet, place: str, to: Callable) -> None:
-    """Put :class:`Changed` around the part at a dotted place."""
+    """Wrap the part at a dotted path in :class:`Changed`."""
     *way, name = place.split(".")
     owner = operator.attrgetter(".".join(way))(model) if way else model
     part = getattr(owner, name)
-    # not setattr: a module takes no other module in the place of a plain object, and undoing fails
+    # not setattr: nn.Module would register the wrapper as a submodule, and undoing it would fail
     holder = owner._modules if isinstance(part, nn.Module) else owner.__dict__
     monkeypatch.setitem(holder, name, Changed(part, to))
 
@@ -67,7 +67,7 @@ def losses(model: RetinaNet) -> dict[str, Tensor]:
 
 
 def put(index: int) -> Callable[[Any], Any]:
-    """The first match of the first image becomes ``index``."""
+    """Set the first match of the first image to ``index``."""
 
     def changed(assignment: Any) -> Any:
         matches = assignment.matches.clone()
@@ -222,7 +222,7 @@ def test_detection(
         model.predict(image)
 
 
-def test_no_box_at_all_is_a_good_answer(monkeypatch: pytest.MonkeyPatch, model: RetinaNet) -> None:
+def test_no_detections_are_valid(monkeypatch: pytest.MonkeyPatch, model: RetinaNet) -> None:
     monkeypatch.setattr(model.postprocessor, "score_threshold", 0.999999)
     assert len(model.predict([torch.zeros(3, 32, 32, dtype=torch.uint8)])[0]["scores"]) == 0
     found = model(torch.zeros(1, 3, 32, 32), [(32, 32)], TARGETS[1:])
@@ -230,7 +230,7 @@ def test_no_box_at_all_is_a_good_answer(monkeypatch: pytest.MonkeyPatch, model: 
 
 
 class Silent:
-    """Says nothing of itself."""
+    """A part without the attributes that describe it."""
 
 
 @pytest.mark.parametrize(
@@ -241,7 +241,7 @@ class Silent:
         ("__module__", ("a",), "'__module__', of what, to be 'a', found '.*test_contracts'"),
     ],
 )
-def test_what_parts_say_of_themselves(name: str, allowed: tuple, words: str) -> None:
+def test_attributes_that_parts_must_have(name: str, allowed: tuple, words: str) -> None:
     with pytest.raises(
         ConfigError, match=f"HEAD.NAME: head .*Silent: expected the attribute {words}"
     ):
@@ -256,7 +256,7 @@ def test_what_parts_say_of_themselves(name: str, allowed: tuple, words: str) -> 
         (RETINA_HEAD_REGISTRY, nn.Identity(), "HEAD.NAME: head .*'num_classes'.* 3, found none"),
     ],
 )
-def test_the_builder_asks(
+def test_the_builder_checks_these_attributes(
     monkeypatch: pytest.MonkeyPatch, registry: Registry, given: Any, words: str
 ) -> None:
     monkeypatch.setattr(registry, "build", lambda *args, **kwargs: given)

@@ -1,4 +1,4 @@
-"""The criterion gives the same losses and gradients for gathered positives and for masked ones."""
+"""The criterion gives the same losses and gradients with gathered and with masked positives."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ K, R = 3, 40
 
 
 def boxes_of(number: int) -> torch.Tensor:
-    """(number, 4) of sides from 5 to 35."""
+    """Random boxes (number, 4) with sides from 5 to 35."""
     corners = torch.rand(number, 2) * 60
     return torch.cat([corners, corners + 5 + 30 * torch.rand(number, 2)], dim=1)
 
 
 def targets_of(*numbers: int) -> list[Target]:
-    """One image for each number of boxes."""
+    """Targets with one image for each given number of boxes."""
     return [{"boxes": boxes_of(n), "labels": torch.randint(K, (n,))} for n in numbers]
 
 
 def assignment_of(targets: list[Target], *, weighted: bool) -> Assignment:
-    """Every third anchor is ignored, every third background, the others learn any box."""
+    """Every third anchor is ignored, every third is background, the others learn a random box."""
     numbers = [len(target["labels"]) for target in targets]
     matches = torch.stack([torch.randint(n, (R,)) if n else torch.full((R,), -1) for n in numbers])
     matches[:, ::3], matches[:, 1::3] = -2, -1
@@ -46,8 +46,8 @@ def predictions_of(num_images: int, *, quality: bool, dtype: torch.dtype) -> Pre
 
 
 class UnboundedLoss(BoxLoss):
-    """Infinite, with NaN gradients, for boxes that do not overlap: what positives may have and
-    others must not bring in."""
+    """A loss that is infinite, with NaN gradients, for boxes that do not overlap. Such pairs must
+    not affect masked losses."""
 
     def __call__(self, predictions: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         lower = torch.max(predictions[:, :2], targets[:, :2])
@@ -72,7 +72,7 @@ def in_both(
     assignment: Assignment,
     targets: list[Target] | PaddedTargets,
 ) -> list[tuple]:
-    """Losses, gradients by all predictions, and the average afterwards, in each form."""
+    """Losses, gradients by all predictions, and the new average, with each implementation."""
     results = []
     for form in FORMS:
         average = torch.tensor(100.0)
@@ -116,10 +116,10 @@ def test_both_forms_agree_in_half_precision(class_loss: str, dtype: torch.dtype)
 
 
 def test_only_positives_reach_a_gradient() -> None:
-    """Deltas of the others may hold anything, and the loss of the anchor nearest to them too."""
+    """Other anchors may have any deltas, and their losses may be infinite."""
     targets, anchors = targets_of(4, 0), anchors_of(boxes_of(R))
     assignment = assignment_of(targets, weighted=True)
-    # every positive overlaps its box
+    # all positives overlap their boxes
     targets[0]["boxes"] = torch.tensor([[0.0, 0, 100, 100]]).repeat(4, 1)
     predictions = predictions_of(2, quality=True, dtype=torch.float32)
     others = assignment.matches < 0
@@ -138,7 +138,7 @@ def test_only_positives_reach_a_gradient() -> None:
 
 
 def test_targets_that_are_padded_already() -> None:
-    """Padding may hold anything; on the CPU such targets are taken apart again."""
+    """Padding may have any values; on the CPU, padded targets are unpadded first."""
     targets, anchors = targets_of(4, 0, 7), anchors_of(boxes_of(R))
     padded = pad_targets(targets, num_boxes=9)
     assert padded.boxes.shape == (3, 9, 4)
@@ -162,7 +162,7 @@ def test_padding_and_back(numbers: tuple[int, ...]) -> None:
 
 
 def test_padding_of_other_types() -> None:
-    """As they come from NumPy: float64 boxes, int32 classes."""
+    """Types that NumPy gives: float64 boxes, int32 classes."""
     padded = pad_targets([{"boxes": boxes_of(2).double(), "labels": torch.zeros(2).int()}])
     assert (padded.boxes.dtype, padded.labels.dtype) == (torch.float64, torch.int64)
 

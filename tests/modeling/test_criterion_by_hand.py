@@ -27,11 +27,11 @@ TARGETS = [
     {"boxes": torch.zeros(0, 4), "labels": torch.zeros(0, dtype=torch.int64)},
 ]
 MATCHES = torch.tensor([[0, BACKGROUND, IGNORED], [BACKGROUND] * 3])
-AVERAGE = 0.9 * 100 + 0.1 * 1  # after a batch with one positive
+AVERAGE = 0.9 * 100 + 0.1 * 1  # the average after a batch with one positive
 
 
 def criterion(box_loss: str = "smooth_l1") -> DenseCriterion:
-    """For K = 2 classes, with L1 on deltas unless a loss on boxes is named."""
+    """A criterion for K = 2 classes, with L1 on deltas unless another box loss is named."""
     return DenseCriterion(
         num_classes=2,
         box_coder=DeltaCoder(weights=(1.0, 1.0, 1.0, 1.0)),
@@ -41,7 +41,7 @@ def criterion(box_loss: str = "smooth_l1") -> DenseCriterion:
 
 
 def predictions(deltas: list[float], quality: float | None = None) -> Predictions:
-    """Logits 0; the same deltas, and the same quality if there is that branch, of every anchor."""
+    """Predictions with logits 0, and the same deltas (and quality, if given) for every anchor."""
     shape = torch.zeros(2, 3, 1)
     return Predictions(
         torch.zeros(2, 3, 2),
@@ -63,7 +63,7 @@ def test_labels() -> None:
 
 
 def test_losses_are_sums_over_the_average_of_positives() -> None:
-    """Five anchors of two sigmoids at log 2 each, and deltas that are off by 0.1 + 0.2 + 0.3 +
+    """Five anchors with two sigmoids at log 2 each, and deltas with errors 0.1, 0.2, 0.3 and
     0.4."""
     found = losses(predictions([0.1, -0.2, 0.3, -0.4]), Assignment(MATCHES))
     assert set(found) == {"loss_cls", "loss_box_reg"}
@@ -71,15 +71,15 @@ def test_losses_are_sums_over_the_average_of_positives() -> None:
     assert_close(found["loss_box_reg"].item(), 1.0 / AVERAGE)
 
 
-def test_a_loss_of_boxes_gets_decoded_ones() -> None:
-    """Half the anchor to the right: IoU 1/3, the hull is the union."""
+def test_a_loss_of_boxes_gets_decoded_boxes() -> None:
+    """The box is shifted by half of its width: IoU 1/3, and the hull equals the union."""
     found = losses(predictions([0.5, 0, 0, 0]), Assignment(MATCHES), box_loss="giou")
     assert_close(found["loss_box_reg"].item(), (1 - 1 / 3) / AVERAGE)
 
 
 @pytest.mark.parametrize("weight", [0.0, 0.5, 2.0])
 def test_box_weights(weight: float) -> None:
-    """They count for positives, and for the loss of boxes alone."""
+    """They apply to positives, and only to the box loss."""
     weights = torch.full((2, 3), 9.0)
     weights[0, 0] = weight
     found = losses(predictions([0.1, -0.2, 0.3, -0.4]), Assignment(MATCHES, box_weights=weights))

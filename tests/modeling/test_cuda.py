@@ -1,4 +1,5 @@
-"""The whole model on a GPU: losses, gradients and detections of the CPU, and no waiting."""
+"""The whole model on a GPU: losses, gradients and detections equal those of the CPU, and no step
+waits for the GPU."""
 
 from __future__ import annotations
 
@@ -23,7 +24,7 @@ TARGETS = [
 
 @pytest.fixture(autouse=True)
 def full_float32(monkeypatch: pytest.MonkeyPatch) -> None:
-    """TF32 would round the products of the GPU to 10 bits."""
+    """Disable TF32, which would round the products of the GPU to 10 bits."""
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
     monkeypatch.setattr(torch.backends.cuda.matmul, "allow_tf32", False)
 
@@ -34,7 +35,7 @@ def images() -> list[Tensor]:
 
 
 def on(device: str, model: RetinaNet) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Losses and gradients of a copy of the model, on the CPU."""
+    """Losses and gradients of a copy of the model on a device, returned on the CPU."""
     model = copy.deepcopy(model).to(device)
     targets = [{k: v.to(device) for k, v in target.items()} for target in TARGETS]
     losses = model(*model.preprocess([image.to(device) for image in images()]), targets)
@@ -65,11 +66,11 @@ def test_detections_are_those_of_the_cpu() -> None:
 
 
 def test_a_training_step_does_not_wait_for_the_gpu() -> None:
-    """Targets are on the GPU already, as a loader with pinned memory puts them there."""
+    """Targets are already on the GPU, as with a loader with pinned memory."""
     model = compact_model().cuda()
     targets = [{k: v.cuda() for k, v in target.items()} for target in TARGETS]
     batch, sizes = model.preprocess([image.cuda() for image in images()])
-    sum(model(batch, sizes, targets).values()).backward()  # the first call builds kernels
+    sum(model(batch, sizes, targets).values()).backward()  # the first call compiles kernels
     torch.cuda.set_sync_debug_mode("error")
     try:
         sum(model(batch, sizes, targets).values()).backward()

@@ -1,4 +1,5 @@
-"""Compilers, exporters, fake tensors and devices record assigners and losses in one graph."""
+"""Assigners and losses are one graph for compilers and exporters, and work with fake tensors and on
+accelerators."""
 
 from __future__ import annotations
 
@@ -25,7 +26,7 @@ SIZES = [(64, 96)] * 2
 
 
 def targets_of(*numbers: int) -> list[Target]:
-    """One image for each number of boxes."""
+    """Targets with one image for each given number of boxes."""
     corners = [torch.rand(n, 2) * 40 for n in numbers]
     return [
         {
@@ -39,14 +40,14 @@ def targets_of(*numbers: int) -> list[Target]:
 def losses_and_gradients(
     model: RetinaNet, run: Callable[..., dict[str, Tensor]], *arguments: Any
 ) -> tuple[dict[str, Tensor], tuple[Tensor, ...]]:
-    """Of a step that starts with a fresh average."""
+    """Losses and gradients of a step that starts with a new average."""
     model.loss_normalizer.fill_(INITIAL)
     losses = run(*arguments)
     return losses, torch.autograd.grad(sum(losses.values()), list(model.parameters()))
 
 
 class Function(nn.Module):
-    """A function as exporters want it."""
+    """A function as a module, which exporters need."""
 
     def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
         super().__init__()
@@ -57,7 +58,7 @@ class Function(nn.Module):
 
 
 class Training(nn.Module):
-    """Training losses of tensors, as exporters want them."""
+    """Training losses as a function of tensors, which exporters need."""
 
     def __init__(self, model: RetinaNet) -> None:
         super().__init__()
@@ -68,7 +69,7 @@ class Training(nn.Module):
 
 
 @pytest.mark.filterwarnings("ignore")  # torch.jit.trace is deprecated
-def test_who_needs_fixed_shapes() -> None:
+def test_needs_fixed_shapes() -> None:
     x = torch.zeros(2)
     for tensor in (x, nn.Parameter(x)):
         assert not tracing.needs_fixed_shapes(tensor)
@@ -86,7 +87,8 @@ def test_who_needs_fixed_shapes() -> None:
 
 @pytest.mark.slow
 def test_compiled_in_one_graph_for_batches_of_one_padded_size() -> None:
-    """Losses, gradients and the average of eager mode; the second batch compiles nothing."""
+    """Losses, gradients and the average equal those of eager mode; the second batch compiles
+    nothing."""
     model, images = compact_model(), torch.randn(2, 3, 64, 96)
     first, second = targets_of(3, 0), targets_of(1, 4)
     torch._dynamo.reset()
@@ -105,7 +107,7 @@ def test_compiled_in_one_graph_for_batches_of_one_padded_size() -> None:
 
 @pytest.mark.slow
 def test_compiled_with_a_list_of_targets() -> None:
-    """One graph without padding too; after two batches the numbers of boxes are symbols."""
+    """Without padding it is one graph too; after two batches the numbers of boxes are symbols."""
     model = compact_model().eval()  # which keeps the average
     predictions, anchors = model.predict_dense(torch.randn(2, 3, 64, 96))
     torch._dynamo.reset()
@@ -138,7 +140,7 @@ def test_exported_losses_have_gradients(way: str) -> None:
 
 @pytest.mark.parametrize("alpha", [0.25, [0.2, 0.3, 0.4]], ids=["alpha", "alpha of each class"])
 def test_a_step_of_fake_tensors(alpha: float | list[float]) -> None:
-    """Nothing asks for a value. 256 channels would go through Winograd's transforms."""
+    """No value is read. With 256 channels, real tensors would use Winograd convolutions."""
     model = compact_model(MODEL__FPN__OUT_CHANNELS=256, MODEL__RETINANET__FOCAL_LOSS_ALPHA=alpha)
     mode = FakeTensorMode()
     tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}
@@ -151,8 +153,8 @@ def test_a_step_of_fake_tensors(alpha: float | list[float]) -> None:
     assert all(fake[name].grad.shape == p.shape for name, p in model.named_parameters())
 
 
-def test_no_value_is_asked_for() -> None:
-    """The meta device has none, and refuses."""
+def test_no_value_is_read() -> None:
+    """Tensors on the meta device have no values, so reading one is an error."""
     model, images = compact_model().to("meta"), torch.randn(2, 3, 64, 96, device="meta")
     targets = [{k: v.to("meta") for k, v in t.items()} for t in targets_of(3, 0)]
     losses = model(images, SIZES, targets)
@@ -164,7 +166,7 @@ def test_no_value_is_asked_for() -> None:
 @pytest.mark.long  # it compiles C++
 @pytest.mark.skipif(not shutil.which("g++"), reason="inductor needs a C++ compiler")
 def test_inductor_matches_to_the_bit() -> None:
-    """Ties, thresholds and claims survive fusing."""
+    """Fused kernels keep ties, thresholds and low-quality matches."""
     generator = AnchorGenerator(sizes=[[8, 11]], aspect_ratios=[0.5, 1.0], strides=[8], offset=0.5)
     anchors, assigner = generator([(8, 12)]), MaxIoUAssigner(thresholds=(0.4, 0.5))
     targets = targets_of(12, 0)

@@ -1,5 +1,5 @@
-"""What makes detection faster changes nothing: folded norms, kept weights, one suppression for a
-batch, lower precision by config."""
+"""Optimizations of detection do not change results: folded norms, cached weights, one suppression
+for a batch; lower precision is chosen by config."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ NORMS = ["FrozenBN", "BN", "GN", ""]
 
 
 def layer_with(norm: str, *, bias: bool = False) -> Conv2d:
-    """A convolution whose norm has seen data: no statistic and no parameter is a 0 or a 1."""
+    """A convolution with a norm whose statistics and parameters are neither 0 nor 1."""
     layer = Conv2d(4, 8, 3, norm=build_norm(norm, 8, groups=2, key="NORM"), bias=bias)
     for name, tensor in layer.state_dict().items():
         if name.startswith("norm") and tensor.is_floating_point():
@@ -37,7 +37,7 @@ def layer_with(norm: str, *, bias: bool = False) -> Conv2d:
 
 def unfolded(layer: Conv2d, x: torch.Tensor) -> torch.Tensor:
     y = layer._conv_forward(x, layer.weight, layer.bias)
-    if isinstance(layer.norm, FrozenBatchNorm2d):  # its definition
+    if isinstance(layer.norm, FrozenBatchNorm2d):  # the definition of the norm
         norm = layer.norm
         y = (y - norm.running_mean[:, None, None]) / (
             norm.running_var[:, None, None] + norm.eps
@@ -52,7 +52,7 @@ def unfolded(layer: Conv2d, x: torch.Tensor) -> torch.Tensor:
 @pytest.mark.parametrize("norm", NORMS)
 @pytest.mark.parametrize("bias", [False, True])
 @pytest.mark.parametrize("tiles", [1, 10**9], ids=["winograd", "direct"])
-def test_folded_is_not_folded(
+def test_folded_norms_give_the_same_result(
     norm: str, bias: bool, tiles: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(winograd, "MIN_CHANNELS", 1)
@@ -61,7 +61,7 @@ def test_folded_is_not_folded(
     expected = unfolded(layer, x)
     with torch.no_grad():
         assert_close(layer(x), expected, rtol=1e-5, atol=1e-5)
-        assert_close(layer(x), expected, rtol=1e-5, atol=1e-5)  # from what was kept
+        assert_close(layer(x), expected, rtol=1e-5, atol=1e-5)  # from the cache
     assert_close(layer(x), expected, rtol=1e-5, atol=1e-5)
 
 
@@ -77,7 +77,7 @@ def test_gradients_through_a_folded_norm(norm: str) -> None:
 
 
 def test_statistics_of_a_batch_are_not_folded() -> None:
-    """In training, and without running statistics, a batch normalisation depends on the batch."""
+    """In training mode and without running statistics, a batch norm depends on the batch."""
     layer, x = layer_with("BN").train(), torch.randn(2, 4, 9, 12)
     with torch.no_grad():
         assert_close(layer(x).mean(dim=(0, 2, 3)), layer.norm.bias)
@@ -109,7 +109,7 @@ def optimise_all_at_once(layer: Conv2d) -> None:
 
 
 def average(layer: Conv2d) -> None:
-    """As exponential averages of weights do it."""
+    """As exponential moving averages of weights do."""
     with torch.no_grad():
         torch._foreach_lerp_(list(layer.parameters()), list(layer_with("BN").parameters()), 0.5)
 
@@ -132,7 +132,7 @@ def swap_data(layer: Conv2d) -> None:
 
 def train_through_data(layer: Conv2d) -> None:
     layer.train()
-    layer.weight.data.mul_(2)  # nothing counts this
+    layer.weight.data.mul_(2)  # the version counter does not change
     layer.eval()
 
 
@@ -146,7 +146,7 @@ def change_epsilon(layer: Conv2d) -> None:
 
 
 def look_before_the_step(layer: Conv2d) -> None:
-    """A forward pass without gradients between ``backward`` and the step."""
+    """Run a forward pass without gradients between ``backward`` and the step."""
     layer.train()
     layer.norm.eval()
     x, optimizer = (
@@ -179,7 +179,9 @@ CHANGES = [
 
 @pytest.mark.parametrize("change", CHANGES)
 @pytest.mark.parametrize("tiles", [1, 10**9], ids=["winograd", "direct"])
-def test_a_change_is_seen(change, tiles: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_change_of_weights_is_noticed(
+    change, tiles: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(winograd, "MIN_CHANNELS", 1)
     monkeypatch.setattr(winograd, "MIN_TILES", tiles)
     layer, x = layer_with("BN"), torch.randn(2, 4, 9, 12)
@@ -192,8 +194,8 @@ def test_a_change_is_seen(change, tiles: int, monkeypatch: pytest.MonkeyPatch) -
         assert_close(after, unfolded(layer, x), rtol=1e-4, atol=1e-4)
 
 
-def test_computed_weights_are_seen() -> None:
-    """Weights that are themselves computed: by a parametrization in each access, by the older
+def test_computed_weights_are_used() -> None:
+    """Weights that are computed by a parametrization on each access, or by the older
     ``weight_norm`` in a hook."""
     x = torch.randn(2, 4, 9, 12)
     for normalise, magnitude in (
@@ -208,8 +210,7 @@ def test_computed_weights_are_seen() -> None:
 
 
 def test_hooks_are_called() -> None:
-    """Folding and taking maps together give way to those who want to see what goes through a
-    module."""
+    """Modules with hooks are called one by one, without folding or merging of levels."""
     layer, x, seen = layer_with("BN"), torch.randn(2, 4, 9, 12), []
     with torch.no_grad():
         expected = apply_to_levels(layer, [x, x])
@@ -219,7 +220,7 @@ def test_hooks_are_called() -> None:
     assert_close(seen, [y for y in expected for _ in range(2)], rtol=1e-5, atol=1e-5)
 
 
-def test_another_type_is_seen() -> None:
+def test_another_dtype_is_noticed() -> None:
     layer, x = layer_with("BN"), torch.randn(2, 4, 9, 12)
     with torch.no_grad():
         layer(x)
@@ -238,12 +239,12 @@ def test_memo_computes_once_and_forgets() -> None:
     assert len(calls) == 3
     with torch.inference_mode():
         uncounted = torch.zeros(1)
-    for _ in range(2):  # changes of such a tensor cannot be seen
+    for _ in range(2):  # changes of such a tensor cannot be noticed
         cache.get([uncounted], lambda: calls.append(1))
     assert len(calls) == 5
 
 
-def test_copies_and_pickles_leave_it_behind() -> None:
+def test_copies_and_pickles_do_not_contain_the_cache() -> None:
     layer, x = layer_with("BN"), torch.randn(2, 4, 9, 12)
     size = len(pickle.dumps(layer))
     with torch.no_grad():
@@ -257,7 +258,7 @@ def test_copies_and_pickles_leave_it_behind() -> None:
 
 
 def scattered(model: RetinaNet) -> RetinaNet:
-    """A fresh head says 0.01 everywhere; this one spreads its scores and boxes."""
+    """A model whose scores and boxes vary; a new head predicts 0.01 everywhere."""
     for name, weight in model.head.named_parameters():
         if name.endswith("weight") and weight.dim() == 4:
             nn.init.normal_(weight, std=0.1)
@@ -267,8 +268,8 @@ def scattered(model: RetinaNet) -> RetinaNet:
 @pytest.mark.slow
 @pytest.mark.parametrize("norm", NORMS)
 def test_training_after_evaluation(norm: str) -> None:
-    """State, losses and steps are those of a model that never evaluated; then the evaluation sees
-    what was learnt."""
+    """State, losses and steps equal those of a model that never evaluated; a later evaluation uses
+    the trained weights."""
     evaluated, plain = (
         compact_model(MODEL__RESNETS__NORM=norm, MODEL__FPN__NORM=norm) for _ in range(2)
     )
@@ -290,7 +291,7 @@ def test_training_after_evaluation(norm: str) -> None:
     assert not torch.equal(before[0]["scores"], after[0]["scores"]) or not len(before[0]["scores"])
 
 
-def test_one_batch_is_its_images_one_by_one() -> None:
+def test_a_batch_gives_the_same_detections_as_single_images() -> None:
     model = scattered(compact_model(MODEL__RETINANET__SCORE_THRESH_TEST=0.02)).eval()
     images, sizes = model.preprocess([torch.rand(3, 64, 96) * 255 for _ in range(3)])
     with torch.no_grad():
@@ -300,9 +301,9 @@ def test_one_batch_is_its_images_one_by_one() -> None:
             assert_close(found, model(images[i : i + 1], sizes[i : i + 1])[0], rtol=1e-4, atol=1e-3)
 
 
-def test_padding_is_no_place_for_detections() -> None:
-    """Boxes end at the image, whatever the padding of its batch; those of anchors in the padding
-    may reach into the image and count."""
+def test_no_detections_in_the_padding() -> None:
+    """Boxes are clipped to the image and not to its padding; boxes of anchors in the padding may
+    reach into the image."""
     model = scattered(compact_model(MODEL__RETINANET__SCORE_THRESH_TEST=0.0)).eval()
     images, sizes = model.preprocess([torch.rand(3, 40, 33) * 255, torch.rand(3, 128, 160) * 255])
     with torch.no_grad():
@@ -329,7 +330,7 @@ def test_lower_precision_by_config() -> None:
     images, sizes = plain.preprocess([image])
     assert_close(
         fast.train()(images, sizes, [target]), plain.train()(images, sizes, [target])
-    )  # training is not touched
+    )  # training is not affected
 
 
 def test_unknown_precision() -> None:
@@ -355,7 +356,7 @@ def candidates(number: int, *, classes: int, spread: float = 60.0) -> dict[str, 
 
 
 def one_by_one(found: dict[str, torch.Tensor], threshold: float) -> dict[str, torch.Tensor]:
-    """Greedy suppression as it is defined, in Python."""
+    """Greedy suppression by its definition, in Python."""
     iou = pairwise_iou(found["boxes"], found["boxes"])
     kept: list[int] = []
     for i in range(len(iou)):
@@ -368,7 +369,7 @@ def one_by_one(found: dict[str, torch.Tensor], threshold: float) -> dict[str, to
 @pytest.mark.parametrize("max_detections", [1, 10, 1000])
 @pytest.mark.parametrize("spread", [30.0, 200.0], ids=["crowded", "sparse"])
 def test_suppression_of_a_batch(max_detections: int, spread: float) -> None:
-    """Images with many, few and no candidates."""
+    """Images with many, few and no candidates are suppressed together."""
     images = [candidates(number, classes=3, spread=spread) for number in (300, 7, 0, 120)]
     found = batched_suppression(images, nms_threshold=0.3, max_detections=max_detections)
     expected = [
@@ -378,9 +379,9 @@ def test_suppression_of_a_batch(max_detections: int, spread: float) -> None:
 
 
 @pytest.mark.parametrize(("crowd", "others"), [(480, 20), (480, 5), (100, 20)])
-def test_behind_a_crowd(crowd: int, others: int) -> None:
-    """The best candidates are one object seen many times, so that more of them must be tried to
-    find ten boxes, or all there are."""
+def test_many_duplicates_of_the_best_detection(crowd: int, others: int) -> None:
+    """The best candidates all show one object, so more of them must be examined to find ten boxes,
+    or all that exist."""
     corners = torch.cat([torch.zeros(crowd), 100.0 * torch.arange(1, others + 1)])
     boxes = torch.stack([corners, corners, corners + 10, corners + 10], dim=1)
     scores = torch.linspace(1, 0.1, len(boxes))
@@ -397,7 +398,8 @@ def test_behind_a_crowd(crowd: int, others: int) -> None:
 
 
 class Traced(nn.Module):
-    """A batch of one size -> boxes, scores and labels of each image; tracers take tensors only."""
+    """A batch of one image size -> boxes, scores and labels of each image, because tracers need
+    tensors."""
 
     def __init__(self, model: RetinaNet, sizes: list[tuple[int, int]]) -> None:
         super().__init__()
@@ -412,9 +414,9 @@ class Traced(nn.Module):
     "ignore::torch.jit.TracerWarning", "ignore:.*torch.jit.trace.*:FutureWarning"
 )
 @pytest.mark.parametrize("recorded_from", [0, 1, 2])
-def test_a_traced_detector_sees_other_images(recorded_from: int) -> None:
-    """None, a few or more candidates than are wanted: the numbers of the image that was recorded
-    are not those of another."""
+def test_a_traced_detector_works_for_other_images(recorded_from: int) -> None:
+    """No candidates, a few, or more than are kept: the trace must not contain the counts of the
+    recorded image."""
     model = scattered(
         compact_model(TEST__DETECTIONS_PER_IMAGE=15, MODEL__RETINANET__TOPK_CANDIDATES_TEST=20)
     ).eval()
@@ -429,7 +431,7 @@ def test_a_traced_detector_sees_other_images(recorded_from: int) -> None:
 
 
 class TracedImages(nn.Module):
-    """Images, each of its own size, to boxes, scores and labels of each."""
+    """Images of different sizes -> boxes, scores and labels of each."""
 
     def __init__(self, model: RetinaNet) -> None:
         super().__init__()
@@ -444,9 +446,9 @@ class TracedImages(nn.Module):
     "ignore::torch.jit.TracerWarning", "ignore:.*torch.jit.trace.*:FutureWarning"
 )
 @pytest.mark.parametrize("recorded_from", [0, 1])
-def test_a_traced_detector_sees_images_of_other_sizes(recorded_from: int) -> None:
-    """Padded to the divisor of 32 and clipped as the images of the call are, not as those that were
-    recorded."""
+def test_a_traced_detector_works_for_images_of_other_sizes(recorded_from: int) -> None:
+    """Images of a call are padded to a multiple of 32 and clipped by their own size, not by the
+    recorded one."""
     model = scattered(compact_model(MODEL__RETINANET__SCORE_THRESH_TEST=0.02)).eval()
     shapes = [((64, 96), (64, 96)), ((90, 40), (33, 130))]
     calls, eager = (
@@ -461,8 +463,8 @@ def test_a_traced_detector_sees_images_of_other_sizes(recorded_from: int) -> Non
             assert_close(traced(*images), expected, rtol=1e-4, atol=1e-3)
 
 
-def test_many_groups_do_not_blur_the_boxes() -> None:
-    """Two boxes of IoU 0.5 - 1e-4 at group 100 000: an offset in float32 would move their corners
+def test_many_groups_do_not_reduce_precision() -> None:
+    """Two boxes with IoU 0.5 - 1e-4 in group 100 000: an offset in float32 would move their corners
     by up to half a pixel."""
     boxes = torch.tensor([[0.0, 0, 10, 10], [0, 0, 10, 4.999]])
     groups = torch.full((2,), 100_000)
@@ -471,7 +473,7 @@ def test_many_groups_do_not_blur_the_boxes() -> None:
 
 
 def test_detections_of_levels_and_images() -> None:
-    """Two images, two levels: each level gives each image its best pairs only."""
+    """Two images, two levels: each level contributes only the best candidates of each image."""
     anchors = [torch.tensor([[0.0, 0, 10, 10], [50, 0, 60, 10]]), torch.tensor([[0.0, 50, 40, 90]])]
     logits = [torch.tensor([[[2.0], [1.0]], [[-9.0], [3.0]]]), torch.tensor([[[0.5]], [[-9.0]]])]
     options = {

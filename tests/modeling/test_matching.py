@@ -1,4 +1,4 @@
-"""Anchors are unit rows on a line, so that every IoU can be read off."""
+"""Matching of anchors and boxes on a line, so that every IoU can be computed by hand."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def match(
     ],
 )
 def test_thresholds(anchor: tuple[float, float], expected: int) -> None:
-    """A first anchor equals the box, so that no other is its best."""
+    """The first anchor equals the box, so no other anchor is its best one."""
     labels, matches = match(spans((0, 10), anchor), spans((0, 10)), [3])
     assert labels.tolist() == [3, expected]
     assert matches.tolist() == [0, 0]
@@ -105,7 +105,7 @@ def test_thresholds(anchor: tuple[float, float], expected: int) -> None:
         pytest.param([(0, 10)], [(0, 10), (0, 10)], [1, 4], [1], [0], id="equal boxes: the first"),
     ],
 )
-def test_pictures(
+def test_by_hand(
     anchors: list, boxes: list, classes: list[int], labels: list[int], matches: list[int]
 ) -> None:
     found_labels, found_matches = match(spans(*anchors), spans(*boxes), classes)
@@ -116,7 +116,7 @@ def test_pictures(
 def plain(
     anchors: torch.Tensor, boxes: torch.Tensor, classes: torch.Tensor, low: float, high: float
 ):
-    """The rule of the docstring, with the whole matrix at once."""
+    """The rule of the docstring, applied to the whole IoU matrix at once."""
     iou = pairwise_iou(boxes, anchors)
     overlap, matches = iou.max(dim=0)
     best = iou.max(dim=1, keepdim=True).values
@@ -136,7 +136,7 @@ def assert_like_plain(anchors: torch.Tensor, boxes: torch.Tensor) -> None:
 
 
 def ordered(rows: list) -> torch.Tensor:
-    """Any two corners as XYXY."""
+    """Order any two corners as XYXY."""
     table = torch.tensor(rows, dtype=torch.float32)
     return torch.cat(
         [torch.min(table[:, :2], table[:, 2:]), torch.max(table[:, :2], table[:, 2:])], dim=1
@@ -168,7 +168,7 @@ sizes = st.tuples(st.integers(1, 9), st.integers(1, 5), st.integers(1, 64))
 def test_any_anchors_in_any_pieces(
     anchors: list, boxes: list, pieces: tuple[int, int, int]
 ) -> None:
-    """Small integer coordinates make ties, empty boxes and equal boxes common."""
+    """With small integer coordinates, ties, empty boxes and equal boxes are frequent."""
     with pieces_of(*pieces):
         assert_like_plain(ordered(anchors), ordered(boxes))
 
@@ -184,8 +184,8 @@ def test_any_anchors_in_any_pieces(
 def test_grids_of_three_levels(
     boxes: list, scale: float, offset: float, pieces: tuple[int, int, int]
 ) -> None:
-    """Boxes on and off the grid, some outside of the image; thirds of pixels make overlaps that
-    differ in their last digit only."""
+    """Boxes on and off the grid, some outside the image; with thirds of pixels, overlaps differ
+    only in the last digit."""
     generator = AnchorGenerator(
         sizes=[[8, 11], [16, 22], [32, 45]],
         aspect_ratios=[0.5, 1.0, 2.0],
@@ -199,7 +199,7 @@ def test_grids_of_three_levels(
 @pytest.mark.parametrize("order", ["grid", "shuffled"])
 @pytest.mark.parametrize("num_boxes", [1, 40])
 def test_a_pyramid_in_pieces_of_the_usual_size(order: str, num_boxes: int) -> None:
-    """More anchors than a part has, on several threads."""
+    """More anchors than one piece has, on several threads."""
     generator = AnchorGenerator(
         sizes=[[8, 11], [16, 22]], aspect_ratios=[0.5, 1.0, 2.0], strides=[4, 8], offset=0.0
     )
@@ -212,7 +212,7 @@ def test_a_pyramid_in_pieces_of_the_usual_size(order: str, num_boxes: int) -> No
 
 
 def test_boxes_and_classes_of_other_types() -> None:
-    """As they come from NumPy: float64 boxes, int32 classes."""
+    """Types that NumPy gives: float64 boxes, int32 classes."""
     anchors, boxes = (
         torch.tensor([[0.0, 0, 10, 10], [50, 50, 60, 60]]),
         torch.tensor([[0, 0, 10, 9]]),
@@ -235,8 +235,8 @@ def test_no_anchors() -> None:
 
 
 def test_memory_does_not_grow_with_the_number_of_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The largest tensor, of 20 000 anchors and 400 boxes: their table of overlaps would have 8
-    million entries."""
+    """Size of the largest tensor for 20 000 anchors and 400 boxes, whose full IoU matrix would have
+    8 million entries."""
     largest = 0
 
     class Watch(TorchDispatchMode):
@@ -252,7 +252,7 @@ def test_memory_does_not_grow_with_the_number_of_pairs(monkeypatch: pytest.Monke
     anchors[:, 2:] += anchors[:, :2]
     boxes = anchors[torch.randperm(20_000)[:400]]
     threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # the watch sees its own thread only
+    torch.set_num_threads(1)  # this mode sees only its own thread
     with Watch():
         match(anchors, boxes, [0] * 400)
     torch.set_num_threads(threads)

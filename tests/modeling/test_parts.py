@@ -1,4 +1,4 @@
-"""Backbone, neck and head: shapes, strides, names, and that every parameter learns."""
+"""Backbone, neck and head: shapes, strides, names, and a gradient for every parameter."""
 
 import pytest
 import torch
@@ -100,7 +100,7 @@ def test_variants_learn_at_odd_sizes(depth: int, changes: dict) -> None:
     assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
 
 
-REFERENCES = {  # one of timm's models and what it is here
+REFERENCES = {  # a model of timm, and the same ResNet here
     "resnet18d": {"depth": 18, "res2_channels": 64, **D},
     "resnet50d": {**D},
     "resnext50_32x4d": {"num_groups": 32, "width_per_group": 4},
@@ -112,11 +112,12 @@ REFERENCES = {  # one of timm's models and what it is here
 @pytest.mark.slow
 @pytest.mark.parametrize("name", list(REFERENCES))
 def test_resnets_of_timm(name: str) -> None:
-    """Equal maps under equal weights, which both have in one order under different names."""
+    """Equal feature maps under equal weights; both have the same order of parameters with other
+    names."""
     reference = pytest.importorskip("timm").create_model(name, features_only=True).eval()
     widths = {"stem_channels": 64, "res2_channels": 256, "width_per_group": 64}
     own = resnet(**widths | REFERENCES[name]).eval()
-    for module in reference.modules():  # not the identity that a fresh norm is
+    for module in reference.modules():  # a new norm would be the identity
         if isinstance(module, nn.BatchNorm2d):
             (
                 module.running_mean.normal_(std=0.1),
@@ -133,7 +134,8 @@ def test_resnets_of_timm(name: str) -> None:
 
 
 def test_deep_stem_has_detectron2s_names() -> None:
-    """Those of its DeepLab project: conv1, conv2, conv3, the first two half as wide."""
+    """The names of its DeepLab project: conv1, conv2, conv3; the first two have half as many
+    channels."""
     stem = resnet(deep_stem=True).stem
     assert [(n, m.out_channels, m.stride) for n, m in stem.named_children()] == [
         ("conv1", 4, (2, 2)),
@@ -143,8 +145,8 @@ def test_deep_stem_has_detectron2s_names() -> None:
 
 
 def test_average_shortcut_by_hand() -> None:
-    """A map of one row 1 2 3 4 5 under a shortcut that keeps its input: means of pairs, and the
-    last cell by itself."""
+    """One row 1 2 3 4 5 under a shortcut without a convolution: means of pairs, and the last cell
+    alone."""
     model = resnet(depth=18, average_shortcut=True, norm="", res2_channels=1)
     block = model.res3[0]
     nn.init.zeros_(block.conv2.weight), nn.init.ones_(block.shortcut.weight)
@@ -167,7 +169,7 @@ def test_kernels_of_weight_standardisation() -> None:
 
 
 @pytest.mark.parametrize("depth", [18, 50])
-def test_zero_init_starts_as_the_shortcuts(depth: int) -> None:
+def test_zero_init_starts_as_the_shortcut(depth: int) -> None:
     model = resnet(depth=depth, zero_init=True).eval()
     x = torch.rand(1, 16, 8, 8)
     assert_close(model.res2[1](x), x)
@@ -217,7 +219,7 @@ def test_frozen_batchnorm_is_batchnorm_in_eval() -> None:
     frozen.load_state_dict(norm.state_dict(), strict=False)
     assert_close(frozen(x), norm.eval()(x))
     assert_close(frozen(x.requires_grad_()), norm.eval()(x), rtol=1e-5, atol=1e-5)
-    assert_close(FrozenBatchNorm2d(6)(x), x)  # the identity before anything is loaded
+    assert_close(FrozenBatchNorm2d(6)(x), x)  # the identity before weights are loaded
 
 
 def test_freeze_replaces_a_norm() -> None:
@@ -241,9 +243,9 @@ def test_fpn_levels(top: str) -> None:
     assert fpn.size_divisibility == 32
 
 
-def test_a_relu_lies_between_p6_and_p7_and_not_before_p6() -> None:
-    """Kernels that take the middle of a map, P6's with the sign turned: [3, -3] -> P6 [-3, 3], P7
-    [0, 3] for two images."""
+def test_relu_between_p6_and_p7_but_not_before_p6() -> None:
+    """Kernels that copy the centre, P6's with a negative sign: [3, -3] -> P6 [-3, 3], P7 [0, 3] for
+    two images."""
     levels = ExtraLevels(in_channels=1, out_channels=1, in_feature="res5", levels=[6, 7])
     for level, sign in ((levels.p6, -1.0), (levels.p7, 1.0)):
         nn.init.zeros_(level.weight)
@@ -324,13 +326,13 @@ def test_head_shapes_prior_and_gradients(norm: str, changes: dict) -> None:
 
 
 def test_prior_of_each_class() -> None:
-    """Anchor after anchor, class after class: the order in which logits are flattened."""
+    """The bias has the order in which logits are flattened: for each anchor all classes."""
     prior = [0.5, 0.01, 0.02, 0.03, 0.04]
     assert_close(head(prior_prob=prior).cls_score.bias.sigmoid(), torch.tensor(prior * 3))
 
 
-def test_separable_head_spreads_like_the_full_one() -> None:
-    """The signal must survive the subnet: deviation of its output within a factor of two."""
+def test_separable_head_keeps_the_signal() -> None:
+    """The standard deviation after the subnet is that of the full head within a factor of two."""
     x = torch.randn(1, 64, 32, 32)
     full, separable = (
         head(in_channels=64, width=64, separable=s).cls_subnet(x).std() for s in (False, True)
@@ -376,7 +378,9 @@ def test_statistics_stay_with_their_level_after_a_call_that_failed() -> None:
     model = head(norm="BN", num_convs=1).train()
     levels = [torch.randn(2, 16, 8, 8), 5 + torch.randn(2, 16, 4, 4)]
     with pytest.raises(RuntimeError):
-        model([levels[0], torch.randn(2, 3, 4, 4)])  # of another width, in the second level
+        model(
+            [levels[0], torch.randn(2, 3, 4, 4)]
+        )  # the second level has another number of channels
     with pytest.raises(ValueError, match="more than 1 value"):
         model([levels[0], torch.randn(1, 16, 1, 1)])
     fresh = head(norm="BN", num_convs=1).train()

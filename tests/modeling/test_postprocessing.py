@@ -8,7 +8,8 @@ from tests.parts import detect
 
 
 def test_flatten_by_hand() -> None:
-    """A = 2, K = 3, H = 1, W = 2: channel a * 3 + k of cell (y, x) holds 100 a + 10 x + k."""
+    """A = 2, K = 3, H = 1, W = 2: channel a * 3 + k of cell (y, x) has the value 100 a + 10 x +
+    k."""
     maps = torch.tensor(
         [[[[100.0 * a + 10 * x + k for x in range(2)]] for a in range(2) for k in range(3)]]
     )
@@ -59,8 +60,8 @@ def run(anchors: torch.Tensor, logits: torch.Tensor, **changes: float) -> dict[s
 
 
 def test_suppression_is_per_class() -> None:
-    """Anchors 0 and 1 overlap (IoU 0.67), 2 lies apart. In class 0 the lower of the pair goes, in
-    class 1 anchor 1 is alone."""
+    """Anchors 0 and 1 overlap (IoU 0.67), anchor 2 is separate. In class 0 the lower score of the
+    pair is removed; in class 1 only anchor 1 has a score."""
     anchors = torch.tensor([[0.0, 0, 10, 10], [2, 0, 12, 10], [50, 50, 60, 60]])
     logits = torch.tensor([[2.0, -9.0], [1.0, 0.5], [0.0, -9.0]])
     found = run(anchors, logits)
@@ -79,9 +80,9 @@ def test_nothing_found() -> None:
     }
 
 
-def test_equal_scores_keep_the_order_of_the_levels() -> None:
-    """Three levels of 100 boxes that lie apart, all of one score: which of them remain where only
-    some may be returned does not depend on chance, the finer level comes first."""
+def test_ties_are_broken_by_level() -> None:
+    """Three levels of 100 separate boxes with equal scores: if only some may be returned, those of
+    finer levels come first."""
     corner = torch.arange(300.0)[:, None] * 20
     boxes = torch.cat([corner, corner, corner + 10, corner + 10], dim=1)
     levels = list(boxes.split(100))
@@ -99,7 +100,7 @@ def test_equal_scores_keep_the_order_of_the_levels() -> None:
 
 
 def test_to_image_scales_clips_and_drops() -> None:
-    """The network saw 100 x 200 of an image of 50 x 400; the second box lies outside."""
+    """The network input was 100 x 200 for an image of 50 x 400; the second box lies outside."""
     found = {
         "boxes": torch.tensor([[10.0, 20, 30, 120], [210, 5, 230, 9]]),
         "scores": torch.tensor([0.9, 0.8]),

@@ -1,4 +1,4 @@
-"""The whole model on the CPU, without any host."""
+"""The whole model on the CPU, without a host."""
 
 import pytest
 import torch
@@ -39,7 +39,7 @@ def test_only_empty_images() -> None:
 
 
 @pytest.mark.parametrize("classes", [[0, 3], [-1, 2]])
-def test_classes_that_the_model_does_not_have(classes: list[int]) -> None:
+def test_labels_outside_the_classes_of_the_model(classes: list[int]) -> None:
     model = compact_model()
     target = {"boxes": torch.tensor([[10.0, 10, 40, 40]] * 2), "labels": torch.tensor(classes)}
     with pytest.raises(
@@ -51,8 +51,8 @@ def test_classes_that_the_model_does_not_have(classes: list[int]) -> None:
 
 
 def test_assigners_get_predictions_without_gradients() -> None:
-    """An assigner that looks at predictions, as those of later detectors do, is no path for
-    gradients; what the criterion gets is one."""
+    """Assigners may use predictions, but without gradients; the predictions that the criterion gets
+    have gradients."""
     model, seen = compact_model(), {}
     assigner = model.assigner
 
@@ -79,10 +79,10 @@ def test_normalizer_is_part_of_the_state() -> None:
 
 
 @pytest.mark.usefixtures("both_forms")
-def test_evaluation_leaves_the_normalizer_alone() -> None:
-    """A validation loss is divided by the average of training, and changes nothing that is learnt
-    afterwards."""
-    model = compact_model()  # its norm, GN, does the same in both modes
+def test_evaluation_does_not_change_the_normalizer() -> None:
+    """A validation loss is divided by the average of training and does not change later
+    training."""
+    model = compact_model()  # GN is the same in both modes
     images, sizes = model.preprocess([torch.rand(3, 64, 64) * 255])
     targets = [target([5.0, 5, 40, 40], labels=[1])]
     before = model(images, sizes, targets)
@@ -104,7 +104,7 @@ def test_padding_changes_neither_sizes_nor_the_image() -> None:
 
 @pytest.mark.slow
 def test_overfits_one_image() -> None:
-    """Two coloured rectangles: after some steps both are found, with their classes, and nothing
+    """After some steps on two coloured rectangles, both are found with their classes, and nothing
     else."""
     model = compact_model()
     image = torch.zeros(3, 96, 96)
@@ -119,28 +119,29 @@ def test_overfits_one_image() -> None:
         optimizer.step()
     model.eval()
     found = model.predict([image.flip(0)])[0]
-    sure = found["scores"] > 0.9  # an anchor of the ignored zone may answer below
+    sure = found["scores"] > 0.9  # an ignored anchor may have a lower score
     order = found["labels"][sure].argsort()
     assert_close(found["labels"][sure][order], ground_truth["labels"])
     assert_close(found["boxes"][sure][order], ground_truth["boxes"], atol=4, rtol=0)
 
 
 def test_predict_in_original_pixels() -> None:
-    """Resized to 64 at the shorter side or not, a box comes back in the pixels of the image that
-    was given."""
+    """With or without resizing the shorter side to 64, a box is returned in pixels of the given
+    image."""
     model = compact_model(MODEL__RETINANET__SCORE_THRESH_TEST=0.0, INPUT__MIN_SIZE_TEST=64)
     image = torch.randint(0, 256, (3, 200, 320), dtype=torch.uint8)
     found = model.predict([image, image[:, :50, :40]])
     assert len(found) == 2
-    assert found[0]["boxes"].max() > 110  # beyond the 64 x 102 pixels of the network
+    assert found[0]["boxes"].max() > 110  # larger than the network input of 64 x 102 pixels
     assert (found[0]["boxes"] <= torch.tensor([320, 200, 320, 200])).all()
     assert (found[1]["boxes"] <= torch.tensor([40, 50, 40, 50])).all()
     assert model.training
     assert model.predict([]) == []
 
 
-def test_predict_leaves_every_module_in_its_mode() -> None:
-    """A backbone that evaluates in a model that trains goes on with that, after an error too."""
+def test_predict_restores_the_mode_of_every_module() -> None:
+    """A backbone in evaluation mode inside a model in training mode keeps its mode, also after an
+    error."""
     model = compact_model().train()
     model.backbone.eval()
     modes = [module.training for module in model.modules()]
@@ -158,8 +159,8 @@ def test_predict_refuses_other_shapes() -> None:
 
 
 def test_channel_order() -> None:
-    """predict takes RGB; with INPUT.FORMAT RGB the same weights must see the channels the other way
-    round."""
+    """``predict`` takes RGB; with INPUT.FORMAT RGB instead of BGR the same weights get the channels
+    in the other order."""
     bgr, rgb = (
         compact_model(),
         compact_model(INPUT__FORMAT="RGB", MODEL__PIXEL_MEAN=[123.675, 116.280, 103.530]),

@@ -1,4 +1,4 @@
-"""``torch.jit.trace``: what it records serves images of every size, or is refused."""
+"""``torch.jit.trace``: traces work for images of every size, or tracing is refused."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_predict_that_resizes_is_refused() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("detect", [in_parts, predict])
 def test_other_sizes(detect: Detect) -> None:
-    """Without resizing, predict may be traced too."""
+    """Without resizing, ``predict`` can be traced too."""
     changes = {"INPUT__MIN_SIZE_TEST": 0, "MODEL__RETINANET__SCORE_THRESH_TEST": 0.02}
     module = Traced(scattered(compact_model(**changes)).eval(), detect)
     traced = trace(module, image(64, 96))

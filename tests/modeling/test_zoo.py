@@ -1,4 +1,5 @@
-"""Every backbone, with and without every neck, through one test; and what is particular to each."""
+"""Every backbone with and without every neck in one test, and tests of single backbones and
+necks."""
 
 import socket
 import sys
@@ -31,7 +32,7 @@ from tests.models import compact_cfg
 
 timm = pytest.importorskip("timm")
 
-# Family -> a small member.
+# Family -> a small model of it.
 FAMILIES = {
     "ResNet-D": "resnet10t",
     "ResNeXt": "resnext26ts",
@@ -46,8 +47,8 @@ FAMILIES = {
     "Swin, of channels last": "swin_tiny_patch4_window7_224",
     "Xception, by hooks": "xception41",
 }
-# What only makes a map that a pyramid from stride 8 on does not read; the hosts stop it from
-# learning.
+# Parameters that only affect a map that a pyramid from stride 8 on does not use; the hosts
+# freeze them.
 UNREAD = {
     "hrnet_w18_small": ("bottom_up.model.stage4.0.fuse_layers.0", "bottom_up.model.incre_modules.0")
 }
@@ -68,7 +69,7 @@ def zoo_backbone(builder: str, member: str = FAMILIES["MobileNetV3"], **changes)
 
 
 def stated(backbone: Backbone, height: int, width: int) -> dict[str, tuple[int, ...]]:
-    """The shapes that a backbone promises for an image; rounded up."""
+    """Shapes of the feature maps that ``output_shape`` gives for an image, rounded up."""
     return {
         n: (s.channels, -(-height // s.stride), -(-width // s.stride))
         for n, s in backbone.output_shape().items()
@@ -93,10 +94,8 @@ def test_every_pair_is_registered() -> None:
     ("builder", "member"), CASES, ids=lambda x: x.removeprefix("build_retina_")
 )
 def test_backbone(builder: str, member: str, tmp_path: Path) -> None:
-    """Strides and channels as stated, no NaN, a gradient for every parameter, sizes that are not
-    round, a batch of one, evaluation like training, and the same model from a config that was
-    written and read.
-    """
+    """Check strides and channels, finite outputs, gradients of all parameters, odd image sizes, a
+    batch of one, evaluation mode, and the model of a config that was written and read."""
     cfg = zoo_cfg(builder, member)
     backbone = build_backbone(cfg)
     assert [s.stride for s in backbone.output_shape().values()][-5:] in (
@@ -131,7 +130,7 @@ def test_backbone(builder: str, member: str, tmp_path: Path) -> None:
         assert_close(copy(x), backbone(x))
 
 
-def test_what_no_level_reads_does_not_learn() -> None:
+def test_layers_that_no_level_uses_are_frozen() -> None:
     cfg = zoo_cfg("build_retina_timm_fpn_backbone", FAMILIES["HRNet"])
     model = build_model(cfg)
     freeze_unused_parameters(model)
@@ -144,7 +143,7 @@ def test_what_no_level_reads_does_not_learn() -> None:
 
 
 class Maps(Backbone):
-    """The same maps for every image, as if they came from a backbone."""
+    """A fake backbone that returns given feature maps."""
 
     def __init__(self, **maps: Tensor) -> None:
         super().__init__()
@@ -176,8 +175,8 @@ def neck(name: str, bottom_up: Backbone | None = None, **changes) -> Pyramid:
 
 
 def as_identity(module: nn.Module) -> None:
-    """Convolutions of C to C channels that return what they get, so that sums can be checked on
-    paper."""
+    """Make convolutions with equal numbers of channels the identity, so that sums can be verified
+    on paper."""
     for layer in module.modules():
         if isinstance(layer, nn.Conv2d):
             nn.init.zeros_(layer.weight)
@@ -189,7 +188,7 @@ def as_identity(module: nn.Module) -> None:
 
 
 def constant(*values: float, channels: int = 1) -> list[Tensor]:
-    """One level for each value, from 8x8 cells down."""
+    """One constant map for each value, starting at 8x8 cells."""
     return [torch.full((1, channels, 8 // 2**i, 8 // 2**i), float(v)) for i, v in enumerate(values)]
 
 
@@ -211,9 +210,8 @@ def test_paths_of_sums(name: str, expected: list[float]) -> None:
 
 
 def test_bifpn_layer_by_hand() -> None:
-    """Means instead of sums. Inputs 1, 2, 4 with equal weights: down, [(1 + 3) / 2, (2 + 4) / 2,
-    4]; up, the first stays 2, then (2 + 3 + 2) / 3 and (4 + 7 / 3) / 2.
-    """
+    """BiFPN takes means instead of sums. Inputs 1, 2, 4 with equal weights: down, [(1 + 3) / 2, (2
+    + 4) / 2, 4]; up, the first stays 2, then (2 + 3 + 2) / 3 and (4 + 7 / 3) / 2."""
     layer = BiFPNLayer(
         3, fusion=lambda n: Fusion(n, activate=nn.Identity(), convolution=SeparableConv2d(1, 1))
     )
@@ -231,8 +229,8 @@ def test_fusion_is_normalised_and_ignores_negative_weights() -> None:
 
 
 def test_bifpn_upsamples_a_level_that_was_rounded_up() -> None:
-    """5 cells become 3 and come back as 0 0 1 1 2: each cell meets the one that it was made
-    into."""
+    """5 cells are reduced to 3 and return as 0 0 1 1 2: each cell gets the value of the cell that
+    it was reduced to."""
     assert F.interpolate(
         torch.arange(3.0).view(1, 1, 1, 3), size=(1, 5), mode="nearest"
     ).flatten().tolist() == [
@@ -291,7 +289,7 @@ def test_norm_and_activation_by_config(name: str, norm: str) -> None:
         if isinstance(m, nn.Conv2d) and not n.startswith(("bottom_up", "top_block"))
     ]
     assert layers
-    assert all(m.bias is None for m in layers)  # the norm has one
+    assert all(m.bias is None for m in layers)  # the norm has a bias
 
 
 def test_activation_of_the_papers() -> None:
@@ -338,7 +336,7 @@ def test_necks_refuse(name: str, changes: dict, words: str) -> None:
         neck(name, **changes)
 
 
-def test_a_neck_of_your_own_comes_with_every_backbone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_registered_neck_works_with_every_backbone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(NECK_REGISTRY, "_parts", dict(NECK_REGISTRY._parts))
     monkeypatch.setattr(BACKBONE_REGISTRY, "_parts", dict(BACKBONE_REGISTRY._parts))
 
@@ -403,8 +401,9 @@ def test_pixels_are_those_of_the_model_unless_set() -> None:
     assert other == compact_cfg()
 
 
-def test_a_timm_model_of_your_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Registered by a plugin; it says nothing of its pixels, so the config must."""
+def test_a_timm_model_of_the_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A timm model registered by the user without pixel constants, which the config must then
+    set."""
     code = """
         import timm
         from timm.models.resnet import BasicBlock, ResNet
@@ -432,8 +431,8 @@ def test_a_timm_model_of_your_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert build_backbone(cfg).bottom_up.output_shape()["res5"] == ShapeSpec(512, 32)
 
 
-def test_models_differ_in_their_pixels() -> None:
-    """ImageNet's constants and Inception's, of which half of timm's models have either."""
+def test_models_have_different_pixel_constants() -> None:
+    """ImageNet's constants and Inception's; each is used by about half of timm's models."""
     assert pixel_constants("resnet18")[0] == [123.675, 116.28, 103.53]
     assert pixel_constants("tf_efficientnet_lite0") == ([127.5] * 3, [127.5] * 3)
 
@@ -450,8 +449,8 @@ def test_drop_path() -> None:
 
 @pytest.mark.parametrize("name", ["resnet10t", "mobilenetv3_small_050", "convnext_atto"])
 def test_freezing(name: str) -> None:
-    """At 3 everything up to the map of stride 8 stands still, statistics too, and the rest
-    learns."""
+    """With FREEZE_AT 3 all layers up to the map of stride 8 are frozen, including statistics; the
+    others are trained."""
     model = small(name=name, freeze_at=3)
     x = torch.randn(2, 3, 64, 64)
     before = model.model.eval()(x)
@@ -465,14 +464,14 @@ def test_freezing(name: str) -> None:
     assert not train["res3"].requires_grad
     assert train["res4"].requires_grad
     norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
-    assert name == "convnext_atto" or norms  # those of later stages still take statistics
+    assert name == "convnext_atto" or norms  # norms of later stages still update statistics
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
 @pytest.mark.parametrize("name", ["resnet10t", "convnext_atto", "mobilenetv3_small_050"])
 def test_weights_of_a_local_file(name: str, suffix: str, tmp_path: Path) -> None:
-    """As timm's own: the whole classifier under its names."""
+    """A file like timm's, with the whole classifier."""
     whole, path = timm.create_model(name).eval(), str(tmp_path / f"file{suffix}")
     save(whole.state_dict(), path)
     model = build_model(zoo_cfg("build_retina_timm_fpn_backbone", name)).eval()
@@ -486,7 +485,7 @@ def test_weights_of_a_local_file(name: str, suffix: str, tmp_path: Path) -> None
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", FAMILIES.values())
-def test_files_of_every_family_are_taken_in_full(name: str, tmp_path: Path) -> None:
+def test_files_of_every_family_are_loaded_completely(name: str, tmp_path: Path) -> None:
     save(timm.create_model(name).state_dict(), str(tmp_path / "file.pth"))
     model = build_model(zoo_cfg("build_retina_timm_fpn_backbone", name))
     found = load_initial_weights(model, str(tmp_path / "file.pth"), fine_tune=False)
@@ -560,7 +559,7 @@ def test_timm_refuses(changes: dict, words: str) -> None:
         ("convnext_tiny", "convnext_nano", "MODEL.RETINA_PLUGIN.TIMM.NAME"),
     ],
 )
-def test_files_that_do_not_fit(theirs: str, ours: str, words: str, tmp_path: Path) -> None:
+def test_files_of_other_models(theirs: str, ours: str, words: str, tmp_path: Path) -> None:
     """Less, more, or otherwise than the model has, though it would fill every parameter."""
     save(timm.create_model(theirs).state_dict(), str(tmp_path / "file.pth"))
     model = build_model(zoo_cfg("build_retina_timm_fpn_backbone", ours))
@@ -583,7 +582,7 @@ def test_other_pixels_than_the_file_was_trained_with(tmp_path: Path) -> None:
         load_initial_weights(build_model(cfg), str(tmp_path / "file.pth"), fine_tune=False)
 
 
-def test_a_model_without_maps(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_without_feature_maps(monkeypatch: pytest.MonkeyPatch) -> None:
     def create(name: str, **arguments) -> None:
         raise RuntimeError("features_only not implemented for this architecture")
 
@@ -596,7 +595,7 @@ def test_a_model_without_maps(monkeypatch: pytest.MonkeyPatch) -> None:
         small()
 
 
-def test_timm_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_timm_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "timm", None)
     with pytest.raises(
         ImportError,

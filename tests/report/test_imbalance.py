@@ -1,5 +1,5 @@
-"""How loss is shared between easy and hard examples: the worked example by hand, measured curves,
-and their figures."""
+"""Shares of the loss of easy and hard examples: the worked example by hand, measured curves, and
+their figures."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from tests.models import compact_model
 from tests.scenes import write_scenes
 
 CE = 100_000 * 0.1 / (100 * 2.3)
-# 1 - q of an easy example over that of a hard one: 0.0952 / 0.8997
+# 1 - q of an easy example divided by that of a hard one: 0.0952 / 0.8997
 WRONG = (1 - math.exp(-0.1)) / (1 - math.exp(-2.3))
 
 
@@ -42,7 +42,7 @@ WRONG = (1 - math.exp(-0.1)) / (1 - math.exp(-2.3))
                      "eps)", 43.478 * 101 / 100_001, id="a thousandth, with an epsilon of one "
                                                         "example"),
         pytest.param("balanced, alpha "
-                     "auto", 43.478 * math.sqrt(101 / 100_001), id="the root of it"),
+                     "auto", 43.478 * math.sqrt(101 / 100_001), id="square root of 101 / 100 001"),
         pytest.param("focal, gamma 1, alpha "
                      "0.25", 43.478 * 0.105768 * 3, id="1 - q is 0.095163 and 0.899741"),
         pytest.param("focal, gamma 2, alpha 0.25", 1.45916, id="43.478 x 0.105768^2 x 3"),
@@ -58,9 +58,9 @@ def test_the_worked_example(name: str, expected: float) -> None:
 
 def test_the_page_has_the_numbers_of_the_functions(root: Path) -> None:
     page = (root / "docs/theory.md").read_text(encoding="utf-8")
-    told = dict(re.findall(r"^\| (.+?) \| ([\d.]+) \|$", page, flags=re.MULTILINE))
+    printed = dict(re.findall(r"^\| (.+?) \| ([\d.]+) \|$", page, flags=re.MULTILINE))
     for variant in loss_variants():
-        assert told[variant.name] == f"{easy_to_hard(variant):.3g}"
+        assert printed[variant.name] == f"{easy_to_hard(variant):.3g}"
 
 
 @pytest.mark.parametrize(
@@ -68,8 +68,8 @@ def test_the_page_has_the_numbers_of_the_functions(root: Path) -> None:
     [
         pytest.param([4.0, 1.0, 3.0, 2.0], [0, 0.1, 0.3, 0.6, 1], id="sorted from easy to hard"),
         pytest.param([1.0, 1.0], [0, 0.5, 1], id="equal ones share equally"),
-        pytest.param([0.0, 0.0, 7.0], [0, 0, 0, 1], id="one has all"),
-        pytest.param([2.0], [0, 1], id="one alone"),
+        pytest.param([0.0, 0.0, 7.0], [0, 0, 0, 1], id="one example has all"),
+        pytest.param([2.0], [0, 1], id="a single example"),
     ],
 )
 def test_cumulative_share_by_hand(losses: list[float], expected: list[float]) -> None:
@@ -79,13 +79,13 @@ def test_cumulative_share_by_hand(losses: list[float], expected: list[float]) ->
 
 
 @pytest.mark.parametrize("losses", [[], [0.0, 0.0]], ids=["no examples", "no loss"])
-def test_nothing_to_share(losses: list[float]) -> None:
+def test_no_loss(losses: list[float]) -> None:
     with pytest.raises(ValueError, match="no loss to share"):
         cumulative_share(torch.tensor(losses))
 
 
-def test_curves_rise_from_0_to_1_and_focusing_bends_them() -> None:
-    """Whatever the losses, a larger gamma gives the easier examples a smaller share."""
+def test_curves_rise_from_0_to_1_and_fall_with_gamma() -> None:
+    """For any losses, a larger gamma gives the easier examples a smaller share."""
     logits = torch.randn(1000, dtype=torch.float64)
     curves = [
         cumulative_share(derivatives.value(logits.sigmoid(), focal_terms, gamma=gamma))
@@ -100,8 +100,8 @@ def test_curves_rise_from_0_to_1_and_focusing_bends_them() -> None:
 
 @pytest.mark.parametrize("input_format", ["BGR", "RGB"])
 def test_anchor_losses_are_those_of_training(tmp_path: Path, input_format: str) -> None:
-    """Objects and background together are the loss that the model gives for the images as they are,
-    times its normaliser."""
+    """The losses of objects and background add up to the loss of the model for the untransformed
+    images, times its normalizer."""
     records = load_dataset(write_scenes(tmp_path, count=3, seed=0)).records
     model = compact_model(MODEL__RETINANET__FOCAL_LOSS_ALPHA=NO_WEIGHTS, INPUT__FORMAT=input_format)
     objects, background = anchor_losses(model, records, gammas=(0.0, 2.0))
@@ -132,7 +132,7 @@ def test_boxes_follow_the_size_of_the_test(tmp_path: Path) -> None:
 
 
 def test_a_box_of_the_whole_image_is_one_of_the_whole_input(tmp_path: Path) -> None:
-    """30 x 70 pixels become 32 x 75, not 74.67: the two sides are not scaled alike."""
+    """30 x 70 pixels become 32 x 75, not 74.67, so the two sides have different scales."""
     Image.new("RGB", (70, 30)).save(tmp_path / "x.png")
     box = {"bbox": [0.0, 0.0, 70.0, 30.0], "category_id": 1, "iscrowd": 0}
     record = {"file_name": str(tmp_path / "x.png"), "annotations": [box]}

@@ -1,4 +1,4 @@
-"""What people look at, read back: where pixels changed, what is written, what is refused."""
+"""Drawings are read back: which pixels changed, which files are written, what is refused."""
 
 from __future__ import annotations
 
@@ -42,13 +42,12 @@ NAMES = ("cat", "dog", "bird")
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
-    """Six images with squares (id 3) and bars (id 7); the second is empty, the third has a
-    crowd."""
+    """Six images with squares (id 3) and bars (id 7). The second has no box, the third a crowd."""
     return load_dataset(write_scenes(tmp_path_factory.mktemp("scenes"), count=6, seed=0))
 
 
 def perfect(dataset: Dataset) -> list[dict]:
-    """The ground truth as COCO results, with rising scores."""
+    """The ground truth as COCO results, with increasing scores."""
     entries = [
         (r["image_id"], a) for r in dataset.records for a in r["annotations"] if not a["iscrowd"]
     ]
@@ -76,7 +75,7 @@ def changed(before: np.ndarray, after: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("label", [0, 1, 2])
 def test_a_box_is_drawn_where_it_is(label: int) -> None:
     drawn = draw_boxes(GRAY, [[40, 60, 120, 150]], [label], class_names=NAMES)
-    # the last pixel is 119, 149
+    # the last pixel of the box is (119, 149)
     for x, y in ((40, 60), (119, 60), (40, 149), (119, 149), (41, 100), (80, 148)):
         assert tuple(drawn[y, x]) == class_colour(label)
     inside, below = changed(GRAY, drawn)[62:148, 42:118], changed(GRAY, drawn)[151:]
@@ -108,7 +107,7 @@ def test_the_picture_is_a_copy_and_no_boxes_change_nothing() -> None:
 def test_odd_boxes_are_drawn_without_an_error(box: list[float]) -> None:
     drawn = draw_boxes(GRAY, [box], [0], class_names=NAMES, scores=[0.5])
     assert drawn.shape == GRAY.shape
-    assert changed(GRAY, drawn).any()  # at least the name, moved into the image
+    assert changed(GRAY, drawn).any()  # at least the label, moved into the image
 
 
 @pytest.mark.parametrize("label", [3, -1])
@@ -128,8 +127,8 @@ def test_the_best_box_is_on_top() -> None:
         assert tuple(drawn[159, 100]) == class_colour(top)
 
 
-def test_names_of_crowds_say_so() -> None:
-    """The only thing that differs is the tag, and it gets wider."""
+def test_labels_of_crowds_say_so() -> None:
+    """Only the label differs, and it is wider."""
     plain, crowd = (
         draw_boxes(GRAY, [[50, 60, 150, 160]], [0], class_names=NAMES, crowd=[many])
         for many in (False, True)
@@ -140,7 +139,8 @@ def test_names_of_crowds_say_so() -> None:
 
 
 def test_tags_avoid_each_other_and_stay_in_the_image() -> None:
-    """Boxes of a pile, and in each corner: no name covers another one, none leaves the image."""
+    """With overlapping boxes, and boxes in each corner, no label covers another one or leaves the
+    image."""
     boxes = [(100, 80, 160, 140)] * 4 + [
         (0, 0, 20, 20),
         (280, 0, 300, 20),
@@ -163,7 +163,7 @@ def test_a_tag_wider_than_the_image_begins_at_its_edge() -> None:
 
 
 def test_colours_of_the_first_classes_differ_at_a_glance() -> None:
-    """CIE 1976 distance; about 2.3 is just noticeable."""
+    """Measured by the CIE 1976 distance, of which about 2.3 is just noticeable."""
     colours = np.array([class_colour(label) for label in range(12)], dtype=np.float32)
     lab = cv2.cvtColor(colours[None] / 255, cv2.COLOR_RGB2LAB)[0]
     distances = np.linalg.norm(lab[:, None] - lab[None], axis=2)[np.triu_indices(12, k=1)]
@@ -178,12 +178,12 @@ def test_later_colours_repeat_none_of_the_last_ten() -> None:
 @pytest.mark.parametrize(
     ("shape", "most", "expected"),
     [
-        ((100, 150), None, (300, 450)),  # a whole factor
+        ((100, 150), None, (300, 450)),  # an integer factor
         ((299, 600), None, (598, 1200)),
         ((300, 300), None, (300, 300)),
         ((3000, 2000), None, (3000, 2000)),
         ((3000, 2000), 480, (480, 320)),
-        ((10, 1000), 480, (5, 480)),  # the upper bound goes first
+        ((10, 1000), 480, (5, 480)),  # the upper bound takes precedence
     ],
 )
 def test_fit(shape: tuple[int, int], most: int | None, expected: tuple[int, int]) -> None:
@@ -195,7 +195,7 @@ def test_fit(shape: tuple[int, int], most: int | None, expected: tuple[int, int]
     assert resize_for_display(image, [], min_side=1)[1].shape == (0, 4)
 
 
-def test_side_by_side_shows_truth_left_and_detections_right() -> None:
+def test_side_by_side_shows_ground_truth_left_and_detections_right() -> None:
     ground_truth = [{"bbox": [50, 60, 100, 150], "category_id": 0, "iscrowd": 0}]
     found = [{"bbox": [200, 60, 250, 150], "category_id": 1, "score": 0.9}]
     image = np.full((320, 400, 3), 128, np.uint8)
@@ -209,7 +209,7 @@ def test_side_by_side_shows_truth_left_and_detections_right() -> None:
 
 def test_side_by_side_without_any_box_and_with_a_long_caption() -> None:
     picture = side_by_side(GRAY, [], [], class_names=NAMES, caption="x" * 300)
-    assert (picture[-400:, :600] == 128).all()  # enlarged twice, nothing drawn
+    assert (picture[-400:, :600] == 128).all()  # enlarged by 2, without boxes
     assert picture.shape[1] < 1300
 
 
@@ -219,8 +219,10 @@ def test_results_by_image(dataset: Dataset) -> None:
     assert len(entries) == sum(r["score"] >= 0.5 for r in perfect(dataset)) > 0
     ground_truth = {r["image_id"]: [a["bbox"] for a in r["annotations"]] for r in dataset.records}
     for image, here in found.items():
-        assert all(entry["bbox"] in ground_truth[image] for entry in here)  # XYWH became XYXY
-    assert {entry["category_id"] for entry in entries} == {0, 1}  # 3 and 7 in the file
+        assert all(
+            entry["bbox"] in ground_truth[image] for entry in here
+        )  # XYWH was converted to XYXY
+    assert {entry["category_id"] for entry in entries} == {0, 1}  # ids 3 and 7 in the file
     assert results_by_image(dataset, [], 0.5) == {}
     other = [
         {**r, "image_id": str(r["image_id"]), "category_id": float(r["category_id"])}
@@ -257,7 +259,7 @@ def test_grid(dataset: Dataset, images: int, rows: int, results: bool) -> None:
 
 
 def test_grid_of_very_different_sizes_stays_small(tmp_path: Path) -> None:
-    """Large photographs are shown reduced: nobody opens a picture of 100 megapixels."""
+    """Large photographs are reduced, so that the figure does not have 100 megapixels."""
     images, annotations = [], []
     for number, (height, width) in enumerate([(2000, 3000), (40, 30), (1500, 500)], start=1):
         Image.fromarray(np.zeros((height, width, 3), np.uint8)).save(tmp_path / f"{number}.png")
@@ -278,7 +280,7 @@ def test_grid_of_very_different_sizes_stays_small(tmp_path: Path) -> None:
 
 
 class Stub:
-    """Finds 25 objects of class 0, the best ones on the left, in any image."""
+    """A fake model that finds 25 objects of class 0 in any image, the best ones on the left."""
 
     training, num_classes, input_format = False, 1, "BGR"
 
@@ -302,7 +304,7 @@ def test_draw_training_image_shows_the_twenty_best_in_rgb() -> None:
         assert tuple(found[240, 200]) == (150, 128, 100)
 
 
-def test_draw_training_image_leaves_the_mode_and_the_statistics_of_the_model() -> None:
+def test_draw_training_image_restores_mode_and_statistics_of_the_model() -> None:
     model = compact_model(MODEL__RESNETS__NORM="BN").train()
     before = {name: value.clone() for name, value in model.state_dict().items()}
     target = {"boxes": torch.tensor([[4.0, 4, 40, 40]]), "labels": torch.tensor([2])}
@@ -323,7 +325,7 @@ def test_overview(dataset: Dataset) -> None:
 
 
 def doubled(dataset: Dataset, index: int, rng: np.random.Generator) -> Sample:
-    """A record at twice its size, without pixels."""
+    """A sample of twice the size of the record, without pixels."""
     objects = [a for a in dataset.records[index]["annotations"] if not a["iscrowd"]]
     boxes = np.array([a["bbox"] for a in objects], dtype=np.float64)
     labels = np.array([a["category_id"] for a in objects])
@@ -332,9 +334,9 @@ def doubled(dataset: Dataset, index: int, rng: np.random.Generator) -> Sample:
     return {"image": image, "boxes": 2 * boxes, "labels": labels}
 
 
-def test_boxes_that_a_crop_leaves_nothing_of_do_not_count(dataset: Dataset) -> None:
-    """Every other draw of a crop keeps the boxes, the others show nothing, so that all boxes that
-    are seen are matched."""
+def test_boxes_outside_a_crop_do_not_count(dataset: Dataset) -> None:
+    """Every other crop contains the boxes, the others contain none, so all boxes that are seen are
+    matched."""
     sizes = []
 
     def cropped(index: int, rng: np.random.Generator) -> Sample:
@@ -352,8 +354,7 @@ def test_boxes_that_a_crop_leaves_nothing_of_do_not_count(dataset: Dataset) -> N
 
 
 def test_matched_shares(dataset: Dataset) -> None:
-    """Anchors that are the boxes themselves, doubled as the image is, match; half of a square has
-    an IoU of a half."""
+    """Anchors that equal the boxes, scaled like the image, match; half of a square has IoU 0.5."""
     squares = [
         a["bbox"]
         for r in dataset.records
@@ -388,7 +389,7 @@ def test_write_image(tmp_path: Path, suffix: str) -> None:
         assert (np.asarray(image) == GRAY).all()
 
 
-def test_a_picture_is_written_whole_or_not_at_all(
+def test_an_image_is_written_completely_or_not_at_all(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "a.png"

@@ -1,4 +1,4 @@
-"""Clipped gradients, as one reckons them on paper."""
+"""Gradient clipping, compared with values computed by hand."""
 
 import math
 
@@ -13,7 +13,7 @@ from tests.solver.configs import cfg_of
 
 
 def clipping_of(**keys: object) -> CfgNode:
-    """``SOLVER.CLIP_GRADIENTS``, enabled unless ``keys`` say otherwise."""
+    """The node ``SOLVER.CLIP_GRADIENTS`` with ``keys``, enabled by default."""
     keys = {"ENABLED": True, **keys}
     return cfg_of(**{f"CLIP_GRADIENTS__{k}": v for k, v in keys.items()}).SOLVER.CLIP_GRADIENTS
 

@@ -1,4 +1,4 @@
-"""Optimizers of a config, and the optimizer states of version 0.1."""
+"""Optimizers built from a config, and loading of optimizer states of version 0.1."""
 
 import copy
 
@@ -12,8 +12,8 @@ from tests.solver.configs import cfg_of
 
 
 def test_a_step_of_sgd() -> None:
-    """w = 1, gradient 2, decay 0.1: w - 0.5 * (2 + 0.1) = -0.05; then the velocity 0.9 * 2.1 +
-    1.995 = 3.885."""
+    """w = 1, gradient 2, weight decay 0.1: w - 0.5 * (2 + 0.1) = -0.05; then the momentum is 0.9 *
+    2.1 + 1.995 = 3.885."""
     parameter = nn.Linear(1, 1, bias=False)
     nn.init.ones_(parameter.weight)
     optimizer = build_optimizer(parameter, cfg_of(BASE_LR=0.5, WEIGHT_DECAY=0.1, MOMENTUM=0.9))
@@ -59,8 +59,8 @@ EQUAL = {
 @pytest.mark.parametrize("solver", EQUAL.values(), ids=EQUAL)
 @pytest.mark.parametrize("name", ["SGD", "AdamW"])
 def test_states_with_merged_groups_continue(name: str, solver: dict, merged: bool) -> None:
-    """Version 0.1 on Lightning had one group for parameters of equal numbers, in the order of the
-    model."""
+    """On Lightning, version 0.1 merged parameters with equal settings into one group, in the order
+    of the model."""
     cfg = cfg_of(BASE_LR=0.1, **solver)
     cfg.MODEL.RETINA_PLUGIN.OPTIMIZER = name
     model = small_model()

@@ -1,4 +1,4 @@
-"""Which parameters learn at which rate, and in which order."""
+"""Learning rate and weight decay of parameter groups, and their order."""
 
 from torch import nn
 
@@ -9,7 +9,7 @@ from tests.solver.configs import cfg_of
 def test_parameter_groups() -> None:
     frozen = nn.Linear(2, 2).requires_grad_(False)
     conv, norm = nn.Conv2d(4, 4, 1), nn.GroupNorm(2, 4)
-    model = nn.ModuleList([conv, norm, frozen, conv])  # one of them twice
+    model = nn.ModuleList([conv, norm, frozen, conv])  # one of them is used twice
     solver = cfg_of(
         BASE_LR=0.1,
         WEIGHT_DECAY=0.3,
@@ -30,14 +30,14 @@ def test_parameter_groups() -> None:
     }
 
 
-def test_bias_follows_weight_decay_unless_told_otherwise() -> None:
+def test_biases_have_the_weight_decay_of_weights_by_default() -> None:
     groups = parameter_groups(nn.Conv2d(4, 4, 1), cfg_of(BASE_LR=0.1, WEIGHT_DECAY=0.3).SOLVER)
     assert [(len(group["params"]), group["lr"], group["weight_decay"]) for group in groups] == [
         (2, 0.1, 0.3)
     ]
 
 
-def test_norms_have_their_group_also_with_the_weight_decay_of_weights() -> None:
+def test_norms_are_a_separate_group_even_with_equal_weight_decay() -> None:
     model = nn.Sequential(nn.Linear(2, 2), nn.LayerNorm(2), nn.Linear(2, 2))
     solver = cfg_of(WEIGHT_DECAY=0.1, WEIGHT_DECAY_NORM=0.1).SOLVER
     first, second = parameter_groups(model, solver)
@@ -46,9 +46,9 @@ def test_norms_have_their_group_also_with_the_weight_decay_of_weights() -> None:
     assert first["weight_decay"] == second["weight_decay"] == 0.1
 
 
-def test_a_parameter_of_several_modules_is_taken_once_where_it_comes_first() -> None:
-    """The weight of a norm is also that of a layer behind it, and a bias is shared by two layers:
-    each has the numbers of its first module, and a step changes it once."""
+def test_a_shared_parameter_is_in_the_group_of_its_first_module() -> None:
+    """The weight of a norm is shared with a later layer, and a bias with two layers. Each has the
+    settings of its first module, and a step changes it once."""
     norm, first, second = nn.LayerNorm(2), nn.Linear(2, 2), nn.Linear(2, 2)
     second.scale = norm.weight
     second.bias = first.bias
@@ -59,5 +59,5 @@ def test_a_parameter_of_several_modules_is_taken_once_where_it_comes_first() -> 
     assert weights["params"] == [first.weight, first.bias, second.weight]
 
 
-def test_nothing_learns() -> None:
+def test_no_trainable_parameter() -> None:
     assert parameter_groups(nn.Linear(2, 2).requires_grad_(False), cfg_of().SOLVER) == []

@@ -1,4 +1,4 @@
-"""Learning rates of every step, as one reckons them on paper."""
+"""Learning rates of every step, compared with values computed by hand."""
 
 import math
 
@@ -90,7 +90,7 @@ def test_learning_rate(solver: dict, expected: list[float]) -> None:
     for _ in range(10):
         found.append(optimizer.param_groups[0]["lr"] / 0.1)
         optimizer.step()
-        scheduler.step()  # also after the last step, and beyond
+        scheduler.step()  # also after the last step
     assert_close(found, [float(factor) for factor in expected])
     scheduler.step()
     assert build_schedule(solver)(1.0) >= 0

@@ -1,4 +1,4 @@
-"""What a model costs, against sums on paper."""
+"""Costs of a model, compared with sums computed by hand."""
 
 from __future__ import annotations
 
@@ -21,9 +21,11 @@ def tool(root: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 
 @pytest.mark.slow
-def test_parts_against_sums_on_paper(tool: ModuleType) -> None:
-    """FPN of 32 channels on maps of 32, 64 and 128; head of 2 + 2 convolutions without norm, A = 6,
-    K = 3; 64x96 pixels, so that the levels have 96, 24, 6, 2 and 1 cells.
+def test_costs_of_parts_by_hand(tool: ModuleType) -> None:
+    """An FPN with 32 channels on maps with 32, 64 and 128; a head with 2 + 2 convolutions without
+    norm, A = 6, K = 3.
+
+    The input has 64x96 pixels, so the levels have 96, 24, 6, 2 and 1 cells.
     """
     model = compact_model(MODEL__RETINANET__NUM_CONVS=2)
     rows = {part.name: part for part in tool.analyze(model, 64, 96, repeats=1)}
@@ -34,7 +36,7 @@ def test_parts_against_sums_on_paper(tool: ModuleType) -> None:
     assert rows["head"].activations == sum(cells) * (4 * width + outputs)
     assert rows["head"].parameters == 4 * (convolution + width) + (9 * width + 1) * outputs
     lateral = 96 * 32 * width + 24 * 64 * width + 6 * 128 * width
-    upsampled = (96 + 24) * width  # fvcore counts one for each number
+    upsampled = (96 + 24) * width  # fvcore counts one operation for each value
     extra = 2 * 9 * 128 * width + 1 * convolution
     assert rows["neck"].flops == lateral + (96 + 24 + 6) * convolution + upsampled + extra
     assert rows["neck"].activations == 2 * (96 + 24 + 6) * width + 3 * width
@@ -60,7 +62,8 @@ def test_a_backbone_without_a_neck_has_one_part(tool: ModuleType) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["mobilevit_xxs", "pvt_v2_b0"])
 def test_fused_attention_counts_as_its_two_products(tool: ModuleType, name: str) -> None:
-    """timm's models can do without the fused operation; then fvcore sees the products itself."""
+    """timm's models can also run without fused attention; then fvcore counts the two matrix
+    products itself."""
     pytest.importorskip("timm")
     cfg = compact_cfg(
         MODEL__BACKBONE__NAME="build_retina_timm_fpn_backbone",

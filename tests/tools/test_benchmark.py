@@ -1,4 +1,4 @@
-"""The tool at tiny sizes: everything runs, agrees and is reported. The times mean nothing."""
+"""The tool at tiny sizes: everything runs, agrees and is reported. The times have no meaning."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ def test_small_parts(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture,
 ) -> None:
-    """One size of each: the table has a line for every contestant, the JSON has the numbers behind
-    it."""
+    """One size of each comparison: the table has a row for every contestant, and the JSON has the
+    values behind it."""
     monkeypatch.setattr(measure, "_peak_in_new_process", lambda *_: 12.0)
     file = tmp_path / "numbers.json"
     tool.main(
@@ -73,8 +73,10 @@ def test_small_parts(
 
 
 @pytest.mark.parametrize("part", ["loss", "match", "step", "infer", "eval"])
-def test_without_the_others(part: str, tool: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Everybody else may be missing, and is named then."""
+def test_without_optional_libraries(
+    part: str, tool: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All other libraries may be missing, and are then listed."""
     for module in ("detectron2", "fvcore", "torchvision", "faster_coco_eval"):
         monkeypatch.setitem(sys.modules, module, None)
     (first, *_) = tool.comparisons(tool.parse([part, "--quick"]))
@@ -138,16 +140,19 @@ def test_mistakes(
             [80, 3, -1],
             [0, 1, 2],
             None,
-            id="the same; what a negative is matched with says nothing",
+            id="equal; the match of a negative does not matter",
         ),
         pytest.param([80, 4, -1], [0, 1, 0], "Tensor-likes are not equal", id="another class"),
         pytest.param(
-            [80, 3, 80], [0, 1, 0], "Tensor-likes are not equal", id="a negative that was ignored"
+            [80, 3, 80],
+            [0, 1, 0],
+            "Tensor-likes are not equal",
+            id="a negative instead of an ignored anchor",
         ),
         pytest.param([80, 3, -1], [0, 2, 0], "Tensor-likes are not equal", id="another box"),
     ],
 )
-def test_what_makes_two_matchings_one(
+def test_when_two_matchings_are_equal(
     measure: ModuleType, labels: list[int], boxes: list[int], words: str | None
 ) -> None:
     same = importlib.import_module("benchmarks.matching")._check_equal
@@ -156,7 +161,7 @@ def test_what_makes_two_matchings_one(
         same((torch.tensor(labels), torch.tensor(boxes)), expected)
 
 
-def test_different_results_end_it(measure: ModuleType) -> None:
+def test_different_results_end_the_benchmark(measure: ModuleType) -> None:
     def check(a: int, b: int) -> None:
         assert a == b, f"{a} is not {b}"
 
@@ -167,7 +172,7 @@ def test_different_results_end_it(measure: ModuleType) -> None:
         measure.measure(comparison, repeats=1, device="cpu", command=[])
 
 
-def test_what_was_measured_before_a_difference_is_kept(
+def test_results_before_a_difference_are_kept(
     tool: ModuleType, measure: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def check(a: int, b: int) -> None:
@@ -191,7 +196,8 @@ def test_what_was_measured_before_a_difference_is_kept(
 
 
 def test_rows_and_table_by_hand(measure: ModuleType) -> None:
-    """Seconds become milliseconds; the ratio is how many times longer the other takes."""
+    """Seconds become milliseconds; the ratio is the time of the other implementation divided by
+    ours."""
     ours, theirs = (
         measure._row([0.002, 0.001, 0.005], 0.002),
         measure._row([0.006, 0.008, 0.007], 0.002),
@@ -211,9 +217,10 @@ def test_rows_and_table_by_hand(measure: ModuleType) -> None:
 
 
 @pytest.mark.slow
-def test_peak_is_what_the_first_run_adds(root: Path) -> None:
-    """64 MiB that were there before do not count, 128 MiB that come and go do. In a fresh process,
-    as it is used: what one has needed before, it can need again unseen.
+def test_peak_memory_is_the_increase_of_the_first_run(root: Path) -> None:
+    """64 MiB allocated before do not count; 128 MiB that are allocated and freed do.
+
+    Measured in a new process, as in the tool, because a process reuses memory that it has freed.
     """
     code = """
         import torch

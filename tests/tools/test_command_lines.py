@@ -1,4 +1,4 @@
-"""Numbers, devices and addresses on the command lines of all tools: what cannot be is one line
+"""Numbers, devices and addresses on the command lines of all tools: invalid ones give one line
 ``error: ...`` and exit code 2."""
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def tools() -> dict[str, Any]:
 
 
 def error(capsys: pytest.CaptureFixture, main: Any, *argv: object) -> str:
-    """The only line that a tool prints on standard error when it ends with code 2."""
+    """The single line that a tool prints on standard error when it exits with code 2."""
     with pytest.raises(SystemExit) as end:
         process.run(lambda: main([str(word) for word in argv]))
     assert end.value.code == 2
@@ -165,7 +165,7 @@ def test_class_names_of_a_checkpoint(
 
 
 @pytest.mark.parametrize("metadata", [7, [1, 2], "text", {"class_names": None}])
-def test_metadata_of_another_program_names_no_classes(
+def test_metadata_of_another_program_has_no_class_names(
     tools: dict[str, Any], tmp_path: Path, metadata: object
 ) -> None:
     (tmp_path / "config.yaml").write_text(compact_cfg(MODEL__RETINANET__NUM_CLASSES=3).dump())

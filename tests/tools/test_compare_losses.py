@@ -1,4 +1,4 @@
-"""The comparison of losses: its runs, what is done again and what is not, and its table."""
+"""``tools/compare_losses.py``: its runs, which runs are repeated, and its table."""
 
 from __future__ import annotations
 
@@ -71,8 +71,8 @@ def test_runs_end_in_a_table_and_a_figure_and_are_not_repeated(
 
 
 def test_the_table(tool: Any) -> None:
-    """Means over seeds; classes from the most frequent; a run that detected nothing has no metrics
-    and counts 0."""
+    """Means over seeds, classes by frequency; a run without detections has no metrics and counts as
+    0."""
     results = {
         "CE": [
             {"AP": math.nan},
@@ -88,7 +88,7 @@ def test_the_table(tool: Any) -> None:
     ]
 
 
-def test_every_run_of_the_ladder_is_a_config_that_can_be_used(tool: Any, root: Path) -> None:
+def test_every_run_has_a_valid_config(tool: Any, root: Path) -> None:
     from retina_plugin import get_cfg
 
     for what in tool.DATA.values():

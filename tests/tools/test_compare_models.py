@@ -1,4 +1,4 @@
-"""The comparison of models: its runs, what is done again and what is not, and its table."""
+"""``tools/compare_models.py``: its runs, which runs are repeated, and its table."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def tool(root: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 
 @pytest.mark.slow
-def test_a_run_fits_its_minutes_and_is_not_repeated(
+def test_a_run_keeps_to_its_minutes_and_is_not_repeated(
     tool: ModuleType,
     tmp_path: Path,
     root: Path,
@@ -32,7 +32,7 @@ def test_a_run_fits_its_minutes_and_is_not_repeated(
     monkeypatch.setattr(tool, "DATA", {"digits": write_run(tmp_path, root)})
     monkeypatch.setattr(tool, "BACKBONES", {"ResNet-18": ("resnet", {})})
     monkeypatch.setattr(tool, "NECKS", ("bifpn",))
-    monkeypatch.setattr(tool, "PROBE_STEPS", 6)  # Detectron2 times none of the first three
+    monkeypatch.setattr(tool, "PROBE_STEPS", 6)  # Detectron2 does not time the first three steps
     monkeypatch.setattr(
         tool, "steps_in", lambda minutes, seconds: 3 if (minutes, seconds > 0) == (0.5, True) else 0
     )
@@ -70,7 +70,7 @@ def test_a_run_fits_its_minutes_and_is_not_repeated(
 @pytest.mark.parametrize(
     ("minutes", "seconds", "steps"), [(2.0, 0.5, 240), (1.0, 0.7, 85), (0.1, 10.0, 1)]
 )
-def test_steps_that_fit(tool: ModuleType, minutes: float, seconds: float, steps: int) -> None:
+def test_number_of_steps(tool: ModuleType, minutes: float, seconds: float, steps: int) -> None:
     assert tool.steps_in(minutes, seconds) == steps
 
 
@@ -80,7 +80,7 @@ def test_minutes_are_positive(tool: ModuleType, capsys: pytest.CaptureFixture) -
     assert "--minutes: expected more than 0, found 0" in capsys.readouterr().err
 
 
-def test_every_model_is_a_config_that_can_be_used(tool: ModuleType, root: Path) -> None:
+def test_every_model_has_a_valid_config(tool: ModuleType, root: Path) -> None:
     for backbone in tool.BACKBONES:
         for neck in tool.NECKS:
             for config in tool.DATA.values():

@@ -1,5 +1,5 @@
-"""One run of the training tool in a process of its own. Runs that end well are in the tests of the
-tools that compare them."""
+"""One run of the training tool in a separate process. Successful runs are in the tests of the
+comparison tools."""
 
 from __future__ import annotations
 
@@ -18,6 +18,6 @@ def test_a_failed_run_names_its_log(tmp_path: Path) -> None:
     assert not (tmp_path / "run/run.json").exists()
 
 
-def test_only_metrics_of_boxes() -> None:
+def test_only_box_metrics_are_returned() -> None:
     logged = {"bbox/AP": 12.5, "bbox/AP-cat": 3.0, "loss_cls": 0.5}
     assert load_tool("one_run").box_metrics(logged) == {"AP": 12.5, "AP-cat": 3.0}

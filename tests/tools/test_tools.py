@@ -1,4 +1,4 @@
-"""The tools by their command lines: what they write, and what they say of mistakes."""
+"""The tools through their command lines: files that they write, and messages for mistakes."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def tools() -> Any:
 
 @pytest.fixture(scope="module", autouse=True)
 def one_thread() -> Iterator[None]:
-    """The models are so small that more of them only cost time."""
+    """Use one thread, which is fastest for tiny models."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -59,7 +59,7 @@ def scenes(tmp_path: Path) -> str:
 
 
 def message(capsys: pytest.CaptureFixture, main: Any, *argv: object) -> str:
-    """What a tool says on standard error when it ends with code 2."""
+    """The message of a tool on standard error when it exits with code 2."""
     with pytest.raises(SystemExit) as end:
         process.run(lambda: main([str(word) for word in argv]))
     assert end.value.code == 2
@@ -69,8 +69,8 @@ def message(capsys: pytest.CaptureFixture, main: Any, *argv: object) -> str:
 
 
 def pictures(folder: Path) -> dict[str, np.ndarray]:
-    """File name -> (H, W, 3) RGB of all pictures of a folder, in which nothing else may lie but a
-    JSON or a video."""
+    """File name -> (H, W, 3) RGB image for all images of a folder, which may also contain a JSON or
+    a video."""
     found = {}
     for path in sorted(folder.iterdir()):
         assert path.suffix in (".jpg", ".json", ".mp4")
@@ -110,7 +110,7 @@ def test_annotations_of_a_config_need_no_training(tools: Any, tmp_path: Path, ro
     assert not (tmp_path / "out/config.yaml").exists()
 
 
-def test_anchors_that_are_too_large_are_told(
+def test_anchors_that_are_too_large_are_reported(
     tools: Any, tmp_path: Path, root: Path, capsys: pytest.CaptureFixture
 ) -> None:
     argv = [
@@ -129,11 +129,11 @@ def test_anchors_that_are_too_large_are_told(
     assert shares == [["matched", "100%", "100%", "-"], ["matched", "0%", "0%", "-"]]
 
 
-def test_anchors_meet_boxes_as_training_sees_them(
+def test_anchors_are_matched_after_training_transforms(
     tools: Any, tmp_path: Path, root: Path, capsys: pytest.CaptureFixture
 ) -> None:
-    """Anchors that are too large for the whole image fit what crops of a half, enlarged to its
-    size, show; on either host."""
+    """Anchors that are too large for the whole image match boxes of half crops that are enlarged to
+    its size; on either host."""
     config = write_run(tmp_path, root)
     argv = [
         "--config-file",
@@ -173,7 +173,7 @@ def test_anchors_meet_boxes_as_training_sees_them(
 
 
 def fed(tool: ModuleType, config: str, overrides: list[str]) -> float:
-    """The share of squares in what the data loader feeds that an anchor meets."""
+    """The share of squares in training samples that an anchor matches."""
     cfg = tool.config_of(tool.parse(["--config-file", config, *overrides]), "lightning")
     anchors, met = tool.anchors_of(cfg, 3), []
     for sample in islice(lit_samples(cfg), 200):
@@ -188,7 +188,8 @@ def fed(tool: ModuleType, config: str, overrides: list[str]) -> float:
 def test_dataloader(
     tools: Any, tmp_path: Path, root: Path, host: str, capsys: pytest.CaptureFixture
 ) -> None:
-    """What is fed: sizes as INPUT says, and boxes around the coloured things also after flips."""
+    """Training samples have the sizes of INPUT, and boxes fit the coloured objects also after
+    flips."""
     config = write_run(tmp_path, root)
     argv = [
         "--config-file",
@@ -209,8 +210,8 @@ def test_dataloader(
 
 @pytest.mark.parametrize("host", HOSTS)
 def test_samples_fit_their_boxes(tools: Any, tmp_path: Path, root: Path, host: str) -> None:
-    """The mean colour within a box is that of its class, so image and boxes were flipped together
-    and channels are RGB."""
+    """The mean colour in a box is that of its class: image and boxes are flipped together, and
+    channels are RGB."""
     argv = [
         "--config-file",
         write_run(tmp_path, root),
@@ -228,7 +229,7 @@ def test_samples_fit_their_boxes(tools: Any, tmp_path: Path, root: Path, host: s
         for (x0, y0, x1, y1), label in zip(
             sample["boxes"].round().int().tolist(), sample["labels"].tolist(), strict=True
         ):
-            if label == 1:  # bars are drawn last, so that nothing covers them
+            if label == 1:  # bars are drawn last, so they are not covered
                 mean = sample["image"][:, y0 + 2 : y1 - 2, x0 + 2 : x1 - 2].float().mean(dim=(1, 2))
                 np.testing.assert_allclose(mean, COLOURS[7], atol=12)
                 seen += 1
@@ -308,7 +309,7 @@ def test_data_sets_of_a_plugin_are_known(
 
 
 def results(name: str, tmp_path: Path, **changes: Any) -> str:
-    """A file of perfect results for a data set, each with ``changes``."""
+    """Write perfect results for a data set, each with ``changes``."""
     dataset = load_dataset(name)
     entries = [
         {
@@ -368,8 +369,10 @@ def test_results_of_negative_size_are_dropped(
     assert len(pictures(tmp_path / "out")) == 4
 
 
-def test_images_of_equal_names_get_a_picture_each(tools: Any, scenes: str, tmp_path: Path) -> None:
-    """As in data sets with a folder for each day or camera."""
+def test_images_with_equal_names_are_written_separately(
+    tools: Any, scenes: str, tmp_path: Path
+) -> None:
+    """As in data sets with one folder for each day or camera."""
     folder = tmp_path / "scenes"
     content = json.loads((folder / "annotations.json").read_text())
     for image in content["images"]:
@@ -471,8 +474,7 @@ def test_a_threshold_in_percent_is_refused(
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
-    """Config and checkpoint of a model that finds something everywhere: its scores are about a
-    half."""
+    """Config and checkpoint of a model with detections everywhere: all scores are about 0.5."""
     folder = tmp_path_factory.mktemp("trained")
     few = {"MODEL__RETINANET__TOPK_CANDIDATES_TEST": 20, "TEST__DETECTIONS_PER_IMAGE": 10}
     cfg = compact_cfg(MODEL__RETINANET__NUM_CLASSES=3, MODEL__RETINANET__PRIOR_PROB=0.5, **few)
@@ -484,14 +486,14 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
 
 
 def demo(tools: Any, trained: tuple[str, str], folder: Path, *argv: object) -> list[dict]:
-    """Run the demo and read its JSON."""
+    """Run the demo and return the content of its JSON."""
     command = ["--config-file", trained[0], "--weights", trained[1], "--output", str(folder)]
     tools["demo"].main([*command, "--confidence-threshold", "0.3", *map(str, argv)])
     return json.loads((folder / "detections.json").read_text())
 
 
-def write_film(path: Path, *, count: int) -> Path:
-    """A video of 64 x 48 pixels, 5 frames in a second."""
+def write_video(path: Path, *, count: int) -> Path:
+    """Write a video of 64 x 48 pixels with 5 frames per second."""
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"mp4v"), 5, (64, 48))
     for number in range(count):
         writer.write(np.full((48, 64, 3), 20 * number, np.uint8))
@@ -500,7 +502,7 @@ def write_film(path: Path, *, count: int) -> Path:
 
 
 def length(path: Path) -> int:
-    """Frames that can be read."""
+    """Number of frames that can be read."""
     capture, number = cv2.VideoCapture(str(path)), 0
     while capture.read()[0]:
         number += 1
@@ -515,7 +517,7 @@ def test_demo_on_files_folders_and_globs(
     (folder / "notes.txt").write_text("no image, and not looked at")
     shutil.copy(
         folder / "001.png", tmp_path / "[1] photo.data"
-    )  # any suffix will do for a file that is named
+    )  # a file that is named itself may have any suffix
     found = demo(
         tools,
         trained,
@@ -568,7 +570,7 @@ def test_demo_finds_what_the_model_predicts(
 
 
 def test_demo_on_videos(tools: Any, trained: tuple[str, str], tmp_path: Path) -> None:
-    film = write_film(tmp_path / "film.mp4", count=4)
+    film = write_video(tmp_path / "film.mp4", count=4)
     shutil.copy(film, tmp_path / "again.MP4")
     found = demo(
         tools, trained, tmp_path / "out", "--input", film, tmp_path / "again.MP4", "--max-frames", 3
@@ -596,7 +598,7 @@ def test_ctrl_c_keeps_what_was_found(
     monkeypatch.setattr(tools["demo"], "detect", twice)
     with pytest.raises(Interrupted, match="2") as ended:
         demo(
-            tools, trained, tmp_path / "out", "--input", write_film(tmp_path / "film.mp4", count=5)
+            tools, trained, tmp_path / "out", "--input", write_video(tmp_path / "film.mp4", count=5)
         )
     assert "detections in 2 images" in ended.value.message
     found = json.loads((tmp_path / "out/detections.json").read_text())
@@ -608,8 +610,8 @@ def test_ctrl_c_keeps_what_was_found(
 def test_demo_on_a_webcam(
     tools: Any, trained: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A film in place of a camera, which does not know its length."""
-    film, opened = str(write_film(tmp_path / "film.mp4", count=5)), []
+    """A video instead of a camera, which does not know its number of frames."""
+    film, opened = str(write_video(tmp_path / "film.mp4", count=5)), []
 
     class Camera:
         def __init__(self, number: int) -> None:
@@ -634,7 +636,7 @@ def test_demo_on_a_webcam(
     assert length(tmp_path / "out/00000_webcam 0.mp4") == 2
 
 
-def test_demo_leaves_out_what_it_cannot_read(
+def test_demo_skips_unreadable_files(
     tools: Any, trained: tuple[str, str], scenes: str, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     folder = tmp_path / "scenes/images"
@@ -763,7 +765,7 @@ def test_mistakes_of_plot_losses(
 
 @pytest.mark.slow
 def test_tools_need_no_host(root: Path) -> None:
-    """With both hosts blocked the tools start, and say nothing but their help."""
+    """With both hosts blocked, the tools start and print their help without warnings."""
     code = (
         "import contextlib, runpy, sys\n"
         "sys.modules.update(dict.fromkeys(['detectron2', 'lightning']))\n"

@@ -1,4 +1,4 @@
-"""Tiny annotation files in COCO's layout, with images, to be changed entry by entry."""
+"""Small COCO annotation files with images; tests change single entries."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CONTENT: dict[str, list[dict[str, Any]]] = {
     ],
     "categories": [{"id": 7, "name": "ant"}, {"id": 3, "name": "cat"}],
 }
-GONE = object()  # as a value: take the key out
+GONE = object()  # as a value: remove the key
 
 
 def changed(kind: str, place: int, **values: Any) -> dict[str, Any]:

@@ -1,5 +1,4 @@
-"""The configs of the tree, made small enough for a test: widths and images shrink, the structure
-stays."""
+"""Packaged configs for tests, with few channels and small images but the same structure."""
 
 from __future__ import annotations
 
@@ -29,7 +28,7 @@ NARROW = {
 
 
 def shrink(cfg: Any, name: str) -> Any:
-    """``cfg`` with the config called ``name``, narrow."""
+    """Merge the config ``name`` into ``cfg`` and reduce its numbers of channels."""
     cfg.merge_from_file(str(Path(ROOT) / "configs" / name))
     for key, value in NARROW.items():
         cfg.merge_from_list([key, value])
@@ -38,8 +37,10 @@ def shrink(cfg: Any, name: str) -> Any:
 
 
 def tame(model: nn.Module) -> nn.Module:
-    """Without the pretrained weights that it waits for, FrozenBN is the identity and the residual
-    branches of R-101 add up without end."""
+    """Scale down the residual branches of R-101.
+
+    Without pretrained weights FrozenBN is the identity, so activations would grow with every block.
+    """
     for name, buffer in model.named_buffers():
         if name.endswith("conv3.norm.weight"):
             buffer.fill_(0.2)
@@ -47,7 +48,7 @@ def tame(model: nn.Module) -> nn.Module:
 
 
 def scene() -> dict[str, torch.Tensor]:
-    """An image of noise, with two boxes of two classes."""
+    """A sample: an image of noise and two boxes of two classes."""
     boxes = torch.tensor([[4.0, 6, 40, 44], [20, 10, 62, 60]])
     return {
         "image": torch.randint(0, 256, (3, 64, 64), dtype=torch.uint8),

@@ -16,8 +16,11 @@ ROOT = Path(__file__).resolve().parents[1]
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A long test is slow too. A ``-m`` of the command line takes the place of the default
-    ``-m "not long"``, and ``-m "not slow"`` must leave out both."""
+    """Mark every ``long`` test as ``slow`` too.
+
+    A ``-m`` on the command line replaces the default ``-m "not long"``, and ``-m "not slow"`` must
+    leave out both.
+    """
     for item in items:
         if item.get_closest_marker("long"):
             item.add_marker("slow")
@@ -25,21 +28,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(autouse=True)
 def fresh_process() -> None:
-    """What an earlier test may have changed in this process: random numbers, and subnormal ones,
-    which every run turns off."""
+    """Reset what an earlier test may have changed: the random seed and flush-to-zero, which every
+    run enables."""
     torch.manual_seed(0)
     torch.set_flush_denormal(False)
 
 
 @pytest.fixture(scope="session", autouse=True)
 def cache(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Generated data sets and downloads of a test run stay out of the user's cache."""
+    """Keep generated data sets out of the user's cache."""
     os.environ["RETINA_PLUGIN_CACHE"] = str(tmp_path_factory.mktemp("cache"))
 
 
 @pytest.fixture(scope="session", autouse=True)
 def package_of_this_tree() -> None:
-    """Processes that tests start find this very package, installed or not."""
+    """Make processes that tests start import the package of this tree."""
     os.environ["PYTHONPATH"] = os.pathsep.join(
         filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])
     )
@@ -53,21 +56,24 @@ def root() -> Path:
 
 @pytest.fixture(params=FORMS)
 def both_forms(request: pytest.FixtureRequest) -> Iterator[None]:
-    """For tables that hold for both implementations of assigners and losses."""
+    """Run a test with both implementations of assigners and losses."""
     with in_form(request.param):
         yield
 
 
 @pytest.fixture
 def write_modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable]:
-    """Writes modules called ``my_...`` that can be imported: ``write_modules(my_part="code")``.
-    What they register is taken away afterwards."""
+    """Return a function that writes importable modules: ``write_modules(my_part="code")``.
+
+    Names start with ``my_``. What the modules register is removed after the test.
+    """
     from retina_plugin.config import imports
     from retina_plugin.config.registry import REGISTRIES
 
     importlib.import_module("retina_plugin.modeling")  # all registries but that of transforms
     monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.setattr(sys, "dont_write_bytecode", True)  # a file may change within a second
+    # A test may rewrite a file within a second.
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
     monkeypatch.setattr(imports, "_BROUGHT", {})
     for registry in REGISTRIES:
         monkeypatch.setattr(registry, "_parts", dict(registry._parts))

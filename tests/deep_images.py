@@ -1,4 +1,4 @@
-"""Image files of more than 8 bits, written without a library that knows their kind."""
+"""Write image files with more than 8 bits per channel, independently of the code under test."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from PIL import Image, TiffImagePlugin
 
 cv2 = pytest.importorskip("cv2")
 
-NUMBERS = {"u": 1, "i": 2, "f": 3, "c": 6}  # kinds of NumPy -> TIFF's SampleFormat
+NUMBERS = {"u": 1, "i": 2, "f": 3, "c": 6}  # kind of a NumPy type -> TIFF's SampleFormat
 
 
 def write_tiff(
@@ -22,7 +22,7 @@ def write_tiff(
     Args:
         photometric: 0 white is zero, 1 black is zero, 2 RGB, 5 CMYK; None chooses 1 or 2 by the
             number of axes.
-        orientation: EXIF's.
+        orientation: EXIF's orientation, 1 to 8.
     """
     height, width, channels = (*values.shape, 1)[:3]
     tags = TiffImagePlugin.ImageFileDirectory_v2()

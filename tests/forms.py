@@ -1,4 +1,4 @@
-"""Assigners and losses in both of their implementations, on the CPU, for tests."""
+"""Choose the sparse or the fixed-shape implementation of assigners and losses on the CPU."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ FORMS = ["sparse", "fixed shapes"]
 
 @contextlib.contextmanager
 def in_form(form: str) -> Iterator[None]:
-    """Choose one of :data:`FORMS`, as accelerators and compilers do."""
+    """Use one of :data:`FORMS` inside the ``with`` block."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tracing, "is_traced", lambda tensor: form == "fixed shapes")
         yield

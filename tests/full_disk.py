@@ -1,5 +1,4 @@
-"""A disk that becomes full at a chosen file, for tests: no root, no mount, the same on every
-system."""
+"""Simulate a disk that becomes full, without root rights or a mount."""
 
 from __future__ import annotations
 
@@ -14,14 +13,14 @@ import pytest
 
 
 class FullDisk:
-    """Once half an entry of a file is written whose name contains ``at``, nothing more fits below
-    ``folder``."""
+    """Writing to a file whose name contains ``at`` fails halfway; after that, every write below
+    ``folder`` fails."""
 
     def __init__(self, folder: Path, at: str) -> None:
         self.folder, self.at, self.full = str(folder), at, False
 
     def install(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Every way in which Python code opens a file for writing leads here."""
+        """Replace ``open``, through which all files of a run are opened for writing."""
         monkeypatch.setattr(builtins, "open", self.open)
         monkeypatch.setattr(io, "open", self.open)
 

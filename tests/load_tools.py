@@ -1,4 +1,4 @@
-"""Tools as modules, so that tests call them in their own process."""
+"""Load tools as modules, so that tests can call them in the same process."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ TOOLS = Path(__file__).resolve().parents[1] / "tools"
 
 
 def load_tool(name: str) -> ModuleType:
-    """``tools/<name>.py``, executed anew."""
-    if str(TOOLS) not in sys.path:  # where Python looks first when it runs a script
+    """Execute ``tools/<name>.py`` and return its module."""
+    if str(TOOLS) not in sys.path:  # as for a script, whose folder is on the path
         sys.path.append(str(TOOLS))
     spec = importlib.util.spec_from_file_location(name, TOOLS / f"{name}.py")
     module = importlib.util.module_from_spec(spec)

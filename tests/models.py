@@ -1,4 +1,4 @@
-"""Small models of the real structure, for tests."""
+"""Small models with the structure of the real ones."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ COMPACT = {
 
 
 def compact_cfg(**changes: Any) -> config.CfgNode:
-    """A small RetinaNet; ``changes`` are keys with ``__`` for dots."""
+    """The config of a small RetinaNet; in the names of ``changes``, ``__`` stands for a dot."""
     cfg = config.get_cfg()
     for key, value in {**COMPACT, **{k.replace("__", "."): v for k, v in changes.items()}}.items():
         cfg.merge_from_list([key, value])

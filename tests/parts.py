@@ -1,4 +1,4 @@
-"""Parts of the detector called without a model, for tests."""
+"""Call parts of the detector without a model."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from retina_plugin.modeling.suppressors import NMS
 
 
 def anchors_of(*levels: Tensor) -> Anchors:
-    """Anchors (R, 4) of each level as those of an image."""
+    """Combine the anchors (R, 4) of each level into ``Anchors``."""
     counts = tuple(map(len, levels))
     return Anchors(torch.cat(levels), counts, tuple(8 * 2**i for i in range(len(levels))), 1)
 
@@ -29,7 +29,7 @@ def box_loss(
     beta: float,
     weights: Sequence[float] = (1.0, 1.0, 1.0, 1.0),
 ) -> Tensor:
-    """The sum of a box loss over deltas, anchors and targets, (P, 4) each."""
+    """Sum of a box loss over deltas, anchors and targets, each (P, 4)."""
     part, coder = BOX_LOSSES.get(name), DeltaCoder(weights=weights)
     loss = part(beta=beta) if name == "smooth_l1" else part()
     if loss.compares == "deltas":
@@ -47,7 +47,7 @@ def detect(
     nms_threshold: float,
     max_detections: int,
 ) -> list[Detections]:
-    """Detections from anchors (R, 4), logits (N, R, K) and deltas (N, R, 4) of each level."""
+    """Detections for anchors (R, 4), logits (N, R, K) and deltas (N, R, 4) of each level."""
     postprocessor = PostProcessor(
         box_coder=DeltaCoder(weights=(1.0, 1.0, 1.0, 1.0)),
         suppressor=NMS(threshold=nms_threshold),

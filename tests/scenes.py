@@ -1,5 +1,5 @@
-"""A tiny data set in COCO's layout with everything that annotations may hold, and a config for runs
-that take seconds."""
+"""A small COCO data set with crowds, empty images and id gaps, and a config that trains in
+seconds."""
 
 from __future__ import annotations
 
@@ -80,8 +80,11 @@ SEED: 1
 
 
 def write_run(folder: Path, root: Path) -> str:
-    """Write a training set, a test set and ``config.yaml`` below ``folder``; its path.
-    ``OUTPUT_DIR`` is ``folder/out``."""
+    """Write a training set, a test set and ``config.yaml`` below ``folder``; return the path of the
+    config.
+
+    ``OUTPUT_DIR`` is ``folder/out``.
+    """
     train = write_scenes(folder / "train", count=12, seed=0)
     test = write_scenes(folder / "test", count=6, seed=1)
     text = CONFIG.format(root=root, folder=folder, train=train, test=test)

@@ -1,5 +1,5 @@
-"""A whole run on each host, by the tool's own command line: files, metrics, checkpoints, and what
-mistakes are told."""
+"""Complete runs on each host through the command line: files, metrics, checkpoints and error
+messages."""
 
 from __future__ import annotations
 
@@ -47,14 +47,14 @@ STEP_KEYS = {
 
 @pytest.fixture(scope="module")
 def train_net() -> Any:
-    """The tool as a module."""
+    """Load ``tools/train_net.py`` as a module."""
     return load_tool("train_net")
 
 
 @pytest.fixture(scope="module", autouse=True)
 def process_wide_settings() -> Any:
-    """What a run changes in its process and other tests must not see; one thread, as larger numbers
-    only cost time here."""
+    """Restore the settings that a run changes in its process; use one thread, which is fastest for
+    tiny models."""
     threads, handler = torch.get_num_threads(), signal.getsignal(signal.SIGTERM)
     torch.set_num_threads(1)
     yield
@@ -64,8 +64,8 @@ def process_wide_settings() -> Any:
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory, train_net: Any, root: Path) -> dict[str, Path]:
-    """Each host's folder after training on the same scenes for 40 steps, with an evaluation on the
-    way."""
+    """Folder of each host after training on the same scenes for 40 steps with one evaluation in
+    between."""
     folders = {}
     for host in HOSTS:
         folders[host] = tmp_path_factory.mktemp(host)
@@ -118,7 +118,7 @@ def test_files(runs: dict[str, Path], host: str) -> None:
 @pytest.mark.parametrize("host", HOSTS)
 def test_metrics_have_the_same_keys_on_every_host(runs: dict[str, Path], host: str) -> None:
     lines = metrics(runs[host] / "out")
-    # which Detectron2 alone writes, for its distributed runs
+    # only Detectron2 writes it, for distributed runs
     keys = set().union(*lines) - {"rank_data_time"}
     assert keys == STEP_KEYS | AP_KEYS | CLASS_KEYS
     steps = [line for line in lines if "lr" in line]
@@ -131,7 +131,7 @@ def test_metrics_have_the_same_keys_on_every_host(runs: dict[str, Path], host: s
 
 
 @pytest.mark.parametrize("host", HOSTS)
-def test_learning_rate_that_is_written(runs: dict[str, Path], host: str) -> None:
+def test_logged_learning_rate(runs: dict[str, Path], host: str) -> None:
     """Linear warm-up over 30 steps from a thousandth of 0.01."""
     rates = {line["iteration"]: line["lr"] for line in metrics(runs[host] / "out") if "lr" in line}
     assert_close(rates[19], 0.01 * (0.001 + 0.999 * 19 / 30))
@@ -149,8 +149,8 @@ def test_it_learns(runs: dict[str, Path], host: str) -> None:
 
 @pytest.mark.parametrize("host", HOSTS)
 def test_checkpoint(runs: dict[str, Path], host: str) -> None:
-    """It loads into the model that the written config describes, without a host, and knows the
-    names of its classes."""
+    """The checkpoint loads into the model of the written config without a host, and contains the
+    class names."""
     out = runs[host] / "out"
     checkpoint = read_checkpoint(str(out / "model_final.pth"))
     assert all(isinstance(value, torch.Tensor) for value in checkpoint["model"].values())
@@ -174,8 +174,8 @@ def test_evaluation_of_a_checkpoint(
     trained_on: str,
     host: str,
 ) -> None:
-    """On the host that it was trained on it gives the metrics of the end of training, on the other
-    one nearly so."""
+    """Metrics equal those at the end of training on the same host, and nearly equal them on the
+    other host."""
     trained = runs[trained_on] / "out"
     weights = ["MODEL.WEIGHTS", str(trained / "model_final.pth"), "OUTPUT_DIR", str(tmp_path)]
     train_net.main(
@@ -196,7 +196,8 @@ def test_evaluation_of_a_checkpoint(
 def test_evaluation_of_the_last_checkpoint_of_the_other_host(
     runs: dict[str, Path], train_net: Any, tmp_path: Path, host: str
 ) -> None:
-    """``--eval-only --resume`` needs the weights alone, whoever wrote them."""
+    """``--eval-only --resume`` reads only the weights, so the host that wrote them does not
+    matter."""
     for name, content in {"last_checkpoint": b"model_final.pth", "model_final.pth": None}.items():
         (tmp_path / name).write_bytes(content or (runs[HOSTS[0]] / "out" / name).read_bytes())
     config = str(runs[HOSTS[0]] / "out/config.yaml")
@@ -220,8 +221,7 @@ def test_evaluation_of_the_last_checkpoint_of_the_other_host(
 def test_weights_of_classes_from_the_training_set(
     train_net: Any, tmp_path: Path, root: Path, capsys: pytest.CaptureFixture, host: str
 ) -> None:
-    """Counted and told once, written down, and not needed to evaluate: with ``auto`` still there,
-    the training set may be gone."""
+    """``auto`` weights are printed once and stored; evaluation does not need the training set."""
     config, annotations = write_run(tmp_path, root), tmp_path / "train/annotations.json"
     content = json.loads(annotations.read_text(encoding="utf-8"))
     bars = [a for a in content["annotations"] if a["category_id"] == 7]
@@ -330,13 +330,13 @@ def test_half_precision_and_pictures_while_training(
     shown = capfd.readouterr()
     words = (
         ("loss=", "lr=", "3/3") if host == "lightning" else ("training: 3 steps of 4 images",)
-    )  # it logs by the line
+    )  # Detectron2 prints lines, Lightning a progress bar
     assert all(word in shown.out + shown.err for word in words)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("host", HOSTS)
-def test_half_precision_reaches_the_convolutions_in_training_alone(
+def test_half_precision_is_used_by_convolutions_in_training_only(
     train_net: Any, tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch, host: str
 ) -> None:
     seen: dict[bool, set[torch.dtype]] = {True: set(), False: set()}
@@ -397,7 +397,8 @@ def test_several_test_sets(train_net: Any, tmp_path: Path, root: Path, host: str
 
 @pytest.fixture
 def any_rate(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A learning rate at which the first step diverges is refused otherwise."""
+    """Allow a learning rate so high that the first step diverges; the range check would refuse
+    it."""
     row = keys.DETECTRON2_KEYS["SOLVER.BASE_LR"]._replace(rule=at_least(0))
     monkeypatch.setitem(keys.DETECTRON2_KEYS, "SOLVER.BASE_LR", row)
 
@@ -412,7 +413,7 @@ def test_a_learning_rate_that_is_far_too_high(
     capsys: pytest.CaptureFixture,
     any_rate: None,
 ) -> None:
-    """The run ends with advice, and its last checkpoint is whole."""
+    """The run ends with advice, and its last checkpoint is intact."""
     config = write_run(tmp_path, root)
     overrides = [
         "SOLVER.BASE_LR",
@@ -442,8 +443,7 @@ def test_a_run_that_diverges_in_its_last_step(
     capsys: pytest.CaptureFixture,
     any_rate: None,
 ) -> None:
-    """No model is written that predicts nothing, nothing is evaluated, and the run does not end as
-    if all were well."""
+    """No diverged model is written or evaluated, and the run ends with an error."""
     config = write_run(tmp_path, root)
     overrides = ["SOLVER.BASE_LR", "1e30", "SOLVER.WARMUP_FACTOR", "1.0", "SOLVER.MAX_ITER", steps]
     with pytest.raises(SystemExit, match="2"):
@@ -527,7 +527,7 @@ def test_a_backbone_starts_training_and_cannot_be_evaluated(
 @pytest.mark.slow
 @pytest.mark.parametrize("host", HOSTS)
 @pytest.mark.parametrize("flags", [["--eval-only"], []])
-def test_as_many_classes_of_other_names_are_a_warning(
+def test_equal_number_of_classes_with_other_names_is_a_warning(
     runs: dict[str, Path], train_net: Any, tmp_path: Path, host: str, flags: list[str]
 ) -> None:
     out = runs[host] / "out"
@@ -658,10 +658,11 @@ class Near(ASSIGNER_REGISTRY.get("MaxIoUAssigner")):
 def test_two_processes_take_the_steps_of_one(
     train_net: Any, tmp_path: Path, root: Path, write_modules: Callable
 ) -> None:
-    """On Lightning, on the CPU: the same images, the joint normaliser and averaged gradients give
-    the same weights. Each process imports a part from outside before it reads the part's key.
+    """Two CPU processes on Lightning get the same weights as one process.
 
-    All images are cut to one size, because a batch is padded to its largest image.
+    They see the same images, and share the normalizer and the averaged gradients. Each process
+    imports a part from outside before it reads the part's key. All images are cropped to one size,
+    because a batch is padded to its largest image.
     """
     write_modules(my_near=NEAR)
     node = "MODEL.RETINA_PLUGIN"

@@ -1,5 +1,4 @@
-"""The three rules of the packages: who imports whom, where the hosts are imported, and what works
-with every other library blocked."""
+"""Check the three rules for imports between packages; see docs/architecture.md."""
 
 import ast
 import re
@@ -28,16 +27,16 @@ ORDER = [  # a package imports only from packages below it
     "config",
 ]
 FLOOR = {name: -row for row, names in enumerate(ORDER) for name in names.split()}
-# These hand over to a host, by a name in a table or to importlib.
+# These import a host by a name in a table or through importlib.
 UPWARDS = {"engine/launch.py": {"d2", "lit"}, "engine/hosts.py": {"d2"}, "__init__.py": {"d2"}}
 PURE = {"config", "layers", "losses", "modeling", "checkpoint"}
-# Files of the pure packages that are themselves imported on first use only.
+# Files of the pure packages that are imported only on first use.
 LATE = {
     "config/node.py": {"fvcore"},
     "config/safe_yaml.py": {"yaml"},
     "losses/triton_focal.py": {"triton"},
 }
-ALLOWED = {  # package or file -> libraries beside torch; where it is pure, inside functions
+ALLOWED = {  # package or file -> libraries besides torch; in pure packages inside functions
     **LATE,
     "cli/config.py": {"yaml"},
     "layers/nms.py": {"torchvision"},
@@ -99,13 +98,13 @@ def imports_of(path: Path, *, inside: bool = True) -> set[str]:
 
 
 def packages(names: set[str]) -> set[str]:
-    """Packages of ours among dotted names."""
+    """Packages of this project among dotted names."""
     parts = [name.split(".") for name in names]
     return {p[1] for p in parts if p[0] == "retina_plugin" and len(p) > 1 and p[1] in FLOOR}
 
 
 def libraries(names: set[str]) -> set[str]:
-    """Top names of libraries among dotted names, but for torch, the standard library and ours."""
+    """Top-level names of libraries other than torch, the standard library and this project."""
     known = {*sys.stdlib_module_names, "torch", "retina_plugin", ""}
     return {name.split(".")[0] for name in names} - known
 
@@ -119,7 +118,7 @@ def run(code: str) -> subprocess.CompletedProcess:
 
 
 def place_of(path: Path) -> str:
-    """The package of a file; of one at the top its own name."""
+    """The package of a file; for a file at the top level, its own name."""
     return name_of(path).split("/")[0]
 
 
@@ -156,17 +155,17 @@ def test_pure_files_import_torch_and_the_standard_library_at_their_top(path: Pat
         ("'See :mod:`retina_plugin.lit.run`.'", set()),
     ],
 )
-def test_what_counts_as_an_import(code: str, found: set[str]) -> None:
+def test_detection_of_imports(code: str, found: set[str]) -> None:
     assert set(imports(ast.parse(code), "retina_plugin.checkpoint")) == found
 
 
-def test_imports_inside_functions_are_told_apart() -> None:
+def test_imports_inside_functions_are_distinguished() -> None:
     code = "import a\nclass C:\n import b\n def f(self):\n  import c\n  def g(): import d"
     assert set(imports(ast.parse(code), "", inside=False)) == {"a", "b"}
     assert set(imports(ast.parse(code), "")) == {"a", "b", "c", "d"}
 
 
-def test_every_package_has_its_place() -> None:
+def test_every_package_is_in_the_table() -> None:
     assert {path.parent.name for path in PACKAGE.glob("*/__init__.py")} == set(FLOOR)
 
 
@@ -217,7 +216,7 @@ for name in ("numpy", "yaml", "fvcore", "tqdm", "lightning"):
 
 @pytest.mark.slow
 def test_the_pure_packages_work_with_every_other_library_blocked() -> None:
-    """Other than torch and what torch itself needs."""
+    """Only torch and its own requirements can be imported."""
     files = [p for p in FILES if place_of(p) in PURE and name_of(p) not in LATE]
     modules = [".".join(p.relative_to(ROOT).with_suffix("").parts) for p in files]
     code = (
@@ -232,8 +231,7 @@ def test_the_pure_packages_work_with_every_other_library_blocked() -> None:
 
 @pytest.mark.slow
 def test_import_adds_under_half_a_second_to_torch() -> None:
-    """Without a host. A bound on the number of modules would be as fragile; this one is the promise
-    itself, with room to spare."""
+    """Measured without a host."""
     code = (
         "import sys, time; sys.modules['detectron2'] = None\n"
         "import torch; start = time.perf_counter(); import retina_plugin; "
@@ -243,7 +241,7 @@ def test_import_adds_under_half_a_second_to_torch() -> None:
 
 
 def write_detectron2(folder: Path, **files: str) -> str:
-    """Code that puts a package of that name, broken somewhere, first on the path."""
+    """Write a fake, broken ``detectron2`` and return code that puts it first on the path."""
     (folder / "detectron2").mkdir()
     for name in ("__init__", *files):
         text = files.get(name, "")

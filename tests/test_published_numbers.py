@@ -1,4 +1,5 @@
-"""The AP that the README states, from the first command on it: minutes of training."""
+"""Train with the first command of the README and compare AP with the published one; takes
+minutes."""
 
 from __future__ import annotations
 
@@ -12,7 +13,7 @@ from retina_plugin.config import get_cfg
 
 @pytest.mark.long
 def test_digits(root: Path, tmp_path: Path) -> None:
-    """AP 78.9, AP50 94.0; other machines and numbers of threads round differently."""
+    """The tolerance covers rounding on other machines and numbers of threads."""
     cfg = get_cfg()
     cfg.merge_from_file(str(root / "configs/digits/retinanet_compact.yaml"))
     cfg.merge_from_list(["OUTPUT_DIR", str(tmp_path / "out")])

@@ -1,4 +1,5 @@
-"""A timm RetinaNet trains on both hosts, and what one host wrote runs on the other."""
+"""A RetinaNet with a timm backbone trains on both hosts, and each host evaluates checkpoints of
+both."""
 
 import importlib.util
 import json
@@ -19,7 +20,7 @@ pytest.importorskip("timm")
 
 @pytest.fixture
 def train_net(root: Path) -> Any:
-    """The tool's ``main``, on one thread."""
+    """``main`` of ``tools/train_net.py``, on one thread."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield runpy.run_path(str(root / "tools/train_net.py"))["main"]
@@ -27,7 +28,7 @@ def train_net(root: Path) -> Any:
 
 
 def detections(folder: Path) -> list[dict[str, Any]]:
-    """What a run found on its test set, best first for each image."""
+    """Detections of a run on its test set, highest score first for each image."""
     found = json.loads(
         (folder / "inference/coco_instances_results.json").read_text(encoding="utf-8")
     )
@@ -36,7 +37,7 @@ def detections(folder: Path) -> list[dict[str, Any]]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("host", HOSTS)
-def test_trained_here_and_evaluated_there(
+def test_checkpoints_of_one_host_are_evaluated_on_the_other(
     host: str, tmp_path: Path, train_net: Any, root: Path
 ) -> None:
     keys = {
@@ -71,7 +72,7 @@ def test_trained_here_and_evaluated_there(
 def test_training_starts_from_a_file_of_timm(
     host: str, tmp_path: Path, train_net: Any, root: Path, capfd: pytest.CaptureFixture
 ) -> None:
-    """And what it leaves needs that file no more."""
+    """A resumed run does not need the file any more."""
     import timm
 
     weights = tmp_path / "model.safetensors"
@@ -92,7 +93,7 @@ def test_training_starts_from_a_file_of_timm(
         *(w for pair in keys.items() for w in pair),
     ]
     train_net([*argv, "SOLVER.MAX_ITER", "1"])
-    said = capfd.readouterr().out
-    assert re.search(r"model.safetensors .*: \d+ of \d+ parameters are taken over", said)
+    output = capfd.readouterr().out
+    assert re.search(r"model.safetensors .*: \d+ of \d+ parameters are taken over", output)
     weights.unlink()
     train_net(["--resume", *argv, "SOLVER.MAX_ITER", "2"])

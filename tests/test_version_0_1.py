@@ -30,8 +30,9 @@ HOSTS = ["lightning"] + ["detectron2"] * (importlib.util.find_spec("detectron2")
 
 
 @pytest.fixture
-def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A folder with both runs and their data; what runs change in the process is put back."""
+def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A current folder with both runs and their data; process-wide settings are restored
+    afterwards."""
     shutil.copytree(FILES, tmp_path, dirs_exist_ok=True)
     write_scenes(tmp_path / "scenes", count=2, seed=0)
     monkeypatch.chdir(tmp_path)
@@ -43,7 +44,7 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 @pytest.mark.parametrize("writer", WRITERS)
-def test_weights_and_detections(desk: Path, writer: str) -> None:
+def test_weights_and_detections(workspace: Path, writer: str) -> None:
     cfg = get_cfg()
     cfg.merge_from_file(f"{writer}/config.yaml")
     model = build_model(cfg).eval()
@@ -64,12 +65,13 @@ def require_detections(writer: str, *, boxes: Any, scores: Any, labels: Any) -> 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("host", HOSTS)
-def test_training_continues(desk: Path, host: str, capsys: pytest.CaptureFixture) -> None:
-    """With the fifth step of version 0.1, in losses, learning rate and momentum, and ends."""
+def test_training_continues(workspace: Path, host: str, capsys: pytest.CaptureFixture) -> None:
+    """``--resume`` takes the same fifth step as version 0.1: equal losses, learning rate and
+    biases."""
     arguments = ["--config-file", f"{host}/config.yaml", "--host", host, "--resume"]
     load_tool("train_net").main(arguments)
     assert f"resume: {host}/model_0000003.pth continues at step 4 of 5" in capsys.readouterr().out
-    lines = (desk / host / "metrics.json").read_text(encoding="utf-8").splitlines()
+    lines = (workspace / host / "metrics.json").read_text(encoding="utf-8").splitlines()
     step, evaluation = map(json.loads, lines)
     expected = dict(EXPECTED[host]["step"])
     biases = torch.tensor(expected.pop(BIASES))
@@ -79,17 +81,17 @@ def test_training_continues(desk: Path, host: str, capsys: pytest.CaptureFixture
     assert final["iteration"] == 4
     # the step changes them by about 5e-4, of which momentum makes half and more
     assert_close(final["model"][BIASES], biases, rtol=0, atol=1e-5)
-    assert (desk / host / "last_checkpoint").read_text(encoding="utf-8") == "model_final.pth"
+    assert (workspace / host / "last_checkpoint").read_text(encoding="utf-8") == "model_final.pth"
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("writer", WRITERS)
 @pytest.mark.parametrize("host", HOSTS)
-def test_evaluation(desk: Path, host: str, writer: str) -> None:
-    """Of the newest checkpoint of the run, on the host that wrote it and on the other one."""
+def test_evaluation(workspace: Path, host: str, writer: str) -> None:
+    """The newest checkpoint is evaluated on the host that wrote it and on the other one."""
     arguments = ["--config-file", f"{writer}/config.yaml", "--host", host, "--eval-only"]
     load_tool("train_net").main([*arguments, "--resume"])
-    path = desk / writer / "inference/coco_instances_results.json"
+    path = workspace / writer / "inference/coco_instances_results.json"
     results = [r for r in json.loads(path.read_text(encoding="utf-8")) if r["image_id"] == 1]
     boxes = torch.tensor([result["bbox"] for result in results])
     boxes[:, 2:] += boxes[:, :2]

@@ -1,4 +1,4 @@
-"""Names of Caffe2's ResNets in Detectron2's, and what becomes of their batch norms."""
+"""Mapping of Caffe2 ResNet names to Detectron2 names, and loading of their batch norms."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from retina_plugin.layers.norms import FrozenBatchNorm2d
     ],
 )
 def test_names(theirs: str, ours: str) -> None:
-    own = ["res2.0.conv1.norm.num_batches_tracked"]  # norms that learn: nothing is added
+    own = ["res2.0.conv1.norm.num_batches_tracked"]  # trainable norms: no statistics are added
     assert list(caffe2_names({theirs: torch.zeros(1)}, own)) == [ours]
 
 
@@ -36,7 +36,7 @@ def test_momentum_of_caffe2s_optimizer_is_no_parameter() -> None:
 
 
 def test_a_norm_without_statistics_is_weight_times_x_plus_bias() -> None:
-    """Weight 2 and bias 3 of a file that has multiplied its statistics into them: 2 x + 3."""
+    """A file without statistics, with weight 2 and bias 3: the norm computes 2 x + 3."""
     state = {"conv1_w": torch.zeros(2, 3, 7, 7)}
     state |= {"res_conv1_bn_s": torch.full((2,), 2.0), "res_conv1_bn_b": torch.full((2,), 3.0)}
     own = ["stem.conv1.weight", "stem.conv1.norm.weight", "stem.conv1.norm.running_var"]
@@ -72,8 +72,8 @@ def test_a_norm_without_statistics_is_weight_times_x_plus_bias() -> None:
 def test_statistics_are_added_for_frozen_norms_only(
     counts_batches: str | None, added: bool
 ) -> None:
-    """A norm of the backbone that learns cannot take weights with statistics multiplied into
-    them: those that are missing tell so when the file is compared with the model."""
+    """Trainable norms cannot take weights without statistics; the missing statistics are reported
+    when the file is compared with the model."""
     own = ["backbone.bottom_up.stem.conv1.norm.weight", *filter(None, [counts_batches])]
     renamed = caffe2_names({"res_conv1_bn_s": torch.ones(2)}, own)
     assert ("stem.conv1.norm.running_var" in renamed) is added

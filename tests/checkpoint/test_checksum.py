@@ -1,5 +1,4 @@
-"""A checkpoint that was damaged after it was written is not loaded, and one that is whole is read
-by everybody."""
+"""A damaged checkpoint is not loaded, and an intact one can be read by torch and other programs."""
 
 from __future__ import annotations
 
@@ -26,7 +25,7 @@ def test_a_flipped_bit_is_found_wherever_it_is(tmp_path: Path) -> None:
     path = tmp_path / "x.pth"
     save_with_checksum(CONTENT, str(path))
     content = path.read_bytes()
-    # the name of the file is in it
+    # the archive contains the name of the file
     assert saved_size(CONTENT) == pytest.approx(len(content), abs=200)
     for place in {*range(0, len(content), 17), *range(len(content) - 120, len(content))}:
         path.write_bytes(with_flipped_bit(content, place))
@@ -52,8 +51,8 @@ def test_a_file_that_was_cut_off(tmp_path: Path, length: int) -> None:
 
 
 def test_files_without_our_checksum(tmp_path: Path) -> None:
-    """Numbers that ``torch.save`` wrote are compared with the checksums of the archive, and read as
-    they are without those."""
+    """Files from ``torch.save`` are checked with the checksums of the zip archive if it has
+    them."""
     path = tmp_path / "x.pth"
     torch.save(CONTENT, path)
     assert not is_damaged(str(path))

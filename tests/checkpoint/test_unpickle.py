@@ -1,4 +1,4 @@
-"""Pickles of arrays: what is read from them, and that nothing else is done."""
+"""Pickles of arrays are read without executing code."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_every_type_of_numbers(name: str) -> None:
 
 
 def test_a_pickle_of_python_2() -> None:
-    """Its strings are bytes, those of arrays too; written out by hand, as Python 3 cannot write
+    """A pickle of Python 2 has byte strings. It is written by hand, because Python 3 cannot write
     it."""
     text = (
         b"(dp0\nS'conv1_w'\np1\ncnumpy.core.multiarray\n_reconstruct\np2\n(cnumpy\nndarray\n"
@@ -100,7 +100,7 @@ def test_calls_are_refused(function: Any, arguments: tuple) -> None:
                 read(content, protocol)
 
 
-def test_a_file_is_not_made(tmp_path: Path) -> None:
+def test_no_file_is_created(tmp_path: Path) -> None:
     with pytest.raises(pickle.UnpicklingError, match="asks for pathlib"):
         read({"model": Call(Path.touch, tmp_path / "made")})
     assert not (tmp_path / "made").exists()
@@ -141,7 +141,7 @@ def test_everything_but_arrays_of_numbers_is_refused(content: Any, words: str) -
     ],
 )
 def test_hand_made_pickles_change_nothing(opcodes: bytes) -> None:
-    """Whatever such a file does, it does to itself: the next one is read as before."""
+    """A malicious file does not affect the next file that is read."""
     with contextlib.suppress(pickle.UnpicklingError):
         read_pickle(io.BytesIO(opcodes))
     assert_close(read({"a": np.arange(3)}, 2)["a"], torch.arange(3))
@@ -151,7 +151,7 @@ def test_hand_made_pickles_change_nothing(opcodes: bytes) -> None:
 @pytest.mark.parametrize(
     "name", ["_codecs\nencode", "numpy.core.multiarray\nscalar", "numpy\ndtype", "builtins\nbytes"]
 )
-def test_nothing_gets_attributes(name: str) -> None:
+def test_no_object_gets_attributes(name: str) -> None:
     with pytest.raises(pickle.UnpicklingError, match="it sets attributes of a"):
         read_pickle(io.BytesIO(f"\x80\x04c{name}\n}}(Vfoo\nVbar\nub.".encode("latin1")))
 
@@ -187,7 +187,7 @@ def test_a_set_is_refused() -> None:
     ],
 )
 def test_a_few_bytes_take_no_memory(opcodes: bytes) -> None:
-    """Each would be 16 MB and more, and any number of gigabytes with a larger number."""
+    """Each pickle would allocate 16 MB or more, and gigabytes with larger numbers."""
     tracemalloc.start()
     with contextlib.suppress(pickle.UnpicklingError):
         read_pickle(io.BytesIO(opcodes))

@@ -1,4 +1,4 @@
-"""Checkpoints: what is read, what is refused and how."""
+"""Loading of checkpoints: accepted files, refused files and their messages."""
 
 import os
 import pickle
@@ -123,7 +123,7 @@ def test_a_truncated_file(tmp_path: Path) -> None:
         load_weights(compact_model(), str(tmp_path / "x.pth"))
 
 
-def test_a_malicious_file_runs_nothing(tmp_path: Path) -> None:
+def test_a_malicious_file_executes_nothing(tmp_path: Path) -> None:
     for name in ("a.pth", "b.pth", "c.pkl", "d.pkl"):
         save = (
             torch.save
@@ -182,7 +182,7 @@ def write_tar(path: Path) -> None:
     ],
 )
 @pytest.mark.filterwarnings("ignore:.*jit:FutureWarning")
-def test_refusals_say_why_and_not_how_to_run_a_file(
+def test_refusals_give_the_reason_without_advice_to_disable_the_check(
     tmp_path: Path, write: Callable, words: str
 ) -> None:
     write(tmp_path / "x.pth")
@@ -222,7 +222,7 @@ def test_only_dense_tensors_are_read(tmp_path: Path, value: torch.Tensor, words:
     "name", ["head.bbox_pred.bias", "head.cls_score.bias", "backbone.top_block.p6.weight"]
 )
 @pytest.mark.parametrize("shape", [(), (0,)])
-def test_shapes_that_no_layer_has(tmp_path: Path, name: str, shape: tuple[int, ...]) -> None:
+def test_impossible_shapes(tmp_path: Path, name: str, shape: tuple[int, ...]) -> None:
     torch.save(
         {"model": {**compact_model().state_dict(), name: torch.zeros(shape)}}, tmp_path / "x.pth"
     )
@@ -232,7 +232,7 @@ def test_shapes_that_no_layer_has(tmp_path: Path, name: str, shape: tuple[int, .
 
 @pytest.mark.parametrize("fine_tune", [False, True])
 def test_a_class_head_that_is_not_whole(tmp_path: Path, fine_tune: bool) -> None:
-    """The number of classes is not blamed for what is missing."""
+    """Missing parameters are not reported as another number of classes."""
     state = compact_model().state_dict()
     del state["head.cls_score.bias"]
     torch.save({"model": state}, tmp_path / "x.pth")
@@ -252,7 +252,7 @@ def test_metadata_of_another_kind_is_none(tmp_path: Path, metadata: object) -> N
 
 
 @pytest.mark.parametrize("number", [float("nan"), float("inf")])
-def test_numbers_that_are_none(tmp_path: Path, number: float) -> None:
+def test_values_that_are_not_finite(tmp_path: Path, number: float) -> None:
     state = compact_model().state_dict()
     state["head.cls_score.bias"][1] = number
     torch.save({"model": state}, tmp_path / "x.pth")
@@ -268,7 +268,7 @@ def test_numbers_that_are_none(tmp_path: Path, number: float) -> None:
         assert model.head.cls_score.bias.isfinite().all()
 
 
-def test_numbers_that_are_not_taken_over_may_be_anything(tmp_path: Path) -> None:
+def test_values_that_are_not_loaded_may_be_anything(tmp_path: Path) -> None:
     state = backbone(compact_model())
     state["stem.fc.weight"].fill_(float("nan"))
     torch.save(state, tmp_path / "x.pth")
@@ -279,14 +279,14 @@ def test_numbers_that_are_not_taken_over_may_be_anything(tmp_path: Path) -> None
     ("theirs", "words"),
     [
         (["square", "bar", "nothing"], None),
-        (["a", "b"], None),  # an error of its own
+        (["a", "b"], None),  # a separate error
         (["square", "bar", "thing"], "x.pth knows other classes: thing, which are nothing here"),
         (["bar", "square", "nothing"], "bar, square, which are square, bar here"),
         ([1, 2, 3], None),
         (None, None),
     ],
 )
-def test_other_names_of_as_many_classes(theirs: object, words: str | None) -> None:
+def test_other_names_for_the_same_number_of_classes(theirs: object, words: str | None) -> None:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         warn_if_classes_differ({"class_names": theirs}, ["square", "bar", "nothing"], "x.pth")
@@ -333,7 +333,7 @@ def test_a_moving_average_is_taken_first(tmp_path: Path) -> None:
         ("resnet50_finetuned.pth", ""),
     ],
 )
-def test_where_a_file_can_be_had(name: str, source: str) -> None:
+def test_messages_say_where_to_get_a_file(name: str, source: str) -> None:
     assert source in download_hint(name)
     assert bool(source) == bool(download_hint(name))
 
@@ -351,20 +351,20 @@ def test_where_a_file_can_be_had(name: str, source: str) -> None:
         ("resnet50-0676ba61.pth", "no checkpoint at .*torchvision.models.get_model_weights"),
     ],
 )
-def test_files_that_are_not_there(path: str, words: str) -> None:
+def test_missing_files(path: str, words: str) -> None:
     with pytest.raises(WeightsError, match=words):
         load_weights(compact_model(), path)
 
 
 @pytest.mark.parametrize("content", [{"optimizer": {}}, [1, 2]], ids=["no model", "a list"])
-def test_files_of_something_else(tmp_path: Path, content: object) -> None:
+def test_files_with_other_content(tmp_path: Path, content: object) -> None:
     torch.save(content, tmp_path / "x.pth")
     with pytest.raises(WeightsError, match="expected a state_dict"):
         load_weights(compact_model(), str(tmp_path / "x.pth"))
 
 
 def backbone(model: RetinaNet) -> dict[str, torch.Tensor]:
-    """A state dict of its backbone alone, as classifiers leave it, with their last layer."""
+    """State dict of the backbone only, as image classifiers have it, with their last layer."""
     return {**model.backbone.bottom_up.state_dict(), "stem.fc.weight": torch.zeros(10, 4)}
 
 
@@ -402,7 +402,7 @@ def test_detecting_with_a_backbone_alone_is_an_error(tmp_path: Path) -> None:
         pytest.param({"MODEL__RESNETS__NORM": "BN"}, "MODEL.RESNETS.NORM", id="another norm"),
     ],
 )
-def test_a_backbone_that_would_start_in_part(tmp_path: Path, changes: dict, words: str) -> None:
+def test_a_backbone_that_matches_only_in_part(tmp_path: Path, changes: dict, words: str) -> None:
     for theirs, ours in ((changes, {}), ({}, changes)):
         torch.save(backbone(compact_model(**theirs)), tmp_path / "x.pth")
         words = words.replace("3, 4, 6, 3", "2, 2, 2, 2") if ours else words
@@ -410,7 +410,7 @@ def test_a_backbone_that_would_start_in_part(tmp_path: Path, changes: dict, word
             load_initial_weights(compact_model(**ours), str(tmp_path / "x.pth"), fine_tune=False)
 
 
-def test_nothing_of_the_model(tmp_path: Path) -> None:
+def test_a_file_without_any_parameter_of_the_model(tmp_path: Path) -> None:
     torch.save({"encoder.0.weight": torch.zeros(3)}, tmp_path / "x.pth")
     for load in (
         load_weights,
@@ -443,7 +443,7 @@ def test_fine_tuning_takes_no_other_difference(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "wrap", [lambda s: {"state_dict": s}, lambda s: {f"module.{k}": v for k, v in s.items()}]
 )
-def test_other_homes_of_a_state_dict(tmp_path: Path, wrap) -> None:
+def test_other_keys_that_hold_a_state_dict(tmp_path: Path, wrap) -> None:
     other, model = compact_model(), compact_model()
     torch.save(wrap(other.state_dict()), tmp_path / "x.pth")
     load_weights(model, str(tmp_path / "x.pth"))
@@ -459,8 +459,8 @@ def test_a_pickle_of_arrays(tmp_path: Path) -> None:
 
 
 class TimmLike(nn.Module):
-    """Named as timm names maps of a ConvNeXt: ``stages_0.blocks.0`` for ``stages.0.blocks.0``,
-    below ``model``."""
+    """Has timm's names for the feature maps of a ConvNeXt: ``stages_0.blocks.0`` for
+    ``stages.0.blocks.0``."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""The command line of ``retina``: verbs, flags, help, version, and its start."""
+"""The command ``retina``: verbs, flags, help, version and start-up."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CONFIG = ["--config-file", "a.yaml"]
 
 
 def error(capsys: pytest.CaptureFixture, *argv: str) -> str:
-    """The only line on standard error of a command line that ends with code 2."""
+    """Return the single line on standard error of a command that exits with code 2."""
     with pytest.raises(SystemExit) as end:
         main(argv)
     assert end.value.code == 2
@@ -67,7 +67,7 @@ def test_flags_and_overrides_in_any_order() -> None:
     assert (args.opts, args.num_gpus) == (["SEED", "2", "SOLVER.GAMMA", "-2"], 3)
 
 
-def test_the_folder_of_an_evaluation_is_the_odd_word() -> None:
+def test_the_folder_of_an_evaluation_is_the_first_of_an_odd_number_of_words() -> None:
     pair = ["DATASETS.TEST", "('a',)"]
     for argv, folder in (
         (["out", *pair, "--weights", "w"], "out"),
@@ -87,15 +87,15 @@ def test_help_has_an_example_and_fits_the_terminal(
     with pytest.raises(SystemExit) as end:
         main([*filter(None, [verb]), "--help"])
     assert end.value.code == 0
-    said = capsys.readouterr().out
+    printed = capsys.readouterr().out
     example = "retina train" if not verb else f"retina {verb}"
-    assert re.search(rf"^    .*{example} ", said, flags=re.MULTILINE)
-    for line in said.splitlines():  # a command stays in one piece, and so does a long name
+    assert re.search(rf"^    .*{example} ", printed, flags=re.MULTILINE)
+    for line in printed.splitlines():  # commands and long names are not wrapped
         assert len(line) <= columns or line.startswith("    ") or " " not in line.strip()
 
 
 def test_help_is_quick_and_imports_no_torch() -> None:
-    """At most 0.3 s, of which this process itself takes less when others compute beside it."""
+    """At most 0.3 s of CPU time of the process."""
     code = (
         "import contextlib, sys\n"
         "from retina_plugin.cli.command import main, parse\n"
@@ -148,7 +148,7 @@ def test_an_interrupted_start_is_quiet() -> None:
 
 
 def test_closed_streams_and_poor_encodings() -> None:
-    """What cron and old terminals give a program."""
+    """As under cron and in old terminals."""
     command = f"{sys.executable} -m retina_plugin.cli --version"
     closed = subprocess.run(f"{command} <&- >&- 2>&-", shell=True, timeout=120)
     assert closed.returncode == 0
@@ -158,7 +158,7 @@ def test_closed_streams_and_poor_encodings() -> None:
     assert (result.returncode, result.stdout) == (0, "Gr\\xf6\\xdfe \\u5927")
 
 
-def test_a_reader_that_has_gone() -> None:
+def test_a_closed_pipe() -> None:
     code = "from retina_plugin.cli.output import write\nfor _ in range(9999): write('x' * 99)"
     reader, writer = os.pipe()
     process = subprocess.Popen([sys.executable, "-c", code], stdout=writer, stderr=subprocess.PIPE)

@@ -1,4 +1,4 @@
-"""The completion scripts, run by the shells themselves."""
+"""The completion scripts, executed by bash and zsh."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ printf '%s\\n' "${COMPREPLY[@]}"
 
 
 def completed(folder: Path, *words: str) -> list[str]:
-    """What bash offers for the last word."""
+    """Completions that bash offers for the last word."""
     command = ["bash", "-c", script("bash", build_parser()) + TRY, "bash", "retina", *words]
     result = subprocess.run(command, capture_output=True, text=True, cwd=folder, timeout=60)
     assert result.stderr == ""

@@ -1,4 +1,4 @@
-"""``retina config``: what it prints is the config of a run, and the reasons are true."""
+"""``retina config`` prints the config of a run and where each value was set."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ NAMES = [
 
 
 def reasons(text: str) -> dict[str, str]:
-    """Key -> comment behind it."""
+    """Key -> its comment."""
     found, parents = {}, []
     for line in text.splitlines():
         indent, name, comment = re.fullmatch(r"( *)(\w+):.*?(?:  # (.*))?", line).groups()
@@ -48,7 +48,8 @@ def test_the_output_is_the_config(tmp_path: Path, host: str, name: str) -> None:
     get_cfg = get_cfg_of_host(host)
     expected = read_config(get_cfg(), name, overrides)
     again = read_config(get_cfg(), str(tmp_path / "printed.yaml"), [])
-    assert json.dumps(again) == json.dumps(expected)  # a tuple in a tuple of Detectron2's is a list
+    # tuples inside Detectron2's tuples become lists
+    assert json.dumps(again) == json.dumps(expected)
     assert yaml.safe_load(text)["OUTPUT_DIR"] == "größer: #1"
     default = dict(leaves(get_cfg()))
     changed = {key for key, value in leaves(expected) if value != default[key]}
@@ -71,7 +72,7 @@ def test_reasons(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert found["SOLVER.MAX_ITER"] == "my.yaml, line 4"
     assert found["MODEL.RETINA_PLUGIN.IMPORTS"] == "my.yaml, line 7; command line"
     assert found["MODEL.DEVICE"] == "no GPU is available"
-    assert "SOLVER.GAMMA" not in found  # as it is by default
+    assert "SOLVER.GAMMA" not in found  # the default value
     compact, base = (packaged_configs()[n] for n in (NAMES[0], "Base-RetinaNet.yaml"))
     for key, path, text in (
         ("MODEL.RESNETS.DEPTH", compact, "DEPTH: 18"),
@@ -84,7 +85,7 @@ def test_reasons(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_keys_of_imported_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only a value that differs from the default of its part has a reason."""
+    """Only values that differ from the default of the part have a comment."""
     (tmp_path / "parts_of_this_test.py").write_text(
         "from retina_plugin.config import Key\n"
         "from retina_plugin.losses import CLASS_LOSSES\n"

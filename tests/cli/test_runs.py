@@ -28,13 +28,13 @@ HOSTS = ["lightning"] + ["detectron2"] * (importlib.util.find_spec("detectron2")
 
 
 def last(folder: Path) -> dict[str, float]:
-    """The metrics of the last line of ``metrics.json``."""
+    """Metrics in the last line of ``metrics.json``."""
     lines = (folder / "metrics.json").read_text(encoding="utf-8").splitlines()
     return {key: value for key, value in json.loads(lines[-1]).items() if key.startswith("bbox/")}
 
 
 def package_files() -> set[str]:
-    """What the package consists of, without Python's own cache."""
+    """Files of the package, without ``__pycache__``."""
     files = (str(path) for path in (ROOT / "retina_plugin").rglob("*"))
     return {path for path in files if "__pycache__" not in path}
 
@@ -48,7 +48,7 @@ def test_train_and_eval(
     capsys: pytest.CaptureFixture,
     host: str,
 ) -> None:
-    """With a package that cannot be written, and an evaluation from elsewhere."""
+    """The package is read-only, and the evaluation runs in another folder."""
     readonly = FullDisk(ROOT / "retina_plugin", "")
     readonly.full = True
     readonly.install(monkeypatch)
@@ -70,7 +70,7 @@ def test_train_and_eval(
     assert package_files() == before
 
 
-def test_folders_that_hold_no_run(tmp_path: Path) -> None:
+def test_folders_without_a_run(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     for name, words in (("empty", "has no config.yaml"), ("none", "is not a folder")):
         with pytest.raises(ConfigError, match=words):
@@ -80,8 +80,8 @@ def test_folders_that_hold_no_run(tmp_path: Path) -> None:
         main(["eval", str(tmp_path / "empty")])
 
 
-def test_a_home_that_cannot_be_written(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The error says what to set; matplotlib says the like of its own cache."""
+def test_a_read_only_home_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error says which variable to set; matplotlib reports its own cache."""
     monkeypatch.setenv("HOME", "/dev/null/home")
     monkeypatch.delenv("RETINA_PLUGIN_CACHE")
     with pytest.raises(DatasetError, match=r"/dev/null/home/.*RETINA_PLUGIN_CACHE"):
@@ -104,8 +104,8 @@ if __name__ == "__main__":
 
 @pytest.mark.slow
 def test_lightning_imports_no_detectron2(tmp_path: Path) -> None:
-    """Neither in the program, which is a script without a suffix, nor in the processes of several
-    GPUs, which import that script: here it would fail."""
+    """A fake Detectron2 fails on import, in the program and in the processes that several GPUs
+    start."""
     (tmp_path / "detectron2").mkdir()
     (tmp_path / "detectron2/__init__.py").write_text("raise RuntimeError('was imported')")
     (tmp_path / "retina").write_text(SCRIPT)

@@ -1,5 +1,4 @@
-"""Values that no run can use: each is told by its key, on either host, before anything is trained
-or written."""
+"""Range checks: invalid values are errors that name the key, on either host, before training."""
 
 from __future__ import annotations
 
@@ -219,7 +218,7 @@ CROP = ["INPUT.CROP.ENABLED", "True", "INPUT.CROP.TYPE"]
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_what_no_run_can_use(
+def test_invalid_values_are_refused(
     tmp_path: Path, root: Path, host: str, overrides: list[str], words: str
 ) -> None:
     config = write_run(tmp_path, root)
@@ -250,7 +249,7 @@ def test_what_no_run_can_use(
         pytest.param(["MODEL.RETINA_PLUGIN.INPUT.PIXEL_RANGE", [0, 1e-6]], id="small floats"),
     ],
 )
-def test_what_a_run_can_use(host: str, overrides: list[Any]) -> None:
+def test_valid_values_are_accepted(host: str, overrides: list[Any]) -> None:
     cfg = importlib.import_module(HOSTS[host]).get_cfg()
     cfg.merge_from_list(overrides)
     check_rules(cfg)
@@ -280,7 +279,7 @@ PRECISE_BN = ["TEST.PRECISE_BN.ENABLED", True]
         ([*PRECISE_BN, "MODEL.FPN.NORM", "BN"], None),
     ],
 )
-def test_keys_of_detectron2_act_or_are_refused(
+def test_keys_of_detectron2_have_an_effect_or_are_refused(
     tmp_path: Path, root: Path, overrides: list[Any], words: str | None
 ) -> None:
     cfg = importlib.import_module(HOSTS["detectron2"]).get_cfg()
@@ -294,8 +293,8 @@ def test_keys_of_detectron2_act_or_are_refused(
 
 
 def has_numbers(key: str, default: Any) -> bool:
-    """Whether a key takes numbers; a default of None or of several kinds stands for one that
-    does."""
+    """Whether a key takes numbers. A default of None or a rule for several types counts as
+    numeric."""
     if isinstance(default, (list, tuple)):
         return any(has_numbers("", entry) for entry in default)
     return (
@@ -306,15 +305,14 @@ def has_numbers(key: str, default: Any) -> bool:
 
 
 def with_number(default: Any, number: float) -> Any:
-    """``number`` in the place of the first one of a default, and of the same type where that is
-    possible."""
+    """Replace the first number of a default by ``number``, with the same type if possible."""
     if isinstance(default, (list, tuple)):
         return type(default)([with_number(default[0], number), *default[1:]])
     return int(number) if isinstance(default, int) and math.isfinite(number) else number
 
 
 def put(cfg: Any, key: str, value: Any) -> None:
-    """Set a value without the checks of reading."""
+    """Set a value without the checks that reading a config makes."""
     *parents, name = key.split(".")
     for parent in parents:
         cfg = cfg[parent]
@@ -326,7 +324,7 @@ NUMERIC = {
     for key, (default, _, _) in {**DETECTRON2_KEYS, **PLUGIN_KEYS}.items()
     if has_numbers(key, default)
 }
-# (key, number) that is in its range, and why.
+# (key, number) pairs that are within the range of the key, with the reason.
 IN_RANGE = {("SEED", -1e9): "as in Detectron2, every negative seed draws another one for each run"}
 
 
@@ -343,7 +341,7 @@ def test_every_numeric_key_has_a_range(host: str, key: str) -> None:
                 check_rules(cfg)
 
 
-def test_rules_are_for_keys() -> None:
+def test_every_rule_belongs_to_a_key() -> None:
     assert not set(DETECTRON2_RULES) & {*DETECTRON2_KEYS, *PLUGIN_KEYS}
 
 
@@ -351,7 +349,7 @@ def test_rules_are_for_keys() -> None:
 @pytest.mark.parametrize("host", HOSTS)
 @pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
 def test_no_key_takes_infinite_numbers(host: str, number: float) -> None:
-    """Nor do those that only Detectron2 has."""
+    """Neither do keys that only Detectron2 has."""
     default = dict(leaves(importlib.import_module(HOSTS[host]).get_cfg()))
     for key in (key for key, value in default.items() if has_numbers(key, value)):
         cfg = importlib.import_module(HOSTS[host]).get_cfg()
@@ -395,7 +393,7 @@ def test_no_key_takes_infinite_numbers(host: str, number: float) -> None:
     ],
     ids=lambda value: " ".join(map(str, value)) if isinstance(value, list) else "",
 )
-def test_what_may_be_meant_is_reported(
+def test_conflicting_values_are_reported(
     tmp_path: Path,
     root: Path,
     caplog: pytest.LogCaptureFixture,
@@ -420,7 +418,7 @@ def test_what_may_be_meant_is_reported(
         ("plot_losses", lambda tool, args: tool.load(args), []),
     ],
 )
-def test_tools_that_only_look_check_too(
+def test_visualization_tools_check_values_too(
     root: Path, tmp_path: Path, name: str, read: Callable[[Any, Any], Any], arguments: list[str]
 ) -> None:
     tool = load_tool(name)
@@ -432,14 +430,15 @@ def test_tools_that_only_look_check_too(
 @pytest.mark.parametrize("host", HOSTS)
 @pytest.mark.parametrize("names", [[0], [None], [""], ["a b"], [".local"], [["a"]]], ids=str)
 def test_names_of_modules(host: str, names: list[Any]) -> None:
-    """They are imported before ranges are checked: a module may register a part."""
+    """Modules in ``IMPORTS`` are imported before values are checked, because they may register
+    parts."""
     cfg = importlib.import_module(HOSTS[host]).get_cfg()
     with pytest.raises(ConfigError, match=r"IMPORTS: expected names of modules such as"):
         cfg.merge_from_list(["MODEL.RETINA_PLUGIN.IMPORTS", names])
 
 
 def test_a_mean_of_whole_numbers() -> None:
-    """It is one of floats: the images would be rounded to its type."""
+    """A mean of integers is stored as floats; otherwise the image would be rounded to integers."""
     image = torch.full((3, 64, 64), 7)
     batches = [
         compact_model(MODEL__PIXEL_MEAN=mean, MODEL__PIXEL_STD=std).preprocess([image])[0]
@@ -451,8 +450,8 @@ def test_a_mean_of_whole_numbers() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("host", HOSTS)
-def test_hostile_values_give_messages(tmp_path: Path, root: Path, host: str) -> None:
-    """Whatever text or list a key of the model is given: a model, or an error that tools report."""
+def test_arbitrary_values_give_a_model_or_a_message(tmp_path: Path, root: Path, host: str) -> None:
+    """Any text or list as a value gives a model, or an error that tools report in one line."""
     read = importlib.import_module(HOSTS[host]).get_cfg()
     read.merge_from_file(write_run(tmp_path, root))
     read.merge_from_list(["MODEL.RETINANET.NUM_CLASSES", 3])

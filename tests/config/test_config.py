@@ -1,4 +1,4 @@
-"""Reading of YAML and overrides: what works, and what each mistake is told."""
+"""Reading of YAML and overrides: accepted values, and the message for each mistake."""
 
 from pathlib import Path
 
@@ -28,7 +28,7 @@ def test_defaults_are_not_shared() -> None:
     assert second.MODEL.RETINANET.IN_FEATURES == ["p3", "p4", "p5", "p6", "p7"]
 
 
-def test_leaf_over_base(tmp_path: Path) -> None:
+def test_a_file_overrides_its_base(tmp_path: Path) -> None:
     (tmp_path / "leaves").mkdir()
     write(
         tmp_path,
@@ -116,7 +116,7 @@ def test_dump_is_read_back(tmp_path: Path) -> None:
             "SEED: !!python/object/apply:eval ['1+1']", "Only plain YAML is read", id="python tag"
         ),
         pytest.param("_BASE_: none.yaml", "none.yaml cannot be read", id="missing base"),
-        pytest.param("_BASE_: config.yaml", "leads back to itself", id="its own base"),
+        pytest.param("_BASE_: config.yaml", "leads back to itself", id="includes itself"),
     ],
 )
 def test_bad_files(tmp_path: Path, text: str, words: str) -> None:
@@ -160,7 +160,7 @@ def test_old_and_new_name_of_a_key_together(
     assert f"{new} is given 2 times; the last one counts" in caplog.text
 
 
-def test_what_detectron2_reads_is_not_said_of_keys_of_this_project() -> None:
+def test_messages_about_keys_of_this_project_do_not_mention_detectron2() -> None:
     with pytest.raises(ConfigError, match=r"Did you mean \S+WIDTH .*ACTIVATION\?$"):
         get_cfg().merge_from_list(["MODEL.RETINA_PLUGIN.HEAD.WIDHT", "1"])
     with pytest.raises(ConfigError, match=r"Keys that only Detectron2 reads"):

@@ -1,4 +1,4 @@
-"""What an error of writing says must be done."""
+"""Advice in the message of a failed write."""
 
 from __future__ import annotations
 

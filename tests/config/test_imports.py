@@ -1,4 +1,4 @@
-"""``MODEL.RETINA_PLUGIN.IMPORTS``: modules that fail, and whose keys a config has."""
+"""``MODEL.RETINA_PLUGIN.IMPORTS``: errors of modules, and the config keys that modules add."""
 
 from __future__ import annotations
 
@@ -83,14 +83,16 @@ def test_a_file_for_a_module(write_modules: WriteModules, value: list[str], word
 
 
 @pytest.mark.parametrize(("old", "new"), MOVED.items())
-def test_every_new_name_is_there(old: str, new: str) -> None:
+def test_all_new_names_exist(old: str, new: str) -> None:
     assert importlib.util.find_spec(f"retina_plugin.{old}") is None
     assert importlib.util.find_spec(f"retina_plugin.{new}") is not None
     assert new_module_name(f"retina_plugin.{old}") == f"retina_plugin.{new}"
     assert new_module_name(old) == new_module_name("retina_plugin.none") == ""
 
 
-def test_a_failed_module_leaves_nothing_and_can_be_corrected(write_modules: WriteModules) -> None:
+def test_a_failed_module_registers_nothing_and_can_be_corrected(
+    write_modules: WriteModules,
+) -> None:
     write_modules(my_near=f"{NEAR}\nraise ValueError('a slip')")
     with pytest.raises(ConfigError, match="a slip"):
         merged("my_near")
@@ -118,7 +120,7 @@ def test_a_module_that_is_imported_again_replaces_its_parts(write_modules: Write
     ],
 )
 @pytest.mark.parametrize("first", ["", "my_entry", "my_near", "my_middle"])
-def test_keys_do_not_depend_on_who_imported_first(
+def test_keys_do_not_depend_on_the_order_of_imports(
     write_modules: WriteModules, entry: str, first: str
 ) -> None:
     write_modules(
@@ -149,7 +151,7 @@ def test_forgotten_imports(write_modules: WriteModules) -> None:
         merged("my_near").merge_from_list([radius.replace("Near", "Neer"), "1"])
 
 
-def test_what_another_process_could_not_read(write_modules: WriteModules) -> None:
+def test_parts_that_another_process_could_not_import(write_modules: WriteModules) -> None:
     write_modules(my_near=NEAR)
     importlib.import_module("my_near")
     cfg = get_cfg()
@@ -161,7 +163,7 @@ def test_what_another_process_could_not_read(write_modules: WriteModules) -> Non
 
 
 def test_a_neck_of_another_module(write_modules: WriteModules) -> None:
-    """It is chosen in the backbone's name."""
+    """A neck is chosen by the name of the backbone."""
     write_modules(
         my_neck="from retina_plugin.modeling import NECK_REGISTRY\n"
         "@NECK_REGISTRY.register('mine')\nclass Mine(NECK_REGISTRY.get('fpn')): ..."

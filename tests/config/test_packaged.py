@@ -1,4 +1,4 @@
-"""Configs found by name."""
+"""Packaged configs are found by name."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_a_path_that_exists_is_preferred() -> None:
     Path(NAME).write_text("SEED: 7\n")
     assert find_config(NAME) == NAME
     Path(NAME).unlink()
-    Path(NAME).symlink_to("nowhere")  # broken, but there
+    Path(NAME).symlink_to("nowhere")  # a dangling link still counts as present
     with pytest.raises(ConfigError, match=f"config file {NAME} cannot be read"):
         get_cfg().merge_from_file(NAME)
 
@@ -68,7 +68,7 @@ def test_a_base_may_be_a_packaged_config() -> None:
         ("", "cannot be read"),
     ],
 )
-def test_a_name_that_nothing_has(name: str, nearest: str) -> None:
+def test_an_unknown_name(name: str, nearest: str) -> None:
     with pytest.raises(ConfigError) as error:
         find_config(name)
     assert nearest in str(error.value)

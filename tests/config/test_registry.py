@@ -1,4 +1,4 @@
-"""Parts from outside: their keys, and the message of each mistake in registering one."""
+"""Registries: config keys of parts, and the message for each mistake in a registration."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ KEYS = {"RADIUS": Key(2.0, "strides", above(0))}
 
 @pytest.fixture
 def parts() -> Iterator[Registry]:
-    """A registry of its own kind."""
+    """An empty registry of its own."""
     yield Registry("thing", node="MODEL.RETINA_PLUGIN.THING", runtime_arguments=("size",))
     REGISTRIES.pop()
 
 
-def test_a_part_gets_its_keys_and_what_it_is_given(parts: Registry) -> None:
+def test_a_part_gets_its_keys_and_the_arguments_of_the_builder(parts: Registry) -> None:
     @parts.register("near", keys=KEYS)
     class Near:
         def __init__(self, *, size: int, radius: float) -> None:
@@ -58,7 +58,7 @@ def test_a_config_without_the_keys_of_a_part(parts: Registry) -> None:
 
 
 def test_the_keys_of_a_base_come_with_its_subclass(parts: Registry) -> None:
-    """Also when another module has registered the base before."""
+    """This also works if another module has registered the base before."""
 
     @parts.register("near", keys=KEYS)
     class Near:
@@ -135,12 +135,12 @@ def test_a_name_that_is_a_key_of_the_node(node: str, name: str) -> None:
     assert name not in registry
 
 
-def test_what_the_builder_gives_is_not_read(parts: Registry) -> None:
+def test_arguments_of_the_builder_are_not_read_from_the_config(parts: Registry) -> None:
     with pytest.raises(ConfigError, match=r"'size' is given by the builder .* out of reads"):
         parts.register("near", reads={"size": "SEED"})(lambda *, size: size)
 
 
-def test_without_parentheses_as_in_detectron2(parts: Registry) -> None:
+def test_register_as_a_decorator_without_parentheses(parts: Registry) -> None:
     @parts.register
     class Near: ...
 
@@ -152,7 +152,7 @@ def test_without_parentheses_as_in_detectron2(parts: Registry) -> None:
 
 
 @pytest.mark.parametrize("entry", [3, functools.partial(int)])
-def test_what_cannot_be_a_part(parts: Registry, entry: Any) -> None:
+def test_objects_that_cannot_be_registered(parts: Registry, entry: Any) -> None:
     with pytest.raises(ConfigError, match=r"expected register\('name'\)\(part\), found"):
         parts.register()(entry)
 
@@ -175,7 +175,7 @@ def test_a_cell_of_a_notebook_that_runs_twice(parts: Registry) -> None:
     assert parts.users(parts.part("near")) == ["near", "nearer"]  # the old subclass too
 
 
-def test_an_argument_that_nothing_gives(parts: Registry) -> None:
+def test_a_required_argument_without_a_key(parts: Registry) -> None:
     with pytest.raises(ConfigError, match=r"nothing gives the constructor argument 'speed'"):
 
         @parts.register()
@@ -254,6 +254,6 @@ def test_names_of_version_0_1_still_read(tmp_path: Path, caplog: pytest.LogCaptu
         48,
         "balanced_ce",
     )
-    said = [record.getMessage() for record in caplog.records]
-    assert len(said) == 3
-    assert "HEAD_WIDTH is called MODEL.RETINA_PLUGIN.HEAD.WIDTH now" in said[1]
+    printed = [record.getMessage() for record in caplog.records]
+    assert len(printed) == 3
+    assert "HEAD_WIDTH is called MODEL.RETINA_PLUGIN.HEAD.WIDTH now" in printed[1]

@@ -1,5 +1,5 @@
-"""Config files and overrides that are ambiguous, broken or hostile: each is one message that names
-the file and the line."""
+"""Ambiguous, broken or malicious config files and overrides: one message with the file and the
+line."""
 
 from __future__ import annotations
 
@@ -35,8 +35,7 @@ def bomb() -> str:
 
 
 def chain(link: str) -> str:
-    """A thousand values, each around an alias of the one before: no line is deep, and the whole
-    is."""
+    """A thousand nested aliases: each line is shallow, but the whole value is deep."""
     return "x0: &x0 {k: 1}\n" + "".join(
         f"x{i}: &x{i} {link.format(i - 1)}\n" for i in range(1, 1000)
     )
@@ -216,12 +215,14 @@ def test_hostile_files(tmp_path: Path, host: str, content: str | bytes, words: s
     ("make", "words"),
     [
         (Path.mkdir, "it is a directory, not a file"),
-        (os.mkfifo, "it is a FIFO, not a file"),  # to open it would wait for a writer
+        (os.mkfifo, "it is a FIFO, not a file"),  # opening a FIFO would wait for a writer
         (lambda path: path.symlink_to("/dev/zero"), "it is a device, not a file"),
         (lambda path: None, "No such file"),
     ],
 )
-def test_what_is_no_file(tmp_path: Path, make: Callable[[Path], None], words: str) -> None:
+def test_paths_that_are_not_regular_files(
+    tmp_path: Path, make: Callable[[Path], None], words: str
+) -> None:
     path = tmp_path / "config.yaml"
     make(path)
     with pytest.raises(ConfigError, match=rf"config file {path} cannot be read: {words}"):
@@ -255,7 +256,7 @@ def test_what_is_no_file(tmp_path: Path, make: Callable[[Path], None], words: st
         ),
     ],
 )
-def test_sound_files(tmp_path: Path, content: str | bytes, entries: list[tuple]) -> None:
+def test_valid_files(tmp_path: Path, content: str | bytes, entries: list[tuple]) -> None:
     assert read_yaml(write(tmp_path, content)) == [Entry(*entry) for entry in entries]
 
 

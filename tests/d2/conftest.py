@@ -1,4 +1,4 @@
-"""Absent means not collected; present but broken means red."""
+"""Skip these tests if Detectron2 is not installed; if it is installed but broken, they fail."""
 
 import importlib.util
 

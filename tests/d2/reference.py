@@ -1,4 +1,4 @@
-"""Detectron2's own RetinaNet beside ours, from one config and with the same weights."""
+"""Detectron2's RetinaNet and this project's, from one config and with equal weights."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ THEIRS = {
 
 
 def our_cfg(root: Any, **changes: Any) -> CfgNode:
-    """The COCO config on the CPU, with ``changes`` (``__`` for dots)."""
+    """The COCO config on the CPU; in the names of ``changes``, ``__`` stands for a dot."""
     cfg = retina_plugin.get_cfg()
     cfg.merge_from_file(str(root / "configs/coco/retinanet_R_50_FPN_1x.yaml"))
     for key, value in {
@@ -39,7 +39,7 @@ def our_cfg(root: Any, **changes: Any) -> CfgNode:
 
 
 def their_cfg(ours: CfgNode) -> CfgNode:
-    """The same values in Detectron2's tree, with Detectron2's names of model and backbone."""
+    """The same values in Detectron2's config, with its names of model and backbone."""
     cfg = detectron2_cfg()
     known = {key for key, _ in leaves(cfg)}
     for key, value in leaves(ours):
@@ -49,17 +49,16 @@ def their_cfg(ours: CfgNode) -> CfgNode:
 
 
 def pair(root: Any, **changes: Any) -> tuple[nn.Module, FocalRetinaNet]:
-    """(Detectron2's RetinaNet, ours) with equal weights of a size that gives neither dead nor
-    saturated outputs."""
+    """(Detectron2's RetinaNet, ours) with equal weights, scaled so that outputs are neither dead
+    nor saturated."""
     ours = our_cfg(root, **changes)
     reference, own = build_model(their_cfg(ours)), build_model(ours)
-    # The order of memory decides which kernels run; with the same ones only differences of the
-    # mathematics are left.
+    # The memory format decides which kernels run. With the same kernels only differences in the
+    # computation remain.
     reference.to(memory_format=torch.channels_last)
     for name, buffer in reference.named_buffers():
-        if name.endswith(
-            "conv3.norm.weight"
-        ):  # FrozenBN starts as the identity; residual branches must not add up for ever
+        # FrozenBN is the identity at first, so activations would grow with every block.
+        if name.endswith("conv3.norm.weight"):
             buffer.fill_(0.2)
     missing, surplus = own.load_state_dict(reference.state_dict(), strict=False)
     assert (missing, surplus) == (["loss_normalizer"], [])

@@ -1,4 +1,4 @@
-"""The parts of tools/benchmark.py that need Detectron2, at tiny sizes: both sides run and agree."""
+"""The comparisons of tools/benchmark.py that need Detectron2, at tiny sizes: they run and agree."""
 
 import argparse
 import importlib

@@ -1,4 +1,4 @@
-"""Every config of the tree takes a step and detects on Detectron2."""
+"""Every packaged config runs a training step and a detection on Detectron2."""
 
 import pytest
 import torch

@@ -1,5 +1,5 @@
-"""Data sets on Detectron2: ours in its catalog, its own and the user's in ours, and its mapper over
-our reader."""
+"""Data sets on Detectron2: this project's in its catalog, the user's in ours, and Detectron2's
+mapper with our image reader."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ from tests.coco_files import CONTENT, changed, write_coco
 
 @pytest.fixture(autouse=True)
 def own_names() -> Iterator[None]:
-    """What a test registers is gone after it."""
+    """Remove what a test registers."""
     tables = DatasetCatalog.data, MetadataCatalog.data, catalog._CATALOG
     before = [dict(table) for table in tables]
     yield
@@ -66,9 +66,10 @@ def cfg_of(train: str, test: str = "", **changes: Any) -> CfgNode:
 
 
 def test_every_name_is_registered_and_twice_is_harmless() -> None:
-    """Names that come later, as those of other tests, are registered when asked for."""
+    """Names registered later, for example by other tests, are found when they are used."""
     register_dataset("comes later", "a.json", "images")
-    assert {"digits_train", "digits_test", "bccd_val"} <= set(DatasetCatalog.list())  # by import
+    # registered by the import
+    assert {"digits_train", "digits_test", "bccd_val"} <= set(DatasetCatalog.list())
     register_datasets()
     assert set(dataset_names()) <= set(DatasetCatalog.list())
     before = dict(DatasetCatalog.data)
@@ -79,11 +80,11 @@ def test_every_name_is_registered_and_twice_is_harmless() -> None:
 
 @pytest.mark.parametrize("name", ["coco_2017_train", "coco_2017_val", "coco_2017_val_100"])
 def test_detectron2s_own_names_stay_its_own(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """And both catalogs mean the same files by them."""
+    """Both catalogs use the same files for them."""
     metadata = MetadataCatalog.get(name)
     assert "coco.py" in DatasetCatalog[name].__code__.co_filename
     assert resolve(name) == (metadata.json_file, metadata.image_root)
-    assert class_names(name) == metadata.thing_classes  # 80, without reading anything
+    assert class_names(name) == metadata.thing_classes  # 80 classes, without reading a file
     assert len(class_names(name)) == 80
     ours = (
         Path(*Path(catalog._CATALOG[name]()[0]).parts[-3:]),
@@ -124,10 +125,10 @@ def test_a_name_of_ours_registered_later(tmp_path: Path) -> None:
     assert len(DatasetCatalog.get("pets")) == 2
 
 
-def test_ours_follow_the_folder_of_data_sets(
+def test_our_data_sets_follow_the_folder_of_data_sets(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also when Detectron2 has read them somewhere else before."""
+    """This also holds if Detectron2 has read them from another folder before."""
     json_file, images = write_coco(tmp_path)
     for folder in ("one", "two"):
         (tmp_path / folder / "bccd").mkdir(parents=True)
@@ -141,7 +142,7 @@ def test_ours_follow_the_folder_of_data_sets(
     assert load_dataset("bccd_val").json_file == str(tmp_path / "two/bccd/annotations/val.json")
 
 
-def test_a_misspelt_name_is_told_and_stays_free(tmp_path: Path) -> None:
+def test_a_misspelt_name_is_an_error_and_is_not_registered(tmp_path: Path) -> None:
     register_coco_instances("my_pets", {}, *write_coco(tmp_path))
     for name, nearest in (
         ("my_pest", "my_pets"),
@@ -172,7 +173,7 @@ def test_a_coco_file_that_the_user_registered(tmp_path: Path) -> None:
         assert next(training_samples(cfg))["labels"].tolist() == [1]
 
 
-def test_the_users_file_goes_before_ours_of_the_same_name(tmp_path: Path) -> None:
+def test_the_users_file_takes_precedence_over_ours_of_the_same_name(tmp_path: Path) -> None:
     DatasetCatalog.pop("cards_val")
     register_coco_instances("cards_val", {}, *write_coco(tmp_path))
     register_datasets()
@@ -182,7 +183,7 @@ def test_the_users_file_goes_before_ours_of_the_same_name(tmp_path: Path) -> Non
 
 
 def test_a_function_that_the_user_registered(tmp_path: Path) -> None:
-    """It is read like any other set, before and after Detectron2 has written a COCO file for its
+    """It is read like any other data set, before and after Detectron2 writes a COCO file for its
     evaluator."""
     records = load_dataset("@".join(write_coco(tmp_path))).records
     boxes = [
@@ -236,9 +237,9 @@ def write_noise(path: Path) -> str:
     ],
     ids=str,
 )
-def test_samples_of_what_a_users_function_gives(tmp_path: Path, box: Any, mode: BoxMode) -> None:
-    """Boxes in any of Detectron2's modes, fields that are left out, and fields of the user's own;
-    as Detectron2's mapper has it."""
+def test_samples_of_a_users_function(tmp_path: Path, box: Any, mode: BoxMode) -> None:
+    """Boxes in all of Detectron2's box modes, missing fields and extra fields: the samples equal
+    those of Detectron2's mapper."""
     found = {"bbox": box, "bbox_mode": mode, "category_id": 1, "mine": 1}
     crowd = {**found, "category_id": 0, "iscrowd": 1}
     outside = {**found, "bbox": [-5.0, 1, 40, 30], "bbox_mode": BoxMode.XYXY_ABS}
@@ -261,7 +262,9 @@ def test_samples_of_what_a_users_function_gives(tmp_path: Path, box: Any, mode: 
 
 
 @pytest.mark.parametrize("annotations", [{}, {"annotations": []}], ids=["missing", "empty"])
-def test_a_function_without_a_box_teaches_nothing(tmp_path: Path, annotations: dict) -> None:
+def test_a_function_without_boxes_is_refused_for_training(
+    tmp_path: Path, annotations: dict
+) -> None:
     register_function("my_function", [{"file_name": str(tmp_path / "a.png"), **annotations}])
     cfg = cfg_of("my_function", DATALOADER__FILTER_EMPTY_ANNOTATIONS=False)
     cfg.MODEL.META_ARCHITECTURE = "FocalRetinaNet"
@@ -274,9 +277,9 @@ def register_function(name: str, records: list[Any], **metadata: Any) -> None:
     MetadataCatalog.get(name).set(thing_classes=["cat", "ant"], **metadata)
 
 
-def test_what_the_records_of_a_function_may_leave_out(tmp_path: Path) -> None:
-    """Ids, sizes and boxes; boxes have any of Detectron2's modes; class indices become the ids of
-    the metadata."""
+def test_optional_fields_of_the_records_of_a_function(tmp_path: Path) -> None:
+    """Ids, sizes and boxes may be missing; boxes may have any box mode; class indices become the
+    ids of the metadata."""
     _, images = write_coco(tmp_path)
     box = {"bbox": np.array([2, 3, 4, 5]), "bbox_mode": BoxMode.XYWH_ABS, "category_id": 1}
     register_function(
@@ -397,7 +400,7 @@ def test_a_class_that_the_users_function_does_not_have(tmp_path: Path) -> None:
         pytest.param("full", "empty", False, None, id="no box to find"),
     ],
 )
-def test_before_a_run(
+def test_checks_before_a_run(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     train: str,
@@ -433,7 +436,7 @@ def evaluator_of(name: str, folder: Path) -> RetinaCOCOEvaluator:
 
 
 def evaluated(evaluator: DatasetEvaluator, *, boxes: list, image_id: Any = 5) -> float:
-    """AP of ants found at ``boxes`` of one image."""
+    """AP of the class "ant" for detections at ``boxes`` of one image."""
     instances = Instances((10, 20), pred_boxes=Boxes(torch.tensor(boxes)))
     instances.scores, instances.pred_classes = (
         torch.ones(len(boxes)),
@@ -444,9 +447,8 @@ def evaluated(evaluator: DatasetEvaluator, *, boxes: list, image_id: Any = 5) ->
     return round(evaluator.evaluate()["bbox"]["AP"], 6)
 
 
-def test_annotations_as_users_write_them(tmp_path: Path) -> None:
-    """No ``area``, ids from 0. Detectron2's own evaluator needs the one and never finds the object
-    with id 0."""
+def test_annotations_without_area_and_with_id_0(tmp_path: Path) -> None:
+    """Detectron2's own evaluator needs ``area`` and never matches the object with id 0."""
     content = changed("annotations", 0, id=0)
     name = "@".join(write_coco(tmp_path, content))
     assert class_names(name) == ["cat", "ant"]
@@ -481,8 +483,7 @@ def test_boxes_of_a_function_are_clipped_and_dropped_as_those_of_a_file(tmp_path
 
 
 def test_classes_in_the_users_own_order(tmp_path: Path) -> None:
-    """The numbers of the model's classes are those of ``thing_dataset_id_to_contiguous_id``, as
-    Detectron2 has it."""
+    """Class indices follow ``thing_dataset_id_to_contiguous_id``, as in Detectron2."""
     json_file, images = write_coco(tmp_path)
     DatasetCatalog.register("my_pets", lambda: load_coco_json(json_file, images))
     names = {"thing_classes": ["ant", "cat"], "thing_dataset_id_to_contiguous_id": {7: 0, 3: 1}}
@@ -501,7 +502,8 @@ def record_of(path: Path, **others: Any) -> dict[str, Any]:
     return {"file_name": str(path), "image_id": 5, "annotations": boxes, **others}
 
 
-@pytest.mark.filterwarnings("ignore:The given NumPy array is not writable")  # Detectron2's own
+# Detectron2 causes this warning.
+@pytest.mark.filterwarnings("ignore:The given NumPy array is not writable")
 @pytest.mark.parametrize("mode", ["RGB", "L", "P", "RGBA", "rotated"])
 @pytest.mark.parametrize("image_format", ["BGR", "RGB", "L"])
 @pytest.mark.parametrize("is_train", [True, False], ids=["train", "test"])

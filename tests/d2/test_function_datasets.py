@@ -1,4 +1,4 @@
-"""Data sets that a user has registered in Detectron2 as functions, in every tool."""
+"""Data sets that a user registers in Detectron2 as functions work in every tool."""
 
 from __future__ import annotations
 

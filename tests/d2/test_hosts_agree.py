@@ -1,4 +1,5 @@
-"""The Lightning host beside Detectron2's own loaders and evaluator: equal images, equal metrics."""
+"""The Lightning host compared with Detectron2's loaders and evaluator: equal samples, equal
+metrics."""
 
 from __future__ import annotations
 
@@ -36,8 +37,8 @@ from tests.scenes import write_scenes
 
 
 def cfg_of(**changes: Any) -> CfgNode:
-    """Detectron2's tree with the small model of the other tests; ``changes`` are keys with ``__``
-    for dots."""
+    """Detectron2's config with the small model of the other tests; in names of ``changes``, ``__``
+    stands for a dot."""
     cfg = get_cfg()
     for key, value in {**COMPACT, **{k.replace("__", "."): v for k, v in changes.items()}}.items():
         cfg.merge_from_list([key, value])
@@ -52,7 +53,7 @@ def test_sizes_after_resizing(limits: tuple[int, int]) -> None:
     numbers = np.random.default_rng(0)
     for height, width in numbers.integers(1, 2000, (500, 2)).tolist():
         theirs = T.ResizeShortestEdge.get_output_shape(height, width, *limits)
-        expected = tuple(max(side, 1) for side in theirs)  # they may leave no pixel of long images
+        expected = tuple(max(side, 1) for side in theirs)  # long images may have no pixel left
         assert resized_shape(height, width, *limits) == expected, (height, width)
 
 
@@ -105,8 +106,8 @@ def test_flipped_images(direction: str) -> None:
     ],
 )
 def test_crops(kind: str, size: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
-    """With the same draws the same window: Detectron2 draws from numpy's global generator, ours
-    from the one that it is given."""
+    """The same random numbers give the same window. Detectron2 draws from NumPy's global generator,
+    this project from a given one."""
     image, boxes = picture(40, 60)
     for seed in range(20):
         shared = np.random.default_rng(seed)
@@ -123,21 +124,22 @@ def test_crops(kind: str, size: list[float], monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.fixture
 def strange_images(tmp_path: Path) -> str:
-    """Scenes of which some files are grayscale, JPEG, palette images, or rotated by EXIF."""
+    """Scenes with grayscale, JPEG, palette and EXIF-rotated files."""
     name = write_scenes(tmp_path, count=6, seed=0)
     files = sorted((tmp_path / "images").iterdir())
     Image.open(files[0]).convert("L").save(files[0])
     Image.open(files[3]).convert("P").save(files[3])
     Image.open(files[4]).save(files[4], format="JPEG")
     rotated, exif = Image.open(files[5]).transpose(Image.Transpose.ROTATE_90), Image.Exif()
-    exif[0x0112] = 6  # to be turned by 270 degrees
+    exif[0x0112] = 6  # EXIF rotation by 270 degrees
     rotated.save(files[5], exif=exif)
     return name
 
 
 @pytest.mark.parametrize("input_format", ["BGR", "RGB"])
 def test_samples(strange_images: str, input_format: str) -> None:
-    """What Detectron2's mapper makes of a file, in training without chance and at test time."""
+    """Samples equal those of Detectron2's mapper, in training without randomness and at test
+    time."""
     cfg = cfg_of(
         INPUT__FORMAT=input_format,
         INPUT__MIN_SIZE_TRAIN=(96,),
@@ -172,7 +174,8 @@ CHANCE = {
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_the_stream_of_samples_is_equal_to_the_bit(strange_images: str, workers: int) -> None:
-    """With crops, sizes and flips: the same images at the same places, with the same draws."""
+    """With crops, sizes and flips: the same images at the same positions with the same random
+    numbers."""
     cfg = cfg_of(DATASETS__TRAIN=(strange_images,), **CHANCE)
     cfg.DATALOADER.NUM_WORKERS = workers
     pairs = zip(training_samples(cfg), lit_samples(cfg), range(30), strict=False)
@@ -183,7 +186,7 @@ def test_the_stream_of_samples_is_equal_to_the_bit(strange_images: str, workers:
 
 
 def test_dicts_of_both_loaders(strange_images: str) -> None:
-    """What Detectron2's models take, of ours."""
+    """Dicts for Detectron2's models, made by our loader, equal those of its own loader."""
     cfg = cfg_of(DATASETS__TRAIN=(strange_images,), SOLVER__IMS_PER_BATCH=2, **CHANCE)
     register_datasets([strange_images])
     sample = next(iter(training_loader(cfg)))[1]
@@ -208,7 +211,7 @@ def test_dicts_of_both_loaders(strange_images: str) -> None:
 
 
 def write_truth(folder: Path, num_classes: int) -> str:
-    """30 images of boxes of all sizes: crowds, images without boxes, ids with gaps, and a last
+    """Write 30 images with boxes of all sizes, crowds, images without boxes, id gaps, and a last
     class that never occurs."""
     numbers = np.random.default_rng(0)
     (folder / "images").mkdir()
@@ -236,8 +239,8 @@ def write_truth(folder: Path, num_classes: int) -> str:
 
 
 def guesses(name: str) -> dict[int, dict[str, torch.Tensor]]:
-    """Image -> detections: most boxes shifted a little, some of another class, some of nothing; no
-    two scores are equal."""
+    """Image -> detections: most boxes shifted a little, some with another class, some without an
+    object; all scores differ."""
     dataset, numbers = load_dataset(name), np.random.default_rng(1)
     found = {}
     for record in dataset.records:
@@ -310,7 +313,8 @@ def test_metrics_without_detections(tmp_path: Path) -> None:
 
 
 def test_annotations_without_area_and_iscrowd(tmp_path: Path) -> None:
-    """Detectron2's evaluator needs both; ours, on either host, takes width x height and 0."""
+    """Detectron2's evaluator needs both fields. Ours uses width x height and 0 if they are missing,
+    on either host."""
     name = write_truth(tmp_path, 2)
     path = tmp_path / "annotations.json"
     content = json.loads(path.read_text())

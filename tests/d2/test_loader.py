@@ -1,5 +1,5 @@
-"""Detectron2's training loader: the same images with the same augmentation from any step on,
-grouped by shape."""
+"""Detectron2's training loader: the same images and augmentation from any first step, grouped by
+aspect ratio."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ from tests.scenes import write_scenes
 
 @pytest.fixture(params=["FocalRetinaNet", "RetinaNet"])
 def cfg(tmp_path: Path, request: pytest.FixtureRequest) -> CfgNode:
-    """Twelve scenes, four of them tall, and much that is left to chance; with our transforms, and
-    with Detectron2's for its own models."""
+    """A config with twelve scenes, four of them tall, and much random augmentation, by our
+    transforms or by Detectron2's."""
     cfg = get_cfg()
     cfg.MODEL.META_ARCHITECTURE = request.param
     cfg.DATASETS.TRAIN = (write_scenes(tmp_path, count=12, seed=0),)
@@ -48,7 +48,7 @@ def batches(loader: TrainingLoader, count: int) -> list[list[dict[str, Any]]]:
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_it_goes_on_at_any_step(cfg: CfgNode, workers: int) -> None:
+def test_it_can_start_at_any_step(cfg: CfgNode, workers: int) -> None:
     whole = batches(training_loader(cfg), 8)
     cfg.DATALOADER.NUM_WORKERS = workers
     np.random.seed(5)  # noqa: NPY002  another process has drawn otherwise
@@ -58,7 +58,8 @@ def test_it_goes_on_at_any_step(cfg: CfgNode, workers: int) -> None:
 
 
 def test_a_checkpoint_keeps_the_seed(cfg: CfgNode) -> None:
-    """SEED -1 takes another one each time; a resumed run the one of its beginning."""
+    """``SEED: -1`` draws a new seed for each run; a resumed run uses the seed of the first
+    start."""
     cfg.SEED = -1
     first, other = training_loader(cfg), training_loader(cfg)
     assert first.state_dict() != other.state_dict()
@@ -68,7 +69,8 @@ def test_a_checkpoint_keeps_the_seed(cfg: CfgNode) -> None:
 
 @pytest.mark.parametrize("grouped", [True, False])
 def test_wide_and_tall_images_apart(cfg: CfgNode, grouped: bool) -> None:
-    """Four tall images of twelve in batches of four: with groups every batch is of one shape."""
+    """Four of twelve images are tall; with groups, all images of a batch of four have one
+    orientation."""
     cfg.DATALOADER.ASPECT_RATIO_GROUPING, cfg.INPUT.CROP.ENABLED = grouped, False
     shapes = [
         {s["image"].shape[1] > s["image"].shape[2] for s in batch}
@@ -110,7 +112,7 @@ def repeated(cfg: CfgNode) -> CfgNode:
 @pytest.mark.parametrize("cfg", ["FocalRetinaNet"], indirect=True)
 @pytest.mark.parametrize("workers", [0, 2])
 def test_images_of_rare_classes_are_repeated(cfg: CfgNode, workers: int) -> None:
-    """In batches of one shape, and a resumed run goes on with them."""
+    """Batches have one orientation, and a resumed run continues with the same images."""
     cfg.INPUT.CROP.ENABLED = False
     whole = batches(training_loader(repeated(cfg)), 8)
     for batch in whole:
@@ -123,7 +125,7 @@ def test_images_of_rare_classes_are_repeated(cfg: CfgNode, workers: int) -> None
 
 @pytest.mark.parametrize("cfg", ["FocalRetinaNet"], indirect=True)
 def test_repeats_are_those_of_detectron2(cfg: CfgNode) -> None:
-    """Its own loader draws the same images in the same batches; only the transforms differ."""
+    """Detectron2's loader draws the same images in the same batches; only the transforms differ."""
     loaders = [training_loader(repeated(cfg))]
     cfg.MODEL.META_ARCHITECTURE = "RetinaNet"
     loaders.append(training_loader(cfg))
@@ -134,9 +136,9 @@ def test_repeats_are_those_of_detectron2(cfg: CfgNode) -> None:
     assert ours == theirs
 
 
-def test_ranks_share_the_places_of_repeated_images(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two ranks have other places and images of the row that one rank has alone; the place of an
-    image decides about its transforms."""
+def test_ranks_share_the_positions_of_repeated_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two ranks split the sequence of images that one rank has; the position of an image decides
+    its transforms."""
     factors, groups = torch.tensor([1.0, 1.0, 3.0, 1.0]), [None] * 4
 
     def pairs(rank: int, ranks: int) -> list[tuple[int, int]]:

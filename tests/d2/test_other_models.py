@@ -1,4 +1,4 @@
-"""Detectron2's other meta-architectures under this project's tool."""
+"""Detectron2's other meta-architectures in ``tools/train_net.py``."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MODEL.ROI_BOX_HEAD.FC_DIM 16 MODEL.RETINANET.NUM_CLASSES 80 SOLVER.MAX_ITER 1
 
 @pytest.mark.slow
 def test_a_region_based_model_trains(tmp_path: Path, root: Path) -> None:
-    """MODEL.RETINANET.NUM_CLASSES, which it does not read, may be anything."""
+    """It does not read MODEL.RETINANET.NUM_CLASSES, so any value is accepted."""
     config = write_run(tmp_path, root)
     load_tool("train_net").main(["--host", "detectron2", "--config-file", config, *SMALL.split()])
     state = read_checkpoint(str(tmp_path / "out/model_final.pth"))["model"]

@@ -1,4 +1,4 @@
-"""Equality with Detectron2's own RetinaNet under shared weights, and the intended differences."""
+"""Equality with Detectron2's RetinaNet under equal weights, and the intended differences."""
 
 import pytest
 import torch
@@ -26,8 +26,8 @@ from tests.parts import box_loss
 @pytest.mark.slow
 @pytest.mark.parametrize("num_classes", [80, 3])
 def test_losses(root, num_classes: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Three steps: the third sees the moving average of the first two. With Winograd's
-    convolutions, as with larger images."""
+    """Three steps, because the normalizer averages over steps; with Winograd convolutions, as for
+    larger images."""
     monkeypatch.setattr(winograd, "MIN_TILES_LEARNING", 1)
     reference, own = pair(root, MODEL__RETINANET__NUM_CLASSES=num_classes)
     inputs = batch(num_classes)
@@ -38,12 +38,12 @@ def test_losses(root, num_classes: int, monkeypatch: pytest.MonkeyPatch) -> None
 
 @pytest.mark.slow
 def test_gradients(root) -> None:
-    """In float64, because float32 decides about some ReLUs near 0 at random, and each such decision
-    is a jump."""
+    """In float64, because in float32 rounding decides the sign of activations near 0, and each ReLU
+    then changes a gradient by a jump."""
     reference, own = (model.double() for model in pair(root, MODEL__RETINANET__NUM_CLASSES=3))
     inputs = batch(3)[1:]
     for model in (reference, own):
-        # matching stays in float32: ties between anchors are part of the rule
+        # matching stays in float32, so that ties between anchors are the same
         model.anchor_generator.float()
     for x in inputs:
         x["image"] = x["image"].double()
@@ -60,12 +60,12 @@ def test_gradients(root) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("num_classes", [80, 3])
 def test_detections(root, num_classes: int) -> None:
-    """Image by image: Detectron2 pads a batch to its largest image, which changes what it finds in
-    the others."""
+    """One image at a time: Detectron2 pads a batch to its largest image, which changes the
+    detections of the others."""
     reference, own = (
         model.eval() for model in pair(root, MODEL__RETINANET__NUM_CLASSES=num_classes)
     )
-    # spread the scores: a fresh head says 0.01 everywhere
+    # spread the scores: a new head predicts 0.01 everywhere
     for name, weight in reference.head.named_parameters():
         if name.endswith("weight"):
             torch.nn.init.normal_(weight, std=0.03 if "subnet" in name else 0.002)
@@ -83,7 +83,7 @@ def test_detections(root, num_classes: int) -> None:
         assert b.scores.max() < 0.999
         assert_close(a.scores, b.scores, atol=1e-5, rtol=0)
         assert a.image_size == b.image_size
-        same = (  # each with each, because scores that differ in the sixth digit may change places
+        same = (  # all pairs: nearly equal scores may be sorted differently
             (a.pred_classes[:, None] == b.pred_classes)
             & ((a.scores[:, None] - b.scores).abs() < 1e-5)
             & ((a.pred_boxes.tensor[:, None] - b.pred_boxes.tensor).abs().amax(dim=2) < 1e-2)
@@ -96,7 +96,7 @@ def test_detections(root, num_classes: int) -> None:
 def test_state_dicts_load_into_each_other(root) -> None:
     reference, own = pair(root, MODEL__RETINANET__NUM_CLASSES=3)
     state = own.state_dict()
-    del state["loss_normalizer"]  # in Detectron2 it is lost with every restart
+    del state["loss_normalizer"]  # Detectron2 does not store it in checkpoints
     reference.load_state_dict(state, strict=True)
 
 
@@ -196,7 +196,7 @@ def test_box_coding(weights: tuple[float, ...]) -> None:
     anchors[:, 2:] += anchors[:, :2] + 1
     targets[:, 2:] += targets[:, :2] + 1
     assert_close(encode(targets, anchors, weights=weights), transform.get_deltas(anchors, targets))
-    deltas = torch.randn(50, 4) * 5  # some beyond the cut
+    deltas = torch.randn(50, 4) * 5  # some beyond the limit of the growth
     assert_close(
         decode(deltas, anchors, weights=weights),
         transform.apply_deltas(deltas, anchors),
@@ -228,7 +228,7 @@ def test_matching(num_boxes: int) -> None:
 
 
 def test_a_box_without_area_differs_on_purpose() -> None:
-    """In Detectron2 it makes every anchor of IoU 0 positive; here it claims none."""
+    """In Detectron2 all anchors with IoU 0 become positives; here the box gets no anchor."""
     anchors = AnchorGenerator(sizes=[[32]], aspect_ratios=[1.0], strides=[16], offset=0.0)(
         [(10, 10)]
     ).boxes

@@ -1,4 +1,4 @@
-"""One ``import retina_plugin`` makes everything known to Detectron2."""
+"""``import retina_plugin`` registers everything in Detectron2."""
 
 import importlib
 import subprocess
@@ -37,7 +37,7 @@ def test_twice_is_harmless() -> None:
 
 @pytest.mark.slow
 def test_before_detectron2_is_imported() -> None:
-    """The other tests import Detectron2 first."""
+    """Tested in a new process, because other tests import Detectron2 first."""
     code = (
         "import sys, retina_plugin\n"
         "assert 'detectron2' not in sys.modules\n"
@@ -54,7 +54,8 @@ def test_before_detectron2_is_imported() -> None:
 
 
 def compact(**changes: Any) -> Any:
-    """A config of Detectron2 itself, with our node added and the small model of the other tests."""
+    """A config from Detectron2's own ``get_cfg``, with our keys added and the small model of the
+    other tests."""
     cfg = detectron2_cfg()
     add_retina_config(cfg)
     add_retina_config(cfg)
@@ -71,7 +72,7 @@ def test_a_frozen_config_stays_as_it_is() -> None:
     assert "RETINA_PLUGIN" not in cfg.MODEL
 
 
-def test_old_names_are_told_by_detectron2_and_read_by_our_config() -> None:
+def test_old_names_are_errors_in_detectron2_and_are_read_by_our_config() -> None:
     old, new = "MODEL.RETINA_PLUGIN.HEAD_WIDTH", "MODEL.RETINA_PLUGIN.HEAD.WIDTH"
     with pytest.raises(KeyError, match=f"Key {old} was renamed to {new}"):
         compact(**{old: 16})
@@ -115,7 +116,8 @@ def test_detectron2s_own_config_and_builders() -> None:
     ids=["the image's own", "the original's", "height alone", "width alone"],
 )
 def test_results_have_the_size_that_is_asked_for(asked: dict, size: tuple[int, int]) -> None:
-    """One box over the whole image of 40 x 70, wherever it goes."""
+    """The detection covers the whole image of 40 x 70 pixels and is scaled to the requested
+    size."""
     model = build_model(compact()).eval()
     whole = {"boxes": torch.tensor([[0.0, 0, 70, 40]]), "scores": torch.ones(1)}
     model.detect_images = lambda images: [{**whole, "labels": torch.zeros(1, dtype=torch.int64)}]

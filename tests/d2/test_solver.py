@@ -1,5 +1,5 @@
-"""Groups, learning rates, clipped gradients and steps of Detectron2's own solver, and of the shared
-one on Detectron2's trainer."""
+"""The shared solver on Detectron2's trainer equals Detectron2's own: groups, learning rates,
+clipping and steps."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ DECAYS = {
 
 
 def cfg_of(changes: dict[str, Any] | None = None, **solver: Any) -> CfgNode:
-    """Detectron2's tree with the small model of the other tests; ``solver`` are keys of ``SOLVER``
-    with ``__`` for dots."""
+    """Detectron2's config with the small model of the other tests; in names of ``SOLVER`` keys,
+    ``__`` stands for a dot."""
     cfg = get_cfg()
     own = {f"SOLVER.{key.replace('__', '.')}": value for key, value in solver.items()}
     for key, value in {**COMPACT, **(changes or {}), **own}.items():
@@ -46,8 +46,8 @@ def cfg_of(changes: dict[str, Any] | None = None, **solver: Any) -> CfgNode:
 
 
 def every_kind() -> nn.Module:
-    """Tied and frozen parameters, all norms, a parameter without a layer, a bias that is not
-    one."""
+    """A model with tied and frozen parameters, all norms, a parameter without a layer, and a
+    parameter that is only named bias."""
     tied = nn.Linear(4, 4)
     frozen = nn.Conv2d(4, 4, 1).requires_grad_(False)
     norms = [
@@ -134,7 +134,7 @@ def test_learning_rate_at_every_step(solver: dict[str, Any]) -> None:
                 scheduler.step()
         assert ours.get_last_lr() == theirs.get_last_lr(), step
     assert ours.state_dict() == theirs.state_dict() == {"base_lrs": [0.02], "last_epoch": 39}
-    ours.step()  # where Detectron2's fails with fixed gamma, after the last step
+    ours.step()  # after the last step; Detectron2's fixed-gamma schedule fails there
     assert ours.last_epoch == 40
 
 
@@ -149,7 +149,7 @@ def test_learning_rate_at_every_step(solver: dict[str, Any]) -> None:
     ],
 )
 def test_steps_and_clipped_gradients(name: str, clipping: dict[str, Any]) -> None:
-    """From a state that Detectron2's optimizer has saved, as in a resumed run."""
+    """Start from a state saved by Detectron2's optimizer, as a resumed run does."""
     changes = {f"CLIP_GRADIENTS__{key}": value for key, value in clipping.items()}
     cfg = cfg_of({"MODEL.RETINA_PLUGIN.OPTIMIZER": name}, BASE_LR=0.1, **changes)
     reference = nn.Sequential(nn.Conv2d(3, 8, 3), nn.GroupNorm(2, 8), nn.Conv2d(8, 4, 1))
@@ -166,7 +166,7 @@ def test_steps_and_clipped_gradients(name: str, clipping: dict[str, Any]) -> Non
 
 
 def their_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
-    """Detectron2's, which is SGD, or AdamW over its groups."""
+    """Detectron2's SGD, or AdamW with Detectron2's groups."""
     sgd = build_optimizer(cfg, model)
     if cfg.MODEL.RETINA_PLUGIN.OPTIMIZER == "SGD":
         return sgd
@@ -176,7 +176,7 @@ def their_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
 
 
 def step(models: list[nn.Module], optimizers: list[torch.optim.Optimizer]) -> None:
-    """One with the same random gradients for all."""
+    """Step all optimizers with the same random gradients."""
     for parameters in zip(*(model.parameters() for model in models), strict=True):
         gradient = torch.randn_like(parameters[0])
         for parameter in parameters:

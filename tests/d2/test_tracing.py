@@ -1,5 +1,5 @@
-"""Detectron2's way of tracing: a trace serves images of every size, as that of its own RetinaNet
-does."""
+"""Traces made with Detectron2's ``TracingAdapter`` work for images of every size, as for its own
+RetinaNet."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.models import COMPACT
 @pytest.mark.filterwarnings(
     "ignore::torch.jit.TracerWarning", "ignore::FutureWarning", "ignore::UserWarning"
 )
-def test_a_trace_serves_other_sizes() -> None:
+def test_a_trace_works_for_other_sizes() -> None:
     cfg = get_cfg()
     for key, value in {**COMPACT, "MODEL.RETINANET.SCORE_THRESH_TEST": 0.02}.items():
         cfg.merge_from_list([key, value])

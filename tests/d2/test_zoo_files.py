@@ -1,5 +1,5 @@
-"""Files in the layouts of Detectron2's zoo, written from its own models with random weights, are
-read alike by it and by this project."""
+"""Files in the formats of Detectron2's model zoo, made with random weights, are read alike by
+Detectron2 and by this project."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ KINDS = {"weight": "gamma", "bias": "beta"}
 
 
 def write_zoo_file(path: Path, model: nn.Module) -> str:
-    """As Detectron2's zoo has its detectors: ``.pkl`` of arrays with their author, or ``.pth``."""
+    """Write a detector as the model zoo does: ``.pkl`` of arrays with their author, or ``.pth``."""
     state = {name: value.contiguous() for name, value in model.state_dict().items()}
     if path.suffix == ".pth":
         torch.save({"model": state, "iteration": 89999}, path)
@@ -42,7 +42,8 @@ def write_zoo_file(path: Path, model: nn.Module) -> str:
 
 
 def backbone_arrays(model: nn.Module) -> dict[str, Any]:
-    """Random numbers for every parameter of the ResNet below a detector, which keeps its own."""
+    """Random values for every parameter of the ResNet of a detector; the detector itself does not
+    change."""
     prefix = "backbone.bottom_up."
     shapes = {
         name.removeprefix(prefix): x.shape
@@ -65,7 +66,7 @@ def caffe2_name(name: str) -> str:
 
 
 def assert_backbone(model: nn.Module, arrays: dict[str, Any], **tolerances: float) -> None:
-    assert len(arrays) == 265  # 53 convolutions, each with four of its frozen norm
+    assert len(arrays) == 265  # 53 convolutions, each with four parameters of its frozen norm
     state = model.state_dict()
     for name, value in arrays.items():
         assert_close(
@@ -81,13 +82,12 @@ def assert_backbone(model: nn.Module, arrays: dict[str, Any], **tolerances: floa
     ("depth", "suffix"), [(50, ".pkl"), (101, ".pth")], ids=["R-50.pkl", "R-101.pth"]
 )
 def test_a_detector_of_the_zoo(root: Path, tmp_path: Path, depth: int, suffix: str) -> None:
-    """Losses, gradients and detections of the file are those of the model that it was written
-    from."""
+    """Losses, gradients and detections equal those of the model that the file was written from."""
     reference = lively(detectron2_model(their_cfg(our_cfg(root, MODEL__RESNETS__DEPTH=depth))))
     path = write_zoo_file(tmp_path / f"zoo{suffix}", reference)
     own = detectron2_model(our_cfg(root, MODEL__RESNETS__DEPTH=depth))
     with warnings.catch_warnings():
-        warnings.simplefilter("error")  # the config is the one that zoo files go with
+        warnings.simplefilter("error")  # no warning: this config fits files of the model zoo
         load_weights(own, path)
     inputs = [crop(x) for x in batch(80)[:2]]
     with EventStorage():
@@ -105,13 +105,13 @@ def test_a_detector_of_the_zoo(root: Path, tmp_path: Path, depth: int, suffix: s
 
 
 def compare_gradients(own: nn.Module, reference: nn.Module, inputs: list[dict[str, Any]]) -> None:
-    """In float64, because float32 decides about some ReLUs near 0 at random, and each such decision
-    is a jump."""
+    """In float64, because in float32 rounding decides the sign of activations near 0, and each ReLU
+    then changes a gradient by a jump."""
     for x in inputs:
         x["image"] = x["image"].double()
     with EventStorage():
         for model in (own, reference):
-            # matching stays in float32: ties between anchors are part of the rule
+            # matching stays in float32, so that ties between anchors are the same
             model.anchor_generator.float()
             sum(model(inputs).values()).backward()
     gradients = {name: p.grad for name, p in own.named_parameters()}
@@ -121,7 +121,7 @@ def compare_gradients(own: nn.Module, reference: nn.Module, inputs: list[dict[st
 
 
 def crop(sample: dict[str, Any]) -> dict[str, Any]:
-    """A sample of less work: its upper left part, and one box if it has any."""
+    """Crop a sample to its upper left part with at most one box, to save time."""
     instances = Instances(
         (64, 96), gt_boxes=Boxes(torch.tensor([[10.0, 20, 90, 60]])), gt_classes=torch.tensor([7])
     )
@@ -130,10 +130,10 @@ def crop(sample: dict[str, Any]) -> dict[str, Any]:
 
 
 def lively(model: nn.Module) -> nn.Module:
-    """Weights that spread the scores over (0, 1), in the order of memory that our model has, so
-    that the same kernels run."""
+    """Random weights that spread the scores over (0, 1), in the memory format of our model, so that
+    the same kernels run."""
     for name, value in model.state_dict().items():
-        if name.endswith("conv3.norm.weight"):  # residual branches must not add up for ever
+        if name.endswith("conv3.norm.weight"):  # otherwise activations would grow with every block
             value.fill_(0.2)
         elif name.startswith("head.") and name.endswith("weight"):
             nn.init.normal_(value, std=0.03 if "subnet" in name else 0.002)
@@ -145,7 +145,7 @@ def lively(model: nn.Module) -> nn.Module:
 def test_a_backbone_of_the_zoo(
     root: Path, tmp_path: Path, layout: str, capsys: pytest.CaptureFixture
 ) -> None:
-    """Detectron2's own checkpointer and ours fill the two models with the same numbers."""
+    """Detectron2's checkpointer and ours load equal values into the two models."""
     changes = NARROW if "Caffe2" in layout else NARROW | TORCHVISION
     own = build_model(our_cfg(root, **changes))
     arrays = backbone_arrays(own)
@@ -186,7 +186,7 @@ def test_a_backbone_of_the_zoo(
     assert report in capsys.readouterr().out
 
 
-# Nothing but the widths of an R-50, for the sake of time.
+# Only the channels of an R-50, to save time.
 NARROW = {
     "MODEL__RESNETS__STEM_OUT_CHANNELS": 16,
     "MODEL__RESNETS__RES2_OUT_CHANNELS": 32,
@@ -203,8 +203,8 @@ TORCHVISION = {
 
 
 def test_statistics_multiplied_into_weight_and_bias(root: Path, tmp_path: Path) -> None:
-    """Older Caffe2 files: Detectron2 is off by its epsilon, here the norm is exactly weight * x +
-    bias."""
+    """Older Caffe2 files: here the norm is exactly weight * x + bias; Detectron2 deviates by its
+    epsilon."""
     own, reference = (
         build_model(our_cfg(root, **NARROW)),
         detectron2_model(their_cfg(our_cfg(root, **NARROW))),
@@ -230,7 +230,7 @@ def test_statistics_multiplied_into_weight_and_bias(root: Path, tmp_path: Path) 
         norm(x), x * norm.weight[:, None, None] + norm.bias[:, None, None], rtol=0, atol=1e-6
     )
     groups = {**NARROW, "MODEL__RETINA_PLUGIN__NORM_GROUPS": 4}
-    # which would learn statistics for numbers that are none, or normalise twice
+    # a trainable norm would normalize a second time
     for other in ("BN", "GN"):
         with pytest.raises(WeightsError, match=r"The normalisation differs: MODEL.RESNETS.NORM"):
             load_initial_weights(
@@ -242,7 +242,7 @@ def test_statistics_multiplied_into_weight_and_bias(root: Path, tmp_path: Path) 
 
 @pytest.mark.parametrize("name", ["evaluation", "resume"])
 def test_a_backbone_is_not_enough(root: Path, tmp_path: Path, name: str) -> None:
-    """Detectron2 would detect with a head that never learnt, and say so in its log."""
+    """Detectron2 would detect with a random head and only report this in its log."""
     model = detectron2_model(our_cfg(root, **NARROW))
     path = tmp_path / "R-50.pkl"
     path.write_bytes(pickle.dumps({"model": backbone_arrays(model), "__author__": "x"}))
@@ -254,7 +254,7 @@ def test_a_backbone_is_not_enough(root: Path, tmp_path: Path, name: str) -> None
 
 
 @pytest.mark.parametrize("suffix", [".pkl", ".pth", ".pyth"])
-def test_a_malicious_file_runs_nothing(root: Path, tmp_path: Path, suffix: str) -> None:
+def test_a_malicious_file_executes_nothing(root: Path, tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"x{suffix}"
     path.write_bytes(pickle.dumps({"model": Payload(tmp_path / "created"), "__author__": "x"}))
     checkpointer = Checkpointer(nn.Linear(1, 1), str(tmp_path))

@@ -1,5 +1,5 @@
-"""Boxes that are not [x, y, width, height] in pixels: recognised from all boxes of a file together,
-converted by a key."""
+"""Boxes in other coordinates than [x, y, width, height] in pixels: recognized from all boxes of a
+file, and converted by a key."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ WIDTH, HEIGHT = 160, 120
 
 @pytest.fixture(autouse=True)
 def coco_again() -> Iterator[None]:
-    """What a test sets for its process is gone after it."""
+    """Remove the process-wide setting that a test makes."""
     yield
     use_box_coordinates("")
 
@@ -43,7 +43,7 @@ def some_boxes(count: int = 24, *, lowest: int = 0) -> np.ndarray:
 
 
 def written_as(boxes: np.ndarray, words: str) -> np.ndarray:
-    """XYXY pixels -> what a file in these coordinates has."""
+    """Convert XYXY pixels to the coordinates of a file."""
     sides, centre = boxes[:, 2:] - boxes[:, :2], (boxes[:, :2] + boxes[:, 2:]) / 2
     layouts = {"xyxy": boxes, "cxcywh": np.concatenate([centre, sides], 1)}
     layout = next(
@@ -54,7 +54,7 @@ def written_as(boxes: np.ndarray, words: str) -> np.ndarray:
 
 
 def write(folder: Path, boxes: np.ndarray, **others: Any) -> tuple[str, str]:
-    """A file of one image; ``others`` are more keys of the first annotation."""
+    """Write a file with one image; ``others`` are additional keys of the first annotation."""
     (folder / "images").mkdir(parents=True, exist_ok=True)
     Image.new("RGB", (WIDTH, HEIGHT)).save(folder / "images" / "a.png")
     annotations = [
@@ -72,7 +72,7 @@ def write(folder: Path, boxes: np.ndarray, **others: Any) -> tuple[str, str]:
 
 
 def read(paths: tuple[str, str], words: str = "") -> np.ndarray:
-    """(M, 4) XYXY."""
+    """Boxes (M, 4) XYXY as they are read."""
     return np.array(
         [a["bbox"] for a in read_coco(*paths, box_coordinates=words).records[0]["annotations"]]
     )
@@ -81,7 +81,7 @@ def read(paths: tuple[str, str], words: str = "") -> np.ndarray:
 @pytest.mark.parametrize(
     "words", ["", "xyxy", "cxcywh", "fraction", "xyxy fraction", "cxcywh fraction"]
 )
-def test_what_a_file_has_is_recognised_and_read_as_the_message_says(
+def test_coordinates_are_recognized_and_the_proposed_value_converts_them(
     tmp_path: Path, words: str
 ) -> None:
     boxes = some_boxes()
@@ -99,8 +99,8 @@ def test_what_a_file_has_is_recognised_and_read_as_the_message_says(
 
 
 @pytest.mark.parametrize("words", ["xywh", "pixels"])
-def test_what_the_user_states_is_not_checked(tmp_path: Path, words: str) -> None:
-    """Boxes that only look like something else; here they are clipped, or have less than a
+def test_stated_coordinates_are_not_checked(tmp_path: Path, words: str) -> None:
+    """Boxes that only look like other coordinates; here they are clipped or smaller than a
     pixel."""
     boxes = written_as(some_boxes(), "xyxy" if words == "xywh" else "fraction")
     assert len(read(write(tmp_path, boxes), words)) == len(boxes)
@@ -117,7 +117,7 @@ def outside(count: int, total: int = 24) -> np.ndarray:
     "boxes",
     [
         pytest.param(outside(0), id="inside"),
-        pytest.param(outside(24), id="all outside, but no corners"),
+        pytest.param(outside(24), id="all outside, but not as corners"),
         pytest.param(outside(4), id="some outside"),
         pytest.param(np.array([[10.0, 10, 155, 30]] * 2), id="two that may be corners"),
         pytest.param(
@@ -135,7 +135,7 @@ def test_boxes_that_have_another_explanation(tmp_path: Path, boxes: np.ndarray) 
     assert len(read(write(tmp_path, boxes))) == len(boxes) - (boxes[0].max() == 0)
 
 
-def test_one_pixel_of_tiny_images_is_no_fraction(tmp_path: Path) -> None:
+def test_boxes_of_one_pixel_in_tiny_images_are_not_fractions(tmp_path: Path) -> None:
     json_file, images = write(tmp_path, np.array([[0.0, 0, 1, 1]]))
     Image.new("RGB", (4, 4)).save(Path(images, "a.png"))
     content = json.loads(Path(json_file).read_text())
@@ -144,8 +144,8 @@ def test_one_pixel_of_tiny_images_is_no_fraction(tmp_path: Path) -> None:
     assert read((json_file, images)).tolist() == [[0, 0, 1, 1]]
 
 
-def test_what_is_stated_must_make_sense(tmp_path: Path) -> None:
-    """The key is for all data sets of a run, of which one may differ."""
+def test_stated_coordinates_must_fit_most_boxes(tmp_path: Path) -> None:
+    """The key applies to all data sets of a run, of which one may differ."""
     paths = write(tmp_path, written_as(some_boxes(), ""))
     for words in ("xyxy", "fraction"):
         with pytest.raises(
@@ -156,15 +156,15 @@ def test_what_is_stated_must_make_sense(tmp_path: Path) -> None:
             read(paths, words)
 
 
-def test_boxes_of_masks_are_no_corners(tmp_path: Path) -> None:
+def test_boxes_of_masks_do_not_count_as_corners(tmp_path: Path) -> None:
     boxes = some_boxes()
     x0, y0, x1, y1 = boxes[0]
     mask = {"bbox": [], "segmentation": [[x0, y0, x1, y0, x1, y1]]}
     assert_close(read(write(tmp_path, boxes, **mask), "xyxy"), boxes)
 
 
-def test_every_set_of_words() -> None:
-    """The rule of the key and the reader know the same words."""
+def test_every_combination_of_values() -> None:
+    """The rule of the key and the reader accept the same values."""
     cfg = get_cfg()
     for choice in itertools.product(*(("", *words) for words in WORDS.values())):
         text = " ".join(filter(None, choice))
@@ -186,8 +186,8 @@ def test_every_set_of_words() -> None:
 def test_the_key_reaches_a_run_and_the_tools(
     tmp_path: Path, root: Path, host: str, capsys: pytest.CaptureFixture
 ) -> None:
-    """Corners: a run refuses them, trains and evaluates with the key, and its config.yaml tells the
-    tools."""
+    """A run refuses corners, trains and evaluates with the key, and the tools read it from
+    config.yaml."""
     config = write_run(tmp_path, root)
     for part in ("train", "test"):
         path = tmp_path / part / "annotations.json"

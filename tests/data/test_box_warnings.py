@@ -1,4 +1,5 @@
-"""One foreign box does not hide what the others are; what is no more than suspected is said."""
+"""A single different box does not prevent recognition of the others; weak evidence gives a
+warning."""
 
 from __future__ import annotations
 
@@ -20,7 +21,7 @@ PIXELS = written_as(some_boxes(12), "")
 
 
 def add(paths: tuple[str, str], **annotation: Any) -> None:
-    """One more annotation."""
+    """Append an annotation."""
     content = json.loads(Path(paths[0]).read_text())
     content["annotations"].append({"id": 99, "image_id": 1, "category_id": 1, **annotation})
     Path(paths[0]).write_text(json.dumps(content))
@@ -43,7 +44,7 @@ def warned(paths: tuple[str, str], words: str = "") -> str:
     ids=["pixels", "1.05", "another 1.05", "crowd", "polygon", "runs"],
 )
 @pytest.mark.parametrize("words", ["fraction", "xyxy fraction"])
-def test_a_foreign_box_among_fractions(
+def test_one_other_box_among_fractions(
     tmp_path: Path, box: list, others: dict, count: str, words: str
 ) -> None:
     paths = write(tmp_path, written_as(some_boxes(12), words))
@@ -80,19 +81,19 @@ def test_the_order_of_x_and_y(tmp_path: Path, size: tuple[int, int], order: list
     Path(json_file).write_text(json.dumps(content))
     with pytest.raises(DatasetError) as error:
         read((json_file, images))
-    said = str(error.value)
+    printed = str(error.value)
     if size[0] == size[1]:
-        assert "to 'xyxy' to convert" in said
-        assert "[y0, x0, y1, x1] fits as well, which cannot be told apart" in said
+        assert "to 'xyxy' to convert" in printed
+        assert "[y0, x0, y1, x1] fits as well, which cannot be told apart" in printed
     elif order[0]:
-        assert "as corners [y0, x0, y1, x1] 0 (" in said
-        assert "No word of MODEL.RETINA_PLUGIN.DATASETS.BOX_COORDINATES converts them" in said
+        assert "as corners [y0, x0, y1, x1] 0 (" in printed
+        assert "No word of MODEL.RETINA_PLUGIN.DATASETS.BOX_COORDINATES converts them" in printed
     else:
-        assert "to 'xyxy' to convert" in said
-        assert "[y0, " not in said
+        assert "to 'xyxy' to convert" in printed
+        assert "[y0, " not in printed
 
 
-def test_one_foreign_box_among_corners(tmp_path: Path) -> None:
+def test_one_other_box_among_corners(tmp_path: Path) -> None:
     paths = write(tmp_path, some_boxes(12))
     add(paths, bbox=[150, 100, 10, 20])
     with pytest.raises(DatasetError, match="to 'xyxy' to convert"):
@@ -121,14 +122,14 @@ def far(boxes: np.ndarray) -> np.ndarray:
         pytest.param(far(PIXELS), "They may be measured in 0..1000", id="0..1000"),
     ],
 )
-def test_doubts(tmp_path: Path, boxes: np.ndarray, words: str) -> None:
+def test_warnings(tmp_path: Path, boxes: np.ndarray, words: str) -> None:
     paths = write(tmp_path, boxes)
-    said = warned(paths)
-    assert words in said
-    assert bool(words) == bool(said)
+    printed = warned(paths)
+    assert words in printed
+    assert bool(words) == bool(printed)
 
 
-def test_no_box_that_is_left_is_a_mistake(tmp_path: Path) -> None:
+def test_a_file_with_no_box_left_is_refused(tmp_path: Path) -> None:
     paths = write(tmp_path, far(PIXELS) + 200)
     with pytest.raises(
         DatasetError,
@@ -140,7 +141,7 @@ def test_no_box_that_is_left_is_a_mistake(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("share", "known"), [(100, True), (80, True), (30, False)])
 def test_percent(tmp_path: Path, share: float, known: bool) -> None:
-    """Images of 640x480: all boxes in the upper left, up to 100."""
+    """All boxes of 640x480 images lie in the upper left, with coordinates up to 100."""
     json_file, images = write(tmp_path, FRACTIONS * share)
     Image.new("RGB", (640, 480)).save(Path(images, "a.png"))
     content = json.loads(Path(json_file).read_text())
@@ -151,7 +152,7 @@ def test_percent(tmp_path: Path, share: float, known: bool) -> None:
 
 
 @pytest.mark.parametrize("words", ["", "xyxy", "cxcywh", "fraction", "xywh pixels"])
-def test_the_largest_numbers_are_outside_without_a_word_of_numpy(
+def test_the_largest_numbers_are_outside_without_a_warning_of_numpy(
     tmp_path: Path, words: str
 ) -> None:
     paths = write(tmp_path, written_as(some_boxes(), words))

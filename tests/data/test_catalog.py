@@ -1,5 +1,5 @@
-"""Data sets by name: where a name leads, what is read again and what is not, what unknown names are
-told."""
+"""Data sets by name: the files of a name, when they are read again, and the message for unknown
+names."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ DATASETS = os.path.expanduser(os.environ.get("DETECTRON2_DATASETS", "datasets"))
 
 @pytest.fixture(autouse=True)
 def own_names() -> Iterator[None]:
-    """What a test registers is gone after it."""
+    """Remove what a test registers."""
     before, others, readers = (
         dict(catalog._CATALOG),
         list(catalog._HOST_CATALOGS),
         list(catalog._HOST_DATASETS),
     )
-    catalog._HOST_CATALOGS.clear()  # Detectron2's has its own tests
+    catalog._HOST_CATALOGS.clear()  # Detectron2's catalog has its own tests
     catalog._HOST_DATASETS.clear()
     yield
     catalog._CATALOG.clear()
@@ -111,7 +111,7 @@ def test_registering(tmp_path: Path) -> None:
     assert resolve("home") == resolve("~/a.json@~/images")
 
 
-def test_a_hosts_catalog_has_the_last_word() -> None:
+def test_the_catalog_of_the_host_takes_precedence() -> None:
     catalog.add_catalog(
         lambda name: ("its.json", "its images") if name in ("theirs", "bccd_val") else None,
         lambda _: None,
@@ -134,7 +134,9 @@ def test_a_file_is_read_again_when_it_changes_and_only_then(
     assert load_dataset("annotations.json@images").records is first.records
     Path(json_file).write_text(json.dumps({**CONTENT, "annotations": []}))
     assert [record["annotations"] for record in load_dataset("pets").records] == [[], []]
-    for number, name in enumerate(("ant", "bee", "cow")):  # files of one size
+    for number, name in enumerate(
+        ("ant", "bee", "cow")
+    ):  # the file keeps its size, and only its time changes
         text = json.dumps(CONTENT).replace('"ant"', f'"{name}"')
         Path(json_file).write_text(text)
         os.utime(json_file, ns=(number, number))

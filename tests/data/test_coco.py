@@ -1,5 +1,4 @@
-"""COCO annotations: what comes out of good ones, what is repaired, and what each mistake is
-told."""
+"""COCO annotations: records of valid files, repairs, and the message for each mistake."""
 
 from __future__ import annotations
 
@@ -60,8 +59,7 @@ def test_everything_that_is_read(tmp_path: Path) -> None:
 
 
 def test_test_dev_layout(tmp_path: Path) -> None:
-    """Images and categories, but no annotations: something to predict on, nothing to evaluate or to
-    learn."""
+    """A file without annotations can be predicted on, but neither evaluated nor trained on."""
     content = {kind: CONTENT[kind] for kind in ("images", "categories")}
     dataset = read_coco(*write_coco(tmp_path, content))
     assert not dataset.has_ground_truth
@@ -75,7 +73,7 @@ def test_test_dev_layout(tmp_path: Path) -> None:
     ("area", "expected"),
     [(7.5, 7.5), (0, 20), (-3, 20), (None, 20), ("20", 20), (float("nan"), 20), (GONE, 20)],
 )
-def test_area_that_is_missing_or_0_is_that_of_the_box(
+def test_missing_or_zero_area_becomes_that_of_the_box(
     tmp_path: Path, area: Any, expected: float
 ) -> None:
     json_file, images = write_coco(
@@ -360,7 +358,7 @@ def test_binary_and_missing_files(tmp_path: Path) -> None:
         read_coco(str(tmp_path), images)
 
 
-def test_a_missing_folder_is_told_in_one_short_message(tmp_path: Path) -> None:
+def test_a_missing_folder_is_one_short_message(tmp_path: Path) -> None:
     content = copy.deepcopy(CONTENT)
     content["images"] = [
         {"id": i, "file_name": f"{i}.png", "height": 1, "width": 1} for i in range(1000)
@@ -388,14 +386,14 @@ def test_a_broken_image_whose_size_is_needed(tmp_path: Path) -> None:
         read_coco(json_file, images)
 
 
-def test_something_to_learn_is_required(tmp_path: Path) -> None:
+def test_training_needs_boxes(tmp_path: Path) -> None:
     full = read_coco(*write_coco(tmp_path / "full"), name="full")
     crowds = read_coco(
         *write_coco(tmp_path / "crowds", changed("annotations", 0, iscrowd=1)), name="crowds"
     )
     empty = read_coco(*write_coco(tmp_path / "empty", {**CONTENT, "annotations": []}), name="empty")
     require_boxes(full)
-    require_boxes(empty, full)  # background may come from a set of its own
+    require_boxes(empty, full)  # a second data set may contain only background
     with pytest.raises(
         DatasetError,
         match=r"in 2 images of crowds \(.*crowds/annotations.json\), "
@@ -407,13 +405,13 @@ def test_something_to_learn_is_required(tmp_path: Path) -> None:
 def test_classes_that_cannot_be_learnt(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     json_file, images = write_coco(tmp_path)
     require_boxes(read_coco(json_file, images, name="pets"))
-    # it is a crowd only
+    # its only box is a crowd
     assert "no box in pets of these classes, which cannot be learnt: cat" in caplog.text
 
 
 def test_the_parent_category_of_roboflow(tmp_path: Path) -> None:
-    """It stays a class, also where a file uses it, so that training and test set agree; it is named
-    where it is unused."""
+    """It stays a class even if one file uses it, so that training and test set agree; a warning
+    names it where it is unused."""
     content = copy.deepcopy(CONTENT)
     for category in content["categories"]:
         category["supercategory"] = "pets"

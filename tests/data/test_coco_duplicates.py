@@ -1,4 +1,4 @@
-"""What a file says twice is a warning with a count, and stays."""
+"""Duplicates in a file give a warning with a count and are kept."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_names_that_differ(tmp_path: Path) -> None:
     assert lines(tmp_path, changed("categories", 1, name="ant 2")) == []
 
 
-def test_boxes_that_are_there_twice(tmp_path: Path) -> None:
+def test_duplicate_boxes(tmp_path: Path) -> None:
     content = copy.deepcopy(CONTENT)
     content["annotations"] += [{**a, "id": a["id"] + 10} for a in content["annotations"]]
     assert lines(tmp_path, content) == [
@@ -51,5 +51,5 @@ def test_one_file_that_is_two_images(tmp_path: Path, name: str) -> None:
     )
 
 
-def test_nothing() -> None:
+def test_no_duplicates() -> None:
     assert duplicate_warnings({}, []) == []

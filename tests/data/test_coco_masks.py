@@ -1,4 +1,4 @@
-"""Boxes of masks: run lengths against pycocotools, and what is no mask."""
+"""Boxes of masks: run lengths compared with pycocotools, and errors of invalid masks."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("segmentation", BROKEN.values(), ids=BROKEN)
-def test_what_is_no_mask_is_named_with_file_and_entry(tmp_path: Path, segmentation: Any) -> None:
+def test_an_invalid_mask_is_an_error_with_file_and_entry(tmp_path: Path, segmentation: Any) -> None:
     assert box_of(segmentation) is None
     json_file, images = write_coco(
         tmp_path, changed("annotations", 0, bbox=[], segmentation=segmentation)

@@ -1,5 +1,4 @@
-"""Annotations that say the right thing in an unusual way: ids of two kinds, masks without boxes,
-file names, encodings."""
+"""Annotations in unusual spellings: ids as text, masks without boxes, file names, encodings."""
 
 from __future__ import annotations
 
@@ -29,7 +28,7 @@ def boxes(folder: Path, content: Any = CONTENT) -> dict[Any, list[tuple[int, lis
 
 
 def with_ids(images: Any, categories: Any, image_ids: Any, category_ids: Any) -> dict[str, Any]:
-    """``CONTENT`` with each id written by a function of the number."""
+    """``CONTENT`` with each id converted by a function."""
     content = copy.deepcopy(CONTENT)
     for entry in content["images"]:
         entry["id"] = images(entry["id"])
@@ -78,8 +77,8 @@ NUMBER = (
     ],
 )
 def test_ids_of_two_kinds(tmp_path: Path, kinds: tuple, ids: tuple, line: str | None) -> None:
-    """Whole floats become integers, as results files and pictures go by these ids; text is matched
-    with numbers, and said."""
+    """Integral floats become integers, because results files use these ids. Text ids are matched
+    with numbers, with a warning."""
     dataset = read_coco(*write_coco(tmp_path, with_ids(*kinds)))
     assert tuple(record["image_id"] for record in dataset.records) == ids
     assert not any(isinstance(value, float) for value in (*ids, *dataset.category_ids))
@@ -89,7 +88,7 @@ def test_ids_of_two_kinds(tmp_path: Path, kinds: tuple, ids: tuple, line: str | 
         assert [warning.split(": ", 1)[1] for warning in dataset.warnings] == [line] * bool(line)
 
 
-def test_text_that_two_ids_have_in_common_is_not_matched(tmp_path: Path) -> None:
+def test_text_that_matches_two_ids_is_not_matched(tmp_path: Path) -> None:
     content = with_ids(str, int, lambda _: 5, int)
     content["images"][1]["id"] = "05"
     with pytest.raises(
@@ -210,8 +209,9 @@ def test_a_file_url_of_this_machine(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "name", ["C:\\train\\a.png", "file:///train/a.png", "/train/a.png", "t/a.png"]
 )
-def test_folders_that_are_not_there_are_named(tmp_path: Path, name: str) -> None:
-    """The file below may be of another split: it is not taken."""
+def test_missing_folders_are_named(tmp_path: Path, name: str) -> None:
+    """A file with the same name in another folder may belong to another split, so it is not
+    used."""
     json_file, images = write_coco(tmp_path, changed("images", 0, file_name=name))
     with pytest.raises(
         DatasetError, match=r"starts with folders that are not below .*images, where 'a.png' is"
@@ -227,7 +227,7 @@ def test_a_message_stays_one_line(tmp_path: Path, name: str) -> None:
     assert str(error.value).isprintable()
 
 
-def test_two_files_that_a_name_may_mean(tmp_path: Path) -> None:
+def test_an_ambiguous_file_name(tmp_path: Path) -> None:
     json_file, images = write_coco(tmp_path, changed("images", 0, file_name="A.PNG"))
     Path(images, "A.png").write_bytes(Path(images, "a.png").read_bytes())
     with pytest.raises(DatasetError, match=r"1 of 2 images of .* are missing: .*A\.PNG"):
@@ -236,7 +236,8 @@ def test_two_files_that_a_name_may_mean(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("page", ["cp1252", "cp1250", "cp437"])
 def test_names_in_another_encoding(tmp_path: Path, page: str) -> None:
-    """UTF-8 read as a code page, in the JSON or on the disk; a disk with names of a code page."""
+    """UTF-8 decoded with a wrong code page, in the JSON or on the disk, and file names in a code
+    page."""
     spoilt = ACCENT.encode("utf-8").decode(page)
     json_file, images = write_coco(tmp_path, changed("images", 0, file_name=spoilt))
     os.replace(Path(images, "a.png"), Path(images, ACCENT))

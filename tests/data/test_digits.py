@@ -1,5 +1,4 @@
-"""The digits scenes: real digits, tight boxes, the same from the same seed, and never half a data
-set."""
+"""The digits data set: tight boxes, reproducible from a seed, and never written in part."""
 
 from __future__ import annotations
 
@@ -84,9 +83,9 @@ def test_coco_layout(made: Path, split: str, count: int) -> None:
 
 
 @pytest.mark.slow
-def test_the_long_tail_falls_geometrically_and_only_in_training(tmp_path: Path) -> None:
-    """With 512 : 1 each class is drawn twice as often as the next, 10 classes making 1023 / 512
-    times the first."""
+def test_class_frequencies_fall_geometrically_in_training_only(tmp_path: Path) -> None:
+    """With a ratio of 512 : 1, each class is drawn twice as often as the next, and all classes
+    together 1023 / 512 times as often as the first."""
     make_digits(tmp_path / "tail", num_train=300, num_test=60, size=160, seed=0, imbalance=512)
     make_digits(tmp_path / "even", num_train=1, num_test=60, size=160, seed=0)
     counts = class_counts(
@@ -114,9 +113,9 @@ def test_a_rendered_digit_is_cut_tight() -> None:
     assert max(heights) > 2 * min(heights)
 
 
-def test_boxes_are_where_the_ink_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Full blocks instead of digits, on plain gray: what differs from gray is exactly what the
-    boxes cover."""
+def test_boxes_enclose_the_drawn_pixels(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With solid blocks instead of digits on plain gray, exactly the pixels inside the boxes differ
+    from gray."""
     monkeypatch.setattr(
         digits, "render_digit", lambda digit, rng: np.ones((int(rng.integers(18, 50)), 20))
     )
@@ -130,7 +129,7 @@ def test_boxes_are_where_the_ink_is(monkeypatch: pytest.MonkeyPatch) -> None:
         assert np.array_equal(np.abs(scene.mean(axis=2) - 128) > 25, covered)
 
 
-def test_overlap_is_light_and_there_is_some() -> None:
+def test_some_boxes_overlap_slightly() -> None:
     shares = []
     for seed in range(60):
         _, objects = make_scene("train", size=160, rng=np.random.default_rng(seed))
@@ -158,8 +157,8 @@ def test_a_scene_without_room_has_no_digits() -> None:
 
 
 def test_digits_can_be_read_and_have_the_right_labels() -> None:
-    """By a nearest neighbour among rendered training digits; with wrong labels it would be right
-    once in ten."""
+    """A nearest neighbour among rendered training digits finds the label; with wrong labels it
+    would be right in one of ten cases."""
     rng = np.random.default_rng(0)
 
     def rendered(split: str, count: int) -> tuple[np.ndarray, np.ndarray]:
@@ -197,7 +196,9 @@ def test_nothing_is_left_of_an_interrupted_run(
     assert os.listdir(tmp_path / "cache") == []
 
 
-def test_two_at_once_are_harmless(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_processes_may_make_the_data_set_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     both_are_at_work = threading.Barrier(2, timeout=30)
     whole = digits._make_split
 
@@ -235,11 +236,11 @@ def test_the_default_scenes_are_made_once_below_the_cache(
     monkeypatch.setattr(digits, "NUM_TEST", 2)
     tail = load_dataset("digits_longtail_train")
     assert (len(tail.records), content(tmp_path).items() >= before.items()) == (4, True)
-    (tmp_path / "usual").mkdir()  # others may read as much as of any folder
+    (tmp_path / "usual").mkdir()  # permissions are those of any new folder
     assert os.stat(os.path.dirname(train.image_root)).st_mode == os.stat(tmp_path / "usual").st_mode
 
 
-def test_a_cache_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_read_only_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("RETINA_PLUGIN_CACHE", str(tmp_path / "file"))
     with pytest.raises(

@@ -1,5 +1,5 @@
-"""Photographs that EXIF turns: boxes measured before turning are recognised, and turned like the
-picture."""
+"""Photographs with EXIF rotation: boxes measured before rotation are recognized and rotated with
+the image."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.scenes import write_run
 
 HOSTS = ["lightning"] + ["detectron2"] * (importlib.util.find_spec("detectron2") is not None)
 WIDE, TALL, SQUARE = (40, 24), (24, 40), (40, 40)  # stored width and height
-BOX = [6.0, 4.0, 28.0, 10.0]  # x, y, width, height in the stored picture of WIDE
+BOX = [6.0, 4.0, 28.0, 10.0]  # x, y, width, height in the stored image of size WIDE
 
 
 def write(
@@ -33,7 +33,7 @@ def write(
     json_size: tuple[int, int] | None,
     count: int = 3,
 ) -> tuple[str, str]:
-    """``count`` photographs with a white box on black at ``BOX`` in the stored picture."""
+    """Write ``count`` photographs with a white box on black at ``BOX`` of the stored image."""
     (folder / "images").mkdir(parents=True, exist_ok=True)
     images, annotations = [], []
     for number in range(1, count + 1):
@@ -57,7 +57,7 @@ def write(
 
 
 def white(record: dict[str, Any]) -> list[float]:
-    """Where the box is in the picture as it is read, XYXY."""
+    """XYXY corners of the white box in the image as it is read."""
     ys, xs = np.nonzero(read_record(record)[..., 0] > 128)
     return [float(v) for v in (xs.min(), ys.min(), xs.max() + 1, ys.max() + 1)]
 
@@ -67,7 +67,7 @@ def white(record: dict[str, Any]) -> list[float]:
 @pytest.mark.parametrize("json_size", ["stored", "left out"])
 @pytest.mark.parametrize("layout", ["", "xyxy fraction"])
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_boxes_are_turned_as_the_picture_is(
+def test_boxes_are_rotated_like_the_image(
     tmp_path: Path, orientation: int, layout: str, json_size: str, size: tuple[int, int]
 ) -> None:
     x, y, w, h = BOX
@@ -79,7 +79,7 @@ def test_boxes_are_turned_as_the_picture_is(
         assert_close(record["annotations"][0]["bbox"], white(record))
 
 
-UPRIGHT_BOX = [10.0, 6.0, 10.0, 28.0]  # BOX of a WIDE picture after orientation 6
+UPRIGHT_BOX = [10.0, 6.0, 10.0, 28.0]  # BOX of a WIDE image after orientation 6
 
 
 ONLY = "3 boxes fit only into the picture {} turning"
@@ -109,7 +109,7 @@ SIZES = "width and height of 3 photographs that their EXIF data turns are those 
         ),
     ],
 )
-def test_stored_coordinates_are_recognised(
+def test_stored_coordinates_are_recognized(
     tmp_path: Path, box: list, json_size: tuple[int, int] | None, words: str
 ) -> None:
     with pytest.raises(DatasetError, match=words):
@@ -127,7 +127,7 @@ def test_stored_coordinates_are_recognised(
         pytest.param(1, WIDE, WIDE, False, id="not turned"),
     ],
 )
-def test_upright_coordinates_and_those_of_which_nothing_can_be_said(
+def test_upright_and_undecidable_coordinates(
     tmp_path: Path,
     orientation: int,
     size: tuple[int, int],
@@ -148,7 +148,7 @@ def test_upright_coordinates_and_those_of_which_nothing_can_be_said(
     assert (stated.records, stated.warnings) == (dataset.records, ())
 
 
-def test_squares_go_by_the_other_pictures_of_the_file(tmp_path: Path) -> None:
+def test_square_images_follow_the_other_images_of_the_file(tmp_path: Path) -> None:
     json_file, images = write(tmp_path, 6, size=WIDE, box=UPRIGHT_BOX, json_size=TALL)
     write(tmp_path / "other", 6, size=SQUARE, box=UPRIGHT_BOX, json_size=SQUARE)
     Path(images, "1.png").write_bytes((tmp_path / "other/images/1.png").read_bytes())
@@ -158,7 +158,7 @@ def test_squares_go_by_the_other_pictures_of_the_file(tmp_path: Path) -> None:
     assert read_coco(json_file, images).warnings == ()
 
 
-def test_two_kinds_in_one_file_are_to_be_corrected(tmp_path: Path) -> None:
+def test_stored_and_upright_sizes_in_one_file_are_an_error(tmp_path: Path) -> None:
     json_file, images = write(tmp_path, 6, size=WIDE, box=[1, 1, 5, 5], json_size=TALL)
     content = json.loads(Path(json_file).read_text())
     content["images"][2].update(width=40, height=24)
@@ -179,7 +179,8 @@ def test_broken_files_are_left_to_others(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("host", HOSTS)
 def test_a_test_set_is_refused_before_training(tmp_path: Path, root: Path, host: str) -> None:
-    """By sizes today's code found it when it drew the first image: after training."""
+    """The sizes show the mistake before training, not only when the first image is drawn at the
+    end."""
     config = write_run(tmp_path, root)
     json_file, images = write(tmp_path / "photographs", 6, size=WIDE, box=BOX, json_size=WIDE)
     content = json.loads(Path(json_file).read_text())
@@ -221,6 +222,7 @@ def test_a_test_set_is_refused_before_training(tmp_path: Path, root: Path, host:
         (5, 5, ""),
     ],
 )
-def test_what_boxes_that_fit_one_way_only_show(stored: int, upright: int, shown: str) -> None:
-    """At least 3 of one kind, and at most a tenth as many of the other."""
+def test_boxes_that_fit_only_one_orientation_decide(stored: int, upright: int, shown: str) -> None:
+    """At least 3 boxes fit one orientation only, and at most a tenth as many fit only the other
+    one."""
     assert Evidence(0, 0, stored, upright).boxes == shown

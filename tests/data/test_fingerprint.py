@@ -1,4 +1,4 @@
-"""The fingerprint of training data: what counts, and what does not."""
+"""The fingerprint of training data: which changes it notices."""
 
 from __future__ import annotations
 
@@ -42,13 +42,13 @@ def change(where: Callable[[Records], dict[str, Any]], **values: Any) -> Records
         records()[:1],
     ],
 )
-def test_what_counts(other: Records) -> None:
+def test_changes_that_count(other: Records) -> None:
     assert fingerprint([other])["sha256"] != fingerprint([records()])["sha256"]
 
 
-def test_what_does_not_count() -> None:
-    """The folder, the order of an image's boxes, which data set an image is from, and keys that a
-    record need not have."""
+def test_changes_that_do_not_count() -> None:
+    """The folder, the order of boxes in an image, the data set of an image, and optional keys of a
+    record."""
     moved = change(lambda r: r[0], file_name="/b/c/1.png")
     moved[0]["annotations"].reverse()
     del moved[1]["annotations"]

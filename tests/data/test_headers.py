@@ -1,5 +1,5 @@
-"""Headers of image files: size, orientation, bits and channels without decoding; and files that are
-no images."""
+"""Headers of image files: size, orientation, bits and channels without decoding; errors of other
+files."""
 
 from __future__ import annotations
 
@@ -102,9 +102,7 @@ def test_orientation_after_the_pixels_of_a_png(tmp_path: Path) -> None:
     assert read_image(str(tmp_path / "a.png")).shape == (4, 2, 3)
 
 
-def test_what_is_no_file_with_content_is_not_opened(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_only_regular_files_are_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Reading a FIFO would wait for ever."""
     os.mkfifo(tmp_path / "fifo.png")
     (tmp_path / "folder.png").mkdir()

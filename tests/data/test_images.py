@@ -1,4 +1,4 @@
-"""Image files as arrays: every mode, every orientation, and what broken files are told."""
+"""Reading images as arrays: every mode, every orientation, and messages for broken files."""
 
 from __future__ import annotations
 
@@ -54,13 +54,12 @@ def gray(mode: type, *values: int) -> Image.Image:
 )
 def test_modes(tmp_path: Path, image: Image.Image, name: str, expected: list) -> None:
     image.save(tmp_path / name)
-    found = read_image(str(tmp_path / name), pixel_range=(0, 65535))  # which 8 bits do not heed
+    found = read_image(str(tmp_path / name), pixel_range=(0, 65535))  # ignored for 8-bit images
     assert (found.dtype, found.shape) == (np.uint8, (1, image.width, 3))
     assert found.tolist() == [expected]
 
 
-# What EXIF says of the stored rows and columns (its specification, 4.6.4 A): stored array ->
-# upright array.
+# EXIF orientation (specification, 4.6.4 A) -> function from the stored to the upright array.
 TURNS = {
     1: lambda a: a,
     2: lambda a: a[:, ::-1],
@@ -96,7 +95,7 @@ BROKEN = {
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("exif", BROKEN.values(), ids=BROKEN)
 @pytest.mark.parametrize("name", ["a.jpg", "a.png"])
-def test_broken_exif_is_no_reason_to_lose_a_picture(tmp_path: Path, name: str, exif: bytes) -> None:
+def test_an_image_with_broken_exif_is_read(tmp_path: Path, name: str, exif: bytes) -> None:
     Image.new("RGB", (4, 2), (200, 0, 0)).save(tmp_path / name, exif=exif)
     assert read_image(str(tmp_path / name)).shape == (2, 4, 3)
     assert image_size(str(tmp_path / name)) == (4, 2)
@@ -104,7 +103,7 @@ def test_broken_exif_is_no_reason_to_lose_a_picture(tmp_path: Path, name: str, e
 
 @pytest.mark.filterwarnings("ignore")
 def test_rotated_with_exif_that_cannot_be_written_again(tmp_path: Path) -> None:
-    """The orientation is sound, the camera's name is of no known type: Pillow's own
+    """The orientation is valid, but the camera name has an unknown type; Pillow's own
     ``exif_transpose`` may fail on such files."""
     camera, orientation = b"\x01\x0f\0\0\0\0\0\x07\0\0\0&", b"\x01\x12\0\x03\0\0\0\x01\0\x06\0\0"
     exif = b"Exif\0\0MM\0*\0\0\0\x08\0\x02" + camera + orientation + b"\0\0\0\0camera\0"
@@ -135,8 +134,7 @@ def test_unreadable_files_are_named(tmp_path: Path, name: str) -> None:
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("suffix", ["png", "jpg", "gif", "bmp", "tif", "webp"])
 def test_damaged_files_are_read_or_named(tmp_path: Path, suffix: str) -> None:
-    """Whatever Pillow's decoders raise, and they raise nearly everything, it ends as one kind of
-    error."""
+    """Pillow's decoders raise many kinds of errors; all become one kind."""
     rng = np.random.default_rng(0)
     path = tmp_path / f"a.{suffix}"
     Image.fromarray(rng.integers(0, 255, (16, 16, 3), dtype=np.uint8)).save(path)

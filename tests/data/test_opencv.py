@@ -1,4 +1,4 @@
-"""Without OpenCV, which is no requirement, what needs it says how to install it."""
+"""Without OpenCV, code that needs it says how to install it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_the_message(without_opencv: None) -> None:
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_only_colour_of_16_bits_needs_it(
+def test_only_16_bit_colour_images_need_it(
     tmp_path: Path, without_opencv: None, channels: int
 ) -> None:
     shape = (4, 5) if channels == 1 else (4, 5, 3)

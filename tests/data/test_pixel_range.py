@@ -1,5 +1,4 @@
-"""Pixel values: what a range makes of images of more than 8 bits, and the range that auto
-measures."""
+"""Pixel ranges of images with more than 8 bits, and the range that ``auto`` measures."""
 
 from __future__ import annotations
 
@@ -36,8 +35,8 @@ def test_low_becomes_0_and_high_255(tmp_path: Path, dtype: str, channels: int) -
     assert found.transpose(2, 0, 1).tolist() == [expected] * 3
 
 
-def test_all_of_16_bits_are_the_upper_8(tmp_path: Path) -> None:
-    """What every version before PIXEL_RANGE gave."""
+def test_the_full_16_bit_range_keeps_the_upper_8_bits(tmp_path: Path) -> None:
+    """This was the behaviour before PIXEL_RANGE existed."""
     values = np.arange(1 << 16, dtype=np.uint16).reshape(256, 256)
     write_png16(tmp_path / "a.png", values)
     found = read_image(str(tmp_path / "a.png"), pixel_range=(0, 65535))
@@ -46,7 +45,7 @@ def test_all_of_16_bits_are_the_upper_8(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["a.png", "a.tif", "a.ppm"])
 def test_colours_keep_all_their_bits_and_their_order(tmp_path: Path, name: str) -> None:
-    """Pillow cuts them to 8 bits without a word."""
+    """Pillow would silently reduce them to 8 bits."""
     values = np.stack([RAMP, RAMP + 1000, RAMP + 4000], axis=2).astype(np.uint16)
     if name == "a.png":
         write_png16(tmp_path / name, values)
@@ -65,7 +64,7 @@ def test_0_is_white_where_the_file_says_so(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("channels", [1, 3])
-def test_deep_images_are_turned_as_others(tmp_path: Path, orientation: int, channels: int) -> None:
+def test_deep_images_are_rotated_by_exif(tmp_path: Path, orientation: int, channels: int) -> None:
     values = RAMP if channels == 1 else np.stack([RAMP] * 3, axis=2)
     write_tiff(tmp_path / "deep.tif", values.astype(np.uint16), orientation=orientation)
     exif = Image.Exif()
@@ -80,7 +79,7 @@ def test_deep_images_are_turned_as_others(tmp_path: Path, orientation: int, chan
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-def test_values_that_are_no_numbers(tmp_path: Path, bad: float) -> None:
+def test_values_that_are_not_finite(tmp_path: Path, bad: float) -> None:
     values = RAMP.astype(np.float32)
     values[1, 2] = bad
     write_tiff(tmp_path / "a.tif", values)
@@ -105,7 +104,7 @@ def test_values_that_are_no_numbers(tmp_path: Path, bad: float) -> None:
         (np.zeros((3, 4), np.complex64), 1, "64-bit complex gray TIFF: expected gray or RGB"),
     ],
 )
-def test_channels_that_are_no_colours(
+def test_unsupported_channels(
     tmp_path: Path, values: np.ndarray, photometric: int, words: str
 ) -> None:
     write_tiff(tmp_path / "a.tif", values, photometric=photometric)
@@ -151,10 +150,10 @@ def test_without_a_range_they_are_refused(tmp_path: Path, dtype: str) -> None:
     ],
     ids=lambda value: f"{value!s:.15}",
 )
-def test_what_is_no_range_is_the_callers_mistake(
+def test_an_invalid_range_is_an_error_of_the_caller(
     tmp_path: Path, name: str, pixel_range: Any
 ) -> None:
-    """And never the image's, of 16 or 8 bits."""
+    """The message does not blame the image, with 16 or with 8 bits."""
     write_tiff(tmp_path / "a.tif", RAMP.astype(np.uint16))
     Image.fromarray(RAMP.astype(np.uint8)).save(tmp_path / "a.png")
     with pytest.raises(ValueError, match=r"^pixel_range: expected \(low, high\)") as error:
@@ -176,7 +175,7 @@ def test_other_mistakes_of_a_caller_do_not_blame_the_image(tmp_path: Path) -> No
         read_image(str(tmp_path / "a.png"), max_pixels="many")
 
 
-def test_8_bits_do_not_heed_a_range(tmp_path: Path) -> None:
+def test_8_bit_images_ignore_a_range(tmp_path: Path) -> None:
     Image.fromarray(RAMP.astype(np.uint8)).save(tmp_path / "a.png")
     assert np.array_equal(read_image(str(tmp_path / "a.png"), pixel_range=(0, 5))[..., 0], RAMP)
 
@@ -234,7 +233,7 @@ def test_one_value_everywhere_gives_no_range(tmp_path: Path) -> None:
 
 
 def test_images_that_lose_their_contrast_are_reported(tmp_path: Path) -> None:
-    """One range cannot serve values 0..1 and 0..4095."""
+    """One range cannot suit values in 0..1 and in 0..4095."""
     share = np.linspace(0, 1, 400).reshape(20, 20)
     files = headers(tmp_path, share.astype(np.float32), (share * 4095).astype(np.uint16))
     line = measure_pixel_range(files, max_pixels=10**6)[1]

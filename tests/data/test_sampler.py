@@ -1,4 +1,4 @@
-"""The order of training images: passes, groups of shapes, any first step, ranks."""
+"""The order of training images: epochs, groups by aspect ratio, any first step, ranks."""
 
 from collections import Counter
 from itertools import islice, pairwise
@@ -29,8 +29,8 @@ def batches(
 
 
 @pytest.mark.parametrize("groups", GROUPS.values(), ids=GROUPS)
-def test_every_pass_is_another_permutation(groups: list) -> None:
-    """Passes do not end with batches: 50 images in batches of 8."""
+def test_every_epoch_is_another_permutation(groups: list) -> None:
+    """Epochs do not end at batch boundaries: 50 images in batches of 8."""
     number = len(groups)
     places = dict(pair for batch in batches(150, groups=groups) for pair in batch)
     assert sorted(places) == list(range(1200))  # each once: no image is lost
@@ -43,20 +43,20 @@ def test_every_pass_is_another_permutation(groups: list) -> None:
 
 
 @pytest.mark.parametrize("groups", GROUPS.values(), ids=GROUPS)
-def test_no_image_waits_longer_than_a_pass(groups: list) -> None:
+def test_no_image_waits_longer_than_an_epoch(groups: list) -> None:
     for step, batch in enumerate(batches(200, groups=groups)):
         assert all(abs(place - 8 * step) < max(len(groups), 8) for place, _ in batch)
 
 
 def test_one_group_keeps_the_order_of_the_permutations() -> None:
-    """So it was before there were groups; runs of that time go on."""
+    """Earlier versions had no groups; their runs continue with the same order."""
     flat = [place for batch in batches(30, groups=GROUPS["one"]) for place, _ in batch]
     assert flat == list(range(240))
 
 
 @pytest.mark.parametrize(("name", "most"), [("two", 1), ("one image of its own", 1), ("three", 2)])
 def test_batches_are_of_one_group(name: str, most: int) -> None:
-    """But for what is left at the end of a window of six batches."""
+    """Except for the remainder at the end of a window of six batches."""
     groups = GROUPS[name]
     mixed = [
         len({groups[index] for _, index in batch}) > 1 for batch in batches(600, groups=groups)
@@ -97,8 +97,8 @@ def test_seeds() -> None:
 
 
 def test_groups_of_records() -> None:
-    """Square images are with the tall ones, as in Detectron2; those of unknown size among
-    themselves."""
+    """Square images are grouped with tall ones, as in Detectron2; images of unknown size form their
+    own group."""
     records: list[dict[str, Any]] = [
         {"width": w, "height": h} for w, h in ((20, 10), (10, 20), (10, 10))
     ]

@@ -1,4 +1,4 @@
-"""What training and evaluation are fed with, on either host."""
+"""Training and evaluation samples, which are the same on both hosts."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_boxes_outside_the_crop_are_dropped(cfg: CfgNode) -> None:
         assert (sides > 0).all()
 
 
-def test_chance_depends_on_the_place_in_the_run_alone(cfg: CfgNode) -> None:
+def test_random_numbers_depend_only_on_the_position_in_the_run(cfg: CfgNode) -> None:
     cfg.INPUT.RANDOM_FLIP = "horizontal"
     images, again = training(cfg), training(cfg)
     flipped = []
@@ -80,7 +80,7 @@ def test_chance_depends_on_the_place_in_the_run_alone(cfg: CfgNode) -> None:
 
 
 def beside(sample: Sample, rng: np.random.Generator, draw: Any) -> Sample:
-    """A mosaic of two: another image to the right of the first, if both have one height."""
+    """Put another image to the right of the first if both have the same height."""
     other = draw(rng)
     height = min(sample["image"].shape[0], other["image"].shape[0])
     width = sample["image"].shape[1]
@@ -97,7 +97,7 @@ def mosaics(records: list[dict[str, Any]], read: Any = read_record) -> TrainingD
 
 
 def test_a_transform_draws_other_records(cfg: CfgNode) -> None:
-    """Every one but its own; the same for the same place."""
+    """It draws every record except its own, and the same one for the same position."""
     images, seen = mosaics(records_of(cfg)), set()
     files = [np.asarray(Image.open(r["file_name"])) for r in images.records]
     for place in range(60):

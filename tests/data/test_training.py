@@ -1,4 +1,4 @@
-"""Which records and samples a training run is fed with."""
+"""Records and samples of a training run."""
 
 from pathlib import Path
 
@@ -34,7 +34,7 @@ def test_several_training_sets_are_one(cfg: CfgNode, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("filtered", "kept"), [(True, [3]), (False, [0, 1, 2, 3])])
-def test_what_hosts_leave_out_of_records_may_be_missing(
+def test_optional_fields_of_records_may_be_missing(
     cfg: CfgNode, filtered: bool, kept: list[int]
 ) -> None:
     boxes = [None, [], [{"iscrowd": 1}], [{"iscrowd": 1}, {}]]
@@ -45,14 +45,14 @@ def test_what_hosts_leave_out_of_records_may_be_missing(
         filter_empty_records(cfg, records[:3])
 
 
-def test_an_image_to_look_at_is_rgb() -> None:
+def test_an_image_for_drawing_is_rgb() -> None:
     image = torch.arange(3)[:, None, None]
     assert to_rgb(image, "BGR").flatten().tolist() == [2, 1, 0]
     assert to_rgb(image, "RGB").flatten().tolist() == [0, 1, 2]
 
 
 @pytest.mark.parametrize("order", ["BGR", "RGB"])
-def test_samples_to_look_at_are_rgb(cfg: CfgNode, order: str) -> None:
+def test_samples_for_drawing_are_rgb(cfg: CfgNode, order: str) -> None:
     from retina_plugin.lit.data import training_samples
 
     cfg.INPUT.FORMAT = order

@@ -1,4 +1,4 @@
-"""Transforms of an image and its boxes: windows, sizes and mirrors that can be counted by hand."""
+"""Crops, resizing and flips of an image and its boxes, with results that can be counted by hand."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from retina_plugin.data.transforms.crop import KINDS
 from retina_plugin.data.transforms.flip import flip
 from retina_plugin.data.transforms.resize import resize, resize_image
 
-IMAGE = np.arange(4 * 6 * 3, dtype=np.uint8).reshape(4, 6, 3)  # every pixel differs
+IMAGE = np.arange(4 * 6 * 3, dtype=np.uint8).reshape(4, 6, 3)  # all pixels differ
 BOXES = np.array([[1.0, 0.0, 3.0, 2.0], [4.0, 3.0, 6.0, 4.0]])
 NONE = np.zeros((0, 4))
 KEY = "MODEL.RETINA_PLUGIN.INPUT.TRANSFORMS"
@@ -46,7 +46,7 @@ def test_flip() -> None:
 
 
 @pytest.mark.parametrize("direction", ["horizontal", "vertical"])
-def test_flipped_twice_is_as_before(direction: str) -> None:
+def test_flipping_twice_is_the_identity(direction: str) -> None:
     found = flip(flip(sample_of(), direction=direction), direction=direction)
     assert (found["image"] == IMAGE).all()
     assert (found["boxes"] == BOXES).all()
@@ -65,7 +65,7 @@ def test_flipped_twice_is_as_before(direction: str) -> None:
     ],
 )
 def test_crop(kind: str, size: list[float], shapes: set) -> None:
-    """Any window of an allowed shape; boxes move with their pixels."""
+    """Any window of an allowed size; boxes move with their pixels."""
     seen, crop = set(), RandomCrop(enabled=True, kind=kind, size=size)
     for seed in range(300):
         found = crop(sample_of(), rng(seed), no_draw)
@@ -91,7 +91,7 @@ def test_resize() -> None:
 
 
 def cfg_of(**changes: object) -> CfgNode:
-    """``changes`` are keys of INPUT, with ``__`` for dots."""
+    """In the names of ``changes``, which are keys of INPUT, ``__`` stands for a dot."""
     cfg = get_cfg()
     for key, value in {"MIN_SIZE_TRAIN": (4,), "RANDOM_FLIP": "none", **changes}.items():
         cfg.merge_from_list([f"INPUT.{key.replace('__', '.')}", value])
@@ -103,7 +103,7 @@ def applied(cfg: CfgNode, sample: Sample | None = None, seed: int = 0) -> Sample
     return chain(sample or sample_of(), rng(seed), no_draw, file_name="a.png")
 
 
-def test_nothing_asked_for_nothing_done() -> None:
+def test_no_transforms() -> None:
     empty = cfg_of()
     empty.merge_from_list([KEY, []])
     for cfg in (cfg_of(), empty):
@@ -123,7 +123,7 @@ def test_sizes() -> None:
     for changes, sizes in (
         ({"MIN_SIZE_TRAIN": (4, 8)}, {4, 8}),
         ({"MIN_SIZE_TRAIN": (4, 7), "MIN_SIZE_TRAIN_SAMPLING": "range"}, {4, 5, 6, 7}),
-        ({"MIN_SIZE_TRAIN": (8,), "MAX_SIZE_TRAIN": 9}, {6}),  # the longer side decides
+        ({"MIN_SIZE_TRAIN": (8,), "MAX_SIZE_TRAIN": 9}, {6}),  # limited by the longer side
     ):
         cfg = cfg_of(**changes)
         assert {applied(cfg, seed=seed)["image"].shape[0] for seed in range(50)} == sizes
@@ -139,7 +139,7 @@ def test_the_order_is_that_of_the_list() -> None:
     assert applied(cfg)["image"].shape == (2, 2, 3)
 
 
-def test_boxes_are_cut_at_the_border_and_dropped_with_their_labels() -> None:
+def test_boxes_are_clipped_and_dropped_with_their_labels() -> None:
     boxes = np.array([[6.0, 0, 9, 4], [-1, -1, 7, 5], [2, 2, 2, 3], [1, 1, 3, 9]])
     found = applied(cfg_of(), sample_of(boxes))
     assert found["boxes"].tolist() == [[0, 0, 6, 4], [1, 1, 3, 4]]
@@ -153,7 +153,7 @@ def test_boxes_are_cut_at_the_border_and_dropped_with_their_labels() -> None:
 @pytest.mark.parametrize("kind", [*KINDS, None])
 @pytest.mark.parametrize("direction", ["none", "horizontal", "vertical"])
 def test_boxes_without_pixels(kind: str | None, direction: str) -> None:
-    """They are those that come with the pixels, for the same random numbers."""
+    """They equal the boxes of the same transform with pixels, for the same random numbers."""
     size = [0.5, 0.7] if "relative" in (kind or "") else [2, 4]
     sizes = {"MIN_SIZE_TRAIN": (5, 9), "MAX_SIZE_TRAIN": 11, "RANDOM_FLIP": direction}
     crop = {"CROP__ENABLED": kind is not None, "CROP__TYPE": kind or "relative", "CROP__SIZE": size}
@@ -195,7 +195,7 @@ def test_unknown_names_are_refused() -> None:
     for names in ([], ["RandomFlip"]):
         cfg.merge_from_list([KEY, names])
         check_rules(cfg)
-    cfg.MODEL.META_ARCHITECTURE = "RetinaNet"  # Detectron2's, with Detectron2's mapper
+    cfg.MODEL.META_ARCHITECTURE = "RetinaNet"  # Detectron2's own models use Detectron2's mapper
     with pytest.raises(ConfigError, match=rf"{KEY} for RetinaNet: expected .*only FocalRetinaNet"):
         check_rules(cfg)
 
@@ -221,7 +221,7 @@ GOOD = sample_of()
         ({**GOOD, "labels": np.ones(2)}, r"labels \(M,\) int64, found \(2,\) float64"),
     ],
 )
-def test_what_is_no_sample_is_refused(found: Any, words: str) -> None:
+def test_invalid_samples_are_refused(found: Any, words: str) -> None:
     chain = TransformChain([("broken", lambda *_: found)])
     assert chain.needs_pixels
     with pytest.raises(DatasetError, match=rf"transform 'broken', image a\.png: .*{words}"):
@@ -238,7 +238,9 @@ def test_what_is_no_sample_is_refused(found: Any, words: str) -> None:
         ([0, 2], 3, None),
     ],
 )
-def test_labels_of_no_class_are_refused(labels: list[int], classes: int, words: str | None) -> None:
+def test_labels_outside_the_classes_are_refused(
+    labels: list[int], classes: int, words: str | None
+) -> None:
     cfg = get_cfg()
     cfg.merge_from_list([KEY, [], "MODEL.RETINANET.NUM_CLASSES", classes])
     chain = TransformChain.from_config(cfg)

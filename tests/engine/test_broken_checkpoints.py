@@ -1,5 +1,4 @@
-"""What ``--resume`` does on either host where the newest checkpoint or ``last_checkpoint`` is
-broken."""
+"""``--resume`` on either host if the newest checkpoint or ``last_checkpoint`` is broken."""
 
 from __future__ import annotations
 
@@ -31,8 +30,8 @@ def train(run: Path, host: str, *arguments: str) -> None:
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory, root: Path) -> dict[str, Path]:
-    """Each host's run of three steps with a checkpoint after each, written while no temporary
-    folder exists."""
+    """A run of three steps on each host with a checkpoint after each, made without a temporary
+    folder."""
     folders, before = {}, tempfile.tempdir
     for host in HOSTS:
         folders[host] = tmp_path_factory.mktemp(host)
@@ -47,7 +46,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory, root: Path) -> dict[str, Path
 
 @pytest.fixture
 def copy(runs: dict[str, Path], tmp_path: Path) -> Callable[[str], Path]:
-    """A host's run, to be broken."""
+    """A copy of a host's run for a test to damage."""
     return lambda host: Path(shutil.copytree(runs[host] / "out", tmp_path / "out"))
 
 
@@ -70,23 +69,23 @@ def test_a_damaged_newest_checkpoint(
     caplog: pytest.LogCaptureFixture,
     host: str,
 ) -> None:
-    """The run goes on from the one before it and says so."""
+    """The run continues from the checkpoint before it and prints a warning."""
     out = copy(host)
     for path in out.glob("model_*.pth"):
         if path.name not in ("model_0000000.pth", "model_0000001.pth"):
             flip(path)
     with caplog.at_level(logging.WARNING, "retina_plugin"):
         train(runs[host], host, "--resume", "OUTPUT_DIR", str(out))
-    said = [message for message in caplog.messages if "model_0000001.pth" in message]
-    assert len(said) == 1
-    assert "model_final.pth is damaged" in said[0]
+    printed = [message for message in caplog.messages if "model_0000001.pth" in message]
+    assert len(printed) == 1
+    assert "model_final.pth is damaged" in printed[0]
     assert read_checkpoint(str(out / "model_final.pth"))["iteration"] == 2
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("host", HOSTS)
 @pytest.mark.parametrize("content", [None, "../model_final.pth"])
-def test_a_senseless_last_checkpoint(
+def test_an_invalid_last_checkpoint(
     runs: dict[str, Path],
     copy: Callable[[str], Path],
     caplog: pytest.LogCaptureFixture,
@@ -98,14 +97,14 @@ def test_a_senseless_last_checkpoint(
     pointer.unlink() if content is None else pointer.write_text(content)
     with caplog.at_level(logging.WARNING, "retina_plugin"):
         train(runs[host], host, "--eval-only", "--resume", "OUTPUT_DIR", str(out))
-    said = [message for message in caplog.messages if "last_checkpoint" in message]
-    assert len(said) == 1
-    assert f"Using {out / 'model_final.pth'}" in said[0]
+    printed = [message for message in caplog.messages if "last_checkpoint" in message]
+    assert len(printed) == 1
+    assert f"Using {out / 'model_final.pth'}" in printed[0]
 
 
 @pytest.mark.parametrize("host", HOSTS)
 @pytest.mark.parametrize("flags", [["--resume"], ["--eval-only", "--resume"]])
-def test_without_a_whole_checkpoint_nothing_starts(
+def test_without_an_intact_checkpoint_no_run_starts(
     runs: dict[str, Path], copy: Callable[[str], Path], host: str, flags: list[str]
 ) -> None:
     out = copy(host)
@@ -141,11 +140,11 @@ def test_damaged_weights_are_not_evaluated(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("host", HOSTS)
-def test_drafts_of_a_killed_run_are_removed(
+def test_temporary_files_of_a_killed_run_are_removed(
     runs: dict[str, Path], copy: Callable[[str], Path], host: str
 ) -> None:
-    """By the next run in the folder, not by an evaluation, which may be made while the run still
-    works."""
+    """The next run in the folder removes them. An evaluation does not, because the run may still be
+    active."""
     out = copy(host)
     (out / "inference/.part").mkdir(parents=True)
     names = [

@@ -1,5 +1,4 @@
-"""Which checkpoint a resumed run takes, whatever has become of the newest one and of
-``last_checkpoint``."""
+"""Which checkpoint a resumed run uses if the newest one or ``last_checkpoint`` is broken."""
 
 from __future__ import annotations
 
@@ -18,7 +17,7 @@ NAMES = {"model_0000009.pth": 9, "model_0000019.pth": 19, "model_final.pth": 29}
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A run that has ended; beside its checkpoints lie weights that are not its own."""
+    """Folder of a finished run, which also contains weights of other origin."""
     for name, iteration in NAMES.items():
         torch.save({"model": {"a": torch.arange(300.0)}, "iteration": iteration}, tmp_path / name)
     torch.save({"model": {"a": torch.arange(3.0)}}, tmp_path / "backbone.pth")
@@ -44,40 +43,44 @@ BREAKS = [
 ]
 
 
-def test_the_named_one_if_all_is_well(folder: Path) -> None:
-    said: list[str] = []
+def test_the_checkpoint_named_by_last_checkpoint_is_used(folder: Path) -> None:
+    printed: list[str] = []
     for name in NAMES:
         (folder / "last_checkpoint").write_text(f"{name}\n")
-        assert newest_checkpoint(str(folder), report=said.append) == str(folder / name)
-    assert not said
+        assert newest_checkpoint(str(folder), report=printed.append) == str(folder / name)
+    assert not printed
 
 
 @pytest.mark.parametrize("name", ["", "not there"])
-def test_none_in_a_folder_without_any(tmp_path: Path, name: str) -> None:
+def test_a_folder_without_checkpoints(tmp_path: Path, name: str) -> None:
     (tmp_path / "model_final.pth.part").write_bytes(b"half")
     assert newest_checkpoint(str(tmp_path / name)) is None
 
 
 @pytest.mark.parametrize(("damage", "words"), BREAKS)
-def test_a_broken_one_falls_back_to_the_one_before_it(
+def test_a_broken_checkpoint_falls_back_to_the_one_before_it(
     folder: Path, damage: Callable[[Path], None], words: str
 ) -> None:
-    said: list[str] = []
+    printed: list[str] = []
     damage(folder / "model_final.pth")
-    assert newest_checkpoint(str(folder), report=said.append) == str(folder / "model_0000019.pth")
-    assert len(said) == 1
-    assert "model_final.pth" in said[0]
-    assert "Using" in said[0]
-    assert re.search(words, said[0])
+    assert newest_checkpoint(str(folder), report=printed.append) == str(
+        folder / "model_0000019.pth"
+    )
+    assert len(printed) == 1
+    assert "model_final.pth" in printed[0]
+    assert "Using" in printed[0]
+    assert re.search(words, printed[0])
     damage(folder / "model_0000019.pth")
-    assert newest_checkpoint(str(folder), report=said.append) == str(folder / "model_0000009.pth")
+    assert newest_checkpoint(str(folder), report=printed.append) == str(
+        folder / "model_0000009.pth"
+    )
 
 
 @pytest.mark.parametrize(("damage", "words"), BREAKS)
-def test_nothing_whole_is_an_error(
+def test_no_intact_checkpoint_is_an_error(
     folder: Path, damage: Callable[[Path], None], words: str
 ) -> None:
-    """And not a run that starts again from step 0."""
+    """The run must not silently start again from step 0."""
     for name in NAMES:
         damage(folder / name)
     with pytest.raises(
@@ -125,20 +128,20 @@ def as_folder(pointer: Path) -> None:
         "garbage",
     ],
 )
-def test_a_senseless_pointer_falls_back_to_the_newest(
+def test_an_invalid_last_checkpoint_falls_back_to_the_newest(
     folder: Path, change: Callable[[Path], None], words: str
 ) -> None:
-    said: list[str] = []
+    printed: list[str] = []
     change(folder / "last_checkpoint")
-    assert newest_checkpoint(str(folder), report=said.append) == str(folder / "model_final.pth")
-    assert len(said) == 1
-    assert words in said[0]
+    assert newest_checkpoint(str(folder), report=printed.append) == str(folder / "model_final.pth")
+    assert len(printed) == 1
+    assert words in printed[0]
 
 
 def test_the_newest_is_the_one_with_the_most_steps(folder: Path) -> None:
-    """A finished run that went on for longer has newer ones than ``model_final.pth``."""
+    """A finished run that was continued has checkpoints newer than ``model_final.pth``."""
     torch.save({"model": {"a": torch.arange(3.0)}, "iteration": 39}, folder / "model_0000039.pth")
     (folder / "last_checkpoint").unlink()
-    assert newest_checkpoint(str(folder), report=lambda said: None) == str(
+    assert newest_checkpoint(str(folder), report=lambda printed: None) == str(
         folder / "model_0000039.pth"
     )

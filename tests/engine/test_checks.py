@@ -1,5 +1,4 @@
-"""What is made sure of before a run: a device that is there, and as many classes as the data
-have."""
+"""Checks before a run: the device, the number of classes, batch sizes and processes."""
 
 from __future__ import annotations
 
@@ -143,7 +142,7 @@ def test_number_and_names_of_classes(
         pytest.param(-1, ["pets"], [], True, "DATASETS.TEST is empty", id="nothing to evaluate"),
     ],
 )
-def test_classes_that_do_not_fit(
+def test_wrong_numbers_of_classes(
     number: int, train: list, test: list, eval_only: bool, words: str
 ) -> None:
     cfg = cfg_of(number, train, test)
@@ -177,7 +176,7 @@ def test_the_number_that_the_meta_architecture_reads(
     assert found == (given if wrong else left)
 
 
-def test_a_module_of_ones_own_may_register_data_sets(
+def test_a_module_of_the_user_may_register_data_sets(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     json_file, images = write_coco(tmp_path)
@@ -325,11 +324,11 @@ def test_processes(
     cfg.MODEL.DEVICE = "cpu"
     cfg.merge_from_list([word for pair in overrides.items() for word in pair])
     with pytest.raises(ConfigError, match=words) if words else contextlib.nullcontext():
-        check_rules(cfg)  # as read_config does before
+        check_rules(cfg)  # as read_config does
         check_run(cfg, num_gpus=gpus, num_machines=machines)
 
 
-def test_what_no_level_reads_does_not_learn() -> None:
+def test_layers_that_no_level_uses_are_frozen() -> None:
     sizes = [[16, 24], [32, 48]]
     model = compact_model(
         MODEL__RETINANET__IN_FEATURES=["p3", "p4"], MODEL__ANCHOR_GENERATOR__SIZES=sizes

@@ -1,5 +1,5 @@
-"""The disk space that a run needs: as estimated and as used, and a run that is refused for want of
-it."""
+"""Estimate of the disk space of a run, compared with its use; a run that does not fit is
+refused."""
 
 from __future__ import annotations
 
@@ -110,5 +110,5 @@ def test_a_run_that_does_not_fit_is_refused(
         with pytest.raises(DiskError, match=words):
             load_tool("train_net").main(command)
     assert not list((tmp_path / "out").glob("*.pth"))
-    # nothing of the refused run is in the way
+    # the refused run has left nothing behind
     load_tool("train_net").main([*command, "DATASETS.TEST", "()"])

@@ -1,4 +1,4 @@
-"""Whether a model still answers with numbers, and the advice when it does not."""
+"""Detection of a diverged model, and the advice in the message."""
 
 import pytest
 import torch
@@ -13,7 +13,7 @@ from tests.models import compact_model
     [
         pytest.param("", 0.0, True, id="fresh"),
         pytest.param("head.cls_score.bias", float("nan"), False, id="a parameter that is NaN"),
-        pytest.param("head.bbox_pred.bias", float("inf"), False, id="boxes alone"),
+        pytest.param("head.bbox_pred.bias", float("inf"), False, id="boxes only"),
         pytest.param("backbone.fpn_output3.weight", 3e38, False, id="finite and too large"),
         pytest.param(
             "backbone.bottom_up.stem.conv1.norm.running_var", float("nan"), False, id="a statistic"

@@ -1,4 +1,4 @@
-"""Event files: TensorBoard reads what a ``SummaryWriter`` can write, at once and on the disk."""
+"""Event files: TensorBoard reads each entry as soon as it is written."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_tensorboard_reads_what_was_written_before_the_file_is_closed(tmp_path: 
     assert len(list(tmp_path.iterdir())) == 1
 
 
-def test_two_files_of_one_second_have_two_names(tmp_path: Path) -> None:
+def test_two_files_of_the_same_second_have_different_names(tmp_path: Path) -> None:
     for _ in range(2):
         EventFile(str(tmp_path)).close()
     assert len(list(tmp_path.iterdir())) == 2

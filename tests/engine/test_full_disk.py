@@ -1,5 +1,5 @@
-"""A disk that becomes full while a run writes any one of its files: one message, and whole files
-only."""
+"""The disk becomes full while a run writes one of its files: one message, and no incomplete
+file."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from tests.load_tools import load_tool
 from tests.scenes import write_run
 
 FIRST, LAST = "model_0000000.pth", "model_final.pth"
-# The file in which the disk becomes full in a run of two steps, what the message names, and the
-# newest checkpoint then.
+# The file at which the disk becomes full in a run of two steps, what the message names, and the
+# newest checkpoint afterwards.
 LIGHTNING = [
     ("run.lock", "config.yaml", None),
     ("config.part", "config.yaml", None),
@@ -65,7 +65,7 @@ def train(folder: Path, host: str, out: Path, *flags: str) -> None:
 
 
 def check_whole(out: Path) -> None:
-    """Every file can be read from its first to its last byte, and no draft is left."""
+    """Check that every file can be read completely and that no temporary file is left."""
     for path in out.rglob("*"):
         assert ".part" not in path.name
         if path.suffix == ".pth" and path.name.startswith("model"):

@@ -1,4 +1,4 @@
-"""Which host a run takes, and the words for it."""
+"""Choice of the host, and the reason that is printed."""
 
 import os
 import subprocess
@@ -31,7 +31,7 @@ def test_choice(
     assert hosts.choose_host("lightning") == ("lightning", "chosen with --host")
 
 
-def test_detectron2_asked_for_and_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_host_detectron2_without_detectron2(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hosts, "detectron2_problem", lambda: "is not installed")
     with pytest.raises(
         ImportError,
@@ -42,8 +42,8 @@ def test_detectron2_asked_for_and_not_there(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.mark.slow
-def test_lightning_asked_for_does_not_import_detectron2(root: Path, tmp_path: Path) -> None:
-    """It takes seconds, and may be broken: here it would warn."""
+def test_host_lightning_does_not_import_detectron2(root: Path, tmp_path: Path) -> None:
+    """The import takes seconds and may fail; here it would warn."""
     (tmp_path / "detectron2").mkdir()
     (tmp_path / "detectron2/__init__.py").write_text("raise RuntimeError('was imported')")
     command = [

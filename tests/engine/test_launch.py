@@ -39,8 +39,8 @@ def test_train(tmp_path: Path, root: Path, host: str, capfd: pytest.CaptureFixtu
     metrics = retina_plugin.train(cfg, host=host)
     assert metrics["bbox"].keys() >= {"AP", "AP50", "AP-square"}
     assert (tmp_path / "out/model_final.pth").is_file()
-    assert cfg.dump() == before  # MODEL.RETINANET.NUM_CLASSES is still -1
-    # both hosts print an evaluation when it happens, and the last one as a table
+    assert cfg.dump() == before  # the caller's config is unchanged
+    # both hosts print each evaluation, and the last one as a table
     printed = capfd.readouterr().out
     assert printed.count("evaluation after step 2 of 4: AP ") == 1
     assert "evaluation after step 4" not in printed
@@ -51,7 +51,7 @@ def test_train(tmp_path: Path, root: Path, host: str, capfd: pytest.CaptureFixtu
     assert "continues at step 4 of 5" in capfd.readouterr().out
     retina_plugin.train(cfg, host=host, overwrite=True)
     assert (tmp_path / "out.1/model_final.pth").is_file()
-    assert not stopping._handles_here()  # the handlers of signals are the user's again
+    assert not stopping._handles_here()  # signal handlers are restored
 
 
 @pytest.mark.skipif(len(HOSTS) < 2, reason="needs both hosts")
@@ -112,10 +112,11 @@ def host_of(name: str) -> Host:
 
 
 @pytest.mark.parametrize("host", HOSTS)
-def test_imports_that_no_merge_has_seen(
+def test_imports_that_were_not_merged(
     tmp_path: Path, root: Path, host: str, write_modules: Callable
 ) -> None:
-    """As an attribute, or in a fresh process of a run: the parts are there, with their keys."""
+    """``IMPORTS`` set as an attribute, or in a new process of a run: parts and keys are
+    available."""
     write_modules(my_near=NEAR)
     cfg = config_of(host, tmp_path, root)
     cfg.MODEL.RETINA_PLUGIN.IMPORTS = ["my_near"]
@@ -129,7 +130,7 @@ def test_imports_that_no_merge_has_seen(
 
 
 @pytest.mark.parametrize("host", HOSTS)
-def test_a_part_whose_module_is_not_named(
+def test_a_part_whose_module_is_not_in_imports(
     tmp_path: Path, root: Path, host: str, write_modules: Callable
 ) -> None:
     write_modules(my_near=NEAR)
@@ -146,7 +147,7 @@ def test_a_part_whose_module_is_not_named(
 @pytest.mark.parametrize("host", HOSTS)
 @pytest.mark.parametrize("name", ["build_nope", "", "build_resnet_backbone"])
 def test_unknown_backbones(tmp_path: Path, root: Path, host: str, name: str) -> None:
-    """A backbone of Detectron2 is one there, and none on Lightning."""
+    """A backbone of Detectron2 is known on Detectron2 and unknown on Lightning."""
     cfg = config_of(host, tmp_path, root)
     cfg.MODEL.BACKBONE.NAME = name
     if host == "detectron2" and name == "build_resnet_backbone":

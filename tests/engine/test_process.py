@@ -1,4 +1,4 @@
-"""Messages of errors."""
+"""Error messages of processes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A run is resumed on the data that it was started with, or not at all; on either host."""
+"""A run is resumed only with the data that it was started with, on either host."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def move_box(content: dict[str, Any]) -> None:
         (move_box, "12 images with 23 boxes, DATASETS.TRAIN now has as many, with other"),
     ],
 )
-def test_rewritten_annotations(run: Any, edit: Callable, words: str) -> None:
+def test_changed_annotations(run: Any, edit: Callable, words: str) -> None:
     folder, tool, command = run
     path = folder / "train" / "annotations.json"
     before = path.read_text()
@@ -71,7 +71,7 @@ def test_rewritten_annotations(run: Any, edit: Callable, words: str) -> None:
 def test_the_same_data_elsewhere_and_a_checkpoint_without_a_fingerprint(
     run: Any, capsys: pytest.CaptureFixture
 ) -> None:
-    """Both go on."""
+    """Both runs are resumed."""
     folder, tool, command = run
     (folder / "train").rename(folder / "moved")
     train = f"{folder}/moved/annotations.json@{folder}/moved/images"

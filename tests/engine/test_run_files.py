@@ -1,5 +1,5 @@
-"""What has the name of a run's file and is none: it is named at once, and nothing waits for it; on
-either host."""
+"""Folders, FIFOs and the like with the name of a run's file are reported at once, on either
+host."""
 
 from __future__ import annotations
 

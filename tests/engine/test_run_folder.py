@@ -1,4 +1,4 @@
-"""What a run may do with a folder that has been used, and what a resumed run may change; on either
+"""Runs in a folder that holds a run, and which settings a resumed run may change, on either
 host."""
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ CHOICES = "--overwrite starts again, another OUTPUT_DIR keeps both"
 
 @pytest.fixture(scope="module", autouse=True)
 def process_wide_settings() -> Iterator[None]:
-    """What a run changes in its process and other tests must not see."""
+    """Restore the settings that a run changes in its process."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -57,7 +57,7 @@ def process_wide_settings() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def train_net() -> Any:
-    """The tool as a module."""
+    """Load ``tools/train_net.py`` as a module."""
     return load_tool("train_net")
 
 
@@ -65,8 +65,8 @@ def train_net() -> Any:
 def trained(
     tmp_path_factory: pytest.TempPathFactory, train_net: Any, root: Path
 ) -> dict[str, Path]:
-    """Each host's folder with data, ``config.yaml`` and ``out``, a run of four steps with
-    checkpoints at two and four."""
+    """Folder of each host with data, ``config.yaml`` and ``out``, a run of four steps with
+    checkpoints at steps two and four."""
     folders = {host: tmp_path_factory.mktemp(host) for host in HOSTS}
     for host, folder in folders.items():
         train_net.main(["--config-file", write_run(folder, root), "--host", host, *SHORT])
@@ -75,8 +75,8 @@ def trained(
 
 @pytest.fixture
 def stopped(trained: dict[str, Path], tmp_path: Path) -> dict[str, list[str]]:
-    """Each host's command line with its run, in a folder of the test, as if it had been killed
-    after the checkpoint at step two."""
+    """Command line of each host, with a copy of its run as if it had been killed after the
+    checkpoint at step two."""
     commands = {}
     for host, folder in trained.items():
         out = tmp_path / host
@@ -132,7 +132,7 @@ def write_checkpoint(path: Path, **rest: Any) -> None:
         ("model_final.pth", {}, None, f"holds model_final.pth: {CHOICES}"),
     ],
 )
-def test_what_a_folder_with_a_checkpoint_holds(
+def test_description_of_a_folder_with_a_checkpoint(
     tmp_path: Path, name: str, rest: dict, max_iter: int | None, expected: str
 ) -> None:
     write_checkpoint(tmp_path / name, **rest)
@@ -185,7 +185,7 @@ def test_what_a_folder_with_a_checkpoint_holds(
         ),
     ],
 )
-def test_what_a_folder_without_a_checkpoint_holds(
+def test_description_of_a_folder_without_a_checkpoint(
     tmp_path: Path, files: dict[str, str], expected: str | None
 ) -> None:
     for name, text in files.items():
@@ -214,7 +214,7 @@ def test_a_new_run_in_the_folder_of_another_is_refused(
 def test_a_folder_with_the_best_model_alone(
     stopped: dict[str, list[str]], train_net: Any, tmp_path: Path, host: str
 ) -> None:
-    """It is neither trained in nor resumed, and an evaluation leaves its config."""
+    """Training and resuming are refused, and an evaluation does not change its config."""
     out = tmp_path / host
     for path in [*out.glob("model_*.pth"), out / "last_checkpoint", out / "metrics.json"]:
         path.rename(out / "model_best.pth") if path.name == "model_0000001.pth" else path.unlink()
@@ -246,8 +246,7 @@ def test_overwrite_and_a_run_that_is_killed_before_its_first_checkpoint(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture,
 ) -> None:
-    """The old run is kept under a new name, and what the new one continues from is never the old
-    one's."""
+    """The old run gets a new name, and the new run never continues from its checkpoints."""
     before = content(tmp_path / host)
     (tmp_path / f"{host}.1").mkdir()
 
@@ -300,8 +299,8 @@ def test_flags_that_exclude_each_other(
     assert "not allowed with" in capsys.readouterr().err
 
 
-# A process that holds the locks of folders, and has a child that lives on when it is killed, as a
-# loader worker does for a while.
+# A process that locks folders and has a child that survives it for a while, as a worker of a data
+# loader does.
 HOLDER = """
 import contextlib, os, sys, time
 sys.modules["detectron2"] = None
@@ -321,8 +320,8 @@ with contextlib.ExitStack() as stack:
 def test_a_second_run_in_a_folder_is_refused_until_the_first_one_is_gone(
     stopped: dict[str, list[str]], trained: dict[str, Path], train_net: Any, tmp_path: Path
 ) -> None:
-    """Only an evaluation may be written into it meanwhile, and that leaves the run's config as it
-    is."""
+    """Only an evaluation may run in the folder meanwhile, and it does not change the config of the
+    run."""
     folders = [tmp_path / host for host in HOSTS]
     names = {
         host: f"('{at}/test/annotations.json@{at}/test/images',)" for host, at in trained.items()
@@ -377,7 +376,7 @@ def test_locks(
     ):
         pass
     assert not list(tmp_path.iterdir())
-    with monkeypatch.context() as patch:  # a file system that cannot
+    with monkeypatch.context() as patch:  # a file system without locks
         patch.setattr(
             folder_lock.fcntl,
             "flock",
@@ -420,7 +419,7 @@ def test_random_weights_are_not_evaluated(
 
 
 def tensors(path: Path) -> dict[str, torch.Tensor]:
-    """Parameters of a checkpoint."""
+    """Tensors of the parameters in a checkpoint."""
     return {
         name: x
         for name, x in read_checkpoint(str(path))["model"].items()
@@ -437,8 +436,8 @@ def test_a_resumed_run_uses_the_new_learning_rate(
     host: str,
     capsys: pytest.CaptureFixture,
 ) -> None:
-    """With almost none, two more steps change almost nothing; the checkpoint of the run has
-    0.01."""
+    """With a learning rate near 0, two more steps change almost nothing; the checkpoint was made
+    with 0.01."""
     out = tmp_path / host
     rate = [
         "SOLVER.BASE_LR",
@@ -466,7 +465,7 @@ def test_a_resumed_run_uses_the_new_learning_rate(
     assert [line["lr"] for line in logged if "lr" in line] == pytest.approx(
         [0.01, 0.5e-12], rel=1e-6
     )
-    # and the new values are those of the run
+    # the new values are used by the run
     with pytest.raises(ConfigError, match="finished after 4 steps"):
         train_net.main([*stopped[host]])
     assert "BASE_LR: 1.0e-12" in (out / "config.yaml").read_text()
@@ -474,7 +473,7 @@ def test_a_resumed_run_uses_the_new_learning_rate(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("host", HOSTS)
-def test_a_finished_run_that_is_made_longer_is_the_longer_run(
+def test_a_finished_run_that_is_continued_equals_a_longer_run(
     trained: dict[str, Path],
     train_net: Any,
     tmp_path: Path,
@@ -498,11 +497,11 @@ def test_a_finished_run_that_is_made_longer_is_the_longer_run(
 
 
 @pytest.mark.parametrize("host", HOSTS)
-def test_a_run_that_is_complete_but_for_its_last_file(
+def test_a_run_that_lacks_only_its_last_file(
     stopped: dict[str, list[str]], train_net: Any, tmp_path: Path, host: str
 ) -> None:
-    """As after a kill between the last two files, or when fewer steps turn out to be enough: no
-    older model_final.pth stays."""
+    """As after a kill between the last two files, or with a smaller MAX_ITER: no outdated
+    model_final.pth remains."""
     out = tmp_path / host
     write_checkpoint(out / "model_final.pth", iteration=0)
     train_net.main(["--resume", *stopped[host], "SOLVER.MAX_ITER", "2"])
@@ -521,15 +520,14 @@ OTHER_RUNS = {
 
 
 @pytest.mark.parametrize("host", HOSTS)
-def test_a_resumed_run_that_is_another_run(
+def test_a_resumed_run_with_other_settings_is_refused(
     stopped: dict[str, list[str]],
     trained: dict[str, Path],
     train_net: Any,
     tmp_path: Path,
     host: str,
 ) -> None:
-    """All keys are named at once, those that could change are not among them, and nothing is
-    written."""
+    """The error names all changed keys that must not change, and no file is written."""
     before = content(tmp_path / host)
     other = f"{trained[host]}/test/annotations.json@{trained[host]}/test/images"
     overrides = [word for key, (value, _) in OTHER_RUNS.items() for word in (key, value)]
@@ -572,7 +570,7 @@ def test_other_classes(
         (None, [], "has only weights, no optimizer and no step"),
     ],
 )
-def test_what_cannot_be_continued(
+def test_checkpoints_that_cannot_be_continued(
     stopped: dict[str, list[str]],
     train_net: Any,
     tmp_path: Path,
@@ -609,7 +607,7 @@ def test_what_cannot_be_continued(
 def test_each_key_is_applied_or_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture, key: str, value: Any, applied: bool | None
 ) -> None:
-    """None: no difference, in another spelling."""
+    """None stands for another spelling of the same value."""
     write_checkpoint(tmp_path / "model_0000001.pth", iteration=1, trainer={})
     (tmp_path / "config.yaml").write_text(get_cfg().dump())
     cfg = get_cfg()
@@ -625,7 +623,7 @@ def test_each_key_is_applied_or_refused(
     assert (f"\n  {key}: " in capsys.readouterr().out) == bool(applied)
 
 
-def test_data_sets_are_compared_by_their_place(
+def test_data_sets_are_compared_by_their_path(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_checkpoint(tmp_path / "model_0000001.pth", iteration=1, trainer={})

@@ -1,5 +1,5 @@
-"""Images of whole runs, on either host: deep ones, and those that cannot be used, which must end a
-run before training."""
+"""Images in complete runs on either host: more than 8 bits, and unusable ones, which must end a run
+before training."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ TINY = ["SOLVER.MAX_ITER", "2", "SOLVER.IMS_PER_BATCH", "2"]
 
 @pytest.fixture(autouse=True)
 def process_wide_settings() -> Iterator[None]:
-    """What a run changes in its process."""
+    """Restore the settings that a run changes in its process."""
     threads, handler = torch.get_num_threads(), signal.getsignal(signal.SIGTERM)
     torch.set_num_threads(1)
     yield
@@ -48,7 +48,7 @@ def files(folder: Path, part: str) -> list[Path]:
 
 
 def deep_run(folder: Path, root: Path) -> str:
-    """The config of scenes with 12 bits in 16."""
+    """The config of a run on 12-bit scenes stored in 16 bits."""
     config = write_run(folder, root)
     for path in files(folder, "train") + files(folder, "test"):
         deepen(path, 16)
@@ -66,7 +66,8 @@ def range_in(config: Path) -> Any:
 def test_auto_is_measured_once_and_kept(
     host: str, tmp_path: Path, root: Path, train_net: Any, capsys: pytest.CaptureFixture
 ) -> None:
-    """In config.yaml, the checkpoint, the resumed run, the evaluation and the demo."""
+    """The range is stored in config.yaml and in the checkpoint, and used by the resumed run, the
+    evaluation and the demo."""
     config, out = deep_run(tmp_path, root), tmp_path / "out"
     train_net(["--config-file", config, "--host", host, *TINY, "SOLVER.CHECKPOINT_PERIOD", "1"])
     values = np.concatenate(
@@ -78,7 +79,7 @@ def test_auto_is_measured_once_and_kept(
     assert read_checkpoint(str(out / "model_final.pth"))["metadata"]["pixel_range"] == expected
 
     for path in files(tmp_path, "train"):
-        deepen(path, 1)  # from which auto would now measure another range
+        deepen(path, 1)  # auto would now measure another range
     train_net(["--config-file", config, "--host", host, "--resume", *TINY, "SOLVER.MAX_ITER", "3"])
     assert range_in(out / "config.yaml") == expected
     assert read_checkpoint(str(out / "model_final.pth"))["metadata"]["pixel_range"] == expected
@@ -96,7 +97,7 @@ def test_auto_is_measured_once_and_kept(
 def test_12_bits_with_their_range_are_the_8_bits_that_they_came_from(
     host: str, tmp_path: Path, root: Path, train_net: Any
 ) -> None:
-    """Through training and evaluation."""
+    """Losses and metrics are equal in training and evaluation."""
     weights = []
     for name, write in (("shallow", write_run), ("deep", deep_run)):
         (tmp_path / name).mkdir()
@@ -167,7 +168,7 @@ def five_channels(path: Path) -> None:
 def test_images_that_cannot_be_used_are_found_before_training(
     host: str, spoil: Any, words: str, tmp_path: Path, root: Path, train_net: Any
 ) -> None:
-    """In the test set too, and an evaluation alone."""
+    """This includes the test set, and runs that only evaluate."""
     config = write_run(tmp_path, root)
     spoil(files(tmp_path, "test")[0])
     spoil(files(tmp_path, "train")[0])
@@ -227,7 +228,7 @@ def test_tools_read_deep_images(
     weights, shown = ["--weights", str(out / "model_final.pth")], str(tmp_path / "shown")
     os.mkfifo(tmp_path / "test/images/fifo.png")
     inputs = ["--input", str(tmp_path / "test/images"), "--output", shown]
-    # its range is auto, the checkpoint knows it
+    # PIXEL_RANGE is auto; the checkpoint contains the measured range
     load_tool("demo").main(["--config-file", config, *weights, *inputs])
     assert "1 of 7 files were skipped (first: image" in capsys.readouterr().out
     results = [

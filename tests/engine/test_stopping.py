@@ -30,14 +30,14 @@ INT, TERM = signal.SIGINT, signal.SIGTERM
 
 @pytest.fixture(scope="module")
 def train_net() -> Any:
-    """The tool as a module."""
+    """Load ``tools/train_net.py`` as a module."""
     return load_tool("train_net")
 
 
 @pytest.fixture(autouse=True)
 def quiet_process(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """One thread, and no word of Detectron2's log handlers, which write to the output that was
-    captured in an earlier test."""
+    """Use one thread, and silence Detectron2's log handlers, which write to the captured output of
+    an earlier test."""
     monkeypatch.setattr("logging.raiseExceptions", False)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -48,8 +48,8 @@ def quiet_process(monkeypatch: pytest.MonkeyPatch) -> Any:
 def signals_in(
     monkeypatch: pytest.MonkeyPatch, name: str, calls: dict[int, list[signal.Signals]]
 ) -> list[int]:
-    """Send signals to this process in given calls of a method of RetinaNet; the returned list has
-    an entry for each call."""
+    """Send signals to this process during given calls of a method of RetinaNet; the returned list
+    gets an entry for each call."""
     seen: list[int] = []
     method = getattr(RetinaNet, name)
 
@@ -71,7 +71,7 @@ def ended(main: Any, arguments: list[str], code: int) -> None:
 
 
 def said(capsys: pytest.CaptureFixture) -> str:
-    """The one line that a run has to say at its end on standard error."""
+    """The single line that a run prints on standard error at its end."""
     printed = capsys.readouterr().err
     assert "Traceback" not in printed
     (line,) = [line for line in printed.splitlines() if "stopped" in line or "interrupted" in line]
@@ -93,8 +93,8 @@ def test_a_run_that_is_stopped_goes_on(
     capsys: pytest.CaptureFixture,
     host: str,
 ) -> None:
-    """SIGTERM in the 9th of 12 steps, Ctrl-C in the 11th, then to the end, as if nothing had
-    happened."""
+    """SIGTERM in step 9 of 12, Ctrl-C in step 11, then to the end: the result equals that of an
+    uninterrupted run."""
     arguments = [
         "--config-file",
         write_run(tmp_path, root),
@@ -104,7 +104,7 @@ def test_a_run_that_is_stopped_goes_on(
         "SOLVER.MAX_ITER",
         "12",
     ]
-    # much is left to chance
+    # much random augmentation
     arguments += ["INPUT.MIN_SIZE_TRAIN", "(48, 64, 80)", "INPUT.CROP.ENABLED", "True"]
     seen = signals_in(monkeypatch, "losses", {9: [TERM], 11: [INT]})
     for step, code in ((9, 143), (11, 130)):
@@ -159,8 +159,8 @@ def test_a_run_is_stopped_in_an_evaluation(
     capsys: pytest.CaptureFixture,
     host: str,
 ) -> None:
-    """In one during training, then in the last one, then in one without training; six test images
-    each."""
+    """A signal in an evaluation during training, in the last evaluation, and in an evaluation
+    without training; six test images each."""
     arguments = ["--config-file", write_run(tmp_path, root), "--host", host]
     opts = ["SOLVER.MAX_ITER", "6", "TEST.EVAL_PERIOD", "3"]
     steps = signals_in(monkeypatch, "losses", {})
@@ -183,11 +183,11 @@ def test_a_run_is_stopped_in_an_evaluation(
     assert ap(tmp_path / "out")
 
 
-# whole programs
+# runs as separate programs
 
 
 def started(root: Path, config: str, host: str, *flags: str) -> subprocess.Popen:
-    """A run of very many steps with two loader workers, as a process group of its own, that has
+    """A run of very many steps with two loader workers, started as its own process group, that has
     begun to train."""
     folder = Path(config).parent
     steps = [
@@ -231,7 +231,7 @@ def children(process: subprocess.Popen) -> list[int]:
 
 
 def last_lines(folder: Path) -> list[str]:
-    """What a program has printed, without its progress bars."""
+    """The output of a program without progress bars."""
     log = (folder / "log").read_text(encoding="utf-8").replace("\r", "\n")
     assert "Traceback" not in log
     return [
@@ -247,7 +247,7 @@ def last_lines(folder: Path) -> list[str]:
 def test_a_signal_to_the_whole_group(
     tmp_path: Path, root: Path, host: str, number: signal.Signals
 ) -> None:
-    """The loaders' workers get it too, and none of them dies before the checkpoint is saved."""
+    """The loader workers also get the signal, and stay alive until the checkpoint is saved."""
     process = started(root, write_run(tmp_path, root), host)
     os.killpg(process.pid, number)
     assert process.wait(60) == 128 + number
@@ -274,7 +274,7 @@ def test_a_killed_rank_or_worker_ends_the_run(tmp_path: Path, root: Path) -> Non
     worker = children(process)[0]
     os.kill(worker, signal.SIGKILL)
     assert process.wait(10) == 2
-    # without the pid if its connection broke first
+    # without the process id if the connection broke first
     assert re.match(
         rf"error: a process that loads images (\(pid {worker}\) )?was killed",
         last_lines(tmp_path / "single")[-1],

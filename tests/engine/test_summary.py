@@ -1,4 +1,4 @@
-"""What a run prints of its evaluations."""
+"""Output of a run for its evaluations."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""COCO metrics of a data set small enough to reckon them: two images, three classes with gaps
-between their ids."""
+"""COCO metrics of a data set that is small enough to compute them by hand: two images, three
+classes with id gaps."""
 
 from __future__ import annotations
 
@@ -84,14 +84,14 @@ def test_perfect(dataset: Dataset, tmp_path: Path) -> None:
     assert set(found) == SUMMARY | {"AP-cat", "AP-dog", "AP-bird"}
     for name in SUMMARY - {"APl"} | {"AP-cat", "AP-dog"}:
         assert found[name] == pytest.approx(100)
-    assert math.isnan(found["AP-bird"])  # no bird to be found
+    assert math.isnan(found["AP-bird"])  # the data set has no bird
     assert math.isnan(found["APl"])  # nothing larger than 96 x 96
     assert json.loads((tmp_path / "out/coco_instances_results.json").read_text()) == [CAT, DOG]
 
 
 def test_a_shifted_box_counts_up_to_its_iou(dataset: Dataset) -> None:
-    """Shifted by 2 of 12 pixels the cat has IoU 10 / 14 = 0.714: right at 5 of the 10 thresholds
-    from 0.5 to 0.95."""
+    """Shifted by 2 of 12 pixels, the cat has IoU 10 / 14 = 0.714, which counts at 5 of the 10
+    thresholds from 0.5 to 0.95."""
     found = metrics(dataset, [result(1, 2, [12, 10, 12, 10], 0.9), DOG])
     assert found["AP-cat"] == pytest.approx(50)
     assert found["AP"] == pytest.approx(75)
@@ -99,15 +99,15 @@ def test_a_shifted_box_counts_up_to_its_iou(dataset: Dataset) -> None:
     assert found["AP75"] == pytest.approx(50)
 
 
-def test_a_false_box_costs_when_its_score_is_higher(dataset: Dataset) -> None:
-    """Half of what is found by the time the cat is found is right."""
+def test_a_false_positive_with_a_higher_score_lowers_ap(dataset: Dataset) -> None:
+    """Precision is one half when the cat is found."""
     wrong = result(2, 2, [70, 70, 10, 10], 0.95)
     assert metrics(dataset, [wrong, CAT, DOG])["AP-cat"] == pytest.approx(50)
     wrong["score"] = 0.1
     assert metrics(dataset, [wrong, CAT, DOG])["AP-cat"] == pytest.approx(100)
 
 
-def test_boxes_in_a_crowd_cost_nothing(dataset: Dataset) -> None:
+def test_boxes_in_a_crowd_are_ignored(dataset: Dataset) -> None:
     crowd = [result(2, 5, [x, 5, 20, 20], 0.99) for x in (0, 10, 30)]
     assert metrics(dataset, [CAT, DOG, *crowd])["AP-dog"] == pytest.approx(100)
     outside = result(2, 5, [75, 75, 20, 20], 0.99)
@@ -151,7 +151,7 @@ def test_without_ground_truth_detections_are_written_and_nothing_is_measured(
 
 
 def perfect(dataset: Dataset) -> list[dict]:
-    """The boxes that training uses as detections."""
+    """Detections that equal the ground-truth boxes of training."""
     return [
         result(r["image_id"], dataset.category_ids[a["category_id"]], [x, y, x1 - x, y1 - y], 0.9)
         for r in dataset.records
@@ -185,7 +185,7 @@ def test_boxes_that_were_dropped_or_clipped_count_as_in_training(
 
 
 @pytest.mark.parametrize(("area", "expected"), [(60, 20), (12, 12), (0, 20)])
-def test_a_clipped_object_is_not_larger_than_what_is_left_of_its_box(
+def test_the_area_of_a_clipped_object_is_that_of_its_clipped_box(
     tmp_path: Path, area: int, expected: int
 ) -> None:
     changes = {"bbox": [15, 3, 15, 4], "area": area}
@@ -194,7 +194,7 @@ def test_a_clipped_object_is_not_larger_than_what_is_left_of_its_box(
 
 
 def test_an_area_that_a_file_gives_is_kept(tmp_path: Path) -> None:
-    """A mask fills less than its box: COCO's sizes are of masks."""
+    """A mask is smaller than its box, and the sizes in COCO metrics are those of masks."""
     dataset = read_coco(
         *write_coco(tmp_path, changed("annotations", 0, bbox=[0.1, 0.2, 7.3, 9.7], area=3.5))
     )
@@ -205,7 +205,7 @@ def test_an_area_that_a_file_gives_is_kept(tmp_path: Path) -> None:
     "ids", [(0, 1), ("7c9e66", "51b2d0"), (1.0, 2.0)], ids=["from 0", "text", "floats"]
 )
 def test_ids_of_annotations_do_not_matter(tmp_path: Path, ids: tuple) -> None:
-    """pycocotools takes a match with id 0 for none, and cannot read text."""
+    """pycocotools treats a match with id 0 as no match, and cannot read text ids."""
     content = changed("annotations", 0, id=ids[0])
     content["annotations"][1]["id"] = ids[1]
     dataset = read_coco(*write_coco(tmp_path, content))
@@ -229,7 +229,7 @@ def test_ids_of_images_and_categories_do_not_matter(tmp_path: Path, to_id: type)
 
 @pytest.fixture(params=["faster-coco-eval", "pycocotools", "Detectron2"])
 def back_end(request: pytest.FixtureRequest) -> evaluation.BackEnd:
-    """Every implementation of COCO's metrics that a host may use."""
+    """All implementations of COCO metrics that a host may use."""
     if request.param == "faster-coco-eval":
         package = pytest.importorskip("faster_coco_eval")
         return package.COCO, package.COCOeval_faster
@@ -244,7 +244,7 @@ def back_end(request: pytest.FixtureRequest) -> evaluation.BackEnd:
 
 
 def crowded(folder: Path, count: int = 120) -> Dataset:
-    """``count`` ants of 2 x 2 pixels, 10 a row, in the first of two images."""
+    """``count`` ants of 2 x 2 pixels, 10 per row, in the first of two images."""
     content = changed("annotations", 0)
     content["images"][0].update(width=100, height=100)
     content["annotations"] = [
@@ -262,8 +262,8 @@ def crowded(folder: Path, count: int = 120) -> Dataset:
 def test_metrics_follow_the_limit_of_detections(
     tmp_path: Path, back_end: evaluation.BackEnd, limit: int, ap: float
 ) -> None:
-    """Of 101 recall levels 0, 0.01, ... those are reached that are not above the share found: 100
-    of 120 reach 0.83."""
+    """Of the 101 recall levels 0, 0.01, ..., those up to the recall are reached: 100 of 120 boxes
+    reach 0.83."""
     dataset = crowded(tmp_path)
     found = compute_metrics(dataset, perfect(dataset), max_detections=limit, back_end=back_end)
     for name in ("AP", "AP50", "AP75", "APs", "AP-ant"):
@@ -275,12 +275,12 @@ def test_metrics_follow_the_limit_of_detections(
 def test_too_many_boxes_are_reported(tmp_path: Path) -> None:
     dataset, cfg = crowded(tmp_path), get_cfg()
     cfg.DATASETS.TEST = (f"{dataset.json_file}@{dataset.image_root}",)
-    said = detection_limit_warnings(cfg)
-    assert said.startswith(
+    printed = detection_limit_warnings(cfg)
+    assert printed.startswith(
         f"{cfg.DATASETS.TEST[0]}: 1 of 2 images have more boxes than TEST.DETECTIONS_PER_IMAGE "
         "allows detections (100), "
     )
-    assert said.endswith("at most 120. Those beyond it cannot be found: set it to 120 or more.")
+    assert printed.endswith("at most 120. Those beyond it cannot be found: set it to 120 or more.")
     assert any("set it to 120 or more" in line for line in metric_notes(dataset, 100))
     cfg.TEST.DETECTIONS_PER_IMAGE = 120
     assert detection_limit_warnings(cfg) == ""
@@ -290,7 +290,7 @@ def test_too_many_boxes_are_reported(tmp_path: Path) -> None:
 # ------------------------------------------------------------------------------------------ reasons
 
 
-def test_reasons_stand_beside_what_is_missing(dataset: Dataset) -> None:
+def test_reasons_for_missing_metrics(dataset: Dataset) -> None:
     found = metrics(dataset, [CAT, DOG])
     assert nan_reasons(dataset, found) == {
         "APl": "no ground truth box of at least 96x96 pixels",
@@ -306,9 +306,7 @@ def test_reasons_stand_beside_what_is_missing(dataset: Dataset) -> None:
     ]
 
 
-def test_reasons_where_nothing_can_be_measured(
-    tmp_path: Path, back_end: evaluation.BackEnd
-) -> None:
+def test_reasons_if_nothing_can_be_measured(tmp_path: Path, back_end: evaluation.BackEnd) -> None:
     crowds = read_coco(*write_coco(tmp_path / "crowds", changed("annotations", 0, category_id=3)))
     found = compute_metrics(
         crowds, [result(5, 7, [2, 3, 4, 5], 0.5)], max_detections=100, back_end=back_end

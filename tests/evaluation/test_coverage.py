@@ -1,4 +1,4 @@
-"""Which boxes anchors come close to, by hand."""
+"""Share of boxes that anchors match, computed by hand."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def dataset_of(*annotations: tuple[int, list[float], int]) -> Dataset:
 
 
 def shares(dataset: Dataset, anchors: list[list[float]], threshold: float) -> list[float]:
-    """With samples that are the images as they are."""
+    """Shares for samples that equal the images."""
 
     def sample_of(index: int, rng: np.random.Generator) -> Sample:
         record = dataset.records[index]
@@ -55,13 +55,16 @@ def shares(dataset: Dataset, anchors: list[list[float]], threshold: float) -> li
     ("threshold", "expected"),
     [
         pytest.param(0.49, [1.0, 0.5], id="below: both boxes of the first class"),
-        pytest.param(0.5, [1.0, 0.5], id="exactly: from it on, as in training"),
-        pytest.param(0.51, [0.5, 0.5], id="above: the box with an anchor of its own"),
+        pytest.param(0.5, [1.0, 0.5], id="equal to the IoU: counts, as in training"),
+        pytest.param(0.51, [0.5, 0.5], id="above: only the box that equals an anchor"),
     ],
 )
-def test_from_the_threshold_on(threshold: float, expected: list[float]) -> None:
-    """Anchors of 20 x 10 at 0 and of 10 x 10 at 50. A box of 10 x 10 at 0 has an IoU of 0.5, one at
-    50 of 1, one at 80 of 0; a crowd does not count, and the third class has no box."""
+def test_threshold(threshold: float, expected: list[float]) -> None:
+    """Anchors of 20 x 10 at x = 0 and of 10 x 10 at x = 50.
+
+    A box of 10 x 10 at x = 0 has IoU 0.5, one at 50 has 1, one at 80 has 0. The crowd does not
+    count, and the third class has no box.
+    """
     dataset = dataset_of(
         (0, [0, 0, 10, 10], 0),
         (0, [50, 0, 60, 10], 0),
@@ -78,7 +81,7 @@ def test_an_image_without_boxes() -> None:
     assert all(map(math.isnan, shares(dataset_of(), [[0.0, 0, 20, 10]], 0.5)))
 
 
-def test_the_line_names_what_was_counted() -> None:
+def test_the_line_describes_the_count() -> None:
     line = describe_matched(dataset_of(), threshold=0.5, seed=3)
     assert "IoU 0.5 or more" in line
     assert "1 images, seed 3" in line

@@ -1,5 +1,5 @@
-"""Evaluation in whole runs on either host: what counts as ground truth, how many detections, what
-is said beside the numbers."""
+"""Evaluation in complete runs on either host: ground truth, limit of detections, and messages
+beside the metrics."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ Box = list[float]
 
 @pytest.fixture(scope="module")
 def train_net() -> Any:
-    """The tool as a module."""
+    """Load ``tools/train_net.py`` as a module."""
     return load_tool("train_net")
 
 
 @pytest.fixture(scope="module", autouse=True)
 def one_thread() -> Any:
-    """The models are so small that more of them only cost time."""
+    """Use one thread, which is fastest for tiny models."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -50,8 +50,8 @@ def metrics(folder: Path) -> list[dict[str, float]]:
 
 
 def write_image(folder: Path, boxes: list[Box] | None, **changes: Any) -> str:
-    """A test set of one gray image of 64 x 64 with XYWH ``boxes`` of squares; None leaves
-    "annotations" out."""
+    """Write a test set of one gray 64 x 64 image with squares at XYWH ``boxes``; None omits
+    "annotations"."""
     (folder / "images").mkdir(parents=True)
     Image.fromarray(np.full((64, 64, 3), 128, dtype=np.uint8)).save(folder / "images/a.png")
     content: dict[str, Any] = {
@@ -73,8 +73,8 @@ def write_image(folder: Path, boxes: list[Box] | None, **changes: Any) -> str:
 def evaluate(
     train_net: Any, tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[..., dict[str, float]]:
-    """Run ``--eval-only`` on a test set with a model that finds squares at given XYXY boxes; the
-    line of ``metrics.json``."""
+    """Run ``--eval-only`` with a model that finds squares at given XYXY boxes; return the line of
+    ``metrics.json``."""
 
     def run(host: str, name: str, found: list[Box], *overrides: str) -> dict[str, float]:
         def detect(self: PostProcessor, *args: Any) -> list[dict[str, torch.Tensor]]:
@@ -112,8 +112,8 @@ def evaluate(
 def test_perfect_detections_of_cleaned_boxes(
     evaluate: Any, tmp_path: Path, host: str, capsys: pytest.CaptureFixture
 ) -> None:
-    """One box is whole, one is clipped, two are dropped; the JSON begins with a byte order mark and
-    has an unused parent class."""
+    """One box is unchanged, one is clipped, two are dropped. The JSON starts with a byte order mark
+    and has an unused parent class."""
     boxes = [[4, 4, 20, 20], [50, 30, 30, 20], [10, 40, 8, 0], [90, 3, 5, 5]]
     children = [{**category, "supercategory": "nothing"} for category in CATEGORIES[:2]]
     name = write_image(tmp_path / "test", boxes, categories=[*children, CATEGORIES[2]])
@@ -121,14 +121,14 @@ def test_perfect_detections_of_cleaned_boxes(
     path.write_bytes(codecs.BOM_UTF8 + path.read_bytes())
     found = evaluate(host, name, [[4, 4, 24, 24], [50, 30, 64, 50]])
     assert found["bbox/AP"] == found["bbox/APs"] == found["bbox/AP-square"] == pytest.approx(100)
-    said = capsys.readouterr().out
-    assert "1 of 4 boxes have no area and were dropped (first: annotation 2 of a.png" in said
-    assert "1 of 4 boxes lie outside their image and were dropped" in said
-    assert "1 of 4 boxes reach outside their image and were clipped" in said
-    assert "4 boxes have no area or area 0 in " in said
-    assert "APl nan: no ground truth box of at least 96x96 pixels" in said
-    assert "AP of nothing    nan: no box of this class in DATASETS.TEST" in said
-    assert "category 20 ('nothing') is only the supercategory of others" in said
+    printed = capsys.readouterr().out
+    assert "1 of 4 boxes have no area and were dropped (first: annotation 2 of a.png" in printed
+    assert "1 of 4 boxes lie outside their image and were dropped" in printed
+    assert "1 of 4 boxes reach outside their image and were clipped" in printed
+    assert "4 boxes have no area or area 0 in " in printed
+    assert "APl nan: no ground truth box of at least 96x96 pixels" in printed
+    assert "AP of nothing    nan: no box of this class in DATASETS.TEST" in printed
+    assert "category 20 ('nothing') is only the supercategory of others" in printed
 
 
 @pytest.mark.slow
@@ -137,20 +137,21 @@ def test_perfect_detections_of_cleaned_boxes(
 def test_more_than_100_boxes(
     evaluate: Any, tmp_path: Path, host: str, limit: int, ap: float, capsys: pytest.CaptureFixture
 ) -> None:
-    """120 boxes; the detector here does not keep to the limit itself."""
+    """The test set has 120 boxes; the fake detector ignores the limit of detections."""
     corners = [(5 * (i % 12), 6 * (i // 12)) for i in range(120)]
     name = write_image(tmp_path / "test", [[x, y, 4, 4] for x, y in corners])
     boxes = [[x, y, x + 4, y + 4] for x, y in corners]
     found = evaluate(host, name, boxes, "TEST.DETECTIONS_PER_IMAGE", str(limit))
     assert found["bbox/AP"] == found["bbox/AP-square"] == pytest.approx(ap)
-    said = capsys.readouterr().out
-    assert f"AR {100 * min(limit, 120) / 120:.1f}  ARs" in said
+    printed = capsys.readouterr().out
+    assert f"AR {100 * min(limit, 120) / 120:.1f}  ARs" in printed
     warning = (
         "1 of 1 images have more boxes than TEST.DETECTIONS_PER_IMAGE allows detections (100), at "
         "most 120."
     )
-    assert said.count(warning) == (0 if limit > 120 else 2)  # at the start and beside the metrics
-    assert (warning in said.split("model: K = 3")[0]) == (limit < 120)
+    # The warning is printed at the start and beside the metrics.
+    assert printed.count(warning) == (0 if limit > 120 else 2)
+    assert (warning in printed.split("model: K = 3")[0]) == (limit < 120)
 
 
 TEXT_IDS = {
@@ -166,10 +167,10 @@ FLOAT_IDS = {
 @pytest.mark.slow
 @pytest.mark.parametrize("host", HOSTS)
 @pytest.mark.parametrize("ids", [TEXT_IDS, FLOAT_IDS, {}], ids=["text", "floats", "numbers"])
-def test_the_results_of_a_run_can_be_looked_at(
+def test_the_results_of_a_run_can_be_visualized(
     evaluate: Any, tmp_path: Path, host: str, ids: dict, capsys: pytest.CaptureFixture
 ) -> None:
-    if ids is TEXT_IDS:  # classes are in the order of their ids
+    if ids is TEXT_IDS:  # classes are sorted by id
         ids = {**ids, "categories": [{**c, "id": f"{i}"} for i, c in enumerate(CATEGORIES)]}
     name = write_image(tmp_path / "test", [[4, 4, 20, 20]], **ids)
     assert evaluate(host, name, [[4, 4, 24, 24]])["bbox/AP"] == pytest.approx(100)
@@ -189,12 +190,15 @@ def look_at(name: str, folder: Path) -> None:
 def test_without_annotations_detections_are_written(
     evaluate: Any, tmp_path: Path, host: str, capsys: pytest.CaptureFixture
 ) -> None:
-    """COCO's test-dev layout, and the word on it."""
+    """A test set like COCO's test-dev: detections are written, and a message explains why metrics
+    are missing."""
     name = write_image(tmp_path / "test", None)
     assert evaluate(host, name, [[4, 4, 24, 24]]) == {}
-    said = capsys.readouterr().out
-    assert "no metrics: " in said
-    assert "annotations.json has no annotations, as COCO's test-dev. The detections are in " in said
+    printed = capsys.readouterr().out
+    assert "no metrics: " in printed
+    assert (
+        "annotations.json has no annotations, as COCO's test-dev. The detections are in " in printed
+    )
     results = json.loads((tmp_path / "run/out/inference/coco_instances_results.json").read_text())
     assert [(r["image_id"], r["category_id"], r["bbox"]) for r in results] == [
         (1, 3, [4, 4, 20, 20])
@@ -204,10 +208,10 @@ def test_without_annotations_detections_are_written(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("host", HOSTS)
-def test_training_ends_well_without_annotations_to_test_on(
+def test_training_with_a_test_set_without_annotations(
     train_net: Any, tmp_path: Path, root: Path, host: str, capsys: pytest.CaptureFixture
 ) -> None:
-    """With a second test set that has some."""
+    """The second test set has annotations."""
     config, name = write_run(tmp_path, root), write_image(tmp_path / "dev", None)
     full = f"{tmp_path / 'test/annotations.json'}@{tmp_path / 'test/images'}"
     steps = ["SOLVER.MAX_ITER", "2", "TEST.EVAL_PERIOD", "1"]
@@ -224,7 +228,7 @@ def test_training_ends_well_without_annotations_to_test_on(
 @pytest.mark.slow
 @pytest.mark.parametrize("host", HOSTS)
 def test_each_evaluation_is_a_line(train_net: Any, tmp_path: Path, root: Path, host: str) -> None:
-    """Also those between two lines of losses, which come every 20 steps."""
+    """This includes evaluations between two lines of losses, which come every 20 steps."""
     config = write_run(tmp_path, root)
     periods = ["SOLVER.MAX_ITER", "22", "TEST.EVAL_PERIOD", "5", "SOLVER.WARMUP_ITERS", "1"]
     train_net.main(["--config-file", config, "--host", host, *periods])
@@ -236,7 +240,7 @@ def test_each_evaluation_is_a_line(train_net: Any, tmp_path: Path, root: Path, h
         f"bbox/AP{suffix}"
         for suffix in ("", "50", "75", "s", "m", "l", "-square", "-bar", "-nothing")
     }
-    for line in evaluations[-2:]:  # the first ones may have found nothing
+    for line in evaluations[-2:]:  # early evaluations may have no detections
         assert {key for key in line if key.startswith("bbox/")} == names
         assert math.isnan(line["bbox/AP-nothing"])
     assert sum("lr" in line for line in lines if line["iteration"] == 19) == 1

@@ -1,4 +1,4 @@
-"""Tables that can be checked on paper, and identities."""
+"""Box functions: tables that can be verified on paper, and identities."""
 
 import pytest
 import torch
@@ -79,7 +79,7 @@ def test_decode_inverts_encode(weights: tuple[float, ...]) -> None:
     )
 
 
-def test_decode_cuts_growth() -> None:
+def test_decode_limits_growth() -> None:
     box = decode(torch.tensor([[0.0, 0, 100, MAX_LOG_SCALE]]), torch.tensor([[0.0, 0, 16, 16]]))
     assert_close(box[:, 2:] - box[:, :2], torch.tensor([[1000.0, 1000.0]]), rtol=1e-4, atol=0)
 

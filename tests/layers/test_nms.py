@@ -1,5 +1,5 @@
-"""Groups of non-maximum suppression, and who is blamed when it fails: torchvision only where it is
-at fault."""
+"""Groups of non-maximum suppression, and error messages: torchvision is named only if it is the
+cause."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ NO_MEMORY = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 
     ("boxes", "in_one_group"),
     [
         pytest.param([(0, 0, 10, 10), (1, 0, 11, 10)], [0], id="nearly equal"),
-        # one step of 11, which is what they reach beyond 0, would put the one onto the other
+        # an offset of 11, the largest coordinate, would put one box onto the other
         pytest.param([(0, 0, 10, 10), (-11, -11, -1, -1)], [0, 1], id="left of and above 0"),
         pytest.param([(-30, -30, -20, -20), (-41, -41, -31, -31)], [0, 1], id="all beyond 0"),
     ],
 )
-def test_boxes_of_other_groups_are_out_of_reach(boxes: list, in_one_group: list[int]) -> None:
+def test_boxes_of_other_groups_do_not_suppress(boxes: list, in_one_group: list[int]) -> None:
     boxes, scores = torch.tensor(boxes, dtype=torch.float32), torch.tensor([0.9, 0.8])
     assert batched_nms(boxes, scores, torch.tensor([2, 2]), 0.5).tolist() == in_one_group
     for groups in ([0, 1], [1, 0], [7, 3]):
@@ -59,7 +59,7 @@ class Failing(ModuleType):
         pytest.param(
             ImportError("No module named 'torchvision'"), "import", "No module named", id="missing"
         ),
-        pytest.param(OTHER_TORCH, "import", "nms does not exist", id="of another torch"),
+        pytest.param(OTHER_TORCH, "import", "nms does not exist", id="built for another torch"),
         pytest.param(
             NO_KERNEL,
             "call",
@@ -69,7 +69,7 @@ class Failing(ModuleType):
         ),
     ],
 )
-def test_torchvision_is_blamed(
+def test_torchvision_is_named_as_the_cause(
     monkeypatch: pytest.MonkeyPatch, error: Exception, when: str, words: str
 ) -> None:
     monkeypatch.setitem(sys.modules, "torchvision.ops", Failing(error, when=when))
@@ -95,7 +95,7 @@ def test_torchvision_is_blamed(
         ),
     ],
 )
-def test_other_errors_keep_their_words(
+def test_other_errors_keep_their_message(
     monkeypatch: pytest.MonkeyPatch, error: Exception, when: str
 ) -> None:
     monkeypatch.setitem(sys.modules, "torchvision.ops", Failing(error, when=when))

@@ -1,4 +1,4 @@
-"""Frozen batch normalisation by hand, however it is computed."""
+"""Frozen batch norms computed by hand, for every way to compute them."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ def small_variance() -> FrozenBatchNorm2d:
     return norm
 
 
-def test_epsilon_counts_also_where_a_gradient_passes() -> None:
+def test_epsilon_with_gradients() -> None:
     norm, x = small_variance(), torch.tensor([1.0, 2.0, 2.5]).view(1, 1, 1, 3)
     expected = (x - 2) / 4e-5**0.5 * 4 + 1
     assert_close(norm(x), expected)
     assert_close(norm(x.requires_grad_()).detach(), expected)
 
 
-def test_epsilon_counts_where_a_norm_is_folded() -> None:
+def test_epsilon_of_a_folded_norm() -> None:
     scale, shift = scale_and_shift(small_variance())
     assert_close(scale, torch.tensor([4 / 4e-5**0.5]))
     assert_close(shift, torch.tensor([1 - 2 * 4 / 4e-5**0.5]))

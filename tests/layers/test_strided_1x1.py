@@ -1,5 +1,5 @@
-"""The backward pass of strided 1x1 convolutions of few channels, which ends a process of torch 2.14
-on CPUs."""
+"""The backward pass of strided 1x1 convolutions with few channels, which crashes torch 2.14 on
+CPUs."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ print("alive")
 
 
 @pytest.mark.slow
-def test_the_process_survives() -> None:
-    """In a child, because the fault would end this process. Models of timm have such
+def test_the_process_does_not_crash() -> None:
+    """In a child process, because a crash would end this one. Models of timm have such
     convolutions."""
     models = "mobileone_s0 gernet_s" if importlib.util.find_spec("timm") else ""
     channels = [str(number) for number in (3, 4, 8, 12, 15)]
@@ -56,7 +56,8 @@ def test_the_process_survives() -> None:
 def test_values_and_gradients(
     channels: int, bias: bool, size: tuple[int, int], stride: int
 ) -> None:
-    """Those of the plain convolution, in memory in which its backward pass is whole."""
+    """Values and gradients equal those of the plain convolution, in a memory format in which its
+    backward pass works."""
     layer = Conv2d(channels, 6, 1, stride=stride, bias=bias)
     x = torch.randn(1, channels, *size, requires_grad=True)
     leaves = [x, *layer.parameters()]

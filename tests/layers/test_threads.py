@@ -1,4 +1,5 @@
-"""Work on threads: every piece once, on the threads asked for, with torch left as it was."""
+"""Work on threads: every piece runs once, on the requested threads, and torch's settings are
+restored."""
 
 from __future__ import annotations
 
@@ -18,11 +19,11 @@ def test_every_piece_once(threads: int, count: int) -> None:
     assert sorted(done) == list(range(count))
 
 
-def test_pieces_run_beside_each_other_without_torchs_threads_and_gradients() -> None:
+def test_pieces_run_in_parallel_without_torchs_threads_and_gradients() -> None:
     meeting, seen = threading.Barrier(2, timeout=60), []
 
     def work(_: int) -> None:
-        meeting.wait()  # both must be there at once
+        meeting.wait()  # both pieces must run at the same time
         seen.append((threading.get_ident(), torch.get_num_threads(), torch.is_grad_enabled()))
 
     run_in_threads(work, [0, 1], threads=2)

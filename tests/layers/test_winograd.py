@@ -21,7 +21,8 @@ def direct(
 
 
 def test_one_dimension_by_hand() -> None:
-    """The matrices alone, exactly: four outputs of a filter of three taps over six inputs."""
+    """The transform matrices in exact arithmetic: four outputs of a filter with three taps over six
+    inputs."""
     outputs, kernel, inputs = winograd.matrices()
     d, w = [3, -1, 4, 1, -5, 9], [2, 7, -1]
     u = [sum(g * x for g, x in zip(row, w, strict=True)) for row in kernel]
@@ -37,8 +38,8 @@ def test_one_dimension_by_hand() -> None:
 def test_outputs_and_gradients(
     sizes: list[tuple[int, int]], at_once: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Sizes that tiles fill and sizes that they do not, one map and several, cut into pieces and
-    whole."""
+    """With sizes that are multiples of the tile and sizes that are not, one map and several, in one
+    piece and in several."""
     monkeypatch.setattr(winograd, "TILES_AT_ONCE", at_once)
     maps = [torch.randn(2, 3, *size, dtype=torch.float64, requires_grad=True) for size in sizes]
     weight = torch.randn(5, 3, 3, 3, dtype=torch.float64, requires_grad=True)
@@ -59,9 +60,8 @@ def test_gradcheck() -> None:
     assert torch.autograd.gradcheck(lambda x, w: winograd.conv3x3([x], w, None)[0], (x, weight))
 
 
-def test_only_what_is_asked_for() -> None:
-    """A frozen layer below needs no gradient of its output; outputs that nobody used count as
-    zero."""
+def test_only_needed_gradients_are_computed() -> None:
+    """The input of the first trainable layer needs no gradient; unused outputs count as zero."""
     maps = [torch.randn(1, 2, 4, 4), torch.randn(1, 2, 8, 8)]
     weight = torch.randn(3, 2, 3, 3, requires_grad=True)
     first, _ = winograd.conv3x3(maps, weight, None)
@@ -77,9 +77,9 @@ def relative_error(found: torch.Tensor, exact: torch.Tensor) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("channels", [64, 256])
-def test_error_is_that_of_float32(channels: int) -> None:
-    """Against float64: outputs within 8 times the error of the direct sum (both near 1e-6),
-    gradients within 4 times."""
+def test_error_is_close_to_that_of_float32(channels: int) -> None:
+    """Compared with float64: outputs within 8 times the error of direct convolution (both near
+    1e-6), gradients within 4 times."""
     x = torch.randn(1, channels, 32, 40).relu()
     weight = (torch.randn(64, channels, 3, 3) * (2 / 9 / channels) ** 0.5).requires_grad_()
     exact_weight = weight.detach().double().requires_grad_()
@@ -98,8 +98,8 @@ def test_error_is_that_of_float32(channels: int) -> None:
 
 @pytest.fixture
 def counted(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
-    """Winograd's convolutions from the first channel and tile on, and a list that grows with
-    each."""
+    """Use Winograd convolutions for any number of channels and tiles; the returned list gets an
+    entry for each call."""
     calls: list[int] = []
     for name in ("MIN_CHANNELS", "MIN_TILES", "MIN_TILES_LEARNING"):
         monkeypatch.setattr(winograd, name, 1)
@@ -121,7 +121,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
     ],
 )
 @pytest.mark.parametrize("learning", [True, False])
-def test_which_convolutions_go_by_it(
+def test_which_convolutions_use_it(
     options: dict, used: bool, learning: bool, counted: list[int]
 ) -> None:
     layer, x = Conv2d(4, 6, **{"kernel_size": 3, **options}), torch.randn(2, 4, 9, 10)
@@ -138,7 +138,7 @@ def test_a_map_without_a_batch(learning: bool, counted: list[int]) -> None:
         assert_close(layer(x), layer(x[None])[0])
 
 
-def test_other_types_and_autocast_go_the_direct_way(counted: list[int]) -> None:
+def test_other_types_and_autocast_use_direct_convolution(counted: list[int]) -> None:
     layer, x = Conv2d(4, 6, 3), torch.randn(2, 4, 9, 10)
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
         assert layer(x).dtype == torch.bfloat16
@@ -151,10 +151,10 @@ def test_other_types_and_autocast_go_the_direct_way(counted: list[int]) -> None:
     [FakeTensorMode, lambda: torch.device("meta"), torch.inference_mode],
     ids=["fake tensors", "default device", "inference"],
 )
-def test_a_mode_leaves_nothing_behind(
+def test_modes_leave_no_state(
     first: Callable[[], AbstractContextManager], counted: list[int]
 ) -> None:
-    """Shape propagation, or another default device, or inference may come before everything else in
+    """Fake tensors, another default device or inference mode may be used before everything else in
     a process."""
     with first():
         layer, x = (
@@ -181,7 +181,7 @@ def test_second_derivatives_are_refused() -> None:
 
 
 class Exported(nn.Module):
-    """A module around a layer, so that exporters see parameters of their own."""
+    """A module that contains the layer, so that exporters see its parameters."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -195,8 +195,8 @@ class Exported(nn.Module):
 @pytest.mark.parametrize("warm", [False, True], ids=["fresh", "after a forward pass"])
 @pytest.mark.parametrize("way", ["trace", "export", "compile"])
 def test_tracers_see_plain_convolutions(way: str, warm: bool, counted: list[int]) -> None:
-    """What they record is one convolution, with the parameters in it and not what was derived from
-    them before."""
+    """The recorded graph has one plain convolution with the current parameters, without tensors
+    cached before."""
     model, x = Exported().eval(), torch.randn(2, 4, 9, 10)
     with torch.no_grad():
         expected = model(x)

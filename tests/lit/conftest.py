@@ -1,4 +1,4 @@
-"""Absent means not collected; present but broken means red."""
+"""Skip these tests if Lightning is not installed; if it is installed but broken, they fail."""
 
 import importlib.util
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ collect_ignore_glob = ["test_*.py"] if importlib.util.find_spec("lightning") is 
 
 @pytest.fixture(autouse=True)
 def one_thread() -> Iterator[None]:
-    """Steps of tiny models are slower with several threads, and very much so on a busy machine."""
+    """Use one thread: steps of tiny models are slower with several, above all on a busy machine."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

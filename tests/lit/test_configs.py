@@ -1,4 +1,4 @@
-"""Every config of the tree takes a step and detects on Lightning."""
+"""Every packaged config runs a training step and a detection on Lightning."""
 
 import lightning
 import pytest
@@ -31,7 +31,8 @@ def one_step(module: RetinaNetModule) -> None:
 @pytest.mark.parametrize("name", CONFIGS)
 def test_config(name: str) -> None:
     cfg = shrink(get_cfg(), name)
-    cfg.merge_from_list(["SOLVER.WARMUP_FACTOR", 1.0])  # so that the only step is one to be seen
+    # so that the only step changes the weights visibly
+    cfg.merge_from_list(["SOLVER.WARMUP_FACTOR", 1.0])
     module = RetinaNetModule(build_model(cfg), cfg, class_names=["a", "b", "c"], seed=0)
     freeze_unused_parameters(tame(module.model))
     before = {n: p.detach().clone() for n, p in module.model.named_parameters() if p.requires_grad}

@@ -344,7 +344,7 @@ def test_backward_twice_through_a_retained_graph(moved: bool) -> None:
     assert_close((first, second, third), (0.5 * alone, 3 * alone, 0 * alone))
 
 
-def test_a_kept_graph_cannot_go_on_from_nothing() -> None:
+def test_backward_after_a_gradient_of_0_is_an_error() -> None:
     logits = torch.randn(6, 3, requires_grad=True)
     loss = sigmoid_focal_loss(logits, LABELS, alpha=0.25, gamma=2.0)
     torch.autograd.grad(loss, logits, torch.tensor(0.0), retain_graph=True)
@@ -352,7 +352,7 @@ def test_a_kept_graph_cannot_go_on_from_nothing() -> None:
         torch.autograd.grad(loss, logits)
 
 
-def test_a_gradient_that_was_changed_is_not_taken_for_the_derivative() -> None:
+def test_backward_after_a_change_of_the_gradient_is_an_error() -> None:
     logits = torch.randn(6, 3, requires_grad=True)
     loss = sigmoid_focal_loss(logits, LABELS, alpha=0.25, gamma=2.0)
     torch.autograd.grad(loss, logits, retain_graph=True)[0].zero_()

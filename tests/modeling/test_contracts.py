@@ -179,7 +179,7 @@ def test_training(
 
 
 def repeated(number: int) -> Callable[[Any], Any]:
-    """The first detection of the first image, so many times."""
+    """Return a function that repeats the first detection of the first image ``number`` times."""
     return lambda found: [
         {name: x[:1].repeat_interleave(number, 0) for name, x in found[0].items()}
     ]

@@ -79,28 +79,28 @@ def test_thresholds(anchor: tuple[float, float], expected: int) -> None:
             [0, 0],
             id="low-quality match: a tie gives both",
         ),
-        pytest.param([(0, 10)], [(5, 5)], [2], [K], [0], id="a box of zero area claims nothing"),
+        pytest.param([(0, 10)], [(5, 5)], [2], [K], [0], id="a box of zero area gets no anchor"),
         pytest.param(
-            [(0, 10)], [(50, 60)], [2], [K], [0], id="a box that no anchor overlaps claims nothing"
+            [(0, 10)], [(50, 60)], [2], [K], [0], id="a box without an overlapping anchor gets none"
         ),
-        # both lie in one tile, which the box reaches into, and neither overlaps it
+        # both are in one tile that the box overlaps, but neither anchor overlaps the box
         pytest.param(
             [(0, 10), (90, 100)],
             [(40, 50)],
             [2],
             [K, K],
             [0, 0],
-            id="a box between two anchors, both of IoU 0, claims nothing",
+            id="a box between two anchors, both of IoU 0, gets none",
         ),
-        # anchor 0 is the best anchor of box 1 (IoU 0.1) and overlaps box 0 more (0.9): it answers
-        # for box 0
+        # anchor 0 is the best anchor of box 1 (IoU 0.1) and overlaps box 0 more (0.9): it learns
+        # box 0
         pytest.param(
             [(0, 10)],
             [(0, 9), (9, 10)],
             [1, 4],
             [1],
             [0],
-            id="a claimed anchor keeps its own best box",
+            id="the best anchor of one box keeps the box that it overlaps most",
         ),
         pytest.param([(0, 10)], [(0, 10), (0, 10)], [1, 4], [1], [0], id="equal boxes: the first"),
     ],

@@ -560,7 +560,7 @@ def test_timm_refuses(changes: dict, words: str) -> None:
     ],
 )
 def test_files_of_other_models(theirs: str, ours: str, words: str, tmp_path: Path) -> None:
-    """Less, more, or otherwise than the model has, though it would fill every parameter."""
+    """Missing, surplus or differently shaped parameters are errors."""
     save(timm.create_model(theirs).state_dict(), str(tmp_path / "file.pth"))
     model = build_model(zoo_cfg("build_retina_timm_fpn_backbone", ours))
     with pytest.raises(WeightsError, match=words):

@@ -412,10 +412,10 @@ def test_finish_prints_the_table_and_writes_the_grid(
     (tmp_path / "inference").mkdir()
     (tmp_path / "inference/coco_instances_results.json").write_text(json.dumps(perfect(dataset)))
     report_results(cfg, {"bbox": {"AP": 71.25, "AP50": 90.0, "AP-square": 70.0}})
-    said = capsys.readouterr().out
-    assert "71.2" in said
-    assert "AP of square" in said
-    assert str(tmp_path / "predictions.png") in said
+    printed = capsys.readouterr().out
+    assert "71.2" in printed
+    assert "AP of square" in printed
+    assert str(tmp_path / "predictions.png") in printed
     with Image.open(tmp_path / "predictions.png") as image:
         assert min(image.size) > 600
 

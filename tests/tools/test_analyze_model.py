@@ -115,10 +115,10 @@ def test_command_line(
             "cpu",
         ]
     )
-    said = capsys.readouterr().out
-    assert "K = 7 classes, A = 6 anchors per cell of p3, p4; the head gives K x A = 42" in said
-    assert "one image of 64x64 pixels on cpu" in said
-    rows = [line.split("|")[1].strip() for line in said.splitlines() if line.startswith("|")]
+    printed = capsys.readouterr().out
+    assert "K = 7 classes, A = 6 anchors per cell of p3, p4; the head gives K x A = 42" in printed
+    assert "one image of 64x64 pixels on cpu" in printed
+    rows = [line.split("|")[1].strip() for line in printed.splitlines() if line.startswith("|")]
     assert rows == ["part", "-----------:", "backbone", "neck", "head", "detections", "all"]
     assert [
         row["name"] for row in json.loads((tmp_path / "parts.json").read_text(encoding="utf-8"))

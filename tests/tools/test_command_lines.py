@@ -78,9 +78,9 @@ def test_numbers(
 ) -> None:
     for value in values:
         words = [flag, value] if " " not in flag else [value]  # the second number of a pair
-        said = error(capsys, tools[tool].main, *arguments, *words)
-        assert flag.split()[0] in said
-        assert "expected " in said or "must be at " in said
+        printed = error(capsys, tools[tool].main, *arguments, *words)
+        assert flag.split()[0] in printed
+        assert "expected " in printed or "must be at " in printed
 
 
 @pytest.mark.parametrize("host", HOSTS)
@@ -160,8 +160,10 @@ def test_class_names_of_a_checkpoint(
         "--input",
         tmp_path / "a.jpg",
     ]
-    said = error(capsys, tools["demo"].main, *command)
-    assert f"{tmp_path / 'x.pth'}: expected a list of texts as class_names in its metadata" in said
+    printed = error(capsys, tools["demo"].main, *command)
+    assert (
+        f"{tmp_path / 'x.pth'}: expected a list of texts as class_names in its metadata" in printed
+    )
 
 
 @pytest.mark.parametrize("metadata", [7, [1, 2], "text", {"class_names": None}])

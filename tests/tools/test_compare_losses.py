@@ -49,9 +49,9 @@ def test_runs_end_in_a_table_and_a_figure_and_are_not_repeated(
         "0.0",
     ]
     tool.main(argv)
-    said = capsys.readouterr().out
-    assert "| focal 2 auto |" in said
-    assert "CPU seconds a run" in said
+    printed = capsys.readouterr().out
+    assert "| focal 2 auto |" in printed
+    assert "CPU seconds a run" in printed
     kept = (tmp_path / "runs/focal_2_auto-1/config.yaml").read_text(encoding="utf-8")
     assert "FOCAL_LOSS_ALPHA:\n    - 0." in kept  # a weight for each class
     with Image.open(tmp_path / "runs/ap_by_frequency.png") as picture:
@@ -61,7 +61,7 @@ def test_runs_end_in_a_table_and_a_figure_and_are_not_repeated(
     )
     monkeypatch.setattr(subprocess, "Popen", None)  # a call would fail
     tool.main(argv)
-    assert capsys.readouterr().out == said
+    assert capsys.readouterr().out == printed
     with pytest.raises(
         ValueError,
         match=r"focal_2_auto-1 has a run with other arguments: .* SOLVER.MAX_ITER 2 "

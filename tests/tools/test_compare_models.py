@@ -45,17 +45,17 @@ def test_a_run_keeps_to_its_minutes_and_is_not_repeated(
         "0.0",
     ]
     tool.main(argv)
-    said = capsys.readouterr().out
+    printed = capsys.readouterr().out
     (row,) = json.loads((tmp_path / "models/results.json").read_text(encoding="utf-8"))
     assert (row["steps"], row["images_a_step"]) == (3, 4)
     assert "AP" in row["metrics"]
-    assert f"| ResNet-18 | BiFPN | {row['metrics']['AP']:.1f} |" in said
+    assert f"| ResNet-18 | BiFPN | {row['metrics']['AP']:.1f} |" in printed
     written = (tmp_path / "models/ResNet-18-bifpn/config.yaml").read_text(encoding="utf-8")
     assert "build_retina_resnet_bifpn_backbone" in written
     assert "MAX_ITER: 3" in written
     monkeypatch.setattr(subprocess, "Popen", None)  # a call would fail
     tool.main(argv)
-    assert capsys.readouterr().out == said
+    assert capsys.readouterr().out == printed
     with pytest.raises(ValueError, match=r"bifpn-probe has a run with other arguments"):
         tool.main([*argv, "SOLVER.BASE_LR", "0.1"])
     monkeypatch.setattr(tool, "steps_in", lambda *_: 4)

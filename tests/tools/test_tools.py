@@ -63,9 +63,9 @@ def message(capsys: pytest.CaptureFixture, main: Any, *argv: object) -> str:
     with pytest.raises(SystemExit) as end:
         process.run(lambda: main([str(word) for word in argv]))
     assert end.value.code == 2
-    said = capsys.readouterr().err
-    assert "Traceback" not in said
-    return said.splitlines()[-1]
+    printed = capsys.readouterr().err
+    assert "Traceback" not in printed
+    return printed.splitlines()[-1]
 
 
 def pictures(folder: Path) -> dict[str, np.ndarray]:
@@ -90,10 +90,10 @@ def test_annotations(
     found = pictures(tmp_path / "out")
     assert list(found) == ["00000_001.jpg", "00001_002.jpg", "00002_003.jpg", "00003_004.jpg"]
     assert all(min(picture.shape[:2]) >= 300 for picture in found.values())
-    said = capsys.readouterr()
-    assert "4 images, 1 of them without boxes; 6 boxes" in said.out
-    assert "4 pictures in" in said.out
-    assert "4/4" in said.err  # the progress bar
+    printed = capsys.readouterr()
+    assert "4 images, 1 of them without boxes; 6 boxes" in printed.out
+    assert "4 pictures in" in printed.out
+    assert "4/4" in printed.err  # the progress bar
 
 
 def test_annotations_of_a_config_need_no_training(tools: Any, tmp_path: Path, root: Path) -> None:
@@ -242,8 +242,8 @@ def test_a_broken_image_is_counted_and_left_out(
     (tmp_path / "scenes/images/003.png").write_bytes(b"broken")
     tools["visualize_data"].main(["--dataset", scenes, "--output-dir", str(tmp_path / "out")])
     assert len(pictures(tmp_path / "out")) == 3
-    assert "1 of 4 files were skipped" in (said := capsys.readouterr().out)
-    assert "003.png" in said
+    assert "1 of 4 files were skipped" in (printed := capsys.readouterr().out)
+    assert "003.png" in printed
 
 
 def test_mistakes_of_visualize_data(
@@ -272,7 +272,7 @@ def test_mistakes_of_visualize_data(
 def test_data_sets_of_a_plugin_are_known(
     tools: Any, tmp_path: Path, root: Path, host: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Registered by a module of the user: here as the host would have it."""
+    """A module of the user registers them."""
     config = write_run(tmp_path, root)
     register = (
         "from retina_plugin.data import register_dataset as register\nregister({0!r}, {1!r}, {2!r})"
@@ -348,9 +348,9 @@ def test_results(tools: Any, scenes: str, tmp_path: Path, capsys: pytest.Capture
     assert ground_truth.shape[1] >= 400 <= detections.shape[1]
     assert "7 of 7 detections reach 50%" in capsys.readouterr().out
     tools["visualize_json_results"].main([*argv, "--conf-threshold", "0.8", "--max-images", "1"])
-    said = capsys.readouterr().out
-    assert "1 pictures in" in said
-    assert "0 of 7 detections reach 80%" in said
+    printed = capsys.readouterr().out
+    assert "1 pictures in" in printed
+    assert "0 of 7 detections reach 80%" in printed
 
 
 def test_results_of_negative_size_are_dropped(
@@ -363,9 +363,11 @@ def test_results_of_negative_size_are_dropped(
     Path(path).write_text(json.dumps(entries))
     argv = ["--input", path, "--dataset", scenes, "--output", str(tmp_path / "out")]
     tools["visualize_json_results"].main(argv)
-    said = capsys.readouterr().out
-    assert "2 of 7 results have a negative width or height and were dropped (first: entry 1" in said
-    assert "5 of 5 detections reach 50%" in said
+    printed = capsys.readouterr().out
+    assert (
+        "2 of 7 results have a negative width or height and were dropped (first: entry 1" in printed
+    )
+    assert "5 of 5 detections reach 50%" in printed
     assert len(pictures(tmp_path / "out")) == 4
 
 
@@ -452,11 +454,11 @@ def test_mistakes_in_results(
     path = tmp_path / "results.json"
     if content is not None:
         path.write_text(content)
-    said = message(
+    printed = message(
         capsys, tools["visualize_json_results"].main, "--input", path, "--dataset", scenes
     )
-    assert words in said
-    assert str(path) in said or "annotations.json" in said
+    assert words in printed
+    assert str(path) in printed or "annotations.json" in printed
 
 
 @pytest.mark.parametrize("share", ["50", "-0.1", "much", "nan"])
@@ -543,9 +545,11 @@ def test_demo_on_files_folders_and_globs(
         assert detection["class"] == ("square", "bar", "nothing")[detection["label"]]
         assert 0.3 <= detection["score"] <= 1
         assert 0 <= detection["box"][0] <= detection["box"][2] <= 80
-    said = capsys.readouterr()
-    assert f"{sum(len(entry['detections']) for entry in found)} detections in 7 images" in said.out
-    assert "7/7" in said.err
+    printed = capsys.readouterr()
+    assert (
+        f"{sum(len(entry['detections']) for entry in found)} detections in 7 images" in printed.out
+    )
+    assert "7/7" in printed.err
 
 
 def test_demo_finds_what_the_model_predicts(
@@ -669,9 +673,9 @@ def test_mistakes_of_demo(
         capsys, main, *model[:2], *out, "--input", tmp_path / "broken.jpg"
     )
     assert not (tmp_path / "out").exists()
-    said = message(capsys, main, *model, *out, "--input", tmp_path / "broken.jpg")
-    assert "broken.jpg cannot be read" in said
-    assert "data set" not in said
+    printed = message(capsys, main, *model, *out, "--input", tmp_path / "broken.jpg")
+    assert "broken.jpg cannot be read" in printed
+    assert "data set" not in printed
     assert "cannot be opened as a video" in message(
         capsys, main, *model, *out, "--input", tmp_path / "broken.mp4"
     )
@@ -740,9 +744,9 @@ def test_figures_without_and_with_a_model(
     model = ["--config-file", trained[0], "--weights", trained[1], "--max-images", "3"]
     main([*out, *model, "DATASETS.TEST", f"('{scenes}',)"])
     assert {path.name for path in (tmp_path / "figures").iterdir()} == drawn | {"loss_shares.png"}
-    said = capsys.readouterr().out
-    assert "43.5 : 1  cross entropy" in said
-    assert "background in all loss" in said
+    printed = capsys.readouterr().out
+    assert "43.5 : 1  cross entropy" in printed
+    assert "background in all loss" in printed
 
 
 @pytest.mark.slow

@@ -1,5 +1,5 @@
-"""Detectron2 as the host. Importing this package registers everything in Detectron2's registries;
-twice is harmless."""
+"""Detectron2 as the host. Importing this package registers backbones, meta-architecture and data
+sets in Detectron2's registries."""
 
 from retina_plugin.d2.config import add_retina_config, get_cfg
 from retina_plugin.d2.datasets import register_datasets

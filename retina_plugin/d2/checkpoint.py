@@ -1,5 +1,4 @@
-"""Detectron2's checkpointer with this project's reading of files, and what a checkpoint says of
-itself."""
+"""Detectron2's checkpointer, reading files safely and checking that the weights match."""
 
 from __future__ import annotations
 
@@ -32,7 +31,7 @@ logger = logging.getLogger("retina_plugin")
 
 
 class CheckpointMetadata:
-    """What every checkpoint says of itself."""
+    """The entry "metadata" of every checkpoint: class names, pixel range, training data."""
 
     def __init__(
         self,
@@ -50,12 +49,12 @@ class CheckpointMetadata:
         )
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """The names and weights of the running data set stay."""
+        """Keep the metadata of the present run."""
 
 
 class Checkpointer(DetectionCheckpointer):
-    """Detectron2's checkpointer with whole files only, safe reading of every file, and an error for
-    weights that do not fit."""
+    """Detectron2's checkpointer with atomic writing, safe reading, and an error for weights that do
+    not match the model."""
 
     def __init__(
         self,
@@ -69,15 +68,17 @@ class Checkpointer(DetectionCheckpointer):
         Args:
             model, save_dir: as in the base class.
             fine_tune: see :func:`retina_plugin.checkpoint.load_initial_weights`.
-            checkpointables: as in the base class; with a "trainer" among them, weights without the
-                rest are what training starts from, with "metadata", the names of its classes are
-                compared with a file's.
+            checkpointables: as in the base class. With "trainer", loading weights alone means that
+                they initialize training. With "metadata", its class names are compared with those
+                of each file that is loaded.
         """
         super().__init__(model, save_dir, **checkpointables)
-        self.fine_tune, self.starts, self.named = fine_tune, False, ""
+        self.fine_tune = fine_tune
+        self._path = ""  # of the file that is being loaded
+        self._initializes_training = False
 
     def save(self, name: str, **kwargs: Any) -> None:
-        """As in the base class, by :func:`retina_plugin.engine.checkpoints.write_checkpoint`."""
+        """Write ``name``.pth; see :func:`retina_plugin.engine.checkpoints.write_checkpoint`."""
         if self.save_dir and self.save_to_disk:
             parts = {"model": self.model, **self.checkpointables}
             content = {key: part.state_dict() for key, part in parts.items()}
@@ -85,8 +86,7 @@ class Checkpointer(DetectionCheckpointer):
 
     @functools.cached_property
     def _newest(self) -> str:
-        """What ``--resume`` continues from, chosen when it is first asked for; empty where there is
-        nothing."""
+        """The path of the checkpoint that ``--resume`` continues from; "" if there is none."""
         report = logger.warning if comm.is_main_process() else logger.debug
         return newest_checkpoint(self.save_dir, report=report) or ""
 
@@ -97,21 +97,22 @@ class Checkpointer(DetectionCheckpointer):
         return self._newest
 
     def load(self, path: str, checkpointables: list[str] | None = None) -> dict[str, Any]:
-        """As in the base class; addresses such as ``detectron2://`` and ``https://`` are fetched by
-        Detectron2 and read like any file.
+        """Load a checkpoint as the base class does.
+
+        Detectron2 downloads addresses such as ``detectron2://`` and ``https://``.
 
         Raises:
-            WeightsError: a file that is missing, broken, of another model, or, when training is to
-                be resumed, Lightning's.
+            WeightsError: the file is missing, broken or of another model; or training is to be
+                resumed and Lightning wrote the file.
         """
         path = os.path.expanduser(path)
-        self.named, self.starts = (
-            path,
-            checkpointables is not None and "trainer" in self.checkpointables,
+        self._path = path
+        self._initializes_training = (
+            checkpointables is not None and "trainer" in self.checkpointables
         )
         if path:
             self._require(path.partition("?")[0])
-        rest = super().load(path, checkpointables)
+        rest: dict[str, Any] = super().load(path, checkpointables)
         if (
             checkpointables is None
             and "trainer" in self.checkpointables
@@ -126,7 +127,7 @@ class Checkpointer(DetectionCheckpointer):
             return
         try:
             self.path_manager.get_local_path(path)
-        # what handlers of addresses raise: URLError, OSError, KeyError, AssertionError, ...
+        # the handlers raise URLError, OSError, KeyError, AssertionError, ...
         except Exception as error:
             raise WeightsError(
                 f"MODEL.WEIGHTS {path} cannot be fetched: {error}. Get the file"
@@ -137,15 +138,15 @@ class Checkpointer(DetectionCheckpointer):
         return read_checkpoint(filename)
 
     def _load_model(self, checkpoint: dict[str, Any]) -> None:
-        if self.starts:
-            found = match_for_training(self.model, checkpoint, self.named, fine_tune=self.fine_tune)
+        if self._initializes_training:
+            match = match_for_training(self.model, checkpoint, self._path, fine_tune=self.fine_tune)
         else:
-            found = match_parameters(self.model, checkpoint, self.named)
+            match = match_parameters(self.model, checkpoint, self._path)
         del checkpoint["model"]
         if "metadata" in self.checkpointables and comm.is_main_process():
             warn_if_classes_differ(
-                metadata_of(checkpoint), self.checkpointables["metadata"].class_names, self.named
+                metadata_of(checkpoint), self.checkpointables["metadata"].class_names, self._path
             )
-        found.load_into(self.model)
-        if self.starts and comm.is_main_process():
-            print(found, flush=True)
+        match.load_into(self.model)
+        if self._initializes_training and comm.is_main_process():
+            print(match, flush=True)

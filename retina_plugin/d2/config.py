@@ -5,11 +5,11 @@ from __future__ import annotations
 from detectron2.config import CfgNode as Detectron2CfgNode
 from detectron2.config import get_cfg as detectron2_cfg
 
-from retina_plugin.config import SafeMerge
 from retina_plugin.config.errors import ConfigError
 from retina_plugin.config.imports import part_keys
 from retina_plugin.config.key import Key
 from retina_plugin.config.keys import DETECTRON2_KEYS, PLUGIN_KEYS, RENAMED
+from retina_plugin.config.node import SafeMerge
 from retina_plugin.config.tree import add_keys, leaves
 
 
@@ -18,12 +18,14 @@ class CfgNode(SafeMerge, Detectron2CfgNode):
 
 
 def add_retina_config(cfg: Detectron2CfgNode) -> None:
-    """Add ``MODEL.RETINA_PLUGIN`` to any Detectron2 config, with the keys of all parts that are
-    registered now. A second call adds those of parts that came since; values stay.
+    """Add ``MODEL.RETINA_PLUGIN`` to a Detectron2 config, with the keys of all registered parts.
 
-    ``cfg`` then reads files as Detectron2 does: it does not import what ``IMPORTS`` names, which
-    comes from the last file that has it, and refuses names of version 0.1 with the names of today.
-    :func:`get_cfg` gives a config that does all of that itself.
+    A second call adds the keys of parts that were registered in between; values stay.
+
+    ``cfg`` still reads files as Detectron2 does. It does not import the modules of ``IMPORTS``, it
+    takes ``IMPORTS`` from the last file that sets it instead of collecting them, and it refuses the
+    key names of version 0.1 with an error that gives the present names. A config of :func:`get_cfg`
+    imports and collects ``IMPORTS`` and reads the old names.
 
     Raises:
         ConfigError: ``cfg`` is frozen.
@@ -39,18 +41,17 @@ def add_retina_config(cfg: Detectron2CfgNode) -> None:
 
 
 def get_cfg() -> CfgNode:
-    """Detectron2's defaults plus ``MODEL.RETINA_PLUGIN``, and what this project reads of newer
-    versions of Detectron2."""
+    """Return Detectron2's default config with ``MODEL.RETINA_PLUGIN`` added."""
     cfg = CfgNode(detectron2_cfg())
-    add_keys(cfg, DETECTRON2_KEYS)  # of them, an older Detectron2 lacks some
+    add_keys(cfg, DETECTRON2_KEYS)  # older versions of Detectron2 lack some of them
     add_keys(cfg, PLUGIN_KEYS)
-    add_keys(cfg, part_keys([]))  # others come with MODEL.RETINA_PLUGIN.IMPORTS
+    add_keys(cfg, part_keys([]))  # the keys of IMPORTS are added when a file is merged
     return cfg
 
 
 def portable(cfg: Detectron2CfgNode) -> Detectron2CfgNode:
-    """``cfg`` without the keys that have Detectron2's default and that only Detectron2 knows, so
-    that either host reads it."""
+    """Return ``cfg`` without the keys that only Detectron2 has and that are at their defaults, so
+    that both hosts can read it."""
     default, kept = dict(leaves(detectron2_cfg())), CfgNode()
     keys = {
         k: Key(v, "")

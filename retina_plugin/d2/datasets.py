@@ -1,4 +1,4 @@
-"""Data sets of this project in Detectron2's catalogs and the other way round."""
+"""Use this project's data sets in Detectron2's catalogs, and Detectron2's in this project."""
 
 from __future__ import annotations
 
@@ -29,14 +29,15 @@ from retina_plugin.data.images import image_size
 
 
 def register_datasets(names: Sequence[str] | None = None) -> None:
-    """Register data sets by name in ``DatasetCatalog`` unless the name is taken; nothing is read
-    before it is used.
+    """Register data sets by name in ``DatasetCatalog``, which reads each on first use. Names that
+    are registered already are skipped.
 
     Args:
-        names: registered names or ``annotations.json@image_folder``; None for all registered ones.
+        names: names of this project's catalog or ``annotations.json@image_folder``; None for all
+            names of the catalog.
 
     Raises:
-        DatasetError: a name that neither Detectron2 nor this project knows; it stays free.
+        DatasetError: a name is in neither catalog.
     """
     for name in dataset_names() if names is None else names:
         if name in DatasetCatalog:
@@ -48,7 +49,8 @@ def register_datasets(names: Sequence[str] | None = None) -> None:
 
 
 def _dataset_dicts(name: str) -> list[dict[str, Any]]:
-    """Detectron2's list of dicts, with the metadata that its evaluator and its pictures need."""
+    """Return a data set as Detectron2's list of dicts, and set the metadata for its evaluator and
+    visualizer."""
     dataset = load_dataset(name)
     MetadataCatalog.get(name).set(
         json_file=dataset.json_file,
@@ -74,22 +76,23 @@ def _is_registered_by_us(name: str) -> bool:
 
 
 def _paths_from_detectron2(name: str) -> Paths | None:
-    """Where a data set lies that Detectron2 or the user has registered there, so that reports can
-    read it."""
+    """Return annotation file and image folder of a data set that Detectron2 or the user registered
+    in ``DatasetCatalog``; None for any other."""
     if name not in DatasetCatalog or _is_registered_by_us(name):
         return None
     metadata = MetadataCatalog.get(name)
-    # With a file but no folder it is a function of the user: Detectron2's evaluator has written the
-    # file.
+    # A data set with a file but no folder is a user's function: Detectron2's evaluator converted it
+    # and wrote the file.
     known = metadata.get("json_file") and metadata.get("image_root") is not None
     return (metadata.json_file, metadata.image_root) if known else None
 
 
-_function_datasets: dict[str, tuple[Any, Dataset]] = {}  # name -> the function and what it gave
+_function_datasets: dict[str, tuple[Any, Dataset]] = {}  # name -> the function, its result
 
 
 def _dataset_of_function(name: str) -> Dataset | None:
-    """A data set that the user has registered as a function; None for any other."""
+    """Return the data set that a user's function in ``DatasetCatalog`` gives; None for any other
+    name. The result is cached until another function is registered."""
     if name not in DatasetCatalog or _is_registered_by_us(name) or _paths_from_detectron2(name):
         return None
     function = DatasetCatalog[name]
@@ -99,24 +102,24 @@ def _dataset_of_function(name: str) -> Dataset | None:
 
 
 def _call_function(name: str) -> Dataset:
-    """Call the function of a data set and check what it gives.
+    """Call the function of a data set and convert its dicts to records.
 
     Raises:
-        DatasetError: it fails, or a record cannot be used; place and file are named.
+        DatasetError: the function fails, or a dict cannot be used; the message has its index.
     """
     with dataset_errors([name]):
-        given = DatasetCatalog.get(name)
+        dicts = DatasetCatalog.get(name)
     names = class_names(name)
-    ids = MetadataCatalog.get(name).get("thing_dataset_id_to_contiguous_id") or {
-        i: i for i in range(len(names))
-    }
+    contiguous_ids: dict[Any, int] = MetadataCatalog.get(name).get(
+        "thing_dataset_id_to_contiguous_id"
+    ) or {i: i for i in range(len(names))}
     records, repairs = [], Repairs()
-    for place, record in enumerate(given):
+    for index, record in enumerate(dicts):
         try:
-            records.append(_to_record(record, place, len(names), repairs))
+            records.append(_to_record(record, index, len(names), repairs))
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise DatasetError(
-                f"data set {name!r}: record {place} of its function cannot be used "
+                f"data set {name!r}: record {index} of its function cannot be used "
                 f"({type(error).__name__}: {error}). "
                 f"Expected one of Detectron2's standard dataset dicts, found {reprlib.repr(record)}"
             ) from error
@@ -129,15 +132,16 @@ def _call_function(name: str) -> Dataset:
         json_file=f"the function of {name!r} in DatasetCatalog",
         image_root="",
         class_names=tuple(names),
-        category_ids=tuple(sorted(ids, key=ids.get)),
+        category_ids=tuple(sorted(contiguous_ids, key=lambda i: contiguous_ids[i])),
         records=records,
-        warnings=_warnings(name, repairs, given),
+        warnings=_log_repairs(name, repairs, dicts),
         has_ground_truth=any(record["annotations"] for record in records),
     )
 
 
-def _warnings(name: str, repairs: Repairs, given: list[dict[str, Any]]) -> tuple[str, ...]:
-    total = sum(len(record.get("annotations", [])) for record in given)
+def _log_repairs(name: str, repairs: Repairs, dicts: list[dict[str, Any]]) -> tuple[str, ...]:
+    """Log and return a warning for each kind of repair of boxes."""
+    total = sum(len(record.get("annotations", [])) for record in dicts)
     warnings = tuple(f"{name}: {line}" for line in repairs.lines(total))
     for line in warnings:
         logger.warning(line)
@@ -145,10 +149,10 @@ def _warnings(name: str, repairs: Repairs, given: list[dict[str, Any]]) -> tuple
 
 
 def _to_record(
-    record: dict[str, Any], place: int, num_classes: int, repairs: Repairs
+    record: dict[str, Any], index: int, num_classes: int, repairs: Repairs
 ) -> dict[str, Any]:
-    """One of Detectron2's dicts as a record of :class:`retina_plugin.data.Dataset`; what may be
-    left out there is filled in."""
+    """Convert one of Detectron2's dicts to a record of :class:`retina_plugin.data.Dataset`. Missing
+    entries get their defaults; the default image_id is ``index``."""
     width, height = record.get("width"), record.get("height")
     if not (width and height):
         width, height = image_size(record["file_name"])
@@ -175,17 +179,18 @@ def _to_record(
                     "area": (box[2] - box[0]) * (box[3] - box[1]),
                 }
             )
-    return {**size, "image_id": record.get("image_id", place), "annotations": annotations}
+    return {**size, "image_id": record.get("image_id", index), "annotations": annotations}
 
 
 add_catalog(_paths_from_detectron2, _dataset_of_function)
 
 
 def class_names(name: str) -> list[str]:
-    """Names of the classes of a data set, read from its annotations if need be.
+    """Return the class names of a data set. Reads its annotations if the catalog does not have the
+    names yet.
 
     Raises:
-        DatasetError: the data set cannot be read, or has no names.
+        DatasetError: the data set cannot be read, or has no class names.
     """
     register_datasets([name])
     metadata = MetadataCatalog.get(name)
@@ -201,35 +206,37 @@ def class_names(name: str) -> list[str]:
 
 
 def count_boxes_of_classes(name: str) -> list[int]:
-    """Boxes of each class of a data set; see :func:`retina_plugin.data.class_counts`.
+    """Count the boxes of each class of a data set; see :func:`retina_plugin.data.class_counts`.
 
     Raises:
-        DatasetError: it cannot be read.
+        DatasetError: the data set cannot be read.
     """
     with dataset_errors([name]):
         return class_counts(records_of(name), len(class_names(name)))
 
 
 def records_of(name: str) -> Sequence[dict[str, Any]]:
-    """The records of a data set; of one that is registered in Detectron2, as its function gives
-    them.
+    """Return the records of a data set; if Detectron2 or the user registered it, the dicts of its
+    function.
 
     Raises:
-        DatasetError: it cannot be read.
+        DatasetError: the data set cannot be read.
     """
     with dataset_errors([name]):
-        return (
-            load_dataset(name).records if _is_registered_by_us(name) else DatasetCatalog.get(name)
-        )
+        if _is_registered_by_us(name):
+            return load_dataset(name).records
+        dicts: list[dict[str, Any]] = DatasetCatalog.get(name)
+        return dicts
 
 
 def check_datasets(cfg: Any, *, eval_only: bool) -> None:
-    """Read what the run will need at its end, and make sure that there is something to learn.
+    """Check before a run starts that its test sets can be read and its training sets have boxes.
 
-    Training sets that are registered in Detectron2 are left to it: see :func:`training_dicts`.
+    Whether training sets that Detectron2 or the user registered have boxes is checked later, when
+    Detectron2 has read them: see :func:`retina_plugin.d2.loader.training_loader`.
 
     Raises:
-        DatasetError: a test set that cannot be read, or training sets without a box.
+        DatasetError: a test set cannot be read, or the training sets have no box.
     """
     if not eval_only:
         _check_registered_coco_files(cfg)
@@ -240,12 +247,12 @@ def check_datasets(cfg: Any, *, eval_only: bool) -> None:
 
 
 def _check_registered_coco_files(cfg: Any) -> None:
-    """Read training sets that are registered in Detectron2 as COCO files: it will read them itself,
-    but checks less.
+    """Check the training sets that are registered in Detectron2 as COCO files. Detectron2 reads the
+    files again for training, with fewer checks.
 
     Raises:
-        DatasetError: one cannot be used, or has boxes that are converted, which Detectron2 does not
-            do.
+        DatasetError: a data set cannot be used, or the config asks for a conversion of its boxes,
+            which Detectron2 does not make.
     """
     for name in cfg.DATASETS.TRAIN:
         paths = _paths_from_detectron2(name)
@@ -261,28 +268,34 @@ def _check_registered_coco_files(cfg: Any) -> None:
 
 
 def training_dicts(cfg: Any, *, filter_empty: bool) -> list[dict[str, Any]]:
-    """Detectron2's dicts of all training sets.
+    """Return Detectron2's dicts of all training sets.
 
     Args:
-        cfg: with the sets, and the keypoints that an image needs.
-        filter_empty: leave out images without objects.
+        cfg: ``DATASETS.TRAIN`` are the data sets; with ``MODEL.KEYPOINT_ON``, images with fewer
+            than ``MODEL.ROI_KEYPOINT_HEAD.MIN_KEYPOINTS_PER_IMAGE`` keypoints are left out.
+        filter_empty: whether to leave out images without objects.
 
     Raises:
-        DatasetError: a set cannot be used.
+        DatasetError: a data set cannot be used.
     """
     keypoints = cfg.MODEL.ROI_KEYPOINT_HEAD.MIN_KEYPOINTS_PER_IMAGE if cfg.MODEL.KEYPOINT_ON else 0
     with dataset_errors(cfg.DATASETS.TRAIN):
-        return get_detection_dataset_dicts(
+        dicts: list[dict[str, Any]] = get_detection_dataset_dicts(
             cfg.DATASETS.TRAIN,
             filter_empty=filter_empty,
             min_keypoints=keypoints,
         )
+        return dicts
 
 
 @contextlib.contextmanager
 def dataset_errors(names: Sequence[str]) -> Iterator[None]:
-    """Turn the assertions, KeyErrors and the like that Detectron2's readers raise into a
-    :class:`DatasetError`."""
+    """Raise a :class:`DatasetError` in place of the errors of Detectron2's readers, such as
+    AssertionError and KeyError.
+
+    Args:
+        names: the data sets that are read in the block.
+    """
     try:
         yield
     except DatasetError:
@@ -290,8 +303,7 @@ def dataset_errors(names: Sequence[str]) -> Iterator[None]:
     except (AssertionError, KeyError, OSError, ValueError) as error:
         for name in names:
             if _paths_from_detectron2(name):
-                # names file, annotation and remedy where it meets the same mistake
-                load_dataset(name)
+                load_dataset(name)  # raises an error with more details if it finds the cause
         raise DatasetError(
             f"data set {', '.join(names)} cannot be used: {type(error).__name__}: {error}"
         ) from error

@@ -1,8 +1,8 @@
-"""Loaders of Detectron2's trainer, in an order that a resumed run continues; see
+"""Data loaders for Detectron2's trainer. A resumed run continues the order of the images; see
 :mod:`retina_plugin.data.sampler`.
 
-FocalRetinaNet is fed with the samples of :mod:`retina_plugin.data.samples`, as on the other host;
-other meta-architectures with those of Detectron2's own mapper.
+FocalRetinaNet gets the samples of :mod:`retina_plugin.data.samples`, as on Lightning. Other
+meta-architectures get the samples of Detectron2's mapper.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from detectron2.data import (
 )
 from detectron2.data.samplers import InferenceSampler, RepeatFactorTrainingSampler
 from detectron2.utils import comm
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader
 
 from retina_plugin.config.errors import ConfigError
 from retina_plugin.d2.datasets import dataset_errors, register_datasets, training_dicts
@@ -34,24 +34,24 @@ from retina_plugin.engine import stopping
 Record = dict[str, Any]
 
 
-class TrainingLoader(DataLoader):
-    """Endless lists of samples, this process's share of each batch. Checkpoints keep its seed, as
-    Lightning's do."""
+class TrainingLoader(DataLoader[Any]):
+    """Loads this process's share of each training batch, endlessly. Its seed is saved in the
+    checkpoints."""
 
     def __init__(
         self,
-        dataset: Dataset,
+        dataset: TrainingDataset | MappedDataset,
         *,
-        batches: Sampler,
+        batches: InfiniteBatchSampler | RepeatFactorBatchSampler,
         num_workers: int,
         collate: Callable[[list[Any]], list[Record]],
     ) -> None:
         """
         Args:
-            dataset: (place, index) -> sample, with the attribute ``seed``.
-            batches: of (place, index), with the attributes ``seed`` and ``first_step``.
-            num_workers: processes that load images.
-            collate: turns samples into Detectron2's dicts.
+            dataset: returns the sample of (number of the sample in the run, index of the image).
+            batches: yields lists of such pairs.
+            num_workers: number of processes that load images.
+            collate: converts samples to Detectron2's dicts.
         """
         super().__init__(
             dataset,
@@ -61,41 +61,43 @@ class TrainingLoader(DataLoader):
             worker_init_fn=stopping.protect_worker_from_signals,
         )
 
+        self._samples, self._batches = dataset, batches
+
     def start_at(self, step: int) -> None:
-        """Begin with the batch of ``step``; to be called before the first batch is taken."""
-        self.batch_sampler.first_step = step
+        """Start with the batch of ``step``. Call this before the first batch is loaded."""
+        self._batches.first_step = step
 
     def state_dict(self) -> int:
-        return self.dataset.seed
+        return self._samples.seed
 
     def load_state_dict(self, seed: int) -> None:
-        """Go on with the seed of a checkpoint."""
-        self.dataset.seed = self.batch_sampler.seed = seed
+        """Continue with the seed of a checkpoint."""
+        self._samples.seed = self._batches.seed = seed
 
 
 def training_loader(cfg: Any) -> Any:
-    """The training loader of a config.
+    """Build the training loader of a config.
 
-    A negative ``SEED`` takes another seed each time, the same in all processes.
+    With a negative ``SEED`` each run draws a random seed, the same in all processes.
 
     Raises:
         DatasetError: the training sets cannot be used.
-        ConfigError: a ``DATALOADER.SAMPLER_TRAIN`` that FocalRetinaNet is not trained with.
+        ConfigError: FocalRetinaNet cannot be trained with this ``DATALOADER.SAMPLER_TRAIN``.
     """
-    ours = cfg.MODEL.META_ARCHITECTURE == "FocalRetinaNet"
-    if not ours and cfg.DATALOADER.SAMPLER_TRAIN != "TrainingSampler":
+    is_focal = cfg.MODEL.META_ARCHITECTURE == "FocalRetinaNet"
+    if not is_focal and cfg.DATALOADER.SAMPLER_TRAIN != "TrainingSampler":
         return _detectron2_loader(cfg)
     seed = cfg.SEED if cfg.SEED >= 0 else comm.shared_random_seed()
-    dicts = training_dicts(cfg, filter_empty=not ours and cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS)
-    if ours:
+    filter_empty = not is_focal and cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS
+    dicts = training_dicts(cfg, filter_empty=filter_empty)
+    if is_focal:
         dicts = filter_empty_records(cfg, dicts)
     batches = _batches(cfg, dicts, seed)
     records = DatasetFromList(dicts, copy=False)  # serialized, so that workers share the memory
-    if not ours:
-        dataset, collate = (
-            MappedDataset(records, RetinaDatasetMapper(cfg, is_train=True), seed=seed),
-            list,
-        )
+    dataset: TrainingDataset | MappedDataset
+    collate: Callable[[list[Any]], list[Record]] = list
+    if not is_focal:
+        dataset = MappedDataset(records, RetinaDatasetMapper(cfg, is_train=True), seed=seed)
     else:
         dataset = TrainingDataset.from_config(cfg, RecordsOfDicts(records), seed=seed)
         collate = to_detectron2
@@ -104,9 +106,11 @@ def training_loader(cfg: Any) -> Any:
     )
 
 
-def _batches(cfg: Any, dicts: list[Record], seed: int) -> Sampler:
+def _batches(
+    cfg: Any, dicts: list[Record], seed: int
+) -> InfiniteBatchSampler | RepeatFactorBatchSampler:
     name, loader = cfg.DATALOADER.SAMPLER_TRAIN, cfg.DATALOADER
-    shared = {
+    shared: dict[str, Any] = {
         "groups": shape_groups(dicts, grouped=loader.ASPECT_RATIO_GROUPING),
         "batch_size": cfg.SOLVER.IMS_PER_BATCH,
         "seed": seed,
@@ -127,27 +131,30 @@ def _batches(cfg: Any, dicts: list[Record], seed: int) -> Sampler:
 
 
 def _detectron2_loader(cfg: Any) -> Any:
-    """Detectron2's own loader, for the samplers of its other meta-architectures."""
+    """Build Detectron2's training loader, for its other meta-architectures and samplers."""
     if comm.is_main_process():
         print(
-            f"DATALOADER.SAMPLER_TRAIN {cfg.DATALOADER.SAMPLER_TRAIN}: a run that is resumed draws "
-            "its images anew",
+            f"DATALOADER.SAMPLER_TRAIN {cfg.DATALOADER.SAMPLER_TRAIN}: a resumed run does not "
+            "continue the order of the images but draws a new one",
             flush=True,
         )
     with dataset_errors(cfg.DATASETS.TRAIN):
         return build_detection_train_loader(cfg, mapper=RetinaDatasetMapper(cfg, is_train=True))
 
 
-def evaluation_loader(cfg: Any, name: str) -> DataLoader:
-    """One image at a time of a data set, this process's share.
+def evaluation_loader(cfg: Any, name: str) -> DataLoader[Any]:
+    """Build a loader of single images: this process's share of a data set.
 
     Raises:
-        DatasetError: it cannot be read.
+        DatasetError: the data set cannot be read.
     """
     records, workers = load_dataset(name).records, cfg.DATALOADER.NUM_WORKERS
     if cfg.MODEL.META_ARCHITECTURE != "FocalRetinaNet":
         mapper = RetinaDatasetMapper(cfg, is_train=False)
-        return build_detection_test_loader(records, mapper=mapper, num_workers=workers)
+        loader: DataLoader[Any] = build_detection_test_loader(
+            records, mapper=mapper, num_workers=workers
+        )
+        return loader
     dataset = EvaluationDataset.from_config(cfg, DatasetFromList(records, copy=False))
     return DataLoader(
         dataset,
@@ -159,7 +166,6 @@ def evaluation_loader(cfg: Any, name: str) -> DataLoader:
 
 
 def training_samples(cfg: Any) -> Iterator[dict[str, Any]]:
-    """What Detectron2's training loader feeds, one sample after the other, "image" in RGB; for
-    looking at it. It never ends."""
+    """Yield the samples of the training loader, "image" in RGB, endlessly; for visualization."""
     register_datasets(cfg.DATASETS.TRAIN)
     return samples_in_rgb(cfg, map(from_detectron2, chain.from_iterable(training_loader(cfg))))

@@ -1,5 +1,5 @@
-"""What a run on Detectron2 writes besides checkpoints: ``log.txt``, ``metrics.json`` and events, by
-whole entries."""
+"""``log.txt``, ``metrics.json`` and TensorBoard events of a run on Detectron2. If the disk is full,
+no partial entry is written."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import functools
 import logging
 import os
 from collections.abc import Iterator
+from typing import IO
 
 from detectron2.utils import comm
 from detectron2.utils.events import JSONWriter, TensorboardXWriter
@@ -21,11 +22,11 @@ LOGGERS = ("detectron2", "fvcore")
 
 @contextlib.contextmanager
 def log_of_run(folder: str) -> Iterator[None]:
-    """Within the block, what Detectron2 logs is shown by the main process and added to ``log.txt``,
-    one of each rank.
+    """Within the block, append what Detectron2 logs to a file for each rank: ``log.txt``,
+    ``log.txt.rank1``, ... The main process also prints it.
 
     Raises:
-        DiskError: also of whatever call it is that logs a line for which there is no room.
+        DiskError: the disk is full; a call in the block that logs raises it too.
     """
     rank = comm.get_rank()
     file = _LogFile(os.path.join(folder, f"log.txt.rank{rank}" if rank else "log.txt"))
@@ -40,8 +41,8 @@ def log_of_run(folder: str) -> Iterator[None]:
         file.stream.close()
 
 
-class _LogFile(logging.StreamHandler):
-    """Appends to a file; a full disk ends the run, as it does for every other file."""
+class _LogFile(logging.StreamHandler):  # type: ignore[type-arg]  # no subscript in Python 3.10
+    """Appends to a file. A full disk ends the run, as it does for the other files."""
 
     def __init__(self, path: str) -> None:
         super().__init__(AppendOnlyFile(path))
@@ -60,7 +61,9 @@ def _remove_handlers(kind: type[logging.Handler]) -> None:
 
 
 class MetricsFile(JSONWriter):
-    """Detectron2's ``metrics.json``, by whole lines."""
+    """Detectron2's writer of ``metrics.json``; writes whole lines."""
+
+    _file_handle: IO[str] | AppendOnlyFile
 
     def __init__(self, folder: str) -> None:
         path = os.path.join(folder, "metrics.json")
@@ -70,7 +73,7 @@ class MetricsFile(JSONWriter):
 
 
 class EventsWriter(TensorboardXWriter):
-    """Detectron2's TensorBoard events, by whole records."""
+    """Detectron2's writer of TensorBoard events; writes whole records."""
 
     @functools.cached_property
     def _writer(self) -> EventFile:

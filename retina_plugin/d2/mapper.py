@@ -1,5 +1,5 @@
-"""Detectron2's own mapper, for meta-architectures that may need masks or keypoints, over this
-project's reader."""
+"""Detectron2's dataset mapper with this project's image reader, for meta-architectures other than
+FocalRetinaNet."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ Record = dict[str, Any]
 
 
 class RetinaDatasetMapper(DatasetMapper):
-    """Detectron2's mapper over this project's reader: pixel values as on the other host, and a file
-    that cannot be used is named."""
+    """Detectron2's mapper with this project's image reader: the same pixel values as on Lightning,
+    and errors that name the file."""
 
     def __init__(self, cfg: Any, is_train: bool = True) -> None:
         super().__init__(cfg, is_train)
@@ -49,9 +49,11 @@ class RetinaDatasetMapper(DatasetMapper):
         return sample
 
 
-class MappedDataset(Dataset):
-    """(place in the run, index) -> what the mapper makes of the record; chance depends on the seed
-    and the place alone."""
+class MappedDataset(Dataset[Record]):
+    """Maps (number of the sample in the run, index of the image) to the mapper's sample.
+
+    Random augmentation depends on the seed and the number of the sample only.
+    """
 
     def __init__(
         self, records: Sequence[Record], mapper: Callable[[Record], Record], *, seed: int
@@ -59,8 +61,8 @@ class MappedDataset(Dataset):
         self.records, self.mapper, self.seed = records, mapper, seed
 
     def __getitem__(self, key: SampleKey) -> Record:
-        place, index = key
-        with seeded(self.seed, place):
+        sample_number, index = key
+        with seeded(self.seed, sample_number):
             return self.mapper(self.records[index])
 
 

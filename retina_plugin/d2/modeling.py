@@ -1,5 +1,4 @@
-"""The model in Detectron2's registries: backbones by name, and the meta-architecture that speaks
-Detectron2's data types."""
+"""Register the backbones and the meta-architecture in Detectron2's registries."""
 
 from __future__ import annotations
 
@@ -22,49 +21,49 @@ from torch import Tensor
 from retina_plugin.config.part import same_definition
 from retina_plugin.config.registry import unknown_name_message
 from retina_plugin.modeling import backbones, build
-from retina_plugin.modeling import build_backbone as ours
+from retina_plugin.modeling import build_backbone as retina_backbones
 from retina_plugin.modeling.preprocessing import sizes_of
 from retina_plugin.modeling.retinanet import RetinaNet
 from retina_plugin.modeling.structures import Detections, Target
 
 
 def register_backbones() -> None:
-    """Make every builder of the pure half a builder of Detectron2, and every backbone an instance
-    of Detectron2's base class."""
+    """Register this project's backbones in Detectron2, and their class as a subclass of
+    Detectron2's ``Backbone``."""
     Backbone.register(backbones.Backbone)
-    for name, builder in ours.BACKBONE_REGISTRY.items():
+    for name, builder in retina_backbones.BACKBONE_REGISTRY.items():
         if name in BACKBONE_REGISTRY and same_definition(BACKBONE_REGISTRY.get(name), builder):
-            del BACKBONE_REGISTRY._obj_map[name]  # the code of a part from outside has run again
+            del BACKBONE_REGISTRY._obj_map[name]  # a user's module was run again
         if name not in BACKBONE_REGISTRY:
             BACKBONE_REGISTRY._do_register(name, builder)
 
 
 def backbone_names() -> list[str]:
-    """All that Detectron2 can build, those that plugins have brought too."""
+    """Return the names of all backbones in Detectron2's registry, including users' ones."""
     register_backbones()
     return [name for name, _ in BACKBONE_REGISTRY]
 
 
 @META_ARCH_REGISTRY.register()
 class FocalRetinaNet(RetinaNet):
-    """:class:`retina_plugin.modeling.retinanet.RetinaNet` with Detectron2's interface: a list of
-    dicts in, losses or ``Instances`` out."""
+    """:class:`retina_plugin.modeling.retinanet.RetinaNet` with Detectron2's interface: takes a list
+    of dicts, returns losses or ``Instances``."""
 
     @configurable
     def __init__(self, *, class_names: list[str] | None, vis_period: int, **arguments: Any) -> None:
         """
         Args:
-            class_names: for pictures; None shows numbers.
-            vis_period: steps between pictures of ground truth and detections in the event
-                storage; 0: none.
-            arguments: of :class:`retina_plugin.modeling.retinanet.RetinaNet`.
+            class_names: K names for the training images; None shows class indices.
+            vis_period: steps between training images with ground truth and detections in the event
+                storage; 0 for none.
+            arguments: the arguments of :class:`retina_plugin.modeling.retinanet.RetinaNet`.
         """
         super().__init__(**arguments)
         self.class_names, self.vis_period = class_names, vis_period
 
     @classmethod
     def from_config(cls, cfg: Any) -> dict[str, Any]:
-        ours.import_plugins(cfg)
+        retina_backbones.import_plugins(cfg)
         name, known = cfg.MODEL.BACKBONE.NAME, backbone_names()
         if name not in known:
             raise KeyError(f"MODEL.BACKBONE.NAME: {unknown_name_message('backbone', name, known)}")
@@ -79,18 +78,19 @@ class FocalRetinaNet(RetinaNet):
             **build.model_parts(cfg, build_backbone(cfg)),
         }
 
-    def forward(
+    def forward(  # type: ignore[override]  # Detectron2's interface instead of the base class's
         self, batched_inputs: list[dict[str, Any]]
     ) -> dict[str, Tensor] | list[dict[str, Instances]]:
-        """Detectron2's standard formats.
+        """Compute the losses or the detections of a batch, in Detectron2's formats.
 
         Args:
-            batched_inputs: for each image "image" (3, H, W), 0..255 in the config's order of
-                channels; in training "instances" with ``gt_boxes`` and ``gt_classes``; at test time
-                "height" and "width" of the result, if not those of the image.
+            batched_inputs: a dict for each image. "image" is (3, H, W) in ``INPUT.FORMAT``, 0..255;
+                in training, "instances" has ``gt_boxes`` and ``gt_classes``; at test time, boxes
+                are scaled to "height" and "width", by default those of "image".
 
         Returns:
-            In training {"loss_cls", "loss_box_reg"}; otherwise {"instances"} for each image.
+            In training the losses, such as "loss_cls" and "loss_box_reg". At test time a dict with
+            "instances" for each image.
         """
         images = [x["image"] for x in batched_inputs]
         if not self.training:
@@ -112,23 +112,25 @@ class FocalRetinaNet(RetinaNet):
     ) -> list[dict[str, Instances]]:
         results = []
         for detections, size, image in zip(found, sizes, inputs, strict=True):
-            if torch.jit.is_tracing():  # tuples would be recorded as numbers
-                size = torch.stack(size)
+            image_size: tuple[int, int] | Tensor = size
+            if torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]  # public
+                # the sides are tensors; a tuple would be traced as constants
+                image_size = torch.stack([torch.as_tensor(side) for side in size])
             instances = Instances(
-                size,
+                image_size,
                 pred_boxes=Boxes(detections["boxes"]),
                 scores=detections["scores"],
                 pred_classes=detections["labels"],
             )
-            height, width = image.get("height", size[0]), image.get("width", size[1])
+            height, width = image.get("height", image_size[0]), image.get("width", image_size[1])
             results.append({"instances": detector_postprocess(instances, height, width)})
         return results
 
     def _visualize(self, first: dict[str, Any]) -> None:
-        """Put ground truth beside detections of the batch's first image into the event storage, as
-        "training"."""
+        """Put a drawing of the batch's first image, ground truth beside detections, into the event
+        storage under "training"."""
         from retina_plugin.report import draw_training_image
 
         target = self._target(first["instances"])
-        picture = draw_training_image(self, first["image"], target, class_names=self.class_names)
-        get_event_storage().put_image("training", picture.transpose(2, 0, 1))
+        drawing = draw_training_image(self, first["image"], target, class_names=self.class_names)
+        get_event_storage().put_image("training", drawing.transpose(2, 0, 1))

@@ -1,4 +1,4 @@
-"""Training and evaluation on Detectron2, from the arguments of ``tools/train_net.py``."""
+"""Train and evaluate on Detectron2; :mod:`retina_plugin.engine.launch` calls this module."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def run(cfg: Any, request: Request) -> dict[str, Any]:
     """Train or evaluate; see :class:`retina_plugin.engine.host.HostModule`."""
     if request.num_gpus * request.num_machines <= 1:
         return _run(cfg, request)
-    check_request(cfg.clone(), request, HOST)  # a mistake is reported once, before they start
+    check_request(cfg.clone(), request, HOST)  # report errors once, before the ranks start
     url = f"tcp://127.0.0.1:{free_port()}" if request.dist_url == "auto" else request.dist_url
     run_ranks(_run_rank, request.num_gpus, cfg, request, url)
     return {}
@@ -50,22 +50,22 @@ def _run_rank(rank: int, cfg: Any, request: Request, url: str) -> None:
 
 
 def _check(cfg: Any, request: Request) -> None:
-    """
+    """Check that Detectron2 can do what the config and the flags ask for.
+
     Raises:
-        ConfigError: several processes without GPUs, or parts of Lightning, which Detectron2's
-            trainer cannot use.
+        ConfigError: several processes without GPUs, or callbacks or loggers of Lightning.
     """
     if request.num_gpus * request.num_machines > 1 and not torch.cuda.is_available():
         raise ConfigError(
             f"--num-gpus {request.num_gpus} on {request.num_machines} machines: Detectron2 trains "
-            "in several processes on GPUs only, and there is none here. Use one process, or --host "
-            "lightning, which trains in several processes on CPUs too."
+            "in several processes on GPUs only, and no GPU is available. Use one process, or "
+            "--host lightning, which trains in several processes on CPUs too."
         )
     for key, entries in cfg.MODEL.RETINA_PLUGIN.LIGHTNING.items():
         if entries:
             raise ConfigError(
                 f"MODEL.RETINA_PLUGIN.LIGHTNING.{key} names {entries[0]['class_path']}, which "
-                "Detectron2's trainer cannot use: take --host lightning, or "
+                "Detectron2's trainer cannot use: choose --host lightning, or "
                 f'MODEL.RETINA_PLUGIN.LIGHTNING.{key} "[]"'
             )
 
@@ -96,8 +96,9 @@ def _run(cfg: Any, request: Request) -> dict[str, Any]:
         barrier=comm.synchronize,
     ) as checkpoint:
         with log_of_run(cfg.OUTPUT_DIR):
-            _start(cfg, request)
+            _set_up(cfg, request)
             if request.eval_only:
+                assert checkpoint is not None
                 results = _evaluate(cfg, checkpoint)
             else:
                 results = _train(cfg, checkpoint, run.training_data)
@@ -106,9 +107,11 @@ def _run(cfg: Any, request: Request) -> dict[str, Any]:
     return results
 
 
-def _start(cfg: Any, request: Request) -> None:
-    """What Detectron2's ``default_setup`` does, but for ``log.txt`` and ``config.yaml``: seeds and
-    settings of CUDA."""
+def _set_up(cfg: Any, request: Request) -> None:
+    """Log the environment and the config, set the seeds, and configure CUDA and the CPU.
+
+    This replaces Detectron2's ``default_setup``, which also writes ``log.txt`` and ``config.yaml``.
+    """
     rank, logger = comm.get_rank(), logging.getLogger("detectron2")
     logger.info(f"Process {rank} of {comm.get_world_size()}, {request}\n{collect_env_info()}")
     logging.getLogger("detectron2.engine.train_loop").addFilter(_is_not_traceback)
@@ -118,25 +121,26 @@ def _start(cfg: Any, request: Request) -> None:
     if cfg.get("FLOAT32_PRECISION") and torch.cuda.is_available():
         torch.set_float32_matmul_precision(cfg.FLOAT32_PRECISION)
         torch.backends.cudnn.allow_tf32 = cfg.FLOAT32_PRECISION != "highest"
-    # Derivatives of easy anchors and their products reach subnormal numbers, which are very slow on
-    # CPUs.
+    # Gradients of easy anchors become subnormal numbers, with which CPUs are very slow.
     torch.set_flush_denormal(True)
 
 
 def _is_not_traceback(record: logging.LogRecord) -> bool:
-    """Detectron2 logs the traceback of every error in training, which the tool tells in one
-    line."""
+    """Return False for Detectron2's traceback of an error in training: the tool prints the error in
+    one line."""
     return record.msg != "Exception during training:"
 
 
 def _train(cfg: Any, resumed: str | None, data: dict[str, Any] | None) -> dict[str, Any]:
     trainer = RetinaTrainer(cfg, training_data=data)
-    trainer.start(resumed)
+    trainer.load_or_resume(resumed)
     if comm.is_main_process():
         require_space(cfg, trainer.model, first_step=trainer.start_iter)
     with stopping.defer_signals():
         trainer.train()
-    return trainer._last_eval_results  # every run ends with an evaluation; empty without a test set
+    # every run ends with an evaluation; it is empty without a test set
+    results: dict[str, Any] = trainer._last_eval_results
+    return results
 
 
 def _evaluate(cfg: Any, checkpoint: str) -> dict[str, Any]:
@@ -145,7 +149,7 @@ def _evaluate(cfg: Any, checkpoint: str) -> dict[str, Any]:
     checkpointer = Checkpointer(model, save_dir=cfg.OUTPUT_DIR, metadata=metadata)
     checkpointer.load(checkpoint, checkpointables=[])
     with stopping.defer_signals():
-        results = RetinaTrainer.test(cfg, model)
+        results: dict[str, Any] = RetinaTrainer.test(cfg, model)
     if comm.is_main_process() and results:
         with EventStorage() as storage:
             storage.put_scalars(smoothing_hint=False, **flatten_results(results))

@@ -1,5 +1,4 @@
-"""Detectron2's dicts as records of this project, and this project's samples as Detectron2's
-dicts."""
+"""Convert Detectron2's dataset dicts to records, and samples to Detectron2's dicts and back."""
 
 from __future__ import annotations
 
@@ -12,12 +11,12 @@ from detectron2.structures import Boxes, BoxMode, Instances
 Record = dict[str, Any]
 
 
-class RecordsOfDicts(Sequence):
-    """Detectron2's dicts of images as records of :class:`retina_plugin.data.Dataset`, converted
-    when they are taken.
+class RecordsOfDicts(Sequence[Record]):
+    """Detectron2's dataset dicts as records of :class:`retina_plugin.data.Dataset`, converted on
+    access.
 
-    Functions of users may leave out "annotations" of an image without objects, "iscrowd" and
-    "image_id", which is the index then.
+    "annotations", "iscrowd" and "image_id" may be missing in the dicts. The defaults are no
+    objects, 0, and the index.
     """
 
     def __init__(self, dicts: Sequence[Record]) -> None:
@@ -26,7 +25,7 @@ class RecordsOfDicts(Sequence):
     def __len__(self) -> int:
         return len(self.dicts)
 
-    def __getitem__(self, index: int) -> Record:
+    def __getitem__(self, index: int) -> Record:  # type: ignore[override]  # no slices
         found = self.dicts[index]
         annotations = [
             {
@@ -40,14 +39,16 @@ class RecordsOfDicts(Sequence):
 
 
 def _to_xyxy(box: Any, mode: BoxMode) -> list[float]:
-    """XYXY in pixels, in double precision, which Detectron2 keeps of arrays only."""
-    boxes = np.array([box], dtype=np.float64)
-    return BoxMode.convert(boxes, mode, BoxMode.XYXY_ABS)[0].tolist()
+    """Convert a box to XYXY in pixels, in double precision."""
+    boxes = np.array([box], dtype=np.float64)  # Detectron2 would convert a list in float32
+    corners: list[float] = BoxMode.convert(boxes, mode, BoxMode.XYXY_ABS)[0].tolist()
+    return corners
 
 
 def to_detectron2(samples: list[dict[str, Any]]) -> list[Record]:
-    """A batch of :class:`retina_plugin.data.samples.TrainingDataset` as Detectron2's models take
-    it: "instances" with ``gt_boxes`` and ``gt_classes`` in place of "boxes" and "labels"."""
+    """Convert samples of :class:`retina_plugin.data.samples.TrainingDataset` to the input of
+    Detectron2's models: "instances" with ``gt_boxes`` and ``gt_classes`` replace "boxes" and
+    "labels"."""
     return [_to_dict(**sample) for sample in samples]
 
 
@@ -57,8 +58,8 @@ def _to_dict(*, boxes: Any, labels: Any, **others: Any) -> Record:
     return {**others, "instances": instances}
 
 
-def from_detectron2(given: Record) -> dict[str, Any]:
-    """The inverse of :func:`to_detectron2`, for one image."""
-    others = {name: value for name, value in given.items() if name != "instances"}
-    instances = given["instances"]
+def from_detectron2(image_dict: Record) -> dict[str, Any]:
+    """Convert the dict of one image back to a sample; see :func:`to_detectron2`."""
+    others = {name: value for name, value in image_dict.items() if name != "instances"}
+    instances = image_dict["instances"]
     return {**others, "boxes": instances.gt_boxes.tensor, "labels": instances.gt_classes}

@@ -42,69 +42,74 @@ from retina_plugin.solver import build_optimizer, build_schedule, clip_before_st
 
 
 class RetinaCOCOEvaluator(DatasetEvaluator):
-    """:func:`retina_plugin.evaluation.coco.evaluate` as a Detectron2 evaluator; metrics have the
-    names of COCOEvaluator."""
+    """A Detectron2 evaluator that calls :func:`retina_plugin.evaluation.coco.evaluate`. The metrics
+    have the names of ``COCOEvaluator``."""
 
     def __init__(self, dataset_name: str, *, output_dir: str, max_dets_per_image: int) -> None:
         """
         Args:
-            dataset_name: in any catalog.
-            output_dir: where ``coco_instances_results.json`` goes.
+            dataset_name: the name of a data set in this project's or Detectron2's catalog.
+            output_dir: the folder for ``coco_instances_results.json``.
             max_dets_per_image: see :func:`retina_plugin.evaluation.coco.compute_metrics`.
         """
-        self.dataset, self.folder, self.limit = (
-            load_dataset(dataset_name),
-            output_dir,
-            max_dets_per_image,
-        )
-        # The model's numbers of classes, if the user chose them.
-        numbers = MetadataCatalog.get(dataset_name).get("thing_dataset_id_to_contiguous_id")
+        self.dataset, self.folder = load_dataset(dataset_name), output_dir
+        self.max_dets_per_image = max_dets_per_image
+        # the user's order of the classes, if the catalog has one
+        contiguous_ids = MetadataCatalog.get(dataset_name).get("thing_dataset_id_to_contiguous_id")
         self.category_ids = (
-            sorted(numbers, key=numbers.get) if numbers else self.dataset.category_ids
+            sorted(contiguous_ids, key=lambda i: contiguous_ids[i])
+            if contiguous_ids
+            else self.dataset.category_ids
         )
 
     def reset(self) -> None:
-        self.found: dict[Any, list[dict[str, Any]]] = {}
+        self.results: dict[Any, list[dict[str, Any]]] = {}  # image id -> COCO results
 
     def process(self, inputs: list[dict[str, Any]], outputs: list[dict[str, Any]]) -> None:
-        """Keep the detections of some images.
+        """Store the detections of a batch.
 
         Args:
-            inputs: with "image_id".
-            outputs: with "instances".
+            inputs: a dict with "image_id" for each image.
+            outputs: a dict with "instances" for each image.
         """
         for sample, output in zip(inputs, outputs, strict=True):
-            found = output["instances"].to("cpu")
-            parts = {
-                "boxes": found.pred_boxes.tensor,
-                "scores": found.scores,
-                "labels": found.pred_classes,
+            instances = output["instances"].to("cpu")
+            detections = {
+                "boxes": instances.pred_boxes.tensor,
+                "scores": instances.scores,
+                "labels": instances.pred_classes,
             }
-            self.found[sample["image_id"]] = coco_results(
-                sample["image_id"], parts, self.category_ids
+            self.results[sample["image_id"]] = coco_results(
+                sample["image_id"], detections, self.category_ids
             )
 
     def evaluate(self) -> dict[str, Any]:
-        """On the main process ``{"bbox": metrics}``, or ``{}`` without ground truth; on others
-        ``{}``.
+        """Compute the metrics on the main process.
+
+        Returns:
+            ``{"bbox": metrics}``; empty without ground truth and on the other processes.
 
         Raises:
-            Interrupted: a signal has come, so that some images are missing.
+            Interrupted: a signal stopped the evaluation, and some images are missing.
         """
         if stopping.requested_on_any_rank():
             stopping.raise_if_requested(stopping.EVALUATION_STOPPED)
         comm.synchronize()
-        gathered = comm.gather(self.found, dst=0)
+        gathered = comm.gather(self.results, dst=0)
         if not comm.is_main_process():
             return {}
         back_end = None if find_spec("faster_coco_eval") else (COCO, COCOeval_opt)
         return evaluate(
-            self.dataset, gathered, self.folder, max_detections=self.limit, back_end=back_end
+            self.dataset,
+            gathered,
+            self.folder,
+            max_detections=self.max_dets_per_image,
+            back_end=back_end,
         )
 
 
 class StopHook(HookBase):
-    """The last hook, so that everything of the step is done when a signal ends the run."""
+    """Ends the run after a signal. It is the last hook, so the others have finished the step."""
 
     def after_step(self) -> None:
         stopping.requested_on_any_rank()
@@ -112,25 +117,25 @@ class StopHook(HookBase):
 
 
 class RetinaTrainer(DefaultTrainer):
-    """DefaultTrainer; see :mod:`retina_plugin.d2.run` for how it is started."""
+    """``DefaultTrainer`` with this project's optimizer, data loaders, checkpoints and evaluator."""
 
     def __init__(self, cfg: Any, *, training_data: Mapping[str, Any] | None = None) -> None:
         """
         Args:
-            cfg: frozen.
+            cfg: the frozen config.
             training_data: see :mod:`retina_plugin.data.fingerprint`; kept in every checkpoint.
         """
-        self.run_cfg = cfg  # as the user asked for it
+        self.run_cfg = cfg  # the user's settings
         self.training_data = training_data
-        # Detectron2's own mixed precision needs a GPU; on the CPU its plain trainer runs under
-        # bfloat16.
+        # Detectron2's mixed precision needs a GPU. On the CPU, its trainer for full precision runs
+        # under bfloat16 autocast.
         self.bfloat16 = cfg.SOLVER.AMP.ENABLED and cfg.MODEL.DEVICE == "cpu"
         if self.bfloat16:
             cfg = cfg.clone()
             cfg.defrost()
             cfg.SOLVER.AMP.ENABLED = False
             cfg.freeze()
-        self.writers: list[EventWriter] = []  # of the main process
+        self.writers: list[EventWriter] = []  # empty on the other processes
         self._printed: dict[str, Any] | None = None  # the last evaluation that was printed
         super().__init__(cfg)
         if comm.is_main_process():
@@ -138,8 +143,9 @@ class RetinaTrainer(DefaultTrainer):
 
     @classmethod
     def build_model(cls, cfg: Any) -> torch.nn.Module:
-        """The model of the config; of ours, a line on its size is printed."""
-        model = super().build_model(cfg)
+        """Build the model of the config. If it is a RetinaNet of this project, print its size and
+        freeze its unused parameters."""
+        model: torch.nn.Module = super().build_model(cfg)
         if isinstance(model, RetinaNet):
             freeze_unused_parameters(model)
             if comm.is_main_process():
@@ -147,52 +153,53 @@ class RetinaTrainer(DefaultTrainer):
         return model
 
     def build_hooks(self) -> list[Any]:
-        # DefaultTrainer makes its own checkpointer just before it asks for the hooks, which hold on
-        # to it.
-        names, loader = (
-            MetadataCatalog.get(self.cfg.DATASETS.TRAIN[0]).thing_classes,
-            self._trainer.data_loader,
-        )
-        order = {"seed": loader} if isinstance(loader, TrainingLoader) else {}
+        # DefaultTrainer creates its checkpointer just before it calls this method. Replace it here,
+        # because the hooks keep a reference to it.
+        class_names = MetadataCatalog.get(self.cfg.DATASETS.TRAIN[0]).thing_classes
+        loader = self._trainer.data_loader
+        seed = {"seed": loader} if isinstance(loader, TrainingLoader) else {}
+        model = self._trainer.model
         self.checkpointer = Checkpointer(
-            self._trainer.model,
+            model,
             self.cfg.OUTPUT_DIR,
             fine_tune=self.cfg.MODEL.RETINA_PLUGIN.FINE_TUNE,
             trainer=weakref.proxy(self),
-            metadata=CheckpointMetadata(names, self._trainer.model, self.cfg, self.training_data),
-            **order,
+            metadata=CheckpointMetadata(class_names, model, self.cfg, self.training_data),
+            **seed,
         )
         return [*super().build_hooks(), StopHook()]
 
     def train(self) -> None:
-        """As in the base class; when a signal comes, the run ends with a checkpoint of its last
-        whole step.
+        """Train and evaluate. After a signal, save a checkpoint of the last step and stop.
 
         Raises:
-            Interrupted: a signal came.
+            Interrupted: a signal stopped the run.
         """
         try:
             super().train()
         except stopping.Interrupted as error:
-            if stopping.immediate_stop_requested():  # in the middle of something
+            if stopping.immediate_stop_requested():  # a step may be incomplete
                 raise
             raise stopping.Interrupted(error.number, self._save_at_stop()) from None
 
     def _save_at_stop(self) -> str:
-        """What to tell the user."""
+        """Save a checkpoint unless the step has one, and return the message for the user."""
         name = checkpoint_name(self.iter + 1, self.max_iter)
         path = os.path.join(self.cfg.OUTPUT_DIR, name)
         if self.iter + 1 < self.max_iter and (self.iter + 1) % self.cfg.SOLVER.CHECKPOINT_PERIOD:
             self.checkpointer.save(name.removesuffix(".pth"), iteration=self.iter)
         return stopping.stopped_message(min(self.iter + 1, self.max_iter), self.max_iter, path)
 
-    def start(self, resumed: str | None) -> None:
-        """Load what training starts from: a checkpoint of this run, with the place in its data, or
-        ``MODEL.WEIGHTS``."""
+    def load_or_resume(self, resumed: str | None) -> None:
+        """Load ``MODEL.WEIGHTS``, or continue from the step of a checkpoint.
+
+        Args:
+            resumed: path of a checkpoint of this run; None to start at step 0.
+        """
         if resumed is None:
             self.checkpointer.load(self.cfg.MODEL.WEIGHTS, checkpointables=[])
             return
-        rates = list(self.scheduler.base_lrs)  # before the checkpoint's take their place
+        rates = list(self.scheduler.base_lrs)  # load() replaces them by the checkpoint's
         self.checkpointer.load(resumed)
         self.start_iter = self.iter + 1
         if isinstance(self._trainer.data_loader, TrainingLoader):
@@ -209,15 +216,15 @@ class RetinaTrainer(DefaultTrainer):
         return self.writers
 
     def after_step(self) -> None:
-        """Write and print each evaluation at once.
+        """Write and print the results of an evaluation right after it.
 
-        Detectron2's writers come every ``LOG_PERIOD`` steps and at the last one, and of each value
-        they know the latest only.
+        Detectron2 calls its writers every ``LOG_PERIOD`` steps and after the last one; a writer has
+        the latest value of each scalar only.
         """
         try:
             super().after_step()
             results, step = getattr(self, "_last_eval_results", None), self.iter + 1
-            if results is self._printed:
+            if results is None or results is self._printed:
                 return
             self._printed = results
             if comm.is_main_process():
@@ -234,12 +241,12 @@ class RetinaTrainer(DefaultTrainer):
         try:
             super().after_train()
         except DiskError:
-            if not failed:  # else the error that ended training is the one to report
+            if not failed:  # otherwise report the error that ended training
                 raise
 
     def _skip_last_evaluation(self) -> None:
-        """Detectron2 takes a failure in the last step for the end of training, and evaluates,
-        unless steps are left."""
+        """Pretend that steps are left: Detectron2 would take an error in the last step for the end
+        of training and evaluate."""
         self.max_iter = self.iter + 2
 
     def run_step(self) -> None:
@@ -248,14 +255,13 @@ class RetinaTrainer(DefaultTrainer):
                 super().run_step()
         except FloatingPointError as error:
             raise self._divergence("The loss became infinite or NaN") from error
-        # of several processes, each of which looks at its own
-        model = getattr(self.model, "module", self.model)
+        model = getattr(self.model, "module", self.model)  # without DistributedDataParallel
         if (
             self.iter == self.max_iter - 1
             and isinstance(model, RetinaNet)
             and not has_finite_predictions(model)
         ):
-            raise self._divergence("What the model predicts became infinite or NaN")
+            raise self._divergence("The predictions of the model became infinite or NaN")
 
     def _divergence(self, what: str) -> FloatingPointError:
         self._skip_last_evaluation()
@@ -264,19 +270,20 @@ class RetinaTrainer(DefaultTrainer):
 
     @property
     def optimizer(self) -> torch.optim.Optimizer:
-        return self._trainer.optimizer
+        optimizer: torch.optim.Optimizer = self._trainer.optimizer
+        return optimizer
 
     @classmethod
     def build_optimizer(cls, cfg: Any, model: torch.nn.Module) -> torch.optim.Optimizer:
-        """See :func:`retina_plugin.solver.build_optimizer`; it clips gradients if the config says
-        so."""
+        """Build the optimizer; see :func:`retina_plugin.solver.build_optimizer`. It clips gradients
+        as ``SOLVER.CLIP_GRADIENTS`` says."""
         optimizer = build_optimizer(model, cfg)
         clip_before_steps(optimizer, cfg.SOLVER.CLIP_GRADIENTS)
         return optimizer
 
     @classmethod
     def build_lr_scheduler(cls, cfg: Any, optimizer: torch.optim.Optimizer) -> LRMultiplier:
-        """See :func:`retina_plugin.solver.build_schedule`."""
+        """Build the scheduler; see :func:`retina_plugin.solver.build_schedule`."""
         schedule = build_schedule(cfg.SOLVER)
         return LRMultiplier(optimizer, multiplier=schedule, max_iter=cfg.SOLVER.MAX_ITER)
 

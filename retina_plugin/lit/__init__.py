@@ -1,1 +1,1 @@
-"""Lightning as the host: the same configs, files and metrics where Detectron2 is not to be had."""
+"""Lightning as the host: the same configs, files and metrics if Detectron2 is not installed."""

@@ -1,4 +1,4 @@
-"""Checkpoints of a run on Lightning: files as Detectron2's, each whole or not at all."""
+"""Save checkpoints with Lightning, in Detectron2's format, each file complete or not at all."""
 
 from __future__ import annotations
 
@@ -20,41 +20,40 @@ from retina_plugin.lit.module import RetinaNetModule
 
 
 class CheckpointCallback(lightning.Callback):
-    """``model_0004999.pth`` every period, ``model_final.pth`` at the end, ``last_checkpoint``
-    naming the newest."""
+    """Saves ``model_0004999.pth`` every ``period`` steps and ``model_final.pth`` after the last
+    step, and writes the name of the newest into ``last_checkpoint``."""
 
     def __init__(self, folder: str, period: int) -> None:
         self.folder, self.period = folder, period
-        self.path = ""  # of the newest one
+        self.path = ""  # of the newest checkpoint of this process
 
-    def on_train_batch_end(
-        self, trainer: lightning.Trainer, module: RetinaNetModule, *args: Any
-    ) -> None:
+    def on_train_batch_end(self, trainer: lightning.Trainer, *args: Any, **kwargs: Any) -> None:
         if trainer.global_step == trainer.max_steps:
             self.save(trainer, FINAL)
         elif trainer.global_step % self.period == 0:
             self.save(trainer)
 
     def save(self, trainer: lightning.Trainer, name: str = "") -> None:
-        """Write the checkpoint of the step that is done, on rank 0, unless it is there; every rank
-        must call it.
+        """Save a checkpoint unless the last one has the same name. Every rank must call this; only
+        rank 0 writes.
 
         Args:
-            name: of the file; with the number of the step when it is "".
+            name: the name of the file; "" for the name with the number of the step.
         """
         name = name or checkpoint_name(trainer.global_step, trainer.max_steps)
         path = os.path.join(self.folder, name)
         if path == self.path:
             return
         if name == FINAL:
+            assert isinstance(trainer.lightning_module, RetinaNetModule)
             trainer.lightning_module.require_finite()
         trainer.save_checkpoint(path)
         self.path = path
 
 
 class CheckpointFiles(TorchCheckpointIO):
-    """How Lightning writes a checkpoint. Its own way goes through a temporary folder, which may be
-    on a smaller disk."""
+    """Writes Lightning's checkpoints next to their final place. Lightning would write them to a
+    temporary folder first, which may be on a smaller disk."""
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None
@@ -63,6 +62,6 @@ class CheckpointFiles(TorchCheckpointIO):
         if CHECKPOINT.fullmatch(name):
             write_checkpoint(checkpoint, str(path))
             return
-        os.makedirs(folder, exist_ok=True)  # of a user's callback, which may remove it again
+        os.makedirs(folder, exist_ok=True)  # a user's callback may have removed it
         with atomic_file(str(path), size=lambda: saved_size(checkpoint)) as draft:
             save_with_checksum(checkpoint, draft)

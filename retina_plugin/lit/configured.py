@@ -1,4 +1,4 @@
-"""Callbacks and loggers that a config names, ``MODEL.RETINA_PLUGIN.LIGHTNING``."""
+"""Create the callbacks and loggers of ``MODEL.RETINA_PLUGIN.LIGHTNING``."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from retina_plugin.engine.summary import LOG_PERIOD
 
 BASE_CLASSES = {"CALLBACKS": Callback, "LOGGERS": Logger}
 
-AVERAGES = 'its averages are not in the checkpoint\'s "model", which is what is evaluated later'
-# Callbacks of Lightning that would spoil a run -> why; by name, as not every version has all.
+AVERAGES = 'the averaged weights are not in the checkpoint\'s "model", which --eval-only evaluates'
+# Callbacks of Lightning that do not work here -> reason. By name: no version of Lightning has all.
 REFUSED = {
-    "BackboneFinetuning": "MODEL.BACKBONE.FREEZE_AT says which stages learn",
-    "BatchSizeFinder": "SOLVER.IMS_PER_BATCH is the batch, and the learning rate goes with it",
+    "BackboneFinetuning": "MODEL.BACKBONE.FREEZE_AT selects the stages that are trained",
+    "BatchSizeFinder": "SOLVER.IMS_PER_BATCH is the batch size; the learning rate is for it",
     "GradientAccumulationScheduler": "a step is SOLVER.IMS_PER_BATCH images",
     "LearningRateFinder": "SOLVER.BASE_LR is the learning rate",
-    "ModelPruning": "it renames the parameters, so that no checkpoint fits",
+    "ModelPruning": "it renames the parameters, and checkpoints no longer match",
     "StochasticWeightAveraging": AVERAGES,
     "ThroughputMonitor": "it takes a function, which YAML cannot give",
     "WeightAveraging": AVERAGES,
@@ -32,12 +32,12 @@ REFUSED = {
 
 
 def check_classes(cfg: Any) -> None:
-    """Import every class that the config names, and compare its arguments; nothing is constructed,
-    as loggers may open connections.
+    """Import every class that the config names and check its arguments. No object is created,
+    because a logger may open a connection.
 
     Raises:
-        ConfigError: a class that cannot be imported, is of another kind, or does not take the
-            arguments; the entry is named.
+        ConfigError: a class cannot be imported, is no callback or logger, cannot be used here, or
+            does not accept the arguments. The message names the entry.
     """
     for key in BASE_CLASSES:
         for number, entry in enumerate(cfg.MODEL.RETINA_PLUGIN.LIGHTNING[key]):
@@ -46,22 +46,25 @@ def check_classes(cfg: Any) -> None:
                 inspect.signature(found).bind(**entry.get("init_args", {}))
             except TypeError as error:
                 raise ConfigError(
-                    f"{_entry_name(key, number)}: {entry['class_path']} cannot have these "
+                    f"{_entry_name(key, number)}: {entry['class_path']} does not accept these "
                     f"init_args: {error}. It takes {inspect.signature(found)}"
                 ) from error
 
 
 def check_monitors(callbacks: Sequence[Callback], cfg: Any, class_names: Sequence[str]) -> None:
-    """Make sure that what callbacks such as EarlyStopping wait for is measured in the run; they
-    themselves find out after the first evaluation, or never.
+    """Check that the run logs the values that callbacks such as EarlyStopping monitor. Lightning
+    would report a wrong name after the first evaluation, or never.
+
+    Without effect if a callback does not come from Lightning: it may log any value.
 
     Args:
         callbacks: from :func:`build_callbacks`.
-        cfg: of the run.
+        cfg: the config of the run.
         class_names: K names.
 
     Raises:
-        ConfigError: nobody measures it, unless a callback from elsewhere may do so.
+        ConfigError: a monitored value is not logged, or EarlyStopping looks for it before it is
+            logged.
     """
     if any(not type(callback).__module__.startswith("lightning.") for callback in callbacks):
         return
@@ -73,23 +76,23 @@ def check_monitors(callbacks: Sequence[Callback], cfg: Any, class_names: Sequenc
         monitor = getattr(callback, "monitor", None)
         if monitor is None:
             continue
-        if monitor not in known and not monitor.startswith("loss_"):  # criteria name their losses
+        if monitor not in known and not monitor.startswith("loss_"):  # of a criterion
             raise ConfigError(
-                f"{_entry_name('CALLBACKS', number)}: monitor: nothing is called {monitor!r}. "
+                f"{_entry_name('CALLBACKS', number)}: monitor: {monitor!r} is not logged. "
                 f"{nearest_names(monitor, known)}"
             )
-        # EarlyStopping looks at its metric after each evaluation
+        # EarlyStopping reads its value after each evaluation
         least = 1 if monitor in measured else LOG_PERIOD
         if isinstance(callback, EarlyStopping) and least > cfg.TEST.EVAL_PERIOD:
             raise ConfigError(
-                f"{_entry_name('CALLBACKS', number)}: EarlyStopping looks at {monitor} after each "
+                f"{_entry_name('CALLBACKS', number)}: EarlyStopping reads {monitor} after each "
                 f"evaluation. TEST.EVAL_PERIOD, the steps between evaluations, is "
                 f"{cfg.TEST.EVAL_PERIOD}: set it to {least} or more"
             )
 
 
 def build_callbacks(cfg: Any) -> list[Callback]:
-    """The callbacks of ``LIGHTNING.CALLBACKS``, constructed.
+    """Create the callbacks of ``LIGHTNING.CALLBACKS``.
 
     Raises:
         ConfigError: see :func:`check_classes`; or a constructor fails.
@@ -98,7 +101,7 @@ def build_callbacks(cfg: Any) -> list[Callback]:
 
 
 def build_loggers(cfg: Any) -> list[Logger]:
-    """The loggers of ``LIGHTNING.LOGGERS``, likewise."""
+    """Create the loggers of ``LIGHTNING.LOGGERS``; see :func:`build_callbacks`."""
     return _construct(cfg, "LOGGERS")
 
 
@@ -107,7 +110,7 @@ def _construct(cfg: Any, key: str) -> list[Any]:
     for number, entry in enumerate(cfg.MODEL.RETINA_PLUGIN.LIGHTNING[key]):
         try:
             parts.append(_import_class(key, number, entry)(**entry.get("init_args", {})))
-        # whatever a constructor raises; ModuleNotFoundError where a logger's package is missing
+        # e.g. ModuleNotFoundError if the package of a logger is not installed
         except Exception as error:
             if isinstance(error, ConfigError):
                 raise

@@ -1,4 +1,4 @@
-"""Data loaders: endless, reproducible batches for training, single images for evaluation."""
+"""Data loaders for Lightning: endless seeded batches for training, single images for evaluation."""
 
 from __future__ import annotations
 
@@ -14,52 +14,57 @@ from retina_plugin.data.sampler import InfiniteBatchSampler, shape_groups
 from retina_plugin.data.samples import EvaluationDataset, TrainingDataset
 from retina_plugin.data.training import samples_in_rgb
 from retina_plugin.engine import stopping
+from retina_plugin.lit.module import RetinaNetModule
 
 
 def training_samples(cfg: Any) -> Iterator[dict[str, Any]]:
-    """What the training loader feeds, one sample after the other, "image" in RGB; for looking at
-    it. It never ends."""
+    """Yield the samples of the training loader, "image" in RGB, endlessly; for visualization."""
     images = TrainingDataset.from_config(cfg, training_records(cfg), seed=max(cfg.SEED, 0))
-    places = chain.from_iterable(_batches(cfg, images))
-    return samples_in_rgb(cfg, map(images.__getitem__, places))
+    sample_keys = chain.from_iterable(_batches(cfg, images))
+    return samples_in_rgb(cfg, map(images.__getitem__, sample_keys))
 
 
-def _batches(cfg: Any, images: TrainingDataset, **start: int) -> InfiniteBatchSampler:
+def _batches(cfg: Any, images: TrainingDataset, **options: int) -> InfiniteBatchSampler:
     groups = shape_groups(images.records, grouped=cfg.DATALOADER.ASPECT_RATIO_GROUPING)
     return InfiniteBatchSampler(
-        groups=groups, batch_size=cfg.SOLVER.IMS_PER_BATCH, seed=images.seed, **start
+        groups=groups, batch_size=cfg.SOLVER.IMS_PER_BATCH, seed=images.seed, **options
     )
 
 
 class DetectionDataModule(lightning.LightningDataModule):
-    """The loaders of a config."""
+    """The data loaders of a config."""
 
     def __init__(self, cfg: Any) -> None:
         super().__init__()
         self.cfg = cfg
 
-    def train_dataloader(self) -> DataLoader:
+    def train_dataloader(self) -> DataLoader[Any]:
         cfg, trainer = self.cfg, self.trainer
+        assert trainer is not None
+        assert isinstance(trainer.lightning_module, RetinaNetModule)
         seed = trainer.lightning_module.seed
         images = TrainingDataset.from_config(cfg, training_records(cfg), seed=seed)
-        place = {
-            "first_step": trainer.global_step,
-            "rank": trainer.global_rank,
-            "world_size": trainer.world_size,
-        }
-        return self._loader(images, batch_sampler=_batches(cfg, images, **place))
+        batches = _batches(
+            cfg,
+            images,
+            first_step=trainer.global_step,
+            rank=trainer.global_rank,
+            world_size=trainer.world_size,
+        )
+        return self._loader(images, batch_sampler=batches)
 
     def val_dataloader(self) -> list[stopping.StoppableLoader]:
+        assert self.trainer is not None
         share = slice(self.trainer.global_rank, None, self.trainer.world_size)
         loaders = []
         for name in self.cfg.DATASETS.TEST:
             records = load_dataset(name).records
-            share_of_rank = records[share] or records[:1]  # no rank may be idle
+            share_of_rank = records[share] or records[:1]  # every rank needs an image
             images = EvaluationDataset.from_config(self.cfg, share_of_rank)
             loaders.append(stopping.StoppableLoader(self._loader(images, batch_size=1)))
         return loaders
 
-    def _loader(self, images: Dataset, **kwargs: Any) -> DataLoader:
+    def _loader(self, images: Dataset[Any], **kwargs: Any) -> DataLoader[Any]:
         workers = self.cfg.DATALOADER.NUM_WORKERS
         return DataLoader(
             images,

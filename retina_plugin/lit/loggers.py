@@ -1,5 +1,4 @@
-"""Where scalars of a run go, as Lightning loggers: ``metrics.json`` and TensorBoard events, in
-files as Detectron2's."""
+"""Lightning loggers that write ``metrics.json`` and TensorBoard events as Detectron2 does."""
 
 from __future__ import annotations
 
@@ -17,8 +16,8 @@ from retina_plugin.engine.events import EventFile
 
 
 class MetricsLogger(Logger):
-    """Appends a line to ``metrics.json`` for all scalars that are logged together; a run that is
-    killed leaves whole lines behind."""
+    """Appends a line to ``metrics.json`` for all scalars that are logged together. A killed run
+    leaves no partial line."""
 
     def __init__(self, folder: str) -> None:
         self.folder = folder
@@ -41,48 +40,50 @@ class MetricsLogger(Logger):
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """
+        """Append a line.
+
         Args:
-            metrics: name -> value; of float32, so that seven digits are written.
-            step: counted from 0.
+            metrics: name -> value; float32, so seven digits are written.
+            step: the number of the step, from 0.
         """
         line = {name: float(f"{value:.7g}") for name, value in _without_epoch(metrics).items()}
         self._file.write(json.dumps({"iteration": step, **line}, sort_keys=True) + "\n")
 
     def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
-        """They are in ``config.yaml``."""
+        """Do nothing: ``config.yaml`` has the hyperparameters."""
 
 
 def _without_epoch(metrics: Mapping[str, float]) -> dict[str, float]:
-    """Without the number of the epoch, which Lightning adds and which is always 0 here."""
+    """Drop "epoch", which Lightning adds. It is always 0 here."""
     return {name: value for name, value in metrics.items() if name != "epoch"}
 
 
 class EventsLogger(TensorBoardLogger):
-    """Lightning's TensorBoard logger, which writes into the folder of the run, and by whole
-    records."""
+    """Lightning's TensorBoard logger; writes whole records into the folder of the run."""
 
     def __init__(self, folder: str) -> None:
         super().__init__(folder, name="", version="")
 
     @property
     def experiment(self) -> EventFile | Any:
-        """A ``SummaryWriter``; on other ranks than the first one a stand-in that does nothing."""
-        if rank_zero_only.rank == 0 and self._experiment is None:
+        """The writer of the events; on ranks other than 0, an object that does nothing."""
+        is_main = rank_zero_only.rank == 0  # type: ignore[attr-defined]  # set by Lightning
+        if is_main and self._experiment is None:
             self._experiment = EventFile(self.log_dir)
         return super().experiment
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        # the base class makes a ValueError of a full disk
+        # without the base class, which raises a ValueError if the disk is full
         for name, value in _without_epoch(metrics).items():
             self.experiment.add_scalar(name, value, step)
 
     def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
-        """They are in ``config.yaml``."""
+        """Do nothing: ``config.yaml`` has the hyperparameters."""
 
     def save(self) -> None:
-        """Everything is written at once; ``hparams.yaml`` would repeat ``config.yaml``."""
+        """Do nothing: events are written when they are logged, and ``config.yaml`` has the
+        hyperparameters."""
 
     def finalize(self, status: str) -> None:
-        """The file stays open for the evaluation that follows."""
+        """Do nothing: the evaluation after training writes to the file too."""

@@ -4,7 +4,7 @@ Detectron2 reads too."""
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import lightning
 import torch
@@ -23,11 +23,14 @@ from retina_plugin.modeling.preprocessing import sizes_of
 from retina_plugin.modeling.retinanet import RetinaNet
 from retina_plugin.solver import build_lr_scheduler, build_optimizer, clip_gradients
 
+if TYPE_CHECKING:
+    from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
+
 Batch = list[dict[str, Any]]
 
 
 class RetinaNetModule(lightning.LightningModule):
-    """Adapter around :class:`retina_plugin.modeling.retinanet.RetinaNet`."""
+    """Trains and evaluates :class:`retina_plugin.modeling.retinanet.RetinaNet`."""
 
     def __init__(
         self,
@@ -40,24 +43,25 @@ class RetinaNetModule(lightning.LightningModule):
     ) -> None:
         """
         Args:
-            model: on any device.
+            model: a model on any device.
             cfg: the frozen config.
-            class_names: kept in every checkpoint.
-            seed: of the order of images and their augmentation; a resumed run takes the seed of its
-                checkpoint.
+            class_names: K names; kept in every checkpoint.
+            seed: the seed of the order of the images and of their augmentation. A resumed run takes
+                the seed of its checkpoint.
             training_data: see :mod:`retina_plugin.data.fingerprint`; kept in every checkpoint.
         """
         super().__init__()
         self.model, self.cfg, self.class_names, self.seed = model, cfg, class_names, seed
         self.training_data = training_data
         self.results: dict[str, Any] = {}  # of the last evaluation
-        self.evaluated_at = -1
-        self.lr = 0.0  # of the step under way
-        self._base_lrs: list[float] = []  # of each parameter group, before the schedule
+        self.evaluated_at = -1  # the step of the last evaluation
+        self.lr = 0.0  # learning rate of the current step
+        self._base_lrs: list[float] = []  # of the parameter groups, before the schedule
+        # for each test set: image id -> COCO results
         self._detections: list[dict[int, list[dict[str, Any]]]] = []
 
     def setup(self, stage: str) -> None:
-        # each process may have drawn its own
+        # with a negative SEED each process has drawn its own seed
         self.seed = self.trainer.strategy.broadcast(self.seed)
 
     def on_train_start(self) -> None:
@@ -65,7 +69,7 @@ class RetinaNetModule(lightning.LightningModule):
 
     @property
     def iteration(self) -> int:
-        """The last step that was done, counted from 0; where loggers put a scalar."""
+        """The number of the last completed step, from 0; loggers use it for scalars."""
         return max(self.global_step - 1, 0)
 
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
@@ -80,15 +84,21 @@ class RetinaNetModule(lightning.LightningModule):
         return {"loss": total, **{name: loss.detach() for name, loss in losses.items()}}
 
     def require_finite(self) -> None:
-        """Make sure that the model still predicts something after its last step; see
-        :mod:`retina_plugin.engine.divergence`."""
+        """Check that the predictions of the model are finite; see
+        :mod:`retina_plugin.engine.divergence`.
+
+        Raises:
+            FloatingPointError: they are not.
+        """
         if not has_finite_predictions(self.model):
-            raise self._divergence("What the model predicts became infinite or NaN", self.iteration)
+            raise self._divergence(
+                "The predictions of the model became infinite or NaN", self.iteration
+            )
 
     def _divergence(self, what: str, iteration: int) -> FloatingPointError:
         return divergence_error(what, iteration=iteration, lr=self.lr, cfg=self.cfg)
 
-    def configure_optimizers(self) -> dict[str, Any]:
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         optimizer = build_optimizer(self.model, self.cfg)
         self._base_lrs = [group["lr"] for group in optimizer.param_groups]
         scheduler = build_lr_scheduler(optimizer, self.cfg.SOLVER)
@@ -107,37 +117,38 @@ class RetinaNetModule(lightning.LightningModule):
 
     def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
         images = [sample["image"] for sample in batch]
-        # evaluation is in full precision, as Detectron2's
+        # without AMP, as Detectron2 evaluates
         with torch.autocast(self.device.type, enabled=False):
             detections = self.model.detect_images(images)
         category_ids = load_dataset(self.cfg.DATASETS.TEST[dataloader_idx]).category_ids
         for found, size, sample in zip(detections, sizes_of(images), batch, strict=True):
-            found = dense.rescale_detections(
+            rescaled = dense.rescale_detections(
                 found, network_size=size, image_size=(sample["height"], sample["width"])
             )
             self._detections[dataloader_idx][sample["image_id"]] = coco_results(
-                sample["image_id"], found, category_ids
+                sample["image_id"], rescaled, category_ids
             )
 
     def on_validation_epoch_end(self) -> None:
         if stopping.requested_on_any_rank():
             return  # some images are missing
-        gathered = [self._detections]
-        if self.trainer.world_size > 1:  # ranks may share images at the end, hence results by image
+        gathered: list[Any] = [self._detections]
+        # two ranks may evaluate the same image, so the results are dicts with the image id
+        if self.trainer.world_size > 1:
             gathered = [None] * self.trainer.world_size
             torch.distributed.all_gather_object(gathered, self._detections)
         self.evaluated_at = self.global_step
         results = self._measure(gathered) if self.trainer.is_global_zero else {}
         self.results = self.trainer.strategy.broadcast(results)
         if not self.results:
-            return  # without ground truth
+            return  # no ground truth
         if self.trainer.state.fn == "fit" and self.trainer.is_global_zero:
             print_evaluation(self.results, step=self.global_step, steps=self.trainer.max_steps)
-        # every rank has the same, so that callbacks decide the same
+        # on every rank, so that callbacks decide the same on all
         self.log_dict(flatten_results(self.results), sync_dist=True, batch_size=1)
 
     def _measure(self, gathered: list[Any]) -> dict[str, Any]:
-        """Write the results of all ranks and return the metrics."""
+        """Write the detections of all ranks to files and return the metrics."""
         results = {}
         for index, name in enumerate(self.cfg.DATASETS.TEST):
             results[name] = evaluate(
@@ -149,7 +160,7 @@ class RetinaNetModule(lightning.LightningModule):
         return results if len(results) > 1 else next(iter(results.values()))
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        # As Detectron2 and load_weights read it; it shares its storage with Lightning's
+        # Detectron2 and load_weights read "model". It shares its storage with Lightning's
         # "state_dict".
         checkpoint["model"] = self.model.state_dict()
         checkpoint["metadata"] = checkpoint_metadata(

@@ -1,4 +1,4 @@
-"""A bar for training and one for evaluation."""
+"""Progress bars for training and evaluation."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from retina_plugin.lit.module import RetinaNetModule
 
 
 class StepProgressBar(ProgressBar):
-    """Steps with loss, learning rate and time left; Lightning's own bars count batches of an
-    epoch, which never ends here."""
+    """Shows the steps with loss, learning rate and remaining time. Lightning's bars count the
+    batches of an epoch, and here an epoch never ends."""
 
     def disable(self) -> None:
-        """Nothing is shown on other ranks anyway."""
+        """Do nothing: only rank 0 shows a bar."""
 
     def enable(self) -> None:
-        """It is."""
+        """Do nothing: the bars are always enabled."""
 
-    def _open(self, trainer: lightning.Trainer, **arguments: Any) -> tqdm:
+    def _open(self, trainer: lightning.Trainer, **arguments: Any) -> tqdm[Any]:
         return tqdm(mininterval=1, disable=not trainer.is_global_zero, **arguments)
 
-    def on_train_start(self, trainer: lightning.Trainer, module: RetinaNetModule) -> None:
-        self.steps = self._open(
+    def on_train_start(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
+        self.training_bar = self._open(
             trainer,
             total=trainer.max_steps,
             initial=trainer.global_step,
@@ -34,28 +34,38 @@ class StepProgressBar(ProgressBar):
         )
 
     def on_train_batch_end(
-        self, trainer: lightning.Trainer, module: RetinaNetModule, outputs: Any, *args: Any
+        self,
+        trainer: lightning.Trainer,
+        module: lightning.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
     ) -> None:
-        self.steps.set_postfix(
+        assert isinstance(module, RetinaNetModule)
+        self.training_bar.set_postfix(
             loss=f"{float(outputs['loss']):.3f}", lr=f"{module.lr:.1e}", refresh=False
         )
-        self.steps.update()
+        self.training_bar.update()
 
-    def on_train_end(self, trainer: lightning.Trainer, module: RetinaNetModule) -> None:
-        self.steps.close()
+    def on_train_end(self, *args: Any, **kwargs: Any) -> None:
+        self.training_bar.close()
 
-    def on_validation_start(self, trainer: lightning.Trainer, module: RetinaNetModule) -> None:
+    def on_validation_start(
+        self, trainer: lightning.Trainer, module: lightning.LightningModule
+    ) -> None:
         total = sum(trainer.num_val_batches)
-        self.images = self._open(trainer, total=total, desc="evaluation", unit="image", leave=False)
+        self.evaluation_bar = self._open(
+            trainer, total=total, desc="evaluation", unit="image", leave=False
+        )
 
     def on_validation_batch_end(self, *args: Any, **kwargs: Any) -> None:
-        self.images.update()
+        self.evaluation_bar.update()
 
-    def on_validation_end(self, trainer: lightning.Trainer, module: RetinaNetModule) -> None:
-        self.images.close()
+    def on_validation_end(self, *args: Any, **kwargs: Any) -> None:
+        self.evaluation_bar.close()
 
-    def on_exception(self, *args: Any) -> None:
-        # the bar of the evaluation first, which is below the other one
+    def on_exception(self, *args: Any, **kwargs: Any) -> None:
+        # in reverse order, because the evaluation bar is below the training bar
         for bar in reversed(vars(self).values()):
-            if isinstance(bar, tqdm):  # Lightning hangs other things on a callback
+            if isinstance(bar, tqdm):  # Lightning sets other attributes on a callback
                 bar.close()

@@ -1,4 +1,4 @@
-"""Training and evaluation on Lightning, from the arguments of ``tools/train_net.py``."""
+"""Train and evaluate on Lightning; :mod:`retina_plugin.engine.launch` calls this module."""
 
 from __future__ import annotations
 
@@ -43,11 +43,11 @@ from retina_plugin.report import report_results
 
 def run(cfg: Any, request: Request) -> dict[str, Any]:
     """Train or evaluate; see :class:`retina_plugin.engine.host.HostModule`."""
-    # with LOCAL_RANK, a launcher such as torchrun has started this rank
+    # LOCAL_RANK is set if a launcher such as torchrun has started this process
     if request.num_gpus <= 1 or "LOCAL_RANK" in os.environ:
         return _run(cfg, request)
     checked = cfg.clone()
-    check_request(checked, request, HOST)  # a mistake is reported once, before they start
+    check_request(checked, request, HOST)  # report errors once, before the ranks start
     backend = "nccl" if checked.MODEL.DEVICE.startswith("cuda") else "gloo"
     several = request.num_machines > 1
     url = request.dist_url if several else f"tcp://127.0.0.1:{free_port()}"
@@ -55,20 +55,22 @@ def run(cfg: Any, request: Request) -> dict[str, Any]:
     return {}
 
 
-def _run_rank(rank: int, cfg: Any, request: Request, url: str, backend: str) -> None:
-    with process_group(rank, request, url, backend=backend):
-        rank_zero_only.rank = torch.distributed.get_rank()
+def _run_rank(local_rank: int, cfg: Any, request: Request, url: str, backend: str) -> None:
+    with process_group(local_rank, request, url, backend=backend):
+        rank = torch.distributed.get_rank()
+        rank_zero_only.rank = rank  # type: ignore[attr-defined]  # as Lightning does
         _run(cfg, request)
 
 
 def _check(cfg: Any, request: Request) -> None:
-    """
+    """Check that Lightning can do what the config asks for.
+
     Raises:
-        ConfigError: another meta-architecture, or callbacks and loggers that cannot be used.
+        ConfigError: another meta-architecture, or a callback or logger that cannot be used.
     """
     if cfg.MODEL.META_ARCHITECTURE != "FocalRetinaNet":
         raise ConfigError(
-            f"MODEL.META_ARCHITECTURE is {cfg.MODEL.META_ARCHITECTURE}, without Detectron2 it must "
+            f"MODEL.META_ARCHITECTURE is {cfg.MODEL.META_ARCHITECTURE}; without Detectron2 it must "
             "be FocalRetinaNet. "
             "_BASE_: configs/Base-RetinaNet.yaml sets it."
         )
@@ -81,7 +83,7 @@ def _records(name: str) -> list[dict[str, Any]]:
 
 def _check_data(cfg: Any, request: Request) -> None:
     if not request.eval_only:
-        training_records(cfg)  # an empty training set ends here, not in a worker process
+        training_records(cfg)  # report an empty training set before the run starts
 
 
 HOST = Host(
@@ -98,7 +100,8 @@ HOST = Host(
 
 def _run(cfg: Any, request: Request) -> dict[str, Any]:
     # the main process is the first one of the first machine
-    main = rank_zero_only.rank == 0 and request.machine_rank == 0
+    rank = rank_zero_only.rank  # type: ignore[attr-defined]  # set by Lightning
+    main = rank == 0 and request.machine_rank == 0
     run = prepare(cfg, request, HOST, main=main)
     _quiet_lightning()
     with enter_folder(
@@ -113,13 +116,13 @@ def _run(cfg: Any, request: Request) -> dict[str, Any]:
         try:
             with stopping.defer_signals():
                 return _train_and_evaluate(run, request, checkpoint)
-        except SystemExit:  # how Lightning ends on Ctrl-C
+        except SystemExit:  # Lightning raises it on Ctrl-C
             stopping.raise_if_requested()
             raise KeyboardInterrupt from None
 
 
 def _wait_for_ranks() -> None:
-    if torch.distributed.is_initialized():  # by us; Lightning does so when training begins
+    if torch.distributed.is_initialized():  # not yet under torchrun
         torch.distributed.barrier()
 
 
@@ -139,6 +142,7 @@ def _train_and_evaluate(run: Run, request: Request, checkpoint: str | None) -> d
     if trainer.is_global_zero:
         print(model_summary(module.model), flush=True)
     if request.eval_only:
+        assert checkpoint is not None
         message = stopping.EVALUATION_STOPPED
         warn_if_classes_differ(load_weights(module.model, checkpoint), run.class_names, checkpoint)
     else:
@@ -152,12 +156,11 @@ def _train_and_evaluate(run: Run, request: Request, checkpoint: str | None) -> d
 
 
 def _quiet_lightning() -> None:
-    """Silence what Lightning says of its own workings; errors and warnings of this project stay."""
+    """Hide the messages and warnings of Lightning; errors and this project's warnings stay."""
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module="lightning")
-    # Derivatives of easy anchors and their products reach subnormal numbers, which are very slow on
-    # CPUs.
+    # Gradients of easy anchors become subnormal numbers, with which CPUs are very slow.
     torch.set_flush_denormal(True)
 
 
@@ -167,10 +170,10 @@ def _stop_if_requested(message: str) -> None:
 
 
 def _train(trainer: lightning.Trainer, module: RetinaNetModule, resumed: str | None) -> str:
-    """Train, and return what to say if the evaluation is stopped.
+    """Train, and return the message for an evaluation that is stopped by a signal.
 
     Raises:
-        Interrupted: a signal has stopped it; what was done is in the last checkpoint.
+        Interrupted: a signal stopped the training; the last step is saved in a checkpoint.
     """
     cfg = module.cfg
     first_step = 0
@@ -179,19 +182,21 @@ def _train(trainer: lightning.Trainer, module: RetinaNetModule, resumed: str | N
         match_parameters(module.model, checkpoint, resumed)
         first_step = completed_steps(checkpoint)
     elif cfg.MODEL.WEIGHTS:
-        found = load_initial_weights(
+        match = load_initial_weights(
             module.model,
             cfg.MODEL.WEIGHTS,
             fine_tune=cfg.MODEL.RETINA_PLUGIN.FINE_TUNE,
             class_names=module.class_names,
         )
-        rank_zero_only(print)(found, flush=True)
+        rank_zero_only(print)(match, flush=True)
     if trainer.is_global_zero:
         require_space(cfg, module.model, first_step=first_step)
         print(step_summary(cfg, processes=trainer.world_size), flush=True)
     trainer.fit(module, datamodule=DetectionDataModule(cfg), ckpt_path=resumed)
-    checkpoints = next(c for c in trainer.callbacks if isinstance(c, CheckpointCallback))
-    path = checkpoints.path or os.path.join(cfg.OUTPUT_DIR, FINAL)  # none is written if all is done
+    callbacks = trainer.callbacks  # type: ignore[attr-defined]  # set by Lightning
+    checkpoints = next(c for c in callbacks if isinstance(c, CheckpointCallback))
+    # no checkpoint is written if all steps were done before
+    path = checkpoints.path or os.path.join(cfg.OUTPUT_DIR, FINAL)
     message = stopping.stopped_message(trainer.global_step, cfg.SOLVER.MAX_ITER, path)
     _stop_if_requested(message)
     return message

@@ -1,9 +1,9 @@
-"""Log the scalars of training as means over some steps."""
+"""Log the scalars of training, averaged over ``LOG_PERIOD`` steps."""
 
 from __future__ import annotations
 
 import time
-from collections import Counter
+from collections import defaultdict
 from typing import Any
 
 import lightning
@@ -14,51 +14,60 @@ from retina_plugin.lit.module import RetinaNetModule
 
 
 class MeanScalarsCallback(lightning.Callback):
-    """Every ``LOG_PERIOD`` steps, and when training ends, hands the means of losses and times to
-    ``self.log``, from where every logger of the trainer gets them.
+    """Logs the mean losses and times every ``LOG_PERIOD`` steps and when training ends.
 
-    It is the last callback, so that it sees whether another one has ended the training. In the last
-    step it lets Lightning evaluate, also where that is no multiple of ``TEST.EVAL_PERIOD``, so that
-    callbacks see the last evaluation too.
+    It must be the last callback, because it checks whether another one has ended the training. In
+    the last step it sets ``trainer.should_stop``: then Lightning evaluates during ``fit``, even if
+    the step is no multiple of ``TEST.EVAL_PERIOD``, and callbacks see the last evaluation.
     """
 
     def __init__(self) -> None:
-        self.sums: Counter[str] = Counter()
+        self.sums: dict[str, float] = defaultdict(float)
         self.steps, self.started = 0, 0.0
 
-    def on_train_start(self, *args: Any) -> None:
+    def on_train_start(self, *args: Any, **kwargs: Any) -> None:
         self.started = time.perf_counter()
 
-    def on_train_batch_start(self, *args: Any) -> None:
+    def on_train_batch_start(self, *args: Any, **kwargs: Any) -> None:
         self.sums["data_time"] += time.perf_counter() - self.started
 
     def on_train_batch_end(
-        self, trainer: lightning.Trainer, module: RetinaNetModule, outputs: Any, *args: Any
+        self,
+        trainer: lightning.Trainer,
+        module: lightning.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
     ) -> None:
+        assert isinstance(module, RetinaNetModule)
         losses = {name: float(value) for name, value in outputs.items()}
         losses["total_loss"] = losses.pop("loss")
         now = time.perf_counter()
-        self.sums.update({**losses, "time": now - self.started})
+        for name, value in {**losses, "time": now - self.started}.items():
+            self.sums[name] += value
         self.started = now
         self.steps += 1
         trainer.should_stop = trainer.should_stop or trainer.global_step == trainer.max_steps
-        if trainer.should_stop:  # Lightning takes what is logged every LOG_PERIOD steps only
-            trainer.log_every_n_steps = 1
+        if trainer.should_stop:  # Lightning would drop scalars between multiples of LOG_PERIOD
+            trainer.log_every_n_steps = 1  # type: ignore[attr-defined]  # set by Lightning
         if trainer.should_stop or trainer.global_step % LOG_PERIOD == 0:
-            self.log_dict(self._means(trainer, module), sync_dist=True, batch_size=1)
+            module.log_dict(self._means(trainer, module), sync_dist=True, batch_size=1)
 
-    def on_validation_end(self, trainer: lightning.Trainer, module: RetinaNetModule) -> None:
-        self.started = time.perf_counter()  # evaluation is no part of a step's time
+    def on_validation_end(
+        self, trainer: lightning.Trainer, module: lightning.LightningModule
+    ) -> None:
+        assert isinstance(module, RetinaNetModule)
+        self.started = time.perf_counter()  # do not count evaluation as time of a step
         if trainer.should_stop and self.steps:  # a callback has just ended the training
             means = self._means(trainer, module)
             values = trainer.strategy.reduce(torch.tensor(list(means.values())), reduce_op="mean")
-            for logger in trainer.loggers:  # self.log can no longer be called
-                rest = dict(zip(means, values.tolist(), strict=True))
-                logger.log_metrics(rest, step=module.iteration)
+            for logger in trainer.loggers:  # log_dict can no longer be called
+                scalars = dict(zip(means, values.tolist(), strict=True))
+                logger.log_metrics(scalars, step=module.iteration)
 
     def _means(self, trainer: lightning.Trainer, module: RetinaNetModule) -> dict[str, float]:
-        """Since the last call."""
+        """Return the means since the last call."""
         means = {name: value / self.steps for name, value in self.sums.items()}
         left = (trainer.max_steps - trainer.global_step) * means["time"]
-        self.sums, self.steps = Counter(), 0
+        self.sums, self.steps = defaultdict(float), 0
         return {**means, "lr": module.lr, "eta_seconds": left}

@@ -1,5 +1,5 @@
-"""Stop a run on Lightning when a signal or a callback asks for it: save a checkpoint after the step
-under way."""
+"""Stop a run on Lightning after a signal or at the request of a callback: finish the step and save
+a checkpoint."""
 
 from __future__ import annotations
 
@@ -10,22 +10,23 @@ import lightning
 from retina_plugin.engine import stopping
 from retina_plugin.engine.checkpoints import FINAL
 from retina_plugin.lit.checkpoints import CheckpointCallback
-from retina_plugin.lit.module import RetinaNetModule
 
 
 class StopCallback(lightning.Callback):
-    """Comes after the callbacks that change something, so that everything of the step is in the
-    checkpoint.
+    """Saves a checkpoint when training stops early.
+
+    It must come after the callbacks that have a state, so that the checkpoint has their state after
+    the step.
 
     Args:
-        checkpoints: saves, unless it has just done so.
+        checkpoints: saves the checkpoint, unless the step has one already.
     """
 
     def __init__(self, checkpoints: CheckpointCallback) -> None:
         self.checkpoints = checkpoints
 
     def setup(self, *args: Any, **kwargs: Any) -> None:
-        # Lightning is about to set its own handler, which broadcasts in the middle of a step.
+        # Lightning will install its own handler, which broadcasts in the middle of a step.
         stopping.block_signals()
 
     def on_train_start(self, *args: Any) -> None:
@@ -34,24 +35,22 @@ class StopCallback(lightning.Callback):
     def on_validation_start(self, *args: Any) -> None:
         stopping.install_handlers()
 
-    def on_train_batch_end(
-        self, trainer: lightning.Trainer, module: RetinaNetModule, *args: Any
-    ) -> None:
+    def on_train_batch_end(self, trainer: lightning.Trainer, *args: Any, **kwargs: Any) -> None:
         self._stop_if_requested(trainer)
 
-    def on_validation_end(self, trainer: lightning.Trainer, module: RetinaNetModule) -> None:
-        if trainer.state.fn == "fit":  # not in the evaluation after training, where all is saved
+    def on_validation_end(self, trainer: lightning.Trainer, *args: Any, **kwargs: Any) -> None:
+        if trainer.state.fn == "fit":  # after training, everything is saved already
             self._stop_if_requested(trainer)
 
     def _stop_if_requested(self, trainer: lightning.Trainer) -> None:
         if stopping.requested_on_any_rank():
-            # else it evaluates now
+            # with limit_val_batches 0 Lightning stops without an evaluation
             trainer.should_stop, trainer.limit_val_batches = True, 0
             self.checkpoints.save(trainer)
         elif trainer.should_stop and trainer.global_step < trainer.max_steps:
-            self.checkpoints.save(trainer, FINAL)  # EarlyStopping, for example
+            self.checkpoints.save(trainer, FINAL)  # stopped by a callback, e.g. EarlyStopping
 
-    def on_train_end(self, trainer: lightning.Trainer, module: RetinaNetModule) -> None:
+    def on_train_end(self, trainer: lightning.Trainer, *args: Any, **kwargs: Any) -> None:
         early = trainer.global_step < trainer.max_steps and not stopping.requested_signal()
         if early and trainer.is_global_zero:
             print(

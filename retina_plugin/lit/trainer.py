@@ -1,9 +1,9 @@
-"""Lightning's trainer for a config."""
+"""Build Lightning's trainer from a config."""
 
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import urlparse
 
 import lightning
@@ -24,11 +24,11 @@ from retina_plugin.lit.training_images import TrainingImagesCallback
 
 
 def build_trainer(run: Run, request: Request) -> lightning.Trainer:
-    """The trainer for a run and the flags of the command line, with the callbacks and loggers that
-    the config adds.
+    """Build the trainer of a run, with the callbacks and loggers that the config adds.
 
     Raises:
-        ConfigError: one of those cannot be constructed, or monitors what nobody measures.
+        ConfigError: a callback or logger cannot be created, or a callback monitors a value that is
+            not logged.
     """
     cfg = run.cfg
     if request.num_machines > 1:
@@ -47,7 +47,7 @@ def build_trainer(run: Run, request: Request) -> lightning.Trainer:
         max_steps=cfg.SOLVER.MAX_ITER,
         max_epochs=-1,
         val_check_interval=cfg.TEST.EVAL_PERIOD or cfg.SOLVER.MAX_ITER + 1,
-        check_val_every_n_epoch=None,  # periods count steps
+        check_val_every_n_epoch=None,  # val_check_interval counts steps, not batches of an epoch
         num_sanity_val_steps=0,
         benchmark=cfg.CUDNN_BENCHMARK,
         callbacks=callbacks,
@@ -55,7 +55,8 @@ def build_trainer(run: Run, request: Request) -> lightning.Trainer:
         default_root_dir=cfg.OUTPUT_DIR,
         logger=[MetricsLogger(cfg.OUTPUT_DIR), events, *added],
         log_every_n_steps=LOG_PERIOD,
-        # ours is no Checkpoint of Lightning's; without a user's one it would add its own
+        # True makes Lightning add a Checkpoint of its own unless there is one. CheckpointCallback
+        # is not a subclass of Lightning's Checkpoint.
         enable_checkpointing=any(isinstance(callback, Checkpoint) for callback in callbacks),
         enable_model_summary=False,
         use_distributed_sampler=False,
@@ -63,8 +64,9 @@ def build_trainer(run: Run, request: Request) -> lightning.Trainer:
 
 
 def _callbacks(run: Run, request: Request, events: EventsLogger) -> list[Callback]:
-    """Those of the config come before the checkpoints, which hold their state, and before
-    :class:`MeanScalarsCallback`, which sees whether they end the training."""
+    """Create the callbacks in their order. Those of the config come before CheckpointCallback,
+    which saves their state, and before MeanScalarsCallback, which checks whether they have ended
+    the training."""
     cfg = run.cfg
     checkpoints = CheckpointCallback(cfg.OUTPUT_DIR, cfg.SOLVER.CHECKPOINT_PERIOD)
     added = build_callbacks(cfg)
@@ -78,14 +80,15 @@ def _callbacks(run: Run, request: Request, events: EventsLogger) -> list[Callbac
     return [*callbacks, *added, checkpoints, StopCallback(checkpoints), MeanScalarsCallback()]
 
 
-def _precision(cfg: Any, device: torch.device) -> str:
+def _precision(cfg: Any, device: torch.device) -> Literal["32-true", "16-mixed", "bf16-mixed"]:
     if not cfg.SOLVER.AMP.ENABLED:
         return "32-true"
     return "16-mixed" if device.type == "cuda" else "bf16-mixed"
 
 
 def _set_rendezvous(request: Request) -> None:
-    """Tell Lightning where the processes of several machines meet."""
+    """Set the environment variables from which Lightning reads the address of the main process and
+    the number of this machine."""
     url = urlparse(request.dist_url)
     os.environ.update(
         MASTER_ADDR=url.hostname or "",

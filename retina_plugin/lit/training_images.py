@@ -1,4 +1,4 @@
-"""Pictures of training in TensorBoard."""
+"""Training images in TensorBoard."""
 
 from __future__ import annotations
 
@@ -12,17 +12,22 @@ from retina_plugin.report import draw_training_image
 
 
 class TrainingImagesCallback(lightning.Callback):
-    """Ground truth beside detections of a training image, every ``VIS_PERIOD`` steps."""
+    """Adds a training image, ground truth beside detections, every ``VIS_PERIOD`` steps."""
 
     def __init__(self, events: EventsLogger, period: int) -> None:
         self.events, self.period = events, period
 
     def on_train_batch_start(
-        self, trainer: lightning.Trainer, module: RetinaNetModule, batch: Any, *args: Any
+        self,
+        trainer: lightning.Trainer,
+        module: lightning.LightningModule,
+        batch: Any,
+        batch_idx: int,
     ) -> None:
+        assert isinstance(module, RetinaNetModule)
         if trainer.global_step % self.period or not trainer.is_global_zero:
             return
         image, names = batch[0]["image"], module.class_names
-        picture = draw_training_image(module.model, image, batch[0], class_names=names)
+        drawing = draw_training_image(module.model, image, batch[0], class_names=names)
         writer = self.events.experiment
-        writer.add_image("training", picture, trainer.global_step, dataformats="HWC")
+        writer.add_image("training", drawing, trainer.global_step, dataformats="HWC")

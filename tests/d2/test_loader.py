@@ -166,8 +166,8 @@ def test_detectron2s_other_samplers(
         return
     loader = training_loader(cfg)
     assert (
-        f"DATALOADER.SAMPLER_TRAIN {sampler}: a run that is resumed draws its images anew"
-        in capsys.readouterr().out
+        f"DATALOADER.SAMPLER_TRAIN {sampler}: a resumed run does not "
+        "continue the order of the images but draws a new one" in capsys.readouterr().out
     )
     assert len(next(iter(loader))) == 4
 

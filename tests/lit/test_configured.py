@@ -214,7 +214,7 @@ WRONG = {
     "another kind": ([{"class_path": "torch.nn.Linear"}], "expected a subclass of .* Callback"),
     "unknown argument": (
         [{"class_path": STOPPING, "init_args": {"monitor": "lr", "mod": "max"}}],
-        "cannot have these init_args: .* 'mod'. It takes .monitor: str",
+        "does not accept these init_args: .* 'mod'. It takes .monitor: str",
     ),
     "wrong value": (
         [{"class_path": STOPPING, "init_args": {"monitor": "lr", "mode": "up"}}],
@@ -222,19 +222,19 @@ WRONG = {
     ),
     "nothing measured": (
         [{"class_path": STOPPING, "init_args": {"monitor": "bbox/AP5"}}],
-        "entry 1: monitor: nothing is called 'bbox/AP5'. Nearest: .*bbox/AP50",
+        "entry 1: monitor: 'bbox/AP5' is not logged. Nearest: .*bbox/AP50",
     ),
     "measured too late": (
         [{"class_path": STOPPING, "init_args": {"monitor": "bbox/AP"}}],
-        "looks at bbox/AP after each evaluation. .* is 0: set it to 1 or more",
+        "reads bbox/AP after each evaluation. .* is 0: set it to 1 or more",
     ),
     "measured every 20 steps": (
         [{"class_path": STOPPING, "init_args": {"monitor": "loss_cls"}}],
-        "looks at loss_cls after each evaluation. .* is 0: set it to 20 or more",
+        "reads loss_cls after each evaluation. .* is 0: set it to 20 or more",
     ),
     "averages": (
         [{"class_path": "lightning.pytorch.callbacks.StochasticWeightAveraging"}],
-        "StochasticWeightAveraging cannot be used here: its averages are not in the checkpoint",
+        "StochasticWeightAveraging cannot be used here: the averaged weights are not in",
     ),
     "another batch": (
         [

@@ -19,7 +19,7 @@ from tests.scenes import write_run
         (["TEST.AUG.ENABLED", "True"], r"unknown key TEST.AUG.ENABLED"),
         (
             ["MODEL.META_ARCHITECTURE", "RetinaNet"],
-            "META_ARCHITECTURE is RetinaNet, without Detectron2 it must be Focal",
+            "META_ARCHITECTURE is RetinaNet; without Detectron2 it must be Focal",
         ),
         (["SOLVER.REFERENCE_WORLD_SIZE", "8"], r"unknown key SOLVER.REFERENCE_WORLD_SIZE"),
     ],

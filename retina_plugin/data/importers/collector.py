@@ -19,14 +19,17 @@ class Collector:
         source: str,
         image_root: str,
         class_names: Sequence[str] | None,
+        unit: str = "pixels",
+        watched: Sequence[str] = (),
     ) -> None:
         """
         Args:
-            format, source, image_root: see :class:`Imported`.
+            format, source, image_root, unit, watched: see :class:`Imported`.
             class_names: all classes in their order, if the format lists them. None: the classes
                 that occur, sorted by name.
         """
         self.format, self.source, self.image_root = format, source, image_root
+        self.unit, self.watched = unit, tuple(watched)
         self.class_names = None if class_names is None else list(class_names)
         self.images: list[dict[str, Any]] = []
         self.boxes: list[dict[str, Any]] = []
@@ -60,7 +63,7 @@ class Collector:
         Args:
             image: from :meth:`add_image`.
             class_name: if the class names are given, one of them.
-            xyxy: left, top, right and bottom edge in pixels; not clipped.
+            xyxy: left, top, right and bottom edge in the unit of the collector; not clipped.
             place: file and line, for messages.
             flags: "difficult", "group_of" or "iscrowd" with 0 or 1; boxes with one of them are
                 neither learned nor counted as missed.
@@ -103,6 +106,8 @@ class Collector:
                 "categories": [{"id": number, "name": name} for name, number in ids.items()],
             },
             places=self.places,
+            unit=self.unit,
+            watched=self.watched,
             notes=tuple(
                 f"{count} {what} (first: {self._first[what]})"
                 for what, count in self._notes.items()

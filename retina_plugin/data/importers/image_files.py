@@ -1,0 +1,72 @@
+"""The image files of a folder, and the one that an annotation means."""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from functools import cached_property
+from pathlib import PureWindowsPath
+
+SUFFIXES = frozenset(
+    {".avif", ".bmp", ".dib", ".gif", ".j2k", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".jpx"}
+    | {".mpo", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tga", ".tif", ".tiff", ".webp"}
+)
+
+
+def is_image(name: str) -> bool:
+    """Whether a file name has the suffix of an image."""
+    return os.path.splitext(name)[1].lower() in SUFFIXES
+
+
+class ImageFolder:
+    """The image files below a folder, listed once, on first use."""
+
+    def __init__(self, folder: str) -> None:
+        self.folder = folder
+
+    @cached_property
+    def names(self) -> list[str]:
+        """Paths of all images, relative to the folder, sorted. Hidden files are left out."""
+        found = []
+        for base, folders, files in os.walk(self.folder):
+            folders[:] = sorted(name for name in folders if not name.startswith("."))
+            below = os.path.relpath(base, self.folder)
+            found += [
+                os.path.normpath(os.path.join(below, name))
+                for name in files
+                if is_image(name) and not name.startswith(".")
+            ]
+        return sorted(found)
+
+    @cached_property
+    def _known(self) -> set[str]:
+        return set(self.names)
+
+    @cached_property
+    def _by_end(self) -> dict[str, list[str]]:
+        """Names by base name, and by base name without suffix."""
+        table = defaultdict(list)
+        for name in self.names:
+            base = os.path.basename(name)
+            table[base].append(name)
+            table[os.path.splitext(base)[0]].append(name)
+        return table
+
+    def find(self, name: str) -> str | None:
+        """The image that an annotation means.
+
+        Args:
+            name: as the annotation has it: with folders of another machine, or without suffix.
+
+        Returns:
+            A path relative to the folder: the name itself if it is there, else the only image of
+            the same base name, else the only one with that base name before its suffix; else None.
+        """
+        plain = os.path.normpath(name)
+        if plain in self._known:
+            return plain
+        base = PureWindowsPath(name).name  # "/" and "\\" separate folders
+        for end in (base, os.path.splitext(base)[0] if is_image(base) else base):
+            if len(self._by_end.get(end, ())) == 1:
+                return self._by_end[end][0]
+        return None

@@ -1,0 +1,65 @@
+"""The start of a JSON file, to recognise its format without reading all of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from typing import NamedTuple
+
+HEAD = 1 << 16  # bytes
+TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\]:,]')
+
+
+class JsonHead(NamedTuple):
+    """What the first 64 KiB of a JSON file show.
+
+    Attributes:
+        kind: "object" or "array".
+        keys: of the object, or of the first object of the array, as far as they are seen.
+        text: these 64 KiB.
+    """
+
+    kind: str
+    keys: frozenset[str]
+    text: str
+
+
+def json_head(path: str) -> JsonHead | None:
+    """Read the start of a file; None if it is no file with an object or array of JSON.
+
+    Args:
+        path: of anything; its name does not matter.
+    """
+    if not os.path.isfile(path):
+        return None
+    with open(path, "rb") as file:
+        raw = file.read(HEAD)
+    if b"\0" in raw[:4]:  # UTF-16 and UTF-32 have them; so do images
+        try:
+            text = raw.decode(json.detect_encoding(raw), errors="ignore").lstrip("\ufeff \r\n\t")
+        except UnicodeError:
+            return None
+    else:
+        text = raw.decode("utf-8-sig", errors="replace").lstrip()
+    if not text.startswith(("{", "[")):
+        return None
+    return JsonHead("object" if text[0] == "{" else "array", frozenset(_keys(text)), text)
+
+
+def _keys(text: str) -> set[str]:
+    """Keys of the outermost object, which an array may be around."""
+    level = 1 if text.startswith("{") else 2
+    keys: set[str] = set()
+    depth, word, objects = 0, "", 0
+    for match in TOKEN.finditer(text):
+        token = match[0]
+        if token in ("{", "["):
+            depth += 1
+            objects += depth == level and token == "{"
+        elif token in ("}", "]"):
+            depth -= 1
+        elif token == ":" and depth == level and objects == 1:
+            keys.add(word)
+        word = token[1:-1] if token[0] == '"' else ""
+    return keys

@@ -1,1 +1,1 @@
-"""Layers and functions of tensors that the model is built from."""
+"""Layers and tensor functions from which the model is built."""

@@ -1,16 +1,17 @@
-"""Activations by their name in a config."""
+"""Activation functions, by the names that a config uses."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
 from torch import nn
 
 from retina_plugin.config.registry import nearest_names
 
-ACTIVATIONS = {
+ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "none": nn.Identity,
-    "relu": partial(nn.ReLU, inplace=True),  # its backward pass needs only what it returns
+    "relu": partial(nn.ReLU, inplace=True),  # the backward pass needs only the output
     "leaky_relu": partial(nn.LeakyReLU, 0.1),
     "silu": nn.SiLU,
     "gelu": nn.GELU,
@@ -19,14 +20,14 @@ ACTIVATIONS = {
 
 
 def build_activation(name: str, *, key: str) -> nn.Module:
-    """The activation called ``name``, without parameters.
+    """Build the activation called ``name``. None of them has parameters.
 
     Args:
-        name: one of :data:`ACTIVATIONS`.
-        key: of the config, for the message.
+        name: a key of :data:`ACTIVATIONS`.
+        key: the config key that holds ``name``, for the error message.
 
     Raises:
-        ValueError: an unknown name; the nearest_names known ones are listed.
+        ValueError: if the name is unknown; the message lists the most similar names.
     """
     if name not in ACTIVATIONS:
         raise ValueError(

@@ -1,4 +1,4 @@
-"""Values that are computed from parameters, kept for as long as the parameters stay as they are."""
+"""A cache for tensors that are computed from parameters, such as folded kernels."""
 
 from __future__ import annotations
 
@@ -11,41 +11,48 @@ T = TypeVar("T")
 
 
 class DerivedTensorCache(Generic[T]):
-    """One value and what it was computed from. It belongs to no ``state_dict``, and copying or
-    pickling its owner leaves it behind.
+    """Caches one value together with the tensors that it was computed from.
 
-    Autograd counts the in-place changes of every tensor, for its own safety; a value is used again
-    only while the counts of its sources stand still. ``load_state_dict``, ``torch.nn.init`` and
-    most optimizers are seen that way. Writing into ``parameter.data`` and fused optimizers are not,
-    which is why owners keep nothing while they train and call :meth:`clear` in ``train()``, in
-    ``eval()`` and when they learn.
+    The value is recomputed when one of these tensors was replaced or its version counter has
+    changed. Autograd raises this counter at every in-place change, so the cache detects
+    ``load_state_dict``, ``torch.nn.init`` and most optimizers. It does not detect writes to
+    ``parameter.data`` or steps of a fused optimizer. A module must therefore not use its cache in
+    training mode, and must call :meth:`clear` in ``train()``, in ``eval()`` and in every forward
+    pass with gradients.
+
+    The cached value is not part of a ``state_dict``, and copies and pickles do not contain it.
     """
 
     def __init__(self) -> None:
-        self._kept: tuple[list[Tensor], object, T] | None = None
+        self._entry: tuple[list[Tensor], object, T] | None = None
 
     def get(
         self, sources: Sequence[Tensor], compute: Callable[[], T], *, setting: object = None
     ) -> T:
-        """The value, computed anew unless ``setting`` and all ``sources`` are the same as before
-        and these hold what they held."""
-        kept = self._kept
-        if any(x.is_inference() for x in sources):  # these count nothing
+        """Return the cached value, or compute it if anything has changed.
+
+        Args:
+            sources: the tensors from which ``compute`` calculates the value.
+            compute: calculates the value.
+            setting: any other input of ``compute``; the value is recomputed when it changes.
+        """
+        entry = self._entry
+        if any(x.is_inference() for x in sources):  # inference tensors have no version counter
             return compute()
-        stamps = setting, [(x.data_ptr(), x._version) for x in sources]
+        key = setting, [(x.data_ptr(), x._version) for x in sources]
         if (
-            kept is not None
-            and kept[1] == stamps
-            and all(a is b for a, b in zip(kept[0], sources, strict=True))
+            entry is not None
+            and entry[1] == key
+            and all(a is b for a, b in zip(entry[0], sources, strict=True))
         ):
-            return kept[2]
+            return entry[2]
         value = compute()
-        self._kept = list(sources), stamps, value
+        self._entry = list(sources), key, value
         return value
 
     def clear(self) -> None:
-        """Drop the value and its memory."""
-        self._kept = None
+        """Delete the cached value and free its memory."""
+        self._entry = None
 
-    def __reduce__(self) -> tuple[type[DerivedTensorCache], tuple[()]]:
+    def __reduce__(self) -> tuple[type[DerivedTensorCache[T]], tuple[()]]:
         return DerivedTensorCache, ()

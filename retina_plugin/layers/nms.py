@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-OPERATOR = "torchvision::"  # names every operator that torchvision registers in torch
+OPERATOR = "torchvision::"  # prefix of every operator that torchvision registers in torch
 
 
 def batched_nms(boxes: Tensor, scores: Tensor, groups: Tensor, iou_threshold: float) -> Tensor:
@@ -17,26 +17,27 @@ def batched_nms(boxes: Tensor, scores: Tensor, groups: Tensor, iou_threshold: fl
         boxes: (M, 4) XYXY pixels.
         scores: (M,).
         groups: (M,) int64; boxes of different groups never suppress each other.
-        iou_threshold: a box goes when it overlaps a better one of its group by more than this.
+        iou_threshold: a box is suppressed if its IoU with a higher-scoring box of its group is
+            above this value.
 
     Returns:
-        (k,) int64 indices of the boxes that stay, best first; empty when M is 0.
+        (k,) int64 indices of the boxes that are kept, highest score first; empty when M is 0.
 
     Raises:
-        ImportError: torchvision is missing, does not fit the installed torch, or has no NMS for the
-            device of the boxes.
+        ImportError: if torchvision is missing, does not match the installed torch, or has no NMS
+            for the device of the boxes.
     """
-    nms = _load()
-    # Each group has a place of its own, out of reach of the others. In float64, because hundreds of
-    # groups, as many as there are classes in all images, would leave float32 with tenths of a
-    # pixel. The origin is there even if no box is, and a tracer, which records no branch, needs no
-    # other way for that.
+    nms = _import_nms()
+    # Shift each group by a distance at which it cannot overlap another group. There are as many
+    # groups as classes in all images, often hundreds; at such offsets float32 would resolve only
+    # tenths of a pixel, hence float64. The added zeros give max() and min() a value when there is
+    # no box, without a branch that torch.jit.trace could not record.
     boxes = boxes.double()
     corners = torch.cat([boxes, boxes.new_zeros(1, 4)])
-    reach = corners.max() - corners.min() + 1
+    offset = corners.max() - corners.min() + 1
     try:
-        return nms(boxes + (groups * reach)[:, None], scores.double(), iou_threshold)
-    # a torchvision for CPUs beside a torch for GPUs, for instance
+        return nms(boxes + (groups * offset)[:, None], scores.double(), iou_threshold)
+    # for example, torchvision was built for CPUs and torch for GPUs
     except NotImplementedError as error:
         if OPERATOR not in str(error):
             raise
@@ -44,26 +45,27 @@ def batched_nms(boxes: Tensor, scores: Tensor, groups: Tensor, iou_threshold: fl
         raise _unusable(cause) from error
 
 
-def _load() -> Callable[..., Tensor]:
+def _import_nms() -> Callable[..., Tensor]:
     """Import ``torchvision.ops.nms``.
 
-    Only a failed import and a missing operator are torchvision's fault; any other RuntimeError
-    passes with its own words.
+    Raises:
+        ImportError: if torchvision is missing or does not match the installed torch. Any other
+            RuntimeError of the import is passed on unchanged.
     """
     try:
         from torchvision.ops import nms
     except ImportError as error:
         raise _unusable(str(error)) from error
-    except RuntimeError as error:  # a torchvision that was built for another torch
+    except RuntimeError as error:  # torchvision was built for another version of torch
         if OPERATOR not in str(error):
             raise
         raise _unusable(str(error)) from error
-    return nms
+    function: Callable[..., Tensor] = nms
+    return function
 
 
 def _unusable(cause: str) -> ImportError:
     return ImportError(
-        f"torchvision's NMS cannot be used ({cause}). Install torch and torchvision of one "
-        "release: "
-        "pip install --upgrade torch torchvision"
+        f"torchvision's NMS cannot be used ({cause}). Install torch and torchvision of the "
+        "same release: pip install --upgrade torch torchvision"
     )

@@ -1,10 +1,9 @@
-"""Normalisation by its name in a config, and a convolution that carries its normalisation as
-Detectron2 names it."""
+"""Normalisation layers by their names in a config, and a convolution that contains its norm."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Protocol, TypeGuard
 
 import torch
 from torch import Tensor, nn
@@ -15,15 +14,30 @@ from retina_plugin.layers.derived_cache import DerivedTensorCache
 
 NORMS = ("", "FrozenBN", "BN", "SyncBN", "GN")
 
-Derived = tuple[Tensor, Tensor | None]  # a kernel and a bias, from parameters and a norm
+Derived = tuple[Tensor, Tensor | None]  # a kernel and a bias, computed from parameters and a norm
+
+
+class FoldableNorm(Protocol):
+    """The attributes of a batch normalisation that :func:`scale_and_shift` reads, (C,) each."""
+
+    weight: Tensor | None
+    bias: Tensor | None
+    running_mean: Tensor
+    running_var: Tensor
+    eps: float
 
 
 class FrozenBatchNorm2d(nn.Module):
-    """Batch normalisation with fixed statistics and fixed affine parameters, for backbones whose
-    batches are too small to learn them.
+    """Batch normalisation with fixed statistics and fixed affine parameters.
 
-    All four are buffers, named as in ``nn.BatchNorm2d``.
+    It is used in backbones that train on batches too small to estimate the statistics. The
+    statistics and parameters are buffers, named as in ``nn.BatchNorm2d``.
     """
+
+    weight: Tensor
+    bias: Tensor
+    running_mean: Tensor
+    running_var: Tensor
 
     def __init__(self, num_features: int, eps: float = 1e-5) -> None:
         super().__init__()
@@ -31,15 +45,15 @@ class FrozenBatchNorm2d(nn.Module):
         self.register_buffer("weight", torch.ones(num_features))
         self.register_buffer("bias", torch.zeros(num_features))
         self.register_buffer("running_mean", torch.zeros(num_features))
-        self.register_buffer("running_var", torch.ones(num_features) - eps)  # exactly the identity
+        self.register_buffer("running_var", torch.ones(num_features) - eps)  # an exact identity
 
     def forward(self, x: Tensor) -> Tensor:
         if not x.requires_grad:
             return F.batch_norm(
                 x, self.running_mean, self.running_var, self.weight, self.bias, False, 0.0, self.eps
             )
-        # The backward pass of batch_norm would compute gradients of weight and bias too, and keep
-        # more for it.
+        # The backward pass of F.batch_norm would store more tensors, to compute the gradients of
+        # weight and bias too.
         scale = self.weight * (self.running_var + self.eps).rsqrt()
         shift = self.bias - self.running_mean * scale
         return x * scale.to(x.dtype)[:, None, None] + shift.to(x.dtype)[:, None, None]
@@ -49,16 +63,17 @@ class FrozenBatchNorm2d(nn.Module):
 
 
 def build_norm(name: str, channels: int, *, groups: int, key: str) -> nn.Module | None:
-    """The normalisation called ``name`` in a config.
+    """Build the norm called ``name``; return None for "".
 
     Args:
-        name: "" (none), "FrozenBN", "BN", "SyncBN" or "GN".
-        channels: of the map that it normalises.
-        groups: of GN (arXiv 1803.08494; 32 in the paper), ignored by the others.
-        key: of the config, for messages.
+        name: "" (no norm), "FrozenBN", "BN", "SyncBN" or "GN".
+        channels: number of channels of the feature map.
+        groups: number of groups of GN (arXiv 1803.08494; 32 in the paper); the other norms ignore
+            it.
+        key: the config key that holds ``name``, for error messages.
 
     Raises:
-        ValueError: an unknown name, or groups that do not divide the channels.
+        ValueError: if the name is unknown or ``groups`` does not divide ``channels``.
     """
     if name not in NORMS:
         raise ValueError(
@@ -71,12 +86,16 @@ def build_norm(name: str, channels: int, *, groups: int, key: str) -> nn.Module 
                 "change MODEL.RETINA_PLUGIN.NORM_GROUPS or the number of channels"
             )
         return nn.GroupNorm(groups, channels)
-    kinds = {"FrozenBN": FrozenBatchNorm2d, "BN": nn.BatchNorm2d, "SyncBN": nn.SyncBatchNorm}
-    return kinds[name](channels) if name else None
+    classes: dict[str, Callable[[int], nn.Module]] = {
+        "FrozenBN": FrozenBatchNorm2d,
+        "BN": nn.BatchNorm2d,
+        "SyncBN": nn.SyncBatchNorm,
+    }
+    return classes[name](channels) if name else None
 
 
 def has_hooks(module: nn.Module) -> bool:
-    """Whether somebody listens to the calls of a module, so that it must be called."""
+    """Whether a module has hooks. Such a module must be called, or its hooks would not run."""
     return bool(
         module._forward_hooks
         or module._forward_pre_hooks
@@ -85,9 +104,13 @@ def has_hooks(module: nn.Module) -> bool:
     )
 
 
-def can_fold(norm: nn.Module | None) -> bool:
-    """Whether a norm is the same map x * scale + shift of each channel for every input, and nothing
-    of it is being learnt."""
+def can_fold(norm: nn.Module | None) -> TypeGuard[FoldableNorm]:
+    """Whether a norm can be folded into the convolution before it.
+
+    It can if it computes x * scale + shift with a fixed scale and shift for each channel. This is
+    the case for FrozenBN, and for BN in evaluation mode without gradients. A norm with hooks is not
+    folded, see :func:`has_hooks`.
+    """
     if norm is None or has_hooks(norm):
         return False
     if isinstance(norm, nn.modules.batchnorm._BatchNorm):
@@ -95,8 +118,8 @@ def can_fold(norm: nn.Module | None) -> bool:
     return isinstance(norm, FrozenBatchNorm2d)
 
 
-def scale_and_shift(norm: nn.Module) -> tuple[Tensor, Tensor]:
-    """The map of a norm that :func:`can_fold`, (C,) each."""
+def scale_and_shift(norm: FoldableNorm) -> tuple[Tensor, Tensor]:
+    """Return the scale (C,) and the shift (C,) of a norm for which :func:`can_fold` is true."""
     scale = (norm.running_var + norm.eps).rsqrt()
     scale = scale if norm.weight is None else scale * norm.weight
     shift = -norm.running_mean * scale
@@ -104,36 +127,44 @@ def scale_and_shift(norm: nn.Module) -> tuple[Tensor, Tensor]:
 
 
 def has_broken_gradient(layer: nn.Conv2d) -> bool:
-    """Whether torch 2.14 on a CPU writes outside the gradient of a kernel, which ends the process
-    for most sizes of maps.
+    """Whether the backward pass of a convolution can crash in torch 2.14 on a CPU.
 
-    It does so for 1x1 convolutions with a stride, without groups, of fewer than 16 channels, if the
-    map or the kernel is in channels-last memory and not in float64. The same convolution of the map
-    under :func:`subsample` has equal values and a gradient that is whole.
+    There, torch writes outside the memory of the kernel's gradient for 1x1 convolutions with a
+    stride, without groups and with fewer than 16 input channels, if the feature map or the kernel
+    is in channels-last memory and not float64. A convolution of stride 1 on the result of
+    :func:`subsample` has the same output and a correct gradient.
     """
     plain = layer.kernel_size == (1, 1) and layer.groups == 1 and layer.padding in ((0, 0), "valid")
     return plain and layer.stride != (1, 1) and layer.in_channels < 16
 
 
-def subsample(x: Tensor, stride: tuple[int, int]) -> Tensor:
-    """(N, C, H, W) -> the cells that a 1x1 convolution of ``stride`` reads, (N, C, H / rows, W /
-    columns), rounded up."""
-    rows, columns = stride
-    return x[..., ::rows, ::columns]
+def subsample(x: Tensor, stride: tuple[int, ...]) -> Tensor:
+    """Return the cells that a 1x1 convolution reads.
+
+    Args:
+        x: (N, C, H, W).
+        stride: (vertical, horizontal) stride of the convolution.
+
+    Returns:
+        (N, C, H / vertical, W / horizontal), rounded up; a view of ``x``.
+    """
+    vertical, horizontal = stride
+    return x[..., ::vertical, ::horizontal]
 
 
 class Conv2d(nn.Conv2d):
-    """Convolution followed by its ``norm``, which is a child module as in Detectron2:
-    ``conv1.weight``, ``conv1.norm.weight``.
+    """A convolution with padding ``kernel_size // 2``, followed by its ``norm``.
 
-    A batch normalisation that is frozen, or evaluated without gradients, is folded: (w x) scale +
-    shift = (w scale) x + shift, so that no pass over the maps is spent on it; its own ``forward``
-    is not called then, unless it has hooks. 3x3 convolutions go by
-    :mod:`retina_plugin.layers.winograd` where that is faster. In evaluation without gradients, what
-    is derived from the parameters is kept while they stay as they are (see
-    :class:`DerivedTensorCache`); ``state_dict`` does not contain it. Compilers and exporters see a
-    plain convolution.
+    The norm is a child module, as in Detectron2: ``conv1.weight``, ``conv1.norm.weight``. If
+    :func:`can_fold` is true for it, it is folded into the kernel, (w x) scale + shift =
+    (w scale) x + shift, and its ``forward`` is not called.
+
+    3x3 convolutions use :mod:`retina_plugin.layers.winograd` where that is faster, but not in
+    traced or compiled code. In evaluation mode without gradients, the folded and the transformed
+    kernels are cached, see :class:`DerivedTensorCache`.
     """
+
+    norm: nn.Module | None
 
     def __init__(
         self,
@@ -142,8 +173,14 @@ class Conv2d(nn.Conv2d):
         kernel_size: int,
         *,
         norm: nn.Module | None = None,
-        **kwargs,
+        **kwargs: Any,
     ) -> None:
+        """
+        Args:
+            in_channels, out_channels, kernel_size: see ``nn.Conv2d``.
+            norm: the norm that follows, or None.
+            kwargs: further arguments of ``nn.Conv2d``, except ``padding``.
+        """
         super().__init__(in_channels, out_channels, kernel_size, padding=kernel_size // 2, **kwargs)
         self.norm = norm
         self._folded: DerivedTensorCache[Derived] = DerivedTensorCache()
@@ -154,55 +191,64 @@ class Conv2d(nn.Conv2d):
         return self.forward_levels([x])[0]
 
     def forward_levels(self, maps: Sequence[Tensor]) -> list[Tensor]:
-        """:meth:`forward` of several maps of one type, together where that is faster."""
-        fold = can_fold(self.norm)
+        """Apply :meth:`forward` to several feature maps of the same dtype and device.
+
+        With Winograd convolutions this is faster than one call for each map.
+        """
+        norm = self.norm
+        folded = norm if can_fold(norm) else None
         if tracing.is_traced(maps[0]):
-            maps = self._convolve(maps, *self._fold(fold))
+            outputs = self._convolve(maps, *self._fold(folded))
         elif torch.is_grad_enabled():
-            maps = self._forward_training(maps, fold)
+            outputs = self._forward_with_gradients(maps, folded)
         else:
-            maps = self._forward_inference(maps, fold)
-        return maps if fold or self.norm is None else [self.norm(x) for x in maps]
+            outputs = self._forward_without_gradients(maps, folded)
+        return outputs if folded is not None or norm is None else [norm(x) for x in outputs]
 
     def _convolve(
         self, maps: Sequence[Tensor], weight: Tensor, bias: Tensor | None
     ) -> list[Tensor]:
-        learns = torch.is_grad_enabled() and weight.requires_grad and maps[0].device.type == "cpu"
-        if learns and has_broken_gradient(self):
+        with_gradient = torch.is_grad_enabled() and weight.requires_grad
+        if with_gradient and maps[0].device.type == "cpu" and has_broken_gradient(self):
             return [F.conv2d(subsample(x, self.stride), weight, bias) for x in maps]
         return [self._conv_forward(x, weight, bias) for x in maps]
 
-    def _forward_training(self, maps: Sequence[Tensor], fold: bool) -> list[Tensor]:
-        # what follows may be a step of an optimizer whose changes nobody counts: torch's fused ones
-        # are such
+    def _forward_with_gradients(
+        self, maps: Sequence[Tensor], folded: FoldableNorm | None
+    ) -> list[Tensor]:
+        # A step of a fused optimizer may follow, which the cache would not detect.
         self.clear_cache()
-        weight, bias = self._fold(fold)
+        weight, bias = self._fold(folded)
         return (
             winograd.conv3x3(maps, weight, bias)
             if self._use_winograd(maps)
             else self._convolve(maps, weight, bias)
         )
 
-    def _forward_inference(self, maps: Sequence[Tensor], fold: bool) -> list[Tensor]:
+    def _forward_without_gradients(
+        self, maps: Sequence[Tensor], folded: FoldableNorm | None
+    ) -> list[Tensor]:
         if self._use_winograd(maps):
             return winograd.apply_kernel(
-                maps, *self._cached(self._transformed, self._transform, fold)
+                maps, *self._cached(self._transformed, self._transform, folded)
             )
-        return self._convolve(maps, *self._cached(self._folded, self._fold, fold))
+        return self._convolve(maps, *self._cached(self._folded, self._fold, folded))
 
     def _cached(
-        self, cache: DerivedTensorCache[Derived], derive: Callable[[bool], Derived], fold: bool
+        self,
+        cache: DerivedTensorCache[Derived],
+        compute: Callable[[FoldableNorm | None], Derived],
+        folded: FoldableNorm | None,
     ) -> Derived:
-        # between backward and a step that nobody counts somebody may look at a loss
+        # In training mode, a loss may be computed without gradients before the optimizer's step.
         if self.training:
-            return derive(fold)
-        norm = (
-            (self.norm.weight, self.norm.bias, self.norm.running_mean, self.norm.running_var)
-            if fold
-            else ()
-        )
-        sources = [tensor for tensor in (self.weight, self.bias, *norm) if tensor is not None]
-        return cache.get(sources, lambda: derive(fold), setting=self.norm.eps if fold else None)
+            return compute(folded)
+        tensors = [self.weight, self.bias]
+        if folded is not None:
+            tensors += [folded.weight, folded.bias, folded.running_mean, folded.running_var]
+        sources = [tensor for tensor in tensors if tensor is not None]
+        eps = None if folded is None else folded.eps
+        return cache.get(sources, lambda: compute(folded), setting=eps)
 
     def _use_winograd(self, maps: Sequence[Tensor]) -> bool:
         plain = (self.kernel_size, self.stride, self.dilation, self.groups) == (
@@ -214,23 +260,24 @@ class Conv2d(nn.Conv2d):
         return plain and self.padding_mode == "zeros" and winograd.is_faster(maps, self.weight)
 
     def kernel(self) -> Tensor:
-        """(F, C / groups, H, W), what images are convolved with before any norm is folded into
-        it."""
+        """Return the kernel (F, C / groups, H, W), before a norm is folded into it."""
         return self.weight
 
-    def _fold(self, fold: bool) -> tuple[Tensor, Tensor | None]:
-        if not fold:
+    def _fold(self, folded: FoldableNorm | None) -> Derived:
+        """Return the kernel and the bias with the norm folded in."""
+        if folded is None:
             return self.kernel(), self.bias
-        scale, shift = scale_and_shift(self.norm)
+        scale, shift = scale_and_shift(folded)
         bias = shift if self.bias is None else self.bias * scale + shift
         return self.kernel() * scale[:, None, None, None], bias
 
-    def _transform(self, fold: bool) -> tuple[Tensor, Tensor | None]:
-        weight, bias = self._fold(fold)
+    def _transform(self, folded: FoldableNorm | None) -> Derived:
+        """Return the Winograd kernel and the bias with the norm folded in."""
+        weight, bias = self._fold(folded)
         return winograd.transform_kernel(weight), bias
 
     def clear_cache(self) -> None:
-        """Drop what was derived from the parameters."""
+        """Delete the cached kernels."""
         self._folded.clear()
         self._transformed.clear()
 
@@ -238,45 +285,48 @@ class Conv2d(nn.Conv2d):
         self.clear_cache()
         return super().train(mode)
 
-    # to(), cuda(), half(): they write through parameter.data
+    # Called by to(), cuda() and half(), which write to parameter.data.
     def _apply(self, *args: Any, **kwargs: Any) -> Conv2d:
         self.clear_cache()
-        return super()._apply(*args, **kwargs)
+        super()._apply(*args, **kwargs)  # type: ignore[no-untyped-call]  # in torch
+        return self
 
 
 class StandardizedConv2d(Conv2d):
-    """Weight standardisation (arXiv 1903.10520): the kernel of each output has mean 0 and variance
-    1, whatever ``weight`` is.
+    """A convolution with weight standardisation (arXiv 1903.10520).
 
-    With GN it trains from scratch on few images as batch normalisation does on many.
+    The kernel of each output channel is ``weight``, shifted and scaled to mean 0 and variance 1.
+    Together with GN it trains on small batches as well as BN does on large ones.
     """
 
     def kernel(self) -> Tensor:
-        """(F, C / groups, H, W), standardised."""
+        """Return the standardised kernel (F, C / groups, H, W)."""
         variance, mean = torch.var_mean(self.weight, dim=(1, 2, 3), keepdim=True, correction=0)
         return (self.weight - mean) * (variance + 1e-6).rsqrt()
 
 
 def apply_to_levels(layer: nn.Module, maps: Sequence[Tensor]) -> list[Tensor]:
-    """A layer on each map; a :class:`Conv2d` that nobody listens to takes them together, which is
-    faster."""
+    """Apply a layer to each feature map.
+
+    A :class:`Conv2d` without hooks processes all maps in one call, which is faster.
+    """
     if isinstance(layer, Conv2d) and not has_hooks(layer):
         return layer.forward_levels(maps)
     return [layer(x) for x in maps]
 
 
 def freeze(module: nn.Module) -> nn.Module:
-    """Stop a module from learning: parameters without gradient, batch normalisation replaced by
+    """Freeze a module: its parameters get no gradient, and each BN is replaced by
     :class:`FrozenBatchNorm2d`.
 
     Returns:
-        The module, or its replacement when it is itself a batch normalisation.
+        The module; or the replacement, if the module itself is a BN.
     """
     for parameter in module.parameters():
         parameter.requires_grad = False
     if isinstance(module, (nn.BatchNorm2d, nn.SyncBatchNorm)):
         frozen = FrozenBatchNorm2d(module.num_features, module.eps)
-        frozen.load_state_dict(module.state_dict(), strict=False)  # all but the count of batches
+        frozen.load_state_dict(module.state_dict(), strict=False)  # not num_batches_tracked
         return frozen
     for name, child in module.named_children():
         setattr(module, name, freeze(child))

@@ -1,5 +1,4 @@
-"""Depthwise separable convolution (Xception, arXiv 1610.02357): each channel by itself over space,
-then all channels in each cell."""
+"""Depthwise separable convolution (Xception, arXiv 1610.02357)."""
 
 from __future__ import annotations
 
@@ -9,10 +8,10 @@ from retina_plugin.layers.norms import Conv2d
 
 
 class SeparableConv2d(nn.Sequential):
-    """3x3 ``depthwise`` convolution without bias, then 1x1 ``pointwise`` with bias, or with
-    ``norm`` in its place.
+    """A 3x3 ``depthwise`` convolution without bias, then a 1x1 ``pointwise`` convolution.
 
-    C * (9 + F) weights where a full convolution of C to F channels has C * 9 * F.
+    The pointwise convolution has a bias unless ``norm`` is given. For C input and F output channels
+    it has C * (9 + F) weights; a full 3x3 convolution has C * 9 * F.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Work in pieces on threads that meet once."""
+"""Run a function on many items in parallel threads."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ T = TypeVar("T")
 
 
 def run_in_threads(
-    work: Callable[[T], None], pieces: Sequence[T], *, threads: int | None = None
+    function: Callable[[T], None], items: Sequence[T], *, threads: int | None = None
 ) -> None:
-    """Do ``work(piece)`` for every piece, without gradients.
+    """Call ``function(item)`` for every item, without gradients, in parallel threads.
 
-    Torch's own threads wait for each other after every operation, which on a busy machine, beside
-    the workers of a data loader, takes longer than operations on small tensors. These take whole
-    pieces, in any order, and wait once.
+    Torch's own threads synchronise after every operation. With small tensors on a busy machine,
+    for example beside data loader workers, this takes longer than the operations. These threads
+    process whole items, in any order, and synchronise once at the end.
 
     Args:
-        work: writes its results where no other piece does.
-        pieces: in order of size, largest first, if they differ.
-        threads: how many; None for as many as torch uses.
+        function: must write its results to memory that it uses for this item only.
+        items: put the slowest first, so that no thread is left with it at the end.
+        threads: number of threads; None for the number that torch uses.
     """
-    queue = iter(pieces)  # shared: whoever is free takes the next
+    queue = iter(items)  # shared by the threads; each takes the next item when it is free
     inference = torch.is_inference_mode_enabled()
 
     def worker() -> None:
-        with torch.inference_mode(inference), torch.no_grad():  # settings of each thread
-            for piece in queue:
-                work(piece)
+        with torch.inference_mode(inference), torch.no_grad():  # both are set per thread
+            for item in queue:
+                function(item)
 
-    own = torch.get_num_threads()
-    threads = min(own if threads is None else threads, len(pieces))
+    torch_threads = torch.get_num_threads()
+    threads = min(torch_threads if threads is None else threads, len(items))
     if threads <= 1:
         return worker()
     try:
@@ -42,5 +42,5 @@ def run_in_threads(
             for finished in [pool.submit(worker) for _ in range(threads)]:
                 finished.result()
     finally:
-        # this thread has kept it, but torch gives threads to come what was asked for last
-        torch.set_num_threads(own)
+        # The initializer changes the number for all threads that are started later.
+        torch.set_num_threads(torch_threads)

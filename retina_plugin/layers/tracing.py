@@ -1,4 +1,4 @@
-"""Which tensors need code with fixed shapes: no shape, branch or check may depend on a value."""
+"""Detect traced or compiled code, in which no shape may depend on the values of a tensor."""
 
 from __future__ import annotations
 
@@ -6,18 +6,28 @@ import torch
 from torch import Tensor, nn
 
 
+def is_jit_tracing() -> bool:
+    """Whether ``torch.jit.trace`` is running."""
+    tracing: bool = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]  # in torch
+    return tracing
+
+
 def is_traced(tensor: Tensor) -> bool:
-    """Whether operations on the tensor are recorded and run later, if at all: while
-    ``torch.compile``, ``torch.export`` or ``torch.jit.trace`` follow the code, and for fake
-    tensors and those of the meta device, which have a shape and no values."""
-    if torch.compiler.is_compiling() or torch.jit.is_tracing() or tensor.is_meta:
+    """Whether operations on the tensor are recorded instead of executed.
+
+    This is the case in ``torch.compile``, ``torch.export`` and ``torch.jit.trace``, and for fake
+    and meta tensors, which have a shape but no values.
+    """
+    if torch.compiler.is_compiling() or is_jit_tracing() or tensor.is_meta:
         return True
-    # torch has no public test for fake tensors; like the wrappers of compilers they are subclasses
+    # torch has no public test for fake tensors; they are subclasses, like the tensors of compilers
     return type(tensor) not in (Tensor, nn.Parameter)
 
 
 def needs_fixed_shapes(tensor: Tensor) -> bool:
-    """Whether code on the tensor takes masks and gathers instead of ``nonzero``, boolean indices
-    and ``item``: on an accelerator, which all of these would have to wait for, and where there are
-    no values yet, see :func:`is_traced`."""
+    """Whether to use masks and gathers instead of ``nonzero``, boolean indexing and ``item``.
+
+    These three make the CPU wait for an accelerator, and they do not work on traced tensors, see
+    :func:`is_traced`.
+    """
     return tensor.device.type != "cpu" or is_traced(tensor)

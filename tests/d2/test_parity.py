@@ -28,7 +28,7 @@ from tests.parts import box_loss
 def test_losses(root, num_classes: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Three steps, because the normalizer averages over steps; with Winograd convolutions, as for
     larger images."""
-    monkeypatch.setattr(winograd, "MIN_TILES_LEARNING", 1)
+    monkeypatch.setattr(winograd, "MIN_TILES_TRAINING", 1)
     reference, own = pair(root, MODEL__RETINANET__NUM_CLASSES=num_classes)
     inputs = batch(num_classes)
     with EventStorage():

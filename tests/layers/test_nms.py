@@ -74,7 +74,7 @@ def test_torchvision_is_named_as_the_cause(
 ) -> None:
     monkeypatch.setitem(sys.modules, "torchvision.ops", Failing(error, when=when))
     with pytest.raises(
-        ImportError, match=f"torchvision's NMS cannot be used .*{words}.* of one release"
+        ImportError, match=f"torchvision's NMS cannot be used .*{words}.* of the same release"
     ):
         batched_nms(*BOXES, 0.5)
 

@@ -101,7 +101,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
     """Use Winograd convolutions for any number of channels and tiles; the returned list gets an
     entry for each call."""
     calls: list[int] = []
-    for name in ("MIN_CHANNELS", "MIN_TILES", "MIN_TILES_LEARNING"):
+    for name in ("MIN_CHANNELS", "MIN_TILES", "MIN_TILES_TRAINING"):
         monkeypatch.setattr(winograd, name, 1)
     convolve = winograd._convolve
     monkeypatch.setattr(winograd, "_convolve", lambda *args: calls.append(1) or convolve(*args))

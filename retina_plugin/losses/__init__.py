@@ -1,4 +1,4 @@
-"""The losses of RetinaNet, as functions of tensors."""
+"""Class losses, box losses and the loss normaliser of RetinaNet."""
 
 from retina_plugin.losses import derivatives
 from retina_plugin.losses.alpha import auto_alpha

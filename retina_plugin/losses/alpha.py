@@ -1,4 +1,4 @@
-"""The weight of each class from how often it occurs."""
+"""Compute the weight alpha of each class from the number of its boxes."""
 
 from __future__ import annotations
 
@@ -12,28 +12,25 @@ def auto_alpha(
     power: float = 0.5,
     clip: tuple[float, float] = (0.01, 0.99),
 ) -> list[float]:
-    """``alpha_i = 1 / (f_i + eps)``, tamed so that it can be used: by a power, to a mean, within
-    bounds.
+    """Compute class weights from class frequencies: rare classes get larger weights.
 
-    f_i is the share of class i in all boxes and eps that of one box. As it stands, the weight of a
-    class seen once would be thousands of times that of a common one; the power draws them together,
-    and the mean over classes becomes ``base``, for which gamma was chosen. Bounds come last, so
-    that the mean moves a little where they are reached.
+    ``alpha_i = clip(scale * (1 / (f_i + eps)) ** power)``, where f_i is the share of class i in all
+    boxes, eps is the share of one box, and ``scale`` makes the mean over the classes ``base``. If a
+    weight is clipped, the mean can differ from ``base``.
 
-    Background is no class and has no share: with it, f_i of every class would be near 0. Anchors on
-    background are negatives of class i with the weight ``1 - alpha_i``, like those on other
-    classes. A class without a box has no positives to weigh: it gets ``base``, so that its
-    negatives count as usual, and does not take part in the mean.
+    Background has no weight of its own: for class i, anchors on background and on other classes are
+    negatives with the weight ``1 - alpha_i``. A class without boxes gets ``base`` and is left out
+    of the mean.
 
     Args:
-        counts: boxes of each class in the training set, K of them.
+        counts: number of boxes of each of the K classes in the training set.
         base: mean of the weights, in (0, 1).
-        power: at least 0; 0 gives every class ``base``, 1 weights in inverse proportion to the
-            number of boxes.
+        power: at least 0. With 0, every class gets ``base``; with 1, weights are inversely
+            proportional to the number of boxes plus 1.
         clip: smallest and largest weight.
 
     Returns:
-        K weights of positives.
+        K weights, of the positives of each class.
     """
     total = sum(counts)
     rarity = [(total / (count + 1)) ** power if count else None for count in counts]

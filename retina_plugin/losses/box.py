@@ -1,6 +1,7 @@
-"""Box losses on positive anchors, as functions and as parts that a config chooses.
+"""Box losses of the positive anchors, as functions and as classes that a config chooses.
 
-P is the number of positives and may be 0. Reductions lie outside: a loss is one value per box.
+P is the number of positives and may be 0. The losses return one value per box; the caller sums
+them.
 """
 
 from __future__ import annotations
@@ -21,11 +22,12 @@ BOX_LOSSES = Registry(
 def smooth_l1_loss(
     prediction: Tensor, target: Tensor, *, beta: float, reduction: str = "sum"
 ) -> Tensor:
-    """Smooth L1 (Fast R-CNN, arXiv 1504.08083, section 2.3), with the corner at ``beta``.
+    """Smooth L1 loss (Fast R-CNN, arXiv 1504.08083, section 2.3).
 
     Args:
-        prediction, target: any equal shape.
-        beta: where the quadratic part ends and the linear part begins, at least 0; 0 is L1.
+        prediction, target: tensors of the same shape.
+        beta: the absolute difference, at least 0, at which the loss changes from quadratic to
+            linear; 0 gives the L1 loss.
         reduction: "sum" or "none".
     """
     distance = (prediction - target).abs()
@@ -35,76 +37,83 @@ def smooth_l1_loss(
 
 
 def giou_loss(boxes: Tensor, targets: Tensor) -> Tensor:
-    """1 - generalised IoU of each pair, (P,) in [0, 2] (arXiv 1902.09630): what the smallest box
-    around both leaves empty counts too."""
-    iou, union, around = _overlap(boxes, targets)
-    hull = around[:, 0] * around[:, 1]
+    """Generalised IoU loss (arXiv 1902.09630): boxes and targets (P, 4) -> (P,) in [0, 2].
+
+    The loss is 1 - IoU, plus the share of the smallest enclosing box that the union does not cover.
+    """
+    iou, union, enclosing = _overlap(boxes, targets)
+    hull = enclosing[:, 0] * enclosing[:, 1]
     return 1 - iou + (hull - union) / (hull + _eps(hull))
 
 
 def diou_loss(boxes: Tensor, targets: Tensor) -> Tensor:
-    """1 - distance IoU of each pair, (P,) in [0, 2] (arXiv 1911.08287): the distance of the centres
-    counts too."""
+    """Distance IoU loss (arXiv 1911.08287): boxes and targets (P, 4) -> (P,) in [0, 2].
+
+    The loss is 1 - IoU, plus the squared distance of the centres over the squared diagonal of the
+    smallest enclosing box.
+    """
     iou, distance = _overlap_and_distance(boxes, targets)
     return 1 - iou + distance
 
 
 def ciou_loss(boxes: Tensor, targets: Tensor) -> Tensor:
-    """1 - complete IoU of each pair, (P,): distance IoU plus the difference of aspect ratios (arXiv
-    1911.08287, section 3.2)."""
+    """Complete IoU loss (arXiv 1911.08287, section 3.2): boxes and targets (P, 4) -> (P,).
+
+    The loss is the distance IoU loss plus a term for the difference of the aspect ratios.
+    """
     iou, distance = _overlap_and_distance(boxes, targets)
     angle1, angle2 = (
         torch.atan2(b[:, 2] - b[:, 0], (b[:, 3] - b[:, 1]).clamp(min=_eps(b)))
         for b in (boxes, targets)
     )
     aspect = 4 / torch.pi**2 * (angle1 - angle2) ** 2
-    with torch.no_grad():  # a weight, not a path for gradients, as in the paper's equation 11
+    with torch.no_grad():  # the weight (equation 11) is treated as a constant
         weight = aspect / (1 - iou + aspect + _eps(iou))
     return 1 - iou + distance + weight * aspect
 
 
 def _overlap(boxes1: Tensor, boxes2: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """IoU (P,), union (P,) and the sizes (P, 2) of the smallest box around each pair."""
+    """Return IoU (P,), union area (P,) and the size (P, 2) of the smallest enclosing box."""
     shared = torch.cat(
         [torch.max(boxes1[:, :2], boxes2[:, :2]), torch.min(boxes1[:, 2:], boxes2[:, 2:])], dim=1
     )
-    around = torch.max(boxes1[:, 2:], boxes2[:, 2:]) - torch.min(boxes1[:, :2], boxes2[:, :2])
+    enclosing = torch.max(boxes1[:, 2:], boxes2[:, 2:]) - torch.min(boxes1[:, :2], boxes2[:, :2])
     union = area(boxes1) + area(boxes2) - area(shared)
-    return area(shared) / (union + _eps(union)), union, around
+    return area(shared) / (union + _eps(union)), union, enclosing
 
 
 def _overlap_and_distance(boxes: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-    """IoU (P,), and the distance of the centres over the diagonal of the smallest box around both,
-    squared (P,)."""
-    iou, _, around = _overlap(boxes, targets)
+    """Return IoU (P,) and the squared distance of the centres over the squared diagonal of the
+    smallest enclosing box (P,)."""
+    iou, _, enclosing = _overlap(boxes, targets)
     gap = (boxes[:, :2] + boxes[:, 2:] - targets[:, :2] - targets[:, 2:]) / 2
-    return iou, (gap**2).sum(dim=1) / ((around**2).sum(dim=1) + _eps(iou))
+    return iou, (gap**2).sum(dim=1) / ((enclosing**2).sum(dim=1) + _eps(iou))
 
 
 def _eps(x: Tensor) -> float:
-    """Keeps the quotients of boxes without a size finite."""
+    """Return a number that avoids division by zero for boxes without area."""
     return torch.finfo(x.dtype).eps
 
 
 class BoxLoss:
-    """Base of box losses that a config chooses.
+    """Base class of box losses that a config chooses.
 
     Attributes:
-        compares: "deltas", what the head predicts and what the box coder makes of the ground truth;
-            or "boxes", decoded ones and the ground truth.
+        compares: "deltas" if the loss takes predicted deltas and encoded ground-truth boxes;
+            "boxes" if it takes decoded boxes and ground-truth boxes.
     """
 
     compares = "boxes"
 
     def __call__(self, predictions: Tensor, targets: Tensor) -> Tensor:
-        """Predictions and targets of the positives, (P, D) deltas or (P, 4) boxes -> one value
-        each, (P,); P may be 0."""
+        """Return the loss (P,) of each positive from predictions and targets, which are deltas
+        (P, D) or boxes (P, 4); P may be 0."""
         raise NotImplementedError
 
 
 @BOX_LOSSES.register("smooth_l1", reads={"beta": "MODEL.RETINANET.SMOOTH_L1_LOSS_BETA"})
 class SmoothL1Loss(BoxLoss):
-    """:func:`smooth_l1_loss` of the deltas, summed over the D of each box."""
+    """:func:`smooth_l1_loss` of the deltas, summed over the D numbers of each box."""
 
     compares = "deltas"
 

@@ -1,5 +1,4 @@
-"""Losses and derivatives of all sigmoids with PyTorch's own operations, in pieces that stay in the
-cache.
+"""The class loss and its derivative by PyTorch operations, on chunks that fit into the CPU's cache.
 
 Axes: R anchors, K classes.
 """
@@ -12,18 +11,20 @@ from torch import Tensor
 from retina_plugin.layers.threads import run_in_threads
 from retina_plugin.losses.terms import Terms
 
-# Elements worked on at once. On the CPU a few such pieces of float32 stay in the cache; an
-# accelerator needs large ones.
+# Elements of a chunk. On a CPU, a few float32 tensors of this size fit into the cache; an
+# accelerator needs larger tensors.
 CHUNK_ELEMENTS = {"cpu": 2**17, "other": 2**22}
 
-# Derivatives of easy negatives fall to subnormal numbers, which the CPU multiplies up to a hundred
-# times slower in the whole backward pass. Anything below this is zero for every purpose.
+# Smaller derivatives are set to 0. Those of easy negatives can be subnormal numbers, with which a
+# CPU computes up to a hundred times slower in the whole backward pass.
 NEGLIGIBLE = 1e-30
 
 
 def stored_dtype(logits: Tensor) -> torch.dtype:
-    """Of the derivative: that of the logits, but float32 for float16, in which derivatives of easy
-    anchors would be subnormal."""
+    """Return the dtype of the stored derivative: that of the logits, but float32 for float16.
+
+    In float16 the derivatives of easy negatives would be subnormal.
+    """
     return torch.float32 if logits.dtype == torch.float16 else logits.dtype
 
 
@@ -37,15 +38,24 @@ def chunked_loss(
     gamma: float,
     elementwise: bool,
 ) -> tuple[Tensor, Tensor]:
-    """Losses, (R, K) when ``elementwise`` and else their sums (R,), and derivatives (R, K).
+    """Compute the losses and their derivatives by the logits.
 
-    In every piece all logits are taken as negatives first; then its few positives and ignored
-    anchors are put right.
+    In each chunk all logits are first treated as negatives; then the few positives and ignored
+    anchors are corrected.
+
+    Args:
+        terms, gamma: see :func:`retina_plugin.losses.sigmoid_loss`.
+        logits, labels: see :func:`retina_plugin.losses.sigmoid_focal_loss`.
+        positive, negative: (K,) weights in the dtype of the computation.
+        elementwise: whether to return the losses (R, K) instead of their sums (R,).
+
+    Returns:
+        The losses and the derivatives (R, K).
     """
     derivatives = torch.empty_like(logits, dtype=stored_dtype(logits))
     values = negative.new_empty(logits.shape if elementwise else logits.shape[:1])
 
-    def one_piece(part: slice) -> None:
+    def compute_chunk(part: slice) -> None:
         z, label, derivative = logits[part].to(negative.dtype), labels[part], derivatives[part]
         loss, slope = terms(z, gamma)
         torch.mul(torch.hardshrink(slope, NEGLIGIBLE), negative, out=derivative)
@@ -53,10 +63,10 @@ def chunked_loss(
         special = (label != logits.shape[1]).nonzero()[:, 0]
         if len(special):
             rows = special[(label[special] >= 0) & (label[special] < logits.shape[1])]
-            here = rows, label[rows]
-            right, slope = terms(-z[here], gamma)
-            loss[here] = right * positive[here[1]]
-            derivative[here] = (torch.hardshrink(slope, NEGLIGIBLE) * -positive[here[1]]).to(
+            index = rows, label[rows]
+            positive_loss, slope = terms(-z[index], gamma)
+            loss[index] = positive_loss * positive[index[1]]
+            derivative[index] = (torch.hardshrink(slope, NEGLIGIBLE) * -positive[index[1]]).to(
                 derivative.dtype
             )
             ignored = special[label[special] < 0]
@@ -66,13 +76,15 @@ def chunked_loss(
     _warm_up_log1p()
     cpu = logits.device.type == "cpu"
     step = max(1, CHUNK_ELEMENTS["cpu" if cpu else "other"] // max(logits.shape[1], 1))
-    pieces = [slice(start, start + step) for start in range(0, len(logits), step)]
-    run_in_threads(one_piece, pieces, threads=None if cpu else 1)
+    chunks = [slice(start, start + step) for start in range(0, len(logits), step)]
+    run_in_threads(compute_chunk, chunks, threads=None if cpu else 1)
     return values, derivatives
 
 
 def _warm_up_log1p() -> None:
-    """On CPUs with AVX-512 log1p reads a constant by a masked load that needs it for -0.0 only. As
-    long as the page of that constant has never been needed, every such load ends in a microcode
-    assist, and log1p and softplus take ten times as long."""
+    """Make log1p and softplus ten times faster on CPUs with AVX-512, in the whole process.
+
+    There, log1p reads a constant by a masked load, which needs the constant for -0.0 only. Until
+    the memory page of the constant was needed once, each such load is slow (a microcode assist).
+    """
     torch.full((16,), -0.0, dtype=torch.float32, device="cpu").log1p_()

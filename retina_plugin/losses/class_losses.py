@@ -1,4 +1,4 @@
-"""Class losses: the steps of the ladder as functions of logits and labels."""
+"""Class losses as functions of logits and labels, from cross entropy to focal loss."""
 
 from __future__ import annotations
 
@@ -16,8 +16,10 @@ def sigmoid_cross_entropy(
     gamma: object = None,
     reduction: str = "sum",
 ) -> Tensor:
-    """Cross entropy of K independent sigmoids; see :func:`sigmoid_focal_loss`. ``alpha`` and
-    ``gamma`` are not used."""
+    """Cross entropy of K independent sigmoids, without weights.
+
+    ``alpha`` and ``gamma`` are ignored; for the rest see :func:`sigmoid_focal_loss`.
+    """
     return sigmoid_loss(
         cross_entropy_terms, logits, labels, alpha=NO_WEIGHTS, gamma=0.0, reduction=reduction
     )
@@ -31,8 +33,10 @@ def balanced_cross_entropy(
     gamma: object = None,
     reduction: str = "sum",
 ) -> Tensor:
-    """Cross entropy with weights; see :func:`sigmoid_focal_loss`. ``gamma`` is not used. Paper's
-    alpha: 0.75."""
+    """Cross entropy with weights for positives and negatives; alpha is 0.75 in the paper.
+
+    ``gamma`` is ignored; for the rest see :func:`sigmoid_focal_loss`.
+    """
     return sigmoid_loss(
         cross_entropy_terms, logits, labels, alpha=alpha, gamma=0.0, reduction=reduction
     )
@@ -41,26 +45,28 @@ def balanced_cross_entropy(
 def sigmoid_focal_loss(
     logits: Tensor, labels: Tensor, *, alpha: float | Tensor, gamma: float, reduction: str = "sum"
 ) -> Tensor:
-    """Focal loss over K independent sigmoids for each anchor, finite in value and gradient for
-    every ``gamma >= 0``.
+    """Focal loss over K independent sigmoids per anchor (arXiv 1708.02002, section 3.2).
+
+    The loss and its gradient are finite for every ``gamma >= 0``.
 
     Args:
-        logits: (R, K), any floating dtype; computed in float32 at least.
-        labels: (R,) int64: a class in [0, K), K for background (all K logits are negatives), -1 for
-            ignored (loss and gradient 0).
-        alpha: weight of positives in [0, 1], negatives have ``1 - alpha``; a tensor (K,) gives each
-            class its own; a negative number means no weighting at all. Paper: 0.25.
-        gamma: focusing parameter, at least 0; 0 is (balanced) cross entropy. Paper: 2.
+        logits: (R, K), any floating dtype; computed in float32 or float64.
+        labels: (R,) int64: a class in [0, K); K for background, for which all K logits are
+            negatives; or -1 for ignored, with loss and gradient 0.
+        alpha: weight of positives, in [0, 1]; negatives have the weight ``1 - alpha``. A tensor
+            (K,) holds one weight per class. A negative number turns weighting off. 0.25 in the
+            paper.
+        gamma: focusing parameter, at least 0; 0 gives (balanced) cross entropy. 2 in the paper.
         reduction: "sum", "mean" (over R * K) or "none".
 
     Returns:
-        A scalar, or (R, K) for "none". For R = 0 the sum is 0 and connected to ``logits``.
+        A scalar, or (R, K) for "none". For R = 0 the scalar is 0, with a gradient.
 
     Raises:
-        ValueError: shapes that do not fit, an alpha above 1, a negative gamma, an unknown
-            reduction.
-        RuntimeError: by the backward pass, when a second derivative is asked for
-            (``create_graph=True``).
+        ValueError: if shapes do not match, alpha is above 1 (or, per class, below 0), gamma is
+            negative or the reduction is unknown.
+        RuntimeError: in the backward pass, if it is called with ``create_graph=True``; second
+            derivatives are not supported.
     """
     return sigmoid_loss(focal_terms, logits, labels, alpha=alpha, gamma=gamma, reduction=reduction)
 
@@ -68,14 +74,17 @@ def sigmoid_focal_loss(
 def sigmoid_focal_star_loss(
     logits: Tensor, labels: Tensor, *, alpha: float | Tensor, gamma: float, reduction: str = "sum"
 ) -> Tensor:
-    """Focal loss* with the paper's beta of 1; see :func:`sigmoid_focal_loss`. Paper's gamma: 2.
+    """Focal loss* (arXiv 1708.02002, appendix A) with beta = 1; gamma is 2 in the paper.
+
+    For arguments and errors see :func:`sigmoid_focal_loss`.
 
     Raises:
-        ValueError: also a gamma of 0, where it is infinite.
+        ValueError: also if gamma is 0, by which the loss is divided.
     """
     if gamma == 0:
         raise ValueError(
-            "focal_star divides by gamma, which must be above 0; without focusing, take balanced_ce"
+            "focal_star divides by gamma, which must be above 0; use balanced_ce for a loss "
+            "without focusing"
         )
     return sigmoid_loss(
         focal_star_terms, logits, labels, alpha=alpha, gamma=gamma, reduction=reduction

@@ -1,9 +1,8 @@
-"""What one sigmoid costs and its two derivatives, for every step of the ladder: for figures and for
-teaching.
+"""The class loss of one sigmoid and its derivatives, for figures and for teaching.
 
-q is the probability that the sigmoid gives to what is true, x its logit, so that q = sigmoid(x).
-The derivative by q is not bounded near q = 0, whatever the step; the one by x, which is what
-training sees, is.
+q is the probability that the sigmoid gives to the correct answer, and x is its logit: q =
+sigmoid(x). For every class loss, the derivative by q is unbounded near q = 0, and the derivative by
+x, which training uses, is bounded.
 
 Example:
     >>> import torch
@@ -20,32 +19,35 @@ from retina_plugin.losses.terms import Terms
 
 
 def value(q: Tensor, terms: Terms, *, gamma: float = 0.0, alpha: float = 1.0) -> Tensor:
-    """The loss.
+    """Return the loss.
 
     Args:
         q: any shape, in (0, 1).
-        terms: ``cross_entropy_terms``, ``focal_terms``, ``focal_star_terms`` or one's own.
-        gamma: for ``terms``.
-        alpha: weight.
+        terms: ``cross_entropy_terms``, ``focal_terms``, ``focal_star_terms`` or another function of
+            that type.
+        gamma: passed to ``terms``.
+        alpha: weight of the loss.
     """
     return alpha * terms(_wrong_logit(q), gamma)[0]
 
 
 def by_q(q: Tensor, terms: Terms, *, gamma: float = 0.0, alpha: float = 1.0) -> Tensor:
-    """Its derivative by q, negative: for focal loss
-    ``alpha (1 - q)^gamma (gamma log q / (1 - q) - 1 / q)``. See :func:`value`."""
+    """Return the derivative of the loss by q, which is negative; for arguments see :func:`value`.
+
+    For focal loss it is ``alpha (1 - q)^gamma (gamma log q / (1 - q) - 1 / q)``.
+    """
     return -alpha * terms(_wrong_logit(q), gamma)[1] / (q * (1 - q))
 
 
 def by_logit(x: Tensor, terms: Terms, *, gamma: float = 0.0, alpha: float = 1.0) -> Tensor:
-    """Its derivative by the logit x of any size, negative; for focal loss
-    ``alpha (1 - q)^gamma (gamma q log q + q - 1)``.
+    """Return the derivative of the loss by the logit x, which is negative.
 
-    See :func:`value`.
+    For focal loss it is ``alpha (1 - q)^gamma (gamma q log q + q - 1)``. x may be any finite
+    number; for the other arguments see :func:`value`.
     """
     return -alpha * terms(-x, gamma)[1]
 
 
 def _wrong_logit(q: Tensor) -> Tensor:
-    """The logit of 1 - q."""
+    """Return the logit of 1 - q."""
     return (-q).log1p() - q.log()

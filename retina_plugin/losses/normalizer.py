@@ -1,4 +1,4 @@
-"""What the losses are divided by: a moving average of the number of positive anchors of a batch."""
+"""The loss normaliser: a moving average of the number of positive anchors in a batch."""
 
 from __future__ import annotations
 
@@ -7,26 +7,27 @@ from torch import Tensor
 from torch import distributed as dist
 
 MOMENTUM = 0.9
-# Detectron2's, about the positives of one image, so that the first steps are neither huge nor tiny
+# The initial value, as in Detectron2: about the number of positives in one image, so that the first
+# steps are neither too large nor too small.
 INITIAL = 100.0
 
 
 @torch.no_grad()
 def update_normalizer(average: Tensor, num_positives: Tensor) -> Tensor:
-    """Update the moving average in place and return what this rank divides its summed losses by.
+    """Update the moving average in place and return the loss normaliser of this rank.
 
-    The number of positives of a small batch varies a lot, and dividing by it alone costs accuracy;
-    the average steadies it. It counts all ranks of distributed training: R ranks then take the same
-    step as one rank with their joint batch. The average is a buffer of the model, so that a resumed
-    run goes on with it.
+    The number of positives in a small batch varies a lot, and dividing by it alone costs accuracy.
+    The average counts the positives of all ranks, so that several ranks take the same step as one
+    rank with all their images.
 
     Args:
-        average: scalar, the average over all ranks; changed.
-        num_positives: scalar, positives of this rank's batch; a joint count of 0 is taken as 1.
+        average: scalar, the average over all ranks; updated in place.
+        num_positives: scalar, the number of positives in this rank's batch. A sum of 0 over all
+            ranks is counted as 1.
 
     Returns:
-        Scalar above 0: the average divided by the number of ranks, because gradients are averaged
-        over ranks.
+        A scalar above 0, by which this rank divides its summed losses; see
+        :func:`rank_normalizer`.
     """
     count = num_positives.to(average.dtype, copy=True)
     if _distributed():
@@ -36,8 +37,10 @@ def update_normalizer(average: Tensor, num_positives: Tensor) -> Tensor:
 
 
 def rank_normalizer(average: Tensor) -> Tensor:
-    """What a rank divides its summed losses by at a moving average as it stands; evaluation leaves
-    the average to training."""
+    """Return the average divided by the number of ranks, without updating it.
+
+    The division is needed because distributed training averages the gradients over the ranks.
+    """
     return average / (dist.get_world_size() if _distributed() else 1)
 
 

@@ -1,9 +1,8 @@
-"""Every loss over K independent sigmoids in one pass: value and derivative together, for integer
-labels.
+"""Class losses over K independent sigmoids: loss and derivative are computed in one pass.
 
-A step of the ladder says what one sigmoid costs; everything else is done here, once for all steps:
-no one-hot targets, ignored anchors, a weight for each class, half precision, and a backward pass
-that only scales a derivative which is there already.
+The loss of one sigmoid comes from :mod:`retina_plugin.losses.terms`. This module adds integer
+labels (without one-hot targets), ignored anchors, class weights, half precision, and a backward
+pass that only scales the derivative from the forward pass.
 
 Axes: R anchors, K classes.
 """
@@ -12,6 +11,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -21,7 +21,7 @@ from retina_plugin.losses.chunked import chunked_loss
 from retina_plugin.losses.terms import Terms
 from retina_plugin.losses.traced import traced_loss
 
-NO_WEIGHTS = -1.0  # as alpha: neither positives nor negatives are weighted
+NO_WEIGHTS = -1.0  # a value of alpha: positives and negatives are not weighted
 
 
 def sigmoid_loss(
@@ -33,29 +33,23 @@ def sigmoid_loss(
     gamma: float,
     reduction: str,
 ) -> Tensor:
-    """A class loss from its terms.
+    """Compute a class loss from the loss of one sigmoid.
 
-    ``torch.compile``, also with ``fullgraph=True``, and fake tensors see plain operations, see
-    :mod:`retina_plugin.losses.traced`; ``torch.func`` is not supported.
+    ``torch.compile`` works, also with ``fullgraph=True``; ``torch.func`` is not supported.
 
     Args:
-        terms: what one sigmoid costs, see :mod:`retina_plugin.losses.terms`.
+        terms: the loss of one sigmoid, see :mod:`retina_plugin.losses.terms`.
         logits, labels, alpha, reduction: see :func:`retina_plugin.losses.sigmoid_focal_loss`.
-        gamma: handed to ``terms``; at least 0.
+        gamma: passed to ``terms``; at least 0.
 
-    Returns:
-        A scalar, or (R, K) for "none". For R = 0 the sum is 0 and connected to ``logits``.
-
-    Raises:
-        ValueError: shapes or types that do not fit, an alpha above 1 or, for a class, below 0, a
-            negative gamma, an unknown reduction.
-        RuntimeError: by the backward pass, when a second derivative is asked for
-            (``create_graph=True``).
+    Returns, Raises:
+        See :func:`retina_plugin.losses.sigmoid_focal_loss`. Labels that are not int64 are a
+        ValueError, too.
     """
     _check(logits, labels, gamma, reduction)
-    way = traced_loss if tracing.is_traced(logits) else _SigmoidLoss.apply
+    function = traced_loss if tracing.is_traced(logits) else _SigmoidLoss.apply
     weights = _class_weights(logits, alpha)
-    loss = way(logits, labels, *weights, terms, float(gamma), reduction == "none")
+    loss: Tensor = function(logits, labels, *weights, terms, float(gamma), reduction == "none")
     return loss / max(logits.numel(), 1) if reduction == "mean" else loss
 
 
@@ -74,7 +68,7 @@ def _check(logits: Tensor, labels: Tensor, gamma: float, reduction: str) -> None
 
 
 def _class_weights(logits: Tensor, alpha: float | Tensor) -> tuple[Tensor, Tensor]:
-    """Weights of positives and of negatives, each (K,), in the dtype of the computation."""
+    """Return the weights of positives and negatives, (K,) each, in the dtype of the computation."""
     if isinstance(alpha, Tensor) and alpha.dim():
         if alpha.shape != logits.shape[1:]:
             raise ValueError(
@@ -90,11 +84,12 @@ def _class_weights(logits: Tensor, alpha: float | Tensor) -> tuple[Tensor, Tenso
             "alpha is the weight of positives, at most 1 (negatives have 1 - alpha), found "
             f"{float(alpha)}"
         )
-    sides = (1.0, 1.0) if alpha < 0 else (float(alpha), 1 - float(alpha))
-    return tuple(
-        logits.new_full((), side, dtype=_work_dtype(logits)).expand(logits.shape[1])
-        for side in sides
+    weights = (1.0, 1.0) if alpha < 0 else (float(alpha), 1 - float(alpha))
+    positive, negative = (
+        logits.new_full((), weight, dtype=_work_dtype(logits)).expand(logits.shape[1])
+        for weight in weights
     )
+    return positive, negative
 
 
 def _work_dtype(logits: Tensor) -> torch.dtype:
@@ -102,11 +97,20 @@ def _work_dtype(logits: Tensor) -> torch.dtype:
 
 
 class _SigmoidLoss(torch.autograd.Function):
-    """The derivative, one tensor of the logits' size, is all that is kept for backward."""
+    """The loss as an autograd function, which stores only the derivative for the backward pass."""
 
     @staticmethod
-    def forward(ctx, logits, labels, positive, negative, terms, gamma, elementwise):
-        values, derivative = _pass_for(terms, logits)(
+    def forward(
+        ctx: Any,
+        logits: Tensor,
+        labels: Tensor,
+        positive: Tensor,
+        negative: Tensor,
+        terms: Terms,
+        gamma: float,
+        elementwise: bool,
+    ) -> Tensor:
+        values, derivative = _implementation(terms, logits)(
             terms,
             logits,
             labels,
@@ -120,7 +124,7 @@ class _SigmoidLoss(torch.autograd.Function):
         return values if elementwise else values.sum()
 
     @staticmethod
-    def backward(ctx, grad_output):
+    def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, ...]:
         if torch.is_grad_enabled():  # without this, second derivatives would silently be 0
             raise RuntimeError(
                 "class losses have no second derivative: call backward() or grad() without "
@@ -130,9 +134,8 @@ class _SigmoidLoss(torch.autograd.Function):
         return _scaled(derivative, grad_output).to(ctx.dtype), None, None, None, None, None, None
 
 
-def _pass_for(terms: Terms, logits: Tensor) -> Callable[..., tuple[Tensor, Tensor]]:
-    """The fastest way there is here from logits to losses and derivatives; all have the arguments
-    and results of ``chunked_loss``."""
+def _implementation(terms: Terms, logits: Tensor) -> Callable[..., tuple[Tensor, Tensor]]:
+    """Return the fastest function for these logits, with the interface of ``chunked_loss``."""
     if logits.is_cuda and importlib.util.find_spec("triton"):
         from retina_plugin.losses import triton_focal
 
@@ -142,25 +145,23 @@ def _pass_for(terms: Terms, logits: Tensor) -> Callable[..., tuple[Tensor, Tenso
 
 
 def _scaled(derivative: Tensor, factor: Tensor) -> Tensor:
-    """``derivative * factor``, in place where that can be, so that backward needs no second tensor
-    of the logits' size.
+    """Return ``derivative * factor``, computed in place to save memory.
 
-    It can be the first time, as a backward pass frees the derivative afterwards. Of a graph that is
-    kept (``retain_graph=True``) the later passes undo the first factor, which is remembered on the
-    tensor that it has changed.
+    Usually the graph is freed after one backward pass, and the derivative is not needed again. With
+    ``retain_graph=True`` it is: the first factor is therefore stored on the tensor, and later
+    passes divide by it.
     """
     if factor.dim():
         return derivative * factor
-    first = getattr(derivative, "scaled_by", None)
+    first: Tensor | None = getattr(derivative, "scaled_by", None)
     if first is None:
-        derivative.scaled_by = factor
-        # .data: for autograd this is not the misuse of a saved tensor that it looks like
+        derivative.scaled_by = factor  # type: ignore[attr-defined]  # an attribute added here
+        # .data, because autograd forbids in-place changes of a saved tensor
         derivative.data.mul_(factor)
         return derivative
     if first.abs() < torch.finfo(first.dtype).tiny or not first.isfinite():
         raise RuntimeError(
-            f"backward() through this class loss was called with {float(first)} first, from which "
-            "it cannot be repeated: "
-            "compute the loss again"
+            f"backward() of this class loss cannot be repeated, because its first call had the "
+            f"gradient {float(first)}: compute the loss again"
         )
     return derivative * (factor / first)

@@ -1,7 +1,6 @@
-"""Class losses as parts that a config chooses by ``MODEL.RETINA_PLUGIN.CLASS_LOSS.NAME``.
+"""The class losses that a config chooses by ``MODEL.RETINA_PLUGIN.CLASS_LOSS.NAME``.
 
-A loss of one's own is a class in a module that ``MODEL.RETINA_PLUGIN.IMPORTS`` names; see
-``docs/plugin.md``.
+``docs/plugin.md`` describes how to add a class loss.
 """
 
 from __future__ import annotations
@@ -23,7 +22,11 @@ from retina_plugin.losses.class_losses import (
 
 
 def _alpha(cfg: Any) -> float | list[float] | None:
-    """``FOCAL_LOSS_ALPHA``; None for an ``auto`` that no run has turned into numbers."""
+    """Return ``FOCAL_LOSS_ALPHA``; None if it is ``auto`` and not yet replaced by numbers.
+
+    Raises:
+        ConfigError: if a list does not have one weight for each class.
+    """
     retinanet = cfg.MODEL.RETINANET
     alpha = retinanet.FOCAL_LOSS_ALPHA
     if isinstance(alpha, (list, tuple)) and len(alpha) != retinanet.NUM_CLASSES:
@@ -32,7 +35,8 @@ def _alpha(cfg: Any) -> float | list[float] | None:
             f"MODEL.RETINANET.NUM_CLASSES is {retinanet.NUM_CLASSES}: give one for each class, or "
             "a number, or auto"
         )
-    return None if alpha == "auto" else alpha
+    weights: float | list[float] | None = None if alpha == "auto" else alpha
+    return weights
 
 
 CLASS_LOSSES = Registry(
@@ -43,16 +47,16 @@ CLASS_LOSSES = Registry(
 
 
 class ClassLoss(nn.Module):
-    """Base of class losses: holds the weights of the classes and calls :meth:`loss`."""
+    """Base class of class losses: stores the class weights and calls :attr:`loss`."""
 
     loss: Callable[..., Tensor]  # (logits, labels, *, alpha, gamma, reduction) -> loss
 
     def __init__(self, *, alpha: float | Sequence[float] | None, gamma: float) -> None:
         """
         Args:
-            alpha, gamma: see :func:`retina_plugin.losses.sigmoid_focal_loss`; alpha may be a list
-                for the K classes. None as alpha makes a loss that cannot be computed, for a model
-                that only detects.
+            alpha: see :func:`retina_plugin.losses.sigmoid_focal_loss`; may also be a list with one
+                weight for each class. With None, the model can detect but not train.
+            gamma: see :func:`retina_plugin.losses.sigmoid_focal_loss`.
         """
         super().__init__()
         self.gamma = gamma
@@ -62,10 +66,10 @@ class ClassLoss(nn.Module):
         self.register_buffer("class_alpha", per_class, persistent=False)
 
     def forward(self, logits: Tensor, labels: Tensor, *, reduction: str = "sum") -> Tensor:
-        """See :func:`retina_plugin.losses.sigmoid_focal_loss`.
+        """Compute the loss; see :func:`retina_plugin.losses.sigmoid_focal_loss`.
 
         Raises:
-            ValueError: there are no weights of classes.
+            ValueError: also if ``alpha`` is None.
         """
         alpha = self.alpha if self.class_alpha is None else self.class_alpha
         if alpha is None:

@@ -1,4 +1,4 @@
-"""The score of each class before training, from how often it occurs."""
+"""Compute the initial score of each class from the number of its boxes."""
 
 from __future__ import annotations
 
@@ -6,18 +6,17 @@ from collections.abc import Sequence
 
 
 def auto_prior(counts: Sequence[int], *, base: float) -> list[float]:
-    """``base`` for a class with its equal share of the boxes, and in proportion for the others.
+    """Compute priors in proportion to the class frequencies.
 
-    The one prior of RetinaNet makes every class as likely at first; with a rare class, the first
-    steps go into learning that it is rare.
+    RetinaNet gives every class the same prior, so that the first training steps are spent on
+    learning which classes are rare.
 
     Args:
-        counts: boxes of each class in the training set, K of them; all 0 gives every class
-            ``base``.
-        base: mean over the classes, in (0, 1).
+        counts: number of boxes of each of the K classes in the training set.
+        base: mean of the priors, in (0, 1).
 
     Returns:
-        K scores, at least ``base / 100`` and at most 0.5.
+        K priors, clipped to [``base / 100``, 0.5]. Without any boxes, every prior is ``base``.
     """
     total = sum(counts)
     if not total:

@@ -1,5 +1,6 @@
-"""Losses of all sigmoids for compilers, exporters and fake tensors: plain operations on whole
-tensors, which a compiler fuses, and no shape that depends on labels.
+"""The class loss for compilers, exporters and fake tensors.
+
+It uses operations on whole tensors, which a compiler can fuse, and no shape depends on the labels.
 
 Axes: R anchors, K classes.
 """
@@ -23,24 +24,25 @@ def traced_loss(
     gamma: float,
     elementwise: bool,
 ) -> Tensor:
-    """The loss (R, K) when ``elementwise``, else its sum. The gradient is the derivative that
-    ``terms`` gives: autograd's own is not finite everywhere, see
-    :mod:`retina_plugin.losses.terms`.
+    """Compute the loss, with the derivative from ``terms`` as its gradient.
+
+    Autograd of the loss is not finite everywhere, see :mod:`retina_plugin.losses.terms`.
 
     Args:
         logits, labels: see :func:`retina_plugin.losses.sigmoid_focal_loss`.
         positive, negative: (K,) weights in the dtype of the computation.
         terms, gamma: see :func:`retina_plugin.losses.sigmoid_loss`.
+        elementwise: whether to return the losses (R, K) instead of their sum.
     """
-    counts = labels[:, None] >= 0
-    x = logits.to(negative.dtype).where(counts, 0)  # ignored anchors may hold anything
-    fixed = x.detach()
+    used = labels[:, None] >= 0
+    x = logits.to(negative.dtype).where(used, 0)  # logits of ignored anchors may be infinite
+    constant = x.detach()
     present = labels[:, None] == torch.arange(logits.shape[1], device=labels.device)
-    weight = torch.where(present, positive, negative).where(counts, 0)
-    loss, slope = terms(torch.where(present, -fixed, fixed), gamma)
+    weight = torch.where(present, positive, negative).where(used, 0)
+    loss, slope = terms(torch.where(present, -constant, constant), gamma)
     slope = F.hardshrink(slope, NEGLIGIBLE) * torch.where(present, -weight, weight)
-    # Zeros whose gradient is 1; infinite logits would give NaN. Exporters drop the backward pass
-    # of an autograd function, and with it the gradient; these operations they keep.
-    zeros = (x - fixed).nan_to_num()
+    # Zeros with gradient 1; nan_to_num is for infinite logits. An autograd function would lose its
+    # backward pass, and so the gradient, in exporters; these operations keep it.
+    zeros = (x - constant).nan_to_num()
     loss = loss * weight + slope * zeros
     return loss if elementwise else loss.sum()

@@ -1,8 +1,7 @@
-"""Losses and derivatives of all sigmoids by one Triton kernel: logits are read once and derivatives
-written once.
+"""The class loss and its derivative by one Triton kernel, which reads the logits only once.
 
-Imported on a CUDA device with Triton only. Its reference, and what runs everywhere else, is
-:mod:`retina_plugin.losses.chunked`.
+The module is imported only for CUDA tensors and if Triton is installed. Otherwise
+:mod:`retina_plugin.losses.chunked` computes the same.
 """
 
 from __future__ import annotations
@@ -21,8 +20,8 @@ from retina_plugin.losses.terms import Terms, cross_entropy_terms, focal_star_te
 
 BLOCK = 1024  # elements of one program
 
-# The steps of the ladder as one formula: focal loss with exponent ``power`` at the logit slope * z
-# - shift, over slope. Terms -> gamma -> (slope, shift, power).
+# The kernel computes focal loss with the exponent ``power`` at the logit slope * z - shift, divided
+# by ``slope``. Each entry maps gamma to (slope, shift, power).
 VARIANTS: dict[Terms, Callable[[float], tuple[float, float, float]]] = {
     cross_entropy_terms: lambda gamma: (1.0, 0.0, 0.0),
     focal_terms: lambda gamma: (1.0, 0.0, gamma),
@@ -39,7 +38,7 @@ def can_run(terms: Terms, logits: Tensor) -> bool:
 
 @functools.cache
 def _works(device: torch.device) -> bool:
-    """Whether the kernel can be built and run; a warning says why not."""
+    """Whether the kernel can be compiled and run. Warn with the reason if it cannot."""
     logits, weights = torch.zeros(1, 1, device=device), torch.ones(1, device=device)
     labels = torch.zeros(1, dtype=torch.int64, device=device)
     try:
@@ -52,7 +51,7 @@ def _works(device: torch.device) -> bool:
             gamma=2.0,
             elementwise=False,
         )
-    except Exception as error:  # Triton fails in many ways, most often for want of a C compiler
+    except Exception as error:  # Triton fails in many ways, often for lack of a C compiler
         reason = (str(error) or type(error).__name__).splitlines()[0]
         warnings.warn(
             f"Triton does not work on {device}, losses are computed by PyTorch: {reason}",
@@ -79,7 +78,7 @@ def triton_loss(
     values = negative.new_empty(logits.shape if elementwise else (blocks,))
     slope, shift, power = VARIANTS[terms](gamma)
     if blocks:
-        with torch.cuda.device_of(logits):
+        with torch.cuda.device_of(logits):  # type: ignore[no-untyped-call]  # in torch
             _kernel[(blocks,)](
                 *(
                     logits,
@@ -99,10 +98,13 @@ def triton_loss(
     return values, derivatives
 
 
-@triton.jit
-def _log1p_ratio(e):
-    """log(1 + e) / e for e in [0, 1] to 2e-7, by Chebyshev interpolation. log(1 + e) itself would
-    lose the digits of a small e."""
+# Functions for Triton have no annotations, because Triton evaluates them.
+@triton.jit  # type: ignore[untyped-decorator]
+def _log1p_ratio(e):  # type: ignore[no-untyped-def]
+    """Compute log(1 + e) / e for e in [0, 1] with an error of 2e-7, by Chebyshev interpolation.
+
+    tl.log(1 + e) would lose the digits of a small e.
+    """
     ratio = -0.00317605705 * e + 0.0195425274
     ratio = (ratio * e - 0.0563736132) * e + 0.105436238
     ratio = (ratio * e - 0.152696671) * e + 0.196632743
@@ -110,8 +112,8 @@ def _log1p_ratio(e):
     return (ratio * e - 0.499998926) * e + 1.0
 
 
-@triton.jit
-def _kernel(
+@triton.jit  # type: ignore[untyped-decorator]
+def _kernel(  # type: ignore[no-untyped-def]
     logits,
     labels,
     positive,
@@ -133,7 +135,7 @@ def _kernel(
     lane = tl.arange(0, BLOCK)
     place = start + lane
     inside = place < total
-    # counted from the first row of the block: 32 bits are enough
+    # relative to the first row of the block, so that 32 bits are enough
     column = (start % NUM_CLASSES).to(tl.int32) + lane
     row = start // NUM_CLASSES + column // NUM_CLASSES
     column = column % NUM_CLASSES
@@ -148,7 +150,7 @@ def _kernel(
     large = 1 / (1 + small)  # sigmoid(|z|)
     little = small * large
     wrong, right = tl.where(z > 0, large, little), tl.where(z > 0, little, large)
-    # not -inf, which a power of 0 would turn into NaN
+    # at least -1e30: a power of 0 times -inf would be NaN
     log_wrong = tl.maximum(tl.minimum(z, 0.0) - log1p, -1e30)
     modulator = wrong * wrong if SQUARE else tl.exp(power * log_wrong)
     modulator *= tl.load(

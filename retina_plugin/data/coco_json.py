@@ -54,7 +54,7 @@ def read_json(json_file: str) -> tuple[dict[str, Any], list[str]]:
         DatasetError: missing, not JSON, not in COCO's layout, an entry that lacks a key or has a
             strange value, an id that occurs twice.
     """
-    content = _parse(json_file)
+    content = parse_json(json_file)
     if not _has_layout(content):
         found = list(content) if isinstance(content, dict) else type(content).__name__
         raise DatasetError(
@@ -67,12 +67,17 @@ def read_json(json_file: str) -> tuple[dict[str, Any], list[str]]:
     return content, normalize_ids(content) + lines
 
 
-def _parse(json_file: str) -> Any:
+def parse_json(json_file: str) -> Any:
+    """Parse a JSON file in UTF-8, UTF-16 or UTF-32, with a byte order mark or without.
+
+    Raises:
+        DatasetError: it is missing, cannot be read, or is not JSON; line and column are named.
+    """
     try:
         require_regular_file(json_file)
         with open(json_file, "rb") as file:
             raw = file.read()
-        return json.loads(raw)  # UTF-8, UTF-16 or UTF-32, with a byte order mark or without
+        return json.loads(raw)
     except FileNotFoundError as error:
         raise DatasetError(
             f"no annotations at {os.path.abspath(json_file)}. {HOW_TO_NAME}"
@@ -91,7 +96,7 @@ def _parse(json_file: str) -> Any:
     except RecursionError as error:
         raise DatasetError(
             f"{json_file} is not JSON that can be read: lists or objects lie too deep within each "
-            "other. COCO's format has 4 levels."
+            "other. Annotation formats have fewer than 20 levels."
         ) from error
     except json.JSONDecodeError as error:
         raise DatasetError(

@@ -1,5 +1,7 @@
-"""What boxes may be that are read as [x, y, width, height] in pixels, where the evidence is enough
-for a warning only."""
+"""Warnings about boxes that may not be [x, y, width, height] in pixels.
+
+The evidence here is too weak for an error; :mod:`retina_plugin.data.box_coordinates` raises errors.
+"""
 
 from __future__ import annotations
 
@@ -16,28 +18,29 @@ from retina_plugin.data.box_coordinates import (
     to_xyxy,
 )
 
-FEW = 3  # boxes that are no accident
-MANY = 10  # boxes that would lie in all parts of their images
-PERCENT = 100.5  # rounded
+MIN_OUTSIDE = 3  # fewer boxes outside their image may be single mistakes
+MIN_FOR_PERCENT = 10  # with fewer boxes, it may be chance that all lie in the upper left quarter
+MAX_PERCENT = 100.5  # with a margin for rounding
 
 
 def box_warnings(pairs: AnnotationPairs, configured: BoxCoordinates) -> list[str]:
-    """Lines on boxes that look like something else, with counts.
+    """Return warnings, with counts, about boxes that look like fractions, percent, corners or boxes
+    of another image size.
 
     Args:
-        pairs: each annotation, its "bbox" [x, y, width, height] in pixels, with its record; may
-            be empty. Boxes of masks and those without area are left out.
-        configured: nothing is said of what the user states.
+        pairs: (annotation, record) pairs, with "bbox" as [x, y, width, height] in pixels; may be
+            empty. Boxes made from masks and boxes without area are skipped.
+        configured: the coordinates from the config; what it sets gets no warning.
     """
     boxes, sizes, of_mask = box_arrays(pairs)
-    own = np.flatnonzero(~of_mask & (boxes[:, 2:] > 0).all(axis=1))
-    boxes, sizes, pairs = boxes[own], sizes[own], [pairs[i] for i in own]
+    kept = [int(i) for i in np.flatnonzero(~of_mask & (boxes[:, 2:] > 0).all(axis=1))]
+    boxes, sizes, pairs = boxes[kept], sizes[kept], [pairs[i] for i in kept]
     if not pairs:
         return []
     lines = [] if configured.unit else [_fractions(pairs, boxes, sizes), _percent(boxes, sizes)]
     if not configured.layout:
         lines.append(_corners(pairs, boxes, sizes))
-    return [line for line in (*lines, _another_size(boxes, sizes)) if line]
+    return [line for line in (*lines, _other_size(boxes, sizes)) if line]
 
 
 def _fractions(pairs: AnnotationPairs, boxes: np.ndarray, sizes: np.ndarray) -> str:
@@ -51,40 +54,40 @@ def _fractions(pairs: AnnotationPairs, boxes: np.ndarray, sizes: np.ndarray) -> 
 
 
 def _percent(boxes: np.ndarray, sizes: np.ndarray) -> str:
-    """Boxes in the upper left quarter, or less, of every image, that reach up to 100."""
+    """Warn if no box reaches beyond 100 although all images are at least 200 pixels large."""
     reach = to_xyxy(boxes, "xywh").max()
-    if len(boxes) < MANY or sizes.min() < 2 * 100 or not 50 < reach <= PERCENT:
+    if len(boxes) < MIN_FOR_PERCENT or sizes.min() < 2 * 100 or not 50 < reach <= MAX_PERCENT:
         return ""
     return (
-        f"none of {len(boxes)} boxes reaches beyond 100, though every image is at least "
+        f"none of {len(boxes)} boxes reaches crossing 100, though every image is at least "
         f"{int(sizes.min())} pixels wide and high: they may be percent of the image. Look at them "
         "with tools/visualize_data.py, and write them in pixels"
     )
 
 
 def _corners(pairs: AnnotationPairs, boxes: np.ndarray, sizes: np.ndarray) -> str:
-    beyond = is_outside(boxes, sizes, "xywh")
-    found = beyond & ~is_outside(boxes, sizes, "xyxy")
-    if found.sum() < FEW or 10 * found.sum() < 9 * beyond.sum():
+    crossing = is_outside(boxes, sizes, "xywh")
+    found = crossing & ~is_outside(boxes, sizes, "xyxy")
+    if found.sum() < MIN_OUTSIDE or 10 * found.sum() < 9 * crossing.sum():
         return ""
     return (
-        f"{int(found.sum())} of {int(beyond.sum())} boxes that reach outside lie inside as corners "
-        f"[x0, y0, x1, y1] (first: {_example(pairs, found)}): part of the boxes may be corners. "
-        f"Write all of them as [x, y, width, height], or set {KEY} to 'xywh' if they are right"
+        f"{int(found.sum())} of {int(crossing.sum())} boxes that reach outside lie inside as "
+        f"corners [x0, y0, x1, y1] (first: {_example(pairs, found)}): some boxes may be corners. "
+        f"Write all of them as [x, y, width, height], or set {KEY} to 'xywh' if they are correct"
     )
 
 
-def _another_size(boxes: np.ndarray, sizes: np.ndarray) -> str:
-    beyond = is_outside(boxes, sizes, "xywh")
-    wholly = (boxes[:, :2] >= sizes + ROUNDING).any(axis=1)
-    if wholly.sum() < FEW or 2 * beyond.sum() <= len(boxes):
+def _other_size(boxes: np.ndarray, sizes: np.ndarray) -> str:
+    crossing = is_outside(boxes, sizes, "xywh")
+    fully_outside = (boxes[:, :2] >= sizes + ROUNDING).any(axis=1)
+    if fully_outside.sum() < MIN_OUTSIDE or 2 * crossing.sum() <= len(boxes):
         return ""
     (right, low), (width, height) = to_xyxy(boxes, "xywh")[:, 2:].max(0), sizes.max(0)
     return (
-        f"{int(beyond.sum())} of {len(boxes)} boxes reach outside, {int(wholly.sum())} lie wholly "
-        f"there: up to {right:g} in x and {low:g} in y, where no image is larger than "
-        f"{width:g}x{height:g}. They may be measured in 0..1000, or in pictures of another size: "
-        "write them in pixels of these images"
+        f"{int(crossing.sum())} of {len(boxes)} boxes reach outside their image, "
+        f"{int(fully_outside.sum())} lie completely outside: x goes up to {right:g} and y up to "
+        f"{low:g}, but no image is larger than {width:g}x{height:g}. They may be measured in "
+        "0..1000, or in images of another size: write them in pixels of these images"
     )
 
 

@@ -1,5 +1,5 @@
-"""Read the headers of all images before a run, so that a file that cannot be used is found before
-training and not after it."""
+"""Check the headers of all images before a run, so that unusable files are found before
+training."""
 
 from __future__ import annotations
 
@@ -14,28 +14,31 @@ from retina_plugin.data.errors import DatasetError
 from retina_plugin.data.headers import Header, read_header
 from retina_plugin.data.images import require_channels_and_size, require_size
 
-PROGRESS_DELAY = 2  # progress is shown if it takes longer
-THREADS = min(16, 4 * (os.cpu_count() or 1))  # they wait for disks and networks
+PROGRESS_DELAY = 2  # seconds after which the progress bar appears
+THREADS = min(
+    16, 4 * (os.cpu_count() or 1)
+)  # more than CPUs: they mostly wait for disks and networks
 
 
 def check_images(
     records: Sequence[Mapping[str, Any]], *, max_pixels: int, show: bool = True
 ) -> list[Header]:
-    """Read the header of each record's file, and compare it with the annotations and with what can
-    be read.
+    """Read the header of each record's file; check its size, channels and pixel format.
 
-    Pixels are not decoded: a file that is cut off after its header is found when it is used.
+    Pixels are not decoded, so a file that is truncated after its header is not detected.
 
     Args:
-        records: "file_name", and "height" and "width" if the annotations have them; may be empty.
+        records: with "file_name", and "height" and "width" if the annotations have them; may be
+            empty.
         max_pixels: see :func:`retina_plugin.data.read_image`.
-        show: progress on standard error.
+        show: whether to show a progress bar on standard error.
 
     Returns:
         A header for each record.
 
     Raises:
-        DatasetError: how many files cannot be used, and the reasons of the first three.
+        DatasetError: files cannot be used; the message counts them and shows the first three
+            reasons.
     """
 
     def check(record: Mapping[str, Any]) -> Header | DatasetError:
@@ -49,17 +52,25 @@ def check_images(
             return error
         return header
 
-    bar = {"total": len(records), "desc": "image headers", "unit": "file", "leave": False}
     pool = ThreadPoolExecutor(THREADS)
     try:
-        found = list(tqdm(pool.map(check, records), delay=PROGRESS_DELAY, disable=not show, **bar))
+        bar = tqdm(
+            pool.map(check, records),
+            desc="image headers",
+            total=len(records),
+            unit="file",
+            leave=False,
+            delay=PROGRESS_DELAY,
+            disable=not show,
+        )
+        results = list(bar)
     finally:
-        pool.shutdown(cancel_futures=True)  # after Ctrl-C, too
-    problems = [str(entry) for entry in found if isinstance(entry, DatasetError)]
+        pool.shutdown(cancel_futures=True)  # Ctrl-C does not wait for the remaining files
+    problems = [str(result) for result in results if isinstance(result, DatasetError)]
     if problems:
         more = f" And {len(problems) - 3} more." if len(problems) > 3 else ""
         raise DatasetError(
             f"{len(problems)} of {len(records)} images cannot be used: "
             f"{' '.join(problems[:3])}{more}"
         )
-    return found
+    return [result for result in results if isinstance(result, Header)]

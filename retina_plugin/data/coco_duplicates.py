@@ -1,4 +1,4 @@
-"""What annotation files say twice: classes, boxes and files, each a warning with a count."""
+"""Warnings about duplicate classes, boxes and image files in annotations."""
 
 from __future__ import annotations
 
@@ -12,32 +12,34 @@ from typing import Any
 def duplicate_warnings(
     categories: Mapping[Any, str], records: Iterable[Mapping[str, Any]]
 ) -> list[str]:
-    """Lines on classes whose names differ by spaces or case only, on boxes that an image has twice,
-    and on files that are two images.
+    """Return warnings about classes whose names differ only by spaces or case, about repeated boxes
+    in an image, and about image files that are listed as two images.
 
     Args:
-        categories: id -> name.
-        records: of the data set, with their annotations; may be empty.
+        categories: {id: name}.
+        records: see :class:`retina_plugin.data.Dataset`; may be empty.
     """
     records = list(records)
-    lines = (*_classes(categories), _boxes(records), _files(records))
+    lines = (*_similar_classes(categories), _repeated_boxes(records), _shared_files(records))
     return [line for line in lines if line]
 
 
-def _classes(categories: Mapping[Any, str]) -> list[str]:
-    alike: dict[str, list[Any]] = defaultdict(list)
+def _similar_classes(categories: Mapping[Any, str]) -> list[str]:
+    ids_by_name: dict[str, list[Any]] = defaultdict(list)
     for coco_id, name in categories.items():
-        alike[" ".join(unicodedata.normalize("NFKC", name).casefold().split())].append(coco_id)
+        ids_by_name[" ".join(unicodedata.normalize("NFKC", name).casefold().split())].append(
+            coco_id
+        )
     return [
         f"classes {' and '.join(repr(categories[i]) for i in ids)} (categories "
         f"{', '.join(map(repr, ids))}) differ by spaces or case only and are learnt as "
-        f"{len(ids)} classes: merge them if they are one"
-        for ids in alike.values()
+        f"{len(ids)} classes: merge them if they mean the same"
+        for ids in ids_by_name.values()
         if len(ids) > 1
     ]
 
 
-def _boxes(records: list[Mapping[str, Any]]) -> str:
+def _repeated_boxes(records: list[Mapping[str, Any]]) -> str:
     count = total = 0
     example = ""
     for record in records:
@@ -45,31 +47,32 @@ def _boxes(records: list[Mapping[str, Any]]) -> str:
         for annotation in record["annotations"]:
             total += 1
             key = (annotation["category_id"], annotation["iscrowd"], *annotation["bbox"])
-            twin = first.setdefault(key, annotation["id"])
-            if twin != annotation["id"]:
+            first_id = first.setdefault(key, annotation["id"])
+            if first_id != annotation["id"]:
                 count += 1
                 name = os.path.basename(record["file_name"])
-                example = example or f"annotations {twin!r} and {annotation['id']!r} of {name}"
+                example = example or f"annotations {first_id!r} and {annotation['id']!r} of {name}"
     if not count:
         return ""
     return (
         f"{count} of {total} boxes repeat another of the same image and class (first: {example}): "
-        "they count twice in training and metrics; take them out"
+        "they count twice in training and metrics; remove them"
     )
 
 
-def _files(records: list[Mapping[str, Any]]) -> str:
+def _shared_files(records: list[Mapping[str, Any]]) -> str:
     first: dict[str, Any] = {}
-    twice = []
+    repeated = []
     for record in records:
-        twin = first.setdefault(os.path.normpath(record["file_name"]), record["image_id"])
-        if twin != record["image_id"]:
-            twice.append((twin, record))
-    if not twice:
+        first_id = first.setdefault(os.path.normpath(record["file_name"]), record["image_id"])
+        if first_id != record["image_id"]:
+            repeated.append((first_id, record))
+    if not repeated:
         return ""
-    twin, record = twice[0]
+    first_id, record = repeated[0]
     return (
-        f"{len(twice)} of {len(records)} images are files that other images are, too (first: "
-        f"images {twin!r} and {record['image_id']!r}, {os.path.basename(record['file_name'])}): "
-        "objects that only one of them has are background in the other; make each file one image"
+        f"{len(repeated)} of {len(records)} images have the file of another image (first: "
+        f"images {first_id!r} and {record['image_id']!r}, "
+        f"{os.path.basename(record['file_name'])}): objects of one are "
+        "background in the other; list each file once"
     )

@@ -1,5 +1,4 @@
-"""Ids of COCO files as one kind: 1.0 is 1, and "1" or "1.0" of an annotation is 1 if the image's
-id is a number."""
+"""Make the ids of COCO files comparable: 1, 1.0 and "1" are the same id."""
 
 from __future__ import annotations
 
@@ -7,32 +6,32 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-WHOLE = re.compile(r"([0-9]{1,19})(?:\.0*)?")  # as text
+WHOLE_NUMBER = re.compile(r"([0-9]{1,19})(?:\.0*)?")
 REFERENCES = {"image_id": "images", "category_id": "categories"}
 
 
 def normalize_ids(content: dict[str, Any]) -> list[str]:
-    """Make the ids of annotations those of their images and categories, in place.
+    """Replace the ids in annotations by the equal ids of images and categories, in place.
 
-    Whole floats become integers. An ``image_id`` or ``category_id`` that is text where the ids are
-    numbers, or the other way round, becomes the id of the same number if there is exactly one.
-    Nothing else changes.
+    Whole floats become integers. An ``image_id`` or ``category_id`` that is text while the ids are
+    numbers, or a number while they are text, becomes the id with the same number if there is
+    exactly one.
 
     Args:
-        content: COCO's lists, each entry checked; "annotations" may be missing.
+        content: COCO's lists with checked entries; "annotations" may be missing.
 
     Returns:
-        A line with a count for each key whose text and numbers were matched.
+        A warning with a count for each key where text and numbers were matched.
     """
     for kind in ("images", "annotations", "categories"):
         for entry in content.get(kind, []):
-            entry["id"] = whole(entry["id"])
+            entry["id"] = float_to_int(entry["id"])
     annotations, lines = content.get("annotations", []), []
     for key, kind in REFERENCES.items():
         match = IdMatcher(entry["id"] for entry in content[kind])
         changed = 0
         for annotation in annotations:
-            given = whole(annotation[key])
+            given = float_to_int(annotation[key])
             annotation[key] = match(given)
             changed += annotation[key] is not given
         if changed:
@@ -46,16 +45,16 @@ def normalize_ids(content: dict[str, Any]) -> list[str]:
     return lines
 
 
-def whole(value: Any) -> Any:
-    """1.0 as 1; anything else as it is."""
+def float_to_int(value: Any) -> Any:
+    """Return a whole float as an integer, and any other value unchanged."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 class IdMatcher:
-    """Finds the id that is meant: "7", 7 and 7.0 are alike.
+    """Finds the known id that equals a value; "7", 7 and 7.0 are equal.
 
     Args:
-        ids: the known ones, numbers or text.
+        ids: the known ids, numbers or text.
     """
 
     def __init__(self, ids: Iterable[Any]) -> None:
@@ -63,22 +62,22 @@ class IdMatcher:
         self.numbers = not any(isinstance(value, str) for value in self.ids)
         self.by_number: dict[int, list[Any]] = {}
         for value in self.ids:
-            number = _number(value)
+            number = _to_int(value)
             if number is not None:
                 self.by_number.setdefault(number, []).append(value)
 
     def __call__(self, value: Any) -> Any:
-        """The known id that ``value`` means, or ``value`` itself if there is none or more than
-        one."""
+        """Return the only known id that equals ``value``, or else ``value``."""
         if value in self.ids:
             return value
-        found = self.by_number.get(_number(value), [])
+        number = _to_int(value)
+        found = [] if number is None else self.by_number.get(number, [])
         return found[0] if len(found) == 1 else value
 
 
-def _number(value: Any) -> int | None:
-    """The whole number that an id stands for; None for other text."""
+def _to_int(value: Any) -> int | None:
+    """Return the whole number of an id, or None if it is not a whole number."""
     if isinstance(value, str):
-        found = WHOLE.fullmatch(value.strip())
+        found = WHOLE_NUMBER.fullmatch(value.strip())
         return int(found[1]) if found else None
     return int(value) if float(value).is_integer() else None

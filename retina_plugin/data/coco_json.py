@@ -1,4 +1,4 @@
-"""COCO annotation files (https://cocodataset.org/#format-data): read, and every entry checked."""
+"""Read COCO annotation files (https://cocodataset.org/#format-data) and check every entry."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ HOW_TO_NAME = (
 )
 
 
-Rule = tuple[str, Callable[[Any], bool]]  # what is expected, and whether a value is that
+Rule = tuple[str, Callable[[Any], bool]]  # description of valid values, and a check for them
 
 ID: Rule = ("a number or text", lambda v: is_number(v) or isinstance(v, str))
 TEXT: Rule = ("text", lambda v: isinstance(v, str) and v != "")
@@ -29,7 +29,7 @@ BOX: Rule = (
     "[x, y, width, height], finite numbers",
     lambda v: isinstance(v, list) and len(v) == 4 and all(map(is_number, v)),
 )
-FLAG: Rule = ("0 or 1", lambda v: v in (None, 0, 1))  # or left out
+FLAG: Rule = ("0 or 1", lambda v: v in (None, 0, 1))  # None if it is missing
 PIXELS: Rule = (
     "a whole number of pixels",
     lambda v: v is None or (is_number(v) and v >= 0 and v % 1 == 0),
@@ -43,19 +43,18 @@ RULES: dict[str, dict[str, Rule]] = {
 
 
 def read_json(json_file: str) -> tuple[dict[str, Any], list[str]]:
-    """The content of an annotation file, each entry checked by itself, ids made one kind, boxes of
-    masks filled in.
+    """Read an annotation file, check its entries, normalize ids, and add the boxes of masks.
 
     Returns:
-        COCO's lists, of which "annotations" may be missing; and what was changed, a line with a
-        count for each kind.
+        COCO's lists, where "annotations" may be missing; and a warning with a count for each kind
+        of change.
 
     Raises:
-        DatasetError: missing, not JSON, not in COCO's layout, an entry that lacks a key or has a
-            strange value, an id that occurs twice.
+        DatasetError: the file is missing, is not JSON or not in COCO's format, an entry has a
+            missing or invalid value, or an id occurs twice.
     """
     content = parse_json(json_file)
-    if not _has_layout(content):
+    if not _has_coco_lists(content):
         found = list(content) if isinstance(content, dict) else type(content).__name__
         raise DatasetError(
             f"{json_file} is not in COCO's layout: expected the lists {', '.join(RULES)}, found "
@@ -95,35 +94,34 @@ def parse_json(json_file: str) -> Any:
         ) from error
     except RecursionError as error:
         raise DatasetError(
-            f"{json_file} is not JSON that can be read: lists or objects lie too deep within each "
-            "other. Annotation formats have fewer than 20 levels."
+            f"{json_file} is not JSON that can be read: lists or objects are nested too deep. "
+            "Annotation formats have fewer than 20 levels."
         ) from error
     except json.JSONDecodeError as error:
         raise DatasetError(
-            f"{json_file} is not JSON ({error}); it may be cut off: write it again"
+            f"{json_file} is not JSON ({error}); it may be truncated: write it again"
         ) from error
-    except ValueError as error:  # an integer beyond Python's limit of digits
+    except ValueError as error:  # an integer with more digits than Python accepts
         raise DatasetError(f"{json_file} has a number that is too long: {error}") from error
 
 
-def _has_layout(content: Any) -> bool:
-    """Whether the lists are there. COCO's test-dev files have images and categories, but no
-    annotations."""
+def _has_coco_lists(content: Any) -> bool:
+    """Whether content has COCO's lists; "annotations" may be missing, as in COCO's test-dev."""
     if not isinstance(content, dict) or not {"images", "categories"} <= set(content):
         return False
     return all(isinstance(content[kind], list) for kind in content.keys() & RULES)
 
 
 def _check_entries(entries: list[Any], kind: str, json_file: str) -> None:
-    place_of: dict[Any, int] = {}  # by id
-    for place, entry in enumerate(entries):
-        where = f"{json_file}: entry {place} of {kind!r}"
+    index_of: dict[Any, int] = {}
+    for index, entry in enumerate(entries):
+        where = f"{json_file}: entry {index} of {kind!r}"
         if not isinstance(entry, dict):
             raise DatasetError(
                 f"{where} must have {', '.join(RULES[kind])}, found {reprlib.repr(entry)}"
             )
-        for key, (wanted, fits) in RULES[kind].items():
-            if not fits(entry.get(key)):
+        for key, (wanted, is_valid) in RULES[kind].items():
+            if not is_valid(entry.get(key)):
                 found = reprlib.repr(entry[key]) if key in entry else "nothing"
                 if key == "bbox" and entry.get("segmentation"):
                     mask = reprlib.repr(entry["segmentation"])
@@ -132,12 +130,12 @@ def _check_entries(entries: list[Any], kind: str, json_file: str) -> None:
                     f"{where} (id {entry.get('id')!r}) needs {key}: {wanted}; found {found}. "
                     "Correct it."
                 )
-        if place_of.setdefault(entry["id"], place) != place:
+        if index_of.setdefault(entry["id"], index) != index:
             raise DatasetError(
-                f"{where} has id {entry['id']!r}, as entry {place_of[entry['id']]} "
-                "has; ids must differ"
+                f"{where} has id {entry['id']!r}, as entry {index_of[entry['id']]} has; ids must "
+                "differ"
             )
-    if len({isinstance(number, str) for number in place_of}) > 1:
+    if len({isinstance(number, str) for number in index_of}) > 1:
         raise DatasetError(
-            f"{json_file}: ids of {kind!r} are numbers and text; make them all the same"
+            f"{json_file}: some ids of {kind!r} are numbers and some are text; use one of the two"
         )

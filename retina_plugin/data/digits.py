@@ -1,11 +1,10 @@
-"""The digits scenes: a detection data set that needs no download.
+"""Generate the digits data set, a small detection data set that needs no download.
 
-Scenes are composed from the 1797 handwritten digits that come with scikit-learn (8x8 pixels, UCI
-"Optical Recognition of Handwritten Digits"), at many scales, colours and contrasts, over gradients,
-noise and strokes that are no digits. Train and test scenes are made from different digits. The same
-seed gives the same scenes. In the long-tailed variant the training scenes have class 0 most often
-and each further class less often by the same factor, down to class 9; its test scenes are those of
-the usual one.
+A scene has some of the 1797 handwritten digits that come with scikit-learn (8x8 pixels, UCI
+"Optical Recognition of Handwritten Digits") in random sizes, colours and contrasts, on a background
+of gradients, noise and random strokes. Training and test scenes have different digits. The same
+seed gives the same scenes. In the long-tailed variant, the frequency of classes in training scenes
+falls by a constant factor from class 0 to class 9; test scenes are those of the balanced variant.
 """
 
 from __future__ import annotations
@@ -23,21 +22,25 @@ from tqdm import tqdm
 
 from retina_plugin.data.errors import DatasetError
 
-VERSION = 2  # of this recipe; another recipe goes to another folder
+VERSION = 2  # of this generator; part of the folder name
 NUM_TRAIN, NUM_TEST, SIZE, SEED = 1600, 200, 160, 0
-HEIGHTS = (18, 64)  # pixels of a digit
-MAX_OVERLAP = 0.15  # of the smaller of two boxes
+HEIGHTS = (18, 64)  # range of a digit's height, pixels
+MAX_OVERLAP = 0.15  # of two boxes, as a fraction of the smaller area
+
+Box = tuple[int, int, int, int]  # XYXY
 
 
 def digits_dataset(split: str, *, imbalance: int = 1) -> tuple[str, str]:
-    """Annotation file and image folder of the default scenes, made on first use (some seconds).
+    """Return annotation file and image folder of the default scenes.
+
+    The first call generates them, which takes some seconds.
 
     Args:
         split: "train" or "test".
         imbalance: see :func:`make_digits`.
 
     Returns:
-        Two paths below ``RETINA_PLUGIN_CACHE``, or ``~/.cache/retina_plugin``.
+        Two paths in ``RETINA_PLUGIN_CACHE``, or ``~/.cache/retina_plugin``.
     """
     cache = os.path.expanduser(os.environ.get("RETINA_PLUGIN_CACHE", "~/.cache/retina_plugin"))
     kind = "" if imbalance == 1 else f"-imbalance{imbalance}"
@@ -57,26 +60,27 @@ def digits_dataset(split: str, *, imbalance: int = 1) -> tuple[str, str]:
 def make_digits(
     folder: Path, *, num_train: int, num_test: int, size: int, seed: int, imbalance: float = 1
 ) -> None:
-    """Make ``train.json``, ``test.json`` and their images below ``folder``, whole or not at all.
+    """Generate ``train.json``, ``test.json`` and their images in a new folder.
+
+    The folder appears only when it is complete.
 
     Args:
-        folder: must not exist; when another process makes it first, its result stays.
-        num_train, num_test: scenes.
+        folder: must not exist. If another process creates it first, that result is kept.
+        num_train, num_test: numbers of scenes.
         size: height and width of a scene, pixels.
-        seed: of everything.
-        imbalance: how many times as often class 0 occurs as class 9 in the training scenes; the
-            frequencies fall geometrically. With 1 all are alike, as they always are in the test
-            scenes.
+        seed: random seed.
+        imbalance: frequency of class 0 divided by that of class 9 in the training scenes; the
+            classes between follow a geometric sequence. Test scenes are always balanced.
 
     Raises:
-        DatasetError: nothing can be written there.
+        DatasetError: the folder cannot be written.
     """
     folder = Path(folder)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as drafts:
-            draft = Path(drafts) / folder.name
-            draft.mkdir()
+        with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as parent:
+            temporary = Path(parent) / folder.name
+            temporary.mkdir()
             with tqdm(
                 total=num_train + num_test, desc="making digit scenes", unit="scene", leave=False
             ) as bar:
@@ -84,7 +88,7 @@ def make_digits(
                     (("train", num_train, imbalance), ("test", num_test, 1))
                 ):
                     _make_split(
-                        draft,
+                        temporary,
                         split,
                         count,
                         size=size,
@@ -92,45 +96,57 @@ def make_digits(
                         imbalance=ratio,
                         bar=bar,
                     )
-            os.replace(draft, folder)
+            os.replace(temporary, folder)
     except OSError as error:
         if not folder.is_dir():
             raise DatasetError(
                 f"digit scenes cannot be written to {folder}: {error.strerror}. "
-                "Let the environment variable RETINA_PLUGIN_CACHE name a folder that can be "
-                "written to."
+                "Set the environment variable RETINA_PLUGIN_CACHE to a folder that can be written "
+                "to."
             ) from error
 
 
 @functools.cache
 def split_digits(split: str) -> tuple[np.ndarray, np.ndarray]:
-    """The digits of a split: images (D, 8, 8) float in [0, 1] and labels (D,). Every fifth digit of
-    each class is for testing."""
-    from sklearn.datasets import load_digits  # slow to import, needed only here
+    """Return the digits of a split: images (D, 8, 8) float in [0, 1] and labels (D,).
+
+    Every fifth digit of each class is in the test split.
+    """
+    from sklearn.datasets import load_digits  # slow to import
 
     digits = load_digits()
-    place = np.empty(len(digits.target), dtype=np.int64)
+    position = np.empty(len(digits.target), dtype=np.int64)
     for label in range(10):
         members = np.flatnonzero(digits.target == label)
-        place[members] = np.arange(len(members))
-    chosen = (place % 5 == 4) == (split == "test")
-    return digits.images[chosen] / 16, digits.target[chosen]
+        position[members] = np.arange(len(members))
+    chosen = (position % 5 == 4) == (split == "test")
+    images, labels = digits.images[chosen] / 16, digits.target[chosen]
+    return images, labels
 
 
 @functools.cache
-def _chances(split: str, imbalance: float) -> np.ndarray:
-    """How likely each digit of a split is drawn (D,), so that class c is drawn in proportion to
-    ``imbalance ** (-c / 9)``."""
+def _digit_probabilities(split: str, imbalance: float) -> np.ndarray:
+    """Return the probability (D,) of drawing each digit of a split, such that class c is drawn in
+    proportion to ``imbalance ** (-c / 9)``."""
     labels = split_digits(split)[1]
-    chances = (imbalance ** (-np.arange(10) / 9) / np.bincount(labels, minlength=10))[labels]
-    return chances / chances.sum()
+    probabilities = (imbalance ** (-np.arange(10) / 9) / np.bincount(labels, minlength=10))[labels]
+    result: np.ndarray = probabilities / probabilities.sum()
+    return result
 
 
 def _make_split(
-    folder: Path, split: str, count: int, *, size: int, seed: list[int], imbalance: float, bar: tqdm
+    folder: Path,
+    split: str,
+    count: int,
+    *,
+    size: int,
+    seed: list[int],
+    imbalance: float,
+    bar: tqdm[Any],
 ) -> None:
     (folder / split).mkdir()
-    images, annotations = [], []
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
     for index in range(count):
         scene, objects = make_scene(
             split, size=size, rng=np.random.default_rng([*seed, index]), imbalance=imbalance
@@ -165,22 +181,24 @@ def _annotation(number: int, image: int, label: int, box: list[int]) -> dict[str
 
 def make_scene(
     split: str, *, size: int, rng: np.random.Generator, imbalance: float = 1
-) -> tuple[np.ndarray, list[tuple[int, tuple]]]:
-    """One scene: (size, size, 3) uint8 and its objects as (digit, (x0, y0, x1, y1)). One in fifty
-    has none."""
+) -> tuple[np.ndarray, list[tuple[int, Box]]]:
+    """Generate a scene (size, size, 3) uint8 RGB and its objects as (digit, XYXY box).
+
+    One scene in fifty has no objects.
+    """
     digits, labels = split_digits(split)
-    chances = None if imbalance == 1 else _chances(split, imbalance)
+    probabilities = None if imbalance == 1 else _digit_probabilities(split, imbalance)
     scene = _background(size, rng)
-    objects: list[tuple[int, tuple]] = []
+    objects: list[tuple[int, Box]] = []
     for _ in range(0 if rng.random() < 0.02 else int(rng.integers(2, 7))):
-        index = int(rng.choice(len(digits), p=chances))
+        index = int(rng.choice(len(digits), p=probabilities))
         ink = render_digit(digits[index], rng)
-        place = _free_place(ink.shape, [box for _, box in objects], size, rng)
-        if place is not None:
-            x, y = place
+        position = _free_position(ink.shape, [box for _, box in objects], size, rng)
+        if position is not None:
+            x, y = position
             height, width = ink.shape
             window = scene[y : y + height, x : x + width]
-            colour = _contrasting(window.mean(axis=(0, 1)), rng)
+            colour = _contrasting_colour(window.mean(axis=(0, 1)), rng)
             window += ink[..., None] * (colour - window)
             objects.append((int(labels[index]), (x, y, x + width, y + height)))
     scene += rng.normal(0, rng.uniform(1, 8), scene.shape)
@@ -188,31 +206,31 @@ def make_scene(
 
 
 def render_digit(digit: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """A digit (8, 8) drawn larger: its ink, (height, width) in [0, 1], cut tight."""
-    framed = np.pad(digit, 1)  # strokes that touch the border of the 8x8 pixels end roundly
-    picture = Image.fromarray((framed * 255).astype(np.uint8)).resize(
+    """Enlarge and rotate a digit (8, 8); return its opacity (height, width) in [0, 1], cropped."""
+    framed = np.pad(digit, 1)  # gives strokes that touch the border of the 8x8 pixels round ends
+    image = Image.fromarray((framed * 255).astype(np.uint8)).resize(
         (100, 100), Image.Resampling.BICUBIC
     )
-    picture = picture.rotate(rng.uniform(-10, 10), Image.Resampling.BICUBIC, expand=True)
-    picture = picture.crop(picture.point(lambda v: 255 if v > 130 else 0).getbbox())
+    image = image.rotate(rng.uniform(-10, 10), Image.Resampling.BICUBIC, expand=True)
+    image = image.crop(image.point(lambda v: 255 if v > 130 else 0).getbbox())
     height = round(float(np.exp(rng.uniform(*np.log(HEIGHTS)))))
-    width = max(6, round(height * picture.width / picture.height * rng.uniform(0.85, 1.2)))
-    gray = np.asarray(picture.resize((width, height), Image.Resampling.LANCZOS), dtype=np.float64)
-    # A steeper ramp, or one that starts lower, closes the holes of 8, 6 and 9; one that starts
-    # higher tears thin strokes.
-    return ((gray - 110) / 100).clip(0, 1)
+    width = max(6, round(height * image.width / image.height * rng.uniform(0.85, 1.2)))
+    gray = np.asarray(image.resize((width, height), Image.Resampling.LANCZOS), dtype=np.float64)
+    # a lower or steeper ramp closes the holes of 8, 6 and 9; a higher one breaks thin strokes
+    ink: np.ndarray = ((gray - 110) / 100).clip(0, 1)
+    return ink
 
 
 def _background(size: int, rng: np.random.Generator) -> np.ndarray:
-    """A gradient between two colours, with strokes and blobs that are no digits."""
+    """Draw a gradient between two colours, with random strokes and blobs."""
     ramp = np.linspace(0, 1, size)
     angle = rng.uniform(0, 2 * np.pi)
     mix = (np.cos(angle) * ramp[None, :] + np.sin(angle) * ramp[:, None]) / 2 + 0.5
     first = rng.uniform(20, 235, 3)
     second = (first + rng.uniform(-50, 50, 3)).clip(0, 255)
     scene = first + mix[..., None] * (second - first)
-    picture = Image.fromarray(scene.astype(np.uint8))
-    draw = ImageDraw.Draw(picture)
+    image = Image.fromarray(scene.astype(np.uint8))
+    draw = ImageDraw.Draw(image)
     for _ in range(int(rng.integers(0, 7))):
         colour = tuple(int(v) for v in (first + rng.uniform(-70, 70, 3)).clip(0, 255))
         x0, y0, x1, y1 = (int(v) for v in rng.uniform(-20, size + 20, 4))
@@ -231,22 +249,23 @@ def _background(size: int, rng: np.random.Generator) -> np.ndarray:
         else:
             radius = int(rng.integers(2, 9))
             draw.ellipse((x0 - radius, y0 - radius, x0 + radius, y0 + radius), fill=colour)
-    return np.asarray(picture, dtype=np.float64).copy()
+    return np.asarray(image, dtype=np.float64).copy()
 
 
-def _contrasting(ground: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """A colour about 70 gray levels or more lighter or darker than the ground."""
-    brightness = ground.mean()
+def _contrasting_colour(background: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Draw a colour that is about 70 gray levels or more lighter or darker than the background."""
+    brightness = float(background.mean())
     lighter = rng.random() < 0.5 if 90 < brightness < 165 else brightness <= 90
     level = rng.uniform(brightness + 70, 255) if lighter else rng.uniform(0, brightness - 70)
-    return (level + rng.uniform(-30, 30, 3)).clip(0, 255)
+    colour: np.ndarray = (level + rng.uniform(-30, 30, 3)).clip(0, 255)
+    return colour
 
 
-def _free_place(
-    shape: tuple[int, int], boxes: list[tuple], size: int, rng: np.random.Generator
+def _free_position(
+    shape: tuple[int, int], boxes: list[Box], size: int, rng: np.random.Generator
 ) -> tuple[int, int] | None:
-    """Upper left corner at which a box of ``shape`` overlaps no other by more than
-    :data:`MAX_OVERLAP`; None after 20 tries."""
+    """Draw an upper left corner where a box of ``shape`` overlaps no other by more than
+    :data:`MAX_OVERLAP`; return None after 20 tries."""
     height, width = shape
     if height >= size or width >= size:
         return None
@@ -257,7 +276,7 @@ def _free_place(
     return None
 
 
-def _overlap(a: tuple, b: tuple) -> float:
-    """Shared area over the area of the smaller box."""
+def _overlap(a: Box, b: Box) -> float:
+    """Return the area of the intersection divided by the area of the smaller box."""
     shared = max(0, min(a[2], b[2]) - max(a[0], b[0])) * max(0, min(a[3], b[3]) - max(a[1], b[1]))
     return shared / min((a[2] - a[0]) * (a[3] - a[1]), (b[2] - b[0]) * (b[3] - b[1]))

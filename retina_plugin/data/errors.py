@@ -1,8 +1,10 @@
-"""The error that every mistake in data ends in."""
+"""The error for all problems with data."""
 
 from __future__ import annotations
 
 
 class DatasetError(ValueError):
-    """Data that cannot be used; the message names the file, the annotation, what was expected and
-    found, and what to do."""
+    """Data that cannot be used.
+
+    The message names the file and the annotation, what was expected and found, and the remedy.
+    """

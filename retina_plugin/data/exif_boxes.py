@@ -1,5 +1,9 @@
-"""Boxes of photographs that their EXIF data turns: find out whether they are measured before or
-after turning, and turn them."""
+"""Handle boxes of images that have an EXIF orientation.
+
+Images are rotated upright when they are read. The boxes of an annotation file may be measured
+before or after that rotation; this module finds out which, and rotates boxes. Here "rotated" also
+means mirrored.
+"""
 
 from __future__ import annotations
 
@@ -20,13 +24,15 @@ from retina_plugin.data.box_coordinates import (
 from retina_plugin.data.errors import DatasetError
 from retina_plugin.data.headers import Header, read_header
 
-THREADS = min(16, 4 * (os.cpu_count() or 1))  # they wait for disks and networks
-MIN_BOXES = 3  # that fit only one of the two sizes, to decide by boxes
+THREADS = min(
+    16, 4 * (os.cpu_count() or 1)
+)  # more than CPUs: they mostly wait for disks and networks
+MIN_BOXES = 3  # smallest number of boxes that fit only one of the two sizes, as evidence
 
 Corners = tuple[float, float, float, float]
-# Orientation -> a box x0, y0, x1, y1 in the stored picture of width w and height h -> where it is
-# after turning.
-TURNS: dict[int, Callable[..., Corners]] = {
+# EXIF orientation -> function of a box and of the stored image's width w and height h, which
+# returns the box in the upright image
+BOX_ROTATIONS: dict[int, Callable[..., Corners]] = {
     2: lambda x0, y0, x1, y1, w, h: (w - x1, y0, w - x0, y1),
     3: lambda x0, y0, x1, y1, w, h: (w - x1, h - y1, w - x0, h - y0),
     4: lambda x0, y0, x1, y1, w, h: (x0, h - y1, x1, h - y0),
@@ -38,8 +44,10 @@ TURNS: dict[int, Callable[..., Corners]] = {
 
 
 def rotated_headers(records: Iterable[Mapping[str, Any]]) -> dict[Any, Header]:
-    """Image id -> header of each file that EXIF turns; files that cannot be read are left to
-    whoever draws them."""
+    """Return {image id: header} of the images that EXIF rotates.
+
+    Files that cannot be read are skipped; reading their pixels raises the error later.
+    """
 
     def header_of(record: Mapping[str, Any]) -> tuple[Any, Header | None]:
         try:
@@ -55,44 +63,47 @@ def rotated_headers(records: Iterable[Mapping[str, Any]]) -> dict[Any, Header]:
     return {
         image_id: header
         for image_id, header in found
-        if header is not None and header.orientation in TURNS
+        if header is not None and header.orientation in BOX_ROTATIONS
     }
 
 
-def measure_sizes(
-    records: Mapping[Any, dict[str, Any]], turned: Mapping[Any, Header], orientation: str
+def set_record_sizes(
+    records: Mapping[Any, dict[str, Any]], rotated: Mapping[Any, Header], orientation: str
 ) -> None:
-    """Set width and height of turned records, in place, to those that boxes are measured in as the
-    user states."""
-    for image_id, header in turned.items():
+    """Set width and height of rotated images to the size that their boxes are measured in.
+
+    Records are changed in place, and only if ``orientation`` ("stored" or "upright") is not empty.
+    """
+    for image_id, header in rotated.items():
         if orientation:
             size = header.stored_size if orientation == "stored" else (header.width, header.height)
             records[image_id]["width"], records[image_id]["height"] = size
 
 
-def turn_boxes(
-    pairs: AnnotationPairs, records: Mapping[Any, dict[str, Any]], turned: Mapping[Any, Header]
+def rotate_boxes(
+    pairs: AnnotationPairs, records: Mapping[Any, dict[str, Any]], rotated: Mapping[Any, Header]
 ) -> None:
-    """Turn boxes [x, y, width, height] that are measured in stored pictures, and sizes of their
-    records, in place."""
+    """Rotate boxes [x, y, width, height] that are measured in stored images, and set the sizes of
+    their records to the upright ones, in place."""
     for annotation, record in pairs:
-        header = turned.get(record["image_id"])
+        header = rotated.get(record["image_id"])
         if header is not None:
             x, y, w, h = annotation["bbox"]
-            x0, y0, x1, y1 = TURNS[header.orientation](x, y, x + w, y + h, *header.stored_size)
+            x0, y0, x1, y1 = BOX_ROTATIONS[header.orientation](
+                x, y, x + w, y + h, *header.stored_size
+            )
             annotation["bbox"] = [x0, y0, x1 - x0, y1 - y0]
-    for image_id, header in turned.items():
+    for image_id, header in rotated.items():
         records[image_id]["width"], records[image_id]["height"] = header.width, header.height
 
 
-class Evidence(NamedTuple):
-    """How a file seems to measure boxes of turned photographs whose stored and upright sizes
-    differ.
+class OrientationEvidence(NamedTuple):
+    """Counts over rotated images whose stored and upright sizes differ.
 
     Attributes:
-        stored_sizes, upright_sizes: photographs whose width and height in the JSON are those before
-            or after turning.
-        stored_boxes, upright_boxes: boxes that fit only into the picture before or after turning.
+        stored_sizes, upright_sizes: images whose width and height in the JSON file are those before
+            or after rotation.
+        stored_boxes, upright_boxes: boxes that fit only into the image before or after rotation.
     """
 
     stored_sizes: int
@@ -102,9 +113,9 @@ class Evidence(NamedTuple):
 
     @property
     def boxes(self) -> str:
-        """What boxes alone show: "stored", "upright" or nothing."""
+        """The orientation that the boxes alone show: "stored", "upright" or ""."""
         counts = {"stored": self.stored_boxes, "upright": self.upright_boxes}
-        most = max(counts, key=counts.get)
+        most = max(counts, key=lambda orientation: counts[orientation])
         return (
             most if counts[most] >= MIN_BOXES and 10 * min(counts.values()) <= counts[most] else ""
         )
@@ -113,141 +124,142 @@ class Evidence(NamedTuple):
 def check_orientation(
     pairs: AnnotationPairs,
     records: Mapping[Any, Mapping[str, Any]],
-    turned: Mapping[Any, Header],
+    rotated: Mapping[Any, Header],
     configured: BoxCoordinates,
     json_file: str,
     *,
-    sized: set[Any],
+    ids_with_size: set[Any],
 ) -> list[str]:
-    """Make sure that boxes of turned photographs are measured after turning, as pictures are shown
-    and trained on.
+    """Check that boxes of rotated images are measured after rotation.
 
-    Where turning changes the size, boxes are taken for stored ones if width and height in the JSON
-    are the stored ones, or if at least 3 boxes fit into the stored picture only, and at most a
-    tenth as many into the upright one only. Pictures that are square, mirrored or turned by 180
-    degrees show nothing: they go by the others of the same file.
+    Only images whose size changes by the rotation give evidence. Boxes are measured before rotation
+    if width and height in the JSON file are those before rotation, or if at least 3 boxes fit only
+    into the stored image and at most a tenth as many fit only into the upright one.
 
     Args:
-        pairs: each annotation, as the file has it, with its record.
-        records: by image id.
-        turned: see :func:`rotated_headers`.
-        configured: what the user says; nothing is checked if it has an orientation.
-        json_file: for messages.
-        sized: ids of the images whose size the JSON has.
+        pairs: (annotation, record) pairs with unconverted boxes.
+        records: {image id: record}.
+        rotated: see :func:`rotated_headers`.
+        configured: the coordinates from the config; if it sets an orientation, nothing is checked.
+        json_file: the annotation file, for messages.
+        ids_with_size: ids of the images whose size is in the JSON file.
 
     Returns:
-        A line with a count if there are boxes of which nothing can be said.
+        A warning with a count if rotated images have boxes and there is no evidence.
 
     Raises:
-        DatasetError: boxes or sizes are those of stored pictures.
+        DatasetError: boxes or sizes are those before rotation.
     """
-    if configured.orientation or not turned:
+    if configured.orientation or not rotated:
         return []
-    evidence = _evidence(pairs, records, turned, configured, sized)
+    evidence = _count_evidence(pairs, records, rotated, configured, ids_with_size)
     if evidence.stored_sizes or evidence.boxes == "stored":
         raise DatasetError(
-            f"{json_file}: {_cause(evidence, records, turned)} {_remedy(evidence, configured)}"
+            f"{json_file}: {_describe_evidence(evidence, records, rotated)} "
+            f"{_remedy(evidence, configured)}"
         )
     if evidence.upright_sizes or evidence.boxes == "upright":
         return []
-    unclear = [record for _, record in pairs if record["image_id"] in turned]
-    if not unclear:
+    undecided = [record for _, record in pairs if record["image_id"] in rotated]
+    if not undecided:
         return []
-    number = len({record["image_id"] for record in unclear})
+    number = len({record["image_id"] for record in undecided})
     name, orientation = (
-        os.path.basename(unclear[0]["file_name"]),
-        turned[unclear[0]["image_id"]].orientation,
+        os.path.basename(undecided[0]["file_name"]),
+        rotated[undecided[0]["image_id"]].orientation,
     )
     return [
-        f"{number} photographs with boxes are turned by their EXIF data (first: {name}, "
-        f"orientation {orientation}), and neither "
-        "sizes nor boxes show whether boxes are measured before or after turning. After turning "
-        "is assumed. Look at them with "
+        f"{number} images with boxes are rotated by their EXIF orientation (first: {name}, "
+        f"orientation {orientation}), and neither sizes nor boxes show whether boxes are measured "
+        "before or after rotation. After rotation is assumed. Look at them with "
         f"tools/visualize_data.py and set {KEY} to 'upright' or 'stored'"
     ]
 
 
-def _evidence(
+def _count_evidence(
     pairs: AnnotationPairs,
     records: Mapping[Any, Mapping[str, Any]],
-    turned: Mapping[Any, Header],
+    rotated: Mapping[Any, Header],
     configured: BoxCoordinates,
-    sized: set[Any],
-) -> Evidence:
-    visible = {
+    ids_with_size: set[Any],
+) -> OrientationEvidence:
+    distinct = {
         i: header
-        for i, header in turned.items()
+        for i, header in rotated.items()
         if header.stored_size != (header.width, header.height)
     }
-    sizes = [(records[i]["width"], records[i]["height"]) for i in visible]
-    given = [i in sized for i in visible]
+    sizes = [(records[i]["width"], records[i]["height"]) for i in distinct]
+    given = [i in ids_with_size for i in distinct]
     stored_sizes = sum(
-        g and s == h.stored_size for g, s, h in zip(given, sizes, visible.values(), strict=True)
+        g and s == h.stored_size for g, s, h in zip(given, sizes, distinct.values(), strict=True)
     )
     upright_sizes = sum(
         g and s == (h.width, h.height)
-        for g, s, h in zip(given, sizes, visible.values(), strict=True)
+        for g, s, h in zip(given, sizes, distinct.values(), strict=True)
     )
-    shown = [(annotation, record) for annotation, record in pairs if record["image_id"] in visible]
-    if not shown:
-        return Evidence(stored_sizes, upright_sizes, 0, 0)
-    corners = configured_xyxy(shown, configured)
-    headers = [visible[record["image_id"]] for _, record in shown]
+    visible_pairs = [
+        (annotation, record) for annotation, record in pairs if record["image_id"] in distinct
+    ]
+    if not visible_pairs:
+        return OrientationEvidence(stored_sizes, upright_sizes, 0, 0)
+    corners = configured_xyxy(visible_pairs, configured)
+    headers = [distinct[record["image_id"]] for _, record in visible_pairs]
     in_stored = _fits(corners, [h.stored_size for h in headers])
     in_upright = _fits(corners, [(h.width, h.height) for h in headers])
     boxes = int((in_stored & ~in_upright).sum()), int((in_upright & ~in_stored).sum())
-    return Evidence(stored_sizes, upright_sizes, *boxes)
+    return OrientationEvidence(stored_sizes, upright_sizes, *boxes)
 
 
 def _fits(corners: np.ndarray, sizes: list[tuple[int, int]]) -> np.ndarray:
-    """(M,) bool: boxes (M, 4) XYXY that lie within pictures of (width, height)."""
-    return ((corners[:, :2] >= -ROUNDING) & (corners[:, 2:] <= np.array(sizes) + ROUNDING)).all(
-        axis=1
-    )
+    """Return (M,) bool: boxes (M, 4) XYXY that lie inside images of sizes (width, height)."""
+    inside = (corners[:, :2] >= -ROUNDING) & (corners[:, 2:] <= np.array(sizes) + ROUNDING)
+    result: np.ndarray = inside.all(axis=1)
+    return result
 
 
-def _cause(
-    evidence: Evidence, records: Mapping[Any, Mapping[str, Any]], turned: Mapping[Any, Header]
+def _describe_evidence(
+    evidence: OrientationEvidence,
+    records: Mapping[Any, Mapping[str, Any]],
+    rotated: Mapping[Any, Header],
 ) -> str:
     first = next(
         (
             i
-            for i, h in turned.items()
+            for i, h in rotated.items()
             if (records[i]["width"], records[i]["height"]) == h.stored_size != (h.width, h.height)
         ),
-        next(iter(turned)),
+        next(iter(rotated)),
     )
-    header, causes = turned[first], []
+    header, causes = rotated[first], []
     if evidence.stored_sizes:
         causes.append(
-            f"width and height of {evidence.stored_sizes} photographs that their EXIF data turns "
-            "are those before turning"
+            f"width and height of {evidence.stored_sizes} images that EXIF rotates are those "
+            "before rotation"
             + (f", of {evidence.upright_sizes} those after it" if evidence.upright_sizes else "")
         )
     if evidence.boxes:
         only = evidence.stored_boxes if evidence.boxes == "stored" else evidence.upright_boxes
         causes.append(
-            f"{only} boxes fit only into the picture "
-            f"{'before' if evidence.boxes == 'stored' else 'after'} turning"
+            f"{only} boxes fit only into the image "
+            f"{'before' if evidence.boxes == 'stored' else 'after'} rotation"
         )
     stored = "x".join(map(str, header.stored_size))
     name = os.path.basename(header.path)
     return (
-        f"{', and '.join(causes)} (first: {name} is stored as {stored} and seen as "
+        f"{', and '.join(causes)} (first: {name} is stored as {stored} and shown as "
         f"{header.width}x{header.height})."
     )
 
 
-def _remedy(evidence: Evidence, configured: BoxCoordinates) -> str:
+def _remedy(evidence: OrientationEvidence, configured: BoxCoordinates) -> str:
     if evidence.stored_sizes and evidence.upright_sizes:
-        return "Correct the JSON, so that all of them count after turning."
+        return "Correct the JSON file: write all of them as after rotation."
     words = {
         w: str(BoxCoordinates(configured.layout, configured.unit, w)) for w in ("stored", "upright")
     }
     if evidence.boxes:
         return f"Set {KEY} to {words[evidence.boxes]!r}."
     return (
-        f"Set {KEY} to {words['stored']!r} if boxes are measured in that picture too: they are "
-        "turned then; "
-        f"or to {words['upright']!r} if they belong to the picture as it is seen."
+        f"Set {KEY} to {words['stored']!r} if boxes are measured before rotation, too; they are "
+        f"rotated then. Set it to {words['upright']!r} if they are measured after rotation."
     )

@@ -1,4 +1,4 @@
-"""A fingerprint of training data, by which a resumed run knows that it is still the same."""
+"""Compute a fingerprint of training data, to detect on resume that the data changed."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from typing import Any
 
 
 def fingerprint(datasets: Iterable[Sequence[Mapping[str, Any]]]) -> dict[str, Any]:
-    """Count and hash what training depends on besides the pixels.
+    """Count the images and boxes of training sets and hash everything but the pixels.
 
-    Folders do not count, so that data may be moved, and neither does the order of an image's boxes.
-    100 000 images with 8 boxes each take about 2 seconds.
+    The hash ignores the folders of images, so that data may be moved, and the order of boxes in an
+    image. 100 000 images with 8 boxes each take about 2 seconds.
 
     Args:
-        datasets: records of each training set, of this project or in Detectron2's format.
+        datasets: the records of each training set, of this project or in Detectron2's format.
 
     Returns:
-        "images" and "boxes", their numbers; "sha256" over names of files, sizes of images, and
-        boxes with their classes. All of them are plain, for a checkpoint's metadata.
+        "images" and "boxes", the counts, and "sha256", the hash of file names, image sizes, boxes
+        and classes; plain values that a checkpoint can store.
     """
     images = boxes = 0
     digest = hashlib.sha256()
@@ -35,6 +35,6 @@ def fingerprint(datasets: Iterable[Sequence[Mapping[str, Any]]]) -> dict[str, An
 
 
 def _box(annotation: Mapping[str, Any]) -> tuple[Any, ...]:
-    """Class, crowd flag and coordinates in hundredths of a pixel."""
+    """Return class, crowd flag and coordinates in hundredths of a pixel."""
     box = (round(100 * float(v)) for v in annotation.get("bbox", ()))
     return annotation.get("category_id", -1), int(annotation.get("iscrowd") or 0), *box

@@ -1,4 +1,4 @@
-"""What counts as a number in files that other programs wrote."""
+"""Check numbers that were read from files."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 
 def is_number(value: Any) -> bool:
-    """A finite number; integers may have any length."""
+    """Whether a value is a finite int or float, not a bool, that fits into a float."""
     return (
         isinstance(value, (int, float))
         and not isinstance(value, bool)

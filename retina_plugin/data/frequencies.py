@@ -1,4 +1,4 @@
-"""How often each class occurs."""
+"""Count how often each class occurs."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import Any
 
 
 def class_counts(records: Iterable[Mapping[str, Any]], num_classes: int) -> list[int]:
-    """Boxes of each class, crowds not counted; 0 for a class that never occurs.
+    """Return the number of boxes of each class, K numbers, without crowds.
 
     Args:
-        records: see :class:`retina_plugin.data.Dataset`; Detectron2's dicts do as well.
+        records: see :class:`retina_plugin.data.Dataset`; or Detectron2's dataset dicts.
         num_classes: K.
     """
     counts = [0] * num_classes

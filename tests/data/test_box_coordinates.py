@@ -19,7 +19,7 @@ from retina_plugin.config import get_cfg
 from retina_plugin.config.checks import check_rules
 from retina_plugin.config.errors import ConfigError
 from retina_plugin.data import DatasetError, load_dataset, read_coco, use_box_coordinates
-from retina_plugin.data.box_coordinates import WORDS, BoxCoordinates
+from retina_plugin.data.box_coordinates import CHOICES, BoxCoordinates
 from tests.load_tools import load_tool
 from tests.scenes import write_run
 
@@ -166,7 +166,7 @@ def test_boxes_of_masks_do_not_count_as_corners(tmp_path: Path) -> None:
 def test_every_combination_of_values() -> None:
     """The rule of the key and the reader accept the same values."""
     cfg = get_cfg()
-    for choice in itertools.product(*(("", *words) for words in WORDS.values())):
+    for choice in itertools.product(*(("", *words) for words in CHOICES.values())):
         text = " ".join(filter(None, choice))
         cfg.MODEL.RETINA_PLUGIN.DATASETS.BOX_COORDINATES = text
         check_rules(cfg)

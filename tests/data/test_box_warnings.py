@@ -84,10 +84,10 @@ def test_the_order_of_x_and_y(tmp_path: Path, size: tuple[int, int], order: list
     printed = str(error.value)
     if size[0] == size[1]:
         assert "to 'xyxy' to convert" in printed
-        assert "[y0, x0, y1, x1] fits as well, which cannot be told apart" in printed
+        assert "They fit as [y0, x0, y1, x1], too" in printed
     elif order[0]:
         assert "as corners [y0, x0, y1, x1] 0 (" in printed
-        assert "No word of MODEL.RETINA_PLUGIN.DATASETS.BOX_COORDINATES converts them" in printed
+        assert "MODEL.RETINA_PLUGIN.DATASETS.BOX_COORDINATES cannot convert this layout" in printed
     else:
         assert "to 'xyxy' to convert" in printed
         assert "[y0, " not in printed

@@ -259,8 +259,8 @@ ENTRIES = {
     "category name "
     "twice": (("categories", 1, {"name": "ant"}), "categories 7 and 3 are both called 'ant'"),
     "two kinds of category "
-    "id": (("categories", 1, {"id": "3"}), "ids of 'categories' are numbers and text"),
-    "two kinds of image id": (("images", 1, {"id": "2"}), "ids of 'images' are numbers and text"),
+    "id": (("categories", 1, {"id": "3"}), "ids of 'categories' are numbers"),
+    "two kinds of image id": (("images", 1, {"id": "2"}), "ids of 'images' are numbers"),
     "no box": (("annotations", 0, {"bbox": GONE}), r"\(id 1\) needs bbox: \[x, y, width, height\], "
                                                    r"finite numbers; found nothing"),
     "short box": (("annotations", 0, {"bbox": [1, 2, 3]}), r"needs bbox: .* found \[1, 2, 3\]"),
@@ -305,9 +305,9 @@ def test_mistakes_in_an_entry(tmp_path: Path, change: tuple[str, int, dict], wor
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        pytest.param("", "is not JSON .* it may be cut off: write it again", id="empty"),
+        pytest.param("", "is not JSON .* it may be truncated: write it again", id="empty"),
         pytest.param(json.dumps(CONTENT)[:-9], "is not JSON", id="cut off"),
-        pytest.param("[" * 100_000, "too deep within each other", id="nested without end"),
+        pytest.param("[" * 100_000, "nested too deep", id="nested without end"),
         pytest.param("9" * 5000, "has a number that is too long", id="5000 digits"),
         pytest.param(
             "[]", "expected the lists images, annotations, categories, found 'list'", id="a list"
@@ -339,7 +339,7 @@ def test_files_that_are_not_annotations(tmp_path: Path, content: Any, words: str
     with pytest.raises(DatasetError, match=words) as error:
         read_coco(json_file, images)
     assert json_file in str(error.value)
-    assert ("cut off" in str(error.value)) == ("is not JSON" in words)
+    assert ("truncated" in str(error.value)) == ("is not JSON" in words)
 
 
 def test_binary_and_missing_files(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ def test_names_that_differ_by_spaces_or_case(tmp_path: Path, other: str) -> None
     (line,) = lines(tmp_path, changed("categories", 1, name=other))
     assert line == (
         f"classes {other!r} and 'ant' (categories 3, 7) differ by spaces or case only and are "
-        "learnt as 2 classes: merge them if they are one"
+        "learnt as 2 classes: merge them if they mean the same"
     )
 
 
@@ -35,7 +35,7 @@ def test_duplicate_boxes(tmp_path: Path) -> None:
     content["annotations"] += [{**a, "id": a["id"] + 10} for a in content["annotations"]]
     assert lines(tmp_path, content) == [
         "2 of 4 boxes repeat another of the same image and class (first: annotations 1 and 11 of "
-        "a.png): they count twice in training and metrics; take them out"
+        "a.png): they count twice in training and metrics; remove them"
     ]
     for change in ({"category_id": 3}, {"image_id": 2}, {"bbox": [2, 3, 4, 6]}):
         content["annotations"] = [*CONTENT["annotations"], {**CONTENT["annotations"][0], "id": 9}]
@@ -47,7 +47,7 @@ def test_duplicate_boxes(tmp_path: Path) -> None:
 def test_one_file_that_is_two_images(tmp_path: Path, name: str) -> None:
     (line,) = lines(tmp_path, changed("images", 1, file_name=name))
     assert line.startswith(
-        "1 of 2 images are files that other images are, too (first: images 5 and 2, a.png): "
+        "1 of 2 images have the file of another image (first: images 5 and 2, a.png): "
     )
 
 

@@ -10,7 +10,7 @@ import pytest
 from pycocotools import mask as masks
 
 from retina_plugin.data import DatasetError, read_coco
-from retina_plugin.data.coco_masks import box_of
+from retina_plugin.data.coco_masks import box_of_segmentation
 from tests.coco_files import changed, write_coco
 
 
@@ -20,7 +20,7 @@ def test_runs_and_their_text_give_pycocotools_box(share: float) -> None:
     for size in ((1, 1), (7, 5), (40, 300)):
         coded = masks.encode(np.asfortranarray(rng.random(size) < share, dtype=np.uint8))
         text = {"size": list(size), "counts": coded["counts"].decode()}
-        assert box_of(text) == masks.toBbox(coded).tolist()
+        assert box_of_segmentation(text) == masks.toBbox(coded).tolist()
 
 
 BIG = 10**12
@@ -44,7 +44,7 @@ BROKEN = {
 
 @pytest.mark.parametrize("segmentation", BROKEN.values(), ids=BROKEN)
 def test_an_invalid_mask_is_an_error_with_file_and_entry(tmp_path: Path, segmentation: Any) -> None:
-    assert box_of(segmentation) is None
+    assert box_of_segmentation(segmentation) is None
     json_file, images = write_coco(
         tmp_path, changed("annotations", 0, bbox=[], segmentation=segmentation)
     )

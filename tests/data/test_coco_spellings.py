@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from retina_plugin.data import DatasetError, read_coco
-from retina_plugin.data.coco_masks import box_of
+from retina_plugin.data.coco_masks import box_of_segmentation
 from tests.coco_files import CONTENT, GONE, changed, write_coco
 
 
@@ -116,7 +116,7 @@ def test_text_that_matches_two_ids_is_not_matched(tmp_path: Path) -> None:
     ],
 )
 def test_box_of_a_mask(segmentation: Any, box: list[float] | None) -> None:
-    assert box_of(segmentation) == box
+    assert box_of_segmentation(segmentation) == box
 
 
 @pytest.mark.parametrize("bbox", [[], None, GONE], ids=["empty", "null", "left out"])

@@ -14,7 +14,7 @@ from PIL import Image
 from torch.testing import assert_close
 
 from retina_plugin.data import DatasetError, read_coco, read_record, use_box_coordinates
-from retina_plugin.data.exif_boxes import Evidence
+from retina_plugin.data.exif_boxes import OrientationEvidence
 from retina_plugin.data.images import ORIENTATION
 from tests.load_tools import load_tool
 from tests.scenes import write_run
@@ -37,12 +37,12 @@ def write(
     (folder / "images").mkdir(parents=True, exist_ok=True)
     images, annotations = [], []
     for number in range(1, count + 1):
-        picture = np.zeros((size[1], size[0], 3), dtype=np.uint8)
+        image = np.zeros((size[1], size[0], 3), dtype=np.uint8)
         x, y, w, h = map(int, BOX)
-        picture[y : y + h, x : x + w] = 255
+        image[y : y + h, x : x + w] = 255
         exif = Image.Exif()
         exif[ORIENTATION] = orientation
-        Image.fromarray(picture).save(folder / "images" / f"{number}.png", exif=exif)
+        Image.fromarray(image).save(folder / "images" / f"{number}.png", exif=exif)
         images.append({"id": number, "file_name": f"{number}.png"})
         if json_size:
             images[-1].update(width=json_size[0], height=json_size[1])
@@ -82,8 +82,8 @@ def test_boxes_are_rotated_like_the_image(
 UPRIGHT_BOX = [10.0, 6.0, 10.0, 28.0]  # BOX of a WIDE image after orientation 6
 
 
-ONLY = "3 boxes fit only into the picture {} turning"
-SIZES = "width and height of 3 photographs that their EXIF data turns are those before turning"
+ONLY = "3 boxes fit only into the image {} rotation"
+SIZES = "width and height of 3 images that EXIF rotates are those before rotation"
 
 
 @pytest.mark.parametrize(
@@ -93,14 +93,12 @@ SIZES = "width and height of 3 photographs that their EXIF data turns are those 
             BOX, WIDE, f"{SIZES}, and {ONLY.format('before')} .*Set .* to 'stored'", id="stored"
         ),
         pytest.param(
-            BOX, None, f"{ONLY.format('before')} .*stored as 40x24 and seen as 24x40", id="boxes"
+            BOX, None, f"{ONLY.format('before')} .*stored as 40x24 and shown as 24x40", id="boxes"
         ),
         pytest.param(
             BOX, TALL, f"{ONLY.format('before')} .*Set .* to 'stored'", id="boxes against sizes"
         ),
-        pytest.param(
-            [1, 1, 5, 5], WIDE, f"{SIZES} .*to 'stored' if .*; or to 'upright' if", id="sizes"
-        ),
+        pytest.param([1, 1, 5, 5], WIDE, f"{SIZES} .*to 'stored' if .*to 'upright' if", id="sizes"),
         pytest.param(
             UPRIGHT_BOX,
             WIDE,
@@ -124,7 +122,7 @@ def test_stored_coordinates_are_recognized(
         pytest.param(3, WIDE, WIDE, True, id="180 degrees"),
         pytest.param(2, WIDE, WIDE, True, id="mirrored"),
         pytest.param(6, SQUARE, SQUARE, True, id="square"),
-        pytest.param(1, WIDE, WIDE, False, id="not turned"),
+        pytest.param(1, WIDE, WIDE, False, id="not rotated"),
     ],
 )
 def test_upright_and_undecidable_coordinates(
@@ -139,7 +137,7 @@ def test_upright_and_undecidable_coordinates(
     dataset = read_coco(*paths)
     assert len(dataset.warnings) == warned
     assert not warned or (
-        "3 photographs with boxes are turned by their EXIF data (first: 1.png, orientation "
+        "3 images with boxes are rotated by their EXIF orientation (first: 1.png, orientation "
         f"{orientation})"
         in dataset.warnings[0]
         and "BOX_COORDINATES to 'upright' or 'stored'" in dataset.warnings[0]
@@ -165,8 +163,8 @@ def test_stored_and_upright_sizes_in_one_file_are_an_error(tmp_path: Path) -> No
     Path(json_file).write_text(json.dumps(content))
     with pytest.raises(
         DatasetError,
-        match=r"of 1 photographs .*, of 2 those after it \(first: 3.png.*Correct the "
-        r"JSON",
+        match=r"of 1 images .*, of 2 those after it \(first: 3.png.*Correct the "
+        r"JSON file",
     ):
         read_coco(json_file, images)
 

@@ -1,4 +1,4 @@
-"""Data sets by name: COCO annotations read and checked, the digits scenes, images, transforms."""
+"""Data sets: COCO annotations, the generated digits, image files, transforms and samplers."""
 
 from retina_plugin.data.catalog import (
     dataset_names,

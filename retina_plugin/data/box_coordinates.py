@@ -151,8 +151,8 @@ def to_xyxy(boxes: np.ndarray, layout: str) -> np.ndarray:
 
 def look_like_fractions(boxes: np.ndarray, sizes: np.ndarray) -> np.ndarray:
     """Return (M,) bool: boxes with four numbers in about 0..1, on images larger than 4 pixels."""
-    within = ((boxes > -0.1) & (boxes < 1.1)).all(axis=1)
-    result: np.ndarray = within & (boxes[:, 2:] > 0).any(axis=1) & (sizes > 4).all(axis=1)
+    within = np.all((boxes > -0.1) & (boxes < 1.1), axis=1)
+    result: np.ndarray = within & np.any(boxes[:, 2:] > 0, axis=1) & np.all(sizes > 4, axis=1)
     return result
 
 
@@ -171,7 +171,7 @@ def is_outside(boxes: np.ndarray, sizes: np.ndarray, layout: str) -> np.ndarray:
     corners = to_xyxy(boxes, layout)
     beyond = (corners[:, :2] < -ROUNDING) | (corners[:, 2:] > sizes + ROUNDING)
     empty = corners[:, 2:] <= corners[:, :2]
-    result: np.ndarray = (beyond | (empty & (layout in ("xyxy", "yxyx")))).any(axis=1)
+    result: np.ndarray = np.any(beyond | (empty & (layout in ("xyxy", "yxyx"))), axis=1)
     return result
 
 

@@ -249,7 +249,8 @@ def _background(size: int, rng: np.random.Generator) -> np.ndarray:
         else:
             radius = int(rng.integers(2, 9))
             draw.ellipse((x0 - radius, y0 - radius, x0 + radius, y0 + radius), fill=colour)
-    return np.asarray(image, dtype=np.float64).copy()
+    background: np.ndarray = np.asarray(image, dtype=np.float64).copy()
+    return background
 
 
 def _contrasting_colour(background: np.ndarray, rng: np.random.Generator) -> np.ndarray:

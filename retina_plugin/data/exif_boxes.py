@@ -213,7 +213,7 @@ def _count_evidence(
 def _fits(corners: np.ndarray, sizes: list[tuple[int, int]]) -> np.ndarray:
     """Return (M,) bool: boxes (M, 4) XYXY that lie inside images of sizes (width, height)."""
     inside = (corners[:, :2] >= -ROUNDING) & (corners[:, 2:] <= np.array(sizes) + ROUNDING)
-    result: np.ndarray = inside.all(axis=1)
+    result: np.ndarray = np.all(inside, axis=1)
     return result
 
 

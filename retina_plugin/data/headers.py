@@ -1,5 +1,4 @@
-"""What an image file says of itself before its pixels are decoded: size, orientation, bits and
-channels."""
+"""Read size, orientation, bits and channels of image files without decoding the pixels."""
 
 from __future__ import annotations
 
@@ -12,19 +11,19 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import IO, Any
 
-from PIL import Image
-from PIL.TiffImagePlugin import ImageFileDirectory_v2
+from PIL import Image, UnidentifiedImageError
+from PIL.TiffImagePlugin import ImageFileDirectory_v2, TiffImageFile
 
 from retina_plugin.config.files import require_regular_file
 from retina_plugin.data.errors import DatasetError
 
 ORIENTATION = 0x0112  # EXIF tag
-MAX_PIXELS = 178_956_970  # Pillow's own limit
+MAX_PIXELS = 178_956_970  # the limit of Pillow, above which it raises an error
 INPUT = "MODEL.RETINA_PLUGIN.INPUT"
 TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-# start of a JPEG 2000 codestream; 42 bytes on stand the bits of its first channel
-SIZ = b"\xff\x4f\xff\x51"
-_UNLIMITED = threading.Lock()
+# start of a JPEG 2000 codestream; the bits of its first channel follow at byte 42
+JPEG2000_START = b"\xff\x4f\xff\x51"
+_PIXEL_LIMIT_LOCK = threading.Lock()  # held while Pillow's limit on pixels is off
 
 
 @dataclass(frozen=True)
@@ -32,12 +31,12 @@ class PixelFormat:
     """How a file stores its pixels.
 
     Attributes:
-        format: such as "PNG".
-        colour: "gray", "RGB", or Pillow's name of another mode.
-        channels: with alpha.
-        bits: of a channel.
+        format: the file format, such as "PNG".
+        colour: "gray", "RGB", "palette", or the name of another colour space or Pillow mode.
+        channels: number of channels, including alpha.
+        bits: bits per channel.
         number: "unsigned", "signed", "float" or "complex".
-        inverted: 0 is white.
+        inverted: whether 0 is white.
     """
 
     format: str
@@ -49,8 +48,8 @@ class PixelFormat:
 
     @property
     def needs_range(self) -> bool:
-        """Whether the values have no fixed relation to 0..255: more than 8 bits, signed, or
-        float."""
+        """Whether a range is needed to map the values to 0..255: more than 8 bits, or not
+        unsigned."""
         return self.bits > 8 or self.number != "unsigned"
 
     def __str__(self) -> str:
@@ -61,14 +60,15 @@ class PixelFormat:
 
 @dataclass(frozen=True)
 class Header:
-    """What :func:`read_header` finds.
+    """The result of :func:`read_header`.
 
     Attributes:
-        path: of the file.
-        width, height: in pixels, upright: as :func:`retina_plugin.data.read_image` gives the image.
-        orientation: EXIF's 1..8; 1 if the file has none. From 5 on, the stored width and height are
-            the other way round.
-        pixels: how the file stores them.
+        path: the file.
+        width, height: pixels of the upright image, as :func:`retina_plugin.data.read_image` returns
+            it.
+        orientation: the EXIF orientation 1..8; 1 if the file has none. From 5 on, the stored width
+            and height are exchanged.
+        pixels: how the file stores its pixels.
     """
 
     path: str
@@ -79,16 +79,17 @@ class Header:
 
     @property
     def stored_size(self) -> tuple[int, int]:
-        """(width, height) before the picture is turned upright."""
+        """(width, height) of the image as stored, before EXIF rotation."""
         return (self.height, self.width) if self.orientation >= 5 else (self.width, self.height)
 
 
 def read_header(path: str) -> Header:
-    """Read size, orientation, bits and channels of an image file; pixels are not decoded.
+    """Read size, orientation, bits and channels of an image file.
+
+    Pixels are decoded only if a PNG file has its EXIF data after them.
 
     Raises:
-        DatasetError: the file is missing, not a regular file (a FIFO is not opened), empty, or no
-            image; it is named.
+        DatasetError: the file is missing, not a regular file, empty, or not an image.
     """
     with open_image(path) as source:
         with reraise_as_dataset_error(path):
@@ -105,35 +106,35 @@ class ImageSource:
     def __init__(self, path: str, raw: IO[bytes]) -> None:
         """
         Args:
-            path: of the file.
-            raw: the file, at its start.
+            path: the file.
+            raw: the opened file, at its start.
         """
         self.path, self.raw = path, raw
         self.tags: Mapping[int, Any] = {}
-        self.image: Image.Image | None = None  # None for a TIFF of a kind that Pillow does not know
+        self.image: Image.Image | None = None  # None for a TIFF that Pillow cannot read
         start = raw.read(4)
         raw.seek(0)
         try:
             self.image = _open(raw)
-        except Image.UnidentifiedImageError:
+        except UnidentifiedImageError:
             if start not in TIFF_STARTS:
-                raise OSError("cannot identify its format, it is no image") from None
+                raise OSError("its format is unknown, it is not an image") from None
             raw.seek(0)
             self.tags = _tiff_tags(raw)
-        if self.image is not None and self.image.format == "TIFF":
+        if isinstance(self.image, TiffImageFile) and self.image.format == "TIFF":
             self.tags = self.image.tag_v2
-        self.stored_size = self._stored_size()
-        self.pixels = _pixels_of_tiff(self.tags) if self.tags else _pixels(self.image, raw)
-
-    def _stored_size(self) -> tuple[int, int]:
-        """(width, height) of the rows and columns in the file; Pillow gives those of a TIFF already
-        turned."""
-        if self.tags:
-            return int(self.tags[256]), int(self.tags[257])
-        return self.image.size
+        # (width, height) before EXIF rotation, which Pillow has already applied to that of a TIFF
+        self.stored_size: tuple[int, int]
+        if self.image is None or self.tags:
+            self.stored_size = int(self.tags[256]), int(self.tags[257])
+            self.pixels = _tiff_pixel_format(self.tags)
+        else:
+            self.stored_size = self.image.size
+            self.pixels = _pixel_format(self.image, raw)
 
     def orientation(self) -> int:
-        """EXIF's orientation, 1 to 8. Call it before the pixels are decoded."""
+        """Return the EXIF orientation, 1 to 8; call this before the pixels are decoded."""
+        value: Any
         if self.image is None:
             value = self.tags.get(ORIENTATION)
         elif self.image.format == "PNG" and _has_late_exif(self.raw):
@@ -141,17 +142,18 @@ class ImageSource:
             value = exif_orientation(self.image)
         else:
             value = exif_orientation(self.image)
-        return value if value in range(1, 9) else 1
+        return int(value) if value in range(1, 9) else 1
 
 
 @contextlib.contextmanager
 def open_image(path: str) -> Iterator[ImageSource]:
-    """An image file with its header read.
+    """Open an image file and read its header.
+
+    Errors in the ``with`` block are not converted: wrap code that decodes the file in
+    :func:`reraise_as_dataset_error`.
 
     Raises:
-        DatasetError: it cannot be open_image, or its header cannot be read; it is named. What goes
-            wrong in the ``with`` block is not the file's fault: wrap what decodes it in
-            :func:`reraise_as_dataset_error`.
+        DatasetError: the file cannot be opened, or its header cannot be read.
     """
     with contextlib.ExitStack() as stack:
         with reraise_as_dataset_error(path):
@@ -164,16 +166,16 @@ def open_image(path: str) -> Iterator[ImageSource]:
 
 @contextlib.contextmanager
 def reraise_as_dataset_error(path: str) -> Iterator[None]:
-    """For blocks that do nothing but read an image file: whatever they raise is its fault.
+    """Convert any error of a block that only reads an image file.
 
     Raises:
-        DatasetError: names the file.
+        DatasetError: the block raised an error; the message names the file.
     """
     try:
         yield
     except DatasetError:
         raise
-    except Exception as error:  # what decoders raise on broken files has no common base
+    except Exception as error:  # errors of decoders have no common base class
         reason = str(error) or type(error).__name__
         raise DatasetError(
             f"image {path} cannot be read: {reason}. Repair it, or leave it out."
@@ -181,21 +183,25 @@ def reraise_as_dataset_error(path: str) -> Iterator[None]:
 
 
 def exif_orientation(image: Image.Image) -> Any:
-    """The value of EXIF's tag, None where there is none."""
+    """Return the value of the EXIF orientation tag, or None if it is missing or unreadable."""
     try:
-        # that of PNG files decodes all pixels first
+        # call the method of the base class: the one of PNG files decodes all pixels first
         return Image.Image.getexif(image).get(ORIENTATION)
-    except Exception:  # broken EXIF data is no reason to lose a picture
+    except Exception:  # an image with broken EXIF data is still usable
         return None
 
 
 def _open(raw: IO[bytes]) -> Image.Image:
-    """Open with Pillow, without its limit on pixels: ``MAX_PIXELS`` takes its place."""
+    """Open an image with Pillow, without Pillow's limit on pixels.
+
+    The config's ``MAX_PIXELS`` is checked instead, see
+    :func:`retina_plugin.data.images.require_channels_and_size`.
+    """
     try:
         return Image.open(raw)
     except Image.DecompressionBombError:
         raw.seek(0)
-    with _UNLIMITED:
+    with _PIXEL_LIMIT_LOCK:
         limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
         try:
             return Image.open(raw)
@@ -204,7 +210,7 @@ def _open(raw: IO[bytes]) -> Image.Image:
 
 
 def _tiff_tags(raw: IO[bytes]) -> Mapping[int, Any]:
-    """The tags of the first page of a TIFF file."""
+    """Return the tags of the first page of a TIFF file."""
     start = raw.read(8)
     if start[2] == 43 or start[3] == 43:  # BigTIFF
         start += raw.read(8)
@@ -215,12 +221,9 @@ def _tiff_tags(raw: IO[bytes]) -> Mapping[int, Any]:
     return tags
 
 
-def _pixels_of_tiff(tags: Mapping[int, Any]) -> PixelFormat:
-    bits, number, photometric = (
-        _largest(tags.get(258, 1)),
-        _largest(tags.get(339, 1)),
-        tags.get(262),
-    )
+def _tiff_pixel_format(tags: Mapping[int, Any]) -> PixelFormat:
+    bits, number = _largest(tags.get(258, 1)), _largest(tags.get(339, 1))
+    photometric: Any = tags.get(262)
     colour = {0: "gray", 1: "gray", 2: "RGB", 3: "palette", 5: "CMYK", 6: "YCbCr", 8: "LAB"}.get(
         photometric, "other"
     )
@@ -239,7 +242,7 @@ def _largest(value: Any) -> int:
     return int(max(value)) if isinstance(value, tuple) else int(value)
 
 
-def _pixels(image: Image.Image, raw: IO[bytes]) -> PixelFormat:
+def _pixel_format(image: Image.Image, raw: IO[bytes]) -> PixelFormat:
     mode = image.mode
     names = {
         "1": "gray",
@@ -258,8 +261,10 @@ def _pixels(image: Image.Image, raw: IO[bytes]) -> PixelFormat:
 
 
 def _bits(image: Image.Image, raw: IO[bytes]) -> int:
-    """Bits of a channel in the file: Pillow's mode hides those of colour images, which it cuts to
-    8."""
+    """Return the bits per channel in the file.
+
+    Pillow's mode does not tell: Pillow reduces colour images to 8 bits.
+    """
     if image.mode == "F":
         return 32
     arguments = [tile[3] for tile in getattr(image, "tile", None) or []]
@@ -267,27 +272,29 @@ def _bits(image: Image.Image, raw: IO[bytes]) -> int:
         word for entry in arguments for word in (entry if isinstance(entry, tuple) else (entry,))
     ]
     if image.format == "PPM" and words and isinstance(words[-1], int):
-        return max(words[-1].bit_length(), 8)  # the largest value
+        return max(words[-1].bit_length(), 8)  # the last word is the largest value
     if image.format == "JPEG2000":
-        return _bits_of_jpeg2000(raw)
+        return _jpeg2000_bits(raw)
     if image.mode.startswith("I"):
         return 32 if image.mode == "I" and image.format not in ("PNG", "PPM") else 16
     deep = any(isinstance(word, str) and re.search(r"^(?!BGR).*;16", word) for word in words)
     return 16 if deep else 8
 
 
-def _bits_of_jpeg2000(raw: IO[bytes]) -> int:
+def _jpeg2000_bits(raw: IO[bytes]) -> int:
     position = raw.tell()
     raw.seek(0)
     start = raw.read(1 << 16)
     raw.seek(position)
-    place = start.find(SIZ)
+    place = start.find(JPEG2000_START)
     return (start[place + 42] & 0x7F) + 1 if 0 <= place < len(start) - 42 else 8
 
 
 def _has_late_exif(raw: IO[bytes]) -> bool:
-    """Whether a PNG file may have its orientation after its pixels, where Pillow finds it only when
-    it decodes them."""
+    """Whether a PNG file may have its EXIF data after its pixels.
+
+    Pillow finds it there only after decoding the pixels.
+    """
     position, seen = raw.tell(), False
     raw.seek(8)
     try:

@@ -1,5 +1,7 @@
-"""OpenCV, which is no requirement: two packages of the index bring it, and both at once break each
-other."""
+"""Import OpenCV on first use.
+
+OpenCV is not a dependency: two packages provide it, and installing both breaks them.
+"""
 
 from __future__ import annotations
 
@@ -7,19 +9,19 @@ from types import ModuleType
 
 
 def import_opencv(need: str) -> ModuleType:
-    """The module ``cv2``.
+    """Import and return the module ``cv2``.
 
     Args:
-        need: what needs it, for the message: "a video".
+        need: what needs OpenCV, for the message, such as "a video".
 
     Raises:
-        ImportError: it is not installed, or does not import.
+        ImportError: OpenCV is not installed, or cannot be imported.
     """
     try:
         import cv2
     except ImportError as error:
         raise ImportError(
             f"{need} needs OpenCV ({error}): pip install opencv-python-headless on a server, or "
-            "opencv-python where a desktop is; not both, which break each other"
+            "opencv-python on a desktop; not both, because they break each other"
         ) from error
     return cv2

@@ -1,4 +1,4 @@
-"""Measure which values of a training set's images are black and white: ``PIXEL_RANGE: auto``."""
+"""Measure the pixel range of a training set, for ``PIXEL_RANGE: auto``."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ from retina_plugin.data.headers import INPUT, Header
 from retina_plugin.data.images import Range, scale_to_uint8, stored_values
 
 PERCENTILES = (0.1, 99.9)
-MAX_IMAGES = 200  # decoded
-MAX_VALUES = 10_000  # of each image
-FEW_LEVELS = 8  # an image with fewer grey levels has lost its contrast
+MAX_IMAGES = 200  # number of images to decode
+MAX_VALUES = 10_000  # number of values per image
+MIN_LEVELS = 8  # a warning lists images with fewer gray levels
 
 
 def measure_pixel_range(headers: Sequence[Header], *, max_pixels: int) -> tuple[Range, str]:
-    """The 0.1 and 99.9 percentiles of the values of at most 200 images, 10000 values of each, drawn
-    with a fixed seed.
+    """Return the 0.1 and 99.9 percentiles of the values of training images.
 
-    Where both are one number, as in images that are nearly empty, it is the least and the largest
-    value.
+    At most 200 images and 10000 values of each are sampled, with a fixed seed. If both percentiles
+    are equal, as in nearly empty images, minimum and maximum are used.
 
     Args:
-        headers: of the training images; those that need no range are left out. One at least needs
-            it.
+        headers: headers of the training images, of which at least one needs a range; the others are
+            skipped.
         max_pixels: see :func:`retina_plugin.data.read_image`.
 
     Returns:
-        (low, high) and a line for people; it tells of images that keep fewer than 8 grey levels.
+        (low, high), and a text to print; it includes a warning if images keep fewer than 8 gray
+        levels.
 
     Raises:
-        DatasetError: an image that cannot be decoded, or one value everywhere.
+        DatasetError: an image cannot be decoded, or all sampled values are equal.
     """
     paths = sorted({header.path for header in headers if header.pixels.needs_range})
     chosen = np.sort(np.random.default_rng(0).permutation(len(paths))[:MAX_IMAGES])
@@ -60,7 +60,7 @@ def measure_pixel_range(headers: Sequence[Header], *, max_pixels: int) -> tuple[
         f"{len(chosen)} of {len(paths)} training images with more than 8 bits or floats, at most "
         f"{MAX_VALUES} values of each"
     )
-    return found, line + _flat_images([paths[i] for i in chosen], samples, found)
+    return found, line + _low_contrast_warning([paths[i] for i in chosen], samples, found)
 
 
 def _sample(path: str, *, max_pixels: int) -> np.ndarray:
@@ -70,20 +70,24 @@ def _sample(path: str, *, max_pixels: int) -> np.ndarray:
     return values.astype(np.float64)
 
 
-def _flat_images(paths: Sequence[str], samples: Sequence[np.ndarray], pixel_range: Range) -> str:
-    """A warning of images that the range takes the contrast from, as a mixture of 12-bit and float
-    images has them."""
-    flat = [
+def _low_contrast_warning(
+    paths: Sequence[str], samples: Sequence[np.ndarray], pixel_range: Range
+) -> str:
+    """Return a warning about images that lose their contrast in the range.
+
+    It happens in a mixture of, for example, 12-bit and float images.
+    """
+    low_contrast = [
         path
         for path, values in zip(paths, samples, strict=True)
         if len(np.unique(scale_to_uint8(values, pixel_range)))
-        < FEW_LEVELS
+        < MIN_LEVELS
         <= len(np.unique(values))
     ]
-    if not flat:
+    if not low_contrast:
         return ""
     return (
-        f"\nwarning: {len(flat)} of these {len(paths)} images keep fewer than {FEW_LEVELS} grey "
-        f"levels in this range, first {flat[0]}: "
-        f"look at them, or set {INPUT}.PIXEL_RANGE"
+        f"\nwarning: {len(low_contrast)} of these {len(paths)} images keep fewer than {MIN_LEVELS} "
+        f"gray levels in this range, first {low_contrast[0]}: look at them, or set "
+        f"{INPUT}.PIXEL_RANGE"
     )

@@ -1,7 +1,6 @@
-"""The order of training images, for both hosts: endless batches of similar shapes, the same from
-any step on.
+"""Sample endless batches of training images; a resumed run continues with the same batches.
 
-Axes: B images of a step, over all processes.
+Axes: B images in a batch, over all processes.
 """
 
 from __future__ import annotations
@@ -15,15 +14,17 @@ from torch.utils.data import Sampler
 
 SampleKey = tuple[
     int, int
-]  # place in the run, which seeds the augmentation, and index of the image
+]  # position in the run, which seeds the augmentation, and index of the image
 
 
 def shape_groups(records: Sequence[dict[str, Any]], *, grouped: bool) -> list[Hashable]:
-    """The group of each image: wide, or square and tall, as in Detectron2; one of its own where the
-    record gives no size.
+    """Return the aspect ratio group of each image.
+
+    As in Detectron2, wide images are one group, square and tall ones another. Images of unknown
+    size are a third group.
 
     Args:
-        records: with "width" and "height" of the file, if they are known.
+        records: with "width" and "height", if they are known.
         grouped: ``DATALOADER.ASPECT_RATIO_GROUPING``; False puts all images into one group.
     """
     if not grouped:
@@ -31,17 +32,16 @@ def shape_groups(records: Sequence[dict[str, Any]], *, grouped: bool) -> list[Ha
     return [r["width"] > r["height"] if "width" in r and "height" in r else None for r in records]
 
 
-class InfiniteBatchSampler(Sampler):
-    """Batches of (place in the run, index of the image), for ever, from any step on.
+class InfiniteBatchSampler(Sampler[list[SampleKey]]):
+    """Yields endless batches of (position in the run, index of the image), from any step on.
 
-    The images come in passes, each in an order of its own; passes follow one another without a gap,
-    and the position in this row is an image's place. The row is cut into windows of whole batches,
-    about a pass each. Within a window, a batch is complete when B images of one group have come;
-    what is left of the groups at the window's end makes at most one batch fewer than there are
-    groups. So no image waits longer than a window, none is lost, and a batch is known from the seed
-    and its number, without those before its window.
+    The order is a sequence of epochs, each a random permutation of all images. An image's position
+    in this order is its position in the run. The order is cut into windows of about an epoch, a
+    whole number of batches each. Within a window, B images of one group form a batch; the remaining
+    images at its end form batches of mixed groups. Thus no image is skipped, and a batch follows
+    from the seed and its number without generating the windows before.
 
-    It has no length: training ends with ``SOLVER.MAX_ITER``, not with a pass over the data.
+    The sampler has no length: training ends at ``SOLVER.MAX_ITER``.
     """
 
     def __init__(
@@ -56,29 +56,30 @@ class InfiniteBatchSampler(Sampler):
     ) -> None:
         """
         Args:
-            groups: of each image, from :func:`shape_groups`; images of one group share batches.
+            groups: group of each image, from :func:`shape_groups`; images of one group share batches.
             batch_size: B.
-            seed: of the order.
-            first_step: number of the first batch; may be set until iteration begins.
-            rank, world_size: of several processes each takes its share of every batch.
+            seed: random seed of the order.
+            first_step: number of the first batch; can be changed until iteration begins.
+            rank, world_size: number of this process and of all processes; each process gets its
+                part of every batch.
         """
         self.groups, self.batch_size, self.seed = groups, batch_size, seed
         self.first_step, self.rank, self.world_size = first_step, rank, world_size
 
     def __iter__(self) -> Iterator[list[SampleKey]]:
         batches_per_window = max(len(self.groups) // self.batch_size, 1)
-        window, begun = divmod(self.first_step, batches_per_window)
+        window, skipped_batches = divmod(self.first_step, batches_per_window)
         size = batches_per_window * self.batch_size
-        row = self._row(window * size)
+        order = self._order(window * size)
         while True:
-            for batch in islice(self._batches(islice(row, size)), begun, None):
+            for batch in islice(self._batches(islice(order, size)), skipped_batches, None):
                 yield batch[self.rank :: self.world_size]
-            begun = 0
+            skipped_batches = 0
 
-    def _row(self, place: int) -> Iterator[SampleKey]:
-        """All images of all passes, from a place on."""
+    def _order(self, position: int) -> Iterator[SampleKey]:
+        """Yield the images of all epochs, from a position on."""
         num_images = len(self.groups)
-        number, skipped = divmod(place, num_images)
+        number, skipped = divmod(position, num_images)
         while True:
             generator = torch.Generator().manual_seed(self.seed + number)
             permutation = torch.randperm(num_images, generator=generator).tolist()
@@ -87,11 +88,11 @@ class InfiniteBatchSampler(Sampler):
 
     def _batches(self, window: Iterable[SampleKey]) -> Iterator[list[SampleKey]]:
         waiting: dict[Hashable, list[SampleKey]] = {}
-        for place, index in window:
+        for position, index in window:
             group = waiting.setdefault(self.groups[index], [])
-            group.append((place, index))
+            group.append((position, index))
             if len(group) == self.batch_size:
                 yield waiting.pop(self.groups[index])
-        left = [pair for group in waiting.values() for pair in group]
-        for start in range(0, len(left), self.batch_size):
-            yield left[start : start + self.batch_size]
+        remaining = [pair for group in waiting.values() for pair in group]
+        for start in range(0, len(remaining), self.batch_size):
+            yield remaining[start : start + self.batch_size]

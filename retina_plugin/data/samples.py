@@ -1,4 +1,4 @@
-"""Records as what a network is fed with, for both hosts.
+"""Datasets of training and evaluation samples, for both hosts.
 
 Axes: M boxes, H, W.
 """
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset as TorchDataset
 
 from retina_plugin.data.images import image_options, read_record
 from retina_plugin.data.sampler import SampleKey
@@ -21,36 +21,38 @@ from retina_plugin.data.transforms.resize import resize_image
 from retina_plugin.modeling.preprocessing import resized_shape
 
 Record = dict[str, Any]
-Read = Callable[[Record], np.ndarray]  # a record -> its image (H, W, 3) uint8 RGB
+ReadImage = Callable[[Record], np.ndarray]  # a record -> its image (H, W, 3) uint8 RGB
 
 
-class TrainingDataset(Dataset):
-    """(place in the run, index) -> a transformed sample; chance depends on the seed and the place
-    alone."""
+class TrainingDataset(TorchDataset[dict[str, Any]]):
+    """Maps (position in the run, index) to a transformed sample.
+
+    Random transforms depend only on the seed and the position.
+    """
 
     def __init__(
         self,
         records: Sequence[Record],
         *,
         transforms: TransformChain,
-        read: Read,
+        read: ReadImage,
         input_format: str,
         seed: int,
     ) -> None:
         """
         Args:
             records: see :class:`retina_plugin.data.Dataset`.
-            transforms: of every sample.
-            read: see :data:`Read`; :func:`read_without_pixels` is enough for boxes.
+            transforms: applied to every sample.
+            read: reads the image of a record; :func:`read_without_pixels` is enough for boxes.
             input_format: order of the channels of "image", BGR or RGB.
-            seed: of the transforms.
+            seed: random seed of the transforms.
         """
         self.records, self.transforms, self.read = records, transforms, read
         self.input_format, self.seed = input_format, seed
 
     @classmethod
     def from_config(cls, cfg: Any, records: Sequence[Record], *, seed: int) -> TrainingDataset:
-        """Arguments as those of the constructor; the rest is from ``cfg``.
+        """Build the dataset from a config.
 
         Raises:
             KeyError, ValueError: see :meth:`TransformChain.from_config`.
@@ -69,43 +71,43 @@ class TrainingDataset(Dataset):
     def __getitem__(self, key: SampleKey) -> dict[str, Any]:
         """
         Returns:
-            "image" (3, H, W) uint8; "boxes" (M, 4) float32 and "labels" (M,) int64, without crowds;
-            "height" and "width" of the file; "image_id" and "file_name".
+            {"image" (3, H, W) uint8; "boxes" (M, 4) float32 XYXY and "labels" (M,) int64, without
+            crowds; "height" and "width" of the file; "image_id"; "file_name"}.
 
         Raises:
-            DatasetError: the file cannot be used, or a transform returns no sample.
+            DatasetError: the file cannot be used, or a transform returns an invalid sample.
         """
-        place, index = key
+        position, index = key
         record = self.records[index]
-        original = self._untransformed(record)
-        sample = self._transformed(
-            record, original, index, np.random.default_rng((self.seed, place))
+        original = self._load(record)
+        sample = self._transform(
+            record, original, index, np.random.default_rng((self.seed, position))
         )
         return {
             "image": to_tensor(sample["image"], self.input_format),
             "boxes": torch.from_numpy(sample["boxes"].astype(np.float32)),
             "labels": torch.from_numpy(sample["labels"]),
-            **_described(record, original["image"]),
+            **_metadata(record, original["image"]),
         }
 
     def sample(self, index: int, rng: np.random.Generator) -> Sample:
-        """The transformed sample of a record; errors as those of :meth:`__getitem__`."""
+        """Return the transformed sample of a record; errors as for :meth:`__getitem__`."""
         record = self.records[index]
-        return self._transformed(record, self._untransformed(record), index, rng)
+        return self._transform(record, self._load(record), index, rng)
 
-    def _transformed(
+    def _transform(
         self, record: Record, original: Sample, index: int, rng: np.random.Generator
     ) -> Sample:
-        draw = partial(self._another, index)
+        draw = partial(self._draw_other, index)
         return self.transforms(original, rng, draw, file_name=record["file_name"])
 
-    def _another(self, index: int, rng: np.random.Generator) -> Sample:
-        """The untransformed sample of any record but that of ``index``, if there are others."""
+    def _draw_other(self, index: int, rng: np.random.Generator) -> Sample:
+        """Return the untransformed sample of a random record; not ``index`` if there are others."""
         others = len(self.records) - 1
         drawn = int(rng.integers(others)) if others else 0
-        return self._untransformed(self.records[drawn + (others > 0 and drawn >= index)])
+        return self._load(self.records[drawn + (others > 0 and drawn >= index)])
 
-    def _untransformed(self, record: Record) -> Sample:
+    def _load(self, record: Record) -> Sample:
         objects = [a for a in record["annotations"] if not a["iscrowd"]]
         return {
             "image": self.read(record),
@@ -115,12 +117,12 @@ class TrainingDataset(Dataset):
 
 
 def read_without_pixels(record: Record) -> np.ndarray:
-    """An image (H, W, 0) of the record's size, of which no file is read."""
+    """Return an image (H, W, 0) of the record's size without reading a file."""
     return np.empty((record["height"], record["width"], 0), dtype=np.uint8)
 
 
-class EvaluationDataset(Dataset):
-    """Index -> {"image" (3, H, W) uint8, "height", "width" of the file, "image_id",
+class EvaluationDataset(TorchDataset[dict[str, Any]]):
+    """Maps an index to {"image" (3, H, W) uint8, "height" and "width" of the file, "image_id",
     "file_name"}."""
 
     def __init__(
@@ -129,13 +131,13 @@ class EvaluationDataset(Dataset):
         *,
         min_size: int,
         max_size: int,
-        read: Read,
+        read: ReadImage,
         input_format: str,
     ) -> None:
         """
         Args:
-            records, read, input_format: as those of :class:`TrainingDataset`.
-            min_size, max_size: of the sides, see
+            records, read, input_format: see :class:`TrainingDataset`.
+            min_size, max_size: the resized shorter and longer side, see
                 :func:`retina_plugin.modeling.preprocessing.resized_shape`.
         """
         self.records, self.read, self.input_format = records, read, input_format
@@ -143,7 +145,7 @@ class EvaluationDataset(Dataset):
 
     @classmethod
     def from_config(cls, cfg: Any, records: Sequence[Record]) -> EvaluationDataset:
-        """The rest of the arguments is from ``cfg``."""
+        """Build the dataset from a config."""
         return cls(
             records,
             min_size=cfg.INPUT.MIN_SIZE_TEST,
@@ -158,21 +160,21 @@ class EvaluationDataset(Dataset):
     def __getitem__(self, index: int) -> dict[str, Any]:
         record = self.records[index]
         original = self.read(record)
-        shape = resized_shape(*original.shape[:2], self.min_size, self.max_size)
+        shape = resized_shape(original.shape[0], original.shape[1], self.min_size, self.max_size)
         return {
             "image": to_tensor(resize_image(original, shape), self.input_format),
-            **_described(record, original),
+            **_metadata(record, original),
         }
 
 
-def _described(record: Record, original: np.ndarray) -> dict[str, Any]:
+def _metadata(record: Record, original: np.ndarray) -> dict[str, Any]:
     height, width = original.shape[:2]
     names = {"image_id": record["image_id"], "file_name": record["file_name"]}
     return {**names, "height": height, "width": width}
 
 
 def to_tensor(image: np.ndarray, input_format: str) -> Tensor:
-    """(H, W, 3) RGB array -> (3, H, W) tensor in the config's order of channels."""
+    """Convert an (H, W, 3) RGB array to a (3, H, W) tensor in the config's order of channels."""
     return torch.from_numpy(
         np.ascontiguousarray(image[..., :: -1 if input_format == "BGR" else 1].transpose(2, 0, 1))
     )

@@ -1,4 +1,4 @@
-"""What a training run reads: the records of all its sets, and samples to look at."""
+"""Load the records of all training sets, and convert training samples for display."""
 
 from __future__ import annotations
 
@@ -16,31 +16,33 @@ Record = dict[str, Any]
 
 
 def training_records(cfg: Any) -> list[Record]:
-    """The records of ``DATASETS.TRAIN`` that can be trained on; see :func:`filter_empty_records`.
+    """Return the records of ``DATASETS.TRAIN``, see :func:`filter_empty_records`.
 
     Raises:
-        DatasetError: a set cannot be read, or none has a box to learn from.
+        DatasetError: a data set cannot be read, or none has a box.
     """
     datasets = [load_dataset(name) for name in cfg.DATASETS.TRAIN]
-    require_boxes(*datasets)  # one of several may be of background only
+    require_boxes(*datasets)
     return filter_empty_records(cfg, [record for dataset in datasets for record in dataset.records])
 
 
 def filter_empty_records(cfg: Any, records: list[Record]) -> list[Record]:
-    """Without those that hold no box, crowds not counted, if
-    ``DATALOADER.FILTER_EMPTY_ANNOTATIONS`` says so.
+    """Remove records without boxes if ``DATALOADER.FILTER_EMPTY_ANNOTATIONS`` is True.
+
+    Crowds do not count as boxes.
 
     Args:
-        cfg: either host's config tree.
-        records: of all of ``DATASETS.TRAIN``; "annotations" and "iscrowd" may be missing.
+        cfg: the config of either host.
+        records: the records of all of ``DATASETS.TRAIN``; "annotations" and "iscrowd" may be
+            missing.
 
     Raises:
-        DatasetError: none holds a box.
+        DatasetError: no record has a box.
     """
-    learnt = [record for record in records if _has_boxes(record)]
-    if not learnt:
+    with_boxes = [record for record in records if _has_boxes(record)]
+    if not with_boxes:
         raise _no_box(f"{len(records)} images of {', '.join(cfg.DATASETS.TRAIN)}")
-    return learnt if cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS else records
+    return with_boxes if cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS else records
 
 
 def _has_boxes(record: Record) -> bool:
@@ -48,28 +50,27 @@ def _has_boxes(record: Record) -> bool:
 
 
 def require_boxes(*datasets: Dataset) -> None:
-    """Make sure that training sets have something to learn between them; one of them may hold
-    background only.
+    """Check that at least one training set has a box; crowds do not count.
 
-    Classes without a box are named in a warning.
+    A warning names the classes without boxes.
 
     Raises:
-        DatasetError: no image has a box, crowds not counted.
+        DatasetError: no image has a box.
     """
-    learnt = {
+    with_boxes = {
         dataset.class_names[a["category_id"]]
         for dataset in datasets
         for record in dataset.records
         for a in record["annotations"]
         if not a["iscrowd"]
     }
-    if not learnt:
+    if not with_boxes:
         found = (f"{len(d.records)} images of {d.name} ({d.json_file})" for d in datasets)
         raise _no_box(", ".join(found))
     known = dict.fromkeys(name for dataset in datasets for name in dataset.class_names)
-    unlearnt = [name for name in known if name not in learnt]
-    if unlearnt:
-        shown = ", ".join(unlearnt[:8] + ["..."] * (len(unlearnt) > 8))
+    without_boxes = [name for name in known if name not in with_boxes]
+    if without_boxes:
+        shown = ", ".join(without_boxes[:8] + ["..."] * (len(without_boxes) > 8))
         _warn_once(
             f"no box in {', '.join(d.name for d in datasets)} of these classes, which cannot "
             f"be learnt: {shown}"
@@ -85,16 +86,16 @@ def _no_box(found: str) -> DatasetError:
 
 @functools.cache
 def _warn_once(text: str) -> None:
-    """A run asks for its training sets several times."""
+    """Warn once per process: a run loads its training sets several times."""
     logger.warning(text)
 
 
 def samples_in_rgb(cfg: Any, samples: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """Samples of a training loader with "image" in RGB, to look at."""
+    """Yield samples of a training loader with "image" converted to RGB, for display."""
     for sample in samples:
         yield {**sample, "image": to_rgb(sample["image"], cfg.INPUT.FORMAT)}
 
 
 def to_rgb(image: Tensor, input_format: str) -> Tensor:
-    """(3, H, W) in the config's order of channels, BGR or RGB -> the same in RGB."""
+    """Convert an image (3, H, W) from the config's order of channels, BGR or RGB, to RGB."""
     return image.flip(0) if input_format == "BGR" else image

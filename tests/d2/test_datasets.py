@@ -566,13 +566,13 @@ def test_images_without_boxes(tmp_path: Path, annotations: list) -> None:
     ("data", "size", "words"),
     [
         (None, {}, r"image .*a\.png cannot be read: .*No such file"),
-        (b"no image", {}, r"image .*a\.png cannot be read: cannot identify"),
+        (b"no image", {}, r"image .*a\.png cannot be read: its format is unknown"),
         (b"", {"height": 10, "width": 20}, r"image .*a\.png cannot be read"),
         (
             "image",
             {"height": 20, "width": 10},
             r"a\.png is 20x10 pixels, its annotations say "
-            r"10x20: .* EXIF",
+            r"10x20\. .* EXIF",
         ),
     ],
 )
@@ -600,10 +600,10 @@ def test_a_worker_process_names_the_file_too(tmp_path: Path, name: str) -> None:
     with pytest.raises(DatasetError) as error:
         next(iter(training_loader(cfg)))
     assert user_message(error.value).startswith(
-        f"image {images}/a.png cannot be read: cannot identify"
+        f"image {images}/a.png cannot be read: its format is unknown"
     )
     with pytest.raises(DatasetError) as error:
         list(evaluation_loader(cfg, data))
     assert user_message(error.value).startswith(
-        f"image {images}/a.png cannot be read: cannot identify"
+        f"image {images}/a.png cannot be read: its format is unknown"
     )

@@ -136,7 +136,7 @@ def test_polygons_without_boxes(tmp_path: Path, bbox: Any) -> None:
 # --------------------------------------------------------------------------------------- file names
 
 SPACES = "have spaces or line breaks around them"
-FOLDERS = "name the image folder and those before it, which were left out"
+FOLDERS = "include the image folder, which was removed"
 ACCENT = "caf\u00e9.png"
 
 
@@ -162,13 +162,13 @@ ACCENT = "caf\u00e9.png"
         pytest.param(
             ACCENT,
             unicodedata.normalize("NFD", ACCENT),
-            "have another Unicode normalisation than",
+            "have another Unicode normalization than",
             id="NFC",
         ),
         pytest.param(
             unicodedata.normalize("NFD", ACCENT),
             ACCENT,
-            "have another Unicode normalisation than",
+            "have another Unicode normalization than",
             id="NFD",
         ),
         *(
@@ -214,7 +214,7 @@ def test_missing_folders_are_named(tmp_path: Path, name: str) -> None:
     used."""
     json_file, images = write_coco(tmp_path, changed("images", 0, file_name=name))
     with pytest.raises(
-        DatasetError, match=r"starts with folders that are not below .*images, where 'a.png' is"
+        DatasetError, match=r"starts with folders that are not in .*images, but 'a.png' is there"
     ):
         read_coco(json_file, images)
 
@@ -244,7 +244,7 @@ def test_names_in_another_encoding(tmp_path: Path, page: str) -> None:
     with pytest.raises(
         DatasetError,
         match=rf"'{ACCENT}' in UTF-8 that was read as cp.*Write the "
-        r"JSON again",
+        r"JSON file again",
     ):
         read_coco(json_file, images)
     write_coco(tmp_path, changed("images", 0, file_name=ACCENT))

@@ -237,7 +237,7 @@ def test_images_that_lose_their_contrast_are_reported(tmp_path: Path) -> None:
     share = np.linspace(0, 1, 400).reshape(20, 20)
     files = headers(tmp_path, share.astype(np.float32), (share * 4095).astype(np.uint16))
     line = measure_pixel_range(files, max_pixels=10**6)[1]
-    assert "warning: 1 of these 2 images keep fewer than 8 grey levels in this range, first" in line
+    assert "warning: 1 of these 2 images keep fewer than 8 gray levels in this range, first" in line
     assert "0.tif" in line
 
 

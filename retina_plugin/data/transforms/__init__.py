@@ -1,7 +1,7 @@
-"""Transforms of training samples: crop, resize, flip, and parts from outside.
+"""Transforms of training samples: crop, resize, flip, and those that users register.
 
-Randomness comes from the generator that is passed in, so a sample depends on the seed and its place
-in the run and on nothing else.
+All random numbers come from the generator that is passed in. Therefore a sample depends only on the
+seed and its position in the run.
 """
 
 from retina_plugin.data.transforms.chain import TransformChain

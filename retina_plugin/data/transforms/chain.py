@@ -1,4 +1,4 @@
-"""The transforms of a config, one after the other."""
+"""Apply the transforms of a config one after the other."""
 
 from __future__ import annotations
 
@@ -18,33 +18,32 @@ from retina_plugin.data.transforms.sample import (
 
 
 class TransformChain:
-    """Applies transforms in order, and checks and clips what each of them returns."""
+    """Applies transforms in order; checks each result and clips its boxes."""
 
     def __init__(
         self, transforms: Sequence[tuple[str, Transform]], *, num_classes: int | None = None
     ) -> None:
         """
         Args:
-            transforms: (name, transform); without any, a sample stays as it is.
-            num_classes: K, which labels must stay below; None where it is not known.
+            transforms: (name, transform) pairs; may be empty.
+            num_classes: K, for checking labels; None if it is unknown.
         """
         self.transforms, self.num_classes = list(transforms), num_classes
 
     @classmethod
     def from_config(cls, cfg: Any) -> TransformChain:
-        """The transforms that ``MODEL.RETINA_PLUGIN.INPUT.TRANSFORMS`` lists, for
-        ``MODEL.RETINANET.NUM_CLASSES``, which may still be -1.
+        """Build the transforms listed in ``MODEL.RETINA_PLUGIN.INPUT.TRANSFORMS``.
 
         Raises:
-            KeyError: an unknown name.
-            ValueError: a value that a transform cannot use; the key is named.
+            KeyError: a name is not registered.
+            ValueError: a transform cannot use a value of the config.
         """
         number = cfg.MODEL.RETINANET.NUM_CLASSES
         return cls(TRANSFORMS.build_all(cfg), num_classes=number if number > 0 else None)
 
     @property
     def needs_pixels(self) -> bool:
-        """Whether one of them cannot work on images without channels."""
+        """Whether a transform needs pixels, so that images without channels cannot be used."""
         return any(getattr(transform, "needs_pixels", True) for _, transform in self.transforms)
 
     def __call__(
@@ -52,19 +51,18 @@ class TransformChain:
     ) -> Sample:
         """
         Args:
-            sample: of a record.
-            rng: from which all chance comes.
-            draw: gives samples of other records.
-            file_name: of the image, for messages.
+            sample: the untransformed sample of a record.
+            rng: source of all random numbers.
+            draw: returns an untransformed sample of another record.
+            file_name: the image file, for messages.
 
         Raises:
-            DatasetError: a transform returns something else than a sample; its name and the file
-                are given.
+            DatasetError: a transform returns an invalid sample.
         """
         channels = sample["image"].shape[2]
         for name, transform in self.transforms:
-            found = transform(sample, rng, draw)
+            result = transform(sample, rng, draw)
             where = f"transform {name!r}, image {file_name}"
-            require_sample(found, channels=channels, num_classes=self.num_classes, where=where)
-            sample = clip_boxes(found)
+            require_sample(result, channels=channels, num_classes=self.num_classes, where=where)
+            sample = clip_boxes(result)
         return sample

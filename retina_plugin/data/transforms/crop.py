@@ -1,4 +1,4 @@
-"""Random crops, as Detectron2 draws them."""
+"""Random crop, with Detectron2's types of crop sizes."""
 
 from __future__ import annotations
 
@@ -21,19 +21,18 @@ Window = tuple[int, int, int, int]  # top, left, height, width
     }
 )
 class RandomCrop:
-    """Cut out a random window, see :func:`draw_window`."""
+    """Crops a random window, see :func:`draw_window`."""
 
     needs_pixels = False
 
     def __init__(self, *, enabled: bool, kind: str, size: Sequence[float]) -> None:
         """
         Args:
-            enabled: False leaves every image whole.
-            kind: see :func:`draw_window`.
-            size: two numbers, of height and width.
+            enabled: whether to crop.
+            kind, size: see :func:`draw_window`.
 
         Raises:
-            ValueError: an unknown kind.
+            ValueError: ``kind`` is unknown.
         """
         if kind not in KINDS:
             raise ValueError(
@@ -50,7 +49,7 @@ class RandomCrop:
 
 
 def crop(sample: Sample, window: Window) -> Sample:
-    """The part of a sample within a window; boxes are moved and not clipped."""
+    """Crop a sample to a window; boxes are shifted but not clipped."""
     top, left, height, width = window
     return {
         **sample,
@@ -62,30 +61,29 @@ def crop(sample: Sample, window: Window) -> Sample:
 def draw_window(
     shape: tuple[int, int], *, kind: str, size: Sequence[float], rng: np.random.Generator
 ) -> Window:
-    """A random window of an image of (height, width), at least one pixel high and wide.
+    """Draw a random window inside an image; it is at least one pixel high and wide.
 
     Args:
-        shape: of the image.
-        kind: "relative" (``size`` is a share of height and width), "relative_range" (shares drawn
-            between ``size`` and 1), "absolute" (pixels) or "absolute_range" (pixels drawn between
-            the two numbers).
+        shape: (height, width) of the image.
+        kind: "relative" (``size`` is a fraction of height and of width), "relative_range"
+            (fractions are drawn between ``size`` and 1), "absolute" (``size`` is height and width
+            in pixels) or "absolute_range" (height and width are drawn between the two numbers).
         size: two numbers.
-        rng: gives the shares or pixels of a range, then top, then left.
+        rng: source of the random numbers.
     """
     height, width = shape
     if kind == "relative":
         window = int(height * size[0] + 0.5), int(width * size[1] + 0.5)
     elif kind == "relative_range":
-        shares = np.asarray(size) + rng.random(2) * (1 - np.asarray(size))
-        window = int(height * shares[0] + 0.5), int(width * shares[1] + 0.5)
+        fractions = np.asarray(size) + rng.random(2) * (1 - np.asarray(size))
+        window = int(height * fractions[0] + 0.5), int(width * fractions[1] + 0.5)
     elif kind == "absolute":
         window = min(int(size[0]), height), min(int(size[1]), width)
     else:
         low, high = int(size[0]), int(size[1])
-        window = tuple(int(rng.integers(min(n, low), min(n, high) + 1)) for n in (height, width))
+        cropped_height = int(rng.integers(min(height, low), min(height, high) + 1))
+        window = cropped_height, int(rng.integers(min(width, low), min(width, high) + 1))
     window = max(window[0], 1), max(window[1], 1)
-    return (
-        int(rng.integers(height - window[0] + 1)),
-        int(rng.integers(width - window[1] + 1)),
-        *window,
-    )
+    top = int(rng.integers(height - window[0] + 1))
+    left = int(rng.integers(width - window[1] + 1))
+    return top, left, *window

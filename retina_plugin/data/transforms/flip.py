@@ -1,4 +1,4 @@
-"""Random mirroring."""
+"""Random flip."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from retina_plugin.data.transforms.sample import Draw, Sample
 
 @TRANSFORMS.register(reads={"direction": "INPUT.RANDOM_FLIP"})
 class RandomFlip:
-    """Mirror half of the images."""
+    """Flips an image with probability 0.5."""
 
     needs_pixels = False
 
     def __init__(self, *, direction: str) -> None:
         """
         Args:
-            direction: "horizontal", "vertical", or "none" to mirror no image.
+            direction: "horizontal", "vertical" or "none".
 
         Raises:
-            ValueError: another direction.
+            ValueError: ``direction`` is unknown.
         """
         if direction not in ("horizontal", "vertical", "none"):
             raise ValueError(
@@ -35,7 +35,7 @@ class RandomFlip:
 
 
 def flip(sample: Sample, *, direction: str) -> Sample:
-    """Mirror left to right ("horizontal") or upside down ("vertical")."""
+    """Flip a sample from left to right ("horizontal") or upside down ("vertical")."""
     image, (x0, y0, x1, y1) = sample["image"], sample["boxes"].T
     height, width = image.shape[:2]
     if direction == "horizontal":

@@ -1,4 +1,4 @@
-"""The registry of transforms; a config lists those of its run in ``INPUT.TRANSFORMS``."""
+"""The registry of transforms, which ``MODEL.RETINA_PLUGIN.INPUT.TRANSFORMS`` lists by name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Resizing by the shorter side, as Detectron2 does it; in training to a random size."""
+"""Resize images to a random length of the shorter side, as Detectron2 does."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from retina_plugin.modeling.preprocessing import resized_shape
     }
 )
 class ResizeShortestEdge:
-    """Give the shorter side a random size, the longer one at most ``max_size``."""
+    """Resizes the shorter side to a random size, while the longer one is at most ``max_size``."""
 
     needs_pixels = False
 
     def __init__(self, *, sizes: Sequence[int], sampling: str, max_size: int) -> None:
         """
         Args:
-            sizes: of the shorter side, in pixels.
-            sampling: "choice" of one of ``sizes``, or "range" between two.
-            max_size: of the longer side, in pixels.
+            sizes: sizes of the shorter side, pixels.
+            sampling: "choice" draws one of ``sizes``, "range" a size between the two ``sizes``.
+            max_size: largest size of the longer side, pixels.
 
         Raises:
-            ValueError: another way of sampling, or a range without two sizes.
+            ValueError: ``sampling`` is unknown, or is "range" without two sizes.
         """
         if sampling != "choice" and (sampling != "range" or len(sizes) != 2):
             raise ValueError(
@@ -46,12 +46,13 @@ class ResizeShortestEdge:
             size = int(rng.choice(self.sizes))
         else:
             size = int(rng.integers(self.sizes[0], self.sizes[1] + 1))
-        shape = resized_shape(*sample["image"].shape[:2], size, self.max_size)
+        height, width = sample["image"].shape[:2]
+        shape = resized_shape(height, width, size, self.max_size)
         return resize(sample, shape)
 
 
 def resize(sample: Sample, shape: tuple[int, int]) -> Sample:
-    """The sample with an image of (height, width)."""
+    """Resize the image and boxes of a sample to a shape (height, width)."""
     height, width = sample["image"].shape[:2]
     scale = np.array([shape[1] / width, shape[0] / height] * 2)
     image = resize_image(sample["image"], shape)
@@ -59,8 +60,10 @@ def resize(sample: Sample, shape: tuple[int, int]) -> Sample:
 
 
 def resize_image(image: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """An image (H, W, C) of (height, width), by Pillow's bilinear filter; C is 3, or 0 for a size
-    without pixels."""
+    """Resize an image (H, W, 3) uint8 to a shape (height, width) with Pillow's bilinear filter.
+
+    An image (H, W, 0), which has a size but no pixels, is resized as well.
+    """
     if image.shape[:2] == tuple(shape):
         return image
     if image.shape[2] == 0:

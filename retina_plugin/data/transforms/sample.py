@@ -1,4 +1,4 @@
-"""A sample between transforms, and what every transform must keep of it.
+"""The sample that transforms take and return, and its checks.
 
 Axes: M boxes, H, W.
 """
@@ -27,26 +27,26 @@ class Sample(TypedDict):
     labels: np.ndarray
 
 
-# A generator -> the untransformed sample of another record, which it chooses.
+# returns the untransformed sample of a random other record
 Draw = Callable[[np.random.Generator], Sample]
 
 
 class Transform(Protocol):
-    """A step from one sample to the next.
+    """The interface of a transform.
 
-    It takes all chance from ``rng``. Boxes may reach outside the image that it returns: they are
-    clipped afterwards, and dropped if nothing is left of them, see :func:`clip_boxes`.
+    All random numbers must come from ``rng``. Returned boxes may reach outside the image; they are
+    then clipped, and dropped if no area is left, see :func:`clip_boxes`. ``draw`` returns the
+    untransformed sample of another record.
 
-    A class with the attribute ``needs_pixels = False`` also takes images without channels (H, W, 0)
-    and gives such images, so that boxes can be counted without reading files.
+    A class with the attribute ``needs_pixels = False`` must also accept images without channels
+    (H, W, 0) and return such images; boxes can then be counted without reading files.
     """
 
     def __call__(self, sample: Sample, rng: np.random.Generator, draw: Draw) -> Sample: ...
 
 
 def clip_boxes(sample: Sample) -> Sample:
-    """The sample with boxes cut at the borders of its image, without those of which no area is left
-    and without their labels."""
+    """Clip boxes to the image; remove boxes without area, and their labels."""
     height, width = sample["image"].shape[:2]
     boxes = sample["boxes"].clip(0, [width, height, width, height])
     kept = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
@@ -54,30 +54,30 @@ def clip_boxes(sample: Sample) -> Sample:
 
 
 def require_sample(found: Any, *, channels: int, num_classes: int | None, where: str) -> None:
-    """Make sure that a transform has returned a sample.
+    """Check the value that a transform returned.
 
     Args:
-        found: what it returned.
-        channels: of the image that went in.
-        num_classes: K; None where it is not known.
+        found: the returned value.
+        channels: number of channels that the image must have.
+        num_classes: K; None if it is unknown.
         where: the transform and the file, for messages.
 
     Raises:
-        DatasetError: it is none; what was expected and found is named.
+        DatasetError: the value is not a valid sample.
     """
     if not (isinstance(found, Mapping) and {"image", "boxes", "labels"} <= found.keys()):
         raise DatasetError(
-            f"{where}: expected a dict with image, boxes and labels, found {_kind(found)}"
+            f"{where}: expected a dict with image, boxes and labels, found {_describe(found)}"
         )
     image, boxes, labels = found["image"], found["boxes"], found["labels"]
-    for name, value, dtype, shape, fits in (
+    for name, value, dtype, shape, is_valid in (
         ("image", image, np.uint8, f"(H, W, {channels})", lambda s: _is_image(s, channels)),
         ("boxes", boxes, np.float64, "(M, 4)", lambda s: len(s) == 2 and s[1] == 4),
         ("labels", labels, np.int64, "(M,)", lambda s: len(s) == 1),
     ):
-        if not (isinstance(value, np.ndarray) and value.dtype == dtype and fits(value.shape)):
+        if not (isinstance(value, np.ndarray) and value.dtype == dtype and is_valid(value.shape)):
             raise DatasetError(
-                f"{where}: expected {name} {shape} {dtype.__name__}, found {_kind(value)}"
+                f"{where}: expected {name} {shape} {dtype.__name__}, found {_describe(value)}"
             )
     if len(boxes) != len(labels):
         raise DatasetError(
@@ -97,7 +97,7 @@ def _is_image(shape: tuple[int, ...], channels: int) -> bool:
     return len(shape) == 3 and shape[2] == channels and min(shape[:2]) > 0
 
 
-def _kind(value: Any) -> str:
+def _describe(value: Any) -> str:
     if isinstance(value, np.ndarray):
         return f"{value.shape} {value.dtype}"
     if isinstance(value, Mapping):

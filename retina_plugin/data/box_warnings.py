@@ -59,7 +59,7 @@ def _percent(boxes: np.ndarray, sizes: np.ndarray) -> str:
     if len(boxes) < MIN_FOR_PERCENT or sizes.min() < 2 * 100 or not 50 < reach <= MAX_PERCENT:
         return ""
     return (
-        f"none of {len(boxes)} boxes reaches crossing 100, though every image is at least "
+        f"none of {len(boxes)} boxes reaches beyond 100, though every image is at least "
         f"{int(sizes.min())} pixels wide and high: they may be percent of the image. Look at them "
         "with tools/visualize_data.py, and write them in pixels"
     )

@@ -12,9 +12,8 @@ from typing import Any
 import torch
 from torch.utils.data import Sampler
 
-SampleKey = tuple[
-    int, int
-]  # position in the run, which seeds the augmentation, and index of the image
+# (position in the run, which seeds the transforms; index of the image)
+SampleKey = tuple[int, int]
 
 
 def shape_groups(records: Sequence[dict[str, Any]], *, grouped: bool) -> list[Hashable]:
@@ -56,7 +55,8 @@ class InfiniteBatchSampler(Sampler[list[SampleKey]]):
     ) -> None:
         """
         Args:
-            groups: group of each image, from :func:`shape_groups`; images of one group share batches.
+            groups: group of each image, see :func:`shape_groups`; images of one group share
+                batches.
             batch_size: B.
             seed: random seed of the order.
             first_step: number of the first batch; can be changed until iteration begins.

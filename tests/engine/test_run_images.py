@@ -159,7 +159,7 @@ def five_channels(path: Path) -> None:
     ("spoil", "words"),
     [
         (wrong_size, "is 10x20 pixels, its annotations say 80x64"),
-        (no_image, "cannot identify"),
+        (no_image, "its format is unknown"),
         (fifo, "it is a FIFO, not a file"),
         (five_channels, "8-bit RGB TIFF with 5 channels"),
     ],

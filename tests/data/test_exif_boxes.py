@@ -14,7 +14,6 @@ from PIL import Image
 from torch.testing import assert_close
 
 from retina_plugin.data import DatasetError, read_coco, read_record, use_box_coordinates
-from retina_plugin.data.exif_boxes import OrientationEvidence
 from retina_plugin.data.images import ORIENTATION
 from tests.load_tools import load_tool
 from tests.scenes import write_run
@@ -223,4 +222,4 @@ def test_a_test_set_is_refused_before_training(tmp_path: Path, root: Path, host:
 def test_boxes_that_fit_only_one_orientation_decide(stored: int, upright: int, shown: str) -> None:
     """At least 3 boxes fit one orientation only, and at most a tenth as many fit only the other
     one."""
-    assert Evidence(0, 0, stored, upright).boxes == shown
+    assert OrientationEvidence(0, 0, stored, upright).boxes == shown

@@ -14,6 +14,7 @@ from PIL import Image
 from torch.testing import assert_close
 
 from retina_plugin.data import DatasetError, read_coco, read_record, use_box_coordinates
+from retina_plugin.data.exif_boxes import OrientationEvidence
 from retina_plugin.data.images import ORIENTATION
 from tests.load_tools import load_tool
 from tests.scenes import write_run

@@ -1,11 +1,12 @@
-"""What a model costs, part by part: parameters, operations, activations, memory for learning, time;
-and what its head gives out.
+"""Measure the cost of each part of a model: parameters, operations, activations, memory in
+training, and inference time.
 
     python tools/analyze_model.py --config-file configs/coco/retinanet_R_50_FPN_1x.yaml
     python tools/analyze_model.py --config-file configs/digits/retinanet_compact.yaml \\
         --size 160 160 MODEL.FPN.OUT_CHANNELS 32
 
-Nothing is loaded: weights are random, and the image is noise, in which nothing is detected.
+Weights are random and the image is noise, so no checkpoint or image file is needed. Nothing is
+detected, so the time of NMS is not representative.
 """
 
 from __future__ import annotations
@@ -44,18 +45,18 @@ DETECTIONS = "detections"  # scores to boxes, top k, NMS
 
 
 class Part(NamedTuple):
-    """One row of the table; all for one image."""
+    """One row of the table; the numbers are for one image."""
 
     name: str
     parameters: int
-    flops: int  # a multiplication and its addition are one, as fvcore counts
-    activations: int  # numbers that convolutions and matrix products give out
-    kept: int  # bytes that a training step keeps for its backward pass, parameters not counted
+    flops: int  # a multiplication and its addition count as one, as in fvcore
+    activations: int  # number of outputs of convolutions and matrix products
+    kept: int  # bytes that a training step saves for its backward pass, without parameters
     ms: float
 
 
 def parse(argv: list[str] | None = None) -> argparse.Namespace:
-    """The command line as a namespace."""
+    """Parse the command line."""
     parser = Parser(__doc__)
     parser.add_argument(
         "--config-file", required=True, metavar="FILE", help="YAML file, see configs/"
@@ -65,15 +66,15 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
         type=integer_between(1, 16384),
         nargs=2,
         metavar=("H", "W"),
-        help="of the image; default: 3:4 at INPUT.MIN_SIZE_TEST",
+        help="size of the image; default: 3:4 at INPUT.MIN_SIZE_TEST",
     )
     parser.add_argument(
         "--repeats",
         type=integer_between(1, 10**6),
         default=7,
-        help="timed runs, of which the median counts",
+        help="timed runs; the table has their median",
     )
-    parser.add_argument("--json", metavar="FILE", help="write the table there too")
+    parser.add_argument("--json", metavar="FILE", help="also write the table to this file")
     parser.add_argument(
         "opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="overrides of config keys"
     )
@@ -97,8 +98,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def config_of(path: str, opts: list[str]) -> Any:
-    """The config of a model, with as many classes as its training set has if it leaves them
-    open."""
+    """Read a config. If its number of classes is -1, use that of the training set."""
     cfg = read_config(get_cfg(), path, opts)
     if cfg.MODEL.RETINANET.NUM_CLASSES == -1:
         cfg.MODEL.RETINANET.NUM_CLASSES = load_dataset(cfg.DATASETS.TRAIN[0]).num_classes
@@ -106,18 +106,18 @@ def config_of(path: str, opts: list[str]) -> Any:
 
 
 def default_size(cfg: Any) -> tuple[int, int]:
-    """Height and width of a photograph of 3:4 at test time."""
+    """Return height and width at test time of an image with aspect ratio 3:4."""
     short = cfg.INPUT.MIN_SIZE_TEST or 480
     return resized_shape(3 * short, 4 * short, short, cfg.INPUT.MAX_SIZE_TEST)
 
 
 def analyze(model: RetinaNet, height: int, width: int, *, repeats: int) -> list[Part]:
-    """Rows for backbone, neck, head, detections and all of it."""
+    """Return a row for the backbone, the neck, the head, the detections, and the whole model."""
     image = torch.randint(
         0, 256, (len(model.pixel_mean), height, width), device=model.device
     ).float()
     images, sizes = model.preprocess([image])
-    with warnings.catch_warnings():  # of fvcore, about functions of torch that it uses
+    with warnings.catch_warnings():  # fvcore uses deprecated functions of torch
         warnings.simplefilter("ignore", FutureWarning)
         from fvcore.nn import ActivationCountAnalysis, FlopCountAnalysis
     flops = count_by_part(FlopCountAnalysis, attention_flops, model, images)
@@ -139,8 +139,8 @@ def analyze(model: RetinaNet, height: int, width: int, *, repeats: int) -> list[
 
 
 def modules_of(model: RetinaNet) -> dict[str, nn.Module]:
-    """The modules whose calls begin and end a part; a neck calls its backbone, so that its own
-    share is the difference."""
+    """Return the module of each part. The module of the neck includes the backbone, so the neck's
+    numbers are differences."""
     inner = getattr(model.backbone, "bottom_up", None)
     backbone = (
         {"backbone": model.backbone}
@@ -151,8 +151,7 @@ def modules_of(model: RetinaNet) -> dict[str, nn.Module]:
 
 
 class AnchorPredictions(nn.Module):
-    """Images -> what the head gives out for every anchor: the part of a model that can be
-    traced."""
+    """The traceable part of a model: maps images to the predictions for all anchors."""
 
     def __init__(self, model: RetinaNet) -> None:
         super().__init__()
@@ -164,26 +163,28 @@ class AnchorPredictions(nn.Module):
 
 
 def attention_flops(inputs: list[Any], outputs: list[Any]) -> int:
-    """softmax(q k^T) v in one operation, which fvcore does not know: its two matrix products; q
-    (.., L, D), k (.., S, D), v (.., S, E)."""
+    """Count the multiplications of the two matrix products in scaled dot-product attention, which
+    fvcore does not count: q (.., L, D), k (.., S, D), v (.., S, E)."""
     (*heads, length, depth), (*_, source, _), (*_, width) = (
         value.type().sizes() for value in inputs[:3]
     )
-    return prod(heads) * length * source * (depth + width)
+    multiplications: int = prod(heads) * length * source * (depth + width)
+    return multiplications
 
 
 def attention_activations(inputs: list[Any], outputs: list[Any]) -> int:
-    """Numbers that the two products give out."""
+    """Count the outputs of the two matrix products in scaled dot-product attention."""
     (*heads, length, _), (*_, source, _), (*_, width) = (
         value.type().sizes() for value in inputs[:3]
     )
-    return prod(heads) * length * (source + width)
+    outputs_of_products: int = prod(heads) * length * (source + width)
+    return outputs_of_products
 
 
 def count_by_part(
     analysis: Callable[..., Any], attention: Callable[..., int], model: RetinaNet, images: Tensor
 ) -> dict[str, int]:
-    """What one of fvcore's analyses counts in each part."""
+    """Run one of fvcore's analyses and return its count for each part."""
     dense = AnchorPredictions(model.eval())
     counter = (
         analysis(dense, images).unsupported_ops_warnings(False).uncalled_modules_warnings(False)
@@ -202,11 +203,11 @@ def count_by_part(
 def part_hooks(
     model: RetinaNet, enter: Callable[[str], object], leave: Callable[[str], object]
 ) -> Iterator[None]:
-    """Call ``enter`` and ``leave`` with the name of a part at the begin and end of its module's
-    calls."""
+    """Call ``enter`` and ``leave`` with the name of a part before and after each forward pass of
+    its module."""
 
     def hook(call: Callable[[str], object], part: str) -> Callable[..., None]:
-        def without_result(*_: object) -> None:  # which would take the place of the module's own
+        def without_result(*_: object) -> None:  # a result would replace the module's output
             call(part)
 
         return without_result
@@ -223,20 +224,21 @@ def part_hooks(
 
 
 def kept_by_part(model: RetinaNet, images: Tensor) -> dict[str, int]:
-    """Bytes of the tensors that autograd saves in a training step; memory that several share counts
-    once, where it is saved first."""
-    own = {
+    """Return the bytes of the tensors that autograd saves in each part during a training step, for
+    one image. Storage that several tensors share counts once, where it is saved first."""
+    not_counted = {
         tensor.untyped_storage().data_ptr()
         for tensor in (*model.parameters(), *model.buffers(), images)
     }
     kept: dict[str, int] = defaultdict(int)
-    seen, stack, alive = set(own), [DETECTIONS], []
+    seen, stack = set(not_counted), [DETECTIONS]
+    alive: list[Tensor] = []
 
     def pack(x: Tensor) -> Tensor:
         storage = x.untyped_storage()
         if storage.data_ptr() not in seen:
             seen.add(storage.data_ptr())
-            alive.append(x)  # so that no other tensor gets its place
+            alive.append(x)  # its memory must not be reused for another tensor
             kept[stack[-1]] += storage.nbytes()
         return x
 
@@ -244,7 +246,7 @@ def kept_by_part(model: RetinaNet, images: Tensor) -> dict[str, int]:
         part_hooks(model.train(), stack.append, lambda _: stack.pop()),
         torch.autograd.graph.saved_tensors_hooks(pack, lambda x: x),
     ):
-        # two, because batch normalisation may refuse to learn from one
+        # two images: batch normalisation may not accept one
         AnchorPredictions(model)(torch.cat([images, images]))
     model.eval()
     return defaultdict(int, {part: value // 2 for part, value in kept.items()})
@@ -253,8 +255,8 @@ def kept_by_part(model: RetinaNet, images: Tensor) -> dict[str, int]:
 def time_by_part(
     model: RetinaNet, images: Tensor, sizes: list[tuple[int, int]], repeats: int
 ) -> dict[str, float]:
-    """Milliseconds of detection, medians."""
-    begun: dict[str, float] = {}
+    """Return the median milliseconds of each part during inference."""
+    started: dict[str, float] = {}
     taken: dict[str, list[float]] = defaultdict(list)
 
     def now() -> float:
@@ -263,11 +265,11 @@ def time_by_part(
         return 1000 * time.perf_counter()
 
     with torch.no_grad():
-        model.eval()(images, sizes)  # what is computed once, such as anchors
+        model.eval()(images, sizes)  # computes what is cached, such as anchors
         with part_hooks(
             model,
-            lambda part: begun.update({part: now()}),
-            lambda part: taken[part].append(now() - begun[part]),
+            lambda part: started.update({part: now()}),
+            lambda part: taken[part].append(now() - started[part]),
         ):
             for _ in range(repeats):
                 start = now()
@@ -281,7 +283,7 @@ def time_by_part(
 
 
 def table(parts: list[Part]) -> str:
-    """Markdown, right-aligned."""
+    """Format the rows as a Markdown table, right-aligned."""
     rows = [["part", "parameters, M", "GFLOPs", "activations, M", "kept to learn, MB", "ms"]]
     for p in parts:
         numbers = (p.parameters / 1e6, p.flops / 1e9, p.activations / 1e6, p.kept / 1e6, p.ms)

@@ -1,14 +1,14 @@
-"""Time this project beside what it replaces: the same work, checked to give the same result, then
-measured in turns.
+"""Compare the speed of this project with other implementations of the same work. First check that
+the results are equal, then time the implementations in turns.
 
     python tools/benchmark.py loss match                 # class loss; anchors against boxes
     python tools/benchmark.py step infer                 # R-50-FPN: a training step; a detection
     python tools/benchmark.py step infer --device cuda --amp
     python tools/benchmark.py eval --json eval.json      # COCO metrics
 
-Detectron2, fvcore, torchvision and faster-coco-eval take part where they are installed. A result
-that differs ends the run with an error before anything of that comparison is timed. Nothing else
-should run on the machine meanwhile.
+Detectron2, fvcore, torchvision and faster-coco-eval are compared if they are installed. If results
+differ, the tool ends with an error before it times that comparison. Run nothing else on the machine
+at the same time.
 """
 
 from __future__ import annotations
@@ -45,28 +45,31 @@ PARTS = {
 
 
 def parse(argv: list[str] | None = None) -> argparse.Namespace:
-    """The command line as a namespace."""
+    """Parse the command line."""
     parser = Parser(__doc__)
     parser.add_argument(
         "parts", nargs="+", choices=PARTS, metavar="PART", help=f"among {', '.join(PARTS)}"
     )
     parser.add_argument(
-        "--repeats", type=int, default=7, help="timed runs of each, after one that is checked"
+        "--repeats",
+        type=int,
+        default=7,
+        help="timed runs of each implementation, besides a checked one",
     )
-    parser.add_argument("--threads", type=int, default=2, help="of the CPU")
+    parser.add_argument("--threads", type=int, default=2, help="number of CPU threads")
     parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N")
     parser.add_argument(
-        "--amp", action="store_true", help="step and infer under bfloat16 autocast, for everybody"
+        "--amp", action="store_true", help="run step and infer under bfloat16 autocast"
     )
     parser.add_argument(
         "--quick",
         action="store_true",
-        help="one tiny size of each: does it run? The times mean nothing",
+        help="one tiny size of each part, to test that it runs; the times mean nothing",
     )
     parser.add_argument(
-        "--json", metavar="FILE", help="write all numbers there, after every comparison"
+        "--json", metavar="FILE", help="write all numbers to this file after every comparison"
     )
-    # what a fresh process is asked for
+    # for the new processes that measure memory
     parser.add_argument("--peak-of", nargs=2, help=argparse.SUPPRESS)
     args = parser.parse_args(argv)
     if args.repeats < 1 or args.threads < 1:
@@ -88,7 +91,7 @@ def comparisons(args: argparse.Namespace) -> list[Comparison]:
 
 
 def machine(args: argparse.Namespace) -> dict[str, Any]:
-    """What the numbers depend on."""
+    """Return the properties of the machine and the run on which the numbers depend."""
     return {
         "device": torch.cuda.get_device_name()
         if args.device.startswith("cuda")
@@ -107,7 +110,7 @@ def main(argv: list[str] | None = None) -> None:
     if args.peak_of:
         title, name = args.peak_of
         chosen = next(c for c in comparisons(args) if c.title == title)
-        detectron2_problem()  # imports it, so that this is not counted as memory of the work
+        detectron2_problem()  # imports Detectron2 before the memory is measured
         print(peak_memory(chosen.implementations[name], args.device))
         return
     command = [sys.executable, __file__, *(sys.argv[1:] if argv is None else argv)]
@@ -119,7 +122,7 @@ def main(argv: list[str] | None = None) -> None:
             {"title": comparison.title, "absent": comparison.absent, "rows": rows}
         )
         print(f"\n{table(comparison, rows)}", flush=True)
-        if args.json:  # now, because a later comparison may end the run
+        if args.json:  # before a later comparison can end the run with an error
             write_atomically(args.json, json.dumps(report, indent=1))
 
 

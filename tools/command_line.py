@@ -1,4 +1,5 @@
-"""What the tools share: the parser of the ``retina`` command, and Ctrl-C while a tool starts."""
+"""Shared by the tools: the parser of the ``retina`` command, and handling of Ctrl-C during
+imports."""
 
 from __future__ import annotations
 
@@ -12,7 +13,7 @@ __all__ = ["COUNT", "Parser", "fraction", "fraction_below_1", "integer_between"]
 
 
 def _is_program() -> bool:
-    """Whether a tool was started as a program, and is not imported by another one."""
+    """Whether a tool was started as a program, not imported by another module."""
     path = getattr(sys.modules["__main__"], "__file__", None)
     here = os.path.dirname(os.path.abspath(__file__))
     return path is not None and os.path.dirname(os.path.abspath(path)) == here

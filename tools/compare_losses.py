@@ -1,12 +1,11 @@
-"""Does the loss ladder hold? Train one model with every class loss on imbalanced data, and compare
-AP class by class.
+"""Train one model with every class loss on imbalanced data, and compare the AP of each class.
 
     python tools/compare_losses.py --output-dir output/losses
     DETECTRON2_DATASETS=folder/of/bccd python tools/compare_losses.py --data bccd \\
         --output-dir output/losses_bccd
 
-Each run is ``tools/train_net.py`` on one CPU thread; runs that are finished are not repeated. At
-the end the folder has ``table.md``, ``results.json`` and ``ap_by_frequency.png``.
+Each run is a call of ``tools/train_net.py`` on one CPU thread. Finished runs are not repeated. At
+the end the folder contains ``table.md``, ``results.json`` and ``ap_by_frequency.png``.
 """
 
 from __future__ import annotations
@@ -42,7 +41,7 @@ ALPHA, GAMMA, LOSS = (
 )
 BASE = "MODEL.RETINA_PLUGIN.AUTO_ALPHA_BASE"
 
-# The ladder, with the alpha that the paper pairs with each gamma (arXiv 1708.02002, table 1b).
+# The class losses; each gamma has the alpha of the paper (arXiv 1708.02002, table 1b).
 LOSSES: dict[str, dict[str, Any]] = {
     "CE without prior": {LOSS: "ce", "MODEL.RETINANET.PRIOR_PROB": 0.5},
     "CE": {LOSS: "ce"},
@@ -54,7 +53,7 @@ LOSSES: dict[str, dict[str, Any]] = {
     "focal 5": {GAMMA: 5.0, ALPHA: 0.25},
     "focal 2 auto": {GAMMA: 2.0, ALPHA: "auto"},
 }
-# Budgets of less than five minutes of one CPU core.
+# Each run takes less than five minutes on one CPU core.
 DATA: dict[str, dict[str, Any]] = {
     "digits": {
         "config": "configs/digits/retinanet_longtail.yaml",
@@ -79,7 +78,7 @@ DATA: dict[str, dict[str, Any]] = {
 
 
 def parse(argv: list[str] | None = None) -> argparse.Namespace:
-    """The command line as a namespace."""
+    """Parse the command line."""
     parser = Parser(__doc__)
     parser.add_argument("--data", choices=sorted(DATA), default="digits")
     parser.add_argument("--output-dir", default="output/losses", metavar="FOLDER")
@@ -87,25 +86,28 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
         "--jobs",
         type=integer_between(1, 1024),
         default=os.cpu_count() or 1,
-        help="runs at a time, each on one thread",
+        help="number of runs at the same time, each on one thread",
     )
     parser.add_argument(
-        "opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="overrides for every run"
+        "opts",
+        nargs=argparse.REMAINDER,
+        metavar="KEY VALUE",
+        help="config keys for every run",
     )
     return parser.parse_args(argv)
 
 
 def mean_of(runs: Sequence[dict[str, float]], key: str) -> float:
-    """Mean of a metric over runs; a run without any detection, which has no metrics, counts 0. NaN
-    for a class that is never tested."""
+    """Return the mean of a metric over runs. A run without detections has no metrics and counts as
+    0. NaN for a class without ground truth in the test set."""
     return mean(run[key] if run.get("AP", -1) >= 0 else 0.0 for run in runs)
 
 
 def table(
     results: dict[str, list[dict[str, float]]], names: Sequence[str], counts: Sequence[int]
 ) -> str:
-    """Markdown: a row for each loss, means over seeds, the classes from the most frequent to the
-    rarest."""
+    """Format a Markdown table: a row for each loss with the means over seeds, a column for each
+    class, from the most frequent to the rarest."""
     order = sorted(range(len(names)), key=lambda i: -counts[i])
     columns = {"AP": "AP", "AP50": "AP50"} | {
         f"{names[i]} ({counts[i]})": f"AP-{names[i]}" for i in order
@@ -119,15 +121,15 @@ def table(
 
 def main(argv: list[str] | None = None) -> None:
     args = parse(argv)
-    what, folder = DATA[args.data], Path(args.output_dir)
-    jobs = [(loss, seed) for seed in what["seeds"] for loss in what["losses"]]
+    data, folder = DATA[args.data], Path(args.output_dir)
+    jobs = [(loss, seed) for seed in data["seeds"] for loss in data["losses"]]
 
     def one(job: tuple[str, int]) -> dict[str, Any]:
         loss, seed = job
-        overrides = what["overrides"] | LOSSES[loss] | {"SEED": seed}
-        options = [str(word) for pair in overrides.items() for word in pair] + args.opts
+        overrides = data["overrides"] | LOSSES[loss] | {"SEED": seed}
+        options = [str(item) for pair in overrides.items() for item in pair] + args.opts
         return one_run(
-            folder / f"{loss.replace(' ', '_')}-{seed}", what["config"], options, threads=1
+            folder / f"{loss.replace(' ', '_')}-{seed}", data["config"], options, threads=1
         )
 
     with ThreadPoolExecutor(args.jobs) as pool:
@@ -138,10 +140,11 @@ def main(argv: list[str] | None = None) -> None:
             stop_runs()
             raise
     results: dict[str, list[dict[str, float]]] = {}
-    for (loss, _), found in zip(jobs, runs, strict=True):
-        results.setdefault(loss, []).append(box_metrics(found["metrics"]))
-    report(folder, results, what["train"])
-    print(f"at most {max(found['cpu_seconds'] for found in runs):.0f} CPU seconds a run")
+    for (loss, _), run_result in zip(jobs, runs, strict=True):
+        results.setdefault(loss, []).append(box_metrics(run_result["metrics"]))
+    report(folder, results, data["train"])
+    cpu_seconds = max(run_result["cpu_seconds"] for run_result in runs)
+    print(f"at most {cpu_seconds:.0f} CPU seconds a run")
 
 
 def report(folder: Path, results: dict[str, list[dict[str, float]]], train_set: str) -> None:

@@ -1,14 +1,13 @@
-"""Which backbone and neck for what? Train each pair for the same time, and put accuracy beside
-cost.
+"""Train each pair of backbone and neck for the same time, and compare accuracy and cost.
 
     python tools/compare_models.py --minutes 4 --output-dir output/models
     DETECTRON2_DATASETS=folder/of/bccd python tools/compare_models.py --data bccd \\
         --minutes 6 --output-dir output/models_bccd
 
-First all are measured, one after another, and nothing else should run meanwhile: what an image
-costs, and how long a step takes, so how many fit into ``--minutes``. Then all are trained for that
-many; start and evaluation are not counted. What is finished is not done again. At the end the
-folder has ``table.md`` and ``results.json``.
+First the tool measures each model: the cost of an image, and the time of a step, which gives the
+number of steps that fit into ``--minutes``. Then it trains each model for its number of steps;
+start and evaluation do not count. Run nothing else on the machine at the same time. What is
+finished is not repeated. At the end the folder contains ``table.md`` and ``results.json``.
 """
 
 from __future__ import annotations
@@ -39,14 +38,14 @@ DATA = {
     "digits": "configs/digits/retinanet_compact.yaml",
     "bccd": "configs/bccd/retinanet_compact.yaml",
 }
-SIZES = {"digits": (160, 160), "bccd": (360, 480)}  # of an image at test time
-BACKBONES = {
+SIZES = {"digits": (160, 160), "bccd": (360, 480)}  # height and width of an image at test time
+BACKBONES: dict[str, tuple[str, dict[str, str]]] = {
     "compact ResNet-18": ("resnet", {}),
     "MobileNetV3-small": (
         "timm",
         {
             "MODEL.RETINA_PLUGIN.TIMM.NAME": "mobilenetv3_small_100",
-            # Detectron2's default, in whose place comes the model's own
+            # Detectron2's default means: take the constants of the timm model
             "MODEL.PIXEL_STD": "[1.0, 1.0, 1.0]",
         },
     ),
@@ -56,13 +55,16 @@ PROBE_STEPS = 40
 
 
 def parse(argv: list[str] | None = None) -> argparse.Namespace:
-    """The command line as a namespace."""
+    """Parse the command line."""
     parser = Parser(__doc__)
     parser.add_argument("--data", choices=sorted(DATA), default="digits")
     parser.add_argument("--minutes", type=float, default=4.0, help="training time of each model")
     parser.add_argument("--output-dir", default="output/models", metavar="FOLDER")
     parser.add_argument(
-        "opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="overrides for every run"
+        "opts",
+        nargs=argparse.REMAINDER,
+        metavar="KEY VALUE",
+        help="config keys for every run",
     )
     args = parser.parse_args(argv)
     if not 0 < args.minutes <= 10**5:
@@ -78,7 +80,7 @@ def main(argv: list[str] | None = None) -> None:
     results = []
     for (backbone, neck), cost in zip(tqdm(models, desc="train", unit="model"), costs, strict=True):
         steps = steps_in(args.minutes, cost["seconds_a_step"])
-        metrics = learn(backbone, neck, steps, args)
+        metrics = train_steps(backbone, neck, steps, args)
         results.append(
             {"backbone": backbone, "neck": neck, "steps": steps, "metrics": metrics} | cost
         )
@@ -86,7 +88,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def measure(backbone: str, neck: str, args: argparse.Namespace) -> dict[str, float]:
-    """What a training step and one image cost, or what was found earlier."""
+    """Measure the cost of a training step and of one image, or read an earlier measurement."""
     probe = [
         "SOLVER.MAX_ITER",
         str(PROBE_STEPS),
@@ -95,47 +97,47 @@ def measure(backbone: str, neck: str, args: argparse.Namespace) -> dict[str, flo
         "DATASETS.TEST",
         "()",
     ]
-    folder, found = train(backbone, neck, probe, args, "-probe")
+    folder, logged = train(backbone, neck, probe, args, "-probe")
     done = folder / "cost.json"
     if not done.is_file():
         cost = cost_of(str(folder / "config.yaml"), SIZES[args.data])
-        write_atomically(str(done), json.dumps({"seconds_a_step": found["time"]} | cost))
-    return json.loads(done.read_text(encoding="utf-8"))
+        write_atomically(str(done), json.dumps({"seconds_a_step": logged["time"]} | cost))
+    result: dict[str, float] = json.loads(done.read_text(encoding="utf-8"))
+    return result
 
 
-def learn(backbone: str, neck: str, steps: int, args: argparse.Namespace) -> dict[str, float]:
-    """AP and its family after so many steps."""
+def train_steps(backbone: str, neck: str, steps: int, args: argparse.Namespace) -> dict[str, float]:
+    """Train for ``steps`` steps and return AP, AP50 and the other box metrics."""
     budget = ["SOLVER.MAX_ITER", str(steps), "SOLVER.WARMUP_ITERS", str(min(100, steps // 10))]
-    _, found = train(backbone, neck, budget, args)
-    return box_metrics(found)
+    _, logged = train(backbone, neck, budget, args)
+    return box_metrics(logged)
 
 
 def train(
     backbone: str, neck: str, options: list[str], args: argparse.Namespace, suffix: str = ""
 ) -> tuple[Path, dict[str, float]]:
-    """One run with some more options: its folder and everything that it logged."""
+    """Train a model with additional options; return the folder of the run and all logged values."""
     folder = Path(args.output_dir) / f"{backbone.replace(' ', '_')}-{neck}{suffix}"
     options = [*options_of(backbone, neck), *args.opts, *options]
-    return folder, one_run(folder, DATA[args.data], options, threads=torch.get_num_threads())[
-        "metrics"
-    ]
+    result = one_run(folder, DATA[args.data], options, threads=torch.get_num_threads())
+    return folder, result["metrics"]
 
 
 def options_of(backbone: str, neck: str) -> list[str]:
-    """Overrides that make one of the models out of a compact config."""
+    """Return the overrides that select the backbone and the neck in a compact config."""
     kind, overrides = BACKBONES[backbone]
     overrides = overrides | {"MODEL.BACKBONE.NAME": f"build_retina_{kind}_{neck}_backbone"}
-    return [word for pair in overrides.items() for word in pair]
+    return [item for pair in overrides.items() for item in pair]
 
 
 def steps_in(minutes: float, seconds: float) -> int:
-    """Steps of so many seconds that fit into so many minutes, at least 1."""
+    """Return how many steps of ``seconds`` seconds fit into ``minutes`` minutes, at least 1."""
     return max(int(60 * minutes / seconds), 1)
 
 
 def cost_of(config: str, size: tuple[int, int]) -> dict[str, float]:
-    """Parameters in millions, GFLOPs and milliseconds of detecting in one image, and images of a
-    training step."""
+    """Return the parameters in millions, the GFLOPs and milliseconds of inference on one image, and
+    the number of images of a training step."""
     cfg = config_of(config, [])
     total = analyze(build_model(cfg), *size, repeats=100)[-1]
     cost = {"parameters": total.parameters / 1e6, "gflops": total.flops / 1e9, "ms": total.ms}
@@ -151,8 +153,8 @@ def report(folder: Path, results: list[dict[str, Any]]) -> None:
 
 
 def table(results: Sequence[dict[str, Any]]) -> str:
-    """Markdown: a row for each model; a run without any detection, which has no metrics, has AP
-    0."""
+    """Format a Markdown table with a row for each model. A run without detections has no metrics
+    and counts as AP 0."""
     columns = [
         "backbone",
         "neck",

@@ -44,7 +44,7 @@ paper, and every config here starts from it.
 
 
 def table(keys: Mapping[str, Key]) -> str:
-    """A Markdown table of keys with their defaults and meanings."""
+    """Format a Markdown table of keys with their defaults and meanings."""
     rows = [
         f"| `{key}` | `{default!r}` | {meaning} |" for key, (default, meaning, _) in keys.items()
     ]
@@ -52,7 +52,7 @@ def table(keys: Mapping[str, Key]) -> str:
 
 
 def page() -> str:
-    """The whole page."""
+    """Return the text of the page."""
     return f"""{HEAD}
 ## Keys of this project
 

@@ -1,5 +1,5 @@
-"""Detect in images, videos or a webcam: pictures and videos with boxes, and a JSON of all
-detections.
+"""Detect objects in images, videos or from a webcam. Write the images and videos with boxes, and
+all detections as JSON.
 
     python tools/demo.py --config-file output/config.yaml --weights output/model_final.pth \\
         --input photo.jpg folder 'more/*.png'
@@ -45,11 +45,11 @@ from retina_plugin.report import draw_boxes, resize_for_display, write_image
 IMAGES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".pgm", ".ppm", ".tif", ".tiff", ".webp")
 VIDEOS = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpg", ".webm")
 
-Source = str | int  # path of an image or a video, or number of a webcam
+Source = str | int  # path of an image or a video, or the number of a webcam
 
 
 def parse(argv: list[str] | None = None) -> argparse.Namespace:
-    """The command line as a namespace."""
+    """Parse the command line."""
     parser = Parser(__doc__)
     parser.add_argument(
         "--config-file", required=True, metavar="FILE", help="config.yaml of the training"
@@ -67,7 +67,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
         type=integer_between(0, 1000),
         const=0,
         metavar="NUMBER",
-        help="until Ctrl-C or --max-frames",
+        help="read from a webcam until Ctrl-C or --max-frames",
     )
     parser.add_argument("--output", default="detections", metavar="FOLDER")
     parser.add_argument(
@@ -77,7 +77,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
         help="detections below are not shown or written (0.5)",
     )
     parser.add_argument(
-        "--max-frames", type=COUNT, default=0, help="of each video or webcam; 0: all"
+        "--max-frames", type=COUNT, default=0, help="frames of each video or webcam; 0: all"
     )
     parser.add_argument(
         "--opts",
@@ -90,14 +90,16 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def load(args: argparse.Namespace) -> tuple[RetinaNet, list[str], dict[str, Any]]:
-    """The model in evaluation mode, the names of its classes, and how images are read: see
-    :func:`retina_plugin.data.image_options`.
+    """Build the model in evaluation mode and load its weights.
 
-    Names are those of the checkpoint, else of the config's data sets, else numbers; a
-    ``PIXEL_RANGE`` of auto is the checkpoint's.
+    Returns:
+        The model; its class names; the options for reading images, see
+        :func:`retina_plugin.data.image_options`. The class names come from the checkpoint,
+        otherwise from the config's data sets, otherwise they are "class 0", "class 1", ... If
+        ``PIXEL_RANGE`` is auto, it comes from the checkpoint.
 
     Raises:
-        WeightsError: no checkpoint is named, or it does not fit.
+        WeightsError: no checkpoint is given, or it does not match the model.
         ConfigError: the config cannot be used.
     """
     cfg = read_config(get_cfg(), args.config_file, args.opts)
@@ -125,16 +127,19 @@ def _names_from_data(cfg: Any) -> Sequence[str]:
         try:
             return load_dataset(name).class_names
         except DatasetError:
-            continue  # a model is often used where its training data is not
+            continue  # the data set need not be on this machine
     return ()
 
 
 def find_files(patterns: list[str]) -> list[str]:
-    """Files, folders and globs -> images and videos, sorted within each. A file that is named
-    itself may have any suffix.
+    """Return the images and videos that the patterns match.
+
+    Args:
+        patterns: files of any suffix, folders, and globs. The files of a folder or glob are
+            sorted.
 
     Raises:
-        DatasetError: a pattern that finds nothing.
+        DatasetError: a pattern matches nothing.
     """
     found: list[str] = []
     for pattern in map(os.path.expanduser, patterns):
@@ -159,13 +164,13 @@ def find_files(patterns: list[str]) -> list[str]:
 
 
 def detect(model: RetinaNet, image: np.ndarray) -> Detections:
-    """Detections of one (H, W, 3) RGB array, on the CPU."""
+    """Detect objects in a (H, W, 3) RGB array; the results are on the CPU."""
     found = model.predict([torch.tensor(image).permute(2, 0, 1)])[0]
     return {name: value.cpu() for name, value in found.items()}
 
 
 def draw_detections(image: np.ndarray, found: Detections, names: list[str]) -> np.ndarray:
-    """The image with its detections; a small one enlarged."""
+    """Draw detections on an image; small images are enlarged."""
     scaled, boxes = resize_for_display(image, found["boxes"].numpy(), min_side=300)
     return draw_boxes(
         scaled, boxes, found["labels"].tolist(), class_names=names, scores=found["scores"].tolist()
@@ -173,8 +178,8 @@ def draw_detections(image: np.ndarray, found: Detections, names: list[str]) -> n
 
 
 def json_entry(found: Detections, names: list[str], **source: Any) -> dict[str, Any]:
-    """One image or frame of ``detections.json``; boxes are XYXY in pixels of the image, to a
-    hundredth."""
+    """Return the entry of an image or frame for ``detections.json``. Boxes are XYXY in pixels,
+    rounded to 0.01."""
     rows = zip(
         found["boxes"].tolist(), found["scores"].tolist(), found["labels"].tolist(), strict=True
     )
@@ -198,7 +203,8 @@ def detect_in_source(
     limit: int,
     options: dict[str, Any],
 ) -> Iterator[dict[str, Any]]:
-    """Write ``target``.jpg or ``target``.mp4 and yield the entry of the image or of each frame."""
+    """Detect in an image, a video or a webcam. Write ``target``.jpg or ``target``.mp4, and yield
+    the entry of the image or of each frame."""
     if isinstance(source, int) or source.lower().endswith(VIDEOS):
         yield from detect_in_video(model, names, source, target, limit)
     else:
@@ -211,12 +217,12 @@ def detect_in_source(
 def detect_in_video(
     model: RetinaNet, names: list[str], source: Source, target: str, limit: int
 ) -> Iterator[dict[str, Any]]:
-    """Write all frames to ``target``.mp4 and yield the entry of each. A video that is stopped early
-    can be played."""
+    """Detect in each frame, write the frames to ``target``.mp4, and yield their entries. The video
+    can be played even if the tool is stopped early."""
     cv2 = import_opencv("a video")
     capture = open_video(source)
     rate, count = capture.get(cv2.CAP_PROP_FPS) or 25.0, int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
-    # a webcam does not know how many will come
+    # a webcam has no number of frames
     total = min(limit or count, count) if count > 0 else limit or None
     writer = None
     try:
@@ -241,7 +247,7 @@ def detect_in_video(
 
 
 def open_video(source: Source) -> Any:
-    """A video file or a webcam as OpenCV's ``VideoCapture``, ready to be read.
+    """Open a video file or a webcam with OpenCV's ``VideoCapture``.
 
     Raises:
         DatasetError: it cannot be opened.
@@ -258,11 +264,11 @@ def open_video(source: Source) -> Any:
 
 
 def frames(capture: Any, limit: int) -> Iterator[np.ndarray]:
-    """Frames (H, W, 3) uint8 RGB, at most ``limit`` of them unless it is 0."""
+    """Yield the frames as (H, W, 3) uint8 RGB, at most ``limit`` of them; 0 for all."""
     number = 0
     while not limit or number < limit:
-        good, frame = capture.read()
-        if not good:
+        success, frame = capture.read()
+        if not success:
             return
         number += 1
         yield np.ascontiguousarray(frame[:, :, ::-1])  # OpenCV's frames are BGR
@@ -278,15 +284,17 @@ def detect_in_all(
     sources: Sequence[Source],
     args: argparse.Namespace,
     options: dict[str, Any],
-) -> tuple[list[dict], KeyboardInterrupt | None]:
-    """The entries of all sources, and the signal that ended it before, if one did; files that
-    cannot be read are counted and left out.
+) -> tuple[list[dict[str, Any]], KeyboardInterrupt | None]:
+    """Detect in all sources. Files that cannot be read are counted and skipped.
+
+    Returns:
+        The entries of all images and frames, and the interrupt if a signal stopped the tool early.
 
     Raises:
-        DatasetError: none can be read.
+        DatasetError: no file can be read.
     """
-    entries: list[dict] = []
-    ended = None
+    entries: list[dict[str, Any]] = []
+    interrupt = None
     skipped = SkippedFiles()
     try:
         for number, source in enumerate(
@@ -298,11 +306,11 @@ def detect_in_all(
                 for found in detect_in_source(
                     model, names, source, target, args.max_frames, options
                 ):
-                    entries.append(found)  # one by one: those before an error or Ctrl-C are kept
+                    entries.append(found)  # one by one, to keep those before an error or Ctrl-C
     except KeyboardInterrupt as error:
-        ended = error
+        interrupt = error
     skipped.report(len(sources))
-    return entries, ended
+    return entries, interrupt
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -310,17 +318,17 @@ def main(argv: list[str] | None = None) -> None:
     sources = find_files(args.input) if args.webcam is None else [args.webcam]
     model, names, options = load(args)
     os.makedirs(args.output, exist_ok=True)
-    entries, ended = detect_in_all(model, names, sources, args, options)
+    entries, interrupt = detect_in_all(model, names, sources, args, options)
     lines = ",\n".join(json.dumps(entry) for entry in entries)  # a line for each image or frame
     write_atomically(os.path.join(args.output, "detections.json"), f"[\n{lines}\n]\n")
     total = sum(len(e["detections"]) for e in entries)
-    found = (
+    summary = (
         f"{total} detections in {len(entries)} images; pictures and detections.json in "
         f"{args.output}"
     )
-    if ended is not None:
-        raise Interrupted(getattr(ended, "number", signal.SIGINT), f"stopped after {found}")
-    print(found)
+    if interrupt is not None:
+        raise Interrupted(getattr(interrupt, "number", signal.SIGINT), f"stopped after {summary}")
+    print(summary)
 
 
 if __name__ == "__main__":

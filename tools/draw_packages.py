@@ -1,10 +1,9 @@
-"""Draw the packages and what they import, as docs/images/packages.svg.
+"""Draw the packages and their imports, as docs/images/packages.svg.
 
     python tools/draw_packages.py
 
-The drawing is made from the imports of the code, so it is true when this has been run; a test
-compares the two. A package stands above those that it imports. An arrow that other arrows imply is
-left out.
+The drawing is made from the imports in the code; a test fails if it is out of date. A package is
+above those that it imports. An arrow that a chain of other arrows implies is not drawn.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ Edges = dict[str, set[str]]
 
 
 def imports() -> Edges:
-    """Package -> the packages that its files import, also inside functions."""
+    """Return for each package the packages that its files import, also inside functions."""
     edges: Edges = {
         path.name: set() for path in PACKAGE.iterdir() if (path / "__init__.py").exists()
     }
@@ -42,7 +41,7 @@ def imports() -> Edges:
 
 
 def _imported(path: Path) -> set[str]:
-    """First names below ``retina_plugin`` of everything that a file imports."""
+    """Return the subpackages of ``retina_plugin`` that a file imports."""
     names = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom) and node.module:
@@ -57,7 +56,7 @@ def _imported(path: Path) -> set[str]:
 
 
 def without_implied(edges: Edges) -> Edges:
-    """The arrows that no longer way implies."""
+    """Return the edges that no longer path implies: the transitive reduction."""
 
     def reached(package: str) -> set[str]:
         found = set(edges[package])
@@ -72,19 +71,19 @@ def without_implied(edges: Edges) -> Edges:
 
 
 def rows_of_packages(edges: Edges) -> list[list[str]]:
-    """Packages in rows, those that import nothing last; each stands above all that it imports."""
+    """Return the packages in rows from top to bottom; each is above all that it imports."""
 
-    def floor(package: str) -> int:
-        return max((floor(other) + 1 for other in edges[package]), default=0)
+    def height(package: str) -> int:
+        return max((height(other) + 1 for other in edges[package]), default=0)
 
     rows: dict[int, list[str]] = defaultdict(list)
     for package in sorted(edges):
-        rows[floor(package)].append(package)
+        rows[height(package)].append(package)
     return [rows[number] for number in sorted(rows, reverse=True)]
 
 
 def svg(edges: Edges) -> str:
-    """The packages as SVG."""
+    """Return the drawing as SVG."""
     rows = rows_of_packages(edges)
     width = 4 * MARGIN + max(map(len, rows)) * (WIDTH + GAP_X) - GAP_X
     height = 2 * MARGIN + len(rows) * (HEIGHT + GAP_Y) - GAP_Y
@@ -117,8 +116,8 @@ def _box(package: str, x: float, y: float) -> str:
 
 
 def _arrow(upper: tuple[float, float], lower: tuple[float, float], width: float) -> str:
-    """From the lower edge of a box to the upper edge of one below it; past other rows, round them
-    by the nearer margin."""
+    """Draw an arrow from the lower edge of a box to the upper edge of a box below it. An arrow that
+    passes other rows goes around them through the nearer margin."""
     x0, y0, x1, y1 = upper[0] + WIDTH / 2, upper[1] + HEIGHT, lower[0] + WIDTH / 2, lower[1]
     if y1 - y0 > GAP_Y:
         left = x0 + x1 < width

@@ -1,5 +1,4 @@
-"""One run of ``tools/train_net.py`` in a process and a folder of its own, for tools that compare
-many."""
+"""Start a run of ``tools/train_net.py`` in a new process, for tools that compare runs."""
 
 from __future__ import annotations
 
@@ -14,23 +13,25 @@ from typing import Any
 from retina_plugin.config.files import write_atomically
 
 ROOT = Path(__file__).resolve().parents[1]
-RUNNING: set[subprocess.Popen] = set()
+RUNNING: set[subprocess.Popen[bytes]] = set()
 
 
 def one_run(folder: Path, config: str, options: Sequence[str], *, threads: int) -> dict[str, Any]:
-    """Train and evaluate, or go on where an earlier call was interrupted, or read what it found.
+    """Train and evaluate. Continue a run that was interrupted; of a finished run, read the results.
 
     Args:
-        config: path below the repository.
-        options: overrides, KEY VALUE in turn, without ``OUTPUT_DIR``.
+        folder: the folder of the run.
+        config: a path relative to the repository.
+        options: overrides ``[KEY, VALUE, KEY, VALUE, ...]`` without ``OUTPUT_DIR``.
+        threads: number of CPU threads.
 
     Returns:
-        ``"metrics"``: the last value of everything that was logged; ``"cpu_seconds"``: of the last
-        process.
+        "metrics": the last value of each logged scalar. "cpu_seconds": the CPU time of the run,
+        since it was last continued.
 
     Raises:
-        ValueError: the folder belongs to another run.
-        ChildProcessError: it failed; the message names its log.
+        ValueError: the folder contains a run with other arguments.
+        ChildProcessError: the run failed; the message names its log.
     """
     arguments = ["--config-file", str(ROOT / config), *options]
     reserve_folder(folder, arguments)
@@ -64,12 +65,12 @@ def one_run(folder: Path, config: str, options: Sequence[str], *, threads: int) 
             str(done),
             json.dumps({"metrics": metrics, "cpu_seconds": usage.ru_utime + usage.ru_stime}),
         )
-    return json.loads(done.read_text(encoding="utf-8"))
+    result: dict[str, Any] = json.loads(done.read_text(encoding="utf-8"))
+    return result
 
 
 def stop_runs() -> None:
-    """Ask all runs of this process to stop, which saves their checkpoints, and wait until they
-    have."""
+    """Stop all runs that this process started. Each saves a checkpoint; wait for them."""
     for process in list(RUNNING):
         process.terminate()
     for process in list(RUNNING):
@@ -77,21 +78,25 @@ def stop_runs() -> None:
 
 
 def box_metrics(logged: dict[str, float]) -> dict[str, float]:
-    """AP and its family, 0 to 100, among all that was logged; nothing where nothing was
-    detected."""
+    """Return AP, AP50 and the other box metrics, 0 to 100, from the logged values. Empty if nothing
+    was detected."""
     return {
         key.removeprefix("bbox/"): value for key, value in logged.items() if key.startswith("bbox/")
     }
 
 
 def reserve_folder(folder: Path, arguments: Sequence[str]) -> None:
-    """Make a folder the place of one run, so that no other is taken for it."""
-    note = folder / "arguments.json"
-    earlier = json.loads(note.read_text(encoding="utf-8")) if note.is_file() else arguments
+    """Create the folder of a run and write the arguments of the run into it.
+
+    Raises:
+        ValueError: the folder contains a run with other arguments.
+    """
+    file = folder / "arguments.json"
+    earlier = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else arguments
     if earlier != arguments:
         raise ValueError(
-            f"{folder} has a run with other arguments: {' '.join(earlier)}. Give another "
-            "--output-dir, or delete it."
+            f"{folder} contains a run with other arguments: {' '.join(earlier)}. Choose another "
+            "--output-dir, or delete the folder."
         )
     folder.mkdir(parents=True, exist_ok=True)
-    write_atomically(str(note), json.dumps(arguments))
+    write_atomically(str(file), json.dumps(arguments))

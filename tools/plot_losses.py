@@ -1,5 +1,5 @@
-"""Draw the figures of docs/theory.md from the losses as they are, and measure how a trained model's
-loss is shared among its anchors.
+"""Draw the figures of docs/theory.md with this project's losses, and measure how the loss of a
+trained model is distributed over its anchors.
 
     python tools/plot_losses.py --output figures
     python tools/plot_losses.py --config-file output/config.yaml \\
@@ -45,15 +45,15 @@ from retina_plugin.report.loss_figures import (
     loss_variants_figure,
 )
 
-GAMMAS = (0.0, 0.5, 1.0, 2.0)  # of the paper's figure 4
+GAMMAS = (0.0, 0.5, 1.0, 2.0)  # as in figure 4 of the paper (arXiv 1708.02002)
 
 
 def parse(argv: list[str] | None = None) -> argparse.Namespace:
-    """The command line as a namespace."""
+    """Parse the command line."""
     parser = Parser(__doc__)
     parser.add_argument("--output", default="figures", metavar="FOLDER")
     parser.add_argument(
-        "--config-file", metavar="FILE", help="config.yaml of a training, to measure its model"
+        "--config-file", metavar="FILE", help="config.yaml of a run, to measure its model"
     )
     parser.add_argument(
         "--weights", metavar="FILE", help="checkpoint; else MODEL.WEIGHTS of the config"
@@ -62,7 +62,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
         "--max-images",
         type=COUNT,
         default=400,
-        help="of the first DATASETS.TEST to measure on; 0: all",
+        help="number of images to measure, from the first of DATASETS.TEST; 0: all",
     )
     parser.add_argument(
         "opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="overrides of config keys"
@@ -74,12 +74,15 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def load(args: argparse.Namespace) -> tuple[RetinaNet, list[dict[str, Any]], dict[str, Any]]:
-    """The model in evaluation mode, images of the first test set, chosen evenly, and how they are
-    read.
+    """Build the model, load its weights, and choose test images.
+
+    Returns:
+        The model in evaluation mode; records of the first test set at even distances; the options
+        for reading images, see :func:`retina_plugin.data.image_options`.
 
     Raises:
-        WeightsError: no checkpoint is named, or it does not fit.
-        ConfigError: the config cannot be used or names no test set.
+        WeightsError: no checkpoint is given, or it does not match the model.
+        ConfigError: the config cannot be used or has no test set.
     """
     cfg = read_config(get_cfg(), args.config_file, args.opts)
     path = args.weights or cfg.MODEL.WEIGHTS
@@ -95,8 +98,8 @@ def load(args: argparse.Namespace) -> tuple[RetinaNet, list[dict[str, Any]], dic
 
 
 def shares_table(objects: Tensor, background: Tensor) -> str:
-    """What the hardest anchors carry, and what background does, a line for each of
-    :data:`GAMMAS`."""
+    """Format a table with a line for each of :data:`GAMMAS`: the share of the loss that comes from
+    the hardest anchors, and from background."""
     lines = ["gamma  hardest 20 % of objects  hardest 1 % of background  background in all loss"]
     for gamma, *rows in zip(GAMMAS, objects, background, strict=True):
         hardest = [

@@ -1,12 +1,12 @@
-"""Train or evaluate a RetinaNet from a YAML file, on Detectron2 or, where it is not installed, on
+"""Train or evaluate a RetinaNet from a YAML file, on Detectron2 or, if it is not installed, on
 Lightning.
 
     python tools/train_net.py --config-file configs/digits/retinanet_compact.yaml
     python tools/train_net.py --config-file my.yaml OUTPUT_DIR out SOLVER.MAX_ITER 500
     python tools/train_net.py --config-file out/config.yaml --eval-only MODEL.WEIGHTS model.pth
 
-The flags are those of Detectron2's own tool, --host and --overwrite. A folder that holds a run is
-not used again without --resume or --overwrite. `retina train` and `retina eval` do the same.
+The flags are those of Detectron2's tool, and --host and --overwrite. A folder that contains a run
+needs --resume or --overwrite. `retina train` and `retina eval` do the same.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from retina_plugin.cli.run_flags import launch
 
 
 def parse(argv: list[str] | None = None) -> argparse.Namespace:
-    """The command line as a namespace."""
+    """Parse the command line."""
     parser = Parser(__doc__)
     train.add_arguments(parser)
     parser.add_argument(

@@ -1,4 +1,4 @@
-"""Look at a data set: its annotations, or what the data loader feeds to training.
+"""Draw the images of a data set with their annotations, or the samples of the training loader.
 
     python tools/visualize_data.py --dataset digits_train --output-dir pictures
     python tools/visualize_data.py --config-file configs/digits/retinanet_compact.yaml \\
@@ -46,39 +46,39 @@ from retina_plugin.report import (
     write_image,
 )
 
-Job = tuple[str, Callable[[], np.ndarray]]  # file name, and what draws its picture
+Job = tuple[str, Callable[[], np.ndarray]]  # file name, function that draws the image
 
 CONFIG = {"lightning": "retina_plugin.config", "detectron2": "retina_plugin.d2"}
 LOADER = {"lightning": "retina_plugin.lit.data", "detectron2": "retina_plugin.d2.loader"}
 
 
 def parse(argv: list[str] | None = None) -> argparse.Namespace:
-    """The command line as a namespace."""
+    """Parse the command line."""
     parser = Parser(__doc__)
     parser.add_argument("--config-file", metavar="FILE", help="show DATASETS.TRAIN of this config")
     parser.add_argument(
         "--dataset",
         metavar="NAME",
-        help="show this one: a registered name or annotations.json@image_folder",
+        help="show this data set: a registered name or annotations.json@image_folder",
     )
     parser.add_argument("--source", choices=("annotation", "dataloader"), default="annotation")
     parser.add_argument(
         "--host",
         choices=("auto", "detectron2", "lightning"),
         default="auto",
-        help="whose data loader, as in training",
+        help="the host of the data loader, as in training",
     )
     parser.add_argument(
         "--anchors",
         action="store_true",
-        help="also tell how many boxes the anchors of --config-file come close to",
+        help="also print the share of boxes that the anchors of --config-file match",
     )
     parser.add_argument("--output-dir", default="pictures", metavar="FOLDER")
     parser.add_argument(
         "--max-images",
         type=COUNT,
         default=50,
-        help="0: all; the data loader never ends and needs a number",
+        help="number of images; 0: all, which is not possible for the endless data loader",
     )
     parser.add_argument(
         "opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="overrides of config keys"
@@ -94,12 +94,12 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def config_of(args: argparse.Namespace, host: str) -> Any:
-    """The config, of the host's kind, with ``--dataset`` as its training set if that is given.
+    """Read the config of the host. ``--dataset`` replaces its training sets.
 
-    Data sets that a plugin of the user registers are known afterwards.
+    This imports the user's modules of ``IMPORTS``, which may register data sets.
 
     Raises:
-        ConfigError: it cannot be used, or names no training set.
+        ConfigError: the config cannot be used, or has no training set.
     """
     cfg = read_config(importlib.import_module(CONFIG[host]).get_cfg(), args.config_file, args.opts)
     if args.dataset:
@@ -113,7 +113,11 @@ def config_of(args: argparse.Namespace, host: str) -> Any:
 
 
 def annotation_jobs(datasets: Iterable[Dataset], options: dict[str, Any]) -> list[Job]:
-    """Every image of the data sets, as annotated; ``options`` say how it is read."""
+    """Return a job for every image of the data sets, with its annotations.
+
+    Args:
+        options: see :func:`retina_plugin.data.image_options`.
+    """
     return [
         (r["file_name"], partial(draw_record, dataset, r, options))
         for dataset in datasets
@@ -122,9 +126,13 @@ def annotation_jobs(datasets: Iterable[Dataset], options: dict[str, Any]) -> lis
 
 
 def matched_boxes(cfg: Any, dataset: Dataset) -> tuple[list[float], str]:
-    """How many boxes of each class the anchors come close to after the transforms of training, and
-    a line that says how it was counted."""
-    how = {"threshold": cfg.MODEL.RETINANET.IOU_THRESHOLDS[-1], "seed": max(cfg.SEED, 0)}
+    """Measure the share of boxes of each class that the anchors match after the transforms of
+    training.
+
+    Returns:
+        The share of each class, and a line that describes the measurement.
+    """
+    threshold, seed = cfg.MODEL.RETINANET.IOU_THRESHOLDS[-1], max(cfg.SEED, 0)
     transforms = TransformChain.from_config(cfg)
     read = (
         partial(read_record, **image_options(cfg))
@@ -136,14 +144,15 @@ def matched_boxes(cfg: Any, dataset: Dataset) -> tuple[list[float], str]:
         transforms=transforms,
         read=read,
         input_format=cfg.INPUT.FORMAT,
-        seed=how["seed"],
+        seed=seed,
     )
     anchors = anchors_of(cfg, dataset.num_classes)
-    return matched_shares(dataset, samples.sample, anchors, **how), describe_matched(dataset, **how)
+    shares = matched_shares(dataset, samples.sample, anchors, threshold=threshold, seed=seed)
+    return shares, describe_matched(dataset, threshold=threshold, seed=seed)
 
 
 def anchors_of(cfg: Any, num_classes: int) -> Callable[[int, int], Tensor]:
-    """(height, width) of the network's input -> its anchors (R, 4)."""
+    """Return a function that maps height and width of an image to its anchors (R, 4)."""
     cfg = cfg.clone()
     cfg.MODEL.RETINANET.NUM_CLASSES, cfg.MODEL.DEVICE = num_classes, "cpu"
     model = build_model(cfg)
@@ -153,13 +162,14 @@ def anchors_of(cfg: Any, num_classes: int) -> Callable[[int, int], Tensor]:
         grids = [
             (-(-height // stride), -(-width // stride)) for stride in model.anchor_generator.strides
         ]
-        return model.anchor_generator(grids).boxes
+        anchors: Tensor = model.anchor_generator(grids).boxes
+        return anchors
 
     return lambda *size: of_padded(*padded_size([size], model.backbone.size_divisibility))
 
 
 def draw_record(dataset: Dataset, record: dict[str, Any], options: dict[str, Any]) -> np.ndarray:
-    """An image with its annotations."""
+    """Draw an image with its annotations."""
     objects = record["annotations"]
     image, boxes = resize_for_display(
         read_record(record, **options), [a["bbox"] for a in objects], min_side=300
@@ -169,13 +179,13 @@ def draw_record(dataset: Dataset, record: dict[str, Any], options: dict[str, Any
 
 
 def loader_jobs(cfg: Any, host: str, class_names: Sequence[str]) -> Iterator[Job]:
-    """What the training loader of ``host`` feeds: resized, flipped, cropped. It never ends."""
+    """Yield a job for each sample of the training loader of ``host``, endlessly."""
     for sample in importlib.import_module(LOADER[host]).training_samples(cfg):
         yield sample["file_name"], partial(draw_sample, sample, class_names)
 
 
 def draw_sample(sample: dict[str, Any], class_names: Sequence[str]) -> np.ndarray:
-    """One sample of a data loader: "image" (3, H, W) RGB, "boxes" (M, 4), "labels" (M,) tensors."""
+    """Draw a sample of a data loader: "image" (3, H, W) RGB, "boxes" (M, 4), "labels" (M,)."""
     image, boxes = resize_for_display(
         sample["image"].permute(1, 2, 0).numpy(), sample["boxes"].numpy(), min_side=300
     )
@@ -187,23 +197,22 @@ def main(argv: list[str] | None = None) -> None:
     host, reason = choose_host(args.host)
     cfg = config_of(args, host)
     datasets = [load_dataset(name) for name in cfg.DATASETS.TRAIN]
-    # to look at, the data need not be those of the config
+    # the data set need not have the number of classes of the config
     cfg.MODEL.RETINANET.NUM_CLASSES = datasets[0].num_classes
     set_pixel_range_from_images(cfg, [record for dataset in datasets for record in dataset.records])
     for dataset in datasets:
-        shares, how = matched_boxes(cfg, dataset) if args.anchors else (None, "")
+        shares, description = matched_boxes(cfg, dataset) if args.anchors else (None, "")
         print(overview(dataset, shares))
-        if how:
-            print(how)
+        if description:
+            print(description)
+    jobs: Iterator[Job]
     if args.source == "dataloader":
         print(f"host: {host} ({reason})")
-        jobs, count = (
-            islice(loader_jobs(cfg, host, datasets[0].class_names), args.max_images),
-            args.max_images,
-        )
+        samples = loader_jobs(cfg, host, datasets[0].class_names)
+        jobs, count = islice(samples, args.max_images), args.max_images
     else:
-        jobs = annotation_jobs(datasets, image_options(cfg))[: args.max_images or None]
-        count = len(jobs)
+        images = annotation_jobs(datasets, image_options(cfg))[: args.max_images or None]
+        jobs, count = iter(images), len(images)
     os.makedirs(args.output_dir, exist_ok=True)
     skipped = SkippedFiles()
     for number, (file_name, draw) in enumerate(tqdm(jobs, total=count, unit="image")):

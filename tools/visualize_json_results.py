@@ -1,4 +1,4 @@
-"""Look at results: truth beside detections, one picture for each image.
+"""Draw ground truth beside detections for each image, from a file of results.
 
     python tools/visualize_json_results.py --dataset digits_test --output pictures \\
         --input output/inference/coco_instances_results.json
@@ -29,11 +29,11 @@ from retina_plugin.engine.read_config import read_config
 from retina_plugin.engine.run_images import set_pixel_range_from_images
 from retina_plugin.report import results_by_image, side_by_side, write_image
 
-LARGEST = 1e6  # pixels; no image is that large, and what draws boxes counts in 32 bits
+LARGEST = 1e6  # pixels; larger coordinates overflow the 32 bits of the drawing functions
 
 
 def parse(argv: list[str] | None = None) -> argparse.Namespace:
-    """The command line as a namespace."""
+    """Parse the command line."""
     parser = Parser(__doc__)
     parser.add_argument("--input", required=True, metavar="JSON", help="results in COCO's format")
     parser.add_argument(
@@ -45,8 +45,8 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--config-file",
         metavar="FILE",
-        help="config.yaml of the run: how its data and images are read; else a pixel range is "
-        "measured in the data set if it needs one",
+        help="config.yaml of the run, for reading its data and images; without it, a pixel range "
+        "is measured in the data set if it needs one",
     )
     parser.add_argument("--output", default="pictures", metavar="FOLDER")
     parser.add_argument(
@@ -63,11 +63,12 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def config_of(args: argparse.Namespace) -> Any:
-    """The config, which names at least one test set; data sets that a plugin of the user registers
-    are known afterwards.
+    """Read the config. ``--dataset`` replaces its test sets.
+
+    This imports the user's modules of ``IMPORTS``, which may register data sets.
 
     Raises:
-        ConfigError: it cannot be used, or no data set is named.
+        ConfigError: the config cannot be used, or has no test set.
     """
     cfg = read_config(get_cfg(), args.config_file, args.opts)
     if args.dataset:
@@ -81,10 +82,10 @@ def config_of(args: argparse.Namespace) -> Any:
 
 
 def read_results(path: str) -> list[dict[str, Any]]:
-    """The results in a file.
+    """Read results in COCO's format from a file.
 
     Raises:
-        DatasetError: missing, broken, or in another layout.
+        DatasetError: the file is missing, broken, or in another format.
     """
     try:
         require_regular_file(path)
@@ -124,18 +125,18 @@ def _is_result(entry: Any) -> bool:
         isinstance(box, list) and len(box) == 4 and all(map(is_number, (*box, entry["score"])))
     ):
         return False
-    return max(map(abs, box)) <= LARGEST and 0 <= entry["score"] <= 1
+    return bool(max(map(abs, box)) <= LARGEST and 0 <= entry["score"] <= 1)
 
 
 def drop_negative(results: list[dict[str, Any]], path: str) -> list[dict[str, Any]]:
-    """Results whose width and height are not negative; prints how many were dropped."""
+    """Return the results without those of negative width or height; print how many were dropped."""
     bad = [place for place, result in enumerate(results) if min(result["bbox"][2:]) < 0]
     if not bad:
         return results
     print(
         f"{path}: {len(bad)} of {len(results)} results have a negative width or height and were "
-        f"dropped (first: entry {bad[0]}, bbox {results[bad[0]]['bbox']}); are they corners? "
-        "COCO's are [x, y, width, height]"
+        f"dropped (first: entry {bad[0]}, bbox {results[bad[0]]['bbox']}). COCO's boxes are "
+        "[x, y, width, height]; are these [x1, y1, x2, y2]?"
     )
     return [result for result in results if min(result["bbox"][2:]) >= 0]
 
@@ -155,15 +156,18 @@ def main(argv: list[str] | None = None) -> None:
         name = os.path.basename(record["file_name"])
         path = os.path.join(args.output, f"{number:05d}_{os.path.splitext(name)[0]}.jpg")
         with skipped:
-            pair = {"truth": record["annotations"], "found": found[record["image_id"]]}
-            image = read_record(record, **options)
-            write_image(
-                path, side_by_side(image, **pair, class_names=dataset.class_names, caption=name)
+            drawing = side_by_side(
+                read_record(record, **options),
+                record["annotations"],
+                found[record["image_id"]],
+                class_names=dataset.class_names,
+                caption=name,
             )
+            write_image(path, drawing)
     skipped.report(len(records))
-    sure = sum(map(len, found.values()))
+    shown = sum(map(len, found.values()))
     print(f"{len(records) - len(skipped.reasons)} pictures in {args.output}")
-    print(f"{sure} of {len(results)} detections reach {args.conf_threshold:.0%}")
+    print(f"{shown} of {len(results)} detections reach {args.conf_threshold:.0%}")
 
 
 if __name__ == "__main__":

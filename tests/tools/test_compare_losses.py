@@ -64,7 +64,7 @@ def test_runs_end_in_a_table_and_a_figure_and_are_not_repeated(
     assert capsys.readouterr().out == printed
     with pytest.raises(
         ValueError,
-        match=r"focal_2_auto-1 has a run with other arguments: .* SOLVER.MAX_ITER 2 "
+        match=r"focal_2_auto-1 contains a run with other arguments: .* SOLVER.MAX_ITER 2 "
         r".*--output-dir",
     ):
         tool.main([*argv, "SOLVER.BASE_LR", "0.1"])

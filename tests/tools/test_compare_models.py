@@ -56,12 +56,12 @@ def test_a_run_keeps_to_its_minutes_and_is_not_repeated(
     monkeypatch.setattr(subprocess, "Popen", None)  # a call would fail
     tool.main(argv)
     assert capsys.readouterr().out == printed
-    with pytest.raises(ValueError, match=r"bifpn-probe has a run with other arguments"):
+    with pytest.raises(ValueError, match=r"bifpn-probe contains a run with other arguments"):
         tool.main([*argv, "SOLVER.BASE_LR", "0.1"])
     monkeypatch.setattr(tool, "steps_in", lambda *_: 4)
     with pytest.raises(
         ValueError,
-        match=r"bifpn has a run with other arguments: .* "
+        match=r"bifpn contains a run with other arguments: .* "
         r"SOLVER.MAX_ITER 3 .*--output-dir",
     ):
         tool.main(argv)

@@ -1,2 +1,2 @@
-"""The parts of ``tools/benchmark.py``: who takes part in each, with what work, and when two results
-are the same."""
+"""The parts of ``tools/benchmark.py``: the implementations to compare, their work, and the check
+that their results are equal."""

@@ -1,5 +1,5 @@
-"""The whole model, R-50-FPN of the COCO config: a training step of two images, and detection in
-one."""
+"""Benchmark the R-50-FPN model of the COCO config: a training step with two images, and inference
+on one."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from torch.testing import assert_close
 from benchmarks.measure import Comparison, Work
 from retina_plugin.config import get_cfg, leaves
 from retina_plugin.modeling.build import build_model
+from retina_plugin.modeling.retinanet import RetinaNet
 
 CONFIG = Path(__file__).parents[2] / "configs/coco/retinanet_R_50_FPN_1x.yaml"
 DETECTRON2_NAMES = {
@@ -25,6 +26,7 @@ DETECTRON2_NAMES = {
 }
 TORCHVISION = "torchvision's RetinaNet takes P6 from P5 and shares no weights with this one"
 Results = list[dict[str, Tensor]]
+Check = Callable[[Any, Any], None]
 
 
 def _cfg(args: argparse.Namespace, **changes: Any) -> Any:
@@ -36,17 +38,18 @@ def _cfg(args: argparse.Namespace, **changes: Any) -> Any:
     return cfg
 
 
-def build_ours(args: argparse.Namespace, **changes: Any) -> nn.Module:
-    """This project's model. Everybody's weights are the same: those of seed 0, :func:`shape`d."""
+def build_ours(args: argparse.Namespace, **changes: Any) -> RetinaNet:
+    """Build this project's model with random weights of seed 0. All implementations have the same
+    weights."""
     torch.manual_seed(0)
     model = build_model(_cfg(args, **changes))
-    shape(model)
+    rescale_weights(model)
     return model
 
 
-def shape(model: nn.Module) -> None:
-    """Keep residual branches, which FrozenBN passes as they are, from adding up, and spread the
-    scores of a fresh head."""
+def rescale_weights(model: RetinaNet) -> None:
+    """Reduce the residual branches, because activations grow with depth under FrozenBN's initial
+    statistics; and spread the scores, which an initialized head makes nearly equal."""
     with torch.no_grad():
         for name, buffer in model.backbone.named_buffers():
             if name.endswith("conv3.norm.weight"):
@@ -61,7 +64,7 @@ def shape(model: nn.Module) -> None:
 
 
 def build_detectron2(args: argparse.Namespace) -> nn.Module:
-    """Detectron2's RetinaNet with the weights of :func:`build_ours`."""
+    """Build Detectron2's RetinaNet with the weights of :func:`build_ours`."""
     from detectron2.config import get_cfg as detectron2_cfg
     from detectron2.modeling import build_model as detectron2_model
 
@@ -70,15 +73,15 @@ def build_detectron2(args: argparse.Namespace) -> nn.Module:
     for key, value in leaves(_cfg(args)):
         if key in known:
             cfg.merge_from_list([key, DETECTRON2_NAMES.get(key, value)])
-    model = detectron2_model(cfg)
+    model: nn.Module = detectron2_model(cfg)
     state = build_ours(args).state_dict()
-    del state["loss_normalizer"]  # in Detectron2 it is no part of the state
+    del state["loss_normalizer"]  # not in Detectron2's state_dict
     model.load_state_dict(state)
     return model
 
 
 def _images(args: argparse.Namespace, number: int) -> tuple[list[Tensor], list[dict[str, Tensor]]]:
-    """Noise, and eight boxes in each image."""
+    """Return images of noise with eight boxes each."""
     height, width = (64, 96) if args.quick else (480, 640)
     numbers = torch.Generator().manual_seed(1)
     images, targets = [], []
@@ -111,7 +114,7 @@ def _detectron2_inputs(
     return inputs
 
 
-def _precision(args: argparse.Namespace) -> contextlib.AbstractContextManager:
+def _precision(args: argparse.Namespace) -> contextlib.AbstractContextManager[object]:
     return (
         torch.autocast(args.device.split(":")[0], torch.bfloat16)
         if args.amp
@@ -120,7 +123,10 @@ def _precision(args: argparse.Namespace) -> contextlib.AbstractContextManager:
 
 
 def _comparison(
-    args: argparse.Namespace, title: str, implementations: dict[str, Callable[[], Work]], check
+    args: argparse.Namespace,
+    title: str,
+    implementations: dict[str, Callable[[], Work]],
+    check: Callable[[Any, Any], None],
 ) -> Comparison:
     absent = [TORCHVISION]
     if not importlib.util.find_spec("detectron2"):
@@ -142,8 +148,7 @@ def _comparison(
 
 
 def steps(args: argparse.Namespace) -> list[Comparison]:
-    """Forward, backward and a step of SGD. Everybody starts from the same weights and must report
-    the same losses."""
+    """Compare a training step: forward, backward and SGD. The losses must be equal."""
 
     def ours() -> Work:
         model = build_ours(args)
@@ -157,7 +162,8 @@ def steps(args: argparse.Namespace) -> list[Comparison]:
 
         def losses() -> dict[str, Tensor]:
             with EventStorage():
-                return model(inputs)
+                found: dict[str, Tensor] = model(inputs)
+                return found
 
         return _step(args, model, losses)
 
@@ -180,7 +186,8 @@ def _step(
         with _precision(args):
             found = losses()
         optimizer.zero_grad()
-        sum(found.values()).backward()
+        total: Any = sum(found.values())
+        total.backward()
         optimizer.step()
         return {name: loss.detach() for name, loss in found.items()}
 
@@ -191,7 +198,7 @@ def _step(
 
 
 def inferences(args: argparse.Namespace) -> list[Comparison]:
-    """From an image in memory to its boxes; this project also with
+    """Compare inference, from an image in memory to its boxes; for this project also with
     ``INFERENCE_DTYPE: bfloat16``."""
 
     def ours(**changes: Any) -> Work:
@@ -244,8 +251,8 @@ def _detect(args: argparse.Namespace, detect: Callable[[], Results]) -> Work:
 
 
 def _check_equal(results: Results, expected: Results) -> None:
-    """Each detection is found on the other side. Their order says nothing where scores differ in
-    the sixth digit only."""
+    """Check that each detection has a counterpart, in any order: the order of detections with
+    nearly equal scores is arbitrary."""
     for a, b in zip(results, expected, strict=True):
         assert_close(a["scores"], b["scores"], atol=1e-5, rtol=0)
         same = (
@@ -259,6 +266,7 @@ def _check_equal(results: Results, expected: Results) -> None:
 
 
 def _check_similar(results: Results, expected: Results) -> None:
+    """Check that the best 20 scores differ by less than 0.03 on average."""
     for a, b in zip(results, expected, strict=True):
         number = min(len(a["scores"]), len(b["scores"]), 20)
         assert number, "nothing was detected, which proves nothing"

@@ -1,4 +1,4 @@
-"""COCO metrics from detections in memory."""
+"""Benchmark COCO metrics of detections in memory."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import importlib.util
 import io
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -13,10 +14,11 @@ import numpy as np
 from benchmarks.measure import Comparison, Work
 
 CLASSES = 80
+Metrics = dict[str, np.ndarray]
 
 
 def comparisons(args: argparse.Namespace) -> list[Comparison]:
-    """The faster back end beside pycocotools; both at Detectron2's and Lightning's service."""
+    """Compare faster-coco-eval, pycocotools and Detectron2's COCOeval_opt."""
     images, detections = (4, 10) if args.quick else (1000, 100)
     implementations = {"pycocotools": lambda: _work(_pycocotools, images, detections)}
     absent = []
@@ -42,10 +44,11 @@ def comparisons(args: argparse.Namespace) -> list[Comparison]:
 
 
 def scene(images: int, detections: int) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Ground truth in COCO's format, seven boxes an image, some crowds; and detections, half of
-    them near a box."""
+    """Return random ground truth in COCO's format, seven boxes per image and some crowds, and
+    random detections, of which about half are near a box."""
     numbers = np.random.default_rng(0)
-    annotations, results = [], []
+    annotations: list[dict[str, Any]] = []
+    results: list[dict[str, Any]] = []
     for image in range(1, images + 1):
         corners, sides = (
             numbers.uniform(0, 400, (7, 2)),
@@ -77,29 +80,29 @@ def scene(images: int, detections: int) -> tuple[dict[str, Any], list[dict[str, 
                     "score": float(numbers.random()),
                 }
             )
-    truth = {
+    ground_truth = {
         "images": [{"id": i, "height": 640, "width": 640} for i in range(1, images + 1)],
         "categories": [{"id": i, "name": str(i)} for i in range(1, CLASSES + 1)],
         "annotations": annotations,
     }
-    return truth, results
+    return ground_truth, results
 
 
-def _work(evaluate, images: int, detections: int) -> Work:
-    truth, results = scene(images, detections)
+def _work(evaluate: Callable[..., Metrics], images: int, detections: int) -> Work:
+    ground_truth, results = scene(images, detections)
 
-    def work() -> dict[str, np.ndarray]:
+    def work() -> Metrics:
         with contextlib.redirect_stdout(io.StringIO()):
-            return evaluate(truth, [dict(result) for result in results])
+            return evaluate(ground_truth, [dict(result) for result in results])
 
     return work
 
 
 def _run(
-    api: type, evaluator: type, truth: dict[str, Any], results: list[dict[str, Any]]
-) -> dict[str, np.ndarray]:
+    api: type, evaluator: type, ground_truth: dict[str, Any], results: list[dict[str, Any]]
+) -> Metrics:
     coco = api()
-    coco.dataset = truth
+    coco.dataset = ground_truth
     coco.createIndex()
     evaluation = evaluator(coco, coco.loadRes(results), "bbox")
     evaluation.evaluate()
@@ -111,26 +114,26 @@ def _run(
     }
 
 
-def _pycocotools(truth: dict[str, Any], results: list[dict[str, Any]]) -> dict[str, np.ndarray]:
+def _pycocotools(ground_truth: dict[str, Any], results: list[dict[str, Any]]) -> Metrics:
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 
-    return _run(COCO, COCOeval, truth, results)
+    return _run(COCO, COCOeval, ground_truth, results)
 
 
-def _faster(truth: dict[str, Any], results: list[dict[str, Any]]) -> dict[str, np.ndarray]:
+def _faster(ground_truth: dict[str, Any], results: list[dict[str, Any]]) -> Metrics:
     from faster_coco_eval import COCO, COCOeval_faster
 
-    return _run(COCO, COCOeval_faster, truth, results)
+    return _run(COCO, COCOeval_faster, ground_truth, results)
 
 
-def _detectron2(truth: dict[str, Any], results: list[dict[str, Any]]) -> dict[str, np.ndarray]:
+def _detectron2(ground_truth: dict[str, Any], results: list[dict[str, Any]]) -> Metrics:
     from detectron2.evaluation.fast_eval_api import COCOeval_opt
     from pycocotools.coco import COCO
 
-    return _run(COCO, COCOeval_opt, truth, results)
+    return _run(COCO, COCOeval_opt, ground_truth, results)
 
 
-def _check_equal(result: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> None:
+def _check_equal(result: Metrics, expected: Metrics) -> None:
     for name, values in expected.items():
         np.testing.assert_allclose(result[name], values, atol=1e-6, err_msg=name)

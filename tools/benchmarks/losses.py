@@ -1,10 +1,11 @@
-"""The class loss, forward and backward, as a training step calls it."""
+"""Benchmark the class loss, forward and backward, as a training step calls it."""
 
 from __future__ import annotations
 
 import argparse
 import importlib.util
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -19,8 +20,8 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 
 
 def comparisons(args: argparse.Namespace) -> list[Comparison]:
-    """Two images of 480x640 with COCO's classes, and LVIS's number of classes. On a GPU also how
-    near it comes to the memory's limit."""
+    """Compare two images of 480x640 with COCO's number of classes, and fewer anchors with LVIS's.
+    On a GPU, also compare the time with that of a copy, the limit of the memory's bandwidth."""
     sizes = [(200, 8)] if args.quick else [(2 * 57_600, 80), (20_000, 1203)]
     found = [_comparison(rows, classes, args.device) for rows, classes in sizes]
     if args.device.startswith("cuda"):
@@ -34,7 +35,7 @@ def _comparison(rows: int, classes: int, device: str) -> Comparison:
     if importlib.util.find_spec("fvcore"):
         losses["Detectron2's way (one-hot, fvcore jitted)"] = _detectron2
     else:
-        absent.append("fvcore, and with it Detectron2's way, is not installed")
+        absent.append("fvcore, which Detectron2's way needs, is not installed")
     if importlib.util.find_spec("torchvision"):
         losses["torchvision (one-hot)"] = _torchvision
     else:
@@ -42,10 +43,7 @@ def _comparison(rows: int, classes: int, device: str) -> Comparison:
     return Comparison(
         f"loss, R = {rows}, K = {classes}, logits of {4 * rows * classes / 2**20:.1f} MiB, "
         f"{device}",
-        {
-            name: lambda loss=loss: _work(loss, rows, classes, device)
-            for name, loss in losses.items()
-        },
+        {name: partial(_work, loss, rows, classes, device) for name, loss in losses.items()},
         _check_equal,
         absent,
         {"saved / logits": lambda work: f"{saved_bytes(work) / (4 * rows * classes):.2f}"},
@@ -53,7 +51,8 @@ def _comparison(rows: int, classes: int, device: str) -> Comparison:
 
 
 def _work(loss: Loss, rows: int, classes: int, device: str) -> Work:
-    """One anchor in 500 positive, as many ignored, logits around a fresh head's prior."""
+    """Prepare random logits around the prior of an initialized head, and labels: one anchor in 500
+    is positive, one in 500 is ignored."""
     generator = torch.Generator().manual_seed(0)
     logits = torch.randn(rows, classes, generator=generator).sub_(4.6).to(device).requires_grad_()
     draw = torch.rand(rows, generator=generator)
@@ -63,15 +62,16 @@ def _work(loss: Loss, rows: int, classes: int, device: str) -> Work:
     def work() -> tuple[Tensor, Tensor]:
         logits.grad = None
         value = loss(logits, labels)
-        value.backward()
+        value.backward()  # type: ignore[no-untyped-call]  # torch
+        assert logits.grad is not None
         return value.detach(), logits.grad
 
     return work
 
 
 def bandwidth(rows: int, classes: int, device: str) -> Comparison:
-    """Value and derivative, without ``backward``, beside a copy: both read the logits once and
-    write as much."""
+    """Compare the forward pass, which also computes the derivative, with a copy of the logits:
+    both read the logits once and write as many bytes."""
     logits = torch.zeros(rows, classes, device=device, requires_grad=True)
     labels = torch.full((rows,), classes, device=device)
     implementations = {
@@ -98,15 +98,17 @@ def _one_hot(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
 def _detectron2(logits: Tensor, labels: Tensor) -> Tensor:
     from fvcore.nn import sigmoid_focal_loss_jit
 
-    return sigmoid_focal_loss_jit(
+    loss: Tensor = sigmoid_focal_loss_jit(
         *_one_hot(logits, labels), alpha=ALPHA, gamma=GAMMA, reduction="sum"
     )
+    return loss
 
 
 def _torchvision(logits: Tensor, labels: Tensor) -> Tensor:
     from torchvision.ops import sigmoid_focal_loss as theirs
 
-    return theirs(*_one_hot(logits, labels), alpha=ALPHA, gamma=GAMMA, reduction="sum")
+    loss: Tensor = theirs(*_one_hot(logits, labels), alpha=ALPHA, gamma=GAMMA, reduction="sum")
+    return loss
 
 
 def _check_equal(result: tuple[Tensor, Tensor], expected: tuple[Tensor, Tensor]) -> None:
@@ -115,8 +117,8 @@ def _check_equal(result: tuple[Tensor, Tensor], expected: tuple[Tensor, Tensor])
 
 
 def saved_bytes(work: Work) -> int:
-    """Bytes of the tensors that one run keeps for its backward pass, each storage once; parameters
-    and inputs are not counted."""
+    """Return the bytes that autograd saves for the backward pass of one run. Each storage counts
+    once; leaf tensors with a gradient, such as parameters, do not count."""
     storages: dict[int, int] = {}
 
     def pack(tensor: Tensor) -> Tensor:

@@ -1,4 +1,5 @@
-"""Time in turns, peak memory in fresh processes, and the table of both."""
+"""Time implementations in turns, measure their peak memory in new processes, and format the
+results."""
 
 from __future__ import annotations
 
@@ -19,20 +20,20 @@ Work = Callable[[], Any]
 
 
 class DifferentResults(AssertionError):
-    """Two implementations gave different results; their times cannot be compared."""
+    """Two implementations gave different results, so their times cannot be compared."""
 
 
 @dataclass
 class Comparison:
-    """The same work done by several.
+    """Several implementations of the same work.
 
     Attributes:
         title: what is compared, at which size.
         implementations: name -> a function that prepares everything and returns the work. This
             project is the first one.
         check: results of two implementations -> raises AssertionError when they differ.
-        absent: what is not installed or cannot take part, each with the reason.
-        extra: more columns: title -> (the work -> text).
+        absent: a line for each implementation that is not compared, with the reason.
+        extra: additional columns: title -> a function that maps the work to the text of its cell.
     """
 
     title: str
@@ -45,22 +46,23 @@ class Comparison:
 def measure(
     comparison: Comparison, *, repeats: int, device: str, command: Sequence[str]
 ) -> dict[str, dict[str, Any]]:
-    """Check that all agree with the first, then time them in turns, so that what disturbs the
-    machine disturbs them all.
+    """Check that all results agree with the first one, then time the implementations in turns: load
+    on the machine then affects all of them alike.
 
     Args:
-        comparison: what to do.
-        repeats: timed runs of each.
-        device: where the work runs.
-        command: how this process was started, for the processes that measure memory.
+        comparison: the implementations.
+        repeats: the number of timed runs of each.
+        device: the device on which the work runs.
+        command: the command of this process; the processes that measure memory run it with another
+            argument.
 
     Returns:
-        For each name "median" and "spread" (between the quartiles) in seconds, "times", "ratio"
-        (its median over that of the first), "peak" (MiB that its first run adds), and the extra
-        columns.
+        For each name: "median" and "spread" (the distance of the quartiles) in seconds; "times";
+        "ratio" (its median divided by that of the first); "peak" (MiB that its first run adds);
+        and the extra columns.
 
     Raises:
-        DifferentResults: a result that differs from the first one's.
+        DifferentResults: a result differs from the first one.
     """
     works = {name: prepare() for name, prepare in comparison.implementations.items()}
     _show_progress(f"{comparison.title}: do the results agree?")
@@ -74,7 +76,7 @@ def measure(
     first = statistics.median(next(iter(times.values())))
     rows = {name: _row(seconds, first) for name, seconds in times.items()}
     for name, work in works.items():
-        rows[name].update({title: tell(work) for title, tell in comparison.extra.items()})
+        rows[name].update({title: text(work) for title, text in comparison.extra.items()})
     works.clear()  # the processes below need the memory
     for name in rows:
         _show_progress(f"{comparison.title}: memory of {name}")
@@ -85,20 +87,18 @@ def measure(
 
 @contextlib.contextmanager
 def _full_float32() -> Iterator[None]:
-    """Without TF32, whose products have 10 bits on a GPU: two correct models would differ."""
-    backends = torch.backends.cudnn, torch.backends.cuda.matmul
-    allowed = [backend.allow_tf32 for backend in backends]
-    for backend in backends:
-        backend.allow_tf32 = False
+    """Disable TF32 on GPUs: with its 10-bit mantissa two correct models would differ."""
+    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
+    allowed = cudnn.allow_tf32, matmul.allow_tf32
+    cudnn.allow_tf32 = matmul.allow_tf32 = False
     try:
         yield
     finally:
-        for backend, value in zip(backends, allowed, strict=True):
-            backend.allow_tf32 = value
+        cudnn.allow_tf32, matmul.allow_tf32 = allowed
 
 
 def _show_progress(progress: str) -> None:
-    """One line that replaces the one before, for whoever sits at a terminal."""
+    """Print a line that replaces the previous one, if standard error is a terminal."""
     if sys.stderr.isatty():
         print(f"\r\x1b[K{progress}", end="", file=sys.stderr, flush=True)
 
@@ -138,33 +138,33 @@ def _row(seconds: list[float], first: float) -> dict[str, Any]:
 
 
 def _peak_in_new_process(command: Sequence[str], title: str, name: str) -> float:
-    # glibc gives every block back as soon as it is free, so that what the process holds is what the
-    # work holds.
+    # With a low threshold glibc returns freed blocks to the system at once, so the memory of the
+    # process is the memory of the work.
     environment = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "65536"}
     result = subprocess.run(
         [*command, "--peak-of", title, name], capture_output=True, text=True, env=environment
     )
     if result.returncode:
-        raise RuntimeError(f"{title}: {name} failed in a process of its own:\n{result.stderr}")
+        raise RuntimeError(f"{title}: {name} failed in a new process:\n{result.stderr}")
     return float(result.stdout.split()[-1])
 
 
 def peak_memory(prepare: Callable[[], Work], device: str) -> float:
-    """MiB that the first run of a work adds, at its highest, to what preparing it left."""
+    """Return the peak memory of the first run in MiB, without the memory after preparation."""
     work = prepare()
     if device.startswith("cuda"):
         torch.cuda.reset_peak_memory_stats()
-        before = torch.cuda.memory_allocated()
+        allocated = torch.cuda.memory_allocated()
         work()
-        return (torch.cuda.max_memory_allocated() - before) / 2**20
-    before = _resident()
+        return (torch.cuda.max_memory_allocated() - allocated) / 2**20
+    resident = _resident()
     work()
-    return max(_highest_resident() - before, 0.0)
+    return max(_highest_resident() - resident, 0.0)
 
 
 def _resident() -> float:
-    """MiB of this process now; the highest value starts again from it where the system allows
-    that."""
+    """Return the resident memory of this process in MiB, and reset its peak if the system allows
+    it."""
     try:
         with open("/proc/self/clear_refs", "w", encoding="ascii") as file:
             file.write("5")
@@ -184,8 +184,8 @@ def _highest_resident() -> float:
 
 
 def table(comparison: Comparison, rows: dict[str, dict[str, Any]]) -> str:
-    """Title, one line for each contestant, and who is absent. The ratio is that to this project:
-    how many times slower."""
+    """Format the title, a line for each implementation, and those that are absent. The column
+    "times ours" is the median time divided by that of this project."""
     heads = ["", "median ms", "spread ms", "times ours", "peak MiB", *comparison.extra]
     lines = [heads]
     for name, row in rows.items():

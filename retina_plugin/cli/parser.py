@@ -121,7 +121,7 @@ def fraction(text: str) -> float:
 
 
 def fraction_below_1(text: str) -> float:
-    """Parse a number from 0 to below 1; for score thresholds, as no score is above 1."""
+    """Parse a number from 0 to below 1; for score thresholds, because no score is above 1."""
     value = fraction(text)
     if value == 1:
         raise argparse.ArgumentTypeError(f"expected a number below 1, found {text!r:.40}")

@@ -33,8 +33,9 @@ from retina_plugin.engine.host import Request
 
 # how long ranks wait for one that works alone, for example on an evaluation
 TIMEOUT = datetime.timedelta(minutes=30)
-GRACE = 8.0  # seconds until ranks are killed after rank 0 has ended on a signal
-SAVING = 60.0  # the same for rank 0 after another rank has ended; it may be writing a checkpoint
+# Seconds until the remaining ranks are killed after a signal has ended one of them:
+EXIT_TIMEOUT = 8.0  # if rank 0 has ended
+SAVE_TIMEOUT = 60.0  # if rank 0 is still running; it may be writing a checkpoint
 STOPPED = tuple(128 + number for number in stopping.SIGNALS)  # exit codes of stopped ranks
 
 
@@ -62,7 +63,7 @@ def run_ranks(main: Callable[..., None], count: int, *args: Any) -> None:
         # Ranks inherit the blocked signals until they have installed their handlers.
         signal.pthread_sigmask(signal.SIG_BLOCK, stopping.SIGNALS)
         context = start_processes(  # type: ignore[no-untyped-call]  # it has no annotations
-            _rank,
+            _run_rank,
             args=(count, get_start_method(), main, args),
             nprocs=count,
             join=False,
@@ -117,7 +118,8 @@ def process_group(rank: int, request: Request, url: str, *, backend: str) -> Ite
     try:
         yield
     except stopping.Interrupted:
-        if not stopping.immediate_stop_requested():  # else other ranks may not get here
+        # after a second Ctrl-C, other ranks may not get here
+        if not stopping.immediate_stop_requested():
             torch.distributed.destroy_process_group()
         raise
     torch.distributed.destroy_process_group()
@@ -138,8 +140,8 @@ def _supervise(ranks: Sequence[Any]) -> None:
             print(file=sys.stderr)  # end the line of a progress bar
             raise _failure(ranks, codes)
         if any(code in STOPPED for code in codes) or (stopping.requested_signal() and 0 in codes):
-            patience = SAVING if codes[0] is None else GRACE
-            deadline = min(deadline, time.monotonic() + patience)
+            timeout = SAVE_TIMEOUT if codes[0] is None else EXIT_TIMEOUT
+            deadline = min(deadline, time.monotonic() + timeout)
     number = next((rank.exitcode - 128 for rank in ranks if rank.exitcode in STOPPED), 0)
     if number or stopping.requested_signal():
         raise stopping.Interrupted(stopping.requested_signal() or number)
@@ -173,7 +175,7 @@ def _failure(ranks: Sequence[Any], codes: Sequence[int | None]) -> BaseException
     )
 
 
-def _rank(
+def _run_rank(
     rank: int, count: int, start_method: str, main: Callable[..., None], args: tuple[Any, ...]
 ) -> None:
     """Run ``main`` in a new process.

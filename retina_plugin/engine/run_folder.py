@@ -59,7 +59,7 @@ def enter_folder(
     main: bool,
     barrier: Callable[[], None],
 ) -> Iterator[str | None]:
-    """Prepare ``OUTPUT_DIR``, write ``config.yaml``, and lock the folder until the exit.
+    """Prepare ``OUTPUT_DIR``, write ``config.yaml``, and lock the folder during the run.
 
     An evaluation does not lock the folder, and does not change the ``config.yaml`` of a run.
 

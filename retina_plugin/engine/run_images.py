@@ -61,7 +61,7 @@ def prepare_images(
     lines = [
         f"images: {len(headers)} headers read in {time.perf_counter() - started:.1f} s; sizes and "
         "kinds agree with the annotations "
-        "(pixels are decoded when they are used: a file cut off after its header is found then)"
+        "(pixels are not checked yet: a file cut off after its header fails when it is used)"
     ]
     lines += _resolve_pixel_range(cfg, request, host, headers, headers[: len(train)])
     return "\n".join(lines)

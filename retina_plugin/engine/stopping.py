@@ -1,4 +1,4 @@
-"""End a run on Ctrl-C or SIGTERM after the step under way; a second Ctrl-C ends it at once.
+"""End a run on Ctrl-C or SIGTERM after the current step; a second Ctrl-C ends it at once.
 
 Inside :func:`defer_signals` a signal sets a flag, which the run reads between steps and between
 images; elsewhere it raises :class:`Interrupted`. Only :func:`handle_signals` installs the handlers,

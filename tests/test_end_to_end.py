@@ -428,7 +428,7 @@ def test_a_learning_rate_that_is_far_too_high(
     message = capsys.readouterr().err.split("error: ")[-1]
     assert "The loss became" in message
     assert "Lower SOLVER.BASE_LR (it is 1e+30), set SOLVER.WARMUP_FACTOR to 0.001" in message
-    assert "--resume continues from its last checkpoint" in message
+    assert "--resume continues from the last checkpoint" in message
     read_checkpoint(str(tmp_path / "out" / (tmp_path / "out/last_checkpoint").read_text()))
 
 

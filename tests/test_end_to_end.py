@@ -448,10 +448,10 @@ def test_a_run_that_diverges_in_its_last_step(
     overrides = ["SOLVER.BASE_LR", "1e30", "SOLVER.WARMUP_FACTOR", "1.0", "SOLVER.MAX_ITER", steps]
     with pytest.raises(SystemExit, match="2"):
         process.run(lambda: train_net.main(["--config-file", config, "--host", host, *overrides]))
-    said = capsys.readouterr().err
+    error = capsys.readouterr().err
     assert (
         f" at iteration {int(steps) - 1}, where the learning rate was 1e+30. Lower SOLVER.BASE_LR "
-        "(it is" in said
+        "(it is" in error
     )
     assert not (tmp_path / "out/model_final.pth").exists()
     assert not (tmp_path / "out/inference").exists()

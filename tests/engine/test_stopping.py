@@ -70,7 +70,7 @@ def ended(main: Any, arguments: list[str], code: int) -> None:
     assert end.value.code == code
 
 
-def said(capsys: pytest.CaptureFixture) -> str:
+def last_error_line(capsys: pytest.CaptureFixture) -> str:
     """The single line that a run prints on standard error at its end."""
     printed = capsys.readouterr().err
     assert "Traceback" not in printed
@@ -113,7 +113,7 @@ def test_a_run_that_is_stopped_goes_on(
         assert (tmp_path / "out/last_checkpoint").read_text() == name
         assert read_checkpoint(str(tmp_path / "out" / name))["iteration"] == step - 1
         assert not list((tmp_path / "out").rglob("*.part*"))
-        assert f"stopped at step {step} of 12; continue with --resume" in said(capsys)
+        assert f"stopped at step {step} of 12; continue with --resume" in last_error_line(capsys)
     train_net.main(arguments)
     assert len(seen) == 12
     assert ap(tmp_path / "out")
@@ -141,7 +141,7 @@ def test_a_second_ctrl_c_ends_at_once(
     seen = signals_in(monkeypatch, "losses", {3: [first, INT]})
     ended(train_net.main, arguments, 128 + first)
     assert len(seen) == 3
-    assert process.INTERRUPTED in said(capsys)
+    assert process.INTERRUPTED in last_error_line(capsys)
     assert not [
         path.name
         for path in (tmp_path / "out").iterdir()
@@ -166,16 +166,16 @@ def test_a_run_is_stopped_in_an_evaluation(
     steps = signals_in(monkeypatch, "losses", {})
     images = signals_in(monkeypatch, "detect_images", {2: [INT], 4: [TERM], 6: [INT]})
     ended(train_net.main, [*arguments, *opts], 130)
-    assert "stopped at step 3 of 6; continue with --resume" in said(capsys)
+    assert "stopped at step 3 of 6; continue with --resume" in last_error_line(capsys)
     ended(train_net.main, [*arguments, "--resume", *opts], 143)
     assert (len(steps), len(images)) == (6, 4)
     assert (tmp_path / "out/last_checkpoint").read_text() == "model_final.pth"
     assert (
         "stopped during the evaluation after all 6 steps; continue with --resume, which eval"
-        in said(capsys)
+        in last_error_line(capsys)
     )
     ended(train_net.main, [*arguments, "--resume", "--eval-only", *opts], 130)
-    assert stopping.EVALUATION_STOPPED in said(capsys)
+    assert stopping.EVALUATION_STOPPED in last_error_line(capsys)
     assert len(images) == 6
     assert not (tmp_path / "out/predictions.png").exists()
     train_net.main([*arguments, "--resume", *opts])

@@ -1,9 +1,9 @@
-"""Checkpoints: read without running them, in the names of every zoo that has RetinaNets or their
-backbones, and fitted to a model.
+"""Read checkpoints without running code from them, and load them into a model.
 
-``unpickle`` and ``read`` turn a file into tensors, ``layouts`` turns their names into this
-project's, ``fit`` compares them with a model's, ``explain`` says what differs, ``load`` puts it
-together. Both hosts and :func:`retina_plugin.load_weights` go this way.
+``read`` and ``unpickle`` turn a file into tensors. ``formats`` renames the parameters of Caffe2 and
+torchvision to Detectron2's names, which this project uses. ``match`` compares them with a model's
+parameters, ``mismatch`` describes the differences, and ``load`` combines these steps. Both hosts
+and :func:`retina_plugin.load_weights` use ``load``.
 """
 
 from retina_plugin.checkpoint.load import (

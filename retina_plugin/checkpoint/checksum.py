@@ -1,8 +1,7 @@
-"""Checkpoints with a checksum, so that a file that was damaged after it was written is not loaded.
+"""Save checkpoints with a checksum, and detect files that were damaged after they were written.
 
-``torch.save`` writes a zip archive and ``torch.load`` does not verify its checksums. The SHA-256 of
-everything before it is put into the archive's comment, the last bytes of the file, which every
-reader of such archives skips.
+``torch.save`` writes a zip archive, and ``torch.load`` does not verify its checksums. Therefore the
+SHA-256 of the archive is appended as the archive's comment, which readers of zip files skip.
 """
 
 from __future__ import annotations
@@ -16,35 +15,37 @@ from typing import IO, Any
 import torch
 
 PREFIX = b"retina_plugin sha256 "
-COMMENT = len(PREFIX) + 2 * hashlib.sha256().digest_size
-END = b"PK\x05\x06"  # of an archive's last record, 22 bytes that end with the length of the comment
+COMMENT_SIZE = len(PREFIX) + 2 * hashlib.sha256().digest_size
+# The "end of central directory" record of a zip archive: its signature and its size in bytes. Its
+# last two bytes are the length of the comment that follows.
+END_SIGNATURE = b"PK\x05\x06"
 END_SIZE = 22
 
 
 def save_with_checksum(content: Any, path: str) -> None:
-    """``torch.save`` with a checksum. The bytes are on the disk when this returns.
+    """Save ``content`` with ``torch.save``, append a checksum, and flush the file to the disk.
 
     Raises:
-        OSError: the file cannot be written in full; what was written of it is left behind.
+        OSError: the file cannot be written completely. The incomplete file stays.
     """
     with open(path, "w+b") as file:
         torch.save(content, file)
         file.seek(-2, os.SEEK_END)
-        file.write(struct.pack("<H", COMMENT))
-        file.write(_comment(file, file.tell()))
+        file.write(struct.pack("<H", COMMENT_SIZE))
+        file.write(_checksum_comment(file, file.tell()))
         file.flush()
         os.fsync(file.fileno())
 
 
 def saved_size(content: Any) -> int:
-    """Bytes that :func:`save_with_checksum` writes."""
-    counter = _Counter()
-    torch.save(content, counter)
-    return counter.size + COMMENT
+    """Return the number of bytes that :func:`save_with_checksum` would write."""
+    counter = _ByteCounter()
+    torch.save(content, counter)  # type: ignore[arg-type]  # any object with write() will do
+    return counter.size + COMMENT_SIZE
 
 
-class _Counter:
-    """Counts bytes in place of a file."""
+class _ByteCounter:
+    """Counts the bytes that are written to it and discards them."""
 
     size = 0
 
@@ -53,55 +54,58 @@ class _Counter:
         return len(data)
 
     def flush(self) -> None:
-        """Nothing is kept."""
+        """Do nothing; ``torch.save`` calls it."""
 
 
 def is_damaged(path: str) -> bool:
-    """Whether an archive of ``torch.save`` is not what was written: by our checksum or, without
-    one, by those of its parts.
+    """Whether an archive of ``torch.save`` was changed after it was written.
 
-    False for files that are no zip archives, and for archives that ``torch.save`` wrote without
-    checksums.
+    The checksum of :func:`save_with_checksum` decides or, if there is none, the CRCs of the zip
+    entries. The result is False for files that are not zip archives and for archives without any
+    checksum.
     """
     with open(path, "rb") as file:
         size = file.seek(0, os.SEEK_END)
-        start = size - END_SIZE - COMMENT
-        if start >= 0 and _at(file, start, len(END)) == END:
-            return _comment(file, size - COMMENT) != _at(file, size - COMMENT, COMMENT)
-        if _at(file, 0, 4) != b"PK\x03\x04":
+        start = size - END_SIZE - COMMENT_SIZE
+        if start >= 0 and _read_at(file, start, len(END_SIGNATURE)) == END_SIGNATURE:
+            end = size - COMMENT_SIZE
+            return _checksum_comment(file, end) != _read_at(file, end, COMMENT_SIZE)
+        if _read_at(file, 0, 4) != b"PK\x03\x04":
             return False
-        return _is_cut_off(file, size) or _has_wrong_part(zipfile.ZipFile(file), size)
+        return _is_truncated(file, size) or _has_wrong_crc(zipfile.ZipFile(file), size)
 
 
-def _is_cut_off(file: IO[bytes], size: int) -> bool:
-    """Whether the comment at the end of an archive is shorter or longer than the archive says."""
-    start = max(size - END_SIZE - COMMENT, 0)
-    tail = _at(file, start, END_SIZE + COMMENT)
-    place = tail.rfind(END)
-    if not 0 <= place <= len(tail) - END_SIZE:
-        return False  # no archive, or one with a long comment: not ours
-    (length,) = struct.unpack_from("<H", tail, place + END_SIZE - 2)
-    return place + END_SIZE + length != len(tail)
+def _is_truncated(file: IO[bytes], size: int) -> bool:
+    """Whether the comment of a zip archive is shorter or longer than its end record says."""
+    start = max(size - END_SIZE - COMMENT_SIZE, 0)
+    tail = _read_at(file, start, END_SIZE + COMMENT_SIZE)
+    position = tail.rfind(END_SIGNATURE)
+    if not 0 <= position <= len(tail) - END_SIZE:
+        return False  # not an archive, or one with a longer comment than ours
+    length: int = struct.unpack_from("<H", tail, position + END_SIZE - 2)[0]
+    return position + END_SIZE + length != len(tail)
 
 
-def _has_wrong_part(archive: zipfile.ZipFile, size: int) -> bool:
-    parts = archive.infolist()
-    # compressed, which torch.save does not do; it could be endless
-    if sum(part.file_size for part in parts) > size:
+def _has_wrong_crc(archive: zipfile.ZipFile, size: int) -> bool:
+    entries = archive.infolist()
+    # A compressed archive is not checked: torch.save does not compress, and a small archive can
+    # unpack to an enormous size.
+    if sum(entry.file_size for entry in entries) > size:
         return False
-    return any(part.CRC for part in parts) and archive.testzip() is not None
+    return any(entry.CRC for entry in entries) and archive.testzip() is not None
 
 
-def _at(file: IO[bytes], start: int, length: int) -> bytes:
+def _read_at(file: IO[bytes], start: int, length: int) -> bytes:
     file.seek(start)
     return file.read(length)
 
 
-def _comment(file: IO[bytes], length: int) -> bytes:
-    """The comment for the first ``length`` bytes of a file, which is left at their end."""
+def _checksum_comment(file: IO[bytes], length: int) -> bytes:
+    """Return the comment with the checksum of the first ``length`` bytes of a file. The file
+    position is ``length`` afterwards."""
     file.seek(0)
-    found, left = hashlib.sha256(), length
+    checksum, left = hashlib.sha256(), length
     while left and (block := file.read(min(left, 1 << 20))):
-        found.update(block)
+        checksum.update(block)
         left -= len(block)
-    return PREFIX + found.hexdigest().encode()
+    return PREFIX + checksum.hexdigest().encode()

@@ -1,4 +1,4 @@
-"""Other programs' names of parameters, turned into Detectron2's, which are this project's."""
+"""Recognise the format of a checkpoint, and rename its parameters to Detectron2's names."""
 
 from __future__ import annotations
 
@@ -17,13 +17,21 @@ from retina_plugin.checkpoint.torchvision_names import (
 )
 from retina_plugin.modeling.anchors import AnchorGenerator
 
-BATCH_NORM_EPS = 1e-5  # of every batch norm
+BATCH_NORM_EPS = 1e-5
+# A counter that only trainable batch norms have, not frozen ones.
 TRAINABLE_NORM = re.compile(r"\b(stem|res\d)\..*\.num_batches_tracked$")
 
 
 @dataclass(frozen=True)
 class TrainingInputs:
-    """What the weights were trained on. None: not known."""
+    """Config values that the weights were trained with; None if unknown.
+
+    Attributes:
+        input_format: ``INPUT.FORMAT``, "BGR" or "RGB".
+        pixel_mean: ``MODEL.PIXEL_MEAN``, for pixel values in [0, 255].
+        pixel_std: ``MODEL.PIXEL_STD``.
+        stride_in_1x1: ``MODEL.RESNETS.STRIDE_IN_1X1``.
+    """
 
     input_format: str
     pixel_mean: tuple[float, ...]
@@ -38,47 +46,57 @@ TORCHVISION = TrainingInputs("RGB", (123.675, 116.28, 103.53), (58.395, 57.12, 5
 
 @dataclass(frozen=True)
 class CheckpointFormat:
-    """What a file turned out to be."""
+    """The format of a checkpoint and its renamed parameters.
+
+    Attributes:
+        title: name of the format, for messages.
+        state: parameters with Detectron2's names. Those of a backbone without a head may lack the
+            prefix ``backbone.bottom_up.``.
+        inputs: what the weights were trained on; None if unknown.
+    """
 
     title: str
-    # in Detectron2's names, those of a bare backbone perhaps without "backbone.bottom_up."
     state: State
     inputs: TrainingInputs | None = None
 
 
 def detect_format(
-    state: State, author: str, *, own: State, anchors: AnchorGenerator | None
+    state: State, author: str, *, model_state: State, anchors: AnchorGenerator | None
 ) -> CheckpointFormat:
-    """Find out whose names a file has and turn them into Detectron2's.
+    """Find out which program wrote a checkpoint, and rename its parameters to Detectron2's names.
 
     Args:
-        state: as read.
-        author: what the file says of its origin; may be "".
-        own: the model's parameters; a backbone that has torchvision's names itself, as timm's
-            ResNets do, gets them as they are.
-        anchors: of the model; None for one that is no RetinaNet of this project.
+        state: parameters of the checkpoint.
+        author: the file's ``__author__`` entry; "" if it has none.
+        model_state: parameters of the model. If the model uses torchvision's names itself, as
+            timm's ResNets do, names of torchvision's ResNets stay unchanged.
+        anchors: the model's anchors; None if the model is not a RetinaNet of this project.
     """
     if any(name.startswith("backbone.body.") for name in state):
-        return _torchvision_detector(state, own, anchors)
+        return _torchvision_detector(state, model_state, anchors)
     if any(CAFFE2_NAME.match(name) for name in state):
         return CheckpointFormat(
-            "Caffe2 names", caffe2_names(state, own), MSRA if _is_msra(state) else CAFFE2
+            "Caffe2 names", caffe2_names(state, model_state), MSRA if _is_msra(state) else CAFFE2
         )
-    if "layer1.0.conv1.weight" in state and not any("layer1." in name for name in own):
+    if "layer1.0.conv1.weight" in state and not any("layer1." in name for name in model_state):
         return CheckpointFormat("torchvision ResNet", resnet_names(state), TORCHVISION)
     inputs = {"torchvision": TORCHVISION, "Detectron2 Model Zoo": MSRA}.get(author)
     return CheckpointFormat(author or "names as they are", state, inputs)
 
 
 def _torchvision_detector(
-    state: State, own: State, anchors: AnchorGenerator | None
+    state: State, model_state: State, anchors: AnchorGenerator | None
 ) -> CheckpointFormat:
-    """A RetinaNet in full, of any other only the backbone: the pyramid of a Faster R-CNN has the
-    same names, one level off."""
+    """Take all parameters of a RetinaNet, but only the backbone of any other detector.
+
+    The pyramid of a Faster R-CNN has the same parameter names for other levels.
+    """
     if any(name.startswith("head.classification_head.") for name in state):
         renamed = resnet_names(retinanet_names(state))
         return CheckpointFormat(
-            "torchvision RetinaNet", reorder_head_outputs(renamed, own, anchors), TORCHVISION
+            "torchvision RetinaNet",
+            reorder_head_outputs(renamed, model_state, anchors),
+            TORCHVISION,
         )
     renamed = {name.replace("backbone.body.", BOTTOM_UP): value for name, value in state.items()}
     return CheckpointFormat(
@@ -86,7 +104,7 @@ def _torchvision_detector(
     )
 
 
-# Caffe2's: conv1_w, res_conv1_bn_s, res2_0_branch2a_w, ...
+# Caffe2's names: conv1_w, res_conv1_bn_s, res2_0_branch2a_w, ...
 CAFFE2_NAME = re.compile(
     r"(?:(?P<stem>(?:res_)?conv1)|res(?P<stage>\d)_(?P<block>\d+)_branch(?P<branch>1|2a|2b|2c))"
     r"(?:_(?P<norm>bn|gn))?_(?P<kind>w|b|s|gamma|beta|rm|riv|running_mean|running_var)$"
@@ -103,18 +121,22 @@ KINDS = {
 }
 
 
-def caffe2_names(state: State, own: Iterable[str]) -> State:
-    """Those of a ResNet; names of anything else stay.
+def caffe2_names(state: State, model_names: Iterable[str]) -> State:
+    """Rename the parameters of a Caffe2 ResNet to Detectron2's names; other names stay.
 
-    Older files have the statistics of batch norms multiplied into weight and bias. For frozen norms
-    that is mean 0 and a variance which makes 1 with epsilon; norms that learn, which count their
-    batches, cannot take them.
+    Older Caffe2 files store batch norms as one scale and one shift, without statistics. A frozen
+    batch norm gets mean 0 and variance 1 - eps, which compute the same. A trainable batch norm
+    needs statistics, so its ``running_mean`` and ``running_var`` stay missing.
+
+    Args:
+        state: parameters of the checkpoint.
+        model_names: names of the model's parameters and buffers.
     """
     renamed = {
         _caffe2_name(name): value for name, value in state.items() if not name.endswith("_momentum")
     }
     if any("_bn_" in name for name in state) and not any(
-        TRAINABLE_NORM.search(name) for name in own
+        TRAINABLE_NORM.search(name) for name in model_names
     ):
         for name, value in list(renamed.items()):
             if name.endswith(".norm.weight"):
@@ -130,16 +152,16 @@ def _caffe2_name(name: str) -> str:
     found = CAFFE2_NAME.match(name)
     if not found:
         return name
-    place = (
+    block = (
         "stem.conv1"
         if found["stem"]
         else f"res{found['stage']}.{found['block']}.{BRANCHES[found['branch']]}"
     )
-    return f"{place}{'.norm' if found['norm'] else ''}.{KINDS.get(found['kind'], found['kind'])}"
+    return f"{block}{'.norm' if found['norm'] else ''}.{KINDS.get(found['kind'], found['kind'])}"
 
 
 def _is_msra(state: State) -> bool:
-    """The original ResNets, and not the later ones with group norm or with groups of channels."""
+    """Whether this is one of the original ResNets, without group norm and grouped convolutions."""
     inner = state.get("res2_0_branch2b_w")
     return (
         inner is not None

@@ -1,5 +1,4 @@
-"""Weights into a model: all of them, to detect with, or those of a backbone at least, to start
-training from."""
+"""Load a detector's weights into a model, or start training from a detector or a backbone."""
 
 from __future__ import annotations
 
@@ -17,20 +16,19 @@ from retina_plugin.modeling.anchors import AnchorGenerator
 
 
 def load_weights(model: nn.Module, path: str) -> dict[str, Any]:
-    """Load a detector's checkpoint into ``model``, every parameter of it.
+    """Load a detector's checkpoint into ``model``. Every parameter must match.
 
     Args:
         model: from :func:`retina_plugin.build_model`.
         path: a ``.pth`` or ``.pkl`` file of this project, of Detectron2's model zoo or of
-            torchvision's RetinaNet; see ``docs/weights.md``. It cannot run code.
+            torchvision's RetinaNet; see ``docs/weights.md``. Code in the file is not run.
 
     Returns:
-        What the file says of itself, such as ``{"class_names": ["cat", "dog"]}``; empty when it
-        says nothing.
+        The file's metadata, such as ``{"class_names": ["cat", "dog"]}``; empty if it has none.
 
     Raises:
-        WeightsError: missing or broken file, parameters that do not match ``model`` name for name
-            and shape for shape, or that are NaN or infinite.
+        WeightsError: the file is missing or broken, its parameters do not match those of ``model``
+            in name and shape, or some are NaN or infinite.
     """
     checkpoint = read_checkpoint(path)
     match_parameters(model, checkpoint, path).load_into(model)
@@ -40,20 +38,22 @@ def load_weights(model: nn.Module, path: str) -> dict[str, Any]:
 def load_initial_weights(
     model: nn.Module, path: str, *, fine_tune: bool, class_names: Sequence[str] = ()
 ) -> CheckpointMatch:
-    """Load what training starts from: a whole detector, or a backbone such as ImageNet's, with
-    everything else fresh.
+    """Load the weights from which training starts: a detector, or a backbone trained on ImageNet.
+    Other parameters keep their initial values.
 
     Args:
         model: from :func:`retina_plugin.build_model`.
         path: as in :func:`load_weights`, or a backbone of Caffe2, torchvision or timm.
-        fine_tune: the class scores stay fresh when their number differs, instead of an error.
-        class_names: of the training; see :func:`warn_if_classes_differ`.
+        fine_tune: if the number of classes differs, keep the model's initial class scores instead
+            of raising an error.
+        class_names: the classes to train; see :func:`warn_if_classes_differ`.
 
     Returns:
-        What was taken over and what was not; as text, a report for people.
+        The parameters that were loaded and those that were not. ``str()`` of it is a report.
 
     Raises:
-        WeightsError: as in :func:`load_weights`; also a backbone that does not match in full.
+        WeightsError: as in :func:`load_weights`. Of a file with only a backbone, all parameters of
+            the model's backbone must match.
     """
     checkpoint = read_checkpoint(path)
     found = match_for_training(model, checkpoint, path, fine_tune=fine_tune)
@@ -63,16 +63,16 @@ def load_initial_weights(
 
 
 def match_parameters(model: nn.Module, checkpoint: Mapping[str, Any], path: str) -> CheckpointMatch:
-    """Make sure that every parameter of ``model`` is in a checkpoint, and no other.
+    """Check that a checkpoint and ``model`` have the same parameters. Nothing is loaded.
 
     Args:
         model: from :func:`retina_plugin.build_model`.
         checkpoint: from :func:`read_checkpoint`.
-        path: of the file, for messages.
+        path: the file, for messages.
 
     Raises:
-        WeightsError: any difference but the optional buffers; the message shows it and says what it
-            hints at. Also numbers that are none.
+        WeightsError: names or shapes differ, apart from optional buffers, or some values are NaN or
+            infinite. The message lists the differences and the config key that probably differs.
     """
     found = _compare(model, checkpoint, path)
     if found.mismatches:
@@ -83,11 +83,10 @@ def match_parameters(model: nn.Module, checkpoint: Mapping[str, Any], path: str)
 def match_for_training(
     model: nn.Module, checkpoint: Mapping[str, Any], path: str, *, fine_tune: bool
 ) -> CheckpointMatch:
-    """Compare a checkpoint from which training starts with ``model``; see
-    :func:`load_initial_weights`.
+    """Check that training of ``model`` can start from a checkpoint. Nothing is loaded.
 
-    Raises:
-        WeightsError: a detector that does not match in full, or a backbone alone that does not.
+    The arguments and errors are those of :func:`match_parameters`, except that a file with only a
+    backbone needs to match only the backbone. For ``fine_tune``, see :func:`load_initial_weights`.
     """
     found = _compare(model, checkpoint, path)
     part = "" if found.detector else found.backbone
@@ -101,55 +100,54 @@ def match_for_training(
 
 
 def _compare(model: nn.Module, checkpoint: Mapping[str, Any], path: str) -> CheckpointMatch:
-    """Compare what :func:`read_checkpoint` has read with ``model``, and warn where the model gets
-    other pixels than the weights know."""
-    own, anchors = model.state_dict(), getattr(model, "anchor_generator", None)
+    """Compare a checkpoint with ``model``, and warn if the model's pixel normalisation is not that
+    of the checkpoint's training."""
+    anchors = getattr(model, "anchor_generator", None)
     author = checkpoint.get("__author__")
     checkpoint_format = detect_format(
         checkpoint["model"],
         author if isinstance(author, str) else "",
-        own=own,
+        model_state=model.state_dict(),
         anchors=anchors if isinstance(anchors, AnchorGenerator) else None,
     )
     found = compare_parameters(model, checkpoint_format, path)
     broken = [name for name in found.matched if not found.state[name].float().isfinite().all()]
     if broken:
         raise WeightsError(
-            f"{path} is of no use: {len(broken)} of its parameters have numbers that are NaN or "
-            f"infinite: {', '.join(broken[:3])}. Take an "
-            "earlier checkpoint."
+            f"{path} cannot be used: {len(broken)} of its parameters are NaN or infinite: "
+            f"{', '.join(broken[:3])}. Use an earlier checkpoint."
         )
-    inputs = checkpoint_format.inputs or (None if found.detector else _inputs_of_origin(model))
-    unlike = _unlike(model, inputs) if inputs else []
-    if unlike:
+    inputs = checkpoint_format.inputs or (None if found.detector else _source_inputs(model))
+    differences = _input_differences(model, inputs) if inputs else []
+    if differences:
         warnings.warn(
             f"{path} ({checkpoint_format.title}) was trained with "
-            f"{', '.join(unlike)}. Set these keys: the weights know no other images.",
+            f"{', '.join(differences)}. Set these keys, or the weights get other inputs than in "
+            "their training.",
             stacklevel=4,
         )
     return found
 
 
-def _inputs_of_origin(model: nn.Module) -> TrainingInputs | None:
-    """What files for a backbone of another library were trained on, as far as that library says."""
-    origin = weight_source_of(model)
-    return (
-        TrainingInputs("RGB", origin.pixel_mean, origin.pixel_std)
-        if origin and origin.pixel_mean
-        else None
-    )
+def _source_inputs(model: nn.Module) -> TrainingInputs | None:
+    """Return the pixel normalisation that another library gives for the model's backbone; None if
+    it gives none."""
+    source = weight_source_of(model)
+    if source is None or not source.pixel_mean:
+        return None
+    return TrainingInputs("RGB", source.pixel_mean, source.pixel_std)
 
 
 def warn_if_classes_differ(
     metadata: Mapping[str, Any], class_names: Sequence[str], path: str
 ) -> None:
-    """Say so where a file has as many classes as a run but other names for them: its scores will
-    stand for the run's.
+    """Warn if a file has as many classes as the run but other names for them. Its weights load
+    without an error, but its scores are for other classes.
 
     Args:
-        metadata: what the file says of itself.
-        class_names: of the run.
-        path: of the file.
+        metadata: the file's metadata; without class names, there is no warning.
+        class_names: the classes of the run.
+        path: the file, for the message.
     """
     theirs = metadata.get("class_names")
     if not isinstance(theirs, list) or not all(isinstance(name, str) for name in theirs):
@@ -159,24 +157,27 @@ def warn_if_classes_differ(
         there, here = (
             ", ".join([*names[:3], "..."][: len(names)]) for names in zip(*pairs, strict=True)
         )
-        warnings.warn(f"{path} knows other classes: {there}, which are {here} here", stacklevel=2)
+        warnings.warn(
+            f"{path} was trained with other classes: {there} in the file, {here} in this run",
+            stacklevel=2,
+        )
 
 
 def metadata_of(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
-    """What a file from :func:`read_checkpoint` says of itself; empty when it says nothing."""
+    """Return the metadata of a file from :func:`read_checkpoint`; empty if it has none."""
     found = checkpoint.get("metadata")
     return dict(found) if isinstance(found, Mapping) else {}
 
 
 def class_names_of(metadata: Mapping[str, Any], path: str) -> list[str]:
-    """Names of the classes in the metadata of a file; empty when it has none.
+    """Return the class names in a file's metadata; empty if it has none.
 
     Args:
         metadata: from :func:`metadata_of`.
-        path: of the file, for messages.
+        path: the file, for messages.
 
     Raises:
-        WeightsError: something else than a list of texts is in their place.
+        WeightsError: ``class_names`` is not a list of texts.
     """
     names = metadata.get("class_names")
     if names is None:
@@ -188,22 +189,25 @@ def class_names_of(metadata: Mapping[str, Any], path: str) -> list[str]:
     return list(names)
 
 
-def _unlike(model: nn.Module, inputs: TrainingInputs) -> list[str]:
-    """Config keys whose values are not those of the training of a file, with the values that they
-    had there."""
-    stride = None  # of a bottleneck's first convolution where a stage halves the resolution
+def _input_differences(model: nn.Module, inputs: TrainingInputs) -> list[str]:
+    """List the config keys whose values differ from those of the file's training, with both
+    values."""
+    stride_in_1x1 = None  # stays None for backbones without bottleneck blocks
     for name, module in model.named_modules():
         if (
             name.endswith("res3.0.conv1")
             and isinstance(module, nn.Conv2d)
             and module.kernel_size == (1, 1)
         ):
-            stride = module.stride == (2, 2)
-    pairs = {
+            stride_in_1x1 = module.stride == (2, 2)
+    pixel_mean, pixel_std = model.pixel_mean, model.pixel_std
+    assert isinstance(pixel_mean, Tensor)
+    assert isinstance(pixel_std, Tensor)
+    pairs: dict[str, tuple[Any, Any]] = {
         "INPUT.FORMAT": (inputs.input_format, model.input_format),
-        "MODEL.PIXEL_MEAN": (inputs.pixel_mean, _numbers(model.pixel_mean)),
-        "MODEL.PIXEL_STD": (inputs.pixel_std, _numbers(model.pixel_std)),
-        "MODEL.RESNETS.STRIDE_IN_1X1": (inputs.stride_in_1x1, stride),
+        "MODEL.PIXEL_MEAN": (inputs.pixel_mean, _rounded(pixel_mean)),
+        "MODEL.PIXEL_STD": (inputs.pixel_std, _rounded(pixel_std)),
+        "MODEL.RESNETS.STRIDE_IN_1X1": (inputs.stride_in_1x1, stride_in_1x1),
     }
     known = {key: pair for key, pair in pairs.items() if None not in pair}
     return [
@@ -211,7 +215,7 @@ def _unlike(model: nn.Module, inputs: TrainingInputs) -> list[str]:
     ]
 
 
-def _numbers(buffer: Tensor) -> tuple[float, ...]:
+def _rounded(buffer: Tensor) -> tuple[float, ...]:
     return tuple(round(value, 4) for value in buffer.flatten().tolist())
 
 
@@ -221,14 +225,19 @@ def checkpoint_metadata(
     pixel_range: Sequence[float] | None = None,
     training_data: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """What a checkpoint says of itself.
+    """Return the metadata that is saved in a checkpoint.
+
+    Args:
+        class_names: one for each class.
+        model: the trained model, or DistributedDataParallel around it.
+        pixel_range: [low, high] values that become 0 and 255; None for 8-bit images.
+        training_data: see :mod:`retina_plugin.data.fingerprint`; None if unknown.
 
     Returns:
-        "class_names"; "class_alpha" if classes were weighted one by one; "pixel_range" [low, high]
-        if its images needed one; "training_data", see :mod:`retina_plugin.data.fingerprint`, if it
-        is known.
+        "class_names", and where they apply "class_alpha" (a focal loss weight for each class),
+        "pixel_range" and "training_data".
     """
-    model = getattr(model, "module", model)  # what distributed training wraps
+    model = getattr(model, "module", model)  # DistributedDataParallel wraps the model
     metadata: dict[str, Any] = {"class_names": list(class_names)}
     alpha = getattr(model, "class_alpha", None)
     if alpha is not None:

@@ -1,5 +1,4 @@
-"""A checkpoint's parameters beside a model's: what matches by name and shape, what does not, what
-that hints at."""
+"""Compare a checkpoint's parameters with a model's by name and shape."""
 
 from __future__ import annotations
 
@@ -14,43 +13,58 @@ from retina_plugin.checkpoint.formats import CheckpointFormat
 from retina_plugin.checkpoint.torchvision_names import BOTTOM_UP, State
 from retina_plugin.modeling.backbones.feature import Backbone, WeightSource
 
-# Buffers that a file may lack, or have without a use: Detectron2's own RetinaNet lacks the first,
+# Buffers that may be in only one of file and model. Detectron2's own RetinaNet lacks the first,
 # frozen and converted batch norms lack the second.
 OPTIONAL = ("loss_normalizer", "num_batches_tracked")
-# What files have beyond a detector: constants of older Detectron2s, and the classifier and the
-# stem's bias of ImageNet's backbones.
+# Parameters in a file that no detector here uses: constants that older Detectron2 versions save,
+# and the classifier and the stem's bias of ImageNet backbones.
 UNUSED = re.compile(r"^(pixel_mean|pixel_std)$|^anchor_generator\.|(^|\.)stem\.(fc\.|conv1\.bias$)")
+
+
+Shape = tuple[int, ...]
 
 
 @dataclass
 class CheckpointMatch:
-    """Names of ``state`` are the model's wherever a parameter was recognised."""
+    """The result of comparing a checkpoint with a model.
+
+    Attributes:
+        path: the file.
+        title: name of the file's format, for messages.
+        state: the file's parameters, renamed to the model's names where possible.
+        backbone: prefix of the names of the backbone's parameters, without the neck.
+        detector: whether the file has a backbone and a head; False if it has only a backbone.
+        matched: names with the same shape in the file and the model.
+        missing: names that only the model has.
+        unexpected: names that only the file has and that show that the architectures differ.
+        unused: names that only the file has and that a detector does not need, such as those of
+            an ImageNet classifier.
+        shape_mismatches: name -> (shape in the file, shape in the model).
+    """
 
     path: str
-    title: str  # of the checkpoint_format
+    title: str
     state: State
-    backbone: str  # prefix of the backbone's parameters without neck
-    detector: bool  # whether the file has a head, not a backbone alone
+    backbone: str
+    detector: bool
     matched: list[str] = field(default_factory=list)
-    missing: list[str] = field(default_factory=list)  # in the model only
-    # in the file only, and the model has nothing of the kind
+    missing: list[str] = field(default_factory=list)
     unexpected: list[str] = field(default_factory=list)
-    unused: list[str] = field(default_factory=list)  # in the file only, rightly
-    # name -> (in the file, in the model)
-    shape_mismatches: dict[str, tuple[tuple, tuple]] = field(default_factory=dict)
+    unused: list[str] = field(default_factory=list)
+    shape_mismatches: dict[str, tuple[Shape, Shape]] = field(default_factory=dict)
 
     @property
     def mismatches(self) -> list[str]:
-        """Everything that a complete match would not have."""
+        """Names that are missing, unexpected or of another shape."""
         return [*self.missing, *self.unexpected, *self.shape_mismatches]
 
     def load_into(self, model: nn.Module) -> None:
-        """Give ``model`` the parameters that match."""
+        """Load the parameters in ``matched`` into ``model``."""
         model.load_state_dict({name: self.state[name] for name in self.matched}, strict=False)
 
     def __str__(self) -> str:
-        """Two to four lines for people: how much was taken over, what is fresh, what was not
-        used."""
+        """Return a report: how many parameters are taken over, which modules of the model keep
+        their fresh initialisation, and which modules of the file are not used."""
         total = len(self.matched) + len(self.missing) + len(self.shape_mismatches)
         lines = [
             f"{os.path.basename(self.path)} ({self.title}): {len(self.matched)} of {total} "
@@ -61,83 +75,103 @@ class CheckpointMatch:
             ("not used", [*self.unused, *self.unexpected]),
         ):
             if names:
-                lines.append(f"  {title} ({len(names)}): {_modules(names)}")
+                lines.append(f"  {title} ({len(names)}): {_format_modules(names)}")
         return "\n".join(lines)
 
 
 def compare_parameters(
     model: nn.Module, checkpoint_format: CheckpointFormat, path: str
 ) -> CheckpointMatch:
-    """Compare a file with ``model``, name for name and shape for shape. Nothing is loaded."""
-    own = model.state_dict()
-    backbone = BOTTOM_UP if any(name.startswith(BOTTOM_UP) for name in own) else "backbone."
+    """Compare a file's parameters with those of ``model`` by name and shape, without loading them.
+
+    Args:
+        model: from :func:`retina_plugin.build_model`.
+        checkpoint_format: the file's parameters.
+        path: the file, for messages.
+    """
+    model_state = model.state_dict()
+    backbone = BOTTOM_UP if any(name.startswith(BOTTOM_UP) for name in model_state) else "backbone."
     detector = all(
         any(name.startswith(part) for name in checkpoint_format.state)
         for part in ("backbone.", "head.")
     )
-    origin = None if detector else weight_source_of(model)
-    state = _placed(checkpoint_format.state, own, backbone, origin)
+    source = None if detector else weight_source_of(model)
+    state = _rename_backbone(checkpoint_format.state, model_state, backbone, source)
     found = CheckpointMatch(path, checkpoint_format.title, state, backbone, detector)
-    for name, value in own.items():
+    for name, value in model_state.items():
         if name in state and state[name].shape != value.shape:
             found.shape_mismatches[name] = tuple(state[name].shape), tuple(value.shape)
         elif name in state:
             found.matched.append(name)
         elif not name.endswith(OPTIONAL):
             found.missing.append(name)
-    for name in sorted(name for name in state.keys() - own.keys() if not name.endswith(OPTIONAL)):
-        (found.unexpected if _misplaced(found, name, own, origin) else found.unused).append(name)
+    for name in sorted(state.keys() - model_state.keys()):
+        if not name.endswith(OPTIONAL):
+            unexpected = _is_unexpected(found, name, model_state, source)
+            (found.unexpected if unexpected else found.unused).append(name)
     return found
 
 
 def weight_source_of(model: nn.Module) -> WeightSource | None:
-    """Of which model of another library the backbone of ``model`` is a part."""
-    origins = (module.weight_source() for module in model.modules() if isinstance(module, Backbone))
-    return next(filter(None, origins), None)
+    """Return the other library's model of which the backbone of ``model`` is a part, or None."""
+    sources = (module.weight_source() for module in model.modules() if isinstance(module, Backbone))
+    return next(filter(None, sources), None)
 
 
-def _placed(state: State, own: State, backbone: str, origin: WeightSource | None) -> State:
-    """Names of a bare backbone below ``backbone``, also those that the model lacks and its backbone
-    should have.
+def _rename_backbone(
+    state: State, model_state: State, backbone: str, source: WeightSource | None
+) -> State:
+    """Rename the parameters of a file that has only a backbone to the model's names.
 
-    timm calls ``stages.0.x`` ``stages_0.x`` where it returns maps, or puts "model." before it; the
-    two are one here.
+    timm's names for a feature extractor differ from those for a classifier: ``stages_0.x`` or
+    ``model.stages.0.x`` for ``stages.0.x``. They are compared by :func:`_normalize`.
+
+    A name that the model lacks gets the prefix ``backbone`` if it belongs to a backbone: a stage of
+    a ResNet, or a name that timm's classifier lacks too. Such a name is a mismatch, see
+    :func:`_is_unexpected`.
     """
-    known = {_plain(name.removeprefix(backbone)): name for name in own if name.startswith(backbone)}
-    whole = {_plain(name) for name in origin.names} if origin else set()
-    resnet = origin is None and any(key.startswith("stem.") for key in known)
-    placed = {}
+    known = {
+        _normalize(name.removeprefix(backbone)): name
+        for name in model_state
+        if name.startswith(backbone)
+    }
+    source_names = {_normalize(name) for name in source.names} if source else set()
+    resnet = source is None and any(key.startswith("stem.") for key in known)
+    renamed = {}
     for name, value in state.items():
-        inside = (resnet and re.match(r"(stem|res\d)\.", name)) or (
-            origin and _plain(name) not in whole
+        in_backbone = (resnet and re.match(r"(stem|res\d)\.", name)) or (
+            source and _normalize(name) not in source_names
         )
-        placed[
-            name
-            if name in own
-            else known.get(_plain(name), f"{backbone}{name}" if inside else name)
-        ] = value
-    return placed
+        if name not in model_state:
+            name = known.get(_normalize(name), f"{backbone}{name}" if in_backbone else name)
+        renamed[name] = value
+    return renamed
 
 
-def _plain(name: str) -> str:
+def _normalize(name: str) -> str:
     return name.removeprefix("model.").replace("_", ".")
 
 
-def _misplaced(found: CheckpointMatch, name: str, own: State, origin: WeightSource | None) -> bool:
-    """Whether a name that the model lacks tells of another architecture: anything in a detector,
-    more of a stage in a backbone, or what the classifier that the backbone is a part of does not
-    have either.
+def _is_unexpected(
+    found: CheckpointMatch, name: str, model_state: State, source: WeightSource | None
+) -> bool:
+    """Whether a name that only the file has shows that the architectures differ.
+
+    This is every name in a detector's file, and a parameter of a stage that the model has too in a
+    ResNet's file. In a timm backbone's file it is every name that timm's classifier lacks.
     """
     if UNUSED.search(name):
         return False
-    if origin:
+    if source:
         return name.startswith(found.backbone)
     stage = re.match(rf"{re.escape(found.backbone)}(stem|res\d)\.", name)
-    return found.detector or (stage is not None and any(key.startswith(stage[0]) for key in own))
+    return found.detector or (
+        stage is not None and any(key.startswith(stage[0]) for key in model_state)
+    )
 
 
-def _modules(names: Iterable[str], limit: int = 12) -> str:
-    """Modules instead of their parameters, the first few of them."""
+def _format_modules(names: Iterable[str], limit: int = 12) -> str:
+    """List the modules that some parameters belong to, at most ``limit`` of them."""
     modules = list(dict.fromkeys(name.rpartition(".")[0] or name for name in names))
     return ", ".join(modules[:limit]) + (
         f", ... ({len(modules)} modules)" if len(modules) > limit else ""

@@ -1,5 +1,4 @@
-"""Words for a checkpoint that does not fit: what differs, shape by shape, and the config key behind
-it."""
+"""Describe why a checkpoint does not match a model, and which config key probably differs."""
 
 from __future__ import annotations
 
@@ -11,8 +10,12 @@ from retina_plugin.checkpoint.match import CheckpointMatch
 
 
 def describe_mismatch(found: CheckpointMatch, *, only: str = "") -> str:
-    """What does not fit, counted and shown, shapes one by one, and what that hints at; of
-    parameters below ``only``."""
+    """Return a message that lists the parameters that do not match, and advice on what to change.
+
+    Args:
+        found: from :func:`retina_plugin.checkpoint.match.compare_parameters`.
+        only: list only parameters whose names start with it; "" for all.
+    """
     lines = [f"{found.path} does not fit this model. It was read as: {found.title}."]
     missing, unexpected, shapes = (
         [n for n in names if n.startswith(only)]
@@ -36,14 +39,14 @@ def describe_mismatch(found: CheckpointMatch, *, only: str = "") -> str:
 
 
 def _advice(found: CheckpointMatch, mismatches: list[str]) -> str:
-    """The config key that most likely differs."""
+    """Say which config key most likely differs from the checkpoint's training."""
     if not found.matched and not found.shape_mismatches:
         return (
-            "Not one name is known; the file has "
+            "No parameter name of the file is known. It has "
             f"{', '.join([*found.unexpected, *found.unused][:3])}, ..."
         )
     if not any(name.startswith(found.backbone) for name in mismatches) and not found.detector:
-        return "It holds a backbone alone, enough to start training from, not to detect with."
+        return "It holds only a backbone: training can start from it, but it cannot detect."
     if "head.bbox_pred.bias" in found.shape_mismatches:
         theirs, ours = (
             math.prod(shape) // 4 for shape in found.shape_mismatches["head.bbox_pred.bias"]
@@ -55,28 +58,31 @@ def _advice(found: CheckpointMatch, mismatches: list[str]) -> str:
     of_scores = [name for name in mismatches if name.startswith("head.cls_score.")]
     if of_scores == mismatches and not found.shape_mismatches:
         return (
-            "It lacks a part of the class head that its other parameters go with, whatever the "
-            "number of classes: it was not saved whole. Take another checkpoint of this training."
+            "It lacks parameters of the class head, so it was not saved completely. Use another "
+            "checkpoint of this training."
         )
     if of_scores == mismatches:
         return (
-            "Only the class head differs: MODEL.RETINANET.NUM_CLASSES is not that of the training "
-            f"of this file{_classes(found)}. "
-            "To start training with fresh class scores set MODEL.RETINA_PLUGIN.FINE_TUNE True."
+            "Only the class head differs: this file was trained with another "
+            f"MODEL.RETINANET.NUM_CLASSES{_class_counts(found)}. To start training with a newly "
+            "initialised class head, set MODEL.RETINA_PLUGIN.FINE_TUNE True."
         )
-    theirs, ours = (
-        _blocks(names, found.backbone)
-        for names in (found.state, [*found.matched, *found.missing, *found.shape_mismatches])
+    file_blocks = _count_blocks(found.state, found.backbone)
+    model_blocks = _count_blocks(
+        [*found.matched, *found.missing, *found.shape_mismatches], found.backbone
     )
-    if theirs and ours and theirs[: len(ours)] != ours:
-        return f"It is a ResNet of {theirs} blocks, the model has {ours}: MODEL.RESNETS.DEPTH."
+    if file_blocks and model_blocks and file_blocks[: len(model_blocks)] != model_blocks:
+        return (
+            f"It is a ResNet with {file_blocks} blocks per stage, the model has {model_blocks}: "
+            "MODEL.RESNETS.DEPTH."
+        )
     if all(".norm." in name for name in mismatches):
         return (
             "The normalisation differs: MODEL.RESNETS.NORM, MODEL.FPN.NORM or MODEL.RETINANET.NORM."
         )
     p6 = found.shape_mismatches.get("backbone.top_block.p6.weight")
-    if p6 is not None and p6[0][:1] == p6[1][:1]:  # so that only its input differs
-        return "P6 has another source: MODEL.RETINA_PLUGIN.P6_FROM."
+    if p6 is not None and p6[0][:1] == p6[1][:1]:  # only the input channels differ
+        return "P6 is computed from another feature map: MODEL.RETINA_PLUGIN.P6_FROM."
     if not found.detector:
         return (
             "It is another backbone: MODEL.BACKBONE.NAME, MODEL.RETINA_PLUGIN.TIMM.NAME or the "
@@ -88,8 +94,9 @@ def _advice(found: CheckpointMatch, mismatches: list[str]) -> str:
     )
 
 
-def _classes(found: CheckpointMatch) -> str:
-    """ ": 80 there, 3 here", from the biases of the two kinds of outputs."""
+def _class_counts(found: CheckpointMatch) -> str:
+    """Return for example ": 80 in the file, 3 in the model", computed from the sizes of the head's
+    biases; "" if the file lacks one of them."""
     anchors = found.state.get("head.bbox_pred.bias")
     if anchors is None or "head.cls_score.bias" not in found.shape_mismatches:
         return ""
@@ -97,11 +104,11 @@ def _classes(found: CheckpointMatch) -> str:
         math.prod(shape) // (len(anchors) // 4)
         for shape in found.shape_mismatches["head.cls_score.bias"]
     )
-    return f": {theirs} there, {ours} here"
+    return f": {theirs} in the file, {ours} in the model"
 
 
-def _blocks(names: Iterable[str], backbone: str) -> list[int]:
-    """Number of blocks of each stage of a ResNet; empty for others."""
+def _count_blocks(names: Iterable[str], backbone: str) -> list[int]:
+    """Count the blocks of each stage of a ResNet; empty for other backbones."""
     counts: dict[str, set[str]] = {}
     for name in names:
         block = re.match(rf"{re.escape(backbone)}(res\d)\.(\d+)\.", name)

@@ -1,4 +1,4 @@
-"""A checkpoint file as a dict with its parameters under "model", whoever wrote it."""
+"""Read a checkpoint file into a dict with its parameters under "model"."""
 
 from __future__ import annotations
 
@@ -17,30 +17,32 @@ from retina_plugin.checkpoint.checksum import is_damaged
 from retina_plugin.checkpoint.unpickle import read_pickle
 from retina_plugin.config.files import require_regular_file
 
-# Where programs keep a state_dict in their files: timm its moving average, which it takes before
-# the other, Detectron2 and this project, timm and Lightning, Caffe2's Detectron.
+# The keys under which programs save the state_dict: timm's moving average (timm, too, prefers it to
+# the raw weights), Detectron2 and this project, timm and Lightning, Caffe2's Detectron.
 STATE_DICT_KEYS = ("state_dict_ema", "model", "state_dict", "blobs")
 DETECTRON2_ZOO = "https://github.com/facebookresearch/detectron2/blob/main/MODEL_ZOO.md"
 DETECTRON2_NAME = re.compile(r"(R|X)-\d+(-[\w-]+)?\.pkl|model_final_[0-9a-f]{6}\.pkl")
 TORCHVISION_NAME = re.compile(
     r"(resnet(18|34|50|101|152)|resnext\d+_\d+x\d+d|wide_resnet\d+_2|[a-z]+_resnet50_fpn(_v2)?_coco)-[0-9a-f]{8}\.pth"
 )
-SAVE = "Save the state_dict of its model with torch.save."
+SAVE_HINT = "Save the state_dict of its model with torch.save."
 
 
 class WeightsError(ValueError):
-    """A checkpoint that cannot be used; the message names the file, what does not fit and what to
-    do."""
+    """A checkpoint cannot be used. The message names the file, the problem and what to do."""
 
 
 def read_checkpoint(path: str) -> dict[str, Any]:
-    """The content of a ``.pth`` or ``.pkl`` file, with the tensors of the parameters under "model".
+    """Read a ``.pth``, ``.pkl`` or ``.safetensors`` file without running code from it.
 
-    Neither kind can run code: ``.pth`` is read with ``weights_only``, ``.pkl`` by
+    ``.pth`` files are read with ``weights_only``, ``.pkl`` files by
     :mod:`retina_plugin.checkpoint.unpickle`.
 
+    Returns:
+        The content of the file, with {name: tensor on the CPU} under "model".
+
     Raises:
-        WeightsError: a missing or broken file, one that asks for code to be run, or one without
+        WeightsError: the file is missing or broken, its pickle would run code, or it has no
             parameters.
     """
     path = os.path.expanduser(path)
@@ -48,16 +50,15 @@ def read_checkpoint(path: str) -> dict[str, Any]:
     try:
         damaged = is_damaged(path)
         content = None if damaged else _content(path)
-    # of a damaged file torch may make any: EOFError, IndexError, struct.error, ...
+    # torch can raise many types for a damaged file: EOFError, IndexError, struct.error, ...
     except Exception as error:
         raise WeightsError(
-            f"{path} is not a checkpoint that can be read safely: {_cause(error)}"
+            f"{path} is not a checkpoint that can be read safely: {_error_message(error)}"
         ) from error
     if damaged:
         raise WeightsError(
-            f"{path} is damaged: its checksum is wrong, so some bytes are not those that were "
-            "written. "
-            "Copy the file again, or take an earlier checkpoint."
+            f"{path} is damaged: its checksum is wrong, so some bytes have changed since it was "
+            "written. Copy the file again, or use an earlier checkpoint."
         )
     checkpoint = _with_model(content)
     if checkpoint is None:
@@ -67,21 +68,22 @@ def read_checkpoint(path: str) -> dict[str, Any]:
     for name, value in checkpoint["model"].items():
         if value.layout != torch.strided or value.device.type != "cpu" or value.is_quantized:
             raise WeightsError(
-                f"{path}: {name} is no dense tensor but {value.layout}, {value.dtype} on "
-                f"{value.device}; save it as numbers on the CPU"
+                f"{path}: expected {name} to be a dense tensor on the CPU, found {value.layout}, "
+                f"{value.dtype} on {value.device}. Convert it and save the file again"
             )
     return checkpoint
 
 
 def require_file(path: str) -> None:
-    """
+    """Check that a checkpoint is a local file.
+
     Raises:
-        WeightsError: there is no such file, and the message says where it can be had, or something
-            else is in its place.
+        WeightsError: it is a URL, does not exist or is not a regular file. The message says where
+            files of this name can be downloaded, if that is known.
     """
     if "://" in path:
         raise WeightsError(
-            f"MODEL.WEIGHTS {path}: nothing is downloaded here. Get the file"
+            f"MODEL.WEIGHTS {path}: URLs are not downloaded here. Get the file"
             f"{download_hint(path)} and give its path, or '' to start from scratch."
         )
     try:
@@ -98,21 +100,21 @@ def require_file(path: str) -> None:
 
 
 def download_hint(path: str) -> str:
-    """ " (where a file of this name can be had)"; nothing where its name says nothing."""
+    """Return " (where files of this name can be downloaded)"; "" for other names."""
     name = os.path.basename(path)
     if path.startswith("detectron2://") or DETECTRON2_NAME.fullmatch(name):
         return f" (files of this name are linked from {DETECTRON2_ZOO})"
     if TORCHVISION_NAME.fullmatch(name):
         return (
             " (torchvision.models.get_model_weights(...).DEFAULT.url is the address of "
-            "torchvision's)"
+            "torchvision's file)"
         )
     return ""
 
 
 def _content(path: str) -> Any:
-    """The suffix decides how a file is read, as in Detectron2, but torch's own archives are
-    recognised by their first bytes."""
+    """Read a file in the format that its suffix names, as Detectron2 does. A ``.pkl``
+    file may also be a zip archive of ``torch.save``."""
     if path.endswith(".safetensors"):
         from safetensors.torch import load_file
 
@@ -122,19 +124,21 @@ def _content(path: str) -> Any:
         file.seek(0)
         if path.endswith(".pkl") and not archive:
             return read_pickle(file)
-        # Before 2.6, torch ran these two even with weights_only.
+        # torch before 2.6 runs code from these two formats even with weights_only=True.
         if archive and any(
             name.endswith("constants.pkl") for name in zipfile.ZipFile(file).namelist()
         ):
-            raise pickle.UnpicklingError(f"it is a TorchScript archive, which is a program. {SAVE}")
+            raise pickle.UnpicklingError(f"it is a TorchScript archive with code. {SAVE_HINT}")
         if tarfile.is_tarfile(path):
-            raise pickle.UnpicklingError(f"it is a tar file of torch's first versions. {SAVE}")
+            raise pickle.UnpicklingError(
+                f"it is in the tar format of early torch versions. {SAVE_HINT}"
+            )
     return torch.load(path, map_location="cpu", weights_only=True)
 
 
-def _cause(error: Exception) -> str:
-    """One line. Of torch's own words, which advise to run a file that it has refused, only the name
-    that the file asks for is kept."""
+def _error_message(error: Exception) -> str:
+    """Return the error's message in one line. torch's message for an unsafe file is replaced,
+    because it advises the user to load the file with ``weights_only=False``."""
     text = str(error).strip()
     if "weights_only" not in text:
         return text.splitlines()[0] if text else type(error).__name__
@@ -145,7 +149,7 @@ def _cause(error: Exception) -> str:
 
 
 def _with_model(content: Any) -> dict[str, Any] | None:
-    """``content`` with its parameters under "model"; None when it has none."""
+    """Return ``content`` with its parameters under "model"; None if it has no parameters."""
     if not isinstance(content, Mapping):
         return None
     for state_key in STATE_DICT_KEYS:
@@ -161,8 +165,7 @@ def _with_model(content: Any) -> dict[str, Any] | None:
 
 
 def _tensors_of(state: Mapping[str, Any]) -> dict[str, Tensor]:
-    """Without what is no tensor, and without the prefix that distributed training puts before every
-    name."""
+    """Keep only the tensors, and remove the prefix "module." that distributed training adds."""
     return {
         str(name).removeprefix("module."): value
         for name, value in state.items()

@@ -1,5 +1,5 @@
-"""torchvision's ResNets and RetinaNets in Detectron2's names, with the outputs of the head in this
-project's order.
+"""Rename the parameters of torchvision's ResNets and RetinaNets to Detectron2's names, and reorder
+the outputs of the head.
 
 Axes: A anchors per cell, K classes.
 """
@@ -7,6 +7,7 @@ Axes: A anchors per cell, K classes.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -16,12 +17,15 @@ from retina_plugin.modeling.anchors import AnchorGenerator
 State = dict[str, Tensor]
 
 BOTTOM_UP = "backbone.bottom_up."
-# Categories of COCO among the 91 that its ids span and torchvision's models have outputs for.
+# torchvision's COCO models have 91 outputs, one for each category id from 0 to 90. These 80 ids are
+# used.
 COCO_IDS = [i for i in range(1, 91) if i not in (12, 26, 29, 30, 45, 66, 68, 69, 71, 83)]
 
 
-# conv1.weight, bn1.weight, layer1.0.conv1.weight, layer1.0.downsample.0.weight, ...
-RESNET_NAMES = [
+Replacement = str | Callable[[re.Match[str]], str]
+
+# For conv1.weight, bn1.weight, layer1.0.conv1.weight, layer1.0.downsample.0.weight, ...
+RESNET_NAMES: list[tuple[str, Replacement]] = [
     (r"^conv1\.", "stem.conv1."),
     (r"^bn1\.", "stem.conv1.norm."),
     (r"^layer(\d)\.", lambda found: f"res{int(found[1]) + 1}."),
@@ -31,7 +35,7 @@ RESNET_NAMES = [
 ]
 
 
-RETINANET_NAMES = [
+RETINANET_NAMES: list[tuple[str, Replacement]] = [
     (r"^backbone\.body\.", BOTTOM_UP),
     (
         r"^backbone\.fpn\.inner_blocks\.(\d)\.(?:0\.)?",
@@ -48,7 +52,8 @@ RETINANET_NAMES = [
 
 
 def resnet_names(state: State) -> State:
-    """torchvision's names of a ResNet, bare or below ``backbone.bottom_up.``; others stay."""
+    """Rename the parameters of a ResNet, with or without the prefix ``backbone.bottom_up.``; other
+    names stay."""
     return {_resnet_name(name): value for name, value in state.items()}
 
 
@@ -61,10 +66,11 @@ def _resnet_name(name: str) -> str:
 
 
 def retinanet_names(state: State) -> State:
-    """Names of torchvision's detector around its ResNet, those of its first versions too, where a
-    number is missing.
+    """Rename the parameters of a RetinaNet except those inside its ResNet.
 
-    Its convolutions before a norm have no bias; Detectron2's have one, which becomes zero.
+    Names of older torchvision versions, such as ``conv.0.weight`` for ``conv.0.0.weight``, are
+    renamed as well. torchvision's convolutions in front of a norm have no bias. Detectron2's have
+    one, which is set to zero.
     """
     normed = any(re.search(r"_head\.conv\.\d+\.1\.", name) for name in state)
     renamed = {_retinanet_name(name, normed): value for name, value in state.items()}
@@ -75,7 +81,7 @@ def retinanet_names(state: State) -> State:
 
 
 def _retinanet_name(name: str, normed: bool) -> str:
-    layers = 3 if normed else 2  # convolution, norm, ReLU
+    layers = 3 if normed else 2  # convolution, norm if any, ReLU
     head = re.match(r"head\.(classification|regression)_head\.conv\.(\d+)\.(?:(\d)\.)?(\w+)$", name)
     if head:
         subnet = "cls_subnet" if head[1] == "classification" else "bbox_subnet"
@@ -86,55 +92,71 @@ def _retinanet_name(name: str, normed: bool) -> str:
     return name
 
 
-def reorder_head_outputs(state: State, own: State, anchors: AnchorGenerator | None) -> State:
-    """Put the outputs of torchvision's head in the order of this project's: anchors by size, then
-    ratio; classes without background.
+def reorder_head_outputs(
+    state: State, model_state: State, anchors: AnchorGenerator | None
+) -> State:
+    """Reorder the output channels of torchvision's head for this project.
 
-    torchvision orders the anchors of a cell by ratio, then size.
+    torchvision orders the A anchors of a cell by aspect ratio, then by size; this project orders
+    them by size, then by aspect ratio. torchvision's class 0 is the background, which this project
+    leaves out.
+
+    Args:
+        state: parameters with Detectron2's names.
+        model_state: parameters of the model.
+        anchors: the model's anchors; None if the model is not a RetinaNet of this project.
+
+    Returns:
+        The parameters; ``state`` itself if its head does not match the model's.
     """
-    if anchors is None or not _same_head(state, own, anchors.num_anchors):
+    if anchors is None or not _same_head(state, model_state, anchors.num_anchors):
         return state
-    state, order = dict(state), _size_major(anchors)
-    theirs, ours = (
-        len(names["head.cls_score.bias"]) // anchors.num_anchors for names in (state, own)
+    state, order = dict(state), _torchvision_indices(anchors)
+    found, wanted = (
+        len(names["head.cls_score.bias"]) // anchors.num_anchors for names in (state, model_state)
     )
+    classes = _class_indices(found, wanted)
     for kind in ("weight", "bias"):
-        for layer, rows in (("bbox_pred", list(range(4))), ("cls_score", _classes(theirs, ours))):
-            outputs = state[f"head.{layer}.{kind}"].unflatten(0, (anchors.num_anchors, -1))
+        for layer, rows in (("bbox_pred", list(range(4))), ("cls_score", classes)):
+            value = state[f"head.{layer}.{kind}"]
+            outputs = value.reshape(
+                anchors.num_anchors, len(value) // anchors.num_anchors, *value.shape[1:]
+            )
             state[f"head.{layer}.{kind}"] = outputs[order][:, rows].flatten(0, 1)
     return state
 
 
-def _same_head(state: State, own: State, num_anchors: int) -> bool:
-    """Whether two heads have the same outputs but for the number of classes; where they have not,
-    the comparison with the model tells."""
+def _same_head(state: State, model_state: State, num_anchors: int) -> bool:
+    """Whether the output layers of two heads have the same shapes except for the number of
+    classes."""
     outputs = [
         f"head.{layer}.{kind}"
         for layer in ("bbox_pred", "cls_score")
         for kind in ("weight", "bias")
     ]
-    if not all(name in names for name in outputs for names in (state, own)):
+    if not all(name in names for name in outputs for names in (state, model_state)):
         return False
     *boxes, weight, bias = (state[name] for name in outputs)
     return (
-        all(box.shape == own[name].shape for box, name in zip(boxes, outputs, strict=False))
-        and weight.shape[1:] == own["head.cls_score.weight"].shape[1:]
+        all(box.shape == model_state[name].shape for box, name in zip(boxes, outputs, strict=False))
+        and weight.shape[1:] == model_state["head.cls_score.weight"].shape[1:]
         and bias.shape == weight.shape[:1]
         and len(bias) > 0
         and len(bias) % num_anchors == 0
     )
 
 
-def _size_major(anchors: AnchorGenerator) -> Tensor:
-    """(A,) where each of our anchors stands in torchvision's order."""
-    width, height = (anchors.cells[0, :, 2:] - anchors.cells[0, :, :2]).unbind(dim=1)
-    num_ratios = len((height / width).mul(1000).round().unique())
+def _torchvision_indices(anchors: AnchorGenerator) -> Tensor:
+    """Return (A,) int64: for each anchor of a cell, its index in torchvision's order."""
+    cells = anchors.get_buffer("cells")
+    width, height = (cells[0, :, 2:] - cells[0, :, :2]).unbind(dim=1)
+    num_ratios = len(set((height / width).mul(1000).round().tolist()))
     return torch.arange(anchors.num_anchors).view(num_ratios, -1).t().flatten()
 
 
-def _classes(found: int, wanted: int) -> list[int]:
-    """Which of the file's classes the model takes. torchvision counts a background at 0, which is
-    never the class of a box."""
+def _class_indices(found: int, wanted: int) -> list[int]:
+    """Return the indices of the file's classes that the model uses. If the file has one class more
+    than the model, class 0 is the background."""
     if (found, wanted) == (91, 80):
         return COCO_IDS
     return list(range(1, found)) if found == wanted + 1 else list(range(found))

@@ -1,17 +1,17 @@
-"""Pickled NumPy arrays, read without running the pickle.
+"""Read pickled NumPy arrays without running code from the pickle.
 
-A pickle is a program: it may name any function of any module and call it. Here it gets stand-ins
-for the few names that arrays need, and an error for every other. The stand-ins keep the bytes of an
-array and make a tensor of them; NumPy itself is not called. Nothing is allocated or computed on the
-word of the file alone, so that a few bytes cannot take gigabytes or hours.
+A pickle is a program that can import and call any function. Here, the few names that arrays need
+are replaced by classes and functions of this module, which turn the bytes of an array into a
+tensor. Every other name is an error. Sizes that the file claims are compared with its data before
+memory is allocated, so a small malicious file cannot use up memory or time.
 """
 
 from __future__ import annotations
 
 import math
 import pickle
-from collections.abc import Iterable
-from typing import IO, Any
+from collections.abc import Callable, Iterable
+from typing import IO, Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -27,64 +27,64 @@ DTYPES = {
     "u1": torch.uint8,
     "b1": torch.bool,
 }
-READ = "only arrays of numbers, text, lists and dicts are read from pickles"
+SUPPORTED = "only arrays of numbers, text, lists and dicts are read from pickles"
 
 
 def read_pickle(file: IO[bytes]) -> Any:
-    """The content of a pickle of Python 2 or 3, with tensors in place of arrays.
+    """Return the content of a pickle of Python 2 or 3, with tensors in place of NumPy arrays.
 
     Raises:
-        pickle.UnpicklingError: it asks for anything but arrays of numbers, text, lists and dicts,
-        or it is broken.
+        pickle.UnpicklingError: the pickle is broken or contains anything other than arrays of
+            numbers, text, lists and dicts.
     """
     try:
-        return _plain(_Unpickler(file, encoding="latin1").load())
+        return _arrays_to_tensors(_Unpickler(file, encoding="latin1").load())
     except pickle.UnpicklingError:
         raise
-    # whatever its opcodes can come to: EOFError, IndexError, KeyError, MemoryError, ...
+    # A broken pickle can raise many types: EOFError, IndexError, KeyError, MemoryError, ...
     except Exception as error:
         raise pickle.UnpicklingError(
-            f"it is broken or no pickle ({type(error).__name__}: {error})"
+            f"it is broken or not a pickle ({type(error).__name__}: {error})"
         ) from error
 
 
 class _Dtype:
-    """``numpy.dtype("f4")``."""
+    """Replaces ``numpy.dtype``."""
 
     def __init__(self, name: str, *_: Any) -> None:
         if not isinstance(name, str):
             raise pickle.UnpicklingError(
-                f"the type of an array is named by a {type(name).__name__}"
+                f"the name of an array type is a {type(name).__name__}, not text"
             )
         if name not in DTYPES:
             raise pickle.UnpicklingError(
-                f"it has an array of type {name!r}, known are {', '.join(DTYPES)}"
+                f"it has an array of type {name!r}; supported are {', '.join(DTYPES)}"
             )
         self.dtype = DTYPES[name]
 
-    def set_state(self, state: tuple) -> None:
+    def set_state(self, state: tuple[Any, ...]) -> None:
         if state[1] == ">":
             raise pickle.UnpicklingError("its numbers are big-endian")
 
 
 class _Array:
-    """``numpy.ndarray``, empty until the pickle sets its state."""
+    """Replaces ``numpy.ndarray``; ``tensor`` is missing until :meth:`set_state`."""
 
     tensor: Tensor
 
     def __init__(self, *_: Any) -> None:
-        """Arguments of NumPy's ``_reconstruct``, which say nothing of the array that is to come."""
+        """Ignore the arguments of NumPy's ``_reconstruct``; :meth:`set_state` gets the data."""
 
-    def set_state(self, state: tuple) -> None:
+    def set_state(self, state: tuple[Any, ...]) -> None:
         _, shape, dtype, fortran, data = state
         self.tensor = _tensor(data, dtype, shape, column_major=bool(fortran))
 
 
-class _Dict(dict):
-    """``dict`` and ``OrderedDict``. A tuple of tuples of the same tuples can take for ever to hash,
-    so none is a key."""
+class _Dict(dict[Any, Any]):
+    """Replaces ``dict`` and ``OrderedDict``. Tuples are refused as keys, because hashing nested
+    tuples can take exponential time."""
 
-    def __init__(self, items: Iterable[Iterable] = ()) -> None:
+    def __init__(self, items: Iterable[Iterable[Any]] = ()) -> None:
         super().__init__()
         for key, value in items:
             self[key] = value
@@ -103,11 +103,11 @@ def _tensor(
     if len(shape) > 64 or not all(
         isinstance(length, int) and length.bit_length() < 64 for length in shape
     ):
-        # its product could take for ever
-        raise pickle.UnpicklingError("the shape of an array is none")
+        # the product of huge integers could take very long
+        raise pickle.UnpicklingError("an array has an invalid shape")
     if len(data) != math.prod(shape) * dtype.dtype.itemsize:
         raise pickle.UnpicklingError(f"an array of shape {shape} has {len(data)} bytes")
-    # text: bytes of Python 2
+    # Python 2 pickles store bytes as text.
     raw = bytearray(data.encode("latin1") if isinstance(data, str) else data)
     flat = torch.frombuffer(raw, dtype=dtype.dtype) if raw else torch.empty(0, dtype=dtype.dtype)
     return (
@@ -128,49 +128,54 @@ def _frombuffer(data: bytes, dtype: _Dtype, shape: tuple[int, ...], order: str) 
 
 
 def _encode(text: str, encoding: str) -> bytes:
-    """How protocols before 3 write bytes."""
+    """Replaces ``_codecs.encode``, with which pickle protocols before 3 write bytes."""
     if encoding != "latin1":
-        raise pickle.UnpicklingError("it encodes text, and not as latin1")
+        raise pickle.UnpicklingError(f"it encodes text as {encoding!r:.40}, expected latin1")
     return text.encode("latin1")
 
 
-def _no_bytes() -> bytes:
+def _empty_bytes() -> bytes:
     return b""
 
 
-STAND_INS = {
+# The names that pickles of arrays may use, and what replaces them.
+REPLACEMENTS: dict[str, Any] = {
     "numpy.dtype": _Dtype,
-    "numpy.ndarray": "numpy.ndarray",  # only ever handed to _reconstruct
+    "numpy.ndarray": "numpy.ndarray",  # only an argument of _reconstruct
     "numpy.core.multiarray._reconstruct": _Array,
     "numpy.core.multiarray.scalar": _scalar,
     "numpy.core.numeric._frombuffer": _frombuffer,
     "collections.OrderedDict": _Dict,
     "_codecs.encode": _encode,
-    "builtins.bytes": _no_bytes,
+    "builtins.bytes": _empty_bytes,
 }
 
 
 class _Unpickler(pickle._Unpickler):
-    """Knows the names that pickles of arrays use, by every version of NumPy, and no others.
+    """Unpickler that allows only the names of ``REPLACEMENTS``, of any NumPy version.
 
-    It is Python's own unpickler in Python, because that one remembers objects in a dict: the one in
-    C has an array, as long as the largest number that the file gives an object. It also lets single
-    opcodes be defined anew.
+    It extends the standard library's unpickler in Python, not the one in C, for two reasons. The C
+    unpickler allocates a memo as large as the largest index in the file. The Python unpickler also
+    allows overriding single opcodes.
     """
 
-    dispatch = dict(pickle._Unpickler.dispatch)
+    stack: list[Any]
+    append: Callable[[Any], None]
+    read: Callable[[int], bytes]
+    pop_mark: Callable[[], list[Any]]
+    dispatch: ClassVar[dict[int, Callable[[Any], None]]] = dict(pickle._Unpickler.dispatch)
 
     def find_class(self, module: str, name: str) -> Any:
-        asked = f"{module}.{name}".replace("numpy._core", "numpy.core").replace(
+        full_name = f"{module}.{name}".replace("numpy._core", "numpy.core").replace(
             "__builtin__", "builtins"
         )
-        if asked not in STAND_INS:
-            raise pickle.UnpicklingError(f"it asks for {asked}, and {READ}")
-        return STAND_INS[asked]
+        if full_name not in REPLACEMENTS:
+            raise pickle.UnpicklingError(f"it asks for {full_name}, and {SUPPORTED}")
+        return REPLACEMENTS[full_name]
 
     def load_build(self) -> None:
-        """Only arrays and their types have a state. Attributes of dicts, such as torch gives its
-        state dicts, are dropped."""
+        """Set the state of an array or a dtype. Attributes of dicts, which torch adds to state
+        dicts, are ignored."""
         state, owner = self.stack.pop(), self.stack[-1]
         if isinstance(owner, (_Array, _Dtype)):
             owner.set_state(state)
@@ -185,11 +190,11 @@ class _Unpickler(pickle._Unpickler):
         self.append(_Dict(zip(items[::2], items[1::2], strict=True)))
 
     def load_bytearray8(self) -> None:
-        """As bytes, so that no more are made than the file has."""
+        """Read a bytearray as bytes. ``read`` allocates no more memory than the file has bytes."""
         self.append(self.read(int.from_bytes(self.read(8), "little")))
 
     def load_set(self) -> None:
-        raise pickle.UnpicklingError(f"it has a set, and {READ}")
+        raise pickle.UnpicklingError(f"it has a set, and {SUPPORTED}")
 
     dispatch[pickle.BUILD[0]] = load_build
     dispatch[pickle.EMPTY_DICT[0]] = load_empty_dictionary
@@ -198,10 +203,10 @@ class _Unpickler(pickle._Unpickler):
     dispatch[pickle.EMPTY_SET[0]] = dispatch[pickle.FROZENSET[0]] = load_set
 
 
-def _plain(found: Any, depth: int = 2) -> Any:
-    """Arrays as tensors, in dicts down to ``depth``; a checkpoint has its arrays no deeper."""
+def _arrays_to_tensors(found: Any, depth: int = 2) -> Any:
+    """Replace arrays by tensors in nested dicts. Two levels are enough for checkpoints."""
     if isinstance(found, _Array):
         return found.tensor
     if isinstance(found, dict) and depth:
-        return {key: _plain(value, depth - 1) for key, value in found.items()}
+        return {key: _arrays_to_tensors(value, depth - 1) for key, value in found.items()}
     return found

@@ -249,7 +249,7 @@ def test_a_backbone_is_not_enough(root: Path, tmp_path: Path, name: str) -> None
     checkpointer = Checkpointer(
         model, str(tmp_path), **({"trainer": nn.Module()} if name == "resume" else {})
     )
-    with pytest.raises(WeightsError, match="a backbone alone, enough to start training from"):
+    with pytest.raises(WeightsError, match="only a backbone: training can start from it"):
         checkpointer.load(str(path), **({} if name == "resume" else {"checkpointables": []}))
 
 

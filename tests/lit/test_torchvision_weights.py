@@ -108,7 +108,7 @@ def test_the_backbone_of_another_detector(root: Path, tmp_path: Path) -> None:
         own.backbone.bottom_up.res3[0].conv2.weight, theirs.backbone.body.layer2[0].conv2.weight
     )
     assert_close({name: own.backbone.state_dict()[name] for name in pyramid}, pyramid)
-    with pytest.raises(WeightsError, match="a backbone alone, enough to start training from"):
+    with pytest.raises(WeightsError, match="only a backbone: training can start from it"):
         load_weights(own, str(tmp_path / "faster.pth"))
 
 

@@ -361,7 +361,7 @@ def test_every_command_on_own_data(
         run = command.main if path == "retina" else load_tool(Path(path).stem).main
         run(argv)
     output = capsys.readouterr().out
-    assert "model_final.pth (names as they are): " in output
+    assert "model_final.pth (names unchanged): " in output
     for folder in ("pictures", "fed", "looked", "found"):
         assert list((workspace / folder).glob("*.jpg"))
     assert (workspace / "found/detections.json").is_file()

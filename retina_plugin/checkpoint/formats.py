@@ -81,7 +81,7 @@ def detect_format(
     if "layer1.0.conv1.weight" in state and not any("layer1." in name for name in model_state):
         return CheckpointFormat("torchvision ResNet", resnet_names(state), TORCHVISION)
     inputs = {"torchvision": TORCHVISION, "Detectron2 Model Zoo": MSRA}.get(author)
-    return CheckpointFormat(author or "names as they are", state, inputs)
+    return CheckpointFormat(author or "names unchanged", state, inputs)
 
 
 def _torchvision_detector(

@@ -397,7 +397,7 @@ def test_detecting_with_a_backbone_alone_is_an_error(tmp_path: Path) -> None:
     [
         pytest.param(
             {"MODEL__RESNETS__DEPTH": 34},
-            r"ResNet of \[3, 4, 6, 3\] "
+            r"ResNet with \[3, 4, 6, 3\] "
             r"blocks",
             id="deeper",
         ),

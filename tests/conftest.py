@@ -74,7 +74,7 @@ def write_modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[C
     monkeypatch.syspath_prepend(str(tmp_path))
     # A test may rewrite a file within a second.
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
-    monkeypatch.setattr(imports, "_BROUGHT", {})
+    monkeypatch.setattr(imports, "_REGISTERED", {})
     for registry in REGISTRIES:
         monkeypatch.setattr(registry, "_parts", dict(registry._parts))
 

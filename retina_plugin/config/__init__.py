@@ -1,5 +1,5 @@
-"""Keys, their rules, registries, and files written whole. What needs fvcore or yaml is loaded on
-first use."""
+"""Config keys, rules for their values, registries of parts, and atomic writing of files. Names that
+need fvcore or yaml are imported on first use."""
 
 from __future__ import annotations
 
@@ -51,10 +51,10 @@ __all__ = [
     "whole",
 ]
 
-_LATE = ("CfgNode", "SafeMerge", "MULTI_TYPE_KEYS", "get_cfg")  # they need fvcore and yaml
+_LAZY = ("CfgNode", "SafeMerge", "MULTI_TYPE_KEYS", "get_cfg")
 
 
 def __getattr__(name: str) -> Any:
-    if name in _LATE:
+    if name in _LAZY:
         return getattr(importlib.import_module("retina_plugin.config.node"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,4 +1,4 @@
-"""A full disk: one message with the file, the space that it needs and the space that is left."""
+"""Errors of writing files, with the space that a file needs and the space that is free."""
 
 from __future__ import annotations
 
@@ -8,26 +8,27 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 
-FULL = (errno.ENOSPC, errno.EDQUOT)
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class DiskError(OSError):
-    """A file that cannot be written; the message names it and says what to do."""
+    """A file cannot be written. The message names the file and says what to do."""
 
 
 @contextlib.contextmanager
 def disk_errors(path: str, size: Callable[[], int] | None = None) -> Iterator[None]:
-    """Turn errors of writing ``path`` into a :class:`DiskError`.
+    """Convert errors of writing ``path`` into a :class:`DiskError`.
 
     Args:
-        path: the file that the block writes.
-        size: bytes that the file takes, for the message; called when the disk is full.
+        path: the file that the ``with`` block writes.
+        size: returns the size of the file in bytes. It is called for the message if the disk is
+            full.
     """
     try:
         yield
     except DiskError:
         raise
-    # torch.save answers an error of writing with a RuntimeError
+    # torch.save raises RuntimeError if it cannot write
     except (OSError, RuntimeError) as error:
         cause = _os_error(error)
         if cause is None:
@@ -36,7 +37,7 @@ def disk_errors(path: str, size: Callable[[], int] | None = None) -> Iterator[No
 
 
 def _os_error(error: BaseException | None) -> OSError | None:
-    """The first error of the system in a chain of errors."""
+    """Return the first OSError in a chain of exceptions; None if there is none."""
     while error is not None and not isinstance(error, OSError):
         error = error.__cause__ or error.__context__
     return error
@@ -44,19 +45,19 @@ def _os_error(error: BaseException | None) -> OSError | None:
 
 def _disk_error(cause: OSError, path: str, size: Callable[[], int] | None) -> DiskError:
     message = f"cannot write {path}: {cause.strerror or cause}"
-    if cause.errno in FULL:
+    if cause.errno in DISK_FULL:
         needed = f"it needs {format_size(size())}, " if size else ""
         free = format_size(free_space(os.path.dirname(os.path.abspath(path))))
         message += (
-            f" ({needed}{free} are free). Files written before are whole: make room, then continue "
-            "with --resume"
+            f" ({needed}{free} are free). Earlier files are complete: free some space, then "
+            "continue with --resume"
         )
     if cause.errno == errno.EFBIG:
-        needed = f"it needs {format_size(size())} and " if size else ""
+        needed = f"its size of {format_size(size())} " if size else "it "
         message += (
-            f" ({needed}a limit on the size of files is in the way: ulimit -f, or that of the file "
-            "system). Files written before are whole: raise the limit, or take an OUTPUT_DIR "
-            "elsewhere, then continue with --resume"
+            f" ({needed}exceeds the limit on file sizes of ulimit -f or of the file system). "
+            "Earlier files are complete: raise the limit or use another OUTPUT_DIR, then continue "
+            "with --resume"
         )
     error = DiskError(message)
     error.errno = cause.errno
@@ -64,13 +65,13 @@ def _disk_error(cause: OSError, path: str, size: Callable[[], int] | None) -> Di
 
 
 def free_space(folder: str) -> int:
-    """Bytes that this user may still write into ``folder``, or the nearest folder above it that
-    exists."""
+    """Return the number of bytes that this user can still write to ``folder``. If it does not
+    exist, use its nearest parent that does."""
     while not os.path.isdir(folder):
         folder = os.path.dirname(folder) or "."
     return shutil.disk_usage(folder).free
 
 
 def format_size(size: int) -> str:
-    """1234567 -> "1.2 MB"; below a tenth of that, bytes."""
+    """Format a number of bytes: 1234567 -> "1.2 MB". Below 100,000 the unit is bytes."""
     return f"{size / 1e6:,.1f} MB" if size >= 100_000 else f"{size} bytes"

@@ -1,8 +1,8 @@
-"""The error that every mistake in a config ends in."""
+"""The error for every mistake in a config."""
 
 from __future__ import annotations
 
 
 class ConfigError(ValueError):
-    """A config file or an override that cannot be used; the message names file, key, what was found
-    and what would do."""
+    """A config file or an override cannot be used. The message names the file and the key, what was
+    expected and what was found."""

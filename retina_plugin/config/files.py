@@ -1,5 +1,4 @@
-"""Files that may be read, files written whole or not at all, and files that grow by whole
-entries."""
+"""Check, write and append files so that an error leaves no incomplete content."""
 
 from __future__ import annotations
 
@@ -12,7 +11,7 @@ from collections.abc import Callable, Iterator
 
 from retina_plugin.config.disk import disk_errors
 
-# Drafts of the files of a run, as atomic_file and version 0.1 name them.
+# Names of temporary files in a run's folder, from atomic_file and from version 0.1.
 TEMPORARY_NAME = re.compile(
     r"(model_\w+|config|last_checkpoint|predictions|coco_instances_results)"
     r"(\.part(\.\w+)?|\.(pth|yaml|json)\.part)"
@@ -20,11 +19,11 @@ TEMPORARY_NAME = re.compile(
 
 
 def require_regular_file(path: str) -> None:
-    """Make sure that a path is a file, before it is opened: opening a FIFO waits for its writer,
-    and a device may have no end.
+    """Check that a path is a regular file. Opening a FIFO would wait for its writer, and a device
+    may have no end.
 
     Raises:
-        OSError: it is not, or there is nothing.
+        OSError: the path does not exist or is not a regular file.
     """
     mode = os.stat(path).st_mode
     kinds = {"directory": stat.S_ISDIR, "FIFO": stat.S_ISFIFO, "socket": stat.S_ISSOCK}
@@ -35,57 +34,60 @@ def require_regular_file(path: str) -> None:
 
 @contextlib.contextmanager
 def atomic_file(path: str, *, size: Callable[[], int] | None = None) -> Iterator[str]:
-    """Give the name of a draft beside ``path``. It takes the place of ``path`` after the block, or
-    is removed if that fails.
+    """Write a file completely or not at all.
+
+    Yields the path of a temporary file in the same folder, which the ``with`` block writes. It
+    replaces ``path`` at the end of the block, or is removed if the block raises an error.
 
     Args:
-        path: in a folder that exists.
-        size: bytes that the file takes, for the message; called when the disk is full.
+        path: the file to write; its folder must exist.
+        size: returns the size of the file in bytes. It is called for the message if the disk is
+            full.
 
     Raises:
-        DiskError: what the block writes does not fit on the disk, or cannot be written for another
-            reason.
+        DiskError: the disk is full or the file cannot be written.
     """
     root, suffix = os.path.splitext(path)
-    draft = f"{root}.part{suffix}"
+    temporary = f"{root}.part{suffix}"
     with disk_errors(path, size):
         try:
-            yield draft
-            os.replace(draft, path)
+            yield temporary
+            os.replace(temporary, path)
         finally:
             with contextlib.suppress(FileNotFoundError):
-                os.remove(draft)
+                os.remove(temporary)
 
 
 def remove_temporary_files(folder: str) -> None:
-    """Remove what killed runs have half written in ``folder``, an ``OUTPUT_DIR`` in which no run
-    works now."""
+    """Remove the incomplete files of killed runs from ``folder``, an ``OUTPUT_DIR`` that no running
+    process uses."""
     folders = [folder, os.path.join(folder, "inference")]
     for found in [*folders, *(entry.path for entry in _entries(folders[1]) if entry.is_dir())]:
         for entry in _entries(found):
-            # of version 0.1 on Detectron2, for results
+            # version 0.1 wrote results of Detectron2 there
             if entry.name == ".part" and entry.is_dir():
                 shutil.rmtree(entry.path)
             elif TEMPORARY_NAME.fullmatch(entry.name) and entry.is_file(follow_symlinks=False):
                 os.remove(entry.path)
 
 
-def _entries(folder: str) -> list[os.DirEntry]:
+def _entries(folder: str) -> list[os.DirEntry[str]]:
     return list(os.scandir(folder)) if os.path.isdir(folder) else []
 
 
 def write_atomically(path: str, content: str | bytes) -> None:
-    """Write a file whole or not at all."""
+    """Write text (as UTF-8) or bytes to a file, completely or not at all; see
+    :func:`atomic_file`."""
     data = content.encode("utf-8") if isinstance(content, str) else content
-    with atomic_file(path, size=lambda: len(data)) as draft, open(draft, "wb") as file:
+    with atomic_file(path, size=lambda: len(data)) as temporary, open(temporary, "wb") as file:
         file.write(data)
 
 
 class AppendOnlyFile:
-    """A file that grows by whole entries: an entry that does not fit leaves nothing of itself
-    behind.
+    """A file to which complete entries are appended. If an entry cannot be written completely, the
+    file is restored to its former size.
 
-    It has the methods of a text file that loggers and writers of metrics call. Nothing is buffered.
+    It has the methods of a file that loggers and metric writers call. Writes are not buffered.
     """
 
     def __init__(self, path: str) -> None:
@@ -94,10 +96,10 @@ class AppendOnlyFile:
             self._file = open(path, "ab", buffering=0)  # noqa: SIM115  open until close()
 
     def write(self, entry: str | bytes) -> int:
-        """Append text or bytes.
+        """Append text (as UTF-8) or bytes.
 
         Raises:
-            DiskError: they do not fit; the file is as it was before.
+            DiskError: the entry cannot be written. The file is unchanged.
         """
         data = (
             entry if isinstance(entry, bytes) else entry.encode("utf-8", errors="backslashreplace")
@@ -113,7 +115,7 @@ class AppendOnlyFile:
         return len(entry)
 
     def flush(self) -> None:
-        """Nothing is waiting to be written."""
+        """Do nothing, because writes are not buffered."""
 
     def fileno(self) -> int:
         return self._file.fileno()

@@ -1,4 +1,4 @@
-"""Modules that ``MODEL.RETINA_PLUGIN.IMPORTS`` names, and which parts they bring."""
+"""Import the modules in ``MODEL.RETINA_PLUGIN.IMPORTS``, and find the parts that they register."""
 
 from __future__ import annotations
 
@@ -20,24 +20,23 @@ logger = logging.getLogger("retina_plugin")
 
 IMPORTS = f"{NODE}.IMPORTS"
 
-# Module -> the modules whose parts came with its first import.
-_BROUGHT: dict[str, set[str]] = {}
+# Module in IMPORTS -> the modules whose parts were registered when it was imported.
+_REGISTERED: dict[str, set[str]] = {}
 
-# Packages that import no part from outside.
+# Packages that do not import parts of other packages.
 _LIBRARIES = {*sys.stdlib_module_names, "retina_plugin", "detectron2", "lightning", "torch"}
 
 
 def import_modules(names: Iterable[str], *, where: str = IMPORTS) -> None:
-    """Import modules that register parts; each once. A module that fails leaves none of its parts
-    behind, so that it can be corrected and imported again.
+    """Import modules that register parts. If a module raises an error, its parts are removed, so
+    that it can be corrected and imported again.
 
     Args:
-        names: of Python modules.
-        where: the key, and where it stands, for messages.
+        names: names of Python modules.
+        where: the key, and the file and line if known, for messages.
 
     Raises:
-        ConfigError: a module that is not there, that fails while it is imported, or whose parts
-            cannot be registered.
+        ConfigError: a module is not found or raises an error, or its parts cannot be registered.
     """
     for name in [names] if isinstance(names, str) else names:
         if isinstance(names, str) or not _is_name(name):
@@ -48,11 +47,11 @@ def import_modules(names: Iterable[str], *, where: str = IMPORTS) -> None:
         before = _modules_of_parts()
         try:
             importlib.import_module(name)
-        # a module of the user's may raise anything, and sys.exit is no error of this program
+        # a user's module can raise anything, and its sys.exit must not end this program
         except (Exception, SystemExit) as error:
-            _forget_failed(before)
-            raise ConfigError(f"{where} names {name!r}{_failure(name, error)}") from error
-        _BROUGHT.setdefault(name, set()).update(_modules_of_parts() - before)
+            _remove_failed(before)
+            raise ConfigError(f"{where} names {name!r}{_failure_message(name, error)}") from error
+        _REGISTERED.setdefault(name, set()).update(_modules_of_parts() - before)
 
 
 def _is_name(name: Any) -> bool:
@@ -70,16 +69,20 @@ def _without_suffix(name: Any) -> str:
     return f": leave out .py, {module!r}" if _is_name(module) else ": leave out .py"
 
 
-def _forget_failed(before: set[str]) -> None:
-    """Take back the parts of modules that Python has dropped because they failed."""
+def _remove_failed(before: set[str]) -> None:
+    """Remove the parts of modules that are no longer in ``sys.modules``, because they failed.
+
+    Args:
+        before: the modules that had parts before the import.
+    """
     for registry in REGISTRIES:
         for name, part in registry.parts():
             if part.module not in before and part.module not in sys.modules:
                 registry.remove(name)
 
 
-def _failure(name: str, error: BaseException) -> str:
-    """What went wrong, where in the user's code, and what to do."""
+def _failure_message(name: str, error: BaseException) -> str:
+    """Return the end of an error message: the problem, the line in the user's code, and advice."""
     at = _raised_at(error)
     if isinstance(error, ModuleNotFoundError):
         missing = error.name or ""
@@ -93,24 +96,25 @@ def _failure(name: str, error: BaseException) -> str:
     words = f": {error.args[0]}" if error.args else ""
     return (
         f", which fails while it is imported: {type(error).__name__}{words}"
-        f"{f' ({at})' if at else ''}. Correct it there; python -c 'import {name}' shows all that "
-        "Python says, and docs/plugin.md shows parts of each kind."
+        f"{f' ({at})' if at else ''}. Correct the module; python -c 'import {name}' shows the full "
+        "traceback, and docs/plugin.md shows parts of each kind."
     )
 
 
 def _raised_at(error: BaseException) -> str:
-    """The last line of code from outside that ran: FILE, line N; "" if there is none."""
+    """Return "FILE, line N" of the last traceback entry outside this project and its libraries; ""
+    if there is none."""
     if isinstance(error, SyntaxError) and error.filename:
         return f"{error.filename}, line {error.lineno}"
     lines = [
         f"{frame.f_code.co_filename}, line {number}"
         for frame, number in traceback.walk_tb(error.__traceback__)
-        if _top(frame.f_globals.get("__name__") or "") not in _LIBRARIES
+        if _top_package(frame.f_globals.get("__name__") or "") not in _LIBRARIES
     ]
     return lines[-1] if lines else ""
 
 
-def _top(module: str) -> str:
+def _top_package(module: str) -> str:
     return module.partition(".")[0]
 
 
@@ -119,54 +123,62 @@ def _modules_of_parts() -> set[str]:
 
 
 def part_keys(imports: Iterable[str] | None, *, cfg: Any = None) -> dict[str, Key]:
-    """Dotted key -> row, of the keys that parts have of their own.
+    """Return {dotted key: definition} for the keys that parts define.
+
+    The parts of this package are always included.
 
     Args:
-        imports: modules whose parts count besides those of this package; None for all parts.
-        cfg: a config whose chosen parts count too.
+        imports: modules whose parts are included; None for all registered parts.
+        cfg: a config whose chosen parts are included; None for no further parts.
     """
-    modules = None if imports is None else modules_of(imports)
-    rows: dict[str, Key] = {}
+    modules = None if imports is None else modules_with_parts(imports)
+    definitions: dict[str, Key] = {}
     for registry in REGISTRIES:
         chosen = [] if cfg is None else registry.chosen(cfg)
         for name, part in registry.parts():
             users = registry.users(part) if part.keys else []
             if any(
-                modules is None or user in chosen or _belongs(registry.part(user).module, modules)
+                modules is None
+                or user in chosen
+                or _is_available(registry.part(user).module, modules)
                 for user in users
             ):
-                rows.update({registry.key_of(name, key): row for key, row in part.keys.items()})
-    return rows
+                keys = {registry.key_of(name, key): value for key, value in part.keys.items()}
+                definitions.update(keys)
+    return definitions
 
 
-def _belongs(module: str, modules: set[str]) -> bool:
-    return _is_ours(module) or module in modules
+def _is_available(module: str, modules: set[str]) -> bool:
+    return _in_this_package(module) or module in modules
 
 
-def _is_ours(module: str) -> bool:
-    return _top(module) == "retina_plugin"
+def _in_this_package(module: str) -> bool:
+    return _top_package(module) == "retina_plugin"
 
 
-def modules_of(imports: Iterable[str]) -> set[str]:
-    """The modules of parts from outside that some modules bring: those themselves, what lies below
-    them, and what they import, directly or not, whoever imported it first."""
-    outside = {module for module in _modules_of_parts() if not _is_ours(module)}
+def modules_with_parts(imports: Iterable[str]) -> set[str]:
+    """Return the modules outside this package whose parts ``imports`` makes available.
+
+    These are the given modules, their submodules, and what they import directly or indirectly.
+    """
+    outside = {module for module in _modules_of_parts() if not _in_this_package(module)}
     found: set[str] = set()
     for name in imports:
         below = {m for m in outside if m == name or m.startswith(f"{name}.")}
-        found |= below | _BROUGHT.get(name, set())
+        found |= below | _REGISTERED.get(name, set())
         if outside - found:
-            found |= outside & _reached_from(name)
+            found |= outside & _imported_modules(name)
     return found
 
 
-def _reached_from(name: str) -> set[str]:
-    """Modules that a module imports, directly or not, as far as the names in it tell: modules, and
-    the modules of classes and functions."""
-    reached, waiting = set(), [name]
+def _imported_modules(name: str) -> set[str]:
+    """Return a module and the modules that it imports, directly or indirectly. They are found from
+    the modules, classes and functions in its namespace."""
+    reached: set[str] = set()
+    waiting = [name]
     while waiting:
         name = waiting.pop()
-        if name in reached or name not in sys.modules or _top(name) in _LIBRARIES:
+        if name in reached or name not in sys.modules or _top_package(name) in _LIBRARIES:
             continue
         reached.add(name)
         for value in list(vars(sys.modules[name]).values()):
@@ -178,35 +190,34 @@ def _reached_from(name: str) -> set[str]:
 
 
 def part_keys_of(cfg: Any) -> dict[str, Key]:
-    """Dotted key -> row, of the keys of the parts that ``cfg`` imports or chooses."""
+    """Return {dotted key: definition} for the parts that ``cfg`` imports or chooses."""
     return part_keys(cfg.MODEL.RETINA_PLUGIN.IMPORTS, cfg=cfg)
 
 
 def require_imported(cfg: Any) -> None:
-    """Make sure that another process can read ``cfg``: that its modules bring the parts that it
-    chooses. A part of a notebook, or of the program itself, has no module that can be named, and
-    gets a warning.
+    """Check that another process can read ``cfg``: ``IMPORTS`` must name the modules of all chosen
+    parts. A part that is defined in a notebook or in the main program only causes a warning.
 
     Raises:
-        ConfigError: a part of another module; the message names it.
+        ConfigError: ``IMPORTS`` does not import the module of a chosen part.
     """
-    modules = modules_of(cfg.MODEL.RETINA_PLUGIN.IMPORTS)
+    modules = modules_with_parts(cfg.MODEL.RETINA_PLUGIN.IMPORTS)
     chosen = [(registry, name) for registry in REGISTRIES for name in registry.chosen(cfg)]
     for registry, name in chosen:
         module = registry.part(name).module if name in registry else "retina_plugin"
         if module == "__main__":
             logger.warning(
-                "%s: %s %r is defined in this program or notebook, so that config.yaml of this run "
-                "can be read only where that code has run. To read it elsewhere too, put the code "
-                "into a module and name the module in %s",
+                "%s: %s %r is defined in this program or notebook, so the config.yaml of this run "
+                "can be read only after that code has run. To read it elsewhere, move the code to "
+                "a module and name the module in %s",
                 registry.choice_key,
                 registry.kind,
                 name,
                 IMPORTS,
             )
-        elif not _belongs(module, modules):
+        elif not _is_available(module, modules):
             raise ConfigError(
-                f"{registry.choice_key}: {registry.kind} {name!r} is of module {module}, which "
-                f"{IMPORTS} does not bring: config.yaml of this run could not be read. Merge "
-                f"{IMPORTS} ['{module}'] before"
+                f"{registry.choice_key}: {registry.kind} {name!r} is defined in module {module}, "
+                f"which {IMPORTS} does not import, so the config.yaml of this run could not be "
+                f"read. Merge {IMPORTS} ['{module}'] first"
             )

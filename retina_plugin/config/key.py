@@ -1,4 +1,4 @@
-"""A row of the config: one key's default, meaning and rule."""
+"""The definition of a config key: default, meaning and rule."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ class Key(NamedTuple):
     """A config key.
 
     Attributes:
-        default: of the type that values must have; None takes all.
-        meaning: one phrase, for people.
-        rule: of the values that make sense; None takes all of the default's type.
+        default: values must have its type; None allows any type.
+        meaning: one phrase for the documentation.
+        rule: which values are allowed; None allows every value of the default's type.
     """
 
     default: Any

@@ -1,8 +1,8 @@
-"""Modules of version 0.1 that plugins imported, and what they are called now, within
-``retina_plugin``."""
+"""New names of the modules of version 0.1 that plugins import."""
 
 from __future__ import annotations
 
+# Old name -> new name, both within ``retina_plugin``.
 MOVED = {
     "activations": "layers.activations",
     "anchors": "modeling.anchors",
@@ -23,7 +23,7 @@ MOVED = {
 
 
 def new_module_name(module: str) -> str:
-    """What a module that is not there is called now; "" for one that never was."""
+    """Return the new name of a module of version 0.1; "" if version 0.1 had no such module."""
     package, _, old = module.partition(".")
     new = MOVED.get(old.partition(".")[0], "") if package == "retina_plugin" else ""
     return new and f"{package}.{new}"

@@ -1,4 +1,4 @@
-"""The config tree, and the safe reading of YAML files and overrides into it."""
+"""The config tree, and safe merging of YAML files and overrides into it."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import logging
 import math
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, cast
 
 from fvcore.common.config import CfgNode as FvcoreCfgNode
 
@@ -30,29 +30,35 @@ logger = logging.getLogger("retina_plugin")
 
 
 class SafeMerge:
-    """Reading of YAML files and overrides, mixed into either host's ``CfgNode``.
+    """Safe merging of YAML files and overrides; a mixin for either host's ``CfgNode``.
 
-    YAML is data here: tags that build Python objects are refused, an unknown key is an error that
-    names the nearest known one.
+    YAML tags that construct Python objects are refused. An unknown key is an error that names the
+    most similar known key.
     """
 
-    REACH = ""  # what a host says of keys that are not its own
+    UNKNOWN_KEY_NOTE = ""  # a host's addition to the message for an unknown key
+
+    # of CfgNode
+    MODEL: Any
+    _decode_cfg_value: Callable[[Any], Any]
 
     def merge_from_file(self, cfg_filename: str, allow_unsafe: bool = False) -> None:
-        """Merge a YAML file and the files that its ``_BASE_`` names.
+        """Merge a YAML file after the files that it names in ``_BASE_``.
 
         Args:
             cfg_filename: a path, or the name of a packaged config; see
                 :func:`retina_plugin.config.packaged.find_config`.
-            allow_unsafe: part of Detectron2's signature; must stay False.
+            allow_unsafe: exists for Detectron2's signature; only False is supported.
 
         Raises:
-            ConfigError: see :func:`retina_plugin.config.safe_yaml.read_yaml`; also an unknown key,
-                a value of another type, or a number that is infinite, NaN or beyond 64 bits.
+            ConfigError: a key is unknown, a value has the wrong type, or a number is infinite, NaN
+                or too large for 64 bits; see also
+                :func:`retina_plugin.config.safe_yaml.read_yaml`.
         """
         if allow_unsafe:
             raise ConfigError(
-                f"{cfg_filename}: unsafe YAML is not read; write numbers instead of !!python tags"
+                f"{cfg_filename}: unsafe YAML is not supported; write plain values instead of "
+                "!!python tags"
             )
         files = read_files(os.fspath(cfg_filename))
         for path, entries in files:
@@ -66,8 +72,7 @@ class SafeMerge:
                     self._merge_one(key, value, f"{path}, line {line}")
 
     def _import(self, names: Any, source: str) -> None:
-        """Import the modules that ``IMPORTS`` names, besides those that came before, and add the
-        keys of their parts."""
+        """Import modules, add them to ``IMPORTS``, and add the keys of their parts."""
         where, node = f"{source}: {IMPORTS}", self.MODEL.RETINA_PLUGIN
         names = _coerced(self._decoded(names, node.IMPORTS, where), [], where)
         import_modules(names, where=where)
@@ -75,11 +80,11 @@ class SafeMerge:
         add_keys(self, part_keys_of(self))
 
     def merge_from_list(self, cfg_list: list[Any]) -> None:
-        """Merge overrides ``[KEY, VALUE, KEY, VALUE, ...]`` as the command line gives them; of a
-        key given twice, the last, with a warning.
+        """Merge overrides ``[KEY, VALUE, KEY, VALUE, ...]`` from the command line. If a key is
+        given twice, the last value is used, with a warning.
 
         Raises:
-            ConfigError: an odd number of entries, and values as in :meth:`merge_from_file`.
+            ConfigError: the number of entries is odd; also as in :meth:`merge_from_file`.
         """
         if len(cfg_list) % 2:
             raise ConfigError(
@@ -93,44 +98,44 @@ class SafeMerge:
             if key != IMPORTS:
                 self._merge_one(key, value, "command line")
         for key, times in Counter(RENAMED.get(key, key) for key, _ in pairs).items():
-            if times > 1 and key != IMPORTS:  # which add up
+            if times > 1 and key != IMPORTS:  # lists of IMPORTS are joined
                 logger.warning(
-                    "command line: %s is given %d times; the last one counts", key, times
+                    "command line: %s is given %d times; the last value is used", key, times
                 )
 
     def _merge_one(self, key: str, value: Any, source: str) -> None:
         if key in RENAMED:
-            logger.warning("%s: %s is called %s now", source, key, RENAMED[key])
+            logger.warning("%s: %s is now called %s", source, key, RENAMED[key])
             key = RENAMED[key]
         *parents, name = key.split(".")
-        node = self
+        node: Any = self
         for parent in parents:
             node = node.get(parent) if isinstance(node, Mapping) else None
         if not isinstance(node, Mapping) or name not in node:
-            reach = "" if key.startswith(f"{NODE}.") else self.REACH
-            raise ConfigError(
-                f"{source}: unknown key {key}. {_hint(key, [k for k, _ in leaves(self)])}{reach}"
-            )
+            known = [k for k, _ in leaves(cast("Mapping[str, Any]", self))]
+            note = "" if key.startswith(f"{NODE}.") else self.UNKNOWN_KEY_NOTE
+            raise ConfigError(f"{source}: unknown key {key}. {_hint(key, known)}{note}")
         if isinstance(node[name], Mapping):
             raise ConfigError(
                 f"{source}: {key} is a group of keys, found the value {_brief(value)}"
             )
         where = f"{source}: {key}"
-        several = MULTI_TYPE_KEYS.get(key)
-        value = self._decoded(
-            value, None if several else node[name], where
-        )  # such a key may hold text now and take numbers
+        convert = MULTI_TYPE_KEYS.get(key)
+        # a key of several types can have text as its present value and get numbers
+        value = self._decoded(value, None if convert else node[name], where)
         _require_numbers(_without_groups(value), where)
-        value = several(value, where) if several else _coerced(value, node[name], where)
+        value = convert(value, where) if convert else _coerced(value, node[name], where)
         _require_plain(_without_groups(value) if key in LISTS_OF_GROUPS else value, where)
         setattr(node, name, value)
 
     def _decoded(self, value: Any, old: Any, where: str) -> Any:
-        """The Python literal that a text stands for, or the text; text stays text where ``old`` is
-        text: a folder may be called 2024."""
+        """Convert text to the Python literal that it contains, if any.
+
+        If the present value ``old`` is text, text stays text: a folder can be called 2024.
+        """
         try:
             decoded = self._decode_cfg_value(value)
-        # {[]}, or thousands of signs or brackets
+        # for example {[]}, or thousands of minus signs or brackets
         except (TypeError, RecursionError, MemoryError) as error:
             raise ConfigError(f"{where}: {value:.60} is not a value that can be read") from error
         return (
@@ -140,15 +145,15 @@ class SafeMerge:
         )
 
 
-class CfgNode(SafeMerge, FvcoreCfgNode):
+class CfgNode(SafeMerge, FvcoreCfgNode):  # type: ignore[misc]  # fvcore has no annotations
     """fvcore's config tree with safe merging, for use without Detectron2."""
 
-    REACH = " Keys that only Detectron2 reads are not supported without it."
+    UNKNOWN_KEY_NOTE = " Keys that only Detectron2 reads are not supported without it."
 
 
 def get_cfg() -> CfgNode:
-    """All keys with their defaults, for every host but Detectron2 (there:
-    :func:`retina_plugin.d2.get_cfg`)."""
+    """Return a config with all keys and their defaults, for use without Detectron2. With
+    Detectron2, use :func:`retina_plugin.d2.get_cfg`."""
     cfg = CfgNode()
     add_keys(cfg, DETECTRON2_KEYS)
     add_keys(cfg, PLUGIN_KEYS)
@@ -157,8 +162,10 @@ def get_cfg() -> CfgNode:
 
 
 def read_files(name: str) -> list[tuple[str, list[Entry]]]:
-    """[(path, its keys)] of a config file and the files that its ``_BASE_`` names, in the order in
-    which they are merged: the file itself is the last.
+    """Read a config file and the files that it names in ``_BASE_``.
+
+    Returns:
+        [(path, keys of the file)] in the order of merging; the file itself is last.
 
     Raises:
         ConfigError: see :meth:`SafeMerge.merge_from_file`.
@@ -169,7 +176,7 @@ def read_files(name: str) -> list[tuple[str, list[Entry]]]:
     while True:
         seen.append(os.path.realpath(path))
         if seen[-1] in seen[:-1]:
-            raise ConfigError(f"{path}: _BASE_ leads back to itself: {' -> '.join(seen)}")
+            raise ConfigError(f"{path}: _BASE_ is circular: {' -> '.join(seen)}")
         entries = read_yaml(path)
         files.insert(0, (path, [entry for entry in entries if entry.key != "_BASE_"]))
         bases = [entry for entry in entries if entry.key == "_BASE_"]
@@ -181,11 +188,11 @@ def read_files(name: str) -> list[tuple[str, list[Entry]]]:
                 f"{path}, line {line}: _BASE_: expected the name of one file, found {base!r}"
             )
         _require_plain(base, f"{path}, line {line}: _BASE_")
-        path = find_config(base, beside=os.path.dirname(path))
+        path = find_config(base, relative_to=os.path.dirname(path))
 
 
 def value_sources(config_file: str, overrides: Sequence[Any]) -> dict[str, str]:
-    """Key -> where its value was set last: "configs/a.yaml, line 7" or "command line".
+    """Return {key: where its value is set}, such as "configs/a.yaml, line 7" or "command line".
 
     Args:
         config_file: see :meth:`SafeMerge.merge_from_file`.
@@ -206,7 +213,7 @@ def value_sources(config_file: str, overrides: Sequence[Any]) -> dict[str, str]:
 
 
 def _brief_path(path: str) -> str:
-    """A path without "..", and relative to the present folder if it lies below."""
+    """Normalise a path, and make it relative to the current folder if it is inside."""
     path, here = os.path.abspath(path), os.path.join(os.getcwd(), "")
     return path.removeprefix(here)
 
@@ -217,8 +224,8 @@ def _hint(key: str, known: list[str]) -> str:
     node, _, name = key.rpartition(".")
     if node.startswith(f"{NODE}.") and not any(k.startswith(f"{node}.") for k in known):
         return _hint_of_part(key, known)
-    # Longer names of the same node come first: RETINANET.GAMMA is FOCAL_LOSS_GAMMA, hardly SOLVER's
-    # GAMMA.
+    # Prefer longer names in the same group: RETINANET.GAMMA probably means
+    # RETINANET.FOCAL_LOSS_GAMMA, not SOLVER.GAMMA.
     longer = [k for k in known if k.startswith(f"{node}.") and k.endswith(f"_{name}")]
     same_name = [k for k in known if k.rpartition(".")[2] == name]
     near = [*longer, *same_name] or difflib.get_close_matches(key, known, n=3, cutoff=0.6)
@@ -230,28 +237,29 @@ def _hint(key: str, known: list[str]) -> str:
 
 
 def _hint_of_part(key: str, known: list[str]) -> str:
-    """For a key of a part that the config does not know: whose it is, or how its module is
-    named."""
+    """Return advice for an unknown key of a part: which module defines the part, or how to import
+    it."""
     for registry in REGISTRIES:
         for name, part in registry.parts():
             if registry.node and key.startswith(registry.key_of(name, "")):
                 return (
-                    f"{registry.kind} {name!r} is of module {part.module}: a config that names the "
-                    f"module in {IMPORTS} has its keys."
+                    f"{registry.kind} {name!r} is defined in module {part.module}: add the module "
+                    f"to {IMPORTS} to get its keys."
                     if part.keys
                     else f"{registry.kind} {name!r} has no keys."
                 )
     near = difflib.get_close_matches(key, known, n=1, cutoff=0.9)
     return (
-        f"{f'Did you mean {near[0]}? ' if near else ''}If it is a key of a part of your own, name "
-        f"the module that registers the part in {IMPORTS}."
+        f"{f'Did you mean {near[0]}? ' if near else ''}If it is a key of your own part, name the "
+        f"module that registers the part in {IMPORTS}."
     )
 
 
 def _require_once(path: str, entries: list[Entry]) -> None:
-    """
+    """Check that no key of a file is given by its name of version 0.1 and its new name.
+
     Raises:
-        ConfigError: a file has a key under its name of version 0.1 and under its name of today.
+        ConfigError: a key has both names.
     """
     seen: dict[str, Entry] = {}
     for entry in entries:
@@ -259,17 +267,17 @@ def _require_once(path: str, entries: list[Entry]) -> None:
         if first is not entry:
             raise ConfigError(
                 f"{path}, line {entry.line}: {first.key} (line {first.line}) and {entry.key} are "
-                f"one key: keep {RENAMED.get(entry.key, entry.key)}"
+                f"the same key: keep {RENAMED.get(entry.key, entry.key)}"
             )
 
 
-def _alpha(value: Any, where: str) -> float | list[float] | str:
-    """A weight, weights for each class, or "auto"."""
+def _parse_alpha(value: Any, where: str) -> float | list[float] | str:
+    """Check a weight, a list with a weight for each class, or "auto"."""
     weights = value if isinstance(value, (list, tuple)) else [value]
     numbers = all(
         isinstance(w, (int, float)) and not isinstance(w, bool) and w <= 1 for w in weights
     )
-    # alone, -1 is for no weighting
+    # a single negative number turns weighting off; a list has no negative numbers
     numbers = numbers and (weights is not value or min(weights, default=0) >= 0)
     if value != "auto" and not (weights and numbers):
         raise ConfigError(
@@ -285,8 +293,8 @@ def _alpha(value: Any, where: str) -> float | list[float] | str:
     )
 
 
-def _prior(value: Any, where: str) -> float | list[float] | str:
-    """A score, scores for each class, or "auto"."""
+def _parse_prior(value: Any, where: str) -> float | list[float] | str:
+    """Check a score, a list with a score for each class, or "auto"."""
     scores = value if isinstance(value, (list, tuple)) else [value]
     numbers = all(isinstance(p, float) and 0 < p < 1 for p in scores)
     if value != "auto" and not (scores and numbers):
@@ -297,8 +305,8 @@ def _prior(value: Any, where: str) -> float | list[float] | str:
     return list(value) if isinstance(value, tuple) else value
 
 
-def _pixel_range(value: Any, where: str) -> list[float] | str:
-    """Two rising numbers, or "auto"."""
+def _parse_pixel_range(value: Any, where: str) -> list[float] | str:
+    """Check two rising numbers, or "auto"."""
     pair = list(value) if isinstance(value, (list, tuple)) else []
     numbers = all(
         isinstance(v, (int, float)) and not isinstance(v, bool) and math.isfinite(v) for v in pair
@@ -311,27 +319,27 @@ def _pixel_range(value: Any, where: str) -> list[float] | str:
     return "auto" if value == "auto" else [float(v) for v in pair]
 
 
-# Keys whose values are of several types: key -> (value, where it stands) -> the value, or a
-# ConfigError.
-MULTI_TYPE_KEYS = {
-    "MODEL.RETINANET.FOCAL_LOSS_ALPHA": _alpha,
-    "MODEL.RETINANET.PRIOR_PROB": _prior,
-    f"{NODE}.INPUT.PIXEL_RANGE": _pixel_range,
+# Keys that allow several types -> function of a value and its source, such as "a.yaml, line 7". It
+# returns the checked value or raises ConfigError.
+MULTI_TYPE_KEYS: dict[str, Callable[[Any, str], Any]] = {
+    "MODEL.RETINANET.FOCAL_LOSS_ALPHA": _parse_alpha,
+    "MODEL.RETINANET.PRIOR_PROB": _parse_prior,
+    f"{NODE}.INPUT.PIXEL_RANGE": _parse_pixel_range,
 }
 
+# Keys whose values are lists of groups of keys.
 LISTS_OF_GROUPS = (f"{NODE}.LIGHTNING.CALLBACKS", f"{NODE}.LIGHTNING.LOGGERS")
 
 
 def _without_groups(value: Any) -> Any:
-    """A value in which every group is the list of its names and values."""
+    """Replace every dict in a value by the list of its keys and values."""
     if isinstance(value, dict):
         return [_without_groups(entry) for pair in value.items() for entry in pair]
     return [_without_groups(v) for v in value] if isinstance(value, (list, tuple)) else value
 
 
 def _require_numbers(value: Any, where: str) -> None:
-    """Make sure that every number in a value is finite and fits 64 bits: nothing can be computed
-    with others, whatever the key."""
+    """Check that every number in a value is finite and fits into 64 bits."""
     if isinstance(value, (list, tuple)):
         for entry in value:
             _require_numbers(entry, where)
@@ -344,8 +352,8 @@ def _require_numbers(value: Any, where: str) -> None:
 
 
 def _require_plain(value: Any, where: str) -> None:
-    """Make sure that a value is made of text, numbers and lists; Python has other literals, such as
-    sets."""
+    """Check that a value consists of text, numbers and lists. A Python literal can be something
+    else, such as a set."""
     if isinstance(value, (list, tuple)):
         for entry in value:
             _require_plain(entry, where)
@@ -356,13 +364,13 @@ def _require_plain(value: Any, where: str) -> None:
         )
     elif isinstance(value, str) and not _is_text(value):
         raise ConfigError(
-            f"{where}: {_brief(value)} has characters that no text or name of a file has"
+            f"{where}: {_brief(value)} has characters that are not allowed in file names"
         )
 
 
 def _is_text(value: str) -> bool:
     try:
-        # bytes of a name that are not UTF-8 pass, as Python hands them over
+        # non-UTF-8 bytes of a file name are allowed; Python represents them as surrogates
         return b"\0" not in os.fsencode(value)
     except UnicodeEncodeError:
         return False
@@ -374,8 +382,12 @@ def _brief(value: Any) -> str:
 
 
 def _coerced(value: Any, old: Any, where: str) -> Any:
-    """``value`` in the type of ``old``: an integer serves as a float, a list as a tuple and back; a
-    default of None takes all."""
+    """Convert ``value`` to the type of ``old``: an integer to a float, a list to a tuple, or a
+    tuple to a list. If ``old`` is None, every type is allowed.
+
+    Raises:
+        ConfigError: ``value`` has another type.
+    """
     if isinstance(old, float) and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if isinstance(old, (list, tuple)) and isinstance(value, (list, tuple)):
@@ -389,7 +401,7 @@ def _coerced(value: Any, old: Any, where: str) -> Any:
         and "(" not in value
         and "[" not in value
     ):
-        hint = f". One entry is written ('{value:.60}',)"
+        hint = f". Write one entry as ('{value:.60}',)"
     raise ConfigError(
         f"{where}: expected {type(old).__name__} like {old!r}, found {type(value).__name__} "
         f"{_brief(value)}{hint}"

@@ -1,4 +1,4 @@
-"""The configs that come with the package, found by their names from any folder."""
+"""Find the configs that are installed with the package by their names."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ import os
 from retina_plugin.config.errors import ConfigError
 
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-# In a wheel they are inside the package, in a source tree beside it.
+# A wheel has the configs inside the package, a source tree has them in the folder above.
 FOLDERS = (
     os.path.join(_PACKAGE, "configs"),
     os.path.join(os.path.dirname(_PACKAGE), "configs"),
 )
-BASE = "Base-RetinaNet.yaml"  # every folder of configs has it
+BASE = "Base-RetinaNet.yaml"  # its presence shows that a folder contains the configs
 
 
 @functools.cache
 def packaged_configs() -> dict[str, str]:
-    """Name, such as ``digits/retinanet_compact.yaml`` -> path. Empty if the package has none."""
+    """Return {name, such as ``digits/retinanet_compact.yaml``: path} of all packaged configs."""
     folder = next((f for f in FOLDERS if os.path.isfile(os.path.join(f, BASE))), None)
     if folder is None:
         return {}
@@ -28,17 +28,17 @@ def packaged_configs() -> dict[str, str]:
     return {name: names[name] for name in sorted(names) if name.endswith(".yaml")}
 
 
-def find_config(name: str, *, beside: str = "") -> str:
-    """The path of a config file.
+def find_config(name: str, *, relative_to: str = "") -> str:
+    """Return the path of a config file.
 
     Args:
-        name: a path, or the name of a packaged config. A path that exists is preferred.
-        beside: the folder from which a relative path starts; empty for the present folder.
+        name: a path, or the name of a packaged config. An existing path takes precedence.
+        relative_to: the folder that relative paths start from; "" for the current folder.
 
     Raises:
-        ConfigError: it is neither; the message names the nearest packaged configs.
+        ConfigError: ``name`` is neither. The message suggests similar packaged configs.
     """
-    path = os.path.join(beside, os.path.expanduser(name))
+    path = os.path.join(relative_to, os.path.expanduser(name))
     if os.path.lexists(path):
         return path
     known = packaged_configs()
@@ -46,16 +46,16 @@ def find_config(name: str, *, beside: str = "") -> str:
         return known[name]
     raise ConfigError(
         f"config file {path} cannot be read: neither a file nor a packaged config has this name."
-        f"{_hint(name, list(known))}"
+        f"{_suggestion(name, list(known))}"
     )
 
 
-def _hint(name: str, known: list[str]) -> str:
-    """The nearest names, else the names with the nearest file."""
+def _suggestion(name: str, known: list[str]) -> str:
+    """Suggest configs with a similar name, or else with a similar file name."""
     wanted = name.replace(os.sep, "/").removeprefix("configs/")
-    likeness = {path: difflib.SequenceMatcher(None, path, wanted).ratio() for path in known}
-    best = max(likeness.values(), default=0)
-    near = [path for path in known if likeness[path] > max(0.85, best - 0.01)]
+    similarity = {path: difflib.SequenceMatcher(None, path, wanted).ratio() for path in known}
+    best = max(similarity.values(), default=0)
+    near = [path for path in known if similarity[path] > max(0.85, best - 0.01)]
     if not near:
         files = [path.rpartition("/")[2] for path in known]
         alike = difflib.get_close_matches(wanted.rpartition("/")[2], files, n=1, cutoff=0.6)

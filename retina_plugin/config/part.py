@@ -1,4 +1,4 @@
-"""An entry of a registry, and what is checked when it is registered."""
+"""An entry of a registry, and the checks when it is registered."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from retina_plugin.config.errors import ConfigError
 from retina_plugin.config.key import Key
 from retina_plugin.config.rules import Rule
 
-# Where a constructor argument comes from: a dotted key, or a function of the config.
+# The source of a constructor argument: a dotted key, or a function that gets the config.
 Source = str | Callable[[Any], Any]
 
 KEY_NAME = re.compile(r"[A-Z][A-Z0-9_]*")
@@ -25,10 +25,10 @@ class Part:
     """An entry of a registry.
 
     Attributes:
-        build: a class or a function with keyword-only arguments.
-        module: where it is defined.
-        keys: the part's own keys, below the node of its name.
-        reads: constructor argument -> other keys that it is taken from.
+        build: a class or a function with keyword-only arguments; it constructs the part.
+        module: name of the module that defines it.
+        keys: config keys of this part, {name in capitals: definition}.
+        reads: {constructor argument: another key, or a function of the config, that gives it}.
     """
 
     build: Any
@@ -38,48 +38,49 @@ class Part:
 
 
 def module_of(entry: Any) -> str:
-    """Where a class or function is defined; of a ``functools.partial``, where its function is,
-    unless ``__module__`` is set."""
+    """Return the name of the module that defines a class or function; "" if it is unknown. For a
+    ``functools.partial`` without ``__module__``, this is its function's module."""
     if isinstance(entry, functools.partial) and "__module__" not in vars(entry):
         return module_of(entry.func)
     return getattr(entry, "__module__", None) or ""
 
 
-def place_of(entry: Any) -> str:
-    """Where a part is defined, for messages."""
+def full_name_of(entry: Any) -> str:
+    """Return "module.name" of a class or function, for messages."""
     return f"{module_of(entry) or '?'}.{getattr(entry, '__qualname__', repr(entry))}"
 
 
 def same_definition(entry: Any, other: Any) -> bool:
-    """Whether two classes or functions are one, or come from one place of one module: a cell of a
-    notebook that ran twice, or a module that was imported again."""
+    """Whether two classes or functions are the same object, or have the same module and name. The
+    latter happens if a notebook cell runs twice or a module is imported again."""
     named = hasattr(entry, "__qualname__") and hasattr(other, "__qualname__")
-    return entry is other or (named and place_of(entry) == place_of(other))
+    return entry is other or (named and full_name_of(entry) == full_name_of(other))
 
 
 def check_keys(keys: Any, where: str, *, runtime_arguments: Iterable[str]) -> None:
-    """
+    """Check the config keys of a part.
+
     Args:
-        keys: of a part.
-        where: names the part, for messages.
-        runtime_arguments: constructor arguments that the builder of the model passes.
+        keys: {name in capitals: :class:`Key`}.
+        where: the part, for messages.
+        runtime_arguments: constructor arguments that are not read from the config.
 
     Raises:
-        ConfigError: they are not rows by name, or a row cannot be used.
+        ConfigError: ``keys`` is not such a mapping, or a definition or name is invalid.
     """
     if not isinstance(keys, Mapping):
         raise ConfigError(
             f"{where}: write keys={{'RADIUS': Key(2.0, 'what it means')}}, found "
             f"{type(keys).__name__}"
         )
-    for key, row in keys.items():
+    for key, definition in keys.items():
         if not (isinstance(key, str) and KEY_NAME.fullmatch(key)):
             raise ConfigError(f"{where}: key {key!r}: expected a name in capitals, such as RADIUS")
-        if not isinstance(row, Key):
+        if not isinstance(definition, Key):
             raise ConfigError(
                 f"{where}: key {key} has no default: write {key}: Key(default, 'what it means')"
             )
-        _check_row(row, f"{where}: key {key}")
+        _check_definition(definition, f"{where}: key {key}")
         if key.lower() in runtime_arguments:
             raise ConfigError(
                 f"{where}: key {key} needs another name, because the constructor argument "
@@ -87,28 +88,29 @@ def check_keys(keys: Any, where: str, *, runtime_arguments: Iterable[str]) -> No
             )
 
 
-def _check_row(row: Key, where: str) -> None:
-    if not _is_plain(row.default):
+def _check_definition(definition: Key, where: str) -> None:
+    if not _is_plain(definition.default):
         raise ConfigError(
             f"{where}: expected a default that YAML can hold (text, a finite number, True, False, "
-            f"None, or a list of them), found {type(row.default).__name__} {row.default!r:.80}"
+            f"None, or a list of them), found {type(definition.default).__name__} "
+            f"{definition.default!r:.80}"
         )
-    if not (isinstance(row.meaning, str) and row.meaning):
+    if not (isinstance(definition.meaning, str) and definition.meaning):
         raise ConfigError(
-            f"{where}: expected its meaning in words after the default, found {row.meaning!r:.80}: "
-            f"write Key({row.default!r}, 'what it means')"
+            f"{where}: expected a description after the default, found {definition.meaning!r:.80}: "
+            f"write Key({definition.default!r}, 'what it means')"
         )
-    if row.rule is None:
+    if definition.rule is None:
         return
-    if not isinstance(row.rule, Rule):
+    if not isinstance(definition.rule, Rule):
         raise ConfigError(
             f"{where}: expected a rule of retina_plugin.config, such as at_least(0) or "
-            f"Rule(lambda v: v % 2 == 1, 'an odd number'), found {row.rule!r:.80}"
+            f"Rule(lambda v: v % 2 == 1, 'an odd number'), found {definition.rule!r:.80}"
         )
-    if not row.rule.accepts(row.default):
+    if not definition.rule.accepts(definition.default):
         raise ConfigError(
-            f"{where}: its rule refuses its default: expected {row.rule.expected}, found "
-            f"{row.default!r}"
+            f"{where}: its default does not follow its rule: expected {definition.rule.expected}, "
+            f"found {definition.default!r}"
         )
 
 
@@ -128,18 +130,19 @@ def check_arguments(
     config_arguments: Iterable[str],
     runtime_arguments: Iterable[str],
 ) -> None:
-    """Make sure that every argument of the constructor comes from somewhere, and that every key has
-    an argument.
+    """Check that every constructor argument without a default has a source, and that every key has
+    a constructor argument.
 
     Args:
-        part: with keys that are right.
-        where: names the part, for messages.
+        part: a part whose keys were checked by :func:`check_keys`.
+        where: the part, for messages.
         kind: what the part is, for messages.
-        config_arguments: what the parts of this kind can take from the config.
-        runtime_arguments: what the builder of the model passes.
+        config_arguments: arguments that all parts of this kind can get from the config.
+        runtime_arguments: arguments that are not read from the config.
 
     Raises:
-        ConfigError: one of them does not.
+        ConfigError: an argument has no source, a key has no argument, or ``reads`` has a runtime
+            argument.
     """
     both = sorted({*part.reads} & {*runtime_arguments})
     if both:
@@ -151,11 +154,11 @@ def check_arguments(
     if any(argument.kind is argument.VAR_KEYWORD for argument in arguments):
         return
     known = {argument.name for argument in arguments}
-    surplus = [key for key in part.keys if key.lower() not in known]
-    if surplus:
+    unused = [key for key in part.keys if key.lower() not in known]
+    if unused:
         raise ConfigError(
-            f"{where}: key {surplus[0]} needs the constructor argument "
-            f"{surplus[0].lower()!r}, found {', '.join(sorted(known)) or 'none'}"
+            f"{where}: key {unused[0]} needs the constructor argument "
+            f"{unused[0].lower()!r}, found {', '.join(sorted(known)) or 'none'}"
         )
     sources = {
         *config_arguments,
@@ -170,19 +173,19 @@ def check_arguments(
     ]
     if missing:
         raise ConfigError(
-            _nothing_gives(part, missing[0], where, kind, {*config_arguments, *runtime_arguments})
+            _missing_source(part, missing[0], where, kind, {*config_arguments, *runtime_arguments})
         )
 
 
-def _nothing_gives(part: Part, name: str, where: str, kind: str, others: set[str]) -> str:
+def _missing_source(part: Part, name: str, where: str, kind: str, others: set[str]) -> str:
     also = f"; it can also have {', '.join(sorted(others))}" if others else ""
-    called = ""
-    if inspect.isfunction(part.build):  # in version 0.1, losses were registered so
-        called = (
-            f". A function is called once and returns the {kind}; if it is the {kind} itself, make "
-            "it a class, as docs/plugin.md shows"
+    hint = ""
+    if inspect.isfunction(part.build):  # in version 0.1, a loss was registered as a function
+        hint = (
+            f". A registered function must return the {kind}; if the function is the {kind} "
+            "itself, write a class instead, as docs/plugin.md shows"
         )
     return (
-        f"{where}: nothing gives the constructor argument {name!r}: register the part with "
-        f"keys={{{name.upper()!r}: Key(...)}}{also}{called}"
+        f"{where}: the constructor argument {name!r} has no source: register the part with "
+        f"keys={{{name.upper()!r}: Key(...)}}{also}{hint}"
     )

@@ -1,7 +1,7 @@
-"""Name -> part, for the parts that a config chooses, with the config keys that each part reads.
+"""Registries: tables of parts by name, with the config keys that each part reads.
 
-Works like Detectron2's registries (``register()`` as a decorator, ``get(name)``) without importing
-anything, so that the same part is found on either host.
+They work like Detectron2's registries (``register()`` as a decorator, ``get(name)``), but do not
+need Detectron2, so both hosts use the same parts.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from retina_plugin.config.part import (
     Source,
     check_arguments,
     check_keys,
+    full_name_of,
     module_of,
-    place_of,
     same_definition,
 )
 
@@ -53,9 +53,10 @@ class Registry:
         """
         Args:
             kind: what the parts are, for messages.
-            node: where the keys of each part lie, ``<node>.<name of the part>.<KEY>``; "" for
-                parts that read the config themselves, which get no arguments from here.
-            choice_key: the key that names the part, or lists the parts; ``<node>.NAME`` when "".
+            node: the group with the keys of each part, ``<node>.<name of the part>.<KEY>``; "" if
+                the parts get the whole config instead of arguments.
+            choice_key: the key that names the chosen part or lists the chosen parts; "" for
+                ``<node>.NAME``.
             config_arguments: {constructor argument: key or function of the config that gives it},
                 for all parts of this kind. A part gets those that its constructor names.
             runtime_arguments: constructor arguments that the caller passes to :meth:`build`.
@@ -73,23 +74,21 @@ class Registry:
         keys: Mapping[str, Key] | None = None,
         reads: Mapping[str, Source] | None = None,
     ) -> Any:
-        """Decorator that files a part under ``name``, or under its own ``__name__``; as in
-        Detectron2, also ``register(part)``.
+        """Register a part, as a decorator or by ``register(part)``.
 
-        A class that derives from a registered one inherits what that one reads. A part of the same
-        name from the same place of the same module is replaced: a cell of a notebook that runs
-        again, or a module that is imported again.
+        A subclass of a registered class also gets the arguments of its base class from the config.
+        Registering the same module and name again replaces the part, for example when a notebook
+        cell runs again.
 
         Args:
-            name: for the config.
-            keys: the part's own keys; ``RADIUS`` is the constructor argument ``radius``.
-            reads: further arguments and the keys or functions of the config that give them.
+            name: name for the config; the part's ``__name__`` by default.
+            keys: the part's config keys; key ``RADIUS`` gives the constructor argument ``radius``.
+            reads: {further constructor argument: another key, or a function of the config}.
 
         Raises:
-            KeyError: another object already has that name.
-            ConfigError: a key that cannot be used, such as one without a default; a key or an
-                argument that does not fit the constructor; keys for a part that reads the config
-                itself.
+            KeyError: another part already has that name.
+            ConfigError: a key is invalid, the constructor does not match the keys, or the parts of
+                this registry cannot have keys.
         """
 
         def add(entry: T) -> T:
@@ -102,8 +101,8 @@ class Registry:
             if key in self._parts and not same_definition(self._parts[key].build, entry):
                 raise KeyError(
                     f"{self.kind} {key!r} is registered already, by "
-                    f"{place_of(self._parts[key].build)};"
-                    f" {place_of(entry)} has to choose another name"
+                    f"{full_name_of(self._parts[key].build)};"
+                    f" use another name for {full_name_of(entry)}"
                 )
             self._parts[key] = self._checked(key, entry, {} if keys is None else keys, reads or {})
             return entry
@@ -113,13 +112,13 @@ class Registry:
         return add
 
     def _checked(self, name: str, entry: Any, keys: Any, reads: Mapping[str, Source]) -> Part:
-        where = f"{place_of(entry)}: {self.kind} {name!r}"
+        where = f"{full_name_of(entry)}: {self.kind} {name!r}"
         if not self.node:
             if keys or reads:
                 raise ConfigError(
-                    f"{where}: a {self.kind} is called with the whole config and has no keys of "
-                    "its own: leave out keys and reads, and read keys that are there, or register "
-                    "what needs them as a part of another kind, such as a neck"
+                    f"{where}: a {self.kind} gets the whole config and cannot have keys: leave out "
+                    "keys and reads, and read existing keys, or register a part of another kind, "
+                    "such as a neck"
                 )
             return Part(build=entry, module=module_of(entry))
         check_keys(keys, where, runtime_arguments=self.runtime_arguments)
@@ -145,91 +144,92 @@ class Registry:
         return part
 
     def _names_of_keys(self) -> set[str]:
-        """Names that this project's keys have in the node."""
+        """Return the names of this project's keys and groups in the node."""
         keys = [self.choice_key, *DETECTRON2_KEYS, *PLUGIN_KEYS]
         below = f"{self.node}."
         return {k.removeprefix(below).split(".")[0] for k in keys if k.startswith(below)}
 
     def _inherited(self, entry: Any) -> dict[str, Source]:
-        """What the nearest registered base class reads, its own keys included."""
+        """Return {argument: source} of the nearest registered base class; {} if there is none."""
         for base in getattr(entry, "__mro__", ())[1:]:
             for name, part in self._parts.items():
                 if same_definition(part.build, base):
-                    own = {key.lower(): self.key_of(name, key) for key in part.keys}
-                    return {**part.reads, **own}
+                    return {**part.reads, **self._key_sources(name, part)}
         return {}
 
+    def _key_sources(self, name: str, part: Part) -> dict[str, str]:
+        """Return {constructor argument: dotted key} for the keys of a part."""
+        return {key.lower(): self.key_of(name, key) for key in part.keys}
+
     def key_of(self, name: str, key: str) -> str:
-        """The dotted key of a part's own key."""
+        """Return the dotted config key for ``key`` of the part ``name``."""
         return f"{self.node}.{name}.{key}"
 
     def build(self, cfg: Any, **given: Any) -> Any:
-        """The part that ``cfg`` chooses, constructed.
+        """Construct the part that ``cfg`` chooses.
 
         Args:
-            cfg: either host's config tree.
-            given: what the parts of this kind can have besides keys; each takes what its
-                constructor names.
+            cfg: either host's config.
+            **given: the runtime arguments; the constructor gets those that it names.
 
         Raises:
-            KeyError: no such part.
+            KeyError: no part has the chosen name.
+            ConfigError: ``cfg`` lacks a key that the part reads.
         """
         self.require_known(value_of(cfg, self.choice_key))
         return self.construct(value_of(cfg, self.choice_key), cfg, **given)
 
     def build_all(self, cfg: Any) -> list[tuple[str, Any]]:
-        """The parts that ``cfg`` lists, constructed: (name, part), in order.
+        """Construct the parts that ``cfg`` lists, as [(name, part)] in order.
 
         Raises:
-            KeyError: no such part.
+            KeyError: a listed name is not registered.
+            ConfigError: ``cfg`` lacks a key that a part reads.
         """
         self.require_known(*value_of(cfg, self.choice_key))
         return [(name, self.construct(name, cfg)) for name in value_of(cfg, self.choice_key)]
 
     def require_known(self, *names: str) -> None:
-        """
-        Args:
-            names: that a config has at ``choice_key``.
+        """Check that names are registered.
 
         Raises:
-            KeyError: no such part; the message has the key and the nearest names.
+            KeyError: a name is not. The message has ``choice_key`` and the most similar names.
         """
         for name in names:
             if name not in self:
                 raise KeyError(f"{self.choice_key}: {unknown_name_message(self.kind, name, self)}")
 
     def construct(self, name: str, cfg: Any, **given: Any) -> Any:
-        """The part called ``name``, constructed; see :meth:`build`."""
+        """Construct the part ``name``; see :meth:`build`."""
         part = self.part(name)
-        own = {key.lower(): self.key_of(name, key) for key in part.keys}
-        sources = {**self.config_arguments, **part.reads, **own}
+        sources = {**self.config_arguments, **part.reads, **self._key_sources(name, part)}
         parameters = inspect.signature(part.build).parameters.values()
         wanted = {p.name for p in parameters}
         if any(p.kind is p.VAR_KEYWORD for p in parameters):
             wanted |= {*sources, *given}
         try:
-            arguments = {a: _taken(cfg, s) for a, s in sources.items() if a in wanted}
+            arguments = {a: _read_source(cfg, s) for a, s in sources.items() if a in wanted}
         except KeyError as error:
-            wanted_keys = (source for source in sources.values() if isinstance(source, str))
-            lacks = next((key for key in wanted_keys if not _has(cfg, key)), error.args[0])
+            source_keys = (source for source in sources.values() if isinstance(source, str))
+            missing = next((key for key in source_keys if not _has_key(cfg, key)), error.args[0])
             raise ConfigError(
-                f"the config has no key {lacks}, which {self.kind} {name!r} reads. Merge "
-                f"MODEL.RETINA_PLUGIN.IMPORTS with the module that registers it, {part.module}; in "
-                "Detectron2's own tools, call add_retina_config(cfg) after importing it"
+                f"the config has no key {missing}, which {self.kind} {name!r} reads. Add the "
+                f"module that registers it, {part.module}, to MODEL.RETINA_PLUGIN.IMPORTS; in "
+                "Detectron2's own tools, call add_retina_config(cfg) after importing the module"
             ) from error
         return part.build(**{a: v for a, v in given.items() if a in wanted}, **arguments)
 
     def get(self, name: str) -> Any:
-        """The object called ``name``.
+        """Return the class or function that is registered as ``name``.
 
         Raises:
-            KeyError: no such name; the message lists the nearest known ones and how to import a
-                plugin.
+            KeyError: the name is not registered. The message lists the most similar names and says
+                how to import a plugin.
         """
         return self.part(name).build
 
     def part(self, name: str) -> Part:
-        """The entry called ``name``; see :meth:`get`."""
+        """Return the entry ``name``; see :meth:`get` for the error."""
         if name not in self._parts:
             raise KeyError(unknown_name_message(self.kind, name, self._parts))
         return self._parts[name]
@@ -241,20 +241,21 @@ class Registry:
         return iter(self._parts)
 
     def parts(self) -> list[tuple[str, Part]]:
-        """All (name, entry) pairs, in order of registration."""
+        """Return all (name, entry) pairs in the order of registration."""
         return list(self._parts.items())
 
     def remove(self, name: str) -> None:
-        """Take back a registration, such as one of a module that failed afterwards."""
+        """Remove a part."""
         del self._parts[name]
 
     def chosen(self, cfg: Any) -> list[str]:
-        """The names of parts that ``cfg`` has at ``choice_key``; none where it has no such key."""
-        found = value_of(cfg, self.choice_key) if _has(cfg, self.choice_key) else []
+        """Return the names of the parts that ``cfg`` chooses; [] if it has no ``choice_key``."""
+        found = value_of(cfg, self.choice_key) if _has_key(cfg, self.choice_key) else []
         return list(found) if isinstance(found, (list, tuple)) else [found]
 
     def users(self, part: Part) -> list[str]:
-        """Names of the parts that read the keys of ``part``: itself, and its subclasses."""
+        """Return the names of the parts that read the keys of ``part``: itself and its
+        subclasses."""
         return [
             name
             for name, other in self._parts.items()
@@ -265,22 +266,26 @@ class Registry:
         ]
 
     def items(self) -> list[tuple[str, Any]]:
-        """All (name, object) pairs, in order of registration."""
+        """Return all (name, class or function) pairs in the order of registration."""
         return [(name, part.build) for name, part in self._parts.items()]
 
 
 def value_of(cfg: Any, key: str) -> Any:
-    """The value of a dotted key."""
+    """Return the value of a dotted key.
+
+    Raises:
+        KeyError: ``cfg`` has no such key.
+    """
     for name in key.split("."):
         cfg = cfg[name]
     return cfg
 
 
-def _taken(cfg: Any, source: Source) -> Any:
+def _read_source(cfg: Any, source: Source) -> Any:
     return value_of(cfg, source) if isinstance(source, str) else source(cfg)
 
 
-def _has(cfg: Any, key: str) -> bool:
+def _has_key(cfg: Any, key: str) -> bool:
     for name in key.split("."):
         if not isinstance(cfg, Mapping) or name not in cfg:
             return False
@@ -289,8 +294,7 @@ def _has(cfg: Any, key: str) -> bool:
 
 
 def unknown_name_message(kind: str, name: str, known: Iterable[str]) -> str:
-    """The message for a name that no registry holds: nearest names first, then the way to bring a
-    plugin in."""
+    """Return the error message for an unknown name, with the most similar names and advice."""
     return (
         f"no {kind} is called {name!r}. {nearest_names(str(name), known)} If it is your own, name "
         "the module that registers it in MODEL.RETINA_PLUGIN.IMPORTS, for example "
@@ -299,7 +303,8 @@ def unknown_name_message(kind: str, name: str, known: Iterable[str]) -> str:
 
 
 def nearest_names(name: str, known: Iterable[str], limit: int = 20) -> str:
-    """The names that were probably meant, or where none is near all of them, up to ``limit``."""
+    """Return "Nearest: ..." with up to three similar names. If there are none, return "Known: ..."
+    with the first ``limit`` known names."""
     known = sorted(known)
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
     rest = f", ... ({len(known)})" if len(known) > limit else ""

@@ -1,5 +1,5 @@
-"""Rules for config values: small tests that say in words what they expect. Rules combine with ``&``
-and ``|``."""
+"""Rules for config values: a check and a text that describes the allowed values. Rules combine with
+``&`` and ``|``."""
 
 from __future__ import annotations
 
@@ -8,12 +8,15 @@ from collections.abc import Callable
 from numbers import Integral, Real
 from typing import Any, NamedTuple
 
-COUNTS = {1: "one", 2: "two", 3: "three", 4: "four"}
+NUMBER_WORDS = {1: "one", 2: "two", 3: "three", 4: "four"}
 
 
 class Rule(NamedTuple):
-    """Whether a value will do, and what is expected: ``f"expected {rule.expected}, found ..."`` is
-    a sentence.
+    """A check of a config value.
+
+    Attributes:
+        accepts: returns whether a value is allowed.
+        expected: describes the allowed values, for the message "expected ..., found ...".
 
     Example:
         >>> share = at_least(0) & below(1)
@@ -44,46 +47,52 @@ def _is_list(value: Any) -> bool:
 
 
 def at_least(low: float) -> Rule:
-    """A finite number of ``low`` or more."""
+    """Accept finite numbers of at least ``low``."""
     return Rule(lambda v: _is_number(v) and v >= low, f"at least {low}")
 
 
 def at_most(high: float) -> Rule:
-    """A finite number of ``high`` or less."""
+    """Accept finite numbers of at most ``high``."""
     return Rule(lambda v: _is_number(v) and v <= high, f"at most {high}")
 
 
 def above(low: float) -> Rule:
-    """A finite number of more than ``low``."""
+    """Accept finite numbers above ``low``."""
     return Rule(lambda v: _is_number(v) and v > low, f"above {low}")
 
 
 def below(high: float) -> Rule:
-    """A finite number of less than ``high``."""
+    """Accept finite numbers below ``high``."""
     return Rule(lambda v: _is_number(v) and v < high, f"below {high}")
 
 
 def between(low: float, high: float) -> Rule:
-    """A finite number from ``low`` to ``high``, both included."""
+    """Accept finite numbers from ``low`` to ``high``, both included."""
     return Rule((at_least(low) & at_most(high)).accepts, f"from {low} to {high}")
 
 
 def whole(rule: Rule) -> Rule:
-    """A number without a fraction, for lists; a single number has the type of its default."""
+    """Accept integers that follow ``rule``. It is for entries of lists; a single number must have
+    the type of its default anyway."""
     return Rule(
         lambda v: isinstance(v, Integral) and rule.accepts(v), f"{rule.expected} without a fraction"
     )
 
 
 def one_of(*values: Any) -> Rule:
-    """One of some texts, numbers or lists."""
+    """Accept the given values. The type must match too: 1 is not 1.0."""
     names = [str(value) for value in values]
     expected = f"{', '.join(names[:-1])} or {names[-1]}" if names[1:] else names[0]
     return Rule(lambda v: any(type(v) is type(value) and v == value for value in values), expected)
 
 
 def text(expected: str, *, empty: bool = False) -> Rule:
-    """Any text, or only text that is not empty."""
+    """Accept text.
+
+    Args:
+        expected: describes the text, for messages.
+        empty: whether empty text is allowed.
+    """
     return Rule(lambda v: isinstance(v, str) and (empty or v != ""), expected)
 
 
@@ -95,14 +104,14 @@ def list_of(
     rising: bool = False,
     empty: bool = False,
 ) -> Rule:
-    """A list whose entries follow a rule.
+    """Accept lists and tuples whose entries follow a rule.
 
     Args:
         rule: for each entry.
-        what: the entries are called so in messages.
-        counts: how many entries there may be; any number if it is empty.
-        rising: no entry is less than the one before.
-        empty: whether a list without entries will do.
+        what: what the entries are, for messages.
+        counts: the allowed numbers of entries; () allows any number.
+        rising: whether entries must not decrease.
+        empty: whether an empty list is allowed.
     """
 
     def accepts(value: Any) -> bool:
@@ -114,19 +123,19 @@ def list_of(
             and (not rising or list(value) == sorted(value))
         )
 
-    count = " or ".join(COUNTS[n] for n in counts)
+    count = " or ".join(NUMBER_WORDS[n] for n in counts)
     return Rule(
         accepts, " ".join(filter(None, (count, "rising" if rising else "", what, rule.expected)))
     )
 
 
 def different() -> Rule:
-    """A list in which no value comes twice."""
+    """Accept lists without duplicates."""
     return Rule(lambda v: len(set(v)) == len(v), "all different")
 
 
 def by_level(rule: Rule) -> Rule:
-    """A list of numbers for all levels, or a list of such lists."""
+    """Accept a list of numbers for all pyramid levels, or a list of such lists, one per level."""
     numbers = list_of(rule)
 
     def accepts(value: Any) -> bool:

@@ -1,11 +1,10 @@
-"""Read a YAML config as plain data: one value for each key, with its line; whatever is ambiguous or
-hostile is refused."""
+"""Read YAML configs as plain data with line numbers; ambiguous or malicious files are refused."""
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import yaml
@@ -14,36 +13,44 @@ from retina_plugin.config.errors import ConfigError
 from retina_plugin.config.files import require_regular_file
 
 MAX_BYTES = 2**20
-MAX_DEPTH = 40  # of groups and lists in each other
-MAX_VALUES = 100_000  # after every alias is replaced by what it stands for
+MAX_DEPTH = 40  # nesting depth of groups and lists
+MAX_VALUES = 100_000  # number of values after every alias is replaced by its value
 
 MERGE, GROUP = "tag:yaml.org,2002:merge", "tag:yaml.org,2002:map"
 
 
 class _Extent(NamedTuple):
+    """Size of a YAML node: the number of its values and the depth of its nesting."""
+
     values: int
-    height: int  # of groups and lists in each other
+    height: int
 
 
 class Entry(NamedTuple):
-    """One key of a file."""
+    """A key of a config file.
 
-    key: str  # dotted: SOLVER.MAX_ITER
+    Attributes:
+        key: dotted, such as SOLVER.MAX_ITER.
+        value: its value.
+        line: line number, starting with 1.
+    """
+
+    key: str
     value: Any
-    line: int  # from 1 on
+    line: int
 
 
 def read_yaml(path: str) -> list[Entry]:
-    """The keys of a YAML file in their order. An empty file has none.
+    """Return the keys of a YAML file in order; [] for an empty file.
 
-    A merge (``<<``) adds the keys that its group lacks. Groups that are empty have no entry.
+    A merge key (``<<``) adds the keys that its group lacks. Empty groups have no entry.
 
     Raises:
-        ConfigError: the file cannot be read or is not YAML; tags, a key that is no text, a key
-            given twice, aliases that lead back to themselves, or more nesting or values than a
-            config has. The message names the file and, where there is one, the line.
+        ConfigError: the file cannot be read or is not YAML, or it has a tag, a key that is not
+            text, a duplicate key, a recursive alias, or too many or too deeply nested values. The
+            message names the file and, if known, the line.
     """
-    text = _text(path)
+    text = _read_text(path)
     try:
         loader = _Loader(text)
         try:
@@ -51,7 +58,7 @@ def read_yaml(path: str) -> list[Entry]:
             return list(_entries(loader, path, node)) if node is not None else []
         finally:
             loader.dispose()
-    except _Problem as error:
+    except _InvalidConfig as error:
         raise ConfigError(f"{_place(path, error.problem_mark)}: {error.problem}") from error
     except yaml.MarkedYAMLError as error:
         problem = " ".join(filter(None, (error.context, error.problem)))
@@ -65,12 +72,12 @@ def read_yaml(path: str) -> list[Entry]:
 
 
 def _place(path: str, mark: yaml.Mark | None) -> str:
-    """The file, and the line if it is known."""
+    """Return "FILE, line N", or only the file if the line is unknown."""
     return f"{path}, line {mark.line + 1}" if mark is not None else path
 
 
-def _text(path: str) -> str:
-    """The file as text."""
+def _read_text(path: str) -> str:
+    """Read a UTF-8 file of at most ``MAX_BYTES`` bytes."""
     try:
         require_regular_file(path)
         size = os.path.getsize(path)
@@ -85,7 +92,7 @@ def _text(path: str) -> str:
     if size > MAX_BYTES:
         raise ConfigError(
             f"config file {path} has {size} bytes, expected at most {MAX_BYTES}. "
-            "Is it a config? A checkpoint belongs to MODEL.WEIGHTS."
+            "Is it a config? For a checkpoint use MODEL.WEIGHTS."
         )
     try:
         return content.decode("utf-8-sig")
@@ -97,37 +104,37 @@ def _text(path: str) -> str:
         ) from error
 
 
-class _Problem(yaml.MarkedYAMLError):
-    """What is YAML and no config, with the place where it stands."""
+class _InvalidConfig(yaml.MarkedYAMLError):
+    """The file is valid YAML but not a valid config; ``problem_mark`` is the position."""
 
-    def __init__(self, problem: str, mark: yaml.Mark) -> None:
+    def __init__(self, problem: str, mark: Any) -> None:  # a Mark of PyYAML or of its C part
         super().__init__(problem=problem, problem_mark=mark)
 
 
 class _Loader(yaml.SafeLoader):
-    """PyYAML's safe loader with bounds on nesting and on the number of values, aliases counted with
-    all that they stand for."""
+    """PyYAML's safe loader with limits on the nesting and the number of values. An alias counts as
+    all values that it stands for."""
 
     def __init__(self, text: str) -> None:
         super().__init__(text)
-        # of the nodes around the present one, as far as they are read
+        # sizes so far of the current node and the nodes around it, outermost first
         self._open: list[_Extent] = []
-        self._known: dict[int, _Extent] = {}  # of whole nodes that have an anchor, by their id
+        self._anchored: dict[int, _Extent] = {}  # id of a complete node with an anchor -> its size
 
-    def compose_node(self, parent: Any, index: Any) -> yaml.Node:
-        event = self.peek_event()
+    def compose_node(self, parent: Any, index: Any) -> yaml.Node | None:
+        event: yaml.Event = self.peek_event()  # type: ignore[no-untyped-call]  # types-PyYAML
         self._open.append(_Extent(values=1, height=1))
         self._check_extent(event)
         node = super().compose_node(parent, index)
         extent = self._open.pop()
         if isinstance(event, yaml.AliasEvent):
-            if id(node) not in self._known:
-                raise _Problem(
-                    f"alias *{event.anchor} stands within the value that it names", event.start_mark
+            if id(node) not in self._anchored:
+                raise _InvalidConfig(
+                    f"alias *{event.anchor} is inside the value that it names", event.start_mark
                 )
-            extent = self._known[id(node)]
-        elif event.anchor is not None:
-            self._known[id(node)] = extent
+            extent = self._anchored[id(node)]
+        elif getattr(event, "anchor", None) is not None:
+            self._anchored[id(node)] = extent
         if self._open:
             around = self._open[-1]
             self._open[-1] = _Extent(
@@ -139,61 +146,69 @@ class _Loader(yaml.SafeLoader):
     def _check_extent(self, event: yaml.Event) -> None:
         values, height = self._open[-1]
         if len(self._open) + height - 1 > MAX_DEPTH:
-            raise _Problem(
-                f"more than {MAX_DEPTH} groups and lists in each other", event.start_mark
+            raise _InvalidConfig(
+                f"groups and lists are nested more than {MAX_DEPTH} deep", event.start_mark
             )
         if values > MAX_VALUES:
-            raise _Problem(
-                f"more than {MAX_VALUES} values when aliases are written out", event.start_mark
+            raise _InvalidConfig(
+                f"more than {MAX_VALUES} values after aliases are replaced", event.start_mark
             )
 
     def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
-        text = self.construct_scalar(node)
+        text = str(self.construct_scalar(node))
         if ":" in text or re.match(r"[-+]?0[0-9_]", text):
-            raise _Problem(
+            raise _InvalidConfig(
                 f"{text} is an octal or sexagesimal number in YAML; write it in decimal",
                 node.start_mark,
             )
-        return self._number(super().construct_yaml_int, node)
+        number: int = self._construct(super().construct_yaml_int, node)
+        return number
 
     def construct_yaml_float(self, node: yaml.ScalarNode) -> float:
-        if ":" in (text := self.construct_scalar(node)):
-            raise _Problem(
+        if ":" in (text := str(self.construct_scalar(node))):
+            raise _InvalidConfig(
                 f"{text} is a sexagesimal number in YAML; write it in decimal", node.start_mark
             )
-        return self._number(super().construct_yaml_float, node)
+        number: float = self._construct(super().construct_yaml_float, node)
+        return number
 
     def construct_yaml_bool(self, node: yaml.ScalarNode) -> bool:
-        return self._number(super().construct_yaml_bool, node)
+        value: bool = self._construct(super().construct_yaml_bool, node)
+        return value
 
-    def _number(self, construct: Any, node: yaml.ScalarNode) -> Any:
-        """What ``construct`` makes of a scalar. It fails where a tag is wrong (``!!int x``) or a
-        number has thousands of digits."""
+    def _construct(self, construct: Callable[[yaml.ScalarNode], Any], node: yaml.ScalarNode) -> Any:
+        """Call ``construct`` and convert its errors. It fails for a wrong tag (``!!int x``) and for
+        a number with thousands of digits."""
         try:
             return construct(node)
         except (KeyError, ValueError, OverflowError, IndexError) as error:
-            raise _Problem(
+            raise _InvalidConfig(
                 f"{node.value:.40} cannot be read as {node.tag.rpartition(':')[2]}", node.start_mark
             ) from error
 
+    def construct_text(self, node: yaml.ScalarNode) -> str:
+        """Read a date as text: a folder can be called 2024-05-01, and no key has a date."""
+        return str(self.construct_scalar(node))
+
     def construct_group(self, node: yaml.Node) -> dict[str, Any]:
-        """A group that is an entry of a list."""
+        """Convert a group that is an entry of a list into a dict."""
         if not isinstance(node, yaml.MappingNode):
-            raise _Problem(f"!!map is for groups of keys, found {_kind_of(node)}", node.start_mark)
+            raise _InvalidConfig(
+                f"!!map is for groups of keys, found {_kind_of(node)}", node.start_mark
+            )
         members = _members(self, node).items()
         return {name: self.construct_object(value, deep=True) for name, (_, value) in members}
 
     def refuse(self, node: yaml.Node) -> None:
         name = node.tag.replace("tag:yaml.org,2002:", "!!")
-        raise _Problem(f"tag {name}. Only plain YAML is read; write the value out", node.start_mark)
+        raise _InvalidConfig(f"tag {name} is not allowed; write a plain value", node.start_mark)
 
 
 for _kind in ("int", "float", "bool"):
     _Loader.add_constructor(
         f"tag:yaml.org,2002:{_kind}", getattr(_Loader, f"construct_yaml_{_kind}")
     )
-# A folder may be called 2024-05-01; no key takes a date.
-_Loader.add_constructor("tag:yaml.org,2002:timestamp", yaml.SafeLoader.construct_yaml_str)
+_Loader.add_constructor("tag:yaml.org,2002:timestamp", _Loader.construct_text)
 for _kind in ("binary", "omap", "pairs", "set"):
     _Loader.add_constructor(f"tag:yaml.org,2002:{_kind}", _Loader.refuse)
 _Loader.add_constructor(GROUP, _Loader.construct_group)
@@ -201,8 +216,8 @@ _Loader.add_constructor(None, _Loader.refuse)
 
 
 def _entries(loader: _Loader, path: str, tree: yaml.Node) -> Iterator[Entry]:
-    """Walk the groups; a dotted key (``SOLVER.MAX_ITER: 7``) and its nested spelling are one
-    key."""
+    """Yield the entries of all groups. A dotted key (``SOLVER.MAX_ITER: 7``) is the same as a key
+    in nested groups."""
     if isinstance(tree, yaml.ScalarNode) and loader.construct_object(tree) is None:
         return  # comments and document markers only
     if not isinstance(tree, yaml.MappingNode):
@@ -212,7 +227,7 @@ def _entries(loader: _Loader, path: str, tree: yaml.Node) -> Iterator[Entry]:
     seen: dict[str, yaml.Mark] = {}
     for key, node, mark in _leaves(loader, tree, ""):
         if key in seen:
-            raise _twice(key, seen[key], mark)
+            raise _duplicate_key(key, seen[key], mark)
         seen[key] = mark
         yield Entry(key, loader.construct_object(node, deep=True), mark.line + 1)
 
@@ -228,7 +243,7 @@ def _leaves(
 
 
 def _members(loader: _Loader, group: yaml.MappingNode) -> dict[str, tuple[yaml.Mark, yaml.Node]]:
-    """Name -> (place of the key, value), the group's own keys and those that it merges."""
+    """Return {name: (position of the key, value)} of a group, with the keys that it merges."""
     if group.tag != GROUP:
         loader.refuse(group)
     own: dict[str, tuple[yaml.Mark, yaml.Node]] = {}
@@ -238,7 +253,7 @@ def _members(loader: _Loader, group: yaml.MappingNode) -> dict[str, tuple[yaml.M
             sources = node.value if isinstance(node, yaml.SequenceNode) else [node]
             for source in sources:
                 if not isinstance(source, yaml.MappingNode):
-                    raise _Problem(
+                    raise _InvalidConfig(
                         f"<< merges groups of keys, found {_kind_of(source)}", node.start_mark
                     )
                 _add(merged, _members(loader, source))
@@ -252,7 +267,7 @@ def _add(
 ) -> None:
     for name, (mark, node) in more.items():
         if name in to:
-            raise _twice(name, to[name][0], mark)
+            raise _duplicate_key(name, to[name][0], mark)
         to[name] = mark, node
 
 
@@ -260,12 +275,14 @@ def _name(loader: _Loader, key: yaml.Node) -> str:
     name = loader.construct_object(key, deep=True) if isinstance(key, yaml.ScalarNode) else None
     if not isinstance(name, str):
         found = f"{key.value!r:.40}" if isinstance(key, yaml.ScalarNode) else _kind_of(key)
-        raise _Problem(f"expected the name of a key, such as SOLVER, found {found}", key.start_mark)
+        raise _InvalidConfig(
+            f"expected the name of a key, such as SOLVER, found {found}", key.start_mark
+        )
     return name
 
 
-def _twice(key: str, first: yaml.Mark, second: yaml.Mark) -> _Problem:
-    return _Problem(
+def _duplicate_key(key: str, first: yaml.Mark, second: yaml.Mark) -> _InvalidConfig:
+    return _InvalidConfig(
         f"key {key} is given twice, in line {first.line + 1} and in line {second.line + 1}; keep "
         "one",
         second,
@@ -273,5 +290,8 @@ def _twice(key: str, first: yaml.Mark, second: yaml.Mark) -> _Problem:
 
 
 def _kind_of(node: yaml.Node) -> str:
-    kinds = {yaml.MappingNode: "a group of keys", yaml.SequenceNode: "a list"}
+    kinds: dict[type[yaml.Node], str] = {
+        yaml.MappingNode: "a group of keys",
+        yaml.SequenceNode: "a list",
+    }
     return kinds.get(type(node)) or f"{node.value!r:.40}"

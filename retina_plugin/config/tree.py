@@ -1,4 +1,4 @@
-"""Config trees as dotted keys."""
+"""Access nested configs by dotted keys such as SOLVER.MAX_ITER."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from typing import Any
 from retina_plugin.config.key import Key
 
 
-def leaves(tree: Mapping, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """(dotted key, value) of everything in a tree that is not a node."""
+def leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield (dotted key, value) for every value in a tree that is not a group. Empty groups yield
+    nothing."""
     for name, value in tree.items():
         if isinstance(value, Mapping) and value:
             yield from leaves(value, f"{prefix}{name}.")
@@ -18,16 +19,13 @@ def leaves(tree: Mapping, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def add_keys(cfg: Any, keys: Mapping[str, Key]) -> None:
-    """Add keys and their defaults to ``cfg``, with the nodes that they need; keys that it has
-    stay."""
-    for key, row in keys.items():
+    """Add keys with their defaults to ``cfg``, and the groups around them. Existing keys keep their
+    values."""
+    for key, definition in keys.items():
         *parents, name = key.split(".")
         node = cfg
         for parent in parents:
             node = node.setdefault(parent, type(cfg)())
-        copy = (
-            type(row.default)(row.default)
-            if isinstance(row.default, (list, tuple))
-            else row.default
-        )
+        default = definition.default
+        copy = type(default)(default) if isinstance(default, (list, tuple)) else default
         node.setdefault(name, copy)

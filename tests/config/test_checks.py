@@ -108,11 +108,11 @@ CROP = ["INPUT.CROP.ENABLED", "True", "INPUT.CROP.TYPE"]
         (["DATASETS.TEST", "(1,)"], "DATASETS.TEST: expected names"),
         (
             [*CROP, "relative", "INPUT.CROP.SIZE", "[1.5, 1.5]"],
-            "CROP.SIZE .*: expected two shares of an image",
+            "CROP.SIZE .*: expected two fractions of an image side",
         ),
         (
             [*CROP, "relative_range", "INPUT.CROP.SIZE", "[0.001, 0.5]"],
-            "CROP.SIZE .*: expected two shares of an image",
+            "CROP.SIZE .*: expected two fractions of an image side",
         ),
         (
             [*CROP, "absolute", "INPUT.CROP.SIZE", "[0.5, 0.5]"],
@@ -264,11 +264,17 @@ PRECISE_BN = ["TEST.PRECISE_BN.ENABLED", True]
 @pytest.mark.parametrize(
     ("overrides", "words"),
     [
-        (["TEST.AUG.ENABLED", True], "TEST.AUG.ENABLED: expected False, as each image"),
-        (PRECISE_BN, "TEST.PRECISE_BN.ENABLED: expected False, as no norm"),
-        (["MODEL.MASK_ON", True], "MODEL.MASK_ON: expected False, as it finds boxes"),
-        (["MODEL.KEYPOINT_ON", True], "MODEL.KEYPOINT_ON: expected False, as it finds boxes"),
-        (["MODEL.LOAD_PROPOSALS", True], "MODEL.LOAD_PROPOSALS: expected False, as it reads no"),
+        (["TEST.AUG.ENABLED", True], "TEST.AUG.ENABLED: expected False, because each image"),
+        (PRECISE_BN, "TEST.PRECISE_BN.ENABLED: expected False, because no norm"),
+        (["MODEL.MASK_ON", True], "MODEL.MASK_ON: expected False, because it detects only boxes"),
+        (
+            ["MODEL.KEYPOINT_ON", True],
+            "MODEL.KEYPOINT_ON: expected False, because it detects only boxes",
+        ),
+        (
+            ["MODEL.LOAD_PROPOSALS", True],
+            "MODEL.LOAD_PROPOSALS: expected False, because it uses no",
+        ),
         (["MODEL.RESNETS.RES5_DILATION", 0], "MODEL.RESNETS.RES5_DILATION: expected 1 or 2"),
         (["MODEL.RESNETS.RES5_DILATION", 2], "RES5_DILATION for build_retina.*: expected 1,"),
         (["SOLVER.REFERENCE_WORLD_SIZE", -3], "REFERENCE_WORLD_SIZE: expected from 0"),

@@ -14,10 +14,14 @@ from retina_plugin.config.disk import DiskError, disk_errors
 @pytest.mark.parametrize(
     ("number", "advice", "others"),
     [
-        (errno.ENOSPC, "it needs 7 bytes, .* are free.*make room", ["ulimit"]),
-        (errno.EDQUOT, "it needs 7 bytes, .* are free.*make room", ["ulimit"]),
-        (errno.EFBIG, "it needs 7 bytes and a limit .*ulimit -f.*raise the limit", ["make room"]),
-        (errno.EACCES, "Permission denied$", ["make room", "ulimit"]),
+        (errno.ENOSPC, "it needs 7 bytes, .* are free.*free some space", ["ulimit"]),
+        (errno.EDQUOT, "it needs 7 bytes, .* are free.*free some space", ["ulimit"]),
+        (
+            errno.EFBIG,
+            "its size of 7 bytes exceeds the limit .*ulimit -f.*raise the limit",
+            ["free some space"],
+        ),
+        (errno.EACCES, "Permission denied$", ["free some space", "ulimit"]),
     ],
 )
 def test_advice(tmp_path: Path, number: int, advice: str, others: list[str]) -> None:

@@ -52,7 +52,7 @@ def merged(*names: str) -> CfgNode:
         pytest.param(
             "from retina_plugin.losses import CLASS_LOSSES\n"
             "@CLASS_LOSSES.register('l')\ndef l(logits, labels, *, alpha): ...",
-            r"'logits': .* have alpha, gamma\. A function is called once and returns",
+            r"'logits' has no source: .* have alpha, gamma\. A registered function must return",
             id="class loss of version 0.1",
         ),
         pytest.param(
@@ -143,7 +143,7 @@ def test_forgotten_imports(write_modules: WriteModules) -> None:
         get_cfg().merge_from_list([radius, "1"])
     write_modules(my_near=NEAR)
     importlib.import_module("my_near")
-    with pytest.raises(ConfigError, match=r"'Near' is of module my_near: a config that names"):
+    with pytest.raises(ConfigError, match=r"'Near' is defined in module my_near: add the"):
         get_cfg().merge_from_list([radius, "1"])
     with pytest.raises(ConfigError, match=r"assigner 'MaxIoUAssigner' has no keys"):
         get_cfg().merge_from_list(["MODEL.RETINA_PLUGIN.ASSIGNER.MaxIoUAssigner.X", "1"])
@@ -156,7 +156,9 @@ def test_parts_that_another_process_could_not_import(write_modules: WriteModules
     importlib.import_module("my_near")
     cfg = get_cfg()
     cfg.MODEL.RETINA_PLUGIN.ASSIGNER.NAME = "Near"
-    with pytest.raises(ConfigError, match=r"'Near' is of module my_near, .*IMPORTS \['my_near'\]"):
+    with pytest.raises(
+        ConfigError, match=r"'Near' is defined in module my_near, .*IMPORTS \['my_near'\]"
+    ):
         require_imported(cfg)
     cfg.merge_from_list([IMPORTS, "['my_near']"])
     require_imported(cfg)
@@ -172,7 +174,9 @@ def test_a_neck_of_another_module(write_modules: WriteModules) -> None:
     register_pairs()
     cfg = get_cfg()
     cfg.MODEL.BACKBONE.NAME = "build_retina_resnet_mine_backbone"
-    with pytest.raises(ConfigError, match=r"BACKBONE\.NAME: backbone \S+ is of module my_neck"):
+    with pytest.raises(
+        ConfigError, match=r"BACKBONE\.NAME: backbone \S+ is defined in module my_neck"
+    ):
         require_imported(cfg)
 
 
@@ -186,4 +190,4 @@ def test_a_part_of_a_notebook(
     with caplog.at_level("WARNING", logger="retina_plugin"):
         require_imported(cfg)
     (record,) = caplog.records
-    assert "put the code into a module and name the module in" in record.getMessage()
+    assert "move the code to a module and name the module in" in record.getMessage()

@@ -75,33 +75,33 @@ HOSTILE = [
         "SOLVER: {<<: 3}", "line 1: << merges groups of keys, found '3'", id="merge of a number"
     ),
     pytest.param(
-        "SOLVER: &a {<<: *a}", r"line 1: alias \*a stands within the value", id="merge of itself"
+        "SOLVER: &a {<<: *a}", r"line 1: alias \*a is inside the value", id="merge of itself"
     ),
     pytest.param(
         "SEED: 1\nSOLVER: &a {MAX_ITER: *a}",
-        r"line 2: alias \*a stands within the value",
+        r"line 2: alias \*a is inside the value",
         id="own alias",
     ),
     pytest.param(
         "SOLVER: {STEPS: &a [1, *a]}",
-        r"alias \*a stands within the value",
+        r"alias \*a is inside the value",
         id="own alias in a list",
     ),
     pytest.param("SEED: *nothing", "is not YAML: found undefined alias", id="alias of nothing"),
-    pytest.param(bomb(), "more than 100000 values when aliases are written out", id="alias bomb"),
+    pytest.param(bomb(), "more than 100000 values after aliases are replaced", id="alias bomb"),
     pytest.param(
-        chain("{{k: *x{0}}}"), f"more than {MAX_DEPTH} groups and lists", id="chain of aliases"
+        chain("{{k: *x{0}}}"), f"nested more than {MAX_DEPTH} deep", id="chain of aliases"
     ),
     pytest.param(
-        chain("{{<<: *x{0}}}"), f"more than {MAX_DEPTH} groups and lists", id="chain of merges"
+        chain("{{<<: *x{0}}}"), f"nested more than {MAX_DEPTH} deep", id="chain of merges"
     ),
     pytest.param(
         "SOLVER: {STEPS: " + "[" * 10_000,
-        f"line 1: more than {MAX_DEPTH} groups and lists",
+        f"line 1: groups and lists are nested more than {MAX_DEPTH} deep",
         id="deep list",
     ),
-    pytest.param("{a: " * 10_000, f"more than {MAX_DEPTH} groups and lists", id="deep groups"),
-    pytest.param("- " * 10_000, f"more than {MAX_DEPTH} groups and lists", id="deep block"),
+    pytest.param("{a: " * 10_000, f"nested more than {MAX_DEPTH} deep", id="deep groups"),
+    pytest.param("- " * 10_000, f"nested more than {MAX_DEPTH} deep", id="deep block"),
     pytest.param("SEED: " + "9" * 5000, "line 1: 9{40} cannot be read as int", id="5000 digits"),
     pytest.param(
         "\nSEED: " + "9" * 30, "line 2: SEED: expected a number of at most 64 bits", id="30 digits"
@@ -164,18 +164,18 @@ HOSTILE = [
         b"#" * (MAX_BYTES + 1), f"expected at most {MAX_BYTES}. Is it a config", id="too large"
     ),
     pytest.param(
-        'OUTPUT_DIR: "a\\0b"', "OUTPUT_DIR: .* no text or name of a file has", id="null in a value"
+        'OUTPUT_DIR: "a\\0b"', "OUTPUT_DIR: .* not allowed in file names", id="null in a value"
     ),
     pytest.param(
         'OUTPUT_DIR: "\\ud800"',
-        "OUTPUT_DIR: .* no text or name of a file has",
+        "OUTPUT_DIR: .* not allowed in file names",
         id="half a character",
     ),
     pytest.param("SEED: !!int x", "line 1: x cannot be read as int", id="no integer"),
     pytest.param("SEED: !!bool x", "line 1: x cannot be read as bool", id="not a bool"),
-    pytest.param("SEED: !!binary 'x'", "line 1: tag !!binary. Only plain YAML", id="bytes"),
-    pytest.param("SEED: !mine 3", "line 1: tag !mine. Only plain YAML", id="own tag"),
-    pytest.param("SOLVER: !!set {STEPS}", "line 1: tag !!set. Only plain YAML", id="set"),
+    pytest.param("SEED: !!binary 'x'", "line 1: tag !!binary is not allowed", id="bytes"),
+    pytest.param("SEED: !mine 3", "line 1: tag !mine is not allowed", id="own tag"),
+    pytest.param("SOLVER: !!set {STEPS}", "line 1: tag !!set is not allowed", id="set"),
     pytest.param(
         "SOLVER: {STEPS: [{a: 1}]}", "line 1: SOLVER.STEPS: expected text, a number", id="groups"
     ),
@@ -191,11 +191,9 @@ HOSTILE = [
     ),
     pytest.param("_BASE_: .", r"cannot be read: it is a directory", id="a folder"),
     pytest.param(
-        '_BASE_: "a\\0b"', "line 1: _BASE_: .* no text or name of a file has", id="null in a base"
+        '_BASE_: "a\\0b"', "line 1: _BASE_: .* not allowed in file names", id="null in a base"
     ),
-    pytest.param(
-        "_BASE_: loop/config.yaml", "_BASE_ leads back to itself", id="a base through a link"
-    ),
+    pytest.param("_BASE_: loop/config.yaml", "_BASE_ is circular", id="a base through a link"),
 ]
 
 
@@ -298,7 +296,7 @@ def test_an_override_given_twice_is_reported(caplog: pytest.LogCaptureFixture) -
     cfg = importlib.import_module(HOSTS["lightning"]).get_cfg()
     cfg.merge_from_list(["SEED", "1", "SOLVER.MAX_ITER", "2", "SEED", "3"])
     assert cfg.SEED == 3
-    assert caplog.messages == ["command line: SEED is given 2 times; the last one counts"]
+    assert caplog.messages == ["command line: SEED is given 2 times; the last value is used"]
 
 
 @pytest.mark.parametrize(

@@ -138,7 +138,7 @@ def test_a_part_whose_module_is_not_in_imports(
     cfg = config_of(host, tmp_path, root)
     cfg.MODEL.RETINA_PLUGIN.ASSIGNER.NAME = "Near"
     with pytest.raises(
-        ConfigError, match=r"'Near' is of module my_near, .*config.yaml of this run"
+        ConfigError, match=r"'Near' is defined in module my_near, .*config.yaml of this run"
     ):
         retina_plugin.train(cfg, host=host)
     assert not (tmp_path / "out").exists()

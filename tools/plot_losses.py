@@ -113,7 +113,7 @@ def shares_table(objects: Tensor, background: Tensor) -> str:
 
 def main(argv: list[str] | None = None) -> None:
     args = parse(argv)
-    pictures = {
+    figures = {
         "cross_entropy": cross_entropy_figure(),
         "focal_loss": focal_figure(),
         "focal_derivatives": derivatives_figure(),
@@ -126,12 +126,12 @@ def main(argv: list[str] | None = None) -> None:
         objects, background = anchor_losses(
             model, tqdm(records, unit="image"), gammas=GAMMAS, options=options
         )
-        pictures["loss_shares"] = loss_shares_figure(objects, background, GAMMAS)
+        figures["loss_shares"] = loss_shares_figure(objects, background, GAMMAS)
         print(shares_table(objects, background))
     os.makedirs(args.output, exist_ok=True)
-    for name, picture in pictures.items():
-        write_image(os.path.join(args.output, f"{name}.png"), picture)
-    print(f"{len(pictures)} figures in {args.output}")
+    for name, figure in figures.items():
+        write_image(os.path.join(args.output, f"{name}.png"), figure)
+    print(f"{len(figures)} figures in {args.output}")
 
 
 if __name__ == "__main__":

@@ -165,7 +165,7 @@ def anchors_of(cfg: Any, num_classes: int) -> Callable[[int, int], Tensor]:
         anchors: Tensor = model.anchor_generator(grids).boxes
         return anchors
 
-    return lambda *size: of_padded(*padded_size([size], model.backbone.size_divisibility))
+    return lambda *size: of_padded(*padded_size([size], model.preprocessor.size_divisibility))
 
 
 def draw_record(dataset: Dataset, record: dict[str, Any], options: dict[str, Any]) -> np.ndarray:

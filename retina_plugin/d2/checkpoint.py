@@ -68,9 +68,9 @@ class Checkpointer(DetectionCheckpointer):
         Args:
             model, save_dir: as in the base class.
             fine_tune: see :func:`retina_plugin.checkpoint.load_initial_weights`.
-            checkpointables: as in the base class. With "trainer", loading weights alone means that
-                they initialize training. With "metadata", its class names are compared with those
-                of each file that is loaded.
+            checkpointables: as in the base class. With "trainer", :meth:`load` without
+                checkpointables loads the initial weights of a training. With "metadata", its class
+                names are compared with those of each file that is loaded.
         """
         super().__init__(model, save_dir, **checkpointables)
         self.fine_tune = fine_tune

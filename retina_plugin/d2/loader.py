@@ -60,7 +60,6 @@ class TrainingLoader(DataLoader[Any]):
             num_workers=num_workers,
             worker_init_fn=stopping.protect_worker_from_signals,
         )
-
         self._samples, self._batches = dataset, batches
 
     def start_at(self, step: int) -> None:

@@ -26,7 +26,7 @@ def log_of_run(folder: str) -> Iterator[None]:
     ``log.txt.rank1``, ... The main process also prints it.
 
     Raises:
-        DiskError: the disk is full; a call in the block that logs raises it too.
+        DiskError: the disk is full. Calls in the block that log a line raise it too.
     """
     rank = comm.get_rank()
     file = _LogFile(os.path.join(folder, f"log.txt.rank{rank}" if rank else "log.txt"))

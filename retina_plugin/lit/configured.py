@@ -21,7 +21,7 @@ AVERAGES = 'the averaged weights are not in the checkpoint\'s "model", which --e
 # Callbacks of Lightning that do not work here -> reason. By name: no version of Lightning has all.
 REFUSED = {
     "BackboneFinetuning": "MODEL.BACKBONE.FREEZE_AT selects the stages that are trained",
-    "BatchSizeFinder": "SOLVER.IMS_PER_BATCH is the batch size; the learning rate is for it",
+    "BatchSizeFinder": "SOLVER.IMS_PER_BATCH is the batch size; the learning rate is chosen for it",
     "GradientAccumulationScheduler": "a step is SOLVER.IMS_PER_BATCH images",
     "LearningRateFinder": "SOLVER.BASE_LR is the learning rate",
     "ModelPruning": "it renames the parameters, and checkpoints no longer match",

@@ -28,8 +28,8 @@ _LIBRARIES = {*sys.stdlib_module_names, "retina_plugin", "detectron2", "lightnin
 
 
 def import_modules(names: Iterable[str], *, where: str = IMPORTS) -> None:
-    """Import modules that register parts. If a module raises an error, its parts are removed, so
-    that it can be corrected and imported again.
+    """Import modules that register parts. If a module raises an error, its parts are removed, and
+    it can be imported again after a correction.
 
     Args:
         names: names of Python modules.

@@ -240,7 +240,7 @@ DETECTRON2_KEYS: dict[str, Key] = {
         64, "inner channels of a bottleneck in res2, for each group", CHANNELS
     ),
     "MODEL.RESNETS.STRIDE_IN_1X1": Key(
-        True, "stride of a bottleneck: True in its first 1x1 (MSRA weights), False in its 3x3"
+        True, "position of a bottleneck's stride: True the first 1x1 (MSRA weights), False the 3x3"
     ),
     "MODEL.RESNETS.RES2_OUT_CHANNELS": Key(
         256,
@@ -339,11 +339,15 @@ DETECTRON2_KEYS: dict[str, Key] = {
         "choice: one of MIN_SIZE_TRAIN; range: any size between its two values",
         one_of("choice", "range"),
     ),
-    "INPUT.MAX_SIZE_TRAIN": Key(1333, "largest longer side in training, in pixels", INPUT_SIDE),
+    "INPUT.MAX_SIZE_TRAIN": Key(
+        1333, "limit of the longer side in training, in pixels", INPUT_SIDE
+    ),
     "INPUT.MIN_SIZE_TEST": Key(
         800, "shorter side at test time, in pixels; 0 keeps the image size", one_of(0) | INPUT_SIDE
     ),
-    "INPUT.MAX_SIZE_TEST": Key(1333, "largest longer side at test time, in pixels", INPUT_SIDE),
+    "INPUT.MAX_SIZE_TEST": Key(
+        1333, "limit of the longer side at test time, in pixels", INPUT_SIDE
+    ),
     "INPUT.RANDOM_FLIP": Key(
         "horizontal",
         "random flips of half of the training images: horizontal, vertical or none",

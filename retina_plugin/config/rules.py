@@ -19,8 +19,8 @@ class Rule(NamedTuple):
         expected: describes the allowed values, for the message "expected ..., found ...".
 
     Example:
-        >>> share = at_least(0) & below(1)
-        >>> share.accepts(0.5), share.accepts(1.0), share.expected
+        >>> fraction = at_least(0) & below(1)
+        >>> fraction.accepts(0.5), fraction.accepts(1.0), fraction.expected
         (True, False, 'at least 0 and below 1')
     """
 

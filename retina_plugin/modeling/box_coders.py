@@ -1,6 +1,7 @@
-"""How a box is written relative to an anchor, for a head to predict.
+"""Box coders: encode boxes relative to anchors, and decode the predictions of a head.
 
-Boxes are XYXY in absolute pixels. Axes: P pairs of a box and an anchor, D numbers that code a box.
+Boxes are XYXY in absolute pixels. Axes: P or M pairs of a box and an anchor, D numbers that encode
+a box.
 """
 
 from __future__ import annotations
@@ -16,56 +17,60 @@ from retina_plugin.modeling.structures import Anchors
 
 BOX_CODERS = Registry("box coder", node="MODEL.RETINA_PLUGIN.BOX_CODER")
 
-# exp(dw) is cut at 1000 / 16, so that one wild prediction of a young network cannot overflow.
+# dw and dh are clamped to log(1000 / 16), so that exp() cannot overflow early in training.
 MAX_LOG_SCALE = math.log(1000.0 / 16)
 
 
 @BOX_CODERS.register(reads={"weights": "MODEL.RETINANET.BBOX_REG_WEIGHTS"})
 class DeltaCoder:
-    """Shift and growth of an anchor: (dx, dy, dw, dh), as in R-CNN and RetinaNet."""
+    """Encodes a box as (dx, dy, dw, dh) relative to an anchor, as in R-CNN and RetinaNet."""
 
-    dim = 4  # D, what the head predicts for each anchor
+    dim = 4  # D, how many numbers the head predicts for each anchor
 
     def __init__(self, *, weights: Sequence[float]) -> None:
         """
         Args:
-            weights: four factors of (dx, dy, dw, dh).
+            weights: four factors, for dx, dy, dw and dh.
         """
         self.weights = tuple(weights)
 
     def encode(self, boxes: Tensor, anchors: Anchors) -> Tensor:
-        """Boxes (P, 4) and as many anchors -> deltas (P, 4); see :func:`encode`."""
+        """Encode boxes (P, 4) relative to P anchors -> deltas (P, 4); see :func:`encode`."""
         return encode(boxes, anchors.boxes, weights=self.weights)
 
     def decode(self, deltas: Tensor, anchors: Anchors) -> Tensor:
-        """Deltas (P, 4) and as many anchors -> boxes (P, 4); see :func:`decode`."""
+        """Decode deltas (P, 4) relative to P anchors -> boxes (P, 4); see :func:`decode`."""
         return decode(deltas, anchors.boxes, weights=self.weights)
 
 
 def _centre_form(boxes: Tensor) -> tuple[Tensor, Tensor]:
-    """XYXY -> centres (M, 2) and sizes (M, 2)."""
+    """Return the centres (M, 2) and sizes (M, 2) of XYXY boxes."""
     sizes = boxes[..., 2:] - boxes[..., :2]
     return boxes[..., :2] + 0.5 * sizes, sizes
 
 
 def _factors(weights: Sequence[float], like: Tensor) -> Tensor:
-    """(4,), filled in where the tensor is: a copy to an accelerator waits for it."""
+    """Return the weights as a tensor (4,) with the dtype and device of ``like``.
+
+    It is filled on the device, because a copy to an accelerator would wait for it.
+    """
     return torch.stack([like.new_full((), weight) for weight in weights])
 
 
 def encode(
     boxes: Tensor, anchors: Tensor, *, weights: Sequence[float] = (1.0, 1.0, 1.0, 1.0)
 ) -> Tensor:
-    """Write each box relative to its anchor (R-CNN, arXiv 1311.2524, appendix C).
+    """Encode each box relative to its anchor (R-CNN, arXiv 1311.2524, appendix C).
 
     Args:
         boxes: (M, 4).
-        anchors: (M, 4), of positive width and height.
-        weights: factors of (dx, dy, dw, dh).
+        anchors: (M, 4), with positive width and height.
+        weights: factors for (dx, dy, dw, dh).
 
     Returns:
-        (M, 4) as (dx, dy, dw, dh): the shift in anchor sizes, the logarithm of the ratio of sizes.
-        Finite for a box of zero size.
+        (M, 4) as (dx, dy, dw, dh): the shift of the centre divided by the anchor's size, and the
+        logarithm of the box's size divided by the anchor's size. It is finite even for a box of
+        size zero.
     """
     centres, sizes = _centre_form(boxes)
     anchor_centres, anchor_sizes = _centre_form(anchors)
@@ -77,13 +82,14 @@ def encode(
 def decode(
     deltas: Tensor, anchors: Tensor, *, weights: Sequence[float] = (1.0, 1.0, 1.0, 1.0)
 ) -> Tensor:
-    """The inverse of :func:`encode`, in float32 at least, with the growth of a box cut at a factor
-    of 1000 / 16.
+    """Decode deltas to boxes, the inverse of :func:`encode`.
+
+    A box is at most 1000 / 16 times as wide and high as its anchor.
 
     Args:
-        deltas: (M, 4) as (dx, dy, dw, dh).
+        deltas: (M, 4) as (dx, dy, dw, dh); computed in float32 or float64.
         anchors: (M, 4).
-        weights: as given to :func:`encode`.
+        weights: the weights that were passed to :func:`encode`.
 
     Returns:
         (M, 4) XYXY, not clipped to any image.

@@ -1,16 +1,15 @@
-"""Build the model's parts from a config; ``cfg`` is either host's config tree."""
+"""Build a model from a config, which may be a config tree of either host."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import torch
-from torch import nn
 
 from retina_plugin.losses import BOX_LOSSES, CLASS_LOSSES
 from retina_plugin.modeling.anchors import AnchorGenerator
 from retina_plugin.modeling.assigners import ASSIGNER_REGISTRY
-from retina_plugin.modeling.backbones import ShapeSpec
+from retina_plugin.modeling.backbones import Backbone, ShapeSpec
 from retina_plugin.modeling.box_coders import BOX_CODERS
 from retina_plugin.modeling.build_backbone import build_backbone, import_plugins
 from retina_plugin.modeling.contracts import require_attribute
@@ -23,33 +22,34 @@ from retina_plugin.modeling.suppressors import SUPPRESSORS
 
 
 def build_model(cfg: Any) -> RetinaNet:
-    """The detector that ``cfg`` describes, on ``MODEL.DEVICE``, with fresh weights.
+    """Build the detector that ``cfg`` describes, with initial weights, on ``MODEL.DEVICE``.
 
     Args:
         cfg: from :func:`retina_plugin.get_cfg`.
 
     Raises:
-        KeyError: an unknown backbone or head; the nearest names are listed.
-        ValueError: values that do not fit together; the key is named.
+        KeyError: if the name of a part is unknown; the message lists the most similar names.
+        ValueError: if values are invalid or do not match each other; the message names the key.
     """
     import_plugins(cfg)
     return RetinaNet(**model_parts(cfg, build_backbone(cfg))).to(cfg.MODEL.DEVICE)
 
 
-def model_parts(cfg: Any, backbone: nn.Module) -> dict[str, Any]:
-    """The parts of :class:`retina_plugin.modeling.RetinaNet`, around a backbone that is there.
+def model_parts(cfg: Any, backbone: Backbone) -> dict[str, Any]:
+    """Build the arguments of :class:`retina_plugin.modeling.RetinaNet` for a given backbone.
 
-    They are built in the order box coder, head, criterion, so that a seed gives the same weights.
+    The order, box coder, head, criterion, is fixed, so that a seed always gives the same initial
+    weights. The backbone may also be one of Detectron2.
 
     Raises:
-        ValueError: a number of classes below 1, or levels that do not fit the head.
-        KeyError: an unknown part; the nearest names are listed.
+        ValueError: if the number of classes is below 1, or the head cannot use the backbone's maps.
+        KeyError: if the name of a part is unknown; the message lists the most similar names.
     """
     num_classes = cfg.MODEL.RETINANET.NUM_CLASSES
     if num_classes < 1:
         raise ValueError(
-            f"MODEL.RETINANET.NUM_CLASSES is {num_classes}: tools/train_net.py takes the number "
-            "from the training set, a model without one must be told it"
+            f"MODEL.RETINANET.NUM_CLASSES is {num_classes}: set it to the number of classes "
+            "(training sets it from the training set)"
         )
     shapes = _head_levels(cfg, backbone)
     anchor_generator = AnchorGenerator(
@@ -59,7 +59,7 @@ def model_parts(cfg: Any, backbone: nn.Module) -> dict[str, Any]:
         offset=cfg.MODEL.ANCHOR_GENERATOR.OFFSET,
     )
     box_coder = BOX_CODERS.build(cfg)
-    require_attribute("box coder", box_coder, "dim", meaning="how many numbers code a box")
+    require_attribute("box coder", box_coder, "dim", meaning="how many numbers encode a box")
     head = RETINA_HEAD_REGISTRY.build(
         cfg,
         in_channels=shapes[0].channels,
@@ -68,7 +68,9 @@ def model_parts(cfg: Any, backbone: nn.Module) -> dict[str, Any]:
         num_anchors=anchor_generator.num_anchors,
         box_dim=box_coder.dim,
     )
-    require_attribute("head", head, "num_classes", num_classes, meaning="how many classes it knows")
+    require_attribute(
+        "head", head, "num_classes", num_classes, meaning="how many classes it predicts"
+    )
     criterion = CRITERIA.build(
         cfg,
         num_classes=num_classes,
@@ -89,21 +91,21 @@ def model_parts(cfg: Any, backbone: nn.Module) -> dict[str, Any]:
     }
 
 
-def _head_levels(cfg: Any, backbone: nn.Module) -> list[ShapeSpec]:
-    """Shapes of ``MODEL.RETINANET.IN_FEATURES``."""
+def _head_levels(cfg: Any, backbone: Backbone) -> list[ShapeSpec]:
+    """Return the shapes of the maps that the head uses, ``MODEL.RETINANET.IN_FEATURES``."""
     levels, names = backbone.output_shape(), cfg.MODEL.RETINANET.IN_FEATURES
     unknown = [name for name in names if name not in levels]
     if unknown:
         raise ValueError(
-            f"MODEL.RETINANET.IN_FEATURES: {unknown[0]!r} is none of the backbone's levels "
+            f"MODEL.RETINANET.IN_FEATURES: the backbone has no map {unknown[0]!r}, only "
             f"{', '.join(levels)}"
         )
     shapes = [levels[name] for name in names]
     if len({shape.channels for shape in shapes}) > 1:
         raise ValueError(
-            f"MODEL.BACKBONE.NAME: levels of {cfg.MODEL.BACKBONE.NAME} have "
-            f"{[shape.channels for shape in shapes]} channels, and the head needs as many in each: "
-            "take a backbone with a neck, such as build_retina_resnet_fpn_backbone"
+            f"MODEL.BACKBONE.NAME: the maps of {cfg.MODEL.BACKBONE.NAME} have "
+            f"{[shape.channels for shape in shapes]} channels, but the head needs the same number "
+            "in each: use a backbone with a neck, such as build_retina_resnet_fpn_backbone"
         )
     return shapes
 
@@ -118,7 +120,7 @@ def _postprocessor(cfg: Any, box_coder: Any) -> PostProcessor:
     )
 
 
-def _preprocessor(cfg: Any, backbone: nn.Module) -> Preprocessor:
+def _preprocessor(cfg: Any, backbone: Backbone) -> Preprocessor:
     return Preprocessor(
         pixel_mean=cfg.MODEL.PIXEL_MEAN,
         pixel_std=cfg.MODEL.PIXEL_STD,

@@ -1,6 +1,7 @@
-"""Backbones by name, with and without a neck, from a config.
+"""Build backbones from a config, with or without a neck.
 
-``cfg`` is either host's config tree. Builders have Detectron2's signature ``(cfg, input_shape)``.
+``cfg`` may be a config tree of either host. The builders have Detectron2's signature
+``(cfg, input_shape)``.
 """
 
 from __future__ import annotations
@@ -16,14 +17,19 @@ from retina_plugin.modeling.backbones.timm import pixel_constants
 from retina_plugin.modeling.necks import NECK_REGISTRY, Pyramid
 
 BACKBONE_REGISTRY = Registry("backbone", choice_key="MODEL.BACKBONE.NAME")
-# its defaults, those of MSRA's ResNets
+# The default mean, standard deviation and channel order of Detectron2, made for MSRA's ResNets.
 PIXELS_OF_DETECTRON2 = ([103.53, 116.28, 123.675], [1.0, 1.0, 1.0], "BGR")
 
 
 @BACKBONE_REGISTRY.register()
 def build_retina_resnet_backbone(cfg: Any, input_shape: ShapeSpec) -> ResNet:
-    """ResNet from ``MODEL.RESNETS``, ``MODEL.RETINA_PLUGIN.RESNETS`` and
-    ``MODEL.BACKBONE.FREEZE_AT``."""
+    """Build a ResNet from ``MODEL.RESNETS``, ``MODEL.RETINA_PLUGIN.RESNETS`` and
+    ``MODEL.BACKBONE.FREEZE_AT``.
+
+    Raises:
+        ValueError: if a value is not supported; see also
+            :func:`retina_plugin.modeling.backbones.build_resnet`.
+    """
     resnets, more = cfg.MODEL.RESNETS, cfg.MODEL.RETINA_PLUGIN.RESNETS
     for key, only in (("RES5_DILATION", 1), ("DEFORM_ON_PER_STAGE", [False] * 4)):
         if resnets.get(key, only) != only:
@@ -51,20 +57,18 @@ def build_retina_resnet_backbone(cfg: Any, input_shape: ShapeSpec) -> ResNet:
 
 @BACKBONE_REGISTRY.register()
 def build_retina_timm_backbone(cfg: Any, input_shape: ShapeSpec) -> TimmBackbone:
-    """The timm model of ``MODEL.RETINA_PLUGIN.TIMM``, frozen as far as ``MODEL.BACKBONE.FREEZE_AT``
-    says.
+    """Build the backbone from ``MODEL.RETINA_PLUGIN.TIMM`` and ``MODEL.BACKBONE.FREEZE_AT``.
 
     Raises:
-        ValueError: the constants of pixels are still Detectron2's defaults; see also
-            :class:`retina_plugin.modeling.backbones.TimmBackbone`.
+        ValueError: if the pixel mean, standard deviation and channel order are Detectron2's
+            defaults; see also :class:`retina_plugin.modeling.backbones.TimmBackbone`.
     """
     timm, name = cfg.MODEL.RETINA_PLUGIN.TIMM, cfg.MODEL.RETINA_PLUGIN.TIMM.NAME
     if _pixels(cfg) == PIXELS_OF_DETECTRON2:
         raise ValueError(
-            "MODEL.PIXEL_MEAN, MODEL.PIXEL_STD and INPUT.FORMAT are those of Detectron2's own "
-            f"backbones, not of timm's {name!r}. "
-            "tools/train_net.py takes the model's; elsewhere call "
-            "retina_plugin.modeling.build.set_timm_pixel_constants(cfg), or set them."
+            "MODEL.PIXEL_MEAN, MODEL.PIXEL_STD and INPUT.FORMAT are Detectron2's defaults, which "
+            f"are wrong for timm's {name!r}: set them, or call retina_plugin.modeling."
+            "build_backbone.set_timm_pixel_constants(cfg), as retina train does"
         )
     return TimmBackbone(
         name=name,
@@ -75,17 +79,16 @@ def build_retina_timm_backbone(cfg: Any, input_shape: ShapeSpec) -> TimmBackbone
 
 
 def set_timm_pixel_constants(cfg: Any) -> None:
-    """Give a timm backbone the normalisation and order of channels that it was trained with, unless
-    the config has set any of them.
+    """Set pixel mean, standard deviation and channel order to those of the timm backbone.
 
-    They are keys that hosts read (``MODEL.PIXEL_MEAN``, ``MODEL.PIXEL_STD``, ``INPUT.FORMAT``), so
-    this comes before data are loaded.
+    Nothing changes if the backbone is not from timm or if the config sets any of the three. Call it
+    before data are loaded, because the data loader reads ``INPUT.FORMAT``.
 
     Raises:
         ImportError, ValueError: see :func:`retina_plugin.modeling.backbones.timm.pixel_constants`
             and :func:`import_plugins`.
     """
-    import_plugins(cfg)  # one of them may register the model
+    import_plugins(cfg)  # a plugin may register the model in timm
     if (
         cfg.MODEL.BACKBONE.NAME.startswith("build_retina_timm_")
         and _pixels(cfg) == PIXELS_OF_DETECTRON2
@@ -100,19 +103,23 @@ def _pixels(cfg: Any) -> tuple[list[float], list[float], str]:
     return list(cfg.MODEL.PIXEL_MEAN), list(cfg.MODEL.PIXEL_STD), cfg.INPUT.FORMAT
 
 
-# With a neck: build_retina_resnet_fpn_backbone, build_retina_timm_bifpn_backbone, ...
+# register_pairs() combines these with the necks: build_retina_resnet_fpn_backbone, ...
 BACKBONES = {"resnet": build_retina_resnet_backbone, "timm": build_retina_timm_backbone}
 
 
 def register_pairs() -> None:
-    """Register each of :data:`BACKBONES` with each neck, those of plugins too; twice is
-    harmless."""
+    """Register a backbone for each pair of :data:`BACKBONES` and a neck, also necks of plugins.
+
+    Pairs that are registered already are skipped.
+    """
     for backbone, build in BACKBONES.items():
         for neck in NECK_REGISTRY:
             name = f"build_retina_{backbone}_{neck}_backbone"
             if name not in BACKBONE_REGISTRY:
                 pair = partial(_build_pair, build, neck)
-                pair.__module__ = NECK_REGISTRY.part(neck).module  # IMPORTS has to bring it
+                pair.__module__ = NECK_REGISTRY.part(
+                    neck
+                ).module  # the module that IMPORTS must contain
                 BACKBONE_REGISTRY.register(name)(pair)
 
 
@@ -123,36 +130,45 @@ def _build_pair(
 
 
 def with_neck(cfg: Any, bottom_up: Backbone, *, neck: str = "fpn") -> Pyramid:
-    """Put the pyramid of ``MODEL.FPN`` and ``MODEL.RETINA_PLUGIN.NECK`` on any backbone.
+    """Add the neck of ``MODEL.FPN`` and ``MODEL.RETINA_PLUGIN.NECK`` to any backbone.
 
     Args:
-        cfg: with the keys of the neck.
+        cfg: contains the keys of the neck.
         bottom_up: the backbone.
-        neck: a name of :data:`retina_plugin.modeling.necks.NECK_REGISTRY`.
+        neck: a name in :data:`retina_plugin.modeling.necks.NECK_REGISTRY`.
+
+    Raises:
+        KeyError: if the neck is unknown.
+        ValueError: if a value is not supported; see also
+            :class:`retina_plugin.modeling.necks.Pyramid`.
     """
     if cfg.MODEL.FPN.get("FUSE_TYPE", "sum") != "sum":
         raise ValueError(
             f"MODEL.FPN.FUSE_TYPE must stay 'sum' with this neck, found {cfg.MODEL.FPN.FUSE_TYPE!r}"
         )
-    return NECK_REGISTRY.construct(neck, cfg, bottom_up=bottom_up)
+    pyramid: Pyramid = NECK_REGISTRY.construct(neck, cfg, bottom_up=bottom_up)
+    return pyramid
 
 
 register_pairs()
 
 
 def import_plugins(cfg: Any) -> None:
-    """Import the modules of ``MODEL.RETINA_PLUGIN.IMPORTS``, which register parts of their own.
+    """Import the modules of ``MODEL.RETINA_PLUGIN.IMPORTS``, which register additional parts.
 
     Raises:
-        ConfigError: a module that cannot be imported; the message names the key.
+        ConfigError: if a module cannot be imported; the message names the key.
     """
     import_modules(cfg.MODEL.RETINA_PLUGIN.IMPORTS)
     register_pairs()
 
 
 def build_backbone(cfg: Any) -> Backbone:
-    """The backbone called ``MODEL.BACKBONE.NAME``."""
+    """Build the backbone called ``MODEL.BACKBONE.NAME``.
+
+    Raises:
+        KeyError: if the name is unknown; the message lists the most similar names.
+    """
     BACKBONE_REGISTRY.require_known(cfg.MODEL.BACKBONE.NAME)
-    return BACKBONE_REGISTRY.get(cfg.MODEL.BACKBONE.NAME)(
-        cfg, ShapeSpec(channels=len(cfg.MODEL.PIXEL_MEAN))
-    )
+    build: Callable[[Any, ShapeSpec], Backbone] = BACKBONE_REGISTRY.get(cfg.MODEL.BACKBONE.NAME)
+    return build(cfg, ShapeSpec(channels=len(cfg.MODEL.PIXEL_MEAN)))

@@ -1,7 +1,7 @@
-"""What parts of the detector give each other, checked where it passes from one to the next.
+"""Checks of the results that the parts of the detector pass to each other.
 
-Shapes and types are always checked, values on the CPU in eager mode alone: elsewhere they would
-have to be waited for. ``torch.compile``, ``torch.export`` and ``torch.jit.trace`` record no check.
+Shapes and types are checked on every device. Values are checked only on the CPU, because a check
+would make the CPU wait for an accelerator. Traced and compiled code contains no checks.
 
 Axes: N images, R anchors per image, K classes, D numbers that code a box, M boxes of one image,
 P positives.
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from retina_plugin.config.errors import ConfigError
-from retina_plugin.layers.tracing import needs_fixed_shapes
+from retina_plugin.layers.tracing import is_jit_tracing, needs_fixed_shapes
 from retina_plugin.modeling.structures import (
     IGNORED,
     Anchors,
@@ -26,7 +26,7 @@ from retina_plugin.modeling.structures import (
     Target,
 )
 
-# What a part is -> the key that chooses it.
+# The kind of a part -> the config key that chooses the part.
 KEYS = {
     "head": "MODEL.RETINA_PLUGIN.HEAD.NAME",
     "assigner": "MODEL.RETINA_PLUGIN.ASSIGNER.NAME",
@@ -39,8 +39,10 @@ KEYS = {
 
 
 class PartError(ConfigError):
-    """A part gave what its interface does not allow; the message names its class, its key, what was
-    expected and what was found."""
+    """A part violates its interface.
+
+    The message names its class, its config key, what was expected and what was found.
+    """
 
     def __init__(self, kind: str, part: Any, expected: str, found: str) -> None:
         name = f"{type(part).__module__}.{type(part).__qualname__}"
@@ -48,14 +50,17 @@ class PartError(ConfigError):
 
 
 def require_attribute(kind: str, part: Any, name: str, *allowed: Any, meaning: str) -> None:
-    """Make sure that a part says of itself what others read.
+    """Check an attribute of a part that other parts read.
 
     Args:
-        kind: of :data:`KEYS`.
+        kind: a key of :data:`KEYS`.
         part: the part.
-        name: of its attribute.
-        allowed: its values; none for any integer above 0.
-        meaning: what the attribute holds, for the message.
+        name: the name of the attribute.
+        allowed: the allowed values; without any, every integer above 0 is allowed.
+        meaning: the meaning of the attribute, for the message.
+
+    Raises:
+        PartError: if the attribute is missing or has another value.
     """
     value = getattr(part, name, None)
     fits = value in allowed if allowed else isinstance(value, int) and value > 0
@@ -68,50 +73,53 @@ def require_attribute(kind: str, part: Any, name: str, *allowed: Any, meaning: s
 def require_predictions(
     head: Any, found: Any, anchors: Anchors, *, num_images: int, num_classes: int, box_coder: Any
 ) -> None:
-    """
+    """Check the result of a head.
+
     Args:
-        head: that gave ``found``.
-        anchors: of one image, all R.
+        head: the head that returned ``found``.
+        found: the result.
+        anchors: all R anchors of an image.
         num_images, num_classes: N and K.
-        box_coder: which says D; None where it is not known.
+        box_coder: the box coder, which defines D; None if it is unknown.
 
     Raises:
-        PartError: ``found`` is something else than :class:`Predictions` of these sizes.
+        PartError: if ``found`` is not :class:`Predictions` with the expected shapes.
     """
     if _is_traced():
         return
     if not isinstance(found, Predictions):
-        raise PartError("head", head, "Predictions", _kind(found))
-    each, logits, deltas = (num_images, len(anchors.boxes)), found.logits, found.deltas
+        raise PartError("head", head, "Predictions", _describe(found))
+    batch, logits, deltas = (num_images, len(anchors.boxes)), found.logits, found.deltas
     dim = getattr(box_coder, "dim", deltas.shape[-1] if isinstance(deltas, Tensor) else 0)
-    _require_tensor("head", head, "logits (N, R, K)", logits, (*each, num_classes))
-    _require_tensor("head", head, "deltas (N, R, D)", deltas, (*each, dim))
+    _require_tensor("head", head, "logits (N, R, K)", logits, (*batch, num_classes))
+    _require_tensor("head", head, "deltas (N, R, D)", deltas, (*batch, dim))
     if found.quality is not None:
-        _require_tensor("head", head, "quality (N, R)", found.quality, each)
+        _require_tensor("head", head, "quality (N, R)", found.quality, batch)
 
 
 def require_assignment(
     assigner: Any, found: Any, anchors: Anchors, targets: Sequence[Target]
 ) -> None:
-    """
+    """Check the result of an assigner.
+
     Raises:
-        PartError: ``found`` is no :class:`Assignment` of these anchors and targets, or one of its
-            matches is no box of its image, nor background or ignored.
+        PartError: if ``found`` is not an :class:`Assignment` with the expected shapes, or contains
+            an invalid index of a box.
     """
     if _is_traced():
         return
     if not isinstance(found, Assignment):
-        raise PartError("assigner", assigner, "an Assignment", _kind(found))
-    each, matches = (len(targets), len(anchors.boxes)), found.matches
-    _require_tensor("assigner", assigner, "matches (N, R)", matches, each, dtype=torch.int64)
+        raise PartError("assigner", assigner, "an Assignment", _describe(found))
+    batch, matches = (len(targets), len(anchors.boxes)), found.matches
+    _require_tensor("assigner", assigner, "matches (N, R)", matches, batch, dtype=torch.int64)
     for name in ("quality", "box_weights"):
         value = getattr(found, name)
         if value is not None:
-            _require_tensor("assigner", assigner, f"{name} (N, R)", value, each)
+            _require_tensor("assigner", assigner, f"{name} (N, R)", value, batch)
     if needs_fixed_shapes(matches) or not matches.numel():
         return
-    for number, (of_image, target) in enumerate(zip(matches, targets, strict=True)):
-        low, high = of_image.aminmax()
+    for number, (image_matches, target) in enumerate(zip(matches, targets, strict=True)):
+        low, high = image_matches.aminmax()
         boxes = len(target["boxes"])
         if low < IGNORED or high >= boxes:
             raise PartError(
@@ -124,27 +132,31 @@ def require_assignment(
 
 
 def require_losses(criterion: Any, found: Any) -> None:
-    """
+    """Check the result of a criterion.
+
     Raises:
-        PartError: ``found`` is no dict of names and scalars.
+        PartError: if ``found`` is not a dict of names and scalar tensors, or is empty.
     """
     if _is_traced():
         return
     if not (isinstance(found, Mapping) and found and all(isinstance(name, str) for name in found)):
-        raise PartError("criterion", criterion, "a dict of names and losses", _kind(found))
+        raise PartError("criterion", criterion, "a dict of names and losses", _describe(found))
     for name, value in found.items():
         _require_tensor("criterion", criterion, f"scalar {name}", value, ())
 
 
 def require_values(kind: str, part: Any, what: str, found: Any, *shape: int) -> None:
-    """
+    """Check a tensor that a loss or a box coder returned.
+
     Args:
-        kind, part: that gave ``found``; see :data:`KEYS`.
-        what: was asked for, with its axes.
-        shape: that it must have; none for a scalar.
+        kind: a key of :data:`KEYS`.
+        part: the part that returned ``found``.
+        what: the name of the tensor and its axes, for the message.
+        found: the tensor.
+        shape: the expected shape; empty for a scalar.
 
     Raises:
-        PartError: it is no floating point tensor of this shape.
+        PartError: if ``found`` is not a floating point tensor of this shape.
     """
     if not _is_traced():
         _require_tensor(kind, part, what, found, shape)
@@ -153,23 +165,24 @@ def require_values(kind: str, part: Any, what: str, found: Any, *shape: int) -> 
 def require_detections(
     suppressor: Any, found: Any, *, num_images: int, max_detections: int
 ) -> None:
-    """
+    """Check the result of a suppressor.
+
     Raises:
-        PartError: ``found`` is no list of N :data:`Detections` with as many boxes, scores and
-            labels, ``max_detections`` at most.
+        PartError: if ``found`` is not a list of N :data:`Detections`, or an image has more than
+            ``max_detections`` boxes or different numbers of boxes, scores and labels.
     """
     if _is_traced():
         return
     part = "suppressor", suppressor
     if not (isinstance(found, Sequence) and len(found) == num_images):
-        raise PartError(*part, f"a list of detections of {num_images} images", _kind(found))
-    for of_image in found:
-        _require_detections(*part, of_image, max_detections)
+        raise PartError(*part, f"a list of detections of {num_images} images", _describe(found))
+    for detections in found:
+        _require_detections(*part, detections, max_detections)
 
 
 def _require_detections(kind: str, part: Any, found: Detections, most: int) -> None:
     if not (isinstance(found, Mapping) and {"boxes", "scores", "labels"} <= found.keys()):
-        raise PartError(kind, part, "a dict with boxes, scores and labels", _kind(found))
+        raise PartError(kind, part, "a dict with boxes, scores and labels", _describe(found))
     number = len(found["scores"])
     _require_tensor(kind, part, "scores (M,)", found["scores"], (number,))
     _require_tensor(kind, part, "boxes (M, 4)", found["boxes"], (number, 4))
@@ -187,21 +200,22 @@ def _require_tensor(
     *,
     dtype: torch.dtype | None = None,
 ) -> None:
-    """Of this dtype; None for any floating point."""
+    """Check type, shape and dtype; None as ``dtype`` allows every floating point dtype."""
     if not (
         isinstance(found, Tensor)
         and found.shape == shape
         and (found.is_floating_point() if dtype is None else found.dtype == dtype)
     ):
         wanted = "floating point" if dtype is None else str(dtype).removeprefix("torch.")
-        raise PartError(kind, part, f"{what} = {tuple(shape)} {wanted}", _kind(found))
+        raise PartError(kind, part, f"{what} = {tuple(shape)} {wanted}", _describe(found))
 
 
 def _is_traced() -> bool:
-    return torch.compiler.is_compiling() or torch.jit.is_tracing()
+    return torch.compiler.is_compiling() or is_jit_tracing()
 
 
-def _kind(value: Any) -> str:
+def _describe(value: Any) -> str:
+    """Describe a value for a message: shape and dtype, names, length or type."""
     if isinstance(value, Tensor):
         return f"{tuple(value.shape)} {str(value.dtype).removeprefix('torch.')}"
     if isinstance(value, Mapping):

@@ -1,12 +1,12 @@
-"""Losses of dense predictions: what the head says of every anchor against what it should learn.
+"""The training losses, from the head's predictions for all anchors.
 
-Axes: N images, R anchors per image, K classes, D numbers that code a box, M boxes of one image,
-P rows for the losses of positives.
+Axes: N images, R anchors per image, K classes, D numbers that encode a box, M boxes of one image,
+P rows of :class:`retina_plugin.modeling.positives.Positives`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -30,8 +30,12 @@ CRITERIA = Registry(
 
 @CRITERIA.register()
 class DenseCriterion(nn.Module):
-    """A class loss on all anchors and a box loss on the positives, over the average number of
-    positives; for a head with a quality branch also its cross entropy with the IoU of the box."""
+    """Computes a class loss on all anchors and a box loss on the positives.
+
+    Both are divided by a moving average of the number of positives. For a head with a quality
+    branch, there is also the binary cross entropy of the predicted quality and the IoU of the
+    decoded box with its ground-truth box.
+    """
 
     def __init__(
         self, *, num_classes: int, box_coder: Any, class_loss: nn.Module, box_loss: BoxLoss
@@ -40,12 +44,15 @@ class DenseCriterion(nn.Module):
         Args:
             num_classes: K, without background.
             box_coder: a part of :data:`retina_plugin.modeling.BOX_CODERS`.
-            class_loss: (logits (N * R, K), labels (N * R,)) -> their sum.
+            class_loss: (logits (N * R, K), labels (N * R,)) -> the sum of the losses.
             box_loss: see :class:`retina_plugin.losses.BoxLoss`.
+
+        Raises:
+            PartError: if ``box_loss.compares`` is neither "deltas" nor "boxes".
         """
         super().__init__()
-        compared = "what it compares"
-        require_attribute("box loss", box_loss, "compares", "deltas", "boxes", meaning=compared)
+        meaning = "what it compares"
+        require_attribute("box loss", box_loss, "compares", "deltas", "boxes", meaning=meaning)
         self.num_classes, self.box_coder = num_classes, box_coder
         self.class_loss, self.box_loss = class_loss, box_loss
 
@@ -58,19 +65,22 @@ class DenseCriterion(nn.Module):
         *,
         average_positives: Tensor,
     ) -> dict[str, Tensor]:
-        """
+        """Compute the losses of a batch.
+
         Args:
-            predictions, anchors, assignment: of the batch.
-            targets: N of them; an image without boxes has M = 0.
-            average_positives: scalar, the moving average that losses are divided by. Training
-                updates it in place; evaluation, of a validation loss for instance, does not.
+            predictions: the output of the head.
+            anchors: the anchors of one image.
+            assignment: the output of the assigner.
+            targets: the targets of N images; an image without boxes has M = 0.
+            average_positives: scalar, the moving average by which the losses are divided. It is
+                updated in place in training mode, but not in evaluation mode.
 
         Returns:
-            {"loss_cls", "loss_box_reg"}, and "loss_quality" where there is that branch; scalars.
+            Scalars "loss_cls" and "loss_box_reg", and "loss_quality" if the head has that branch.
 
         Raises:
-            ValueError: a target whose class is none of the K, which would be learnt as background
-                (seen on the CPU in eager mode); an assignment with soft class targets.
+            ValueError: if the class of a target is not in [0, K) (checked on the CPU only), or the
+                assignment has soft class targets.
         """
         targets = arrange_targets(targets, like=predictions.logits)
         labels = self.labels(assignment, targets)  # (N, R)
@@ -92,32 +102,32 @@ class DenseCriterion(nn.Module):
         return {name: loss / normalizer for name, loss in sums.items()}
 
     def labels(self, assignment: Assignment, targets: PaddedTargets | list[Target]) -> Tensor:
-        """(N, R) int64: the class that each anchor learns, K for background, -1 for ignored."""
+        """Return the class of each anchor, (N, R) int64: K for background, -1 for ignored."""
         if assignment.quality is not None:
             raise ValueError(
-                "MODEL.RETINA_PLUGIN.ASSIGNER gives soft class targets, and "
-                "MODEL.RETINA_PLUGIN.CRITERION DenseCriterion takes hard ones: choose another "
+                "MODEL.RETINA_PLUGIN.ASSIGNER gives soft class targets, but "
+                "MODEL.RETINA_PLUGIN.CRITERION DenseCriterion needs hard ones: choose another "
                 "assigner or criterion"
             )
         if isinstance(targets, PaddedTargets):
-            classes = targets.labels
+            classes: Iterable[Tensor] = targets.labels
         else:
             classes = [target["labels"] for target in targets]
-            self._check(classes)
+            self._check_classes(classes)
         rows = []
-        for matches, of_image in zip(assignment.matches, classes, strict=True):
-            # BACKGROUND and IGNORED are -1 and -2, the last entry and the one before it
+        for matches, image_classes in zip(assignment.matches, classes, strict=True):
+            # BACKGROUND = -1 selects the last entry and IGNORED = -2 the second last
             others = [matches.new_full((1,), label) for label in (-1, self.num_classes)]
-            rows.append(torch.cat([of_image.long(), *others])[matches])
+            rows.append(torch.cat([image_classes.long(), *others])[matches])
         return torch.stack(rows)
 
-    def _check(self, classes: Sequence[Tensor]) -> None:
-        """Refuse classes that the model does not have."""
-        for number, of_image in enumerate(classes):
-            if ((of_image < 0) | (of_image >= self.num_classes)).any():
+    def _check_classes(self, classes: Iterable[Tensor]) -> None:
+        """Raise a ValueError if a class is not in [0, K)."""
+        for number, image_classes in enumerate(classes):
+            if ((image_classes < 0) | (image_classes >= self.num_classes)).any():
                 raise ValueError(
                     f"targets of image {number} of the batch: expected classes from 0 to "
-                    f"{self.num_classes - 1}, found {sorted(set(of_image.tolist()))}"
+                    f"{self.num_classes - 1}, found {sorted(set(image_classes.tolist()))}"
                 )
 
     def _box_loss(self, deltas: Tensor, anchors: Anchors, gt_boxes: Tensor) -> Tensor:

@@ -1,5 +1,7 @@
-"""The positive anchors of a batch, as the criterion needs them, in two implementations: gathered,
-fast on the CPU, and masked, with fixed shapes.
+"""The positive anchors of a batch, for the losses that are computed on positives only.
+
+There are two implementations: :class:`GatheredPositives` is fast on the CPU, and
+:class:`MaskedPositives` has fixed shapes, for accelerators and traced code.
 
 Axes: N images, R anchors per image, M boxes of one image, P rows.
 """
@@ -17,11 +19,11 @@ from retina_plugin.modeling.targets import PaddedTargets
 
 
 class Positives(Protocol):
-    """Rows for the losses that positive anchors have.
+    """P rows for the losses of positives.
 
     Attributes:
-        anchors: P of them.
-        boxes: (P, 4) XYXY pixels, the box that each of them learns.
+        anchors: the anchors of the P rows.
+        boxes: (P, 4) XYXY pixels, the ground-truth box of each row.
         count: scalar tensor, the number of positives.
     """
 
@@ -30,25 +32,28 @@ class Positives(Protocol):
     count: Tensor
 
     def take(self, values: Tensor) -> Tensor:
-        """(N, R, ...) of all anchors -> (P, ...) of these."""
+        """Select the values of the rows: (N, R, ...) of all anchors -> (P, ...)."""
 
     def sum(self, losses: Tensor) -> Tensor:
-        """(P,) -> the sum over the positives, 0 where there are none."""
+        """Sum losses (P,) over the positives; the sum is 0 if there are none."""
 
 
 class GatheredPositives:
-    """P is the number of positives. See :class:`Positives`."""
+    """Positives as rows that are selected by index; P is the number of positives.
+
+    See :class:`Positives`.
+    """
 
     def __init__(self, matches: Tensor, anchors: Anchors, targets: Sequence[Target]) -> None:
         """
         Args:
             matches: (N, R), see :class:`retina_plugin.modeling.structures.Assignment`.
-            anchors: R of them.
-            targets: N of them.
+            anchors: the R anchors of an image.
+            targets: the targets of the N images.
         """
         self.image, self.anchor = (matches >= 0).nonzero(as_tuple=True)  # (P,) each
         matches = matches[self.image, self.anchor]
-        # not boxes[...][image, match]: images have different numbers of boxes
+        # image by image, because images have different numbers of boxes
         self.boxes = torch.cat(
             [t["boxes"][matches[self.image == i]] for i, t in enumerate(targets)]
         )
@@ -63,20 +68,23 @@ class GatheredPositives:
 
 
 class MaskedPositives:
-    """P is N * R. Rows that are no positives have zeros as values and their anchor as box, which
-    every loss can take, and no part in sums; nothing of them reaches a gradient. See
-    :class:`Positives`."""
+    """Positives as a mask over all anchors of the batch; P is N * R.
+
+    For the other rows, ``boxes`` contains the anchor and ``take`` returns zeros, so that every loss
+    is finite; ``sum`` leaves them out, so that they have no gradient. See :class:`Positives`.
+    """
 
     def __init__(self, matches: Tensor, anchors: Anchors, targets: PaddedTargets) -> None:
         """See :class:`GatheredPositives`."""
         n, r = matches.shape
         self.mask = (matches >= 0).flatten()
         self.anchors = anchors.at(torch.arange(r, device=matches.device).repeat(n))
-        nothing = targets.boxes.new_zeros(1, 4)  # for all that are no positives, also where M is 0
+        # index -1, of all other rows, selects this box; there may be no other (M = 0)
+        no_box = targets.boxes.new_zeros(1, 4)
         boxes = torch.cat(
             [
-                torch.cat([boxes, nothing])[index.clamp(min=-1)]
-                for boxes, index in zip(targets.boxes, matches, strict=True)
+                torch.cat([image_boxes, no_box])[index.clamp(min=-1)]
+                for image_boxes, index in zip(targets.boxes, matches, strict=True)
             ]
         )
         self.boxes = torch.where(self.mask[:, None], boxes, self.anchors.boxes)
@@ -93,6 +101,7 @@ class MaskedPositives:
 def collect_positives(
     matches: Tensor, anchors: Anchors, targets: PaddedTargets | list[Target]
 ) -> Positives:
-    """Masked where targets are padded, else gathered; see :class:`GatheredPositives`."""
-    kind = MaskedPositives if isinstance(targets, PaddedTargets) else GatheredPositives
-    return kind(matches, anchors, targets)
+    """Return masked positives for padded targets, and gathered positives otherwise."""
+    if isinstance(targets, PaddedTargets):
+        return MaskedPositives(matches, anchors, targets)
+    return GatheredPositives(matches, anchors, targets)

@@ -1,6 +1,6 @@
-"""From dense predictions to detections: select, decode, suppress, rescale.
+"""Post-processing: from predictions for all anchors to detections.
 
-Axes: N images, R anchors (of one level or of all), K classes, M detections of one image.
+Axes: N images, R anchors (of one level or of all levels), K classes, M detections of one image.
 """
 
 from __future__ import annotations
@@ -12,13 +12,14 @@ import torch
 from torch import Tensor
 
 from retina_plugin.layers.boxes import clip, whwh
+from retina_plugin.layers.tracing import is_jit_tracing
 from retina_plugin.modeling.contracts import require_detections, require_values
 from retina_plugin.modeling.structures import Anchors, Detections, Predictions
 from retina_plugin.modeling.suppressors import Suppressor
 
 
 class PostProcessor:
-    """Threshold, best candidates of each level, decoding, suppression."""
+    """Selects the best candidates of each level, decodes their boxes and applies a suppressor."""
 
     def __init__(
         self,
@@ -35,42 +36,46 @@ class PostProcessor:
             suppressor: a part of :data:`retina_plugin.modeling.SUPPRESSORS`.
             score_threshold, topk_candidates: see :func:`select_candidates`, which is applied to
                 each level of each image.
-            max_detections: how many boxes of an image to return at most.
+            max_detections: maximum number of detections per image.
         """
         self.box_coder, self.suppressor = box_coder, suppressor
         self.score_threshold, self.topk_candidates = score_threshold, topk_candidates
         self.max_detections = max_detections
 
     def __call__(self, predictions: Predictions, anchors: Anchors) -> list[Detections]:
-        """
+        """Compute the detections of each image.
+
         Args:
-            predictions: of N images. With a quality branch, a score is the product of the sigmoids
-                of class and quality; the threshold is applied to that of the class.
-            anchors: of one image, all R.
+            predictions: the output of the head for N images. With a quality branch, the score is
+                sigmoid(logit) * sigmoid(quality); the threshold is applied to sigmoid(logit).
+            anchors: all R anchors of an image.
 
         Returns:
-            For each image boxes (M, 4) XYXY in pixels of the network's input, not clipped; scores
-            (M,), falling; labels (M,) int64. M may be 0.
+            For each image "boxes" (M, 4), XYXY in pixels of the network's input, not clipped;
+            "scores" (M,) in descending order; "labels" (M,) int64. M may be 0.
         """
         candidates = [
             self._candidates(predictions, anchors, n) for n in range(len(predictions.logits))
         ]
-        found = self.suppressor(candidates, max_detections=self.max_detections)
+        detections = self.suppressor(candidates, max_detections=self.max_detections)
         require_detections(
-            self.suppressor, found, num_images=len(candidates), max_detections=self.max_detections
+            self.suppressor,
+            detections,
+            num_images=len(candidates),
+            max_detections=self.max_detections,
         )
-        return found
+        return detections
 
     def _candidates(self, predictions: Predictions, anchors: Anchors, image: int) -> Detections:
-        """What passes the threshold in one image, best first."""
-        start, chosen = 0, []
-        for logits in predictions.logits[image].split(list(anchors.counts)):
+        """Return the decoded candidates of one image, highest score first."""
+        start, selected = 0, []
+        for logits in predictions.logits[image].split_with_sizes(list(anchors.counts)):
             rows, labels, scores = select_candidates(
                 logits, score_threshold=self.score_threshold, topk=self.topk_candidates
             )
-            chosen.append((rows + start, labels, scores))
+            selected.append((rows + start, labels, scores))
             start = start + logits.shape[0]
-        rows, labels, scores = (torch.cat(parts) for parts in zip(*chosen, strict=True))
+        rows, labels, scores = (torch.cat(parts) for parts in zip(*selected, strict=True))
         if predictions.quality is not None:
             scores = scores * predictions.quality[image, rows].to(scores.dtype).sigmoid()
         boxes = self.box_coder.decode(predictions.deltas[image, rows], anchors.at(rows))
@@ -82,20 +87,22 @@ class PostProcessor:
 def select_candidates(
     logits: Tensor, *, score_threshold: float, topk: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The best (anchor, class) pairs of one level of one image (arXiv 1708.02002, section 4.1: at
-    most 1000 above 0.05).
+    """Select the (anchor, class) pairs with the highest scores in one level of one image.
 
-    The threshold is applied to logits, so that the sigmoid is computed for the few that pass.
+    The paper selects at most 1000 pairs above 0.05 per level (arXiv 1708.02002, section 4.1). The
+    threshold is applied to the logits, so that the sigmoid is computed for the selected pairs only.
 
     Args:
         logits: (R, K).
-        score_threshold: in [0, 1); a pair passes when its score is above it.
-        topk: how many pairs to keep at most.
+        score_threshold: in [0, 1); only pairs with a score above it are selected.
+        topk: maximum number of pairs.
 
     Returns:
-        anchors: (k,) int64 row of each pair. classes: (k,) int64. scores: (k,) in (0, 1), falling,
-            float32 at least. All empty when
-        nothing passes.
+        anchors: (k,) int64, the index of the anchor of each pair.
+        classes: (k,) int64.
+        scores: (k,) float32 or float64 in (0, 1), in descending order.
+
+        They are empty if no score is above the threshold.
     """
     threshold = (
         math.log(score_threshold / (1 - score_threshold)) if score_threshold > 0 else -math.inf
@@ -109,8 +116,8 @@ def select_candidates(
 
 
 def _highest(values: Tensor, number: int) -> tuple[Tensor, Tensor]:
-    """The ``number`` highest of (M,), or all of them if there are fewer, and their indices."""
-    if torch.jit.is_tracing():  # M would be recorded as what it is in this image
+    """Return the ``number`` highest values of (M,), or all if M is smaller, and their indices."""
+    if is_jit_tracing():  # min() would record M as a constant
         values, order = values.sort(descending=True)
         return values[:number], order[:number]
     return values.topk(min(number, len(values)))
@@ -119,12 +126,11 @@ def _highest(values: Tensor, number: int) -> tuple[Tensor, Tensor]:
 def rescale_detections(
     detections: Detections, *, network_size: tuple[int, int], image_size: tuple[int, int]
 ) -> Detections:
-    """Carry detections from the network's input to the original image: scale, clip, drop boxes
-    without area.
+    """Rescale detections to the original image, clip them, and drop boxes without area.
 
     Args:
         detections: from :class:`PostProcessor`.
-        network_size: (height, width) of the resized image that the network saw, without padding.
+        network_size: (height, width) of the resized image, without padding.
         image_size: (height, width) of the original image.
     """
     scale_y, scale_x = image_size[0] / network_size[0], image_size[1] / network_size[1]

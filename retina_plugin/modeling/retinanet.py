@@ -1,5 +1,4 @@
-"""RetinaNet (Lin et al., arXiv 1708.02002) from its parts: images and targets in, losses or
-detections out. No host needed.
+"""The model: RetinaNet (Lin et al., arXiv 1708.02002), assembled from its parts.
 
 Axes: N images, K classes, M boxes of one image, H, W.
 """
@@ -21,6 +20,7 @@ from retina_plugin.modeling.contracts import (
     require_losses,
     require_predictions,
 )
+from retina_plugin.modeling.heads import Head
 from retina_plugin.modeling.postprocessing import PostProcessor, rescale_detections
 from retina_plugin.modeling.preprocessing import (
     Preprocessor,
@@ -32,13 +32,18 @@ from retina_plugin.modeling.structures import Anchors, Detections, Predictions, 
 
 
 class RetinaNet(nn.Module):
-    """One-stage detector: backbone with pyramid, head on every level, losses on every anchor."""
+    """One-stage detector: a backbone with a feature pyramid, and a head on every level.
+
+    It computes losses from images and targets, and detections from images.
+    """
+
+    loss_normalizer: Tensor
 
     def __init__(
         self,
         *,
         backbone: nn.Module,
-        head: nn.Module,
+        head: Head,
         in_features: Sequence[str],
         anchor_generator: AnchorGenerator,
         assigner: Assigner,
@@ -49,19 +54,20 @@ class RetinaNet(nn.Module):
     ) -> None:
         """
         Args:
-            backbone: images -> maps by name; see
+            backbone: computes feature maps by name; see
                 :class:`retina_plugin.modeling.backbones.Backbone`.
-            head: maps -> :class:`Predictions`; see
-                :class:`retina_plugin.modeling.heads.RetinaHead`.
-            in_features: maps that the head sees, finest first.
-            anchor_generator: for these maps.
-            assigner: anchors and targets -> which anchor learns which box.
-            criterion: see :class:`retina_plugin.modeling.criterion.DenseCriterion`.
-            postprocessor: predictions -> detections.
-            preprocessor: images -> the network's input.
-            inference_dtype: of the network's maps when it detects. float32 leaves the choice to the
-                caller's autocast; bfloat16 or float16 are autocast here. Scores and boxes are
-                float32 in any case.
+            head: computes :class:`Predictions` from the maps; see
+                :class:`retina_plugin.modeling.heads.Head`.
+            in_features: names of the maps that the head uses, finest first.
+            anchor_generator: generates the anchors of these maps.
+            assigner: assigns ground-truth boxes to anchors.
+            criterion: computes the losses; see
+                :class:`retina_plugin.modeling.criterion.DenseCriterion`.
+            postprocessor: computes detections from predictions.
+            preprocessor: converts images to the network's input.
+            inference_dtype: dtype of the network's maps in detection. bfloat16 and float16 turn
+                autocast on; float32 leaves autocast to the caller. Scores and boxes are
+                float32 in both cases.
         """
         super().__init__()
         self.backbone, self.head, self.anchor_generator = backbone, head, anchor_generator
@@ -70,8 +76,8 @@ class RetinaNet(nn.Module):
         self.preprocessor = preprocessor
         self._warned_about_unit_range = False
         self.register_buffer("loss_normalizer", torch.tensor(INITIAL))
-        # Convolutions run faster on N, H, W, C memory, and flattening the head's maps then copies
-        # nothing.
+        # Convolutions are faster in channels-last memory, and flattening the head's maps needs no
+        # copy.
         self.to(memory_format=torch.channels_last)
 
     @property
@@ -80,7 +86,7 @@ class RetinaNet(nn.Module):
 
     @property
     def num_classes(self) -> int:
-        """K, without background."""
+        """K, the number of classes without background."""
         return self.head.num_classes
 
     @property
@@ -100,12 +106,15 @@ class RetinaNet(nn.Module):
 
     @property
     def class_alpha(self) -> Tensor | None:
-        """(K,) weights of the classes in the class loss; None where all have the same."""
-        return getattr(getattr(self.criterion, "class_loss", None), "class_alpha", None)
+        """The class weights (K,) of the class loss; None if all classes have the same weight."""
+        class_loss = getattr(self.criterion, "class_loss", None)
+        alpha: Tensor | None = getattr(class_loss, "class_alpha", None)
+        return alpha
 
     def preprocess(self, images: Sequence[Tensor]) -> tuple[Tensor, list[Size]]:
-        """Images of any size -> one batch and (H, W) of each; see :class:`Preprocessor`."""
-        return self.preprocessor(images)
+        """Return a batch, and (H, W) of each image; see :meth:`Preprocessor.forward`."""
+        batch, sizes = self.preprocessor(images)
+        return batch, sizes
 
     def forward(
         self,
@@ -113,30 +122,23 @@ class RetinaNet(nn.Module):
         image_sizes: Sequence[Size],
         targets: Sequence[Target] | None = None,
     ) -> dict[str, Tensor] | list[Detections]:
-        """Losses when targets are given, detections otherwise.
+        """Return losses if targets are given, and detections otherwise.
 
         Args:
             images: (N, 3, H, W) from :meth:`preprocess`.
             image_sizes: (height, width) of each image without padding.
-            targets: N of them; an image without boxes has M = 0.
+            targets: the targets of N images; an image without boxes has M = 0.
 
         Returns:
-            Named losses, scalars: "loss_cls", "loss_box_reg" and others that the criterion adds; or
-            N detections in pixels of the network's input, clipped to ``image_sizes``.
+            Scalar losses by name: "loss_cls", "loss_box_reg" and others of the criterion; or N
+            detections in pixels of the network's input, clipped to ``image_sizes``.
         """
-        with self._autocast(detecting=targets is None):
-            predictions, anchors = self.predict_dense(images)
-        if targets is not None:
-            return self.losses(predictions, anchors, targets)
-        return [
-            rescale_detections(found, network_size=size, image_size=size)
-            for found, size in zip(
-                self.postprocessor(predictions, anchors), image_sizes, strict=True
-            )
-        ]
+        if targets is None:
+            return self._detect_batch(images, image_sizes)
+        return self.losses(*self.predict_dense(images), targets)
 
     def predict_dense(self, images: Tensor) -> tuple[Predictions, Anchors]:
-        """(N, 3, H, W) -> what the head says of every anchor, and the anchors."""
+        """Return the predictions for all anchors and the anchors, for images (N, 3, H, W)."""
         maps = self.backbone(images)
         features = [maps[name] for name in self.in_features]
         anchors = self.anchor_generator([tuple(x.shape[-2:]) for x in features])
@@ -151,33 +153,35 @@ class RetinaNet(nn.Module):
         )
         return predictions, anchors
 
-    def _autocast(self, *, detecting: bool) -> contextlib.AbstractContextManager:
-        if not detecting or self.inference_dtype == torch.float32:
+    def _autocast(self) -> contextlib.AbstractContextManager[object]:
+        """Return autocast to the dtype for detection."""
+        if self.inference_dtype == torch.float32:
             return contextlib.nullcontext()
         return torch.autocast(self.device.type, self.inference_dtype)
 
     def losses(
         self, predictions: Predictions, anchors: Anchors, targets: Sequence[Target]
     ) -> dict[str, Tensor]:
-        """The losses of the criterion for what the assigner makes of the targets."""
-        detached = Predictions(*(None if x is None else x.detach() for x in predictions))
+        """Assign the targets to the anchors and return the losses of the criterion."""
+        quality = None if predictions.quality is None else predictions.quality.detach()
+        detached = Predictions(predictions.logits.detach(), predictions.deltas.detach(), quality)
         assignment = self.assigner(anchors, targets, detached)
         require_assignment(self.assigner, assignment, anchors, targets)
-        losses = self.criterion(
+        losses: dict[str, Tensor] = self.criterion(
             predictions, anchors, assignment, targets, average_positives=self.loss_normalizer
         )
         require_losses(self.criterion, losses)
         return losses
 
     def detect_images(self, images: Sequence[Tensor]) -> list[Detections]:
-        """Detect in images as :meth:`preprocess` takes them, each as if it were alone.
+        """Detect objects in images in the format of :meth:`preprocess`.
 
-        Padding changes what a network computes: norms take their statistics over it, and behind the
-        first bias it is no longer zero. So only images that are padded to the same size share a
-        batch.
+        The detections of an image do not depend on the other images: only images with the same
+        padded size share a batch. Padding changes the output of the network, because GroupNorm
+        includes it in its statistics and biases make it non-zero.
 
         Args:
-            images: N tensors (3, H, W), each of its own size; N may be 0.
+            images: N tensors (3, H, W); the sizes may differ, and N may be 0.
 
         Returns:
             N detections in the order of ``images``, in pixels of the network's input, clipped to
@@ -190,24 +194,28 @@ class RetinaNet(nn.Module):
         return [found[index] for index in range(len(images))]
 
     def _detect_batch(self, images: Tensor, sizes: Sequence[Size]) -> list[Detections]:
-        # not self(...): Detectron2's adapter has another forward
-        return RetinaNet.forward(self, images, sizes)
+        with self._autocast():
+            predictions, anchors = self.predict_dense(images)
+        return [
+            rescale_detections(found, network_size=size, image_size=size)
+            for found, size in zip(self.postprocessor(predictions, anchors), sizes, strict=True)
+        ]
 
     @torch.inference_mode()
     def predict(self, images: Sequence[Tensor]) -> list[Detections]:
-        """Detect in images as they come from a file.
+        """Detect objects in RGB images of any size, in evaluation mode.
 
         Args:
-            images: N tensors (3, H, W), RGB, 0..255, each of its own size; N may be 0.
-                ``torch.from_numpy(array).permute(2, 0, 1)`` makes one from an (H, W, 3) array.
+            images: N tensors (3, H, W), RGB, 0..255; the sizes may differ, and N may be 0.
+                ``torch.from_numpy(array).permute(2, 0, 1)`` converts an (H, W, 3) array.
 
         Returns:
-            N detections in pixels of the original images, best first; each image's are those that
-            it has alone.
+            N detections in pixels of the original images, highest score first. The detections of an
+            image do not depend on the other images.
 
         Raises:
-            ValueError: an image of another shape.
-            RuntimeError: ``torch.jit.trace`` calls this with a model that resizes; see
+            ValueError: if an image has another shape.
+            RuntimeError: in ``torch.jit.trace``, if the model resizes; see
                 :func:`retina_plugin.modeling.preprocessing.resize`.
         """
         for image in images:
@@ -220,8 +228,7 @@ class RetinaNet(nn.Module):
             return self._predict(images)
 
     def _warn_about_unit_range(self, image: Tensor) -> None:
-        """Warn, once for a model, of an image whose values all lie in 0..1; one that is black
-        everywhere is not meant."""
+        """Warn once per model about an image with values in 0..1, unless it is black."""
         if (
             self._warned_about_unit_range
             or not image.max() <= 1
@@ -231,8 +238,8 @@ class RetinaNet(nn.Module):
             return
         self._warned_about_unit_range = True
         warnings.warn(
-            "predict takes values 0..255, and all values of an image lie in 0..1: nearly black to "
-            "the network. Multiply it by 255.",
+            "predict takes values 0..255, but all values of an image lie in 0..1, which is nearly "
+            "black. Multiply the image by 255.",
             stacklevel=4,
         )
 
@@ -250,7 +257,7 @@ class RetinaNet(nn.Module):
 @contextlib.contextmanager
 def evaluation_mode(model: nn.Module) -> Iterator[None]:
     """Switch to evaluation mode; on exit, restore the mode of every submodule."""
-    if not model.training:  # eval() would drop what evaluation keeps of the parameters
+    if not model.training:  # eval() would clear the cached kernels
         yield
         return
     modes = {module: module.training for module in model.modules()}

@@ -1,7 +1,7 @@
-"""The values that parts of the detector hand to each other.
+"""The data types that the parts of the detector exchange.
 
 Axes: N images, L levels, A anchors per cell, R anchors per image (all levels), K classes, D numbers
-that code a box, M boxes of one image.
+that encode a box, M boxes of one image.
 """
 
 from __future__ import annotations
@@ -12,24 +12,25 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-BACKGROUND, IGNORED = -1, -2  # in Assignment.matches, in place of the index of a box
+BACKGROUND, IGNORED = -1, -2  # in Assignment.matches, instead of the index of a box
 
 # "boxes" (M, 4) XYXY pixels of the network's input, "labels" (M,) int64 in [0, K); M may be 0.
 Target = dict[str, Tensor]
 
-# "boxes" (M, 4) XYXY pixels, "scores" (M,) in (0, 1), falling, "labels" (M,) int64 in [0, K).
+# "boxes" (M, 4) XYXY pixels, "scores" (M,) in (0, 1) in descending order, "labels" (M,) int64 in
+# [0, K); M may be 0.
 Detections = dict[str, Tensor]
 
 
 class Anchors(NamedTuple):
-    """Anchors of one image, in the order of the levels, their cells and the anchors of a cell.
+    """All anchors of one image, ordered by level, cell and anchor of the cell, or a selection.
 
     Attributes:
         boxes: (R, 4) XYXY pixels of the network's input.
-        counts: anchors of each level of the image, L numbers.
+        counts: number of anchors in each level of the image, L numbers.
         strides: pixels per cell of each level, L numbers.
         per_cell: A.
-        rows: (R,) int64, which anchors of the image these are; None for all of them.
+        rows: indices (R,) int64 of a selection in all anchors of the image; None for all anchors.
     """
 
     boxes: Tensor
@@ -39,13 +40,15 @@ class Anchors(NamedTuple):
     rows: Tensor | None = None
 
     def at(self, rows: Tensor) -> Anchors:
-        """The anchors of these indices, in this order; (P,) int64, P may be 0. Only of all anchors
-        of an image."""
+        """Select anchors by indices (P,) int64; P may be 0.
+
+        Call it on all anchors of an image, not on a selection.
+        """
         return self._replace(boxes=self.boxes[rows], rows=rows)
 
     @property
     def levels(self) -> Tensor:
-        """(R,) int64: the level of each anchor, 0 for the finest."""
+        """The level of each anchor, (R,) int64; 0 is the finest."""
         device = self.boxes.device
         rows = torch.arange(len(self.boxes), device=device) if self.rows is None else self.rows
         ends = torch.tensor(self.counts, device=device).cumsum(0)
@@ -53,18 +56,18 @@ class Anchors(NamedTuple):
 
     @property
     def stride_of_each(self) -> Tensor:
-        """(R,) int64: pixels per cell at each anchor."""
+        """The stride of each anchor's level, (R,) int64."""
         return torch.tensor(self.strides, device=self.boxes.device)[self.levels]
 
 
 class Predictions(NamedTuple):
-    """What a head says of every anchor.
+    """The predictions of a head for all anchors.
 
     Attributes:
-        logits: (N, R, K) of the classes.
-        deltas: (N, R, D), boxes in the coding of the model's box coder.
-        quality: (N, R) logits of how well each box fits its object; None for a head without
-            that branch.
+        logits: (N, R, K), the class logits.
+        deltas: (N, R, D), boxes as encoded by the model's box coder.
+        quality: (N, R), logits of the predicted IoU of each box with its object; None if the head
+            has no such branch.
     """
 
     logits: Tensor
@@ -80,7 +83,7 @@ class Predictions(NamedTuple):
         *,
         num_anchors: int,
     ) -> Predictions:
-        """Put the maps of a head into the order of the anchors.
+        """Reorder the maps of a head to the order of the anchors.
 
         Args:
             logits: (N, A * K, H, W) of each level, finest first.
@@ -97,13 +100,13 @@ class Predictions(NamedTuple):
 
 
 class Assignment(NamedTuple):
-    """Which box each anchor learns.
+    """The ground-truth box that is assigned to each anchor.
 
     Attributes:
-        matches: (N, R) int64: the index of a box of the image, :data:`BACKGROUND` or
+        matches: (N, R) int64, the index of a box of the image, :data:`BACKGROUND` or
             :data:`IGNORED`.
-        quality: (N, R) in 0..1, the class score that a positive anchor should give; None for 1.
-        box_weights: (N, R), factors of the box loss of positive anchors; None for 1.
+        quality: (N, R) in 0..1, soft class targets of the positives; None for 1.
+        box_weights: (N, R), weights of the box loss of the positives; None for 1.
     """
 
     matches: Tensor
@@ -112,7 +115,8 @@ class Assignment(NamedTuple):
 
 
 def flatten_level(predictions: Tensor, num_values: int) -> Tensor:
-    """(N, A * K, H, W) -> (N, H * W * A, K), the order in which anchors are generated."""
+    """Reorder (N, A * K, H, W) to (N, H * W * A, K), the order of the anchors; K is
+    ``num_values``."""
     n, _, height, width = predictions.shape
     # (N, H, W, A, K)
     predictions = predictions.view(n, -1, num_values, height, width).permute(0, 3, 4, 1, 2)

@@ -1,4 +1,4 @@
-"""Suppression of detections that repeat better ones.
+"""Suppressors: they remove duplicate detections.
 
 Axes: N images, M detections of one image.
 """
@@ -12,35 +12,38 @@ import torch
 
 from retina_plugin.config.registry import Registry
 from retina_plugin.layers.nms import batched_nms
+from retina_plugin.layers.tracing import is_jit_tracing
 from retina_plugin.modeling.structures import Detections
 
 SUPPRESSORS = Registry("suppressor", node="MODEL.RETINA_PLUGIN.SUPPRESSOR")
 
 
 class Suppressor(Protocol):
-    """Takes the candidates of each image and returns those that stay."""
+    """Removes duplicates from the candidates of each image."""
 
     def __call__(
         self, candidates: Sequence[Detections], *, max_detections: int
     ) -> list[Detections]:
-        """
+        """Return the detections that are kept.
+
         Args:
-            candidates: of each of N images, scores falling; M may be 0.
-            max_detections: how many to return of an image at most.
+            candidates: for each of N images, with scores in descending order; M may be 0.
+            max_detections: maximum number of detections per image.
 
         Returns:
-            The same structure, scores falling.
+            The detections of each image, with scores in descending order.
         """
 
 
 @SUPPRESSORS.register(reads={"threshold": "MODEL.RETINANET.NMS_THRESH_TEST"})
 class NMS:
-    """Non-maximum suppression in each class; see :func:`batched_suppression`."""
+    """Non-maximum suppression (NMS) within each class; see :func:`batched_suppression`."""
 
     def __init__(self, *, threshold: float) -> None:
         """
         Args:
-            threshold: IoU above which the lower of two boxes of one class goes.
+            threshold: if the IoU of two boxes of one class is above it, the box with the lower
+                score is suppressed.
         """
         self.threshold = threshold
 
@@ -56,23 +59,25 @@ class NMS:
 def batched_suppression(
     candidates: Sequence[Detections], *, nms_threshold: float, max_detections: int
 ) -> list[Detections]:
-    """The best ``max_detections`` that non-maximum suppression leaves of each image, by one call
-    for all images.
+    """Apply NMS to all images in one call.
 
-    A box is suppressed by better ones only, so the best that remain are known from the best
-    candidates: few are tried first, and more only if too few of them remain.
+    A box is suppressed only by boxes with higher scores. It is therefore enough to process the best
+    candidates first, and more candidates only if too few boxes are kept.
 
     Args:
-        candidates: of each image, scores falling.
+        candidates: for each image, with scores in descending order.
         nms_threshold, max_detections: see :class:`NMS` and :class:`Suppressor`.
+
+    Returns:
+        At most ``max_detections`` detections of each image, with scores in descending order.
     """
-    # lengths and decisions would be recorded as what they are in these images
-    if torch.jit.is_tracing():
+    # a trace would record the lengths and the branches below as constants
+    if is_jit_tracing():
         return [_suppress_image(found, nms_threshold, max_detections) for found in candidates]
     width, longest = 4 * max_detections, max(len(found["scores"]) for found in candidates)
     while True:
-        tried = [{name: x[:width] for name, x in found.items()} for found in candidates]
-        kept = _suppress_batch(tried, nms_threshold)
+        selected = [{name: x[:width] for name, x in found.items()} for found in candidates]
+        kept = _suppress_batch(selected, nms_threshold)
         enough = (
             len(k["scores"]) >= max_detections or len(c["scores"]) <= width
             for k, c in zip(kept, candidates, strict=True)
@@ -92,16 +97,16 @@ def _suppress_batch(candidates: Sequence[Detections], nms_threshold: float) -> l
     )
     classes = labels.max() + 1 if len(labels) else 1
     keep = batched_nms(boxes, scores, image * classes + labels, nms_threshold)
-    keep = keep.sort().values  # scores fall within each image
+    keep = keep.sort().values  # by image, and by descending score within each image
     counts = torch.bincount(image[keep], minlength=len(sizes)).tolist()
-    parts = (x[keep].split(counts) for x in (boxes, scores, labels))
+    parts = (x[keep].split_with_sizes(counts) for x in (boxes, scores, labels))
     return [{"boxes": b, "scores": s, "labels": c} for b, s, c in zip(*parts, strict=True)]
 
 
 def _suppress_image(
     candidates: Detections, nms_threshold: float, max_detections: int
 ) -> Detections:
-    """The same of one image without widening, by operations on tensors alone."""
+    """Apply NMS to one image by tensor operations only, without branches."""
     keep = batched_nms(
         candidates["boxes"], candidates["scores"], candidates["labels"], nms_threshold
     )

@@ -1,12 +1,13 @@
-"""Targets of a batch as one tensor each, for code with fixed shapes.
+"""Padded targets: the targets of a batch as tensors, for code with fixed shapes.
 
-Axes: N images, M boxes, the same number for every image.
+Axes: N images, M boxes per image after padding.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import overload
 
 import torch
 from torch import Tensor
@@ -17,15 +18,17 @@ from retina_plugin.modeling.structures import Target
 
 
 @dataclass(frozen=True)
-class PaddedTargets(Sequence):
-    """Targets of N images, filled up to the same number of boxes. As a sequence it has the N
-    targets without the padding, for which an accelerator has to be waited for.
+class PaddedTargets(Sequence[Target]):
+    """Targets of N images, padded to the same number of boxes.
+
+    Indexing returns the target of an image without the padding, which makes the CPU wait for an
+    accelerator.
 
     Attributes:
         boxes: (N, M, 4) XYXY pixels of the network's input; M may be 0.
         labels: (N, M) int64 in [0, K).
-        mask: (N, M) bool: the first ones of each row are boxes, the others are padding, whose
-            boxes and labels may hold anything.
+        mask: (N, M) bool, False for padding, which is at the end of each row. The boxes and labels
+            of padding may have any value.
     """
 
     boxes: Tensor
@@ -35,20 +38,28 @@ class PaddedTargets(Sequence):
     def __len__(self) -> int:
         return len(self.mask)
 
-    def __getitem__(self, image: int) -> Target:
+    @overload
+    def __getitem__(self, image: int) -> Target: ...
+
+    @overload
+    def __getitem__(self, image: slice) -> list[Target]: ...
+
+    def __getitem__(self, image: int | slice) -> Target | list[Target]:
+        if isinstance(image, slice):
+            return [self[i] for i in range(*image.indices(len(self)))]
         mask = self.mask[image]
         return {"boxes": self.boxes[image][mask], "labels": self.labels[image][mask]}
 
 
 def pad_targets(targets: Sequence[Target], *, num_boxes: int = 0) -> PaddedTargets:
-    """Fill up targets to the largest number of boxes among them.
+    """Pad targets to the largest number of boxes among them.
 
-    Shapes alone say how much is filled up, so that no accelerator is waited for.
+    The padding depends on shapes only, so the CPU does not wait for an accelerator.
 
     Args:
-        targets: N of them, at least one.
-        num_boxes: the smallest M. Compiled code is compiled again for another M: who compiles
-            gives batches of different numbers of boxes the same one.
+        targets: the targets of N images; N must be above 0.
+        num_boxes: minimum of M. ``torch.compile`` compiles again when M changes; a large enough
+            ``num_boxes`` gives all batches the same M.
     """
     length = max(num_boxes, *(len(target["labels"]) for target in targets))
     rows = [
@@ -63,8 +74,10 @@ def pad_targets(targets: Sequence[Target], *, num_boxes: int = 0) -> PaddedTarge
 
 
 def arrange_targets(targets: Sequence[Target], *, like: Tensor) -> PaddedTargets | list[Target]:
-    """Padded targets where tensors like this one need fixed shapes, else a list of them as they
-    are. The type chooses the implementation."""
+    """Pad the targets if tensors like ``like`` need fixed shapes; otherwise return them as a list.
+
+    The type of the result selects the implementation of assigners and losses.
+    """
     if not tracing.needs_fixed_shapes(like):
         return list(targets)
     return targets if isinstance(targets, PaddedTargets) else pad_targets(targets)

@@ -51,7 +51,7 @@ CROP = ["INPUT.CROP.ENABLED", "True", "INPUT.CROP.TYPE"]
         (["MODEL.PIXEL_MEAN", "['a', 'b', 'c']"], "PIXEL_MEAN: expected three numbers"),
         (
             ["MODEL.RETINANET.IN_FEATURES", "['p9']"],
-            "IN_FEATURES: 'p9' is none of the backbone's levels p3, p4",
+            "IN_FEATURES: the backbone has no map 'p9', only p3, p4",
         ),
         (
             ["MODEL.RETINANET.IOU_THRESHOLDS", "['a', 'b']"],

@@ -209,7 +209,7 @@ def test_resized_shape(
                 "MODEL__RETINANET__IN_FEATURES": ["res3", "res4"],
             },
             ValueError,
-            r"levels of build_retina_resnet_backbone have \[32, 64\] channels, .* take a backbone "
+            r"maps of build_retina_resnet_backbone have \[32, 64\] channels, .* use a backbone "
             r"with a neck",
         ),
         ({"MODEL__RETINA_PLUGIN__HEAD__NAME": "RetinaHed"}, KeyError, "Nearest: RetinaHead"),

@@ -50,7 +50,7 @@ def trace(module: nn.Module, example: Tensor) -> torch.jit.ScriptModule:
 
 def test_predict_that_resizes_is_refused() -> None:
     model = compact_model(INPUT__MIN_SIZE_TEST=64).eval()
-    with pytest.raises(RuntimeError, match=r"trace no predict\. Resize before .*from_file"):
+    with pytest.raises(RuntimeError, match=r"cannot record predict.*Resize before .*from_file"):
         trace(Traced(model, predict), image(64, 96))
 
 

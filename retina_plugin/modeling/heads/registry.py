@@ -1,16 +1,37 @@
-"""The registry of heads, and what every head can take from a config."""
+"""The registry of heads, and the interface of a head."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from torch import Tensor
 
 from retina_plugin.config.registry import Registry
+from retina_plugin.modeling.structures import Predictions
+
+
+class Head(Protocol):
+    """The interface of a head, which must be an ``nn.Module``.
+
+    Attributes:
+        num_classes: K, the number of classes without background.
+    """
+
+    num_classes: int
+
+    def __call__(self, features: Sequence[Tensor]) -> Predictions:
+        """Compute the predictions from pyramid levels (N, C, H, W), finest first."""
 
 
 def _prior_prob(cfg: Any) -> float | list[float]:
-    """``PRIOR_PROB``; a run turns auto into numbers before it builds the model."""
-    prior = cfg.MODEL.RETINANET.PRIOR_PROB
-    return cfg.MODEL.RETINA_PLUGIN.AUTO_PRIOR_BASE if prior == "auto" else prior
+    """Return ``PRIOR_PROB``. If it is auto, return ``AUTO_PRIOR_BASE``.
+
+    Training replaces auto by one prior per class before it builds the model.
+    """
+    prior, base = cfg.MODEL.RETINANET.PRIOR_PROB, cfg.MODEL.RETINA_PLUGIN.AUTO_PRIOR_BASE
+    result: float | list[float] = base if prior == "auto" else prior
+    return result
 
 
 RETINA_HEAD_REGISTRY = Registry(

@@ -1,5 +1,6 @@
-"""The head of RetinaNet (arXiv 1708.02002, section 4): a class subnet and a box subnet of one
-structure and separate parameters, each applied to every level of the pyramid.
+"""The head of RetinaNet (arXiv 1708.02002, section 4): a class subnet and a box subnet.
+
+They have the same structure and separate parameters, and are applied to every pyramid level.
 
 Axes: N images, A anchors per cell, K classes, C channels, H and W cells of a level.
 """
@@ -22,11 +23,11 @@ from retina_plugin.modeling.structures import Predictions
 
 
 class LevelBatchNorm(nn.ModuleList):
-    """Batch normalisation with statistics for each level and one weight and bias for all (as in
-    Detectron2's heads).
+    """Batch normalisation with separate statistics for each level, as in Detectron2's heads.
 
-    Levels of a pyramid have different statistics; one set for all of them is right for none. Levels
-    must come in order, all in turn.
+    The weight and bias are shared by all levels. Separate statistics are needed because the
+    activations of the levels differ. Each call processes the next level, so the levels must be
+    passed in order; :meth:`restart` starts again with the first level.
     """
 
     def __init__(self, kind: type[nn.Module], channels: int, *, num_levels: int) -> None:
@@ -36,13 +37,13 @@ class LevelBatchNorm(nn.ModuleList):
         self._level = 0
 
     def restart(self) -> None:
-        """The next level is the first, whatever became of an earlier call."""
+        """Start with the first level, also if an earlier pass over the levels was interrupted."""
         self._level = 0
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self[self._level](x)
+        normalised: Tensor = self[self._level](x)
         self._level = (self._level + 1) % len(self)
-        return x * self.weight[:, None, None] + self.bias[:, None, None]
+        return normalised * self.weight[:, None, None] + self.bias[:, None, None]
 
 
 def _norm(name: str, channels: int, *, groups: int, num_levels: int) -> nn.Module | None:
@@ -54,8 +55,10 @@ def _norm(name: str, channels: int, *, groups: int, num_levels: int) -> nn.Modul
 
 @RETINA_HEAD_REGISTRY.register()
 class RetinaHead(nn.Module):
-    """``num_convs`` 3x3 convolutions with ReLU, then a 3x3 convolution to K * A logits, or to 4 * A
-    box deltas."""
+    """Two subnets of ``num_convs`` 3x3 convolutions, each followed by a 3x3 prediction layer.
+
+    The class subnet predicts A * K logits per cell, and the box subnet A * D box deltas.
+    """
 
     def __init__(
         self,
@@ -76,28 +79,30 @@ class RetinaHead(nn.Module):
     ) -> None:
         """
         Args:
-            in_channels: C of every level.
-            num_levels: of the pyramid.
+            in_channels: C, the number of channels of every level.
+            num_levels: number of pyramid levels.
             num_classes: K, without background.
             num_anchors: A.
-            box_dim: D, see the box coder; 4 in the paper.
-            num_convs: in each subnet before the prediction; 4 in the paper.
-            width: channels of these; 0 for C, as in the paper.
-            norm: "" (the paper), "GN", or "BN" / "SyncBN" with statistics for each level.
-            norm_groups: of GN.
-            activation: a name of :data:`retina_plugin.layers.activations.ACTIVATIONS`; "relu" in
-                the paper.
-            separable: the convolutions of the subnets, not the predictions, are depthwise separable
-                (as in EfficientDet).
-            level_scale: box deltas are multiplied by a learnt number for each level, from 1 on (as
-                in FCOS, arXiv 1904.01355).
-            prior_prob: score of every anchor before training, in (0, 1), or one for each of the K
-                classes. At 0.01 the many negatives start as easy ones and do not drown the
-                positives (section 3.3).
+            box_dim: D, the number of values that the box coder needs; 4 in the paper.
+            num_convs: number of convolutions in each subnet before the prediction layer; 4 in the
+                paper.
+            width: channels of these convolutions; 0 means C, as in the paper.
+            norm: "" as in the paper, "GN", or "BN" or "SyncBN" with separate statistics
+                for each level.
+            norm_groups: number of groups of GN.
+            activation: a key of :data:`retina_plugin.layers.activations.ACTIVATIONS`; "relu" in the
+                paper.
+            separable: use depthwise separable convolutions in the subnets, but not in the
+                prediction layers, as in EfficientDet.
+            level_scale: multiply the box deltas by a learnt factor for each level, initially 1, as
+                in FCOS (arXiv 1904.01355).
+            prior_prob: score of every anchor before training, in (0, 1); one number, or one for
+                each of the K classes. With a small value, such as 0.01, the many negatives do not
+                dominate the loss at the start of training (section 3.3 of the paper).
 
         Raises:
-            ValueError: a ``prior_prob`` outside (0, 1) or not for K classes, or an unknown norm or
-                activation.
+            ValueError: if ``prior_prob`` is outside (0, 1) or does not have K entries, or the norm
+                or activation is unknown.
         """
         super().__init__()
         self.num_classes, self.num_anchors = num_classes, num_anchors
@@ -119,20 +124,21 @@ class RetinaHead(nn.Module):
         self.bbox_scales = nn.Parameter(torch.ones(num_levels)) if level_scale else None
         self.apply(_init_convolution)
         self.apply(_init_separable)
+        assert self.cls_score.bias is not None
         self.cls_score.bias.data.copy_(_prior_logits(prior_prob, num_classes).repeat(num_anchors))
 
     def forward(self, features: Sequence[Tensor]) -> Predictions:
-        """Pyramid levels (N, C, H, W), finest first -> logits (N, R, K) and deltas (N, R, D)."""
+        """Compute logits (N, R, K) and deltas (N, R, D) from levels (N, C, H, W), finest first."""
         return Predictions.from_levels(
             self.class_maps(features), self.box_maps(features), num_anchors=self.num_anchors
         )
 
     def class_maps(self, features: Sequence[Tensor]) -> list[Tensor]:
-        """Pyramid levels (N, C, H, W), finest first -> logits (N, A * K, H, W) of each."""
+        """Compute logits (N, A * K, H, W) of each level from levels (N, C, H, W), finest first."""
         return _apply_layers((*self.cls_subnet, self.cls_score), features)
 
     def box_maps(self, features: Sequence[Tensor]) -> list[Tensor]:
-        """Pyramid levels (N, C, H, W), finest first -> deltas (N, A * D, H, W) of each."""
+        """Compute deltas (N, A * D, H, W) of each level from levels (N, C, H, W), finest first."""
         deltas = _apply_layers((*self.bbox_subnet, self.bbox_pred), features)
         if self.bbox_scales is None:
             return deltas
@@ -140,7 +146,7 @@ class RetinaHead(nn.Module):
 
 
 def _apply_layers(layers: Sequence[nn.Module], features: Sequence[Tensor]) -> list[Tensor]:
-    """Every level through every layer, layer by layer."""
+    """Apply the layers to all levels, one layer after the other."""
     for layer in layers:
         if isinstance(layer, LevelBatchNorm):
             layer.restart()
@@ -157,8 +163,7 @@ def _subnet(
     norm: Callable[[], nn.Module | None],
     activation: str,
 ) -> Iterator[nn.Module]:
-    """Convolution, norm if there is one, activation for each step from one of ``widths`` to the
-    next."""
+    """Yield a convolution, a norm (if any) and an activation for each pair of successive widths."""
     for in_channels, out_channels in pairwise(widths):
         yield convolution(in_channels, out_channels)
         normalisation = norm()
@@ -168,6 +173,7 @@ def _subnet(
 
 
 def _init_convolution(layer: nn.Module) -> None:
+    """Initialise a convolution as in the paper: weights with deviation 0.01, bias 0."""
     if isinstance(layer, nn.Conv2d):
         nn.init.normal_(layer.weight, std=0.01)
         if layer.bias is not None:
@@ -175,20 +181,25 @@ def _init_convolution(layer: nn.Module) -> None:
 
 
 def _init_separable(layer: nn.Module) -> None:
-    """In two layers of deviation 0.01 the signal would vanish: the first keeps it, the second
-    shrinks it as a 3x3 of 0.01 does."""
+    """Initialise a separable convolution so that its output is scaled like that of a 3x3 one.
+
+    With a deviation of 0.01 in both of its layers, the signal would vanish.
+    """
     if isinstance(layer, SeparableConv2d):
         nn.init.normal_(layer.depthwise.weight, std=1 / 3)
         nn.init.normal_(layer.pointwise.weight, std=0.03)
 
 
 def _prior_logits(prior_prob: float | Sequence[float], num_classes: int) -> Tensor:
-    """The bias (K,) whose sigmoid is the prior."""
+    """Return the biases (K,) for which the sigmoid gives the priors.
+
+    Raises:
+        ValueError: if a prior is outside (0, 1), or a list does not have K entries.
+    """
     priors = list(prior_prob) if isinstance(prior_prob, Sequence) else [prior_prob] * num_classes
     if len(priors) != num_classes or not all(0 < p < 1 for p in priors):
         raise ValueError(
-            "MODEL.RETINANET.PRIOR_PROB must lie between 0 and 1, as one number or as one for each "
-            "of the "
-            f"{num_classes} classes, found {prior_prob}"
+            "MODEL.RETINANET.PRIOR_PROB must lie between 0 and 1, as one number or one for each "
+            f"of the {num_classes} classes, found {prior_prob}"
         )
     return torch.tensor([-math.log((1 - p) / p) for p in priors])

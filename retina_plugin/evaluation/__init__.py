@@ -1,1 +1,1 @@
-"""COCO metrics and anchor coverage."""
+"""COCO metrics, notes about them, and anchor coverage."""

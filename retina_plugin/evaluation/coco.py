@@ -1,8 +1,7 @@
-"""COCO metrics of detections, the same on either host: a data set and its results -> metrics.
+"""Compute COCO metrics of detections, for both hosts.
 
-The ground truth is the cleaned boxes of :class:`retina_plugin.data.Dataset`, on which training is
-done too: clipped, without those that were dropped. Metrics are named and scaled as by Detectron2's
-COCOEvaluator.
+The ground truth is the repaired boxes of :class:`retina_plugin.data.Dataset`, which training uses,
+too. Metrics have the names and the scale of Detectron2's COCOEvaluator.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ AREAS = ("", "s", "m", "l")
 
 
 class CocoMetrics(NamedTuple):
-    """Metrics in percent, NaN where nothing can be measured.
+    """Metrics in percent; NaN if there is no ground truth or no detection.
 
     Attributes:
         precision: "AP", "AP50", "AP75", "APs", "APm", "APl", and "AP-<class>" if there are several
@@ -45,8 +44,16 @@ class CocoMetrics(NamedTuple):
 
 
 def coco_results(image_id: Any, detections: Detections, category_ids: Sequence[Any]) -> Results:
-    """Detections of one image in COCO's results format: XYWH boxes, the data set's own category
-    ids."""
+    """Convert the detections of an image to COCO's results format.
+
+    Args:
+        image_id: id of the image.
+        detections: "boxes" (N, 4) XYXY, "scores" (N,) and "labels" (N,); N may be 0.
+        category_ids: K ids of the annotation file, by class index.
+
+    Returns:
+        N dicts with "image_id", "category_id", "bbox" as XYWH, and "score".
+    """
     boxes = detections["boxes"].clone()
     boxes[:, 2:] -= boxes[:, :2]
     return [
@@ -62,7 +69,7 @@ def coco_results(image_id: Any, detections: Detections, category_ids: Sequence[A
 
 def evaluate(
     dataset: Dataset,
-    found: Iterable[Mapping[Any, Results]],
+    results_by_process: Iterable[Mapping[Any, Results]],
     folder: str,
     *,
     max_detections: int,
@@ -71,15 +78,16 @@ def evaluate(
     """Write ``coco_instances_results.json``, print the recall, and return the metrics.
 
     Args:
-        dataset: what was predicted on.
-        found: from each process, image id -> :func:`coco_results`; processes may share images.
-        folder: where the file goes; it is made if need be.
+        dataset: the evaluated data set.
+        results_by_process: for each process {image id: :func:`coco_results`}; an image may occur in
+            several processes.
+        folder: folder of the file; it is created if it does not exist.
         max_detections, back_end: see :func:`compute_metrics`.
 
     Returns:
         ``{"bbox": CocoMetrics.precision}``; ``{}`` for a data set without ground truth.
     """
-    by_image = {image: results for part in found for image, results in part.items()}
+    by_image = {image: results for part in results_by_process for image, results in part.items()}
     flat = [result for record in dataset.records for result in by_image.get(record["image_id"], ())]
     os.makedirs(folder, exist_ok=True)
     write_atomically(os.path.join(folder, RESULTS_FILE), json.dumps(flat))
@@ -96,33 +104,35 @@ def evaluate(
 def compute_metrics(
     dataset: Dataset, results: Results, *, max_detections: int, back_end: BackEnd | None = None
 ) -> CocoMetrics:
-    """COCO's metrics of boxes.
+    """Compute COCO's metrics of boxes.
 
     Args:
-        dataset: with ground truth.
-        results: over all images, with the data set's own ids.
-        max_detections: ``TEST.DETECTIONS_PER_IMAGE``; the best ones of each image and class count,
-            where COCO takes 100.
-        back_end: :func:`default_back_end` when None.
+        dataset: a data set with ground truth.
+        results: results of all images, with the ids of the annotation file.
+        max_detections: ``TEST.DETECTIONS_PER_IMAGE``: this many best detections of each image and
+            class are evaluated; COCO's own number is 100.
+        back_end: None for :func:`default_back_end`.
 
     Returns:
-        All NaN and no AP per class when there are no results, as Detectron2 has it.
+        The metrics; without results, all are NaN and there is no AP per class, as in Detectron2.
     """
     if not results:
         nothing = dict.fromkeys(("AP", "AP50", "AP75", "APs", "APm", "APl"), math.nan)
         return CocoMetrics(nothing, dict.fromkeys(("AR", "ARs", "ARm", "ARl"), math.nan))
     coco, evaluator = back_end or default_back_end()
-    with contextlib.redirect_stdout(io.StringIO()):  # its own report comes without names
-        truth = coco()
-        truth.dataset = ground_truth(dataset)
-        truth.createIndex()
-        coco_eval = evaluator(truth, truth.loadRes(_numbered(dataset, results)), "bbox")
+    with contextlib.redirect_stdout(io.StringIO()):  # hide the output of the back end
+        coco_gt = coco()
+        coco_gt.dataset = ground_truth(dataset)
+        coco_gt.createIndex()
+        coco_eval = evaluator(
+            coco_gt, coco_gt.loadRes(_with_numbered_ids(dataset, results)), "bbox"
+        )
         coco_eval.params.maxDets = [max_detections]
         coco_eval.evaluate()
-        coco_eval.accumulate()  # summarize() is left out: it looks for 100 detections
+        coco_eval.accumulate()  # summarize() would fail: it expects maxDets of 100
     thresholds = np.asarray(coco_eval.params.iouThrs)
     # (thresholds, recalls, classes, areas) and (thresholds, classes, areas); -1 where there is
-    # nothing to find
+    # no ground truth
     precision, recall = (
         np.asarray(coco_eval.eval[key])[..., -1] for key in ("precision", "recall")
     )
@@ -144,10 +154,10 @@ def compute_metrics(
 
 
 def ground_truth(dataset: Dataset) -> dict[str, Any]:
-    """The cleaned boxes as pycocotools needs them.
+    """Return the boxes of a data set in COCO's annotation format, for pycocotools.
 
-    Images, categories and annotations are numbered from 1: text as an id is an error there, and an
-    object with id 0 counts as never found.
+    Images, categories and annotations are numbered from 1, because pycocotools fails with text ids
+    and never matches an annotation with id 0.
     """
     annotations = [
         {
@@ -181,8 +191,8 @@ def ground_truth(dataset: Dataset) -> dict[str, Any]:
     }
 
 
-def _numbered(dataset: Dataset, results: Results) -> Results:
-    """Copies of the results with the ids of :func:`ground_truth`."""
+def _with_numbered_ids(dataset: Dataset, results: Results) -> Results:
+    """Return copies of the results with the ids of :func:`ground_truth`."""
     images = {record["image_id"]: number for number, record in enumerate(dataset.records, start=1)}
     categories = {
         category_id: number for number, category_id in enumerate(dataset.category_ids, start=1)
@@ -200,7 +210,7 @@ def _numbered(dataset: Dataset, results: Results) -> Results:
 
 @functools.cache
 def default_back_end() -> BackEnd:
-    """faster-coco-eval, whose numbers are the same, or pycocotools; says once which."""
+    """Return faster-coco-eval if it is installed, else pycocotools; both give the same metrics."""
     try:
         from faster_coco_eval import COCO, COCOeval_faster
     except ImportError:
@@ -213,6 +223,6 @@ def default_back_end() -> BackEnd:
 
 
 def _percent(values: np.ndarray) -> float:
-    """Mean of what could be measured."""
+    """Return the mean of the values above -1 in percent, or NaN if there is none."""
     values = values[values > -1]
     return float(100 * values.mean()) if values.size else math.nan

@@ -1,5 +1,4 @@
-"""Why a metric is missing or lower than it could be: what is said beside the numbers, and of too
-many boxes before training."""
+"""Notes that are printed with metrics: why one is NaN, and what limits the others."""
 
 from __future__ import annotations
 
@@ -17,12 +16,12 @@ SIZES = {
 
 
 def nan_reasons(dataset: Dataset, metrics: Mapping[str, float]) -> dict[str, str]:
-    """Why metrics are NaN: name of the metric -> reason, without those that are numbers."""
-    reason = _reason_of(dataset)
+    """Return {name: reason} for each metric that is NaN."""
+    reason = _nan_reason(dataset)
     return {name: reason(name) for name, value in metrics.items() if math.isnan(value)}
 
 
-def _reason_of(dataset: Dataset) -> Callable[[str], str]:
+def _nan_reason(dataset: Dataset) -> Callable[[str], str]:
     boxes = dict(
         zip(dataset.class_names, class_counts(dataset.records, dataset.num_classes), strict=True)
     )
@@ -47,10 +46,10 @@ def _reason_of(dataset: Dataset) -> Callable[[str], str]:
 
 
 def detection_limit_warnings(cfg: Any) -> str:
-    """A line for each test set with images that have more boxes than ``TEST.DETECTIONS_PER_IMAGE``;
-    empty if there is none.
+    """Return a line for each test set with images that have more boxes than
+    ``TEST.DETECTIONS_PER_IMAGE``.
 
-    Crowds are not counted.
+    Crowds do not count. The text is empty if no test set has such images.
     """
     lines = (
         _detection_limit_warning(load_dataset(name), cfg.TEST.DETECTIONS_PER_IMAGE)
@@ -61,26 +60,24 @@ def detection_limit_warnings(cfg: Any) -> str:
 
 def _detection_limit_warning(dataset: Dataset, limit: int) -> str:
     counts = [sum(not a["iscrowd"] for a in record["annotations"]) for record in dataset.records]
-    beyond = [count for count in counts if count > limit]
-    if not beyond:
+    counts_above = [count for count in counts if count > limit]
+    if not counts_above:
         return ""
     return (
-        f"{dataset.name}: {len(beyond)} of {len(counts)} images have more boxes than "
+        f"{dataset.name}: {len(counts_above)} of {len(counts)} images have more boxes than "
         "TEST.DETECTIONS_PER_IMAGE allows detections "
-        f"({limit}), at most {max(beyond)}. Those beyond it cannot be found: set it to "
-        f"{max(beyond)} or more."
+        f"({limit}), at most {max(counts_above)}. The remaining boxes cannot be found: set it to "
+        f"{max(counts_above)} or more."
     )
 
 
 def metric_notes(dataset: Dataset, limit: int) -> list[str]:
-    """What metrics of a data set depend on besides the detections: repairs of the ground truth, and
-    the limit of detections."""
+    """Return notes on repairs of the ground truth and on the limit of detections per image."""
     lines = [f"ground truth: {line}" for line in dataset.warnings]
     if dataset.without_area:
         lines.append(
             f"ground truth: {dataset.without_area} boxes have no area or area 0 in "
-            f"{dataset.json_file}: "
-            "APs, APm and APl go by width and height"
+            f"{dataset.json_file}: APs, APm and APl use width times height"
         )
-    beyond = _detection_limit_warning(dataset, limit)
-    return [*lines, beyond] if beyond else lines
+    counts_above = _detection_limit_warning(dataset, limit)
+    return [*lines, counts_above] if counts_above else lines

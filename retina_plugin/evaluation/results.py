@@ -1,17 +1,20 @@
-"""Where the results of an evaluation lie below ``OUTPUT_DIR``, and how they are printed."""
+"""Folders and tables of evaluation results."""
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 RESULTS_FILE = "coco_instances_results.json"
 
 
 def results_folder(cfg: Any, name: str) -> str:
-    """``inference`` for the only test set, ``inference/<name>`` for one of several."""
+    """Return the folder of a test set's results in ``OUTPUT_DIR``.
+
+    It is ``inference`` for a single test set and ``inference/<name>`` for one of several.
+    """
     folder = os.path.join(cfg.OUTPUT_DIR, "inference")
     return (
         folder
@@ -23,13 +26,12 @@ def results_folder(cfg: Any, name: str) -> str:
 def results_table(
     metrics: Mapping[str, float], reasons: Mapping[str, str], notes: Sequence[str] = ()
 ) -> str:
-    """COCO metrics of one data set as text: one row of AP and its family, then AP of each class,
-    then notes.
+    """Format the COCO metrics of one data set: a row of averages, the AP of each class, notes.
 
     Args:
-        metrics: ``{"AP": 71.2, ..., "AP-cat": 70.1}``.
-        reasons: of metrics that are NaN.
-        notes: lines on what the metrics depend on.
+        metrics: ``{"AP": 71.2, ..., "AP-cat": 70.1}``, in percent.
+        reasons: {name: reason} for metrics that are NaN.
+        notes: lines to append.
     """
     summary = {name: value for name, value in metrics.items() if not name.startswith("AP-")}
     classes = {
@@ -47,5 +49,5 @@ def results_table(
     return "\n".join([*lines, *notes])
 
 
-def _row(cells: Any) -> str:
+def _row(cells: Iterable[str]) -> str:
     return "  ".join(f"{cell:>5}" for cell in cells)

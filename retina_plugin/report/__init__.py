@@ -1,4 +1,4 @@
-"""What people look at: boxes on images, ground truth beside detections, the table at the end."""
+"""Draw boxes, detections and loss figures, and report the results of a run."""
 
 from retina_plugin.evaluation.coverage import describe_matched, matched_shares
 from retina_plugin.evaluation.metric_notes import detection_limit_warnings

@@ -1,23 +1,23 @@
-"""AP of each class against how often the class occurs in training."""
+"""Plot the AP of each class over its frequency in the training set."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+
+from retina_plugin.report.figures import render_figure
 
 MARKERS = "osD^vPX*<>"
 
 
 def ap_by_frequency(ap: Mapping[str, Sequence[float]], counts: Sequence[int]) -> np.ndarray:
-    """A line for each entry of ``ap``, over a logarithmic axis of frequency.
+    """Draw a line for each entry of ``ap`` over a logarithmic axis of frequency.
 
     Args:
-        ap: what is compared -> AP in percent of each of K classes.
-        counts: boxes of each class in the training set, K of them; a class without any has no place
-            on the axis.
+        ap: {label of the line: AP of each of K classes in percent}.
+        counts: K numbers of boxes in the training set; classes without boxes are not drawn.
 
     Returns:
         (H, W, 3) uint8 RGB.
@@ -43,6 +43,4 @@ def ap_by_frequency(ap: Mapping[str, Sequence[float]], counts: Sequence[int]) ->
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(alpha=0.3)
     figure.legend(frameon=False, loc="outside right upper")
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+    return render_figure(figure)

@@ -1,4 +1,4 @@
-"""Truth beside detections: one image, or a grid of them."""
+"""Draw ground truth beside detections, for one image or a grid of images."""
 
 from __future__ import annotations
 
@@ -16,21 +16,26 @@ from retina_plugin.data import Dataset, read_record
 from retina_plugin.data.coco_ids import IdMatcher
 from retina_plugin.report.draw import draw_boxes, font, resize_for_display
 
-CAPTION = 22  # pixels
-GAP = 6
-PAPER = (255, 255, 255)
+CAPTION = 22  # height, pixels
+GAP = 6  # pixels
+BACKGROUND = (255, 255, 255)
 
 
 def results_by_image(
     dataset: Dataset, results: Sequence[Mapping[str, Any]], threshold: float
 ) -> dict[Any, list[dict[str, Any]]]:
-    """COCO results -> image id -> [{"bbox" XYXY, "category_id" contiguous, "score"}] of at least
-    ``threshold``.
+    """Group COCO results by image.
 
-    Ids of the results are matched as those of annotations are: "7" and 7.0 are 7.
+    Args:
+        dataset: the data set that the results belong to.
+        results: in COCO's format; ids may be text or numbers, as "7" and 7.0 for 7.
+        threshold: results with a lower score are dropped.
+
+    Returns:
+        {image id: [{"bbox" XYXY, "category_id" contiguous, "score"}]}.
 
     Raises:
-        ValueError: image or category ids that the data set does not have; both are counted.
+        ValueError: the data set does not have some image or category ids of the results.
     """
     index = {coco_id: i for i, coco_id in enumerate(dataset.category_ids)}
     image_of, category_of = IdMatcher(r["image_id"] for r in dataset.records), IdMatcher(index)
@@ -38,13 +43,13 @@ def results_by_image(
         {**r, "image_id": image_of(r["image_id"]), "category_id": category_of(r["category_id"])}
         for r in results
     ]
-    strange_images = {r["image_id"] for r in results} - image_of.ids
-    strange_classes = {r["category_id"] for r in results} - set(index)
-    if strange_images or strange_classes:
+    unknown_images = {r["image_id"] for r in results} - image_of.ids
+    unknown_classes = {r["category_id"] for r in results} - set(index)
+    if unknown_images or unknown_classes:
         raise ValueError(
-            f"results do not belong to data set {dataset.name}: {len(strange_images)} image ids "
-            f"{sorted(strange_images, key=str)[:3]} "
-            f"and {len(strange_classes)} category ids {sorted(strange_classes, key=str)[:3]} are "
+            f"results do not belong to data set {dataset.name}: {len(unknown_images)} image ids "
+            f"{sorted(unknown_images, key=str)[:3]} "
+            f"and {len(unknown_classes)} category ids {sorted(unknown_classes, key=str)[:3]} are "
             f"not in {dataset.json_file}"
         )
     found: dict[Any, list[dict[str, Any]]] = defaultdict(list)
@@ -62,21 +67,21 @@ def results_by_image(
 
 def side_by_side(
     image: np.ndarray,
-    truth: Sequence[Mapping[str, Any]],
+    ground_truth: Sequence[Mapping[str, Any]],
     found: Sequence[Mapping[str, Any]],
     *,
     class_names: Sequence[str],
     caption: str,
     max_side: int | None = None,
 ) -> np.ndarray:
-    """Truth on the left, detections on the right, a caption above each.
+    """Draw ground truth on the left and detections on the right, with a caption above each.
 
     Args:
-        image: (H, W, 3) uint8 RGB; small ones are enlarged.
-        truth: {"bbox" XYXY, "category_id"} of each box, "iscrowd" if it has it.
-        found: the same with "score".
+        image: (H, W, 3) uint8 RGB; small images are enlarged.
+        ground_truth: {"bbox" XYXY, "category_id"} of each box, optionally with "iscrowd".
+        found: {"bbox" XYXY, "category_id", "score"} of each detection.
         class_names: K names.
-        caption: of the left half, such as the file name.
+        caption: caption of the left half, such as the file name.
         max_side: the longer side of each half has at most this many pixels; None for no limit.
 
     Returns:
@@ -84,7 +89,7 @@ def side_by_side(
     """
     halves = []
     for entries, title in (
-        (truth, f"{caption}: {len(truth)} true"),
+        (ground_truth, f"{caption}: {len(ground_truth)} true"),
         (found, f"{len(found)} found"),
     ):
         scaled, boxes = resize_for_display(
@@ -98,18 +103,18 @@ def side_by_side(
             scores=[e["score"] for e in entries] if entries is found else None,
             crowd=[bool(e.get("iscrowd")) for e in entries],
         )
-        halves.append(_captioned(drawn, title))
-    gap = np.full((halves[0].shape[0], GAP, 3), PAPER, dtype=np.uint8)
+        halves.append(_add_caption(drawn, title))
+    gap = np.full((halves[0].shape[0], GAP, 3), BACKGROUND, dtype=np.uint8)
     return np.concatenate([halves[0], gap, halves[1]], axis=1)
 
 
-def _captioned(image: np.ndarray, text: str) -> np.ndarray:
-    strip = Image.new("RGB", (image.shape[1], CAPTION), PAPER)
-    letters = font(14)
-    while len(text) > 8 and letters.getlength(text) > image.shape[1] - 4:
+def _add_caption(image: np.ndarray, text: str) -> np.ndarray:
+    caption_strip = Image.new("RGB", (image.shape[1], CAPTION), BACKGROUND)
+    text_font = font(14)
+    while len(text) > 8 and text_font.getlength(text) > image.shape[1] - 4:
         text = "…" + text[2:]
-    ImageDraw.Draw(strip).text((2, 2), text, fill=(0, 0, 0), font=letters)
-    return np.concatenate([np.asarray(strip), image])
+    ImageDraw.Draw(caption_strip).text((2, 2), text, fill=(0, 0, 0), font=text_font)
+    return np.concatenate([np.asarray(caption_strip), image])
 
 
 def prediction_grid(
@@ -121,15 +126,15 @@ def prediction_grid(
     columns: int = 2,
     options: Mapping[str, Any] | None = None,
 ) -> np.ndarray:
-    """A grid of :func:`side_by_side` pictures, chosen evenly over the data set.
+    """Draw a grid of :func:`side_by_side` images, chosen evenly over the data set.
 
     Args:
-        dataset: with at least one image.
+        dataset: a data set with at least one image.
         results: in COCO's format.
-        max_images: in the grid.
-        score_threshold: detections below are not shown.
-        columns: of the grid.
-        options: how images are read, from :func:`retina_plugin.data.image_options`.
+        max_images: largest number of images in the grid.
+        score_threshold: detections with a lower score are not shown.
+        columns: number of columns.
+        options: arguments for reading images, see :func:`retina_plugin.data.image_options`.
 
     Returns:
         (H, W, 3) uint8 RGB.
@@ -155,28 +160,37 @@ def prediction_grid(
         f"{dataset.name}: ground truth on the left, detections of at least {score_threshold:.0%} "
         "on the right"
     )
-    return _captioned(_tiled(cells, columns), headline)
+    return _add_caption(_tile(cells, columns), headline)
 
 
-def _tiled(cells: list[np.ndarray], columns: int) -> np.ndarray:
-    """Cells of different sizes on white paper, in columns as wide as the widest."""
+def _tile(cells: list[np.ndarray], columns: int) -> np.ndarray:
+    """Arrange cells of different sizes in columns that are as wide as the widest cell."""
     width = max(cell.shape[1] for cell in cells) + 2 * GAP
     rows = [cells[i : i + columns] for i in range(0, len(cells), columns)]
     heights = [max(cell.shape[0] for cell in row) + 2 * GAP for row in rows]
-    paper = np.full((sum(heights), min(columns, len(cells)) * width, 3), PAPER, dtype=np.uint8)
+    grid = np.full((sum(heights), min(columns, len(cells)) * width, 3), BACKGROUND, dtype=np.uint8)
     for row, top in zip(rows, np.cumsum([0, *heights]), strict=False):
         for column, cell in enumerate(row):
             left = column * width + GAP
-            paper[top + GAP : top + GAP + cell.shape[0], left : left + cell.shape[1]] = cell
-    return paper
+            grid[top + GAP : top + GAP + cell.shape[0], left : left + cell.shape[1]] = cell
+    return grid
 
 
 def write_image(path: str, image: np.ndarray) -> None:
-    """Write a picture, its kind by the suffix of ``path``, whole or not at all."""
-    suffix, picture = os.path.splitext(path)[1], io.BytesIO()
-    # JPEG would by default halve the resolution of colours, which blurs thin lines and letters.
+    """Write an image file atomically.
+
+    Args:
+        path: the suffix sets the format, such as ".png".
+        image: (H, W, 3) uint8 RGB.
+
+    Raises:
+        KeyError: Pillow cannot write a format with this suffix.
+        DiskError: the file cannot be written.
+    """
+    suffix, buffer = os.path.splitext(path)[1], io.BytesIO()
+    # without subsampling, which would blur coloured lines and text in JPEG files
     options = {"quality": 92, "subsampling": 0} if suffix in (".jpg", ".jpeg") else {}
     Image.fromarray(image).save(
-        picture, format=Image.registered_extensions()[suffix.lower()], **options
+        buffer, format=Image.registered_extensions()[suffix.lower()], **options
     )
-    write_atomically(path, picture.getvalue())
+    write_atomically(path, buffer.getvalue())

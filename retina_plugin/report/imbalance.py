@@ -1,5 +1,5 @@
-"""How the loss is shared between the many easy examples and the few hard ones: by hand, and
-measured on a model.
+"""Compute the shares of many easy and few hard examples in the loss: for an example by hand, and
+for a trained model.
 
 Axes: R anchors of some images, K classes, G values of gamma.
 """
@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -25,27 +25,35 @@ from retina_plugin.losses import (
 )
 from retina_plugin.losses.one_pass import NO_WEIGHTS
 from retina_plugin.losses.terms import Terms
+from retina_plugin.modeling.criterion import DenseCriterion
 from retina_plugin.modeling.retinanet import RetinaNet, evaluation_mode
 from retina_plugin.modeling.structures import Target
 
-EASY, HARD = (100_000, 0.1), (100, 2.3)  # examples, and the cross entropy of each
+EASY, HARD = (100_000, 0.1), (100, 2.3)  # (number of examples, cross entropy of each)
 
 
 @dataclass(frozen=True)
 class LossVariant:
-    """A loss as the worked example meets it: easy examples are background, hard ones objects."""
+    """A loss with its settings, for the example in docs/theory.md.
+
+    Attributes:
+        name: name in the figure.
+        terms: the loss function, see :mod:`retina_plugin.losses`.
+        gamma: the focusing parameter.
+        weights: weight of an easy example (background) and of a hard one (object).
+    """
 
     name: str
     terms: Terms
     gamma: float = 0.0
-    weights: Sequence[float] = (1.0, 1.0)  # of an easy and of a hard example
+    weights: Sequence[float] = (1.0, 1.0)
 
 
 def loss_variants() -> list[LossVariant]:
-    """The variants in their order, with the paper's weights of objects: 0.75 without focusing, 0.25
-    with it.
+    """Return the loss variants of docs/theory.md, from cross entropy to focal loss.
 
-    Weights from frequencies take the two kinds of examples as two classes.
+    The weight of objects is the paper's: 0.75 without focusing and 0.25 with it. Weights from
+    frequencies treat easy and hard examples as two classes.
     """
     counts = [EASY[0], HARD[0]]
     inverse, auto = auto_alpha(counts, power=1, clip=(0, 1)), auto_alpha(counts)
@@ -64,7 +72,7 @@ def loss_variants() -> list[LossVariant]:
 
 
 def easy_to_hard(variant: LossVariant) -> float:
-    """The loss of all easy examples over that of all hard ones."""
+    """Return the loss of all easy examples divided by that of all hard ones."""
     easy, hard = (
         count
         * derivatives.value(
@@ -80,22 +88,22 @@ def _probability(cross_entropy: float) -> Tensor:
 
 
 def cumulative_share(losses: Tensor) -> Tensor:
-    """Share of the loss that the easiest 0, 1, 2, ... examples have together.
+    """Return the share of the total loss of the easiest 0, 1, 2, ..., R examples.
 
     Args:
-        losses: (R,), at least 0.
+        losses: (R,), not negative.
 
     Returns:
-        (R + 1,) float64, rising from 0 to 1.
+        (R + 1,) float64, increasing from 0 to 1.
 
     Raises:
-        ValueError: there is no loss to share.
+        ValueError: the total loss is 0.
     """
     cumulative = torch.cat(
         [losses.new_zeros(1, dtype=torch.float64), losses.double().sort().values.cumsum(0)]
     )
     if not cumulative[-1] > 0:
-        raise ValueError(f"there is no loss to share: {len(losses)} examples, all of loss 0")
+        raise ValueError(f"the total loss of {len(losses)} examples is 0")
     return cumulative / cumulative[-1]
 
 
@@ -107,37 +115,44 @@ def anchor_losses(
     gammas: Sequence[float],
     options: Mapping[str, Any] | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Focal loss of every anchor of some images, without weights of classes, at several gammas.
+    """Compute the focal loss of every anchor of some images at several gammas, with alpha 1.
 
-    Labels are those that the model's own matching gives in training; the loss of an anchor is the
-    sum over its K sigmoids.
+    The model's assigner gives the labels. The loss of an anchor is the sum over its K logits.
 
     Args:
-        model: trained.
-        records: see :class:`retina_plugin.data.Dataset`; resized as for a test.
-        gammas: G of them.
-        options: how images are read, from :func:`retina_plugin.data.image_options`.
+        model: a trained model.
+        records: see :class:`retina_plugin.data.Dataset`; images are resized as for evaluation.
+        gammas: G values of gamma.
+        options: arguments for reading images, see :func:`retina_plugin.data.image_options`.
 
     Returns:
-        Losses on objects (G, P) and on background (G, R - P), ignored anchors left out. P may be 0.
+        Losses of positive anchors (G, P) and of negative anchors (G, B), without ignored anchors;
+        P may be 0.
     """
-    kept: list[tuple[Tensor, Tensor]] = []
+    losses_of_images: list[tuple[Tensor, Tensor]] = []
+    criterion = cast(DenseCriterion, model.criterion)  # or one that also has ``labels``
     with evaluation_mode(model):
         for record in records:
-            image, target = _sample(model, record, **(options or {}))
+            image, target = _resized_sample(model, record, **(options or {}))
             predictions, anchors = model.predict_dense(model.preprocess([image])[0])
             assignment = model.assigner(anchors, [target], predictions)
-            labels = model.criterion.labels(assignment, [target])[0]
+            labels = criterion.labels(assignment, [target])[0]
             rows = _focal_losses(predictions.logits[0], labels, gammas)
             background = (labels == model.num_classes).cpu()
             objects = (labels >= 0).cpu() & ~background
-            kept.append((rows[:, objects], rows[:, background]))
-    objects, background = (torch.cat(parts, dim=1) for parts in zip(*kept, strict=True))
+            losses_of_images.append((rows[:, objects], rows[:, background]))
+    objects, background = (torch.cat(parts, dim=1) for parts in zip(*losses_of_images, strict=True))
     return objects, background
 
 
 def _focal_losses(logits: Tensor, labels: Tensor, gammas: Sequence[float]) -> Tensor:
-    """Logits (R, K) and labels (R,) -> loss of each anchor at each gamma (G, R), on the CPU."""
+    """Return the loss (G, R) of each anchor at each gamma, on the CPU.
+
+    Args:
+        logits: (R, K).
+        labels: (R,), see :func:`retina_plugin.losses.sigmoid_focal_loss`.
+        gammas: G values of gamma.
+    """
     losses = [
         sigmoid_focal_loss(logits, labels, alpha=NO_WEIGHTS, gamma=gamma, reduction="none")
         for gamma in gammas
@@ -145,8 +160,10 @@ def _focal_losses(logits: Tensor, labels: Tensor, gammas: Sequence[float]) -> Te
     return torch.stack([loss.sum(dim=1) for loss in losses]).cpu()
 
 
-def _sample(model: RetinaNet, record: Mapping[str, Any], **options: Any) -> tuple[Tensor, Target]:
-    """An image and its boxes as the network sees them at test time; crowds are left out."""
+def _resized_sample(
+    model: RetinaNet, record: Mapping[str, Any], **options: Any
+) -> tuple[Tensor, Target]:
+    """Return an image and its boxes, resized as for evaluation; crowds are left out."""
     image = torch.tensor(read_record(record, **options)).permute(2, 0, 1)
     resized = model.preprocessor.from_file(image)
     scale_y, scale_x = resized.shape[1] / image.shape[1], resized.shape[2] / image.shape[2]

@@ -1,5 +1,4 @@
-"""A data set in a few lines: how many images, how often each class occurs, how large its boxes are,
-how many an anchor comes close to."""
+"""Summarize a data set: numbers of images and boxes, box sizes, and boxes that match an anchor."""
 
 from __future__ import annotations
 
@@ -11,15 +10,15 @@ from retina_plugin.data import Dataset
 
 
 def overview(dataset: Dataset, matched: Sequence[float] | None = None) -> str:
-    """A line on the images and a table with a row for each class; crowds are not counted.
+    """Format a data set as a headline and a table with a row for each class; crowds do not count.
 
-    The size of a box is the root of its area in pixels of the image: of a hundred boxes the 5th,
-    the 50th and the 95th.
+    The table has the number of boxes and the 5th, 50th and 95th percentile of their size, which is
+    the square root of the area in pixels.
 
     Args:
-        dataset: any.
-        matched: share of boxes that an anchor comes close to, for each class, NaN for none; see
-            :func:`retina_plugin.report.matched_shares`. None leaves the column out.
+        dataset: the data set.
+        matched: K fractions of boxes that match an anchor, see
+            :func:`retina_plugin.report.matched_shares`; None omits the column.
     """
     sizes: list[list[float]] = [[] for _ in dataset.class_names]
     empty = 0
@@ -41,15 +40,16 @@ def overview(dataset: Dataset, matched: Sequence[float] | None = None) -> str:
         f"{dataset.name}: {len(dataset.records)} images, {empty} of them without boxes; {total} "
         "boxes"
     )
-    return "\n".join([headline, *_aligned(rows)])
+    return "\n".join([headline, *_align(rows)])
 
 
 def _percentiles(sizes: list[float]) -> list[str]:
     return [f"{value:.0f}" for value in np.percentile(sizes, [5, 50, 95])] if sizes else ["-"] * 3
 
 
-def _aligned(rows: list[list[str]]) -> list[str]:
-    """Rows of cells as lines: the first column to the left, the others to the right."""
+def _align(rows: list[list[str]]) -> list[str]:
+    """Format rows of cells as lines, with the first column left-aligned and the others
+    right-aligned."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [
         "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows

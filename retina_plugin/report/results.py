@@ -1,4 +1,4 @@
-"""The end of a run: the table of metrics and a picture of detections."""
+"""Report the results of a run: print the metrics and draw detections."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ def report_results(cfg: Any, results: dict[str, Any]) -> None:
     """Print the metrics and write ``predictions.png`` of the first test set into ``OUTPUT_DIR``.
 
     Args:
-        cfg: of the run, with at least one test set.
-        results: ``{"bbox": {"AP": 71.2, ..., "AP-cat": 70.1}}``, or that for each of several test
-            sets; ``{}`` in the place of metrics where there is no ground truth.
+        cfg: config of the run, with at least one test set.
+        results: ``{"bbox": {"AP": 71.2, ..., "AP-cat": 70.1}}``, or ``{name: {"bbox": ...}}`` for
+            several test sets; ``{}`` replaces the metrics of a test set without ground truth.
     """
     for name in cfg.DATASETS.TEST:
         metrics = results if len(cfg.DATASETS.TEST) == 1 else results.get(name, {})
@@ -35,7 +35,7 @@ def report_results(cfg: Any, results: dict[str, Any]) -> None:
 
 
 def _summary(cfg: Any, name: str, results: Mapping[str, Any]) -> str:
-    """The table of one test set, or why there is none."""
+    """Return the table of one test set, or the reason why it has no metrics."""
     dataset = load_dataset(name)
     if "bbox" in results:
         metrics = results["bbox"]

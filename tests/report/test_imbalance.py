@@ -80,7 +80,7 @@ def test_cumulative_share_by_hand(losses: list[float], expected: list[float]) ->
 
 @pytest.mark.parametrize("losses", [[], [0.0, 0.0]], ids=["no examples", "no loss"])
 def test_no_loss(losses: list[float]) -> None:
-    with pytest.raises(ValueError, match="no loss to share"):
+    with pytest.raises(ValueError, match="the total loss of"):
         cumulative_share(torch.tensor(losses))
 
 

@@ -124,7 +124,7 @@ def test_anchor_losses_are_those_of_training(tmp_path: Path, input_format: str) 
 
 def test_boxes_follow_the_size_of_the_test(tmp_path: Path) -> None:
     (record, *_) = load_dataset(write_scenes(tmp_path, count=1, seed=0)).records
-    image, target = imbalance._sample(compact_model(INPUT__MIN_SIZE_TEST=128), record)
+    image, target = imbalance._resized_sample(compact_model(INPUT__MIN_SIZE_TEST=128), record)
     assert image.shape == (3, 128, 160)
     assert_close(
         target["boxes"], 2 * torch.tensor([a["bbox"] for a in record["annotations"]]).float()
@@ -136,13 +136,13 @@ def test_a_box_of_the_whole_image_is_one_of_the_whole_input(tmp_path: Path) -> N
     Image.new("RGB", (70, 30)).save(tmp_path / "x.png")
     box = {"bbox": [0.0, 0.0, 70.0, 30.0], "category_id": 1, "iscrowd": 0}
     record = {"file_name": str(tmp_path / "x.png"), "annotations": [box]}
-    image, target = imbalance._sample(compact_model(INPUT__MIN_SIZE_TEST=32), record)
+    image, target = imbalance._resized_sample(compact_model(INPUT__MIN_SIZE_TEST=32), record)
     assert image.shape == (3, 32, 75)
     assert_close(target["boxes"], torch.tensor([[0.0, 0, 75, 32]]))
 
 
 def test_lines_are_the_formulas(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loss_figures, "_drawn", lambda figure: figure)
+    monkeypatch.setattr(loss_figures, "render_figure", lambda figure: figure)
     (focal,), (by_q, by_logit) = (
         loss_figures.focal_figure().axes,
         loss_figures.derivatives_figure().axes,

@@ -168,6 +168,13 @@ PLUGIN_KEYS: dict[str, Key] = {
         "is as in COCO and is checked",
         BOX_COORDINATES,
     ),
+    f"{NODE}.DATASETS.VOC_OFFSET": Key(
+        "minima",
+        "corners of Pascal VOC files from which 1 is subtracted, because the format counts pixels "
+        "from 1: minima (xmin and ymin, as Detectron2), all (as MMDetection) or none (for tools "
+        "that count from 0)",
+        one_of("minima", "all", "none"),
+    ),
     f"{NODE}.OPTIMIZER": Key("SGD", "SGD (with SOLVER.MOMENTUM) or AdamW", one_of("SGD", "AdamW")),
     f"{NODE}.INPUT.PIXEL_RANGE": Key(
         "auto",

@@ -11,7 +11,6 @@ from typing import Any
 from detectron2.data import DatasetCatalog, MetadataCatalog, get_detection_dataset_dicts
 from detectron2.structures import BoxMode
 
-from retina_plugin.config.registry import unknown_name_message
 from retina_plugin.data import (
     Dataset,
     DatasetError,
@@ -22,10 +21,10 @@ from retina_plugin.data import (
     require_boxes,
 )
 from retina_plugin.data.box_coordinates import KEY
-from retina_plugin.data.catalog import Paths, add_catalog
-from retina_plugin.data.coco import Repairs, clip_box, logger
-from retina_plugin.data.coco_json import HOW_TO_NAME
+from retina_plugin.data.catalog import Paths, add_catalog, require_known
+from retina_plugin.data.coco import logger
 from retina_plugin.data.images import image_size
+from retina_plugin.data.repairs import Repairs, clip_box
 
 
 def register_datasets(names: Sequence[str] | None = None) -> None:
@@ -42,9 +41,7 @@ def register_datasets(names: Sequence[str] | None = None) -> None:
     for name in dataset_names() if names is None else names:
         if name in DatasetCatalog:
             continue
-        if name not in dataset_names() and ".json@" not in name:
-            known = {*dataset_names(), *DatasetCatalog.list()}
-            raise DatasetError(f"{unknown_name_message('data set', name, known)} {HOW_TO_NAME}")
+        require_known(name, DatasetCatalog.list())
         DatasetCatalog.register(name, functools.partial(_dataset_dicts, name))
 
 
@@ -52,8 +49,10 @@ def _dataset_dicts(name: str) -> list[dict[str, Any]]:
     """Return a data set as Detectron2's list of dicts, and set the metadata for its evaluator and
     visualizer."""
     dataset = load_dataset(name)
-    MetadataCatalog.get(name).set(
-        json_file=dataset.json_file,
+    metadata = MetadataCatalog.get(name)
+    if dataset.is_coco:  # Detectron2's own evaluator opens it; without it, it writes such a file
+        metadata.set(json_file=dataset.json_file)
+    metadata.set(
         image_root=dataset.image_root,
         evaluator_type="coco",
         thing_classes=list(dataset.class_names),

@@ -119,6 +119,14 @@ def convert_boxes(pairs: AnnotationPairs, configured: BoxCoordinates, json_file:
         pairs[i][0]["bbox"] = [x0, y0, x1 - x0, y1 - y0]
 
 
+def scale_fractions(pairs: AnnotationPairs) -> None:
+    """Turn boxes [x, y, width, height] that are fractions of their image into pixels, in place."""
+    for annotation, record in pairs:
+        x, y, width, height = annotation["bbox"]
+        w, h = record["width"], record["height"]
+        annotation["bbox"] = [x * w, y * h, width * w, height * h]
+
+
 def configured_xyxy(pairs: AnnotationPairs, configured: BoxCoordinates) -> np.ndarray:
     """Convert boxes to (M, 4) XYXY in pixels; coordinates that are not configured are COCO's."""
     boxes, sizes, of_mask = box_arrays(pairs)

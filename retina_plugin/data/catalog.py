@@ -1,22 +1,39 @@
 """Find data sets by name.
 
-A name is a registered one, or ``annotations.json@image_folder``, which needs no registration.
+A name is a registered one, or a path, which needs no registration.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
+from typing import NamedTuple
 
 from retina_plugin.config.registry import unknown_name_message
 from retina_plugin.data.box_coordinates import BoxCoordinates
-from retina_plugin.data.coco import Dataset, read_coco
+from retina_plugin.data.coco import build_dataset, read_coco
 from retina_plugin.data.coco_json import HOW_TO_NAME
+from retina_plugin.data.data_path import DataPath, parse_data_path
+from retina_plugin.data.dataset import Dataset
 from retina_plugin.data.digits import digits_dataset
 from retina_plugin.data.errors import DatasetError
+from retina_plugin.data.importers.read import read_path, state_of
+from retina_plugin.data.importers.recognise import recognise, recognising
+from retina_plugin.data.importers.voc_offset import voc_offset
+
+logger = logging.getLogger("retina_plugin.data")
 
 Paths = tuple[str, str]  # annotation file, image folder
+
+
+class _Loaded(NamedTuple):
+    """A data set, the files that were read for it, and their state then."""
+
+    dataset: Dataset
+    watched: tuple[str, ...]
+    state: int
 
 
 def _in_datasets_folder(json_file: str, image_root: str) -> Callable[[], Paths]:
@@ -48,7 +65,8 @@ _CATALOG: dict[str, Callable[[], Paths]] = {
 _HOST_CATALOGS: list[Callable[[str], Paths | None]] = []
 # name -> a host's data set that has no annotation file
 _HOST_DATASETS: list[Callable[[str], Dataset | None]] = []
-_LOADED: dict[tuple[str, str, str, tuple[int, int]], Dataset] = {}
+# what was read, and how -> what was found
+_LOADED: dict[tuple[str | bool, ...], _Loaded] = {}
 _SETTINGS = {"box_coordinates": ""}  # set by use_box_coordinates
 
 
@@ -91,24 +109,80 @@ def add_catalog(
 
 
 def resolve(name: str) -> Paths:
-    """Return the annotation file and image folder of a registered name or of
+    """Annotation file and image folder of a registered name or of
     ``annotations.json@image_folder``.
 
     Raises:
         DatasetError: the name is neither of them; the message lists similar names.
     """
-    for paths_of in (*_HOST_CATALOGS, _registered_paths):
-        paths = paths_of(name)
-        if paths is not None:
-            return paths
+    paths = _paths_of(name)
+    if paths is None:
+        raise DatasetError(f"{unknown_name_message('data set', name, _CATALOG)} {HOW_TO_NAME}")
+    return paths
+
+
+def _paths_of(name: str) -> Paths | None:
+    paths = _registered_paths(name)
+    if paths is not None:
+        return paths
     json_file, at, image_root = name.rpartition(".json@")
     if at:
         return os.path.expanduser(json_file) + ".json", os.path.expanduser(image_root) or "."
-    raise DatasetError(f"{unknown_name_message('data set', name, _CATALOG)} {HOW_TO_NAME}")
+    return None
 
 
 def _registered_paths(name: str) -> Paths | None:
+    for paths_of in (*_HOST_CATALOGS, _own_paths):
+        paths = paths_of(name)
+        if paths is not None:
+            return paths
+    return None
+
+
+def _own_paths(name: str) -> Paths | None:
     return _CATALOG[name]() if name in _CATALOG else None
+
+
+def require_known(name: str, others: Iterable[str] = ()) -> None:
+    """Make sure that a name is registered or a path; nothing is read.
+
+    Args:
+        name: of a data set.
+        others: names in a host's catalog, for the message.
+
+    Raises:
+        DatasetError: the name is neither of them; the message lists similar names.
+    """
+    if _registered_paths(name) is None and parse_data_path(name) is None:
+        known = {*_CATALOG, *others}
+        raise DatasetError(f"{unknown_name_message('data set', name, known)} {HOW_TO_NAME}")
+
+
+def splits_of(name: str) -> Mapping[str, str]:
+    """The splits of a data set.
+
+    Args:
+        name: as for :func:`load_dataset`. A split in it is ignored.
+
+    Returns:
+        "train", "val", "test" or other names -> the files that they are read from, for messages.
+        ``f"{path}:{split}"`` names a split. {"": ...} for a data set without splits.
+
+    Raises:
+        DatasetError: there is no such data set, or its format is not recognised.
+    """
+    require_known(name)
+    paths = _paths_of(name)
+    if paths is not None:
+        return {"": paths[0]}
+    return recognise(_data_path(name).path).splits
+
+
+def _data_path(name: str) -> DataPath:
+    found = parse_data_path(name)
+    if found is None:
+        raise DatasetError(f"{unknown_name_message('data set', name, _CATALOG)} {HOW_TO_NAME}")
+    return found
 
 
 def use_box_coordinates(text: str) -> None:
@@ -130,31 +204,78 @@ def use_box_coordinates(text: str) -> None:
 def load_dataset(name: str) -> Dataset:
     """Read and check a data set.
 
-    The result is cached until the annotation file changes.
+    The result is cached until the annotation files change.
+
+    Args:
+        name: a registered name, which goes first; ``annotations.json@image_folder``; or the path
+            of a folder or annotation file of any format in
+            :data:`retina_plugin.data.importers.IMPORTERS`, ``PATH:SPLIT`` for another split than
+            that for training.
 
     Raises:
-        DatasetError: see :func:`resolve` and :func:`retina_plugin.data.read_coco`.
+        DatasetError: see :func:`require_known`,
+            :func:`retina_plugin.data.importers.recognise.recognise` and
+            :func:`retina_plugin.data.read_coco`.
     """
     for dataset_of in _HOST_DATASETS:
         dataset = dataset_of(name)
         if dataset is not None:
             return dataset
-    json_file, image_root = resolve(name)
-    coordinates = _SETTINGS["box_coordinates"]
+    paths = _coco_paths(name)
+    where = _data_path(name) if paths is None else DataPath(paths[0], image_folder=paths[1])
     key = (
-        os.path.abspath(json_file),
-        os.path.abspath(image_root),
-        coordinates,
-        _file_state(json_file),
+        paths is None,
+        os.path.abspath(where.path),
+        where.split,
+        where.image_folder and os.path.abspath(where.image_folder),
+        _SETTINGS["box_coordinates"],
+        voc_offset(),
     )
-    if key not in _LOADED:
-        _LOADED[key] = read_coco(json_file, image_root, name=name, box_coordinates=coordinates)
-    return dataclasses.replace(_LOADED[key], name=name)
+    found = _LOADED.get(key)
+    if found is None or found.state != state_of(*found.watched):
+        found = _LOADED[key] = _read(where, is_coco=paths is not None)
+    return dataclasses.replace(found.dataset, name=name)
 
 
-def _file_state(path: str) -> tuple[int, int]:
-    """Return modification time and size of a file, or zeros if it does not exist."""
-    if not os.path.exists(path):
-        return 0, 0
-    found = os.stat(path)
-    return found.st_mtime_ns, found.st_size
+def _coco_paths(name: str) -> Paths | None:
+    """Annotation file and image folder of a set in COCO's layout; None for one that the importers
+    read."""
+    paths = _paths_of(name)
+    if paths is None or _registered_paths(name) is not None:
+        return paths
+    formats = {found.format for found in recognising(paths[0])} if os.path.isfile(paths[0]) else ()
+    return None if formats and "COCO" not in formats else paths
+
+
+def _read(where: DataPath, *, is_coco: bool) -> _Loaded:
+    coordinates = _SETTINGS["box_coordinates"]
+    if is_coco:
+        state = state_of(where.path)
+        dataset = read_coco(where.path, where.image_folder, box_coordinates=coordinates)
+        return _Loaded(dataset, (where.path,), state)
+    imported = read_path(where)
+    watched = imported.watched or (imported.source,)
+    state = state_of(*watched)
+    dataset = build_dataset(imported, box_coordinates=coordinates)
+    logger.info("%s", _format_line(dataset))
+    return _Loaded(dataset, watched, state)
+
+
+def format_lines(names: Iterable[str]) -> list[str]:
+    """Return a line for each data set whose format was recognised: as what it was read.
+
+    Args:
+        names: for which :func:`load_dataset` has been called. Registered data sets and
+            ``annotations.json@image_folder`` get no line.
+    """
+    paths = [name for name in dict.fromkeys(names) if parse_data_path(name) is not None]
+    datasets = [load_dataset(name) for name in paths]
+    return [_format_line(dataset) for dataset in datasets if dataset.format != "COCO"]
+
+
+def _format_line(dataset: Dataset) -> str:
+    boxes = sum(len(record["annotations"]) for record in dataset.records)
+    return (
+        f"{dataset.name}: read as {dataset.format}: {len(dataset.records)} images, {boxes} boxes, "
+        f"{dataset.num_classes} classes"
+    )

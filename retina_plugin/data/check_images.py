@@ -3,21 +3,13 @@ training."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
-
-from tqdm import tqdm
 
 from retina_plugin.data.errors import DatasetError
 from retina_plugin.data.headers import Header, read_header
 from retina_plugin.data.images import require_channels_and_size, require_size
-
-PROGRESS_DELAY = 2  # seconds after which the progress bar appears
-THREADS = min(
-    16, 4 * (os.cpu_count() or 1)
-)  # more than CPUs: they mostly wait for disks and networks
+from retina_plugin.data.read_headers import in_threads
 
 
 def check_images(
@@ -52,20 +44,7 @@ def check_images(
             return error
         return header
 
-    pool = ThreadPoolExecutor(THREADS)
-    try:
-        bar = tqdm(
-            pool.map(check, records),
-            desc="image headers",
-            total=len(records),
-            unit="file",
-            leave=False,
-            delay=PROGRESS_DELAY,
-            disable=not show,
-        )
-        results = list(bar)
-    finally:
-        pool.shutdown(cancel_futures=True)  # Ctrl-C does not wait for the remaining files
+    results = in_threads(check, records, show=show)
     problems = [str(result) for result in results if isinstance(result, DatasetError)]
     if problems:
         more = f" And {len(problems) - 3} more." if len(problems) > 3 else ""

@@ -10,15 +10,15 @@ from __future__ import annotations
 import logging
 import math
 import os
-from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
-from retina_plugin.data.box_coordinates import BoxCoordinates, convert_boxes
+from retina_plugin.data.annotation_names import AnnotationNames
+from retina_plugin.data.box_coordinates import BoxCoordinates, convert_boxes, scale_fractions
 from retina_plugin.data.box_warnings import box_warnings
 from retina_plugin.data.coco_duplicates import duplicate_warnings
 from retina_plugin.data.coco_json import read_json
+from retina_plugin.data.dataset import Dataset, Record
 from retina_plugin.data.errors import DatasetError
 from retina_plugin.data.exif_boxes import (
     check_orientation,
@@ -28,47 +28,14 @@ from retina_plugin.data.exif_boxes import (
 )
 from retina_plugin.data.file_names import find_images
 from retina_plugin.data.finite import is_number
-from retina_plugin.data.images import image_size
+from retina_plugin.data.headers import Header
+from retina_plugin.data.importers.imported import Imported
+from retina_plugin.data.read_headers import read_headers
+from retina_plugin.data.repairs import Repairs, clip_box
 
 logger = logging.getLogger("retina_plugin.data")
 
-Record = dict[str, Any]
-# pixels that a box may reach outside without a warning: annotation tools round
-TOLERANCE = 1.0
-
-
-@dataclass(frozen=True)
-class Dataset:
-    """Images and their boxes.
-
-    Attributes:
-        name: the name it was loaded by.
-        json_file, image_root: annotation file and image folder.
-        class_names: K names; the position is the contiguous class index.
-        category_ids: K ids of the JSON file in the same order, which is ascending.
-        records: {"file_name", "image_id", "height", "width", "annotations": [{"id", "bbox" XYXY,
-            "category_id" contiguous, "iscrowd", "area" in pixels}]}.
-        warnings: what was repaired or dropped, with counts.
-        has_ground_truth: False for files such as COCO's test-dev, which have no "annotations"; they
-            can be used for detection but not for evaluation.
-        without_area: number of annotations whose "area" is missing or 0 in the JSON file; the area
-            of their box is used instead.
-    """
-
-    name: str
-    json_file: str
-    image_root: str
-    class_names: tuple[str, ...]
-    category_ids: tuple[Any, ...]
-    records: list[Record] = field(repr=False)
-    warnings: tuple[str, ...] = ()
-    has_ground_truth: bool = True
-    without_area: int = 0
-
-    @property
-    def num_classes(self) -> int:
-        """K, the number of classes without background."""
-        return len(self.class_names)
+FLAGS = ("difficult", "group_of")  # reasons for "iscrowd"
 
 
 def read_coco(
@@ -94,45 +61,88 @@ def read_coco(
             :func:`retina_plugin.data.box_coordinates.convert_boxes` and
             :func:`retina_plugin.data.exif_boxes.check_orientation`.
     """
-    coordinates = BoxCoordinates.parse(box_coordinates)
     content, lines = read_json(json_file)
-    categories = _categories(content["categories"], json_file)
-    records, spellings = _records(content["images"], json_file, image_root)
+    imported = Imported("COCO", json_file, image_root, content, places=(), notes=tuple(lines))
+    return build_dataset(imported, name=name, box_coordinates=box_coordinates)
+
+
+def build_dataset(
+    imported: Imported, *, name: str | None = None, box_coordinates: str = ""
+) -> Dataset:
+    """Check annotations of any format and make a data set of them.
+
+    Args:
+        imported: its content is changed in place.
+        name, box_coordinates: see :func:`read_coco`. Of formats other than COCO only the
+            orientation counts, as the format says what their boxes are.
+
+    Raises:
+        DatasetError: see :func:`read_coco`.
+    """
+    source, content, names = imported.source, imported.content, AnnotationNames(imported.places)
+    categories = _categories(content["categories"], source)
+    paths, spellings = _find_images(content["images"], source, imported.image_root)
+    headers = dict(zip(paths, read_headers([*paths.values()]), strict=True))
+    records = _records(content["images"], paths, headers)
     annotations = content.get("annotations", [])
-    pairs = _pair_with_records(records, annotations, set(categories), json_file)
-    rotated = rotated_headers(records.values())
-    ids_with_size = {
-        image["id"] for image in content["images"] if image.get("width") and image.get("height")
-    }
-    lines += check_orientation(
-        pairs, records, rotated, coordinates, json_file, ids_with_size=ids_with_size
-    )
-    set_record_sizes(records, rotated, coordinates.orientation)
-    convert_boxes(pairs, coordinates, json_file)
-    suspicious = box_warnings(pairs, coordinates)
-    if coordinates.orientation == "stored":
-        rotate_boxes(pairs, records, rotated)
-    repairs = _add_boxes(pairs, list(categories))
+    pairs = _pair_with_records(records, annotations, set(categories), source)
+    suspicious = _convert(imported, pairs, records, rotated_headers(headers), box_coordinates)
+    repairs = _add_boxes(pairs, list(categories), names)
     if pairs and not any(record["annotations"] for record in records.values()):
         raise DatasetError(
-            f"{json_file}: no box is left of {len(pairs)}: {'; '.join(repairs + suspicious)}"
+            f"{source}: no box is left of {len(pairs)}: {'; '.join(repairs + suspicious)}"
         )
-    lines += spellings + repairs + suspicious + duplicate_warnings(categories, records.values())
-    lines += _unused_supercategories(content)
-    warnings = tuple(f"{json_file}: {line}" for line in lines)
+    lines = [*imported.notes, *spellings, *suspicious, *repairs]
+    lines += duplicate_warnings(categories, records.values(), names) + _unused_supercategories(
+        content
+    )
+    warnings = tuple(f"{source}: {line}" for line in lines)
     for line in warnings:
         logger.warning(line)
     return Dataset(
-        name=name or json_file,
-        json_file=json_file,
-        image_root=image_root,
+        name=name or source,
+        json_file=source,
+        image_root=imported.image_root,
         class_names=tuple(categories.values()),
         category_ids=tuple(categories),
         records=list(records.values()),
         warnings=warnings,
         has_ground_truth="annotations" in content,
-        without_area=sum(not _has_positive_area(a) for a in content.get("annotations", [])),
+        without_area=sum(not _has_positive_area(a) for a in annotations) if imported.is_coco else 0,
+        format=imported.format,
+        places=imported.places,
     )
+
+
+def _convert(
+    imported: Imported,
+    pairs: list[tuple[dict[str, Any], Record]],
+    records: dict[Any, Record],
+    rotated: dict[Any, Header],
+    box_coordinates: str,
+) -> list[str]:
+    """Convert boxes to [x, y, width, height] in pixels of upright images, in place; return
+    warnings."""
+    coordinates = BoxCoordinates.parse(box_coordinates)
+    if not imported.is_coco:
+        coordinates = BoxCoordinates("xywh", imported.unit, coordinates.orientation)
+    ids_with_size = {
+        image["id"]
+        for image in imported.content["images"]
+        if image.get("width") and image.get("height")
+    }
+    lines = check_orientation(
+        pairs, records, rotated, coordinates, imported.source, ids_with_size=ids_with_size
+    )
+    set_record_sizes(records, rotated, coordinates.orientation)
+    if imported.is_coco:
+        convert_boxes(pairs, coordinates, imported.source)
+        lines += box_warnings(pairs, coordinates)
+    elif imported.unit == "fraction":
+        scale_fractions(pairs)
+    if coordinates.orientation == "stored":
+        rotate_boxes(pairs, records, rotated)
+    return lines
 
 
 def _categories(entries: list[dict[str, Any]], json_file: str) -> dict[Any, str]:
@@ -169,25 +179,38 @@ def _unused_supercategories(content: dict[str, Any]) -> list[str]:
     ]
 
 
-def _records(
-    images: list[dict[str, Any]], json_file: str, image_root: str
-) -> tuple[dict[Any, Record], list[str]]:
-    """Return {image id: record without annotations} and a warning for each unusual spelling of file
-    names."""
+def _find_images(
+    images: list[dict[str, Any]], source: str, image_root: str
+) -> tuple[dict[Any, str], list[str]]:
+    """Return {image id: path} and a warning for each unusual spelling of file names."""
     if not images:
-        raise DatasetError(f"{json_file} has no images")
-    paths, lines = find_images([image["file_name"] for image in images], image_root, json_file)
-    return {
-        image["id"]: _record(image, path) for image, path in zip(images, paths, strict=True)
-    }, lines
+        raise DatasetError(f"{source} has no images")
+    paths, lines = find_images([image["file_name"] for image in images], image_root, source)
+    return {image["id"]: path for image, path in zip(images, paths, strict=True)}, lines
 
 
-def _record(image: dict[str, Any], path: str) -> Record:
+def _records(
+    images: list[dict[str, Any]],
+    paths: Mapping[Any, str],
+    headers: Mapping[Any, Header | DatasetError],
+) -> dict[Any, Record]:
+    """Return {image id: record without annotations}."""
+    return {image["id"]: _record(image, paths, headers) for image in images}
+
+
+def _record(
+    image: dict[str, Any],
+    paths: Mapping[Any, str],
+    headers: Mapping[Any, Header | DatasetError],
+) -> Record:
     width, height = image.get("width"), image.get("height")
     if not (width and height):
-        width, height = image_size(path)
+        header = headers[image["id"]]
+        if isinstance(header, DatasetError):
+            raise header
+        width, height = header.width, header.height
     return {
-        "file_name": path,
+        "file_name": paths[image["id"]],
         "image_id": image["id"],
         "height": int(height),
         "width": int(width),
@@ -222,10 +245,12 @@ def _pair_with_records(
     return pairs
 
 
-def _add_boxes(pairs: list[tuple[dict[str, Any], Record]], category_ids: list[Any]) -> list[str]:
+def _add_boxes(
+    pairs: list[tuple[dict[str, Any], Record]], category_ids: list[Any], names: AnnotationNames
+) -> list[str]:
     """Add the boxes to their records; return what was repaired or dropped, with counts."""
     contiguous = {coco_id: index for index, coco_id in enumerate(category_ids)}
-    repairs = Repairs()
+    repairs = Repairs(names)
     for annotation, record in pairs:
         box = clip_box(annotation, record, repairs)
         if box is not None:
@@ -252,52 +277,9 @@ def _object(annotation: Mapping[str, Any], box: list[float], label: int) -> dict
         "category_id": label,
         "iscrowd": int(annotation.get("iscrowd") or 0),
         "area": area,
+        **{flag: 1 for flag in FLAGS if annotation.get(flag)},
     }
 
 
 def _has_positive_area(annotation: Mapping[str, Any]) -> bool:
     return is_number(annotation.get("area")) and annotation["area"] > 0
-
-
-class Repairs:
-    """Counts the boxes that were clipped or dropped, by reason, and keeps the first as an
-    example."""
-
-    def __init__(self) -> None:
-        self.counts: Counter[str] = Counter()
-        self.first: dict[str, str] = {}
-
-    def note(self, what: str, annotation: Mapping[str, Any], record: Record) -> None:
-        self.counts[what] += 1
-        self.first.setdefault(
-            what,
-            f"first: annotation {annotation['id']} of {os.path.basename(record['file_name'])}, "
-            f"bbox {annotation['bbox']} in {record['width']}x{record['height']}",
-        )
-
-    def lines(self, total: int) -> list[str]:
-        return [
-            f"{count} of {total} boxes {what} ({self.first[what]})"
-            for what, count in self.counts.items()
-        ]
-
-
-def clip_box(annotation: Mapping[str, Any], record: Record, repairs: Repairs) -> list[float] | None:
-    """Clip a box to its image and count the repair; return XYXY, or None if no area is left."""
-    x, y, width, height = (float(value) for value in annotation["bbox"])
-    corners = [x, y, x + width, y + height]
-    inside = [
-        max(x, 0.0),
-        max(y, 0.0),
-        min(corners[2], record["width"]),
-        min(corners[3], record["height"]),
-    ]
-    if not (width > 0 and height > 0):  # also False for NaN, from numbers that overflow
-        repairs.note("have no area and were dropped", annotation, record)
-        return None
-    if inside[2] <= inside[0] or inside[3] <= inside[1]:
-        repairs.note("lie outside their image and were dropped", annotation, record)
-        return None
-    if max(abs(a - b) for a, b in zip(corners, inside, strict=True)) > TOLERANCE:
-        repairs.note("reach outside their image and were clipped", annotation, record)
-    return inside

@@ -8,9 +8,13 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from retina_plugin.data.annotation_names import AnnotationNames
+
 
 def duplicate_warnings(
-    categories: Mapping[Any, str], records: Iterable[Mapping[str, Any]]
+    categories: Mapping[Any, str],
+    records: Iterable[Mapping[str, Any]],
+    names: AnnotationNames | None = None,
 ) -> list[str]:
     """Return warnings about classes whose names differ only by spaces or case, about repeated boxes
     in an image, and about image files that are listed as two images.
@@ -18,9 +22,12 @@ def duplicate_warnings(
     Args:
         categories: {id: name}.
         records: see :class:`retina_plugin.data.Dataset`; may be empty.
+        names: names of annotations in messages.
     """
     records = list(records)
-    lines = (*_similar_classes(categories), _repeated_boxes(records), _shared_files(records))
+    names = names or AnnotationNames()
+    repeated = _repeated_boxes(records, names)
+    lines = (*_similar_classes(categories), repeated, _shared_files(records))
     return [line for line in lines if line]
 
 
@@ -39,7 +46,7 @@ def _similar_classes(categories: Mapping[Any, str]) -> list[str]:
     ]
 
 
-def _repeated_boxes(records: list[Mapping[str, Any]]) -> str:
+def _repeated_boxes(records: list[Mapping[str, Any]], names: AnnotationNames) -> str:
     count = total = 0
     example = ""
     for record in records:
@@ -50,8 +57,7 @@ def _repeated_boxes(records: list[Mapping[str, Any]]) -> str:
             first_id = first.setdefault(key, annotation["id"])
             if first_id != annotation["id"]:
                 count += 1
-                name = os.path.basename(record["file_name"])
-                example = example or f"annotations {first_id!r} and {annotation['id']!r} of {name}"
+                example = example or names.of_two(first_id, annotation["id"], record)
     if not count:
         return ""
     return (

@@ -15,8 +15,8 @@ from retina_plugin.data.errors import DatasetError
 from retina_plugin.data.finite import is_number
 
 HOW_TO_NAME = (
-    "Name a data set as annotations.json@image_folder, or put it below the folder that the "
-    "environment variable "
+    "Name a data set by its path (a folder, an annotation file, PATH:SPLIT or "
+    "annotations.json@image_folder), or put it below the folder that the environment variable "
     "DETECTRON2_DATASETS names."
 )
 

@@ -8,8 +8,7 @@ means mirrored.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,11 +21,8 @@ from retina_plugin.data.box_coordinates import (
     configured_xyxy,
 )
 from retina_plugin.data.errors import DatasetError
-from retina_plugin.data.headers import Header, read_header
+from retina_plugin.data.headers import Header
 
-THREADS = min(
-    16, 4 * (os.cpu_count() or 1)
-)  # more than CPUs: they mostly wait for disks and networks
 MIN_BOXES = 3  # smallest number of boxes that fit only one of the two sizes, as evidence
 
 Corners = tuple[float, float, float, float]
@@ -43,27 +39,15 @@ BOX_ROTATIONS: dict[int, Callable[..., Corners]] = {
 }
 
 
-def rotated_headers(records: Iterable[Mapping[str, Any]]) -> dict[Any, Header]:
+def rotated_headers(headers: Mapping[Any, Header | DatasetError]) -> dict[Any, Header]:
     """Return {image id: header} of the images that EXIF rotates.
 
     Files that cannot be read are skipped; reading their pixels raises the error later.
     """
-
-    def header_of(record: Mapping[str, Any]) -> tuple[Any, Header | None]:
-        try:
-            return record["image_id"], read_header(record["file_name"])
-        except DatasetError:
-            return record["image_id"], None
-
-    pool = ThreadPoolExecutor(THREADS)
-    try:
-        found = list(pool.map(header_of, records))
-    finally:
-        pool.shutdown(cancel_futures=True)
     return {
         image_id: header
-        for image_id, header in found
-        if header is not None and header.orientation in BOX_ROTATIONS
+        for image_id, header in headers.items()
+        if isinstance(header, Header) and header.orientation in BOX_ROTATIONS
     }
 
 
@@ -200,7 +184,7 @@ def _count_evidence(
     visible_pairs = [
         (annotation, record) for annotation, record in pairs if record["image_id"] in distinct
     ]
-    if not visible_pairs:
+    if not visible_pairs or configured.unit == "fraction":  # fractions fit into every image
         return OrientationEvidence(stored_sizes, upright_sizes, 0, 0)
     corners = configured_xyxy(visible_pairs, configured)
     headers = [distinct[record["image_id"]] for _, record in visible_pairs]

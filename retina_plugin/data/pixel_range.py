@@ -8,10 +8,10 @@ from functools import partial
 
 import numpy as np
 
-from retina_plugin.data.check_images import THREADS
 from retina_plugin.data.errors import DatasetError
 from retina_plugin.data.headers import INPUT, Header
 from retina_plugin.data.images import Range, scale_to_uint8, stored_values
+from retina_plugin.data.read_headers import THREADS
 
 PERCENTILES = (0.1, 99.9)
 MAX_IMAGES = 200  # number of images to decode

@@ -9,7 +9,8 @@ from typing import Any
 from torch import Tensor
 
 from retina_plugin.data.catalog import load_dataset
-from retina_plugin.data.coco import Dataset, logger
+from retina_plugin.data.coco import logger
+from retina_plugin.data.dataset import Dataset
 from retina_plugin.data.errors import DatasetError
 
 Record = dict[str, Any]

@@ -13,7 +13,7 @@ from retina_plugin.config import leaves
 from retina_plugin.config.errors import ConfigError
 from retina_plugin.config.keys import DEVICE
 from retina_plugin.config.registry import value_of
-from retina_plugin.data import use_box_coordinates
+from retina_plugin.data import use_box_coordinates, use_voc_offset
 from retina_plugin.engine.host import Request
 from retina_plugin.engine.summary import alpha_summary, prior_summary
 from retina_plugin.losses import auto_alpha, auto_prior
@@ -103,15 +103,17 @@ def check_processes(request: Request) -> None:
 def prepare_data(cfg: Any) -> None:
     """Apply the keys of a config that change how data sets are read.
 
-    Imports the modules of ``IMPORTS``, which may register data sets, and sets the box format of
-    ``BOX_COORDINATES``. Call this before reading a data set of the config.
+    Imports the modules of ``IMPORTS``, which may register data sets, and sets what boxes are by
+    ``BOX_COORDINATES`` and ``VOC_OFFSET``. Call this before reading a data set of the config.
 
     Raises:
-        ImportError, ValueError: see :func:`retina_plugin.modeling.build_backbone.import_plugins`
-            and :func:`retina_plugin.data.use_box_coordinates`.
+        ImportError, ValueError: see :func:`retina_plugin.modeling.build_backbone.import_plugins`,
+            :func:`retina_plugin.data.use_box_coordinates` and
+            :func:`retina_plugin.data.use_voc_offset`.
     """
     import_plugins(cfg)
     use_box_coordinates(cfg.MODEL.RETINA_PLUGIN.DATASETS.BOX_COORDINATES)
+    use_voc_offset(cfg.MODEL.RETINA_PLUGIN.DATASETS.VOC_OFFSET)
 
 
 def resolve_num_classes(

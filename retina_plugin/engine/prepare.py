@@ -10,6 +10,7 @@ from retina_plugin.config.checks import warn_of_conflicts
 from retina_plugin.config.errors import ConfigError
 from retina_plugin.config.imports import require_imported
 from retina_plugin.config.registry import unknown_name_message
+from retina_plugin.data.catalog import format_lines
 from retina_plugin.data.fingerprint import fingerprint
 from retina_plugin.engine.checks import (
     check_run,
@@ -91,6 +92,7 @@ def prepare(cfg: Any, request: Request, host: Host, *, main: bool) -> Run:
     host.check_data(cfg, request)
     records = functools.cache(host.records)  # a data set function of the user may be slow
     lines = [prepare_images(cfg, request, host, records, show=main)]
+    lines += format_lines([*(() if request.eval_only else cfg.DATASETS.TRAIN), *cfg.DATASETS.TEST])
     if not request.eval_only:
         lines += [
             resolve(cfg, names, host.class_counts) for resolve in (resolve_alpha, resolve_prior)

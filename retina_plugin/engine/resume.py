@@ -15,6 +15,7 @@ from retina_plugin.checkpoint import WeightsError, class_names_of, metadata_of, 
 from retina_plugin.config import leaves
 from retina_plugin.config.errors import ConfigError
 from retina_plugin.config.files import atomic_file, write_atomically
+from retina_plugin.data.data_path import absolute_name
 from retina_plugin.engine.checkpoints import FINAL, LAST_CHECKPOINT, list_models, newest_checkpoint
 
 CONFIG = "config.yaml"
@@ -54,7 +55,7 @@ CHANGEABLE_KEYS = (
 )
 # the folder of a run may be moved
 IGNORED_KEYS = ("OUTPUT_DIR",)
-# keys whose values contain paths: annotations.json@image_folder
+# keys whose values may be paths
 PATHS = ("DATASETS.TRAIN", "DATASETS.TEST")
 
 
@@ -313,11 +314,5 @@ def _refused_keys_message(folder: str, lines: Sequence[str], keys: Sequence[str]
 def _comparable(key: str, value: Any) -> Any:
     """Return a value in the form used for comparison: tuples as lists, paths as absolute paths."""
     if key in PATHS and isinstance(value, (list, tuple)):
-        return [_absolute_path(name) for name in value]
+        return [absolute_name(name) for name in value]
     return [_comparable("", item) for item in value] if isinstance(value, (list, tuple)) else value
-
-
-def _absolute_path(name: str) -> str:
-    if ".json@" not in name:
-        return name
-    return "@".join(os.path.abspath(os.path.expanduser(part)) for part in name.split("@", 1))

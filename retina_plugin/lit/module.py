@@ -59,6 +59,7 @@ class RetinaNetModule(lightning.LightningModule):
         self._base_lrs: list[float] = []  # of the parameter groups, before the schedule
         # for each test set: image id -> COCO results
         self._detections: list[dict[int, list[dict[str, Any]]]] = []
+        self._category_ids: list[tuple[Any, ...]] = []
 
     def setup(self, stage: str) -> None:
         # with a negative SEED each process has drawn its own seed
@@ -114,13 +115,14 @@ class RetinaNetModule(lightning.LightningModule):
 
     def on_validation_start(self) -> None:
         self._detections = [{} for _ in self.cfg.DATASETS.TEST]
+        self._category_ids = [load_dataset(name).category_ids for name in self.cfg.DATASETS.TEST]
 
     def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
         images = [sample["image"] for sample in batch]
         # without AMP, as Detectron2 evaluates
         with torch.autocast(self.device.type, enabled=False):
             detections = self.model.detect_images(images)
-        category_ids = load_dataset(self.cfg.DATASETS.TEST[dataloader_idx]).category_ids
+        category_ids = self._category_ids[dataloader_idx]
         for found, size, sample in zip(detections, sizes_of(images), batch, strict=True):
             rescaled = dense.rescale_detections(
                 found, network_size=size, image_size=(sample["height"], sample["width"])

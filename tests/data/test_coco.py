@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from retina_plugin.data import DatasetError, class_counts, read_coco, require_boxes
-from retina_plugin.data.coco import Repairs, clip_box
+from retina_plugin.data.repairs import Repairs, clip_box
 from tests.coco_files import CONTENT, GONE, changed, write_coco
 
 # --------------------------------------------------------------------------------------- good files

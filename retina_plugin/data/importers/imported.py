@@ -12,15 +12,15 @@ class Imported:
     """Annotations that an importer has read.
 
     Attributes:
-        format: printed to the user, such as "YOLO, split train of data.yaml".
+        format: printed to the user, such as "YOLO, split train of data.yaml". Of files in
+            COCO's layout it starts with "COCO", and ``BOX_COORDINATES`` says what boxes are.
         source: the file or folder of the annotations, as the user named it; for messages.
         image_root: the folder that the file names of images start from.
         content: COCO's lists "images", "annotations" and "categories". An annotation may have
             "iscrowd", "difficult" and "group_of" (0 or 1), an image may have "width" and "height".
             Images without them are measured later: an importer need not open image files.
         places: for each annotation, the file and line it comes from, such as "labels/7.txt, line
-            3"; for messages. Empty for COCO's own files, where ids name the annotations and
-            ``BOX_COORDINATES`` says what boxes are.
+            3"; for messages. Empty for files in COCO's layout, where ids name the annotations.
         unit: of the boxes [x, y, width, height]: "pixels" of the image as it is displayed, or
             "fraction" of its width and height.
         notes: what was skipped or converted, counted; one line each.
@@ -36,6 +36,11 @@ class Imported:
     unit: str = "pixels"
     notes: tuple[str, ...] = ()
     watched: tuple[str, ...] = ()
+
+    @property
+    def is_coco(self) -> bool:
+        """Whether it comes from a file in COCO's layout."""
+        return self.format.split(",")[0] == "COCO"
 
 
 class Importer(Protocol):

@@ -1,0 +1,50 @@
+"""Read annotations of any format, given a path."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+from retina_plugin.data.data_path import DataPath
+from retina_plugin.data.importers.imported import Imported
+from retina_plugin.data.importers.recognise import choose_split, recognise
+
+# of annotation files; other files below a folder count by their names only
+TEXT = (".txt", ".xml", ".json", ".jsonl", ".csv", ".tsv", ".yaml", ".yml")
+
+
+def read_path(where: DataPath) -> Imported:
+    """Recognise the format of a path and read a split.
+
+    Raises:
+        DatasetError: see :func:`retina_plugin.data.importers.recognise.recognise`; an entry that
+            cannot be used.
+    """
+    found = recognise(where.path)
+    split = choose_split(found, where.path, where.split)
+    return found.importer.read(where.path, split, image_folder=where.image_folder)
+
+
+def state_of(*paths: str) -> int:
+    """A number that changes when a file does, or in a folder: names of files, or the content of a
+    text file."""
+    return hash(tuple(entry for path in paths for entry in _states(path)))
+
+
+def _states(path: str) -> Iterator[tuple[str, int, int]]:
+    if not os.path.isdir(path):
+        yield _state(path)
+        return
+    for base, folders, files in os.walk(path):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(files):
+            file = os.path.join(base, name)
+            yield _state(file) if name.lower().endswith(TEXT) else (file, 0, 0)
+
+
+def _state(path: str) -> tuple[str, int, int]:
+    """Path, time of the last change and size of a file; zeros where there is none."""
+    if not os.path.exists(path):
+        return path, 0, 0
+    found = os.stat(path)
+    return path, found.st_mtime_ns, found.st_size

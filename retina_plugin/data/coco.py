@@ -69,12 +69,12 @@ def read_coco(
 def build_dataset(
     imported: Imported, *, name: str | None = None, box_coordinates: str = ""
 ) -> Dataset:
-    """Check annotations of any format and make a data set of them.
+    """Check imported annotations and build a data set from them.
 
     Args:
-        imported: its content is changed in place.
-        name, box_coordinates: see :func:`read_coco`. Of formats other than COCO only the
-            orientation counts, as the format says what their boxes are.
+        imported: annotations of any format; the content is changed in place.
+        name, box_coordinates: see :func:`read_coco`. For other formats than COCO, only the
+            orientation is used, because the format defines layout and unit.
 
     Raises:
         DatasetError: see :func:`read_coco`.

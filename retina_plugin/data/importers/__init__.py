@@ -1,5 +1,14 @@
 """Importers of annotation formats: each recognises its format and returns the lists of COCO."""
 
+from retina_plugin.data.importers import (  # noqa: F401  they register themselves
+    cvat,
+    fizyr_csv,
+    header_csv,
+    label_studio,
+    labelme,
+    open_images_csv,
+    via,
+)
 from retina_plugin.data.importers.imported import Imported, Importer
 from retina_plugin.data.importers.registry import IMPORTERS
 

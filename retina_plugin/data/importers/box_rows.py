@@ -1,0 +1,114 @@
+"""Rows of tables, one for each box or image without boxes, as images with boxes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from retina_plugin.data.errors import DatasetError
+from retina_plugin.data.importers.collector import Collector
+from retina_plugin.data.importers.image_places import ImageFinder, ImagePlaces, place_images
+from retina_plugin.data.importers.imported import Imported
+
+
+@dataclass(frozen=True)
+class BoxRow:
+    """What one row says.
+
+    Attributes:
+        image: its name, as written.
+        place: file and line.
+        class_name, xyxy: of the box; None if the row names an image without boxes.
+        size: width and height of the image, if the row has them.
+        flags: see :meth:`Collector.add_box`.
+        notes: what was converted or left out in this row.
+    """
+
+    image: str
+    place: str
+    class_name: str | None = None
+    xyxy: tuple[float, ...] | None = None
+    size: tuple[int, int] | None = None
+    flags: dict[str, int] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+def collect_rows(
+    rows: Iterable[BoxRow],
+    *,
+    format: str,
+    file: str,
+    path: str,
+    split: str,
+    image_folder: str,
+    class_names: Sequence[str] | None = None,
+    unit: str = "pixels",
+    watched: Sequence[str] = (),
+) -> Imported:
+    """Collect rows: images in the order in which they occur first, equal rows once.
+
+    Args:
+        rows: of ``file``.
+        format, class_names, unit, watched: see :class:`Collector`.
+        file: the table.
+        path, split, image_folder: see :class:`ImageFinder`.
+
+    Raises:
+        DatasetError: no rows, rows of one image with different sizes, or file names of two images
+            that mean the same file.
+    """
+    by_image: dict[str, list[BoxRow]] = {}
+    for row in rows:
+        by_image.setdefault(row.image, []).append(row)
+    if not by_image:
+        raise DatasetError(f"{file}: expected a row for each box, found none")
+    finder = ImageFinder(file, path=path, split=split, image_folder=image_folder)
+    places = place_images([(name,) for name in by_image], finder, source=file)
+    collector = Collector(
+        format=format,
+        source=file,
+        image_root=places.root,
+        class_names=class_names,
+        unit=unit,
+        watched=watched,
+    )
+    for name, of_image in zip(places.names, by_image.values(), strict=True):
+        _add(collector, name, of_image)
+    note_moved(collector, places, file)
+    return collector.finish()
+
+
+def note_moved(collector: Collector, places: ImagePlaces, file: str) -> None:
+    """Note the images that are in another folder than the annotations say."""
+    for written, found in places.moved:
+        collector.note(
+            "images are not where the annotations name them and were found by their base names",
+            f"{written!r} in {os.path.basename(file)} is {found!r}",
+        )
+
+
+def _add(collector: Collector, name: str, rows: Sequence[BoxRow]) -> None:
+    first = rows[0]
+    width, height = first.size or (None, None)
+    image = collector.add_image(name, width=width, height=height)
+    seen: set[tuple[object, ...]] = set()
+    for row in rows:
+        if row.size != first.size:
+            raise DatasetError(
+                f"{row.place}: expected the image size of {first.place}, {first.size}, found "
+                f"{row.size}: both rows are of image {row.image!r}"
+            )
+        for note in row.notes:
+            collector.note(note, row.place)
+        key = (row.class_name, row.xyxy, *sorted(row.flags.items()))
+        if key in seen:
+            collector.note("rows occur again and were left out", row.place)
+            continue
+        seen.add(key)
+        if row.class_name is not None and row.xyxy is not None:
+            collector.add_box(image, row.class_name, row.xyxy, place=row.place, **row.flags)
+        elif len(rows) > 1 and any(other.class_name is not None for other in rows):
+            collector.note(
+                "rows say that an image has no boxes, but other rows have boxes of it", row.place
+            )

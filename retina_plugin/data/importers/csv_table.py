@@ -1,0 +1,158 @@
+"""Tables in CSV files: rows with file and line, cells as text and numbers."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from retina_plugin.data.errors import DatasetError
+from retina_plugin.data.finite import is_number
+from retina_plugin.data.importers.text_file import lines_of_head, read_text
+
+SUFFIXES = (".csv", ".tsv")
+DELIMITERS = ",;\t"
+NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?", re.IGNORECASE)
+DECIMAL_COMMA = re.compile(r"[-+]?\d+,\d+")
+NAMES = {",": "commas", ";": "semicolons", "\t": "tabs"}
+
+Rows = list[list[str]]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row.
+
+    Attributes:
+        cells: without spaces around them.
+        place: file and line, for messages.
+        delimiter: of the table.
+    """
+
+    cells: list[str]
+    place: str
+    delimiter: str
+
+    def number(self, column: int, name: str) -> float:
+        """A cell as a finite number; a decimal comma is one where commas do not separate cells.
+
+        Raises:
+            DatasetError: it is no number.
+        """
+        text = self.cells[column]
+        if DECIMAL_COMMA.fullmatch(text) and self.delimiter != ",":
+            text = text.replace(",", ".")
+        value = float(text) if NUMBER.fullmatch(text) else math.inf
+        if not is_number(value):  # "1e999" is infinite too
+            hint = (
+                ". Write decimal fractions with a point, or separate cells by semicolons"
+                if DECIMAL_COMMA.fullmatch(text)
+                else ""
+            )
+            raise DatasetError(
+                f"{self.place}: expected a number in column {name}, found {text!r:.80}{hint}"
+            )
+        return value
+
+    def text(self, column: int, name: str) -> str:
+        """A cell that must not be empty.
+
+        Raises:
+            DatasetError: it is empty.
+        """
+        if not self.cells[column]:
+            raise DatasetError(f"{self.place}: column {name} is empty")
+        return self.cells[column]
+
+    def box(self, columns: Sequence[int], names: Sequence[str]) -> tuple[float, ...]:
+        """Corners from four cells in the order left, top, right, bottom.
+
+        Raises:
+            DatasetError: no numbers, or the right or lower edge lies before the other one.
+        """
+        box = tuple(self.number(c, name) for c, name in zip(columns, names, strict=True))
+        for low, high in ((0, 2), (1, 3)):
+            if box[high] < box[low]:
+                raise DatasetError(
+                    f"{self.place}: expected {names[low]} <= {names[high]}, found {box[low]:g} and "
+                    f"{box[high]:g}. If the columns are x, y, width and height, convert them to "
+                    "corners"
+                )
+        return box
+
+
+def head_rows(path: str, fits: Callable[[Rows], bool]) -> tuple[Rows, str] | None:
+    """The first rows of a file, for recognition.
+
+    Args:
+        path: of any file.
+        fits: whether rows are those of the format; called for each delimiter.
+
+    Returns:
+        At most 20 rows that fit, and their delimiter; None if no delimiter gives such rows.
+    """
+    lines = [line for line in lines_of_head(path) if line.strip()][:20]
+    for delimiter in DELIMITERS:
+        try:
+            rows = [_stripped(row) for row in csv.reader(lines, delimiter=delimiter)]
+        except csv.Error:  # a quote that is open at the end of the head, or no text
+            continue
+        if rows and fits(rows):
+            return rows, delimiter
+    return None
+
+
+def read_rows(path: str, delimiter: str) -> Iterator[Row]:
+    """All rows of a file that have a cell with text.
+
+    Raises:
+        DatasetError: not text, or quotes that do not match; the line is named.
+    """
+    text = read_text(path)
+    if "\0" in text:
+        line = text.count("\n", 0, text.index("\0")) + 1
+        raise DatasetError(f"{path}, line {line}: expected text, found a zero byte")
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    line = 1
+    while True:
+        try:
+            cells = next(reader, None)
+        except csv.Error as error:
+            raise DatasetError(
+                f"{path}, line {line}: expected cells between {NAMES[delimiter]}, found {error}. "
+                "Look for a quote that is not closed."
+            ) from error
+        if cells is None:
+            return
+        cells = _stripped(cells)
+        if any(cells):
+            yield Row(cells, f"{path}, line {line}", delimiter)
+        line = reader.line_num + 1
+
+
+def require_length(row: Row, length: int, columns: str) -> None:
+    """Make sure that a row has all its cells; empty ones after the last column are removed.
+
+    Args:
+        row: changed in place.
+        length: of a row.
+        columns: what they are, for messages.
+
+    Raises:
+        DatasetError: too few or too many.
+    """
+    while len(row.cells) > length and not row.cells[-1]:
+        row.cells.pop()
+    if len(row.cells) != length:
+        hint = " (a name with a comma needs quotes)" if len(row.cells) > length else ""
+        raise DatasetError(
+            f"{row.place}: expected {length} cells, {columns}; found {len(row.cells)}: "
+            f"{row.delimiter.join(row.cells)!r:.120}{hint}"
+        )
+
+
+def _stripped(cells: Sequence[str]) -> list[str]:
+    return [cell.strip().strip("\ufeff") for cell in cells]

@@ -1,0 +1,137 @@
+"""CSV of keras-retinanet: path,x1,y1,x2,y2,class without a header, and classes as name,id in a
+second file.
+
+Rows "path,,,,," are images without boxes. Paths are relative to the CSV file.
+Source: https://github.com/fizyr/keras-retinanet#annotations-format
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+
+from retina_plugin.data.errors import DatasetError
+from retina_plugin.data.importers.annotation_files import annotation_files, files_in, folders_beside
+from retina_plugin.data.importers.box_rows import BoxRow, collect_rows
+from retina_plugin.data.importers.csv_table import (
+    DECIMAL_COMMA,
+    NUMBER,
+    SUFFIXES,
+    Rows,
+    head_rows,
+    read_rows,
+    require_length,
+)
+from retina_plugin.data.importers.imported import Imported
+from retina_plugin.data.importers.registry import IMPORTERS
+
+COLUMNS = "path, x1, y1, x2, y2, class"
+
+
+@IMPORTERS.register("CSV of keras-retinanet")
+class FizyrCSV:
+    """Reads the CSV files of keras-retinanet."""
+
+    def splits(self, path: str) -> Mapping[str, str] | None:
+        """See :class:`Importer`."""
+        return annotation_files(path, SUFFIXES, _is_boxes) or None
+
+    def read(self, path: str, split: str, *, image_folder: str = "") -> Imported:
+        """See :class:`Importer`."""
+        file = annotation_files(path, SUFFIXES, _is_boxes)[split]
+        class_file = find_class_file(file, path)
+        classes = None if class_file is None else _read_classes(class_file)
+        return collect_rows(
+            _read_boxes(file, classes, class_file),
+            format="CSV of keras-retinanet" + (f", {os.path.basename(file)}" if split else ""),
+            file=file,
+            path=path,
+            split=split,
+            image_folder=image_folder,
+            class_names=classes,
+            watched=[file] if class_file is None else [file, class_file],
+        )
+
+
+def find_class_file(file: str, path: str) -> str | None:
+    """The file of classes that belongs to a file of boxes; None if there is none.
+
+    Raises:
+        DatasetError: there are several.
+    """
+    for folder in folders_beside(file, path):
+        found = [name for name in files_in(folder, SUFFIXES) if _is_classes(name)]
+        if len(found) > 1:
+            raise DatasetError(
+                f"{file}: expected one file of classes (rows name,id) beside it, found "
+                f"{', '.join(found)}. Move the others to another folder."
+            )
+        if found:
+            return found[0]
+    return None
+
+
+def _is_boxes(path: str) -> bool:
+    return path.lower().endswith(SUFFIXES) and head_rows(path, _has_boxes) is not None
+
+
+def _has_boxes(rows: Rows) -> bool:
+    """Whether there is no header, and most rows are right: for the others, the message says what
+    is wrong."""
+    if not any(cell == "" or _is_number(cell) for cell in rows[0][1:5]):
+        return False
+    right = sum(
+        len(row) >= 6
+        and row[0] != ""
+        and (not any(row[1:]) or all(map(_is_number, row[1:5])))
+        and not any(row[6:])
+        for row in rows
+    )
+    return 2 * right > len(rows)
+
+
+def _is_number(text: str) -> bool:
+    return bool(NUMBER.fullmatch(text) or DECIMAL_COMMA.fullmatch(text))
+
+
+def _is_classes(path: str) -> bool:
+    return head_rows(path, _has_classes) is not None
+
+
+def _has_classes(rows: Rows) -> bool:
+    return all(len(row) == 2 and row[0] != "" and row[1].isdecimal() for row in rows)
+
+
+def _read_boxes(file: str, classes: list[str] | None, class_file: str | None) -> Iterator[BoxRow]:
+    found = head_rows(file, _has_boxes)
+    for row in read_rows(file, found[1] if found else ","):
+        require_length(row, 6, COLUMNS)
+        image = row.text(0, "path")
+        if not any(row.cells[1:]):
+            yield BoxRow(image, row.place)
+            continue
+        box = row.box((1, 2, 3, 4), ("x1", "y1", "x2", "y2"))
+        name = row.text(5, "class")
+        if classes is not None and name not in classes:
+            raise DatasetError(
+                f"{row.place}: expected a class of {class_file}, found {name!r}; it has "
+                f"{', '.join(classes)!r:.200}"
+            )
+        yield BoxRow(image, row.place, name, box)
+
+
+def _read_classes(file: str) -> list[str]:
+    """Names in the order of their ids."""
+    found = head_rows(file, _has_classes)
+    ids: dict[str, int] = {}
+    for row in read_rows(file, found[1] if found else ","):
+        require_length(row, 2, "name, id")
+        name, number = row.text(0, "name"), row.text(1, "id")
+        if not number.isdecimal():
+            raise DatasetError(f"{row.place}: expected a whole number as id, found {number!r:.80}")
+        if name in ids or int(number) in ids.values():
+            raise DatasetError(
+                f"{row.place}: expected each name and id once, found {name!r}, {number} again"
+            )
+        ids[name] = int(number)
+    return sorted(ids, key=ids.__getitem__)

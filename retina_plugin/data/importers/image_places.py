@@ -1,0 +1,127 @@
+"""The image files that the names of an annotation file mean."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from retina_plugin.data.errors import DatasetError
+from retina_plugin.data.importers.annotation_files import FOLDERS, split_of
+from retina_plugin.data.importers.image_files import ImageFolder
+
+
+class ImagePlaces(NamedTuple):
+    """Where images are.
+
+    Attributes:
+        root: the folder that names start from.
+        names: of each image, below the root or absolute; as it was written if no file was found.
+        moved: (as written, as found) of those that are not where they were written.
+    """
+
+    root: str
+    names: list[str]
+    moved: list[tuple[str, str]]
+
+
+class ImageFinder:
+    """Finds images by the names that an annotation file gives them."""
+
+    def __init__(
+        self, annotation_file: str, *, path: str, split: str = "", image_folder: str = ""
+    ) -> None:
+        """
+        Args:
+            annotation_file: names are relative to its folder first.
+            path: file or folder that the user named; a folder holds the images too. If it is a
+                file in a folder called "annotations" or alike, the folder above holds them.
+            split: folders that are named after it come next.
+            image_folder: the only one to look in, if the user named it.
+        """
+        here = os.path.dirname(annotation_file)
+        if image_folder:
+            root = image_folder
+        elif os.path.isdir(path):
+            root = path
+        else:
+            above = os.path.basename(os.path.abspath(here)).lower() in FOLDERS
+            root = os.path.join(here, os.pardir) if above else here
+        self.root = os.path.normpath(root)
+        self.split = split_of(split)
+        bases = [image_folder] if image_folder else [here, *self._folders(), self.root]
+        self.bases = [*bases, *(os.path.join(base, "images") for base in bases)]
+        self.files = ImageFolder(self.root)
+
+    def _folders(self) -> list[str]:
+        """Folders that are named after the split, in the root or in its folder "images"."""
+        below = [self.root, os.path.join(self.root, "images")]
+        return [
+            os.path.join(base, name)
+            for base in below
+            if self.split and os.path.isdir(base)
+            for name in sorted(os.listdir(base))
+            if split_of(name) == self.split and os.path.isdir(os.path.join(base, name))
+        ]
+
+    def find(self, spellings: Sequence[str]) -> tuple[str, bool] | None:
+        """The path of an image, and whether it is where it was written; None if it is not found.
+
+        Args:
+            spellings: names that it may have, the likeliest first.
+        """
+        slashed = [name.replace("\\", "/") for name in spellings]
+        for name in dict.fromkeys((*spellings, *slashed)):
+            for base in self.bases:
+                if os.path.isfile(os.path.join(base, name)):
+                    return os.path.normpath(os.path.join(base, name)), True
+        for name in slashed:
+            found = self.files.find(name)
+            if found is not None and not self._of_other_split(found):
+                return os.path.join(self.root, found), False
+        return None
+
+    def _of_other_split(self, name: str) -> bool:
+        splits = {split_of(folder) for folder in os.path.dirname(name).split(os.sep)}
+        return bool(self.split and splits - {None, self.split})
+
+
+def place_images(
+    wanted: Sequence[Sequence[str]],
+    finder: ImageFinder,
+    *,
+    source: str,
+    otherwise: Callable[[str], str] = str,
+) -> ImagePlaces:
+    """Find the files of all images.
+
+    Args:
+        wanted: for each image, the names that it may have, the likeliest first.
+        finder: where to look.
+        source: for messages.
+        otherwise: from the first name of an image that is not found to the one that it gets.
+
+    Raises:
+        DatasetError: different names mean the same file.
+    """
+    names: list[str] = []
+    moved: list[tuple[str, str]] = []
+    written: dict[str, str] = {}
+    for spellings in wanted:
+        found = finder.find(spellings)
+        if found is None:
+            names.append(otherwise(spellings[0]))
+            continue
+        path, as_written = found
+        other = written.setdefault(path, spellings[0])
+        if other != spellings[0]:
+            raise DatasetError(
+                f"{source}: images {other!r} and {spellings[0]!r} are both found as {path}. Put "
+                "the images where the annotations name them, or name their folder: "
+                f"{source}@FOLDER."
+            )
+        relative = os.path.relpath(path, finder.root)
+        names.append(os.path.abspath(path) if relative.startswith(os.pardir) else relative)
+        if not as_written:
+            moved.append((spellings[0], names[-1]))
+    return ImagePlaces(finder.root, names, moved)

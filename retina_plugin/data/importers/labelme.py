@@ -1,0 +1,191 @@
+"""LabelMe's JSON: one file for each image, beside it or in a folder of its own.
+
+Corners of rectangles have any order; a circle is its centre and a point on it. Shapes of one label
+and ``group_id`` are parts of one object. The folders in ``imagePath`` are often those of another
+machine, so that the base name counts.
+Source: https://github.com/wkentaro/labelme
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import PureWindowsPath
+from typing import Any
+
+from retina_plugin.data.coco_json import parse_json
+from retina_plugin.data.errors import DatasetError
+from retina_plugin.data.importers.annotation_files import FOLDERS, split_of
+from retina_plugin.data.importers.box_rows import note_moved
+from retina_plugin.data.importers.collector import Collector
+from retina_plugin.data.importers.flags import read_flags
+from retina_plugin.data.importers.image_files import is_image
+from retina_plugin.data.importers.image_places import ImageFinder, place_images
+from retina_plugin.data.importers.imported import Imported
+from retina_plugin.data.importers.json_entries import (
+    image_size_of,
+    require_dict,
+    require_list,
+    require_text,
+)
+from retina_plugin.data.importers.json_head import json_head
+from retina_plugin.data.importers.labelme_shapes import box_of
+from retina_plugin.data.importers.registry import IMPORTERS
+from retina_plugin.data.importers.shapes import Box, enclosing_box
+
+
+@IMPORTERS.register("LabelMe")
+class LabelMe:
+    """Reads folders of LabelMe's JSON files, or one file."""
+
+    def splits(self, path: str) -> Mapping[str, str] | None:
+        """See :class:`Importer`. Folders train, val and test with such files are splits."""
+        if os.path.isfile(path):
+            return {"": path} if _is_labelme(path) else None
+        if _has_files(path):
+            return {"": path}
+        with os.scandir(path) as entries:
+            folders = sorted(e.path for e in entries if e.is_dir() and split_of(e.name))
+        found = {split_of(os.path.basename(f)) or "": f for f in folders if _has_files(f)}
+        return found or None
+
+    def read(self, path: str, split: str, *, image_folder: str = "") -> Imported:
+        """See :class:`Importer`."""
+        source = (self.splits(path) or {})[split]
+        contents = {file: _read(file) for file in _files(source)}
+        shapes = {file: content for file, content in contents.items() if content is not None}
+        folder = source if os.path.isdir(source) else path
+        collector = _collect(shapes, source, folder, image_folder)
+        for file in contents.keys() - shapes.keys():
+            collector.note("JSON files are not LabelMe's and were left out", file)
+        _note_images_without_file(collector, source)
+        return collector.finish()
+
+
+def _files(source: str) -> list[str]:
+    """The JSON files of a folder and those below, or the file itself."""
+    if os.path.isfile(source):
+        return [source]
+    found = []
+    for base, folders, names in os.walk(source):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        found += [os.path.join(base, n) for n in names if n.lower().endswith(".json")]
+    return sorted(found)
+
+
+def _has_files(folder: str) -> bool:
+    """Whether one of the first JSON files in a folder, or in its folder of annotations, is
+    LabelMe's."""
+    for place in (folder, *(os.path.join(folder, name) for name in sorted(os.listdir(folder)))):
+        if place != folder and os.path.basename(place).lower() not in {*FOLDERS, "json", "jsons"}:
+            continue
+        if os.path.isdir(place):
+            names = sorted(n for n in os.listdir(place) if n.lower().endswith(".json"))
+            if any(_is_labelme(os.path.join(place, name)) for name in names[:3]):
+                return True
+    return False
+
+
+def _is_labelme(path: str) -> bool:
+    head = json_head(path)
+    if head is None or head.kind != "object":
+        return False
+    image = head.keys & {"imagePath", "imageData", "imageHeight", "imageWidth"}
+    return bool(image) or head.keys >= {"shapes", "version", "flags"}
+
+
+def _read(file: str) -> dict[str, Any] | None:
+    """A file's content; None if it is another JSON file."""
+    content = parse_json(file)
+    if not isinstance(content, dict) or not content.keys() & {"shapes", "imagePath"}:
+        return None
+    require_list(content, "shapes", file)
+    return content
+
+
+def _collect(
+    contents: Mapping[str, dict[str, Any]], source: str, folder: str, image_folder: str
+) -> Collector:
+    if not contents:
+        raise DatasetError(f"{source}: expected LabelMe's JSON files, found none")
+    finders: dict[str, ImageFinder] = {}  # by the folder of the JSON file
+    for file in contents:
+        finder = ImageFinder(file, path=folder, image_folder=image_folder)
+        finders.setdefault(os.path.dirname(file), finder)
+    collector = Collector(
+        format="LabelMe",
+        source=source,
+        image_root=next(iter(finders.values())).root,
+        class_names=None,
+        watched=[source],
+    )
+    file_of: dict[str, str] = {}  # by image
+    for file, content in contents.items():
+        name = _place(content, file, finders[os.path.dirname(file)], collector)
+        other = file_of.setdefault(name, file)
+        if other != file:
+            raise DatasetError(
+                f"{file}: expected one file for each image, found {name!r} in {other} too. Remove "
+                "one of them, or correct imagePath."
+            )
+        _add(collector, name, content, file)
+    return collector
+
+
+def _place(content: Mapping[str, Any], file: str, finder: ImageFinder, collector: Collector) -> str:
+    """The name of the image of a file."""
+    written = require_text(content, "imagePath", file)
+    base = PureWindowsPath(written).name
+    own = os.path.splitext(os.path.basename(file))[0] + os.path.splitext(base)[1]
+    places = place_images([[written, base]], finder, source=file, otherwise=lambda _: "")
+    if not places.names[0]:
+        places = place_images([[own]], finder, source=file, otherwise=lambda _: base)
+        if places.names[0] != base:
+            collector.note(
+                "images are not called as imagePath says and were found by the name of their JSON "
+                "file",
+                file,
+            )
+    note_moved(collector, places, file)
+    return places.names[0]
+
+
+def _add(collector: Collector, name: str, content: Mapping[str, Any], file: str) -> None:
+    """Add an image with its boxes."""
+    size = image_size_of(content, ("imageWidth", "imageHeight"), file)
+    image = collector.add_image(name, **size)
+    groups: dict[object, list[tuple[str, Box, str, dict[str, int]]]] = {}
+    for number, entry in enumerate(content["shapes"]):
+        place = f"{file}, entry {number} of 'shapes'"
+        shape = require_dict(entry, place)
+        box = box_of(shape, collector, place)
+        if box is None:
+            continue
+        label = require_text(shape, "label", place)
+        flags = read_flags({**shape, **(shape.get("flags") or {})}, place)
+        group = shape.get("group_id")
+        key = number if group is None else (label, str(group))
+        groups.setdefault(key, []).append((label, box, place, flags))
+    for parts in groups.values():
+        label, _, place, _ = parts[0]
+        if len(parts) > 1:
+            collector.note("boxes enclose several shapes of one group_id", place)
+        corners = [corner for _, box, _, _ in parts for corner in (box[:2], box[2:])]
+        flags = {name: value for part in parts for name, value in part[3].items() if value}
+        collector.add_box(image, label, enclosing_box(corners), place=place, **flags)
+
+
+def _note_images_without_file(collector: Collector, source: str) -> None:
+    """Note the images of the folder that no JSON file names."""
+    if not os.path.isdir(source):
+        return
+    used = {
+        os.path.abspath(os.path.join(collector.image_root, image["file_name"]))
+        for image in collector.images
+    }
+    for base, folders, names in os.walk(source):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(names):
+            path = os.path.join(base, name)
+            if is_image(name) and not name.startswith(".") and os.path.abspath(path) not in used:
+                collector.note("images have no JSON file and are not used", path)

@@ -1,0 +1,122 @@
+"""CSV of Open Images: ImageID, LabelName, XMin, XMax, YMin, YMax in fractions of the image, and
+IsGroupOf; names of classes in a second file without header, "/m/011k07,Tortoise".
+
+Source: https://storage.googleapis.com/openimages/web/download_v7.html
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+
+from retina_plugin.data.errors import DatasetError
+from retina_plugin.data.importers.annotation_files import annotation_files, files_in, folders_beside
+from retina_plugin.data.importers.box_rows import BoxRow, collect_rows
+from retina_plugin.data.importers.csv_table import (
+    SUFFIXES,
+    Rows,
+    head_rows,
+    read_rows,
+    require_length,
+)
+from retina_plugin.data.importers.imported import Imported
+from retina_plugin.data.importers.registry import IMPORTERS
+
+CORNERS = ("xmin", "ymin", "xmax", "ymax")
+NEEDED = {"imageid": "ImageID", "labelname": "LabelName"}
+NEEDED |= {"xmin": "XMin", "xmax": "XMax", "ymin": "YMin", "ymax": "YMax"}
+NO_NAMES = "boxes keep codes such as /m/011k07 as class names, as no file of class names was found"
+UNKNOWN_GROUP = "boxes have IsGroupOf -1 (unknown) and are taken for single objects"
+
+
+@IMPORTERS.register("CSV of Open Images")
+class OpenImagesCSV:
+    """Reads the box files of Open Images."""
+
+    def splits(self, path: str) -> Mapping[str, str] | None:
+        """See :class:`Importer`."""
+        return annotation_files(path, SUFFIXES, _fits) or None
+
+    def read(self, path: str, split: str, *, image_folder: str = "") -> Imported:
+        """See :class:`Importer`."""
+        file = annotation_files(path, SUFFIXES, _fits)[split]
+        name_file = _find_names(file, path)
+        return collect_rows(
+            _read_boxes(file, name_file),
+            format="CSV of Open Images" + (f", {os.path.basename(file)}" if split else ""),
+            file=file,
+            path=path,
+            split=split,
+            image_folder=image_folder,
+            unit="fraction",
+            watched=[file] if name_file is None else [file, name_file],
+        )
+
+
+def _fits(path: str) -> bool:
+    return path.lower().endswith(SUFFIXES) and head_rows(path, _has_header) is not None
+
+
+def _has_header(rows: Rows) -> bool:
+    """Whether there are a column ImageID and some of corners: if one is missing, the message says
+    which. Files of masks have the columns BoxXMin etc."""
+    found = {name.lower() for name in rows[0]}
+    return "imageid" in found and len(found & set(CORNERS)) >= 2
+
+
+def _find_names(file: str, path: str) -> str | None:
+    """The file of class names beside a file of boxes, or in the folder that the user named."""
+    files = [name for f in folders_beside(file, path) for name in files_in(f, SUFFIXES)]
+    return next((name for name in files if head_rows(name, _has_names)), None)
+
+
+def _has_names(rows: Rows) -> bool:
+    header = [name.lower() for name in rows[0]] == ["labelname", "displayname"]
+    codes = rows[1:] if header else rows
+    return bool(codes) and all(len(row) == 2 and row[0].startswith("/") for row in codes)
+
+
+def _read_names(file: str) -> dict[str, str]:
+    """Code -> name of a class."""
+    found = head_rows(file, _has_names)
+    names: dict[str, str] = {}
+    for row in read_rows(file, found[1] if found else ","):
+        require_length(row, 2, "code and name of a class")
+        code, name = row.text(0, "code"), row.text(1, "name")
+        if names.setdefault(code, name) != name:
+            raise DatasetError(f"{row.place}: {code} is {name!r}, but {names[code]!r} before")
+    return names
+
+
+def _read_boxes(file: str, name_file: str | None) -> Iterator[BoxRow]:
+    names = {} if name_file is None else _read_names(name_file)
+    found = head_rows(file, _has_header)
+    rows = read_rows(file, found[1] if found else ",")
+    header = next(rows)
+    while header.cells and not header.cells[-1]:
+        header.cells.pop()
+    columns = {name.lower(): place for place, name in enumerate(header.cells)}
+    missing = [name for key, name in NEEDED.items() if key not in columns]
+    if missing:
+        raise DatasetError(
+            f"{header.place}: expected the columns {', '.join(NEEDED.values())}; found "
+            f"{', '.join(header.cells)!r:.200}: {', '.join(missing)} missing"
+        )
+    for row in rows:
+        require_length(row, len(header.cells), "as many as the header has")
+        image = row.text(columns["imageid"], "ImageID")
+        if not any(row.cells[columns[name]] for name in ("labelname", *CORNERS)):
+            yield BoxRow(image, row.place)
+            continue
+        code = row.text(columns["labelname"], "LabelName")
+        if names and code not in names and code not in names.values():
+            raise DatasetError(f"{row.place}: expected a class of {name_file}, found {code!r}")
+        box = row.box([columns[name] for name in CORNERS], [NEEDED[name] for name in CORNERS])
+        group = row.cells[columns["isgroupof"]] if "isgroupof" in columns else "0"
+        if group not in ("", "0", "1", "-1"):
+            raise DatasetError(f"{row.place}: expected 0, 1 or -1 for IsGroupOf, found {group!r}")
+        notes = [UNKNOWN_GROUP] if group == "-1" else []
+        notes += [NO_NAMES] if not names and code.startswith("/") else []
+        flags = {"group_of": 1} if group == "1" else {}
+        name = names.get(code, code)
+        yield BoxRow(image, row.place, name, box, flags=flags, notes=tuple(notes))

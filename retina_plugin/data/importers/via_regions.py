@@ -1,0 +1,121 @@
+"""Regions of VGG Image Annotator as boxes with classes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from retina_plugin.data.errors import DatasetError
+from retina_plugin.data.importers.collector import Collector
+from retina_plugin.data.importers.flags import flag_name
+from retina_plugin.data.importers.json_entries import require_list, require_number
+from retina_plugin.data.importers.shapes import Box, ellipse_box, enclosing_box
+
+OPEN = ("point", "polyline", "line")
+# of several keys, the one that surely has the class
+CLASS_KEYS = ("class", "label", "category", "class_name", "name", "type", "object")
+ONLY_CLASS = "object"
+
+
+class Region(NamedTuple):
+    """Shape and attributes of a region, and its place in the file."""
+
+    shape: Mapping[str, Any]
+    attributes: Mapping[str, Any]
+    place: str
+
+
+def box_of(region: Region, collector: Collector) -> Box | None:
+    """The box of a region; None, with a note, if it has no area.
+
+    Raises:
+        DatasetError: an unknown shape, or a number that is missing or none.
+    """
+    shape, place = region.shape, region.place
+    kind = shape.get("name")
+    if kind in OPEN:
+        collector.note(f"regions of shape {kind!r} have no area and were left out", place)
+        return None
+    if kind == "rect":
+        x, y, width, height = (
+            require_number(shape, k, place) for k in ("x", "y", "width", "height")
+        )
+        return x, y, x + width, y + height
+    if kind == "polygon":
+        return _polygon_box(shape, place)
+    if kind == "circle":
+        radius = require_number(shape, "r", place)
+        return ellipse_box(_center(shape, place), (radius, radius))
+    if kind == "ellipse":
+        radii = [require_number(shape, key, place) for key in ("rx", "ry")]
+        angle = math.degrees(require_number(shape, "theta", place)) if "theta" in shape else 0.0
+        return ellipse_box(_center(shape, place), radii, angle)
+    known = ", ".join(("rect", "polygon", "circle", "ellipse", *OPEN))
+    raise DatasetError(f"{place}: expected a shape of {known}; found {kind!r:.80}")
+
+
+def classes_of(regions: Sequence[Region], collector: Collector, file: str) -> list[list[str]]:
+    """The classes of each region, from the attribute that has them.
+
+    Regions without any attribute in the whole file have one class, "object".
+
+    Raises:
+        DatasetError: several attributes could be the class, or a region lacks it.
+    """
+    keys = dict.fromkeys(k for r in regions for k in r.attributes if flag_name(k) is None)
+    if not keys:
+        for region in regions:
+            collector.note(
+                f"regions have no attributes and get the class {ONLY_CLASS!r}", region.place
+            )
+        return [[ONLY_CLASS] for _ in regions]
+    key = _class_key(list(keys), regions, file)
+    return [[] if region.shape.get("name") in OPEN else _values(region, key) for region in regions]
+
+
+def _class_key(keys: Sequence[str], regions: Sequence[Region], file: str) -> str:
+    """The only key, else the only one with the name of a class, else the only one that all regions
+    have."""
+    named = [key for key in keys if key.strip().lower() in CLASS_KEYS]
+    everywhere = [key for key in keys if all(region.attributes.get(key) for region in regions)]
+    for choice in (keys, named, everywhere):
+        if len(choice) == 1:
+            return choice[0]
+    raise DatasetError(
+        f"{file}: expected one key with the class in 'region_attributes', found "
+        f"{', '.join(keys)!r:.200}. Name the one with the class 'class'."
+    )
+
+
+def _values(region: Region, key: str) -> list[str]:
+    """Of a text, a number, or the choices of a checkbox, {"cat": true}."""
+    value = region.attributes.get(key)
+    if isinstance(value, dict):
+        names = [str(name) for name, chosen in value.items() if chosen]
+    else:
+        names = [] if value is None or isinstance(value, (bool, list)) else [str(value)]
+    names = [name.strip() for name in names if name.strip()]
+    if not names:
+        raise DatasetError(
+            f"{region.place}: expected a class at {key!r} of 'region_attributes', found "
+            f"{value!r:.80}"
+        )
+    return names
+
+
+def _center(shape: Mapping[str, Any], place: str) -> tuple[float, float]:
+    return require_number(shape, "cx", place), require_number(shape, "cy", place)
+
+
+def _polygon_box(shape: Mapping[str, Any], place: str) -> Box:
+    xs, ys = (require_list(shape, key, place) for key in ("all_points_x", "all_points_y"))
+    if len(xs) != len(ys) or len(xs) < 3:
+        raise DatasetError(
+            f"{place}: expected at least 3 points, as many x as y; found {len(xs)} and {len(ys)}"
+        )
+    points = [
+        [require_number({"x": x, "y": y}, key, place) for key in ("x", "y")]
+        for x, y in zip(xs, ys, strict=True)
+    ]
+    return enclosing_box(points)

@@ -135,7 +135,7 @@ def _rename_backbone(
         for name in model_state
         if name.startswith(backbone)
     }
-    source_names = {_normalize(name) for name in source.names} if source else set()
+    source_names = {_normalize(name) for name in source.shapes} if source else set()
     resnet = source is None and any(key.startswith("stem.") for key in known)
     renamed = {}
     for name, value in state.items():

@@ -131,6 +131,11 @@ PLUGIN_KEYS: dict[str, Key] = {
         "", "name of the timm model for build_retina_timm_* backbones; see timm.list_models()"
     ),
     f"{NODE}.TIMM.DROP_PATH": Key(0.0, "maximum rate of stochastic depth", at_least(0) & below(1)),
+    f"{NODE}.TIMM.FREEZE_NORMS": Key(
+        False,
+        "keep statistics, scales and shifts of all batch norms of the timm model as they are in "
+        "its weights",
+    ),
     f"{NODE}.INFERENCE_DTYPE": Key(
         "float32", "data type for detection: float32, or bfloat16 / float16 (faster, less precise)"
     ),
@@ -176,6 +181,18 @@ PLUGIN_KEYS: dict[str, Key] = {
         one_of("minima", "all", "none"),
     ),
     f"{NODE}.OPTIMIZER": Key("SGD", "SGD (with SOLVER.MOMENTUM) or AdamW", one_of("SGD", "AdamW")),
+    f"{NODE}.SOLVER.BACKBONE_LR_FACTOR": Key(
+        1.0,
+        "learning rate of the backbone (without the pyramid) as a multiple of the other "
+        "parameters' rate; to stop learning use MODEL.BACKBONE.FREEZE_AT",
+        between(1e-6, 100),
+    ),
+    f"{NODE}.SOLVER.LAYER_DECAY": Key(
+        1.0,
+        "learning rate of each stage of the backbone as a multiple of the next stage's rate; the "
+        "last stage has BACKBONE_LR_FACTOR",
+        between(0.01, 1),
+    ),
     f"{NODE}.INPUT.PIXEL_RANGE": Key(
         "auto",
         "for images with more than 8 bits or floats: the two values that become 0 and 255, or auto "

@@ -75,6 +75,7 @@ def build_retina_timm_backbone(cfg: Any, input_shape: ShapeSpec) -> TimmBackbone
         in_channels=input_shape.channels,
         drop_path=timm.DROP_PATH,
         freeze_at=cfg.MODEL.BACKBONE.FREEZE_AT,
+        freeze_norms=timm.FREEZE_NORMS,
     )
 
 

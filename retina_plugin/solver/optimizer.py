@@ -21,10 +21,11 @@ def build_optimizer(model: nn.Module, cfg: Any) -> torch.optim.Optimizer:
         cfg: a config of either host.
 
     Raises:
-        ValueError: an unknown optimizer, or all parameters are frozen.
+        ValueError: an unknown optimizer, all parameters are frozen, or factors of the backbone's
+            learning rate for a model without a backbone.
     """
     solver, name = cfg.SOLVER, cfg.MODEL.RETINA_PLUGIN.OPTIMIZER
-    groups = parameter_groups(model, solver)
+    groups = parameter_groups(model, cfg)
     if name == "SGD":
         optimizer: torch.optim.Optimizer = torch.optim.SGD(
             groups, lr=solver.BASE_LR, momentum=solver.MOMENTUM, nesterov=solver.NESTEROV

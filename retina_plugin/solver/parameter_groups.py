@@ -6,6 +6,8 @@ from typing import Any
 
 from torch import nn
 
+from retina_plugin.solver.backbone_rates import backbone_lr_factors
+
 NORM_LAYERS = (
     nn.BatchNorm1d,
     nn.BatchNorm2d,
@@ -19,28 +21,36 @@ NORM_LAYERS = (
 )
 
 
-def parameter_groups(model: nn.Module, solver: Any) -> list[dict[str, Any]]:
+def parameter_groups(model: nn.Module, cfg: Any) -> list[dict[str, Any]]:
     """Return the parameter groups of an optimizer.
 
     Groups and their order are those of Detectron2, so optimizer states of its checkpoints load.
+    With ``BACKBONE_LR_FACTOR`` or ``LAYER_DECAY``, there are more groups: one for each learning
+    rate; see :mod:`retina_plugin.solver.backbone_rates`.
     Norm parameters are not grouped with other weights even if both have the same weight decay. The
     same holds for biases if ``WEIGHT_DECAY_BIAS`` is set.
 
     Args:
         model: any module; frozen parameters are skipped. A parameter shared by several modules is
             taken once, at its first place.
-        solver: the ``SOLVER`` node of a config.
+        cfg: a config of either host.
 
     Returns:
         A dict with "params", "lr" and "weight_decay" for each group; no group is empty.
+
+    Raises:
+        ValueError: see :func:`retina_plugin.solver.backbone_rates.backbone_lr_factors`.
     """
+    solver, factors = cfg.SOLVER, backbone_lr_factors(model, cfg.MODEL.RETINA_PLUGIN.SOLVER)
     groups: dict[tuple[float, float | None], list[nn.Parameter]] = {}
     seen: set[nn.Parameter] = set()
     for module in model.modules():
         for name, parameter in module.named_parameters(recurse=False):
             if parameter.requires_grad and parameter not in seen:
                 seen.add(parameter)
-                groups.setdefault(_rates(module, name, solver), []).append(parameter)
+                lr, decay = _rates(module, name, solver)
+                rates = lr * factors.get(parameter, 1.0), decay
+                groups.setdefault(rates, []).append(parameter)
     return [
         {
             "params": params,

@@ -21,7 +21,7 @@ from retina_plugin.modeling.backbones import TimmBackbone
 from retina_plugin.layers.norms import Conv2d
 torch.set_num_threads(1)
 for name in sys.argv[1].split():
-    model = TimmBackbone(name=name, in_channels=3, drop_path=0, freeze_at=0)
+    model = TimmBackbone(name=name, in_channels=3, drop_path=0, freeze_at=0, freeze_norms=False)
     model = model.to(memory_format=torch.channels_last)
     images = torch.randn(1, 3, 256, 256).to(memory_format=torch.channels_last)
     sum(x.sum() for x in model(images).values()).backward()
@@ -76,7 +76,9 @@ def test_values_and_gradients(
 def test_values_of_a_timm_model() -> None:
     import timm
 
-    ours = TimmBackbone(name="mobileone_s0", in_channels=3, drop_path=0, freeze_at=0).eval()
+    ours = TimmBackbone(
+        name="mobileone_s0", in_channels=3, drop_path=0, freeze_at=0, freeze_norms=False
+    ).eval()
     theirs = timm.create_model("mobileone_s0", features_only=True).eval()
     theirs.load_state_dict(ours.model.state_dict())
     image = torch.randn(1, 3, 65, 97)

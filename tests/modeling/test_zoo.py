@@ -358,7 +358,13 @@ def test_unknown_backbones_and_necks_list_the_nearest() -> None:
 
 
 def small(**changes) -> TimmBackbone:
-    arguments = {"name": "resnet10t", "in_channels": 3, "drop_path": 0.0, "freeze_at": 0}
+    arguments = {
+        "name": "resnet10t",
+        "in_channels": 3,
+        "drop_path": 0.0,
+        "freeze_at": 0,
+        "freeze_norms": False,
+    }
     return TimmBackbone(**arguments | changes)
 
 
@@ -467,6 +473,18 @@ def test_freezing(name: str) -> None:
     assert name == "convnext_atto" or norms  # norms of later stages still update statistics
 
 
+@pytest.mark.parametrize("freeze_at", [0, 3, 5])
+def test_frozen_norms(freeze_at: int) -> None:
+    """Convolutions learn and norms do not: neither parameters nor statistics."""
+    model = small(name="mobilenetv3_small_050", freeze_norms=True, freeze_at=freeze_at).train()
+    norms = {n: b.clone() for n, b in model.named_buffers()}
+    assert any(n.endswith("running_var") for n in norms)
+    assert not any(".bn" in n for n, _ in model.named_parameters())
+    model(torch.randn(2, 3, 64, 64))
+    assert_close(dict(model.named_buffers()), norms)
+    assert (freeze_at == 5) == (not any(p.requires_grad for p in model.parameters()))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
 @pytest.mark.parametrize("name", ["resnet10t", "convnext_atto", "mobilenetv3_small_050"])
@@ -538,6 +556,10 @@ def test_nothing_is_downloaded(monkeypatch: pytest.MonkeyPatch) -> None:
         (
             {"name": "convnext_atto", "freeze_at": 1},
             "FREEZE_AT is 1, but the finest map of .* has stride 4: set it to 0, or to 2",
+        ),
+        (
+            {"name": "convnext_atto", "freeze_norms": True},
+            "TIMM.FREEZE_NORMS is True, but 'convnext_atto' has no batch norms",
         ),
     ],
     ids=lambda x: x if isinstance(x, str) else "",

@@ -3,6 +3,7 @@ its serve ours."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from torch import nn
@@ -18,7 +19,7 @@ class ShapeSpec(NamedTuple):
 class WeightSource(NamedTuple):
     """The model of another library that a backbone is a part of, whose files it can start from."""
 
-    names: frozenset[str]  # of all its parameters and buffers
+    shapes: Mapping[str, tuple[int, ...]]  # of all its parameters and buffers, in their order
     pixel_mean: tuple[float, ...] | None  # RGB, 0..255; None: not known
     pixel_std: tuple[float, ...] | None
 
@@ -48,3 +49,23 @@ class Backbone(nn.Module):
     def weight_source(self) -> WeightSource | None:
         """Of which model of another library it is a part; None for a backbone of this project."""
         return None
+
+    def stages(self) -> list[list[nn.Parameter]]:
+        """Return all parameters by stage, from the image on.
+
+        Stages have their own learning rates with ``MODEL.RETINA_PLUGIN.SOLVER.LAYER_DECAY``. By
+        default each child module with parameters is a stage; in a ResNet these are ``stem`` and
+        ``res2`` .. ``res5``.
+        """
+        return child_stages(self)
+
+
+def child_stages(module: nn.Module) -> list[list[nn.Parameter]]:
+    """Return the parameters of each child module that has any, in the order of the children.
+
+    Parameters of ``module`` itself belong to the first stage.
+    """
+    stages = [list(child.parameters()) for child in module.children()]
+    own = list(module.parameters(recurse=False))
+    stages = [stage for stage in stages if stage]
+    return [[*own, *stages[0]], *stages[1:]] if stages else [own]

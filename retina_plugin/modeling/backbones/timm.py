@@ -27,9 +27,16 @@ class TimmBackbone(Backbone):
     ``P6_FROM`` mean the same with every backbone.
     """
 
-    def __init__(self, *, name: str, in_channels: int, drop_path: float, freeze_at: int) -> None:
-        """Weights are random, and nothing is ever downloaded: ``MODEL.WEIGHTS`` may name a file of
-        timm to start training from.
+    def __init__(
+        self,
+        *,
+        name: str,
+        in_channels: int,
+        drop_path: float,
+        freeze_at: int,
+        freeze_norms: bool,
+    ) -> None:
+        """Weights are random, and nothing is downloaded here; ``MODEL.WEIGHTS`` loads weights.
 
         Args:
             name: as ``timm.list_models()`` has it.
@@ -39,11 +46,13 @@ class TimmBackbone(Backbone):
                 its batch norms from taking statistics: 1 the stem, 2 also the stage of stride 4,
                 ...; 0 nothing. In HRNet, where fine maps depend on coarse ones, that is nearly all
                 of it.
+            freeze_norms: no batch norm takes statistics or learns.
 
         Raises:
             ImportError: timm is not installed.
             ValueError: an unknown name, a model without feature maps, without strides 8, 16 and 32,
-                without drop path or of a fixed input size, or ``freeze_at`` below the stem.
+                without drop path or of a fixed input size, ``freeze_at`` below the stem, or
+                ``freeze_norms`` for a model without batch norms.
         """
         super().__init__()
         self.name, self.model = name, _create(name, in_channels=in_channels, drop_path=drop_path)
@@ -58,9 +67,12 @@ class TimmBackbone(Backbone):
                 "needs 8, 16 and 32"
             )
         self._channels_last = str(getattr(self.model, "output_fmt", "")).endswith("NHWC")
-        self._check_shapes(in_channels)
+        self._in_channels = in_channels
+        self._check_shapes()
+        if freeze_norms:
+            self._freeze_norms()
         if freeze_at > 0:
-            self._freeze(freeze_at, in_channels)
+            self._freeze(freeze_at)
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """(N, 3, H, W) -> {"res2": (N, C, H / 4, W / 4), ...}, rounded up."""
@@ -73,20 +85,31 @@ class TimmBackbone(Backbone):
         """The classifier of that name."""
         return _weight_source(self.name)
 
-    def _check_shapes(self, in_channels: int) -> None:
+    def stages(self) -> list[list[nn.Parameter]]:
+        """Return all parameters by stage, from the image on.
+
+        A stage is everything that a map depends on and no finer map does: with maps of strides 2,
+        4, 8, 16 and 32, five stages. Parameters without influence on any map are in the last one.
+        """
+        strides = self._stride_of_parameters()
+        coarsest = max(self.model.feature_info.reduction())
+        stages: dict[int, list[nn.Parameter]] = {}
+        for name, parameter in self.model.named_parameters():
+            stages.setdefault(strides.get(name, coarsest), []).append(parameter)
+        return [stages[stride] for stride in sorted(stages)]
+
+    def _check_shapes(self) -> None:
         """Make sure of the shapes that timm states, on an image that is not square and no power of
         two."""
         height, width = 96, 160
+        image = torch.zeros(1, self._in_channels, height, width)
         stated = {
             key: (s.channels, height // s.stride, width // s.stride)
             for key, s in self._shapes.items()
         }
         try:
             with torch.no_grad():
-                found = {
-                    key: tuple(x.shape[1:])
-                    for key, x in self.eval()(torch.zeros(1, in_channels, height, width)).items()
-                }
+                found = {key: tuple(x.shape[1:]) for key, x in self.eval()(image).items()}
             problem = "" if found == stated else f"its maps are {found} and not {stated}"
         except (AssertionError, RuntimeError, ValueError) as error:
             problem = (str(error) or type(error).__name__).splitlines()[0]
@@ -97,31 +120,57 @@ class TimmBackbone(Backbone):
                 f"{height}x{width}, {problem}"
             )
 
-    def _freeze(self, freeze_at: int, in_channels: int) -> None:
-        names, parameters = zip(*self.model.named_parameters(), strict=True)
-        strides = self.model.feature_info.reduction()
-        if 2**freeze_at < strides[0]:
+    def _freeze(self, freeze_at: int) -> None:
+        finest = min(self.model.feature_info.reduction())
+        if 2**freeze_at < finest:
             raise ValueError(
                 f"MODEL.BACKBONE.FREEZE_AT is {freeze_at}, but the finest map of {self.name!r} has "
-                f"stride {strides[0]}: "
-                f"set it to 0, or to {round(math.log2(strides[0]))} or more"
+                f"stride {finest}: "
+                f"set it to 0, or to {round(math.log2(finest))} or more"
             )
-        maps = self.model.eval()(torch.zeros(1, in_channels, 96, 160))
-        read = sum(
-            x.sum() for x, stride in zip(maps, strides, strict=True) if stride <= 2**freeze_at
-        )
-        gradients = torch.autograd.grad(read, parameters, allow_unused=True)
-        frozen = {
-            name for name, gradient in zip(names, gradients, strict=True) if gradient is not None
-        }
-        _freeze(self.model.train(), frozen)
+        strides = self._stride_of_parameters()
+        _freeze(self.model, {name for name, stride in strides.items() if stride <= 2**freeze_at})
+
+    def _freeze_norms(self) -> None:
+        from timm.layers import freeze_batch_norm_2d
+
+        if not any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in self.model.modules()):
+            raise ValueError(
+                f"{NODE}.FREEZE_NORMS is True, but {self.name!r} has no batch norms that could be "
+                "frozen: set it to False"
+            )
+        freeze_batch_norm_2d(self.model)
+
+    def _stride_of_parameters(self) -> dict[str, int]:
+        """Return the stride of the finest map that depends on each parameter, by its name.
+
+        Frozen parameters and parameters without influence on a map are left out.
+        """
+        named = {n: p for n, p in self.model.named_parameters() if p.requires_grad}
+        training = self.model.training
+        maps = self.model.eval()(torch.zeros(1, self._in_channels, 96, 160))
+        self.model.train(training)
+        found: dict[str, int] = {}
+        for stride, x in sorted(
+            zip(self.model.feature_info.reduction(), maps, strict=True), key=lambda pair: pair[0]
+        ):
+            if not x.requires_grad:  # all of it is frozen
+                continue
+            gradients = torch.autograd.grad(
+                x.sum(), list(named.values()), allow_unused=True, retain_graph=True
+            )
+            for name, gradient in zip(named, gradients, strict=True):
+                if gradient is not None:
+                    found.setdefault(name, stride)
+        return found
 
 
 @functools.cache
 def _weight_source(name: str) -> WeightSource:
-    names = frozenset(_import_timm(name).create_model(name, pretrained=False).state_dict())
+    state = _import_timm(name).create_model(name, pretrained=False).state_dict()
+    shapes = {key: tuple(value.shape) for key, value in state.items()}
     mean, std = _pixel_constants(name) or (None, None)
-    return WeightSource(names, mean and tuple(mean), std and tuple(std))
+    return WeightSource(shapes, mean and tuple(mean), std and tuple(std))
 
 
 def pixel_constants(name: str) -> tuple[list[float], list[float]]:

@@ -89,7 +89,8 @@ class TimmBackbone(Backbone):
         """Return all parameters by stage, from the image on.
 
         A stage is everything that a map depends on and no finer map does: with maps of strides 2,
-        4, 8, 16 and 32, five stages. Parameters without influence on any map are in the last one.
+        4, 8, 16 and 32, five stages. Frozen parameters and those without influence on any map are
+        in the last one.
         """
         strides = self._stride_of_parameters()
         coarsest = max(self.model.feature_info.reduction())
@@ -147,8 +148,8 @@ class TimmBackbone(Backbone):
         Frozen parameters and parameters without influence on a map are left out.
         """
         named = {n: p for n, p in self.model.named_parameters() if p.requires_grad}
-        training = self.model.training
-        maps = self.model.eval()(torch.zeros(1, self._in_channels, 96, 160))
+        training, device = self.model.training, next(self.model.parameters()).device
+        maps = self.model.eval()(torch.zeros(1, self._in_channels, 96, 160, device=device))
         self.model.train(training)
         found: dict[str, int] = {}
         for stride, x in sorted(

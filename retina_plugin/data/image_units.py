@@ -1,0 +1,80 @@
+"""Find the images that must stay on one side of a split: groups, copies and near-copies."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Sequence
+
+from retina_plugin.data.errors import DatasetError
+from retina_plugin.data.thumbnails import Thumbnail
+
+
+def relative_names(paths: Sequence[str]) -> list[str]:
+    """Return the paths relative to the deepest folder that they share, with ``/``; they do not
+    change when the whole data set is moved."""
+    if not paths:
+        return []
+    absolute = [os.path.abspath(path) for path in paths]
+    common = os.path.commonpath([os.path.dirname(path) for path in absolute])
+    return [os.path.relpath(path, common).replace(os.sep, "/") for path in absolute]
+
+
+def group_names(names: Sequence[str], pattern: str) -> list[str | None]:
+    """Return the group of each image: what a regular expression finds in its name.
+
+    Args:
+        names: see :func:`relative_names`.
+        pattern: the group is its first capturing group, or the whole match. None is returned for
+            names without a match, or with an empty one.
+
+    Raises:
+        DatasetError: the pattern is no regular expression, or no name matches.
+    """
+    try:
+        expression = re.compile(pattern)
+    except re.error as error:
+        raise DatasetError(
+            f"group pattern {pattern!r} is not a regular expression: {error}"
+        ) from error
+    place = min(expression.groups, 1)
+    matches = [expression.search(name) for name in names]
+    found = [(match[place] or None) if match else None for match in matches]
+    if not any(found):
+        raise DatasetError(
+            f"group pattern {pattern!r} matches none of {len(names)} file names (first: "
+            f"{names[0]!r}). Write a regular expression such as '^(.*)_[0-9]+' whose first group "
+            "is the video, patient or site."
+        )
+    return found
+
+
+def copy_keys(thumbnails: Iterable[Thumbnail]) -> list[list[object]]:
+    """Return for each image what its copies have too: the checksum of the file, and the perceptual
+    hash."""
+    return [
+        [key for key in (t.checksum, t.perceptual_hash) if key not in (b"", None)]
+        for t in thumbnails
+    ]
+
+
+def connect(keys: Sequence[Iterable[object]]) -> list[int]:
+    """Return the number of the unit of each item, counted from 0 in order of the first items.
+
+    Items that share a key are in one unit, also through other items.
+    """
+    parent = list(range(len(keys)))
+
+    def root(item: int) -> int:
+        while parent[item] != item:
+            parent[item] = parent[parent[item]]
+            item = parent[item]
+        return item
+
+    first: dict[object, int] = {}
+    for item, own in enumerate(keys):
+        for key in own:
+            a, b = sorted((root(first.setdefault(key, item)), root(item)))
+            parent[b] = a
+    numbers: dict[int, int] = {}
+    return [numbers.setdefault(root(item), len(numbers)) for item in range(len(keys))]

@@ -1,0 +1,170 @@
+"""Split a data set without a validation set into training and validation images."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+import numpy as np
+
+from retina_plugin.data.dataset import Dataset
+from retina_plugin.data.errors import DatasetError
+from retina_plugin.data.image_units import connect, copy_keys, group_names, relative_names
+from retina_plugin.data.stratify import stratify
+from retina_plugin.data.thumbnails import read_thumbnails
+
+SMALL = 20  # validation images below which AP is called rough
+REMEDY = "Name other images with --val, or add images."
+
+
+@dataclass(frozen=True)
+class Split:
+    """The result of :func:`split_dataset`.
+
+    Attributes:
+        training, validation: indices of records, ascending; every record is in one of them.
+        notes: lines to print.
+    """
+
+    training: tuple[int, ...]
+    validation: tuple[int, ...]
+    notes: tuple[str, ...]
+
+
+def split_dataset(dataset: Dataset, *, fraction: float, seed: int, group_by: str = "") -> Split:
+    """Split images at random, stratified by class.
+
+    Images of one group stay on one side, and so do copies (equal bytes) and near-copies (equal
+    perceptual hash, see :func:`retina_plugin.data.thumbnails.perceptual_hash`). All image files are
+    decoded for that; a file that cannot be decoded is compared by its bytes only. Images
+    without boxes are spread like a class. The result depends on the names of the files, not on
+    their order.
+
+    Args:
+        dataset: every class that has boxes gets some in the training images.
+        fraction: of the images for validation, above 0 and below 1. Where it is needed for whole
+            groups or rare classes, validation gets up to 1.5 times as many.
+        seed: random seed, at least 0.
+        group_by: regular expression on the file names, relative to their common folder; its first
+            group or whole match is the group (video, patient, site). "" for none; see
+            :func:`retina_plugin.data.image_units.group_names`.
+
+    Raises:
+        ValueError: ``fraction`` is not between 0 and 1, or ``seed`` is below 0.
+        DatasetError: the pattern cannot be used, or fewer than two groups of images have boxes.
+    """
+    if not 0 < fraction < 1:
+        raise ValueError(f"fraction: expected a number between 0 and 1, found {fraction}")
+    names = relative_names([record["file_name"] for record in dataset.records])
+    groups = group_names(names, group_by) if group_by else []
+    unit_of, copies = _units(dataset, names, groups)
+    has = _classes_of_images(dataset)
+    _require_two_units(dataset, unit_of, has, group_by)
+    counts = np.zeros((int(unit_of.max()) + 1, has.shape[1]))
+    np.add.at(counts, unit_of, has)
+    second = stratify(
+        counts, np.bincount(unit_of), fraction=fraction, rng=np.random.default_rng(seed)
+    )
+    validation = second[unit_of]
+    notes = [
+        _summary(validation, seed, groups, group_by),
+        _copies_note(copies),
+        _groups_note(groups),
+        _classes_note(dataset, has, validation),
+        _size_note(validation),
+    ]
+    return Split(
+        tuple(np.flatnonzero(~validation).tolist()),
+        tuple(np.flatnonzero(validation).tolist()),
+        tuple(filter(None, notes)),
+    )
+
+
+def _units(
+    dataset: Dataset, names: list[str], groups: list[str | None]
+) -> tuple[np.ndarray, list[int]]:
+    """Return the unit of each image, and sets of copies: a number for each image, which copies
+    share. Both are numbered in the order of the names."""
+    records = dataset.records
+    order = sorted(range(len(names)), key=lambda i: (names[i], str(records[i]["image_id"])))
+    keys = copy_keys(read_thumbnails([records[i]["file_name"] for i in order]))
+    copies = connect(keys)
+    if groups:
+        for own, i in zip(keys, order, strict=True):
+            own += [] if groups[i] is None else [("group", groups[i])]
+    unit_of = np.empty(len(names), dtype=np.int64)
+    unit_of[order] = connect(keys)
+    return unit_of, copies
+
+
+def _classes_of_images(dataset: Dataset) -> np.ndarray:
+    """Return (N, K + 1) bool: the classes of each image, crowds left out; last: no boxes."""
+    has = np.zeros((len(dataset.records), dataset.num_classes + 1), dtype=bool)
+    for row, record in zip(has, dataset.records, strict=True):
+        for annotation in record["annotations"]:
+            row[annotation["category_id"]] |= not annotation["iscrowd"]
+        row[-1] = not row[:-1].any()
+    return has
+
+
+def _require_two_units(
+    dataset: Dataset, unit_of: np.ndarray, has: np.ndarray, group_by: str
+) -> None:
+    """Raise an error unless both sides can get boxes."""
+    with_boxes = ~has[:, -1]
+    units = len(np.unique(unit_of[with_boxes]))
+    if units >= 2:
+        return
+    found = f"{dataset.name}: {int(with_boxes.sum())} of {len(has)} images have boxes"
+    if with_boxes.sum() >= 2:
+        groups = f"one group of {group_by!r}, or copies" if group_by else "copies of each other"
+        found += f", and all of these are {groups}"
+    raise DatasetError(
+        f"{found}: no validation images can be split off, as training and validation need an image "
+        f"with boxes each. {REMEDY}"
+    )
+
+
+def _summary(validation: np.ndarray, seed: int, groups: list[str | None], group_by: str) -> str:
+    number = len({group for group in groups if group is not None})
+    grouped = f", {number} groups by {group_by!r}" if group_by else ""
+    return (
+        f"split: {int((~validation).sum())} training and {int(validation.sum())} validation images "
+        f"(seed {seed}, stratified by class{grouped})"
+    )
+
+
+def _copies_note(copies: list[int]) -> str:
+    sizes = [size for size in Counter(copies).values() if size > 1]
+    if not sizes:
+        return ""
+    return (
+        f"{sum(sizes)} images are copies or near-copies of others ({len(sizes)} sets); each set "
+        "stays on one side"
+    )
+
+
+def _groups_note(groups: list[str | None]) -> str:
+    single = sum(group is None for group in groups)
+    if single in (0, len(groups)):
+        return ""
+    return f"{single} file names have no group: each of these images counts as one of its own"
+
+
+def _classes_note(dataset: Dataset, has: np.ndarray, validation: np.ndarray) -> str:
+    missing = has[:, :-1].any(0) & ~has[validation, :-1].any(0)
+    names = [dataset.class_names[i] for i in np.flatnonzero(missing)]
+    if not names:
+        return ""
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    return (
+        f"{len(names)} of {dataset.num_classes} classes have too few images or groups for the "
+        f"validation images: {', '.join(names[:5])}{more}. Their AP is not measured"
+    )
+
+
+def _size_note(validation: np.ndarray) -> str:
+    number = int(validation.sum())
+    if number >= SMALL:
+        return ""
+    return f"with {number} validation images, differences of a few AP are noise"

@@ -1,0 +1,136 @@
+"""Read many images as small grey pictures, to compare them: checksum, perceptual hash, brightness.
+
+Truncated files are found here, because all of a file is decoded.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+from retina_plugin.data.errors import DatasetError
+from retina_plugin.data.headers import MAX_PIXELS, ImageSource, exif_orientation
+from retina_plugin.data.images import TRANSPOSE_OF_ORIENTATION, stored_values
+
+SIDE = 32  # pixels of the grey picture
+HASH_SIDE = 8  # lowest frequencies in each direction that the perceptual hash compares
+FLAT = 2.0  # grey levels; with a smaller deviation the hash would compare noise
+THREADS = os.cpu_count() or 1  # decoding keeps a core busy
+PROGRESS_DELAY = 2  # seconds after which the progress bar appears
+
+# rows: the lowest HASH_SIDE of the cosine transform (DCT-II) of SIDE values, not normalised
+_COSINES = np.cos(np.pi / SIDE * np.outer(np.arange(HASH_SIDE), np.arange(SIDE) + 0.5))
+
+
+@dataclass(frozen=True)
+class Thumbnail:
+    """What :func:`read_thumbnails` finds out about a file.
+
+    Attributes:
+        checksum: of the bytes of the file; empty if it cannot be read.
+        perceptual_hash: 64 bits, see :func:`perceptual_hash`; None if the image is flat or cannot
+            be decoded.
+        mean, deviation: of the grey picture, in 0..255; of images with more than 8 bits relative
+            to their own range.
+        error: why the file cannot be decoded; "" if it can.
+    """
+
+    checksum: bytes = b""
+    perceptual_hash: int | None = None
+    mean: float = 0.0
+    deviation: float = 0.0
+    error: str = ""
+
+
+def read_thumbnails(paths: Sequence[str], *, show: bool = True) -> list[Thumbnail]:
+    """Read each file and decode it, JPEG at a reduced size; in threads.
+
+    Args:
+        paths: may be empty.
+        show: whether to show a progress bar on standard error.
+    """
+    pool = ThreadPoolExecutor(THREADS)
+    try:
+        bar = tqdm(
+            pool.map(read_thumbnail, paths),
+            desc="images",
+            total=len(paths),
+            unit="file",
+            leave=False,
+            delay=PROGRESS_DELAY,
+            disable=not show,
+        )
+        return list(bar)
+    finally:
+        pool.shutdown(cancel_futures=True)  # Ctrl-C does not wait for the remaining files
+
+
+def read_thumbnail(path: str) -> Thumbnail:
+    """Read and decode one file; errors are returned in the result."""
+    try:
+        if not os.path.isfile(path):
+            raise OSError("there is no such file")
+        with open(path, "rb") as file:
+            content = file.read()
+    except OSError as error:
+        return Thumbnail(error=error.strerror or str(error))
+    checksum = hashlib.blake2b(content, digest_size=16).digest()
+    try:
+        grey = _grey_picture(path, content)
+    except Exception as error:  # errors of decoders have no common base class
+        return Thumbnail(checksum, error=str(error) or type(error).__name__)
+    deviation = float(grey.std())
+    hashed = perceptual_hash(grey) if deviation >= FLAT else None
+    return Thumbnail(checksum, hashed, float(grey.mean()), deviation)
+
+
+def perceptual_hash(grey: np.ndarray) -> int:
+    """Return a hash that copies of an image in another size or quality usually share (pHash).
+
+    Args:
+        grey: (32, 32) grey values.
+
+    Returns:
+        64 bits, one for each of the 8 x 8 lowest frequencies of the cosine transform: whether it is
+        above the median of all 64.
+    """
+    low = _COSINES @ grey @ _COSINES.T
+    return int.from_bytes(np.packbits(low > np.median(low)).tobytes(), "big")
+
+
+def _grey_picture(path: str, content: bytes) -> np.ndarray:
+    """Return the upright image as (32, 32) float64 grey values in 0..255."""
+    source = ImageSource(path, io.BytesIO(content))
+    width, height = source.stored_size
+    if width * height > MAX_PIXELS:
+        raise DatasetError(f"it has {width}x{height} pixels, at most {MAX_PIXELS} are decoded")
+    if source.image is None or source.pixels.needs_range:
+        return np.asarray(_small(Image.fromarray(_values_as_bytes(path))), dtype=np.float64)
+    image: Any = source.image
+    image.draft("L", (2 * SIDE, 2 * SIDE))  # JPEG only: decodes at up to an eighth of the size
+    image.load()  # this rotates a TIFF image and removes its orientation
+    transpose = TRANSPOSE_OF_ORIENTATION.get(exif_orientation(image))
+    small = _small(image if image.mode == "L" else image.convert("RGB"))
+    return np.asarray(small if transpose is None else small.transpose(transpose), np.float64)
+
+
+def _small(image: Image.Image) -> Image.Image:
+    grey = image.convert("L")
+    return grey.resize((SIDE, SIDE), Image.Resampling.BILINEAR, reducing_gap=3.0)
+
+
+def _values_as_bytes(path: str) -> np.ndarray:
+    """Return the values of an image with more than 8 bits, its own range mapped to 0..255."""
+    values = stored_values(path).astype(np.float64)
+    low, high = float(values.min()), float(values.max())
+    scaled: np.ndarray = (values - low) * (255 / (high - low) if high > low else 0)
+    return scaled.astype(np.uint8)

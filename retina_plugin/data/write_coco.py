@@ -1,0 +1,76 @@
+"""Write records as a file in COCO's layout."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Iterable
+from typing import Any
+
+from retina_plugin.config.files import write_atomically
+from retina_plugin.data.dataset import Dataset
+
+FLAGS = ("difficult", "group_of")  # reasons for "iscrowd" in other formats
+
+
+def write_coco_file(dataset: Dataset, indices: Iterable[int], path: str) -> None:
+    """Write some images of a data set with their boxes and all classes; whole or not at all.
+
+    Images are named by absolute paths, so ``load_dataset(f"{path}@")`` reads the file back to equal
+    records.
+
+    Args:
+        dataset: boxes and sizes are written as in its records: in pixels, after EXIF rotation.
+        indices: of records.
+        path: of the JSON file; its folder must exist.
+
+    Raises:
+        DiskError: the file cannot be written.
+    """
+    records = [dataset.records[index] for index in indices]
+    content: dict[str, Any] = {
+        "images": [
+            {
+                "id": record["image_id"],
+                "file_name": os.path.abspath(record["file_name"]),
+                "width": record["width"],
+                "height": record["height"],
+            }
+            for record in records
+        ],
+        "categories": [
+            {"id": coco_id, "name": name}
+            for coco_id, name in zip(dataset.category_ids, dataset.class_names, strict=True)
+        ],
+    }
+    if dataset.has_ground_truth:
+        content["annotations"] = [
+            {
+                "id": annotation["id"],
+                "image_id": record["image_id"],
+                "category_id": dataset.category_ids[annotation["category_id"]],
+                "bbox": _xywh(annotation["bbox"]),
+                "area": annotation["area"],
+                "iscrowd": annotation["iscrowd"],
+                **{flag: annotation[flag] for flag in FLAGS if flag in annotation},
+            }
+            for record in records
+            for annotation in record["annotations"]
+        ]
+    write_atomically(path, json.dumps(content))
+
+
+def _xywh(box: list[float]) -> list[float]:
+    x0, y0, x1, y1 = box
+    return [x0, y0, _length(x0, x1), _length(y0, y1)]
+
+
+def _length(low: float, high: float) -> float:
+    """Return the length that gives exactly ``high`` when ``low`` is added; it may differ from their
+    difference by a rounding."""
+    length = high - low
+    if low + length == high:
+        return length
+    near = (math.nextafter(length, math.inf), math.nextafter(length, -math.inf))
+    return next((value for value in near if low + value == high), length)

@@ -6,11 +6,8 @@ import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 
-SPLIT_WORDS = {
-    "train": ("train", "training"),
-    "val": ("val", "valid", "validation", "dev"),
-    "test": ("test", "testing"),
-}
+from retina_plugin.data.data_path import SPLIT_NAMES
+
 FOLDERS = frozenset({"annotation", "annotations", "ann", "anns", "label", "labels"})
 MOST_FILES = 50  # of a kind in one folder; more are those of a format with a file an image
 
@@ -18,8 +15,8 @@ MOST_FILES = 50  # of a kind in one folder; more are those of a format with a fi
 def split_of(name: str) -> str | None:
     """The split that a file or folder is named after: "train", "val", "test", or None."""
     words = re.split(r"[^a-z]+", name.lower())
-    found = [split for split, spellings in SPLIT_WORDS.items() if set(spellings) & set(words)]
-    return found[0] if len(found) == 1 else None
+    found = {SPLIT_NAMES[word] for word in words if word in SPLIT_NAMES}
+    return found.pop() if len(found) == 1 else None
 
 
 def annotation_files(

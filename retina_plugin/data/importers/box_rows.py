@@ -50,7 +50,9 @@ def collect_rows(
 
     Args:
         rows: of ``file``.
-        format, class_names, unit, watched: see :class:`Collector`.
+        format, class_names, watched: see :class:`Collector`.
+        unit: see :class:`Collector`; instead of pixels, fractions are read if no corner is beyond
+            1, and noted.
         file: the table.
         path, split, image_folder: see :class:`ImageFinder`.
 
@@ -63,6 +65,7 @@ def collect_rows(
         by_image.setdefault(row.image, []).append(row)
     if not by_image:
         raise DatasetError(f"{file}: expected a row for each box, found none")
+    fractions = unit == "pixels" and _are_fractions(by_image.values())
     finder = ImageFinder(file, path=path, split=split, image_folder=image_folder)
     places = place_images([(name,) for name in by_image], finder, source=file)
     collector = Collector(
@@ -70,13 +73,21 @@ def collect_rows(
         source=file,
         image_root=places.root,
         class_names=class_names,
-        unit=unit,
+        unit="fraction" if fractions else unit,
         watched=watched,
     )
+    if fractions:
+        collector.note("file has no corner beyond 1: corners are fractions of the image", file)
     for name, of_image in zip(places.names, by_image.values(), strict=True):
         _add(collector, name, of_image)
     note_moved(collector, places, file)
     return collector.finish()
+
+
+def _are_fractions(rows: Iterable[Sequence[BoxRow]]) -> bool:
+    """Whether all corners lie in 0..1, as boxes of at most one pixel would."""
+    corners = [value for of_image in rows for row in of_image for value in row.xyxy or ()]
+    return bool(corners) and min(corners) >= 0 and max(corners) <= 1
 
 
 def note_moved(collector: Collector, places: ImagePlaces, file: str) -> None:

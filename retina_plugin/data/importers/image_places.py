@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from retina_plugin.data.errors import DatasetError
 from retina_plugin.data.importers.annotation_files import FOLDERS, split_of
-from retina_plugin.data.importers.image_files import ImageFolder
+from retina_plugin.data.importers.image_files import ImageFolder, is_image
 
 
 class ImagePlaces(NamedTuple):
@@ -68,7 +68,8 @@ class ImageFinder:
         """The path of an image, and whether it is where it was written; None if it is not found.
 
         Args:
-            spellings: names that it may have, the likeliest first.
+            spellings: names that it may have, the likeliest first. A name without folder and suffix
+                is an id, which says nothing of the place.
         """
         slashed = [name.replace("\\", "/") for name in spellings]
         for name in dict.fromkeys((*spellings, *slashed)):
@@ -78,7 +79,8 @@ class ImageFinder:
         for name in slashed:
             found = self.files.find(name)
             if found is not None and not self._of_other_split(found):
-                return os.path.join(self.root, found), False
+                is_id = not is_image(name) and "/" not in name
+                return os.path.join(self.root, found), is_id
         return None
 
     def _of_other_split(self, name: str) -> bool:

@@ -162,7 +162,8 @@ def _add(collector: Collector, name: str, content: Mapping[str, Any], file: str)
         if box is None:
             continue
         label = require_text(shape, "label", place)
-        flags = read_flags({**shape, **(shape.get("flags") or {})}, place)
+        own = require_dict(shape.get("flags") or {}, f"{place}, 'flags'")
+        flags = read_flags({**shape, **own}, place)
         group = shape.get("group_id")
         key = number if group is None else (label, str(group))
         groups.setdefault(key, []).append((label, box, place, flags))

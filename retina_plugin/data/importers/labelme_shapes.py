@@ -31,7 +31,7 @@ def box_of(shape: Mapping[str, Any], collector: Collector, place: str) -> Box | 
         center, edge = require_points(shape, "points", place, 2)[:2]
         radius = math.dist(center, edge)
         return ellipse_box(center, (radius, radius))
-    if kind not in CLOSED:
+    if kind not in tuple(CLOSED):  # a list cannot be looked up in a dict
         known = ", ".join((*CLOSED, "circle", *OPEN))
         raise DatasetError(f"{place}: expected a shape_type of {known}; found {kind!r:.80}")
     if kind in TURNED:

@@ -300,3 +300,14 @@ def test_wrong_tables_of_open_images(tmp_path: Path, text: str, message: str) ->
     write(tmp_path, "names.csv", "/m/01,Dog\n")
     with pytest.raises(DatasetError, match=message):
         read(write(tmp_path, "boxes.csv", text))
+
+
+def test_fractions_where_pixels_are_usual(tmp_path: Path) -> None:
+    """All corners in 0..1 cannot be pixels; with one of them beyond, they are."""
+    write_images(tmp_path, "a.png")
+    text = HEADER + "a.png,100,50,dog,0.1,0.2,0.5,1\n"
+    imported = read(write(tmp_path, "boxes.csv", text))
+    assert imported.unit == "fraction"
+    assert imported.notes[0].startswith("1 file has no corner beyond 1: corners are fractions")
+    file = write(tmp_path, "boxes.csv", text + "a.png,100,50,dog,1,2,3,4\n")
+    assert read(file).unit == "pixels"

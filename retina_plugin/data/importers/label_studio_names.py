@@ -84,4 +84,5 @@ def _path_of(text: str) -> str:
     except ValueError:  # no URL: a name with brackets
         return text
     local = parse_qs(url.query).get("d")  # /data/local-files/?d=folder/name.jpg
-    return local[0] if local else unquote(url.path if url.scheme or url.query else text)
+    path = local[0] if local else unquote(url.path if url.scheme or url.query else text)
+    return path.replace("\\", "/")

@@ -104,6 +104,7 @@ def test_size_from_the_image_if_the_file_lacks_it(tmp_path: Path) -> None:
         "/data/upload/3/0a1b2c3d-a.png",
         "/data/upload/0a1b2c3d-a.png",
         "/data/local-files/?d=disk/photos/a.png",
+        "/data/local-files/?d=Users%5Cme%5Ca.png",
         "https://example.org/x/a.png?token=1",
         "s3://bucket/folder/a.png",
         "C:\\photos\\a.png",
@@ -176,6 +177,7 @@ def test_labels(tmp_path: Path) -> None:
                 region("keypointlabels", x=1, y=1, width=1, keypointlabels=["eye"]),
                 region("brushlabels", format="rle", rle=[1, 2], brushlabels=["fur"]),
                 region("choices", choices=["good"]),
+                {**region("choices", x=1, y=1, width=2, height=2, choices=["good"]), "id": "x"},
             )
         ),
     )

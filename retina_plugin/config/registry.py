@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import difflib
 import inspect
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, TypeVar, overload
 
 from retina_plugin.config.errors import ConfigError
 from retina_plugin.config.key import Key
@@ -66,6 +66,24 @@ class Registry:
         self.runtime_arguments = frozenset(runtime_arguments)
         self._parts: dict[str, Part] = {}
         REGISTRIES.append(self)
+
+    @overload
+    def register(
+        self,
+        name: str | None = None,
+        *,
+        keys: Mapping[str, Key] | None = None,
+        reads: Mapping[str, Source] | None = None,
+    ) -> Callable[[T], T]: ...
+
+    @overload
+    def register(
+        self,
+        name: T,
+        *,
+        keys: Mapping[str, Key] | None = None,
+        reads: Mapping[str, Source] | None = None,
+    ) -> T: ...
 
     def register(
         self,

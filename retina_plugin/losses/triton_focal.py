@@ -99,7 +99,7 @@ def triton_loss(
 
 
 # Functions for Triton have no annotations, because Triton evaluates them.
-@triton.jit  # type: ignore[untyped-decorator]
+@triton.jit  # type: ignore[misc, untyped-decorator]
 def _log1p_ratio(e):  # type: ignore[no-untyped-def]
     """Compute log(1 + e) / e for e in [0, 1] with an error of 2e-7, by Chebyshev interpolation.
 
@@ -112,7 +112,7 @@ def _log1p_ratio(e):  # type: ignore[no-untyped-def]
     return (ratio * e - 0.499998926) * e + 1.0
 
 
-@triton.jit  # type: ignore[untyped-decorator]
+@triton.jit  # type: ignore[misc, untyped-decorator]
 def _kernel(  # type: ignore[no-untyped-def]
     logits,
     labels,

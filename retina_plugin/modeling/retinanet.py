@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import warnings
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +21,6 @@ from retina_plugin.modeling.contracts import (
     require_losses,
     require_predictions,
 )
-from retina_plugin.modeling.heads import Head
 from retina_plugin.modeling.postprocessing import PostProcessor, rescale_detections
 from retina_plugin.modeling.preprocessing import (
     Preprocessor,
@@ -43,7 +43,7 @@ class RetinaNet(nn.Module):
         self,
         *,
         backbone: nn.Module,
-        head: Head,
+        head: nn.Module,
         in_features: Sequence[str],
         anchor_generator: AnchorGenerator,
         assigner: Assigner,
@@ -56,8 +56,8 @@ class RetinaNet(nn.Module):
         Args:
             backbone: computes feature maps by name; see
                 :class:`retina_plugin.modeling.backbones.Backbone`.
-            head: computes :class:`Predictions` from the maps; see
-                :class:`retina_plugin.modeling.heads.Head`.
+            head: computes :class:`Predictions` from the maps, and has the number of classes as
+                ``num_classes``; see :class:`retina_plugin.modeling.heads.RetinaHead`.
             in_features: names of the maps that the head uses, finest first.
             anchor_generator: generates the anchors of these maps.
             assigner: assigns ground-truth boxes to anchors.
@@ -87,7 +87,9 @@ class RetinaNet(nn.Module):
     @property
     def num_classes(self) -> int:
         """K, the number of classes without background."""
-        return self.head.num_classes
+        head: Any = self.head
+        num_classes: int = head.num_classes
+        return num_classes
 
     @property
     def pixel_mean(self) -> Tensor:
@@ -142,7 +144,7 @@ class RetinaNet(nn.Module):
         maps = self.backbone(images)
         features = [maps[name] for name in self.in_features]
         anchors = self.anchor_generator([tuple(x.shape[-2:]) for x in features])
-        predictions = self.head(features)
+        predictions: Predictions = self.head(features)
         require_predictions(
             self.head,
             predictions,

@@ -181,13 +181,16 @@ def test_zero_init_starts_as_the_shortcut(depth: int) -> None:
     ("changes", "words"),
     [
         ({"zero_init": True, "norm": "FrozenBN"}, "ZERO_INIT: FrozenBN would stay 0"),
-        ({"zero_init": True, "norm": "", "standardized": True}, "ZERO_INIT needs a norm"),
+        (
+            {"zero_init": True, "norm": "", "standardized": True},
+            "ZERO_INIT with WEIGHT_STANDARDIZATION needs a norm",
+        ),
         ({"depth": 34, "num_groups": 32}, "NUM_GROUPS must be 1 at DEPTH 34, .* found 32"),
         ({"depth": 42}, "DEPTH must be one of .*found 42"),
         ({"out_features": ["res6"]}, "OUT_FEATURES must be among"),
         (
             {"depth": 18, "res2_channels": 256},
-            "RES2_OUT_CHANNELS is 256, as for bottlenecks; at DEPTH 18 it is 64",
+            "RES2_OUT_CHANNELS is 256, a value for bottleneck blocks; at DEPTH 18 use 64",
         ),
         (
             {"deep_stem": True, "stem_channels": 1},
@@ -196,7 +199,7 @@ def test_zero_init_starts_as_the_shortcut(depth: int) -> None:
         ({"freeze_at": -1}, "FREEZE_AT must be at least 0, found -1"),
         (
             {"zero_init": True, "norm": "GN", "freeze_at": 2},
-            "ZERO_INIT: stages that MODEL.BACKBONE.FREEZE_AT 2 freezes",
+            "ZERO_INIT: MODEL.BACKBONE.FREEZE_AT 2 freezes stages",
         ),
         ({"norm": "LN"}, "MODEL.RESNETS.NORM: unknown norm 'LN'"),
         ({"norm": "GN", "norm_groups": 32}, "GN with 32 groups cannot divide 8 channels"),

@@ -428,7 +428,7 @@ def test_a_timm_model_of_the_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     }
     with pytest.raises(
         ValueError,
-        match=r"'my_resnet' does not say how its pixels are normalised: set "
+        match=r"timm has no pixel mean and standard deviation for 'my_resnet': set "
         r"MODEL.PIXEL_MEAN",
     ):
         set_timm_pixel_constants(compact_cfg(**keys))
@@ -548,7 +548,7 @@ def test_nothing_is_downloaded(monkeypatch: pytest.MonkeyPatch) -> None:
         ),
         (
             {"name": "vit_tiny_patch16_224"},
-            r"maps of strides \[16, 16, 16\], a detector needs 8, "
+            r"maps of strides \[16, 16, 16\], but a detector needs 8, "
             r"16 and 32",
         ),
         ({"name": "maxvit_rmlp_pico_rw_256"}, "does not take images of any size: at 96x160, "),

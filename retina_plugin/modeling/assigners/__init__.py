@@ -1,4 +1,4 @@
-"""Assigners: anchors and ground truth -> which anchor learns which box."""
+"""Assigners: they assign ground-truth boxes to anchors."""
 
 from retina_plugin.modeling.assigners.max_iou import MaxIoUAssigner, match_anchors
 from retina_plugin.modeling.assigners.registry import ASSIGNER_REGISTRY, Assigner

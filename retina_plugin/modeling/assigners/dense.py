@@ -1,9 +1,8 @@
-"""Overlaps of anchors and boxes with fixed shapes: every box is compared with every anchor.
+"""IoUs of anchors and boxes with fixed shapes, for accelerators and traced code.
 
-For accelerators, compilers and fake tensors. Some boxes at a time meet all anchors, so that memory
-stays bounded and each box sees its best anchor at once.
+Every box is compared with every anchor, B boxes at a time to limit the memory.
 
-Axes: R anchors, M boxes of one image, B boxes at a time.
+Axes: R anchors, M boxes of one image, B boxes of a part.
 """
 
 from __future__ import annotations
@@ -19,29 +18,32 @@ from retina_plugin.modeling.assigners.overlaps import (
     iou_coordinates_first,
 )
 
-# Overlaps computed at once, B * R (R alone, if it is larger). About five tables of this size are
-# held at a time: 330 MiB of float32, whatever the number of boxes.
+# Number of IoUs computed at once, B * R; B is at least 1. About five tensors of this size exist at
+# the same time, 330 MiB in float32.
 PART_OVERLAPS = 2**24
 
 
 def overlaps_with_all(anchors: Tensor, boxes: Tensor, mask: Tensor) -> Overlaps:
-    """Anchors (R, 4) and boxes (M, 4), of which the mask (M,) says which are not padding, both of
-    one type; R and M may be 0."""
+    """Compute the overlaps of anchors (R, 4) and boxes (M, 4) of the same dtype.
+
+    The mask (M,) is False for boxes that are padding. R and M may be 0.
+    """
     highest = torch.zeros_like(anchors[:, 0])
     best = torch.zeros_like(highest, dtype=torch.int64)
-    claimed = torch.zeros_like(best, dtype=torch.bool)
+    best_for_box = torch.zeros_like(best, dtype=torch.bool)
     if len(anchors) and len(boxes):
         corners = coordinates_first(anchors)[:, None]  # (4, 1, R)
         valid, start = mask & has_area(coordinates_first(boxes)), 0
         size = max(1, PART_OVERLAPS // len(anchors))
-        for part, real in zip(boxes.split(size), valid.split(size), strict=True):
-            iou = iou_coordinates_first(coordinates_first(part)[..., None], corners).where(
-                real[:, None], 0
-            )  # (B, R)
+        parts = zip(torch.split(boxes, size), torch.split(valid, size), strict=True)
+        for part, valid_part in parts:
+            iou = iou_coordinates_first(coordinates_first(part)[..., None], corners)
+            iou = iou.where(valid_part[:, None], 0)  # (B, R)
             value, index = iou.max(dim=0)
             best = torch.where(value > highest, index + start, best)
             highest = torch.maximum(highest, value)
-            record = iou.amax(dim=1, keepdim=True)
-            claimed = claimed | ((iou == record) & (record > 0)).any(dim=0)
+            highest_of_box = iou.amax(dim=1, keepdim=True)
+            is_best = (iou == highest_of_box) & (highest_of_box > 0)
+            best_for_box = best_for_box | is_best.any(dim=0)
             start += len(part)
-    return Overlaps(highest.where(mask.any(), NO_BOX), best, claimed)
+    return Overlaps(highest.where(mask.any(), NO_BOX), best, best_for_box)

@@ -1,7 +1,8 @@
 """Assign anchors to ground-truth boxes by IoU.
 
-The rules are here. :mod:`~retina_plugin.modeling.assigners.tiles` computes overlaps on the CPU,
-:mod:`~retina_plugin.modeling.assigners.dense` where shapes must be fixed; both to the same bit.
+The IoUs are computed by :mod:`~retina_plugin.modeling.assigners.tiles` on the CPU, and by
+:mod:`~retina_plugin.modeling.assigners.dense` where shapes must be fixed. Both give bitwise equal
+results.
 
 Axes: N images, R anchors, M boxes of one image.
 """
@@ -31,27 +32,33 @@ from retina_plugin.modeling.targets import PaddedTargets, arrange_targets
 
 
 def _thresholds(cfg: Any) -> tuple[float, float]:
-    """``IOU_THRESHOLDS`` and ``IOU_LABELS`` as (background below, object from)."""
+    """Return (background below, positive from) from ``IOU_THRESHOLDS`` and ``IOU_LABELS``.
+
+    Raises:
+        ConfigError: if they have other labels or lengths, or the thresholds are not sorted.
+    """
     retinanet = cfg.MODEL.RETINANET
     thresholds, labels = list(retinanet.IOU_THRESHOLDS), list(retinanet.IOU_LABELS)
     known = (len(thresholds), labels) in ((1, [0, 1]), (2, [0, -1, 1]))
     if not known or thresholds != sorted(thresholds):
         raise ConfigError(
             "MODEL.RETINANET.IOU_THRESHOLDS and IOU_LABELS must be [low, high] with [0, -1, 1], or "
-            f"[one] with [0, 1], found {thresholds} with {labels}"
+            f"[threshold] with [0, 1], found {thresholds} with {labels}"
         )
     return thresholds[0], thresholds[-1]
 
 
 @ASSIGNER_REGISTRY.register(reads={"thresholds": _thresholds})
 class MaxIoUAssigner:
-    """An anchor learns the box that it overlaps most, if it overlaps it enough; see
-    :func:`match_anchors`."""
+    """Assigns to each anchor the box with the highest IoU, if the IoU is high enough.
+
+    See :func:`match_anchors` for the rules.
+    """
 
     def __init__(self, *, thresholds: tuple[float, float]) -> None:
         """
         Args:
-            thresholds: IoU, (background below, object from); between them anchors are ignored.
+            thresholds: IoUs (background below, positive from); anchors between them are ignored.
         """
         self.thresholds = thresholds
 
@@ -61,8 +68,8 @@ class MaxIoUAssigner:
         """See :class:`retina_plugin.modeling.assigners.Assigner`; the predictions are not used."""
         matches = []
         for overlaps in _overlaps(anchors.boxes, targets):
-            negative, background = _negatives(overlaps, self.thresholds)
-            best = overlaps.best.masked_fill_(negative, IGNORED)
+            not_positive, background = _negatives(overlaps, self.thresholds)
+            best = overlaps.best.masked_fill_(not_positive, IGNORED)
             matches.append(best.masked_fill_(background, BACKGROUND))
         return Assignment(torch.stack(matches))
 
@@ -76,39 +83,40 @@ def match_anchors(
     num_classes: int,
     thresholds: tuple[float, float],
 ) -> tuple[Tensor, Tensor]:
-    """Label every anchor of one image (RetinaNet, arXiv 1708.02002, section 4; low-quality matches:
-    arXiv 1506.01497, section 3.1.2).
+    """Label every anchor of one image (RetinaNet, arXiv 1708.02002, section 4).
 
-    An anchor takes the box that it overlaps most. At an IoU of at least ``thresholds[1]`` it learns
-    the class of that box, below ``thresholds[0]`` it is background, and between them it is ignored.
-    The anchors that overlap a box more than any other anchor does, ties included, learn the class
-    of their own best box even below the thresholds, so that small boxes are learnt at all. A box
-    that overlaps no anchor (one of zero area, say) claims none; in Detectron2's matcher it claims
-    every anchor of IoU 0.
+    The best box of an anchor is the one with the highest IoU. If this IoU is at least
+    ``thresholds[1]``, the anchor gets the class of its best box; if it is below ``thresholds[0]``,
+    the anchor is background; otherwise it is ignored.
+
+    Low-quality matches (arXiv 1506.01497, section 3.1.2): the anchors with the highest IoU for some
+    box, ties included, get the class of their best box even below the thresholds, so that small
+    boxes have positives. Unlike in Detectron2, a box without any overlapping anchor, such as a box
+    of zero area, makes no anchor positive; in Detectron2 it does so for all anchors with IoU 0.
 
     Args:
         anchors: (R, 4) XYXY pixels.
-        gt_boxes: (M, 4) XYXY pixels, compared in the type of ``anchors``; M may be 0, then all is
-            background.
+        gt_boxes: (M, 4) XYXY pixels, converted to the dtype of ``anchors``. M may be 0; then all
+            anchors are background.
         gt_classes: (M,) integers in [0, num_classes).
         num_classes: K.
-        thresholds: (background below, foreground from).
+        thresholds: IoUs (background below, positive from).
 
     Returns:
-        labels: (R,) int64: a class, ``num_classes`` for background, -1 for ignored.
-        matches: (R,) int64 index into ``gt_boxes`` of the best box; 0 where M is 0.
+        labels: (R,) int64, a class, ``num_classes`` for background, or -1 for ignored.
+        matches: (R,) int64, the index in ``gt_boxes`` of the best box; 0 if M is 0.
     """
     (overlaps,) = _overlaps(anchors, [{"boxes": gt_boxes, "labels": gt_classes}])
-    negative, background = _negatives(overlaps, thresholds)
+    not_positive, background = _negatives(overlaps, thresholds)
     if len(gt_boxes) == 0:
         return torch.full_like(overlaps.best, num_classes), overlaps.best
-    labels = gt_classes.long().index_select(0, overlaps.best).masked_fill_(negative, -1)
+    labels = gt_classes.long().index_select(0, overlaps.best).masked_fill_(not_positive, -1)
     return labels.masked_fill_(background, num_classes), overlaps.best
 
 
 @torch.no_grad()
 def _overlaps(anchors: Tensor, targets: Sequence[Target]) -> list[Overlaps]:
-    """Of anchors (R, 4) with the boxes of each image."""
+    """Compute the overlaps of anchors (R, 4) with the boxes of each image."""
     targets = arrange_targets(targets, like=anchors)
     if isinstance(targets, PaddedTargets):
         images = zip(targets.boxes.to(anchors.dtype), targets.mask, strict=True)
@@ -117,7 +125,7 @@ def _overlaps(anchors: Tensor, targets: Sequence[Target]) -> list[Overlaps]:
 
 
 def _negatives(overlaps: Overlaps, thresholds: tuple[float, float]) -> tuple[Tensor, Tensor]:
-    """Which anchors are no positives (R,) bool; which of these are background (R,) bool."""
+    """Return two masks (R,): anchors that are not positive, and those of them in the background."""
     low, high = thresholds
-    negative = (overlaps.highest < high) & ~overlaps.claimed
-    return negative, negative & (overlaps.highest < low)
+    not_positive = (overlaps.highest < high) & ~overlaps.best_for_box
+    return not_positive, not_positive & (overlaps.highest < low)

@@ -1,5 +1,5 @@
-"""What both ways of matching have in common: the overlap of a box and an anchor, and what is said
-of all overlaps.
+"""The IoU computation and the result type that :mod:`~retina_plugin.modeling.assigners.tiles` and
+:mod:`~retina_plugin.modeling.assigners.dense` share.
 
 Axes: R anchors, M boxes of one image.
 """
@@ -11,38 +11,41 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-NO_BOX = float("-inf")  # as highest overlap in an image without boxes: below every threshold
+NO_BOX = float("-inf")  # the highest IoU in an image without boxes; below every threshold
 
 
 class Overlaps(NamedTuple):
-    """Overlaps of the anchors with the boxes of an image.
+    """The overlaps of the anchors with the boxes of one image.
 
     Attributes:
-        highest: (R,) IoU with the best box; :data:`NO_BOX` in an image without boxes.
-        best: (R,) int64, which box that is, the first of equals; 0 where no box overlaps.
-        claimed: (R,) bool: overlaps some box, and that more than any other anchor does, ties
-            included.
+        highest: (R,), the IoU of each anchor with its best box; :data:`NO_BOX` in an image without
+            boxes.
+        best: (R,) int64, the index of the best box, the first one in a tie; 0 if no box overlaps.
+        best_for_box: (R,) bool, whether the anchor has the highest IoU of all anchors with some
+            box, ties included. Such an anchor is positive even if the IoU is low.
     """
 
     highest: Tensor
     best: Tensor
-    claimed: Tensor
+    best_for_box: Tensor
 
 
 def coordinates_first(boxes: Tensor) -> Tensor:
-    """(..., 4) -> (4, ...): x0, y0, x1 and y1, each contiguous in memory."""
+    """Convert (..., 4) to (4, ...), so that x0, y0, x1 and y1 are each contiguous in memory."""
     return boxes.movedim(-1, 0).contiguous()
 
 
 def has_area(boxes: Tensor) -> Tensor:
-    """Planes (4, M) -> (M,) bool. A box without an area overlaps nothing."""
+    """Return whether each box has an area: (4, M) -> (M,) bool."""
     return (boxes[2:] - boxes[:2]).clamp(min=0).prod(dim=0) > 0
 
 
 def iou_coordinates_first(boxes: Tensor, anchors: Tensor) -> Tensor:
-    """Intersection over union of planes that broadcast, boxes with an area; the numbers of
-    :func:`retina_plugin.layers.boxes.pairwise_iou`, to the bit, which makes an anchor's overlap
-    comparable with the highest one."""
+    """Return the IoU of boxes and anchors (4, ...), whose axes after the first one broadcast.
+
+    All boxes must have an area. The results are bitwise equal to those of
+    :func:`retina_plugin.layers.boxes.pairwise_iou`, so that they can be compared for equality.
+    """
     sizes = [(x[2:] - x[:2]).clamp_(min=0) for x in (boxes, anchors)]
     # (2, ...)
     shared = torch.min(boxes[2:], anchors[2:]).sub_(torch.max(boxes[:2], anchors[:2])).clamp_(min=0)

@@ -1,4 +1,4 @@
-"""What every assigner is, and the registry of them."""
+"""The registry of assigners, and the interface of an assigner."""
 
 from __future__ import annotations
 
@@ -12,15 +12,19 @@ ASSIGNER_REGISTRY = Registry("assigner", node="MODEL.RETINA_PLUGIN.ASSIGNER")
 
 
 class Assigner(Protocol):
-    """Assigns anchors to ground-truth boxes, image by image. It has no parameters."""
+    """The interface of an assigner, which assigns ground-truth boxes to the anchors of each image.
+
+    It has no parameters.
+    """
 
     def __call__(
         self, anchors: Anchors, targets: Sequence[Target], predictions: Predictions | None = None
     ) -> Assignment:
-        """
+        """Assign the boxes of each image to the anchors.
+
         Args:
-            anchors: R of them, the same for every image of the batch.
-            targets: N of them, each with "boxes" (M, 4) and "labels" (M,); M may be 0, then no
-                anchor of that image is positive.
-            predictions: of the head, without gradients, for assigners that look at them.
+            anchors: all R anchors; they are the same for every image.
+            targets: the targets of N images, each with "boxes" (M, 4) and "labels" (M,). M may be
+                0; then no anchor of that image is positive.
+            predictions: the output of the head, without gradients, for assigners that use it.
         """

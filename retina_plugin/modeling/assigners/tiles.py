@@ -1,12 +1,12 @@
-"""Overlaps of anchors and boxes, fast on the CPU.
+"""IoUs of anchors and boxes, fast on the CPU.
 
-Anchors lie on grids, so that consecutive ones lie close together. They are taken in tiles, each
-tile is compared with those boxes only that reach into it, and tiles with about as many such boxes
-are worked on together. No other pair overlaps: the result is that of comparing all with all, for
-anchors in any order.
+Anchors lie on grids, so consecutive anchors are close together. They are divided into tiles of T
+consecutive anchors, and each tile is compared only with the boxes that intersect its bounding box.
+All other pairs have an IoU of 0, so the result is exact, for anchors in any order. Tiles with
+similar numbers of intersecting boxes are processed together as a group.
 
-Axes: R anchors, M boxes of one image, C tiles of T anchors, G tiles of one group, W boxes of each
-of them.
+Axes: R anchors, M boxes of one image, C tiles, T anchors of a tile, G tiles of a group, W boxes of
+each tile of the group.
 """
 
 from __future__ import annotations
@@ -23,42 +23,53 @@ from retina_plugin.modeling.assigners.overlaps import (
     iou_coordinates_first,
 )
 
-TILE = 128  # T: a few cells of one row of the grid
-PART_TILES = 256  # tiles of one piece of work
-GROUP_ELEMENTS = 2**17  # overlaps computed at once; a few such tables of float32 stay in the cache
+TILE = 128  # T, the anchors of a few cells in one row of the grid
+PART_TILES = 256  # tiles that one thread processes at a time
+GROUP_ELEMENTS = 2**17  # IoUs computed at once; a few float32 tensors of this size fit in the cache
 
-# Numbers of tiles, numbers of boxes, and the highest overlap of that box in that tile.
+# Indices of tiles, indices of boxes, and the highest IoU of the box with an anchor of the tile.
 Pairs = tuple[Tensor, Tensor, Tensor]
 
 
 def overlaps_in_tiles(anchors: Tensor, boxes: Tensor) -> Overlaps:
-    """Anchors (R, 4) and boxes (M, 4), both of one type; R and M may be 0."""
+    """Compute the overlaps of anchors (R, 4) and boxes (M, 4) of one dtype; R and M may be 0."""
     highest = anchors.new_zeros(len(anchors))
     best = torch.zeros_like(highest, dtype=torch.int64)
-    claimed = torch.zeros_like(best, dtype=torch.bool)
+    best_for_box = torch.zeros_like(best, dtype=torch.bool)
     if len(boxes) == 0:
-        return Overlaps(highest.fill_(NO_BOX), best, claimed)
-    boxes, pairs = coordinates_first(boxes), []
+        return Overlaps(highest.fill_(NO_BOX), best, best_for_box)
+    boxes = coordinates_first(boxes)
+    pairs: list[Pairs] = []
 
-    def one_part(part: slice) -> None:
+    def compute_part(part: slice) -> None:
         highest[part], best[part], found = _best_boxes(anchors[part], boxes)
-        pairs.extend((tile + part.start // TILE, box, reached) for tile, box, reached in found)
+        pairs.extend((tile + part.start // TILE, box, iou) for tile, box, iou in found)
 
     step = PART_TILES * TILE
     parts = [slice(start, start + step) for start in range(0, len(anchors), step)]
-    run_in_threads(one_part, parts[::-1])  # large anchors, which meet most boxes, come last
+    # the last anchors are the largest and intersect most boxes, so they take longest
+    run_in_threads(compute_part, parts[::-1])
     return Overlaps(
-        highest, best, claimed.index_fill_(0, _best_for_boxes(anchors, boxes, pairs), True)
+        highest, best, best_for_box.index_fill_(0, _best_for_boxes(anchors, boxes, pairs), True)
     )
 
 
 def _best_boxes(anchors: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor, list[Pairs]]:
-    """Anchors (R, 4) and planes of boxes (4, M) -> the highest overlap of each anchor (R,), with
-    which box (R,), 0 where there is none, and the highest overlap of each box in each tile that it
-    reaches into."""
-    fill = anchors[-1:].expand(-len(anchors) % TILE, 4)  # repeating the last one changes no maximum
+    """Compute the best box of each anchor.
+
+    Args:
+        anchors: (R, 4).
+        boxes: (4, M).
+
+    Returns:
+        The highest IoU of each anchor (R,), the index of the best box (R,), 0 if there is none, and
+        the highest IoU of each box with each tile that it intersects.
+    """
+    # repeats of the last anchor change no maximum
+    fill = anchors[-1:].expand(-len(anchors) % TILE, 4)
     tiles = coordinates_first(torch.cat([anchors, fill]).view(-1, TILE, 4))  # (4, C, T)
-    overlaps, found = torch.zeros_like(tiles[0]), []
+    overlaps = torch.zeros_like(tiles[0])
+    found: list[Pairs] = []
     matches = torch.zeros_like(overlaps, dtype=torch.int64)
     for tile, box in _groups(_intersects(tiles, boxes)):
         iou = iou_coordinates_first(boxes[:, box, None], tiles[:, tile, None])  # (G, W, T)
@@ -67,24 +78,32 @@ def _best_boxes(anchors: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor, list[Pa
         )
         overlaps[tile] = highest = iou.amax(dim=1)  # (G, T)
         rows = torch.arange(iou.shape[1], dtype=iou.dtype, device=iou.device)[:, None]
-        # of equals; max(dim=1) is slow
+        # the first box in a tie; max(dim=1) would be slow
         first = rows.where(iou == highest[:, None], iou.shape[1]).amin(dim=1).long()
         matches[tile] = box.gather(1, first).where(highest > 0, 0)
     return overlaps.flatten()[: len(anchors)], matches.flatten()[: len(anchors)], found
 
 
 def _intersects(tiles: Tensor, boxes: Tensor) -> Tensor:
-    """(C, M) bool: the box has an area and reaches into the smallest box around the tile."""
+    """Return (C, M) bool: whether the box has an area and intersects the tile's bounding box."""
     lower, upper = tiles[:2].amin(dim=2)[..., None], tiles[2:].amax(dim=2)[..., None]  # (2, C, 1)
     return ((boxes[:2, None] < upper) & (boxes[2:, None] > lower)).all(dim=0) & has_area(boxes)
 
 
-def _groups(meet: Tensor) -> list[tuple[Tensor, Tensor]]:
-    """Tiles (G,) with the boxes (G, W) that they meet, in rising order; shorter lists repeat their
-    last box, which changes no maximum. Tiles without boxes are left out."""
+def _groups(intersects: Tensor) -> list[tuple[Tensor, Tensor]]:
+    """Group the tiles by their number of intersecting boxes.
+
+    Args:
+        intersects: (C, M) bool from :func:`_intersects`.
+
+    Returns:
+        The tiles (G,) and their boxes (G, W) of each group, boxes in ascending order. Tiles with
+        fewer than W boxes repeat their last box, which changes no maximum. Tiles without boxes are
+        left out.
+    """
     limit = GROUP_ELEMENTS // TILE
-    box = meet.nonzero()[:, 1]  # of every pair, tile by tile
-    counts = meet.sum(dim=1)
+    box = intersects.nonzero()[:, 1]  # the box of every pair, ordered by tile
+    counts = intersects.sum(dim=1)
     first = counts.cumsum(dim=0) - counts
     counts, order = counts.sort(descending=True)
     widths, start, groups = counts[counts > 0].tolist(), 0, []
@@ -98,19 +117,18 @@ def _groups(meet: Tensor) -> list[tuple[Tensor, Tensor]]:
 
 
 def _best_for_boxes(anchors: Tensor, boxes: Tensor, pairs: list[Pairs]) -> Tensor:
-    """Indices of the anchors that overlap some box more than any other anchor does. Only tiles that
-    hold such a highest overlap are looked at again."""
+    """Return the indices of the anchors with the highest IoU of all anchors with some box.
+
+    IoUs are computed again only for pairs of a tile and a box that contain the highest IoU.
+    """
     if not pairs:
         return torch.zeros(0, dtype=torch.int64, device=boxes.device)
-    tile, box, reached = (torch.cat(x) for x in zip(*pairs, strict=True))
-    best = reached.new_zeros(boxes.shape[1]).scatter_reduce_(0, box, reached, "amax")
-    winners, lane = [], torch.arange(TILE, device=tile.device)
-    for part in (
-        ((reached == best[box]) & (reached > 0))
-        .nonzero()[:, 0]
-        .split(max(1, GROUP_ELEMENTS // TILE))
-    ):
-        index = (tile[part, None] * TILE + lane).clamp_(max=len(anchors) - 1)
+    tile, box, highest = (torch.cat(x) for x in zip(*pairs, strict=True))
+    best = highest.new_zeros(boxes.shape[1]).scatter_reduce_(0, box, highest, "amax")
+    indices, offsets = [], torch.arange(TILE, device=tile.device)
+    selected = ((highest == best[box]) & (highest > 0)).nonzero()[:, 0]
+    for part in torch.split(selected, max(1, GROUP_ELEMENTS // TILE)):
+        index = (tile[part, None] * TILE + offsets).clamp_(max=len(anchors) - 1)
         iou = iou_coordinates_first(boxes[:, box[part], None], coordinates_first(anchors[index]))
-        winners.append(index[iou == best[box[part], None]])
-    return torch.cat(winners)
+        indices.append(index[iou == best[box[part], None]])
+    return torch.cat(indices)

@@ -1,5 +1,7 @@
-"""What every backbone says of itself. Detectron2's own interface, so that ours serve its models and
-its serve ours."""
+"""The interface of backbones.
+
+It is Detectron2's interface, so that Detectron2's models can use these backbones and vice versa.
+"""
 
 from __future__ import annotations
 
@@ -10,44 +12,51 @@ from torch import nn
 
 
 class ShapeSpec(NamedTuple):
-    """A feature map: its number of channels, and pixels of the input per cell."""
+    """The number of channels of a feature map and its stride, in pixels of the input."""
 
     channels: int
     stride: int = 1
 
 
 class WeightSource(NamedTuple):
-    """The model of another library that a backbone is a part of, whose files it can start from."""
+    """A model of another library, from whose weight files a backbone can be loaded.
 
-    shapes: Mapping[str, tuple[int, ...]]  # of all its parameters and buffers, in their order
-    pixel_mean: tuple[float, ...] | None  # RGB, 0..255; None: not known
+    Attributes:
+        shapes: the shapes of its parameters and buffers by name, in the order of its state_dict.
+        pixel_mean, pixel_std: RGB, for pixel values in 0..255; None if unknown.
+    """
+
+    shapes: Mapping[str, tuple[int, ...]]
+    pixel_mean: tuple[float, ...] | None
     pixel_std: tuple[float, ...] | None
 
 
 class Backbone(nn.Module):
-    """Base of backbones and of backbone-plus-neck: ``forward`` takes images (N, 3, H, W) and
-    returns feature maps by name."""
+    """Base class of backbones, with or without a neck.
+
+    ``forward`` takes images (N, 3, H, W) and returns feature maps by name.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self._shapes: dict[str, ShapeSpec] = {}
 
     def output_shape(self) -> dict[str, ShapeSpec]:
-        """Channels and stride of each map that ``forward`` returns, finest first."""
+        """Return the channels and stride of each map that ``forward`` returns, finest first."""
         return self._shapes
 
     @property
     def size_divisibility(self) -> int:
-        """Height and width of the input must be multiples of this; 0 when any size will do."""
+        """Height and width of the input must be multiples of it; 0 allows any size."""
         return 0
 
     @property
     def padding_constraints(self) -> dict[str, int]:
-        """Further wishes about padding, in Detectron2's terms; none."""
+        """Detectron2's further constraints on padding; empty."""
         return {}
 
     def weight_source(self) -> WeightSource | None:
-        """Of which model of another library it is a part; None for a backbone of this project."""
+        """Return the model of another library whose weights it can load; None if there is none."""
         return None
 
     def stages(self) -> list[list[nn.Parameter]]:

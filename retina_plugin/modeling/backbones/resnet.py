@@ -1,10 +1,9 @@
-"""ResNet (He et al., arXiv 1512.03385), named parameter for parameter as in Detectron2, and what
-later work added to it.
+"""ResNet (He et al., arXiv 1512.03385) and its variants, with Detectron2's parameter names.
 
-``stem`` (stride 4), then stages ``res2`` .. ``res5`` (strides 4, 8, 16, 32), each twice as wide as
-the one before. Widths are free, so a compact network for small data is the same code with smaller
-numbers. By the arguments of :func:`build_resnet` it is also a ResNeXt (groups; arXiv 1611.05431) or
-a ResNet-D (deep stem, average-pool shortcut; arXiv 1812.01187).
+A ``stem`` of stride 4 is followed by the stages ``res2`` .. ``res5`` of strides 4, 8, 16 and 32;
+each stage has twice as many channels as the one before. The arguments of :func:`build_resnet` also
+give smaller networks, ResNeXt (groups; arXiv 1611.05431) and ResNet-D (deep stem and average-pool
+shortcut; arXiv 1812.01187).
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ BLOCKS_PER_STAGE = {
     152: (3, 8, 36, 3),
 }
 STAGES = ("res2", "res3", "res4", "res5")
-Conv = Callable[..., Conv2d]  # :func:`convolution` with norm and standardisation decided
+Conv = Callable[..., Conv2d]  # :func:`convolution` with ``norm`` and ``standardized`` filled in
 
 
 def convolution(
@@ -45,8 +44,7 @@ def convolution(
     stride: int = 1,
     groups: int = 1,
 ) -> Conv2d:
-    """Convolution without bias and its norm, initialised for the ReLU that follows (arXiv
-    1502.01852)."""
+    """Build a convolution without bias and its norm, initialised for ReLU (arXiv 1502.01852)."""
     kind = StandardizedConv2d if standardized else Conv2d
     layer = kind(
         in_channels,
@@ -62,7 +60,9 @@ def convolution(
 
 
 class ConvSequence(nn.Module):
-    """Convolutions ``conv1``, ``conv2``, .. with ReLU between them."""
+    """Convolutions ``conv1``, ``conv2``, ... with ReLU between them."""
+
+    conv1: Conv2d
 
     def __init__(self, convolutions: Sequence[Conv2d]) -> None:
         super().__init__()
@@ -71,7 +71,7 @@ class ConvSequence(nn.Module):
         self.num_convolutions, self.out_channels = len(convolutions), convolutions[-1].out_channels
 
     def run_convolutions(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) through all of them; no ReLU after the last."""
+        """Apply all convolutions to (N, C, H, W); no ReLU follows the last one."""
         x = self.conv1(x)
         for index in range(2, self.num_convolutions + 1):
             x = getattr(self, f"conv{index}")(F.relu_(x))
@@ -79,16 +79,23 @@ class ConvSequence(nn.Module):
 
 
 class Stem(ConvSequence):
-    """Convolutions of stride 2, ReLU, 3x3 max pooling of stride 2: (N, 3, H, W) -> (N, C, H / 4, W
-    / 4)."""
+    """Convolutions with a total stride of 2, ReLU, and 3x3 max pooling of stride 2.
+
+    It converts images (N, 3, H, W) to (N, C, H / 4, W / 4), rounded up.
+    """
 
     def forward(self, x: Tensor) -> Tensor:
         return F.max_pool2d(F.relu_(self.run_convolutions(x)), kernel_size=3, stride=2, padding=1)
 
 
 def build_stem(in_channels: int, out_channels: int, *, deep: bool, conv: Conv) -> Stem:
-    """One 7x7 convolution, or three of 3x3, the first two half as wide, with about the same field
-    of view (as in DeepLab, Inception)."""
+    """Build a stem with one 7x7 convolution, or with three 3x3 convolutions if ``deep`` is set.
+
+    The first two of the three have half the channels.
+
+    Raises:
+        ValueError: if ``deep`` is set and ``out_channels`` is below 2.
+    """
     if not deep:
         return Stem([conv(in_channels, out_channels, 7, stride=2)])
     if out_channels < 2:
@@ -103,7 +110,7 @@ def build_stem(in_channels: int, out_channels: int, *, deep: bool, conv: Conv) -
 
 
 class ResidualBlock(ConvSequence):
-    """Convolutions plus a shortcut: the identity, or a 1x1 convolution where the shape changes."""
+    """Convolutions plus a shortcut: the identity, or a 1x1 convolution if the shape changes."""
 
     def __init__(
         self,
@@ -116,12 +123,12 @@ class ResidualBlock(ConvSequence):
     ) -> None:
         """
         Args:
-            convolutions: their strides multiply to ``stride``.
-            in_channels: of the first.
+            convolutions: convolutions with a total stride of ``stride``.
+            in_channels: input channels of the first convolution.
             stride: 1 or 2.
-            average: a shortcut of stride 2 takes the mean of four cells, and does not drop three of
+            average: whether a shortcut of stride 2 averages four cells instead of using one of
                 them.
-            conv: makes the convolution of the shortcut.
+            conv: builds the convolution of the shortcut.
         """
         super().__init__(convolutions)
         pooled = average and stride > 1
@@ -142,18 +149,23 @@ class ResidualBlock(ConvSequence):
         return F.relu_(out.add_(x if self.shortcut is None else self.shortcut(self.pool(x))))
 
     def zero_init_residual(self) -> None:
-        """Let the block do nothing but its shortcut at first (arXiv 1706.02677): the last norm, or
-        convolution if it has none, gives 0."""
+        """Set the last norm to zero, so that the block starts as its shortcut (arXiv 1706.02677).
+
+        Without a norm, the last convolution is set to zero.
+
+        Raises:
+            ValueError: if the block could not leave this state in training.
+        """
         last = getattr(self, f"conv{self.num_convolutions}")
         if isinstance(last.norm, FrozenBatchNorm2d):
             raise ValueError(
-                "MODEL.RETINA_PLUGIN.RESNETS.ZERO_INIT: FrozenBN would stay 0 for ever; set "
-                "MODEL.RESNETS.NORM BN or GN"
+                "MODEL.RETINA_PLUGIN.RESNETS.ZERO_INIT: FrozenBN would stay 0 forever; set "
+                "MODEL.RESNETS.NORM to BN or GN"
             )
         if last.norm is None and isinstance(last, StandardizedConv2d):
             raise ValueError(
-                "MODEL.RETINA_PLUGIN.RESNETS.ZERO_INIT needs a norm where weights are "
-                "standardised: set MODEL.RESNETS.NORM"
+                "MODEL.RETINA_PLUGIN.RESNETS.ZERO_INIT with WEIGHT_STANDARDIZATION needs a "
+                "norm: set MODEL.RESNETS.NORM"
             )
         nn.init.zeros_((last if last.norm is None else last.norm).weight)
 
@@ -161,7 +173,7 @@ class ResidualBlock(ConvSequence):
 def basic_block(
     in_channels: int, out_channels: int, *, stride: int, average: bool, conv: Conv
 ) -> ResidualBlock:
-    """Two 3x3 convolutions, for depths 18 and 34."""
+    """Build a block of two 3x3 convolutions, for depths 18 and 34."""
     convolutions = [
         conv(in_channels, out_channels, 3, stride=stride),
         conv(out_channels, out_channels, 3),
@@ -182,8 +194,11 @@ def bottleneck_block(
     average: bool,
     conv: Conv,
 ) -> ResidualBlock:
-    """1x1, 3x3 of ``width`` channels, 1x1, for depths from 50 on. The original has its stride in
-    the first 1x1, torchvision in the 3x3."""
+    """Build a block of 1x1, 3x3 and 1x1 convolutions, for depths from 50 on.
+
+    The first two convolutions have ``width`` channels. The stride is in the 3x3 convolution, as in
+    torchvision, or in the first 1x1 convolution, as in the original models.
+    """
     first, second = (stride, 1) if stride_in_1x1 else (1, stride)
     convolutions = [
         conv(in_channels, width, 1, stride=first),
@@ -208,15 +223,15 @@ class ResNet(Backbone):
     ) -> None:
         """
         Args:
-            stem: stride 4.
-            stages: name -> blocks, finest first.
-            out_features: stages to return, among ``res2`` .. ``res5``; stages after the last of
-                them are left out.
-            freeze_at: how many parts stop learning, counted from the stem: 0 none, 1 the stem, 2
-                also res2, ...
+            stem: the stem, of stride 4.
+            stages: {name: residual blocks}, finest first.
+            out_features: names of the stages to return, at least one; stages after the last of them
+                are left out.
+            freeze_at: number of parts to freeze: 1 is the stem, 2 also res2, and so on; 0 freezes
+                nothing.
 
         Raises:
-            ValueError: ``out_features`` is empty or names no stage.
+            ValueError: if ``out_features`` is empty or contains an unknown name.
         """
         super().__init__()
         unknown = [name for name in out_features if name not in stages]
@@ -230,12 +245,14 @@ class ResNet(Backbone):
         for index, name in enumerate(self.stage_names):
             self.add_module(name, stages[name])
             if name in out_features:
-                self._shapes[name] = ShapeSpec(stages[name][-1].out_channels, 4 * 2**index)
+                last = stages[name][-1]
+                assert isinstance(last, ResidualBlock)
+                self._shapes[name] = ShapeSpec(last.out_channels, 4 * 2**index)
         for part in ("stem", *self.stage_names)[:freeze_at]:
             freeze(getattr(self, part))
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """(N, 3, H, W) -> stage name -> (N, C, H / stride, W / stride), rounded up."""
+        """Return {name: (N, C, H / stride, W / stride)}, rounded up, for images (N, 3, H, W)."""
         x, outputs = self.stem(images), {}
         for name in self.stage_names:
             x = getattr(self, name)(x)
@@ -262,16 +279,16 @@ def build_resnet(
     out_features: Sequence[str],
     freeze_at: int,
 ) -> ResNet:
-    """ResNet from numbers.
+    """Build a ResNet.
 
     Args:
-        in_channels: of the image.
+        in_channels: number of channels of the image.
         depth: 18, 34, 50, 101 or 152.
-        stem_channels: width of the stem; 64 in the paper.
-        res2_channels: output width of res2, doubled by each later stage; 64 (basic blocks) or 256
-            (bottlenecks) in the paper.
-        width_per_group, num_groups: their product is the inner width of a bottleneck in res2; basic
-            blocks have no groups.
+        stem_channels: output channels of the stem; 64 in the paper.
+        res2_channels: output channels of res2, doubled by each later stage; 64 (basic blocks) or
+            256 (bottlenecks) in the paper.
+        width_per_group, num_groups: their product is the number of inner channels of a bottleneck
+            in res2. Basic blocks have no groups.
         stride_in_1x1: see :func:`bottleneck_block`.
         deep_stem: see :func:`build_stem`.
         average_shortcut: see :class:`ResidualBlock`.
@@ -281,8 +298,8 @@ def build_resnet(
         out_features, freeze_at: see :class:`ResNet`.
 
     Raises:
-        ValueError: a depth that does not exist, groups in basic blocks or the widths of
-            bottlenecks, or a start at zero that no step would leave.
+        ValueError: if the depth is unknown, basic blocks get groups or the channels of
+            bottlenecks, or ``zero_init`` is used with parts that cannot be trained.
     """
     _check_numbers(depth, num_groups, res2_channels, zero_init, freeze_at)
     conv = partial(
@@ -291,24 +308,26 @@ def build_resnet(
         standardized=standardized,
     )
     stages: dict[str, nn.Sequential] = {}
+    blocks: list[ResidualBlock] = []
     channels = stem_channels
     for index, (name, num_blocks) in enumerate(zip(STAGES, BLOCKS_PER_STAGE[depth], strict=True)):
         block = partial(basic_block, average=average_shortcut, conv=conv)
         if depth >= 50:
             width = num_groups * width_per_group * 2**index
-            kind = partial(
+            bottleneck = partial(
                 bottleneck_block, width=width, groups=num_groups, stride_in_1x1=stride_in_1x1
             )
-            block = partial(kind, average=average_shortcut, conv=conv)
+            block = partial(bottleneck, average=average_shortcut, conv=conv)
         out_channels = res2_channels * 2**index
         strides = [1 if index == 0 else 2] + [1] * (num_blocks - 1)
         inputs = [channels] + [out_channels] * (num_blocks - 1)
-        stages[name] = nn.Sequential(
-            *(block(i, out_channels, stride=s) for i, s in zip(inputs, strides, strict=True))
-        )
+        stage = [block(i, out_channels, stride=s) for i, s in zip(inputs, strides, strict=True)]
+        stages[name] = nn.Sequential(*stage)
+        blocks += stage
         channels = out_channels
-    for residual in (block for stage in stages.values() for block in stage if zero_init):
-        residual.zero_init_residual()
+    if zero_init:
+        for residual_block in blocks:
+            residual_block.zero_init_residual()
     stem = build_stem(in_channels, stem_channels, deep=deep_stem, conv=conv)
     return ResNet(stem=stem, stages=stages, out_features=out_features, freeze_at=freeze_at)
 
@@ -316,26 +335,26 @@ def build_resnet(
 def _check_numbers(
     depth: int, num_groups: int, res2_channels: int, zero_init: bool, freeze_at: int
 ) -> None:
-    """Raise for what could be built and would not be what was meant."""
+    """Raise a ValueError for arguments that are probably a mistake."""
     if depth not in BLOCKS_PER_STAGE:
         raise ValueError(
             f"MODEL.RESNETS.DEPTH must be one of {list(BLOCKS_PER_STAGE)}, found {depth}"
         )
     if depth < 50 and num_groups != 1:
         raise ValueError(
-            f"MODEL.RESNETS.NUM_GROUPS must be 1 at DEPTH {depth}, whose blocks have no groups, "
-            f"found {num_groups}"
+            f"MODEL.RESNETS.NUM_GROUPS must be 1 at DEPTH {depth}, because its blocks have no "
+            f"groups, found {num_groups}"
         )
     if depth < 50 and res2_channels >= 256:
         raise ValueError(
-            f"MODEL.RESNETS.RES2_OUT_CHANNELS is {res2_channels}, as for bottlenecks; at DEPTH "
-            f"{depth} it is 64, or less"
+            f"MODEL.RESNETS.RES2_OUT_CHANNELS is {res2_channels}, a value for bottleneck blocks; "
+            f"at DEPTH {depth} use 64 or less"
         )
     if freeze_at < 0:
         raise ValueError(f"MODEL.BACKBONE.FREEZE_AT must be at least 0, found {freeze_at}")
     if zero_init and freeze_at > 1:
         raise ValueError(
-            "MODEL.RETINA_PLUGIN.RESNETS.ZERO_INIT: stages that MODEL.BACKBONE.FREEZE_AT "
-            f"{freeze_at} freezes would stay 0 for ever; "
-            "set FREEZE_AT 0, or ZERO_INIT False where weights come from a file"
+            f"MODEL.RETINA_PLUGIN.RESNETS.ZERO_INIT: MODEL.BACKBONE.FREEZE_AT {freeze_at} freezes "
+            "stages, which would stay 0 forever; set FREEZE_AT to 0, or ZERO_INIT to False if "
+            "weights are loaded from a file"
         )

@@ -1,10 +1,13 @@
-"""Any model of timm that returns feature maps, by its name. This file alone needs timm
-(``pip install 'retina_plugin[timm]'``)."""
+"""Backbones from timm: every model of timm that returns feature maps.
+
+This module needs timm (``pip install 'retina_plugin[timm]'``), which it imports on first use.
+"""
 
 from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
@@ -16,16 +19,18 @@ from retina_plugin.layers.norms import has_broken_gradient, subsample
 from retina_plugin.modeling.backbones.feature import Backbone, ShapeSpec, WeightSource
 
 NODE = "MODEL.RETINA_PLUGIN.TIMM"
-NEEDED = ("res3", "res4", "res5")
+REQUIRED_MAPS = ("res3", "res4", "res5")
 
 
 class TimmBackbone(Backbone):
-    """The maps of strides 4 (where there is one), 8, 16 and 32 of a timm model; of several with one
-    stride the last.
+    """A timm model that returns its feature maps of strides 4 (if it exists), 8, 16 and 32.
 
-    They are called res2 .. res5 after the stages of a ResNet, so that ``MODEL.FPN.IN_FEATURES`` and
-    ``P6_FROM`` mean the same with every backbone.
+    The maps are called res2 .. res5, like the stages of a ResNet, so that ``MODEL.FPN.IN_FEATURES``
+    and ``P6_FROM`` have the same meaning with every backbone. If several maps have the same stride,
+    the last one is used.
     """
+
+    model: nn.Module
 
     def __init__(
         self,
@@ -36,34 +41,35 @@ class TimmBackbone(Backbone):
         freeze_at: int,
         freeze_norms: bool,
     ) -> None:
-        """Weights are random, and nothing is downloaded here; ``MODEL.WEIGHTS`` loads weights.
+        """Build the model with random weights; nothing is downloaded.
 
         Args:
-            name: as ``timm.list_models()`` has it.
-            in_channels: of the image.
-            drop_path: largest rate of stochastic depth (arXiv 1603.09382), 0 turns it off.
-            freeze_at: n stops everything that the map of stride 2^n depends on from learning, and
-                its batch norms from taking statistics: 1 the stem, 2 also the stage of stride 4,
-                ...; 0 nothing. In HRNet, where fine maps depend on coarse ones, that is nearly all
-                of it.
-            freeze_norms: no batch norm takes statistics or learns.
+            name: a name in ``timm.list_models()``.
+            in_channels: number of channels of the image.
+            drop_path: maximum rate of stochastic depth (arXiv 1603.09382); 0 turns it off.
+            freeze_at: freeze the layers that the map of stride 2^freeze_at depends on, including
+                the statistics of their batch norms: 1 is the stem, 2 also the stage of stride 4,
+                and so on; 0 freezes nothing. In HRNet, where fine maps depend on coarse ones, a
+                value above 0 freezes nearly all layers.
+            freeze_norms: freeze the parameters and statistics of all batch norms.
 
         Raises:
-            ImportError: timm is not installed.
-            ValueError: an unknown name, a model without feature maps, without strides 8, 16 and 32,
-                without drop path or of a fixed input size, ``freeze_at`` below the stem, or
-                ``freeze_norms`` for a model without batch norms.
+            ImportError: if timm is not installed.
+            ValueError: if the name is unknown; if the model returns no feature maps, has no strides
+                8, 16 and 32, or has a fixed input size; if it has no drop path or no batch norms
+                although the arguments need them; or if no map has a stride of 2^freeze_at or less.
         """
         super().__init__()
         self.name, self.model = name, _create(name, in_channels=in_channels, drop_path=drop_path)
         _avoid_broken_gradients(self.model)
-        strides, widths = self.model.feature_info.reduction(), self.model.feature_info.channels()
+        info: Any = self.model.feature_info  # timm has no type annotations
+        strides, widths = info.reduction(), info.channels()
         by_stride = {stride: index for index, stride in enumerate(strides)}
         self._indices = {f"res{i}": by_stride[2**i] for i in range(2, 6) if 2**i in by_stride}
         self._shapes = {key: ShapeSpec(widths[i], strides[i]) for key, i in self._indices.items()}
-        if not set(NEEDED) <= set(self._shapes):
+        if not set(REQUIRED_MAPS) <= set(self._shapes):
             raise ValueError(
-                f"{NODE}.NAME: {name!r} has maps of strides {strides}, a detector "
+                f"{NODE}.NAME: {name!r} has maps of strides {strides}, but a detector "
                 "needs 8, 16 and 32"
             )
         self._channels_last = str(getattr(self.model, "output_fmt", "")).endswith("NHWC")
@@ -75,43 +81,45 @@ class TimmBackbone(Backbone):
             self._freeze(freeze_at)
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """(N, 3, H, W) -> {"res2": (N, C, H / 4, W / 4), ...}, rounded up."""
+        """Return {"res2": (N, C, H / 4, W / 4), ...}, rounded up, for images (N, 3, H, W)."""
         maps = self.model(images)
         if self._channels_last:
             maps = [x.permute(0, 3, 1, 2) for x in maps]
         return {key: maps[index] for key, index in self._indices.items()}
 
     def weight_source(self) -> WeightSource:
-        """The classifier of that name."""
+        """Return the timm classifier of the same name."""
         return _weight_source(self.name)
 
     def stages(self) -> list[list[nn.Parameter]]:
         """Return all parameters by stage, from the image on.
 
-        A stage is everything that a map depends on and no finer map does: with maps of strides 2,
-        4, 8, 16 and 32, five stages. Frozen parameters and those without influence on any map are
-        in the last one.
+        There is a stage for each map: the parameters that this map depends on, but no finer map.
+        Frozen parameters and parameters that no map depends on are in the last stage.
         """
         strides = self._stride_of_parameters()
-        coarsest = max(self.model.feature_info.reduction())
+        coarsest = max(self._strides())
         stages: dict[int, list[nn.Parameter]] = {}
         for name, parameter in self.model.named_parameters():
             stages.setdefault(strides.get(name, coarsest), []).append(parameter)
         return [stages[stride] for stride in sorted(stages)]
 
     def _check_shapes(self) -> None:
-        """Make sure of the shapes that timm states, on an image that is not square and no power of
-        two."""
+        """Check that the model accepts a 96x160 image and returns maps of the declared shapes.
+
+        Raises:
+            ValueError: if it does not.
+        """
         height, width = 96, 160
         image = torch.zeros(1, self._in_channels, height, width)
-        stated = {
+        expected = {
             key: (s.channels, height // s.stride, width // s.stride)
             for key, s in self._shapes.items()
         }
         try:
             with torch.no_grad():
                 found = {key: tuple(x.shape[1:]) for key, x in self.eval()(image).items()}
-            problem = "" if found == stated else f"its maps are {found} and not {stated}"
+            problem = "" if found == expected else f"its maps are {found} and not {expected}"
         except (AssertionError, RuntimeError, ValueError) as error:
             problem = (str(error) or type(error).__name__).splitlines()[0]
         self.train()
@@ -122,12 +130,11 @@ class TimmBackbone(Backbone):
             )
 
     def _freeze(self, freeze_at: int) -> None:
-        finest = min(self.model.feature_info.reduction())
+        finest = min(self._strides())
         if 2**freeze_at < finest:
             raise ValueError(
                 f"MODEL.BACKBONE.FREEZE_AT is {freeze_at}, but the finest map of {self.name!r} has "
-                f"stride {finest}: "
-                f"set it to 0, or to {round(math.log2(finest))} or more"
+                f"stride {finest}: set it to 0, or to {round(math.log2(finest))} or more"
             )
         strides = self._stride_of_parameters()
         _freeze(self.model, {name for name, stride in strides.items() if stride <= 2**freeze_at})
@@ -142,20 +149,24 @@ class TimmBackbone(Backbone):
             )
         freeze_batch_norm_2d(self.model)
 
-    def _stride_of_parameters(self) -> dict[str, int]:
-        """Return the stride of the finest map that depends on each parameter, by its name.
+    def _strides(self) -> list[int]:
+        """Return the stride of each map of the timm model."""
+        info: Any = self.model.feature_info  # timm has no type annotations
+        strides: list[int] = info.reduction()
+        return strides
 
-        Frozen parameters and parameters without influence on a map are left out.
+    def _stride_of_parameters(self) -> dict[str, int]:
+        """Return {name of a parameter: stride of the finest map that depends on it}.
+
+        Frozen parameters and parameters that no map depends on are left out.
         """
         named = {n: p for n, p in self.model.named_parameters() if p.requires_grad}
         training, device = self.model.training, next(self.model.parameters()).device
         maps = self.model.eval()(torch.zeros(1, self._in_channels, 96, 160, device=device))
         self.model.train(training)
         found: dict[str, int] = {}
-        for stride, x in sorted(
-            zip(self.model.feature_info.reduction(), maps, strict=True), key=lambda pair: pair[0]
-        ):
-            if not x.requires_grad:  # all of it is frozen
+        for stride, x in sorted(zip(self._strides(), maps, strict=True), key=lambda pair: pair[0]):
+            if not x.requires_grad:  # everything that it depends on is frozen
                 continue
             gradients = torch.autograd.grad(
                 x.sum(), list(named.values()), allow_unused=True, retain_graph=True
@@ -170,35 +181,44 @@ class TimmBackbone(Backbone):
 def _weight_source(name: str) -> WeightSource:
     state = _import_timm(name).create_model(name, pretrained=False).state_dict()
     shapes = {key: tuple(value.shape) for key, value in state.items()}
-    mean, std = _pixel_constants(name) or (None, None)
-    return WeightSource(shapes, mean and tuple(mean), std and tuple(std))
+    constants = _pixel_constants(name)
+    if constants is None:
+        return WeightSource(shapes, None, None)
+    mean, std = constants
+    return WeightSource(shapes, tuple(mean), tuple(std))
 
 
 def pixel_constants(name: str) -> tuple[list[float], list[float]]:
-    """Mean and standard deviation of each channel in 0..255 that a timm model is normalised with;
-    RGB, as all of timm's are.
+    """Return the mean and standard deviation of a timm model, RGB, for pixel values in 0..255.
 
     Raises:
-        ImportError, ValueError: see :class:`TimmBackbone`; also a model that does not say how its
-            pixels are normalised.
+        ImportError: if timm is not installed.
+        ValueError: if the model is unknown, or timm has no mean and standard deviation for it.
     """
-    pixels = _pixel_constants(name)
-    if pixels is None:
+    constants = _pixel_constants(name)
+    if constants is None:
         raise ValueError(
-            f"{NODE}.NAME: {name!r} does not say how its pixels are normalised: set "
-            "MODEL.PIXEL_MEAN and MODEL.PIXEL_STD (0 to 255) "
-            "and INPUT.FORMAT"
+            f"{NODE}.NAME: timm has no pixel mean and standard deviation for {name!r}: set "
+            "MODEL.PIXEL_MEAN and MODEL.PIXEL_STD (0 to 255) and INPUT.FORMAT"
         )
-    return pixels
+    return constants
 
 
 def _pixel_constants(name: str) -> tuple[list[float], list[float]] | None:
     cfg = _import_timm(name).get_pretrained_cfg(name)
-    return cfg and tuple([round(255 * x, 3) for x in values] for values in (cfg.mean, cfg.std))
+    if not cfg:
+        return None
+    mean, std = ([round(255 * x, 3) for x in values] for values in (cfg.mean, cfg.std))
+    return mean, std
 
 
 def _import_timm(name: str) -> ModuleType:
-    """The library, once it is sure that it has a model called ``name``."""
+    """Import timm and check that it has a model called ``name``.
+
+    Raises:
+        ImportError: if timm is not installed.
+        ValueError: if there is no such model, or no such weights (the part after a dot).
+    """
     try:
         import timm
     except ImportError as error:
@@ -210,7 +230,7 @@ def _import_timm(name: str) -> ModuleType:
         raise ValueError(
             f"{NODE}.NAME is empty: set it to one of timm.list_models(), such as resnet50d"
         )
-    # so that no name of a place on the network, such as hf-hub:..., reaches timm
+    # This also rejects names such as hf-hub:..., for which timm would use the network.
     if not timm.is_model(name):
         raise ValueError(
             f"{NODE}.NAME: timm {timm.__version__} has no model {name!r}. "
@@ -221,11 +241,12 @@ def _import_timm(name: str) -> ModuleType:
         raise ValueError(
             f"{NODE}.NAME: {architecture} has no weights {tag!r}. {nearest_names(name, tagged)}"
         )
-    return timm
+    library: ModuleType = timm
+    return library
 
 
 def _create(name: str, *, in_channels: int, drop_path: float) -> nn.Module:
-    create = _import_timm(name).create_model
+    create: Callable[..., nn.Module] = _import_timm(name).create_model
     arguments: dict[str, Any] = {
         "pretrained": False,
         "features_only": True,
@@ -235,23 +256,25 @@ def _create(name: str, *, in_channels: int, drop_path: float) -> nn.Module:
         arguments["drop_path_rate"] = drop_path
     try:
         try:
-            return create(
-                name, **arguments, strict_img_size=False
-            )  # Swin and its kind take images of any size only then
+            # Swin and similar models need strict_img_size=False to accept images of any size
+            return create(name, **arguments, strict_img_size=False)
         except TypeError:
             return create(name, **arguments)
     except (AssertionError, AttributeError, RuntimeError, TypeError) as error:
         if "drop_path_rate" in str(error):
             raise ValueError(f"{NODE}.DROP_PATH: {name!r} has no drop path; set it to 0") from error
         raise ValueError(
-            f"{NODE}.NAME: {name!r} returns no feature maps: {error}. Choose one that takes "
+            f"{NODE}.NAME: {name!r} returns no feature maps: {error}. Choose one that supports "
             "features_only."
         ) from error
 
 
 def _avoid_broken_gradients(model: nn.Module) -> None:
-    """See :func:`retina_plugin.layers.norms.has_broken_gradient`; RepVGG, MobileOne, FastViT and a
-    GERNet have such convolutions."""
+    """Replace the stride of convolutions with a broken gradient by an equivalent hook.
+
+    See :func:`retina_plugin.layers.norms.has_broken_gradient`. RepVGG, MobileOne, FastViT and a
+    GERNet have such convolutions.
+    """
     for layer in model.modules():
         if isinstance(layer, nn.Conv2d) and has_broken_gradient(layer):
             layer.register_forward_pre_hook(
@@ -261,12 +284,13 @@ def _avoid_broken_gradients(model: nn.Module) -> None:
 
 
 def _subsample_input(
-    layer: nn.Conv2d, inputs: tuple[Tensor], *, stride: tuple[int, int]
+    layer: nn.Conv2d, inputs: tuple[Tensor], *, stride: tuple[int, ...]
 ) -> tuple[Tensor]:
     return (subsample(inputs[0], stride),)
 
 
 def _freeze(module: nn.Module, frozen: set[str], prefix: str = "") -> None:
+    """Freeze the named parameters, and the batch norms of submodules that are frozen entirely."""
     from timm.layers import freeze_batch_norm_2d
 
     for name, parameter in module.named_parameters(prefix.removesuffix("."), recurse=False):

@@ -1,27 +1,10 @@
-"""The registry of heads, and the interface of a head."""
+"""The registry of heads, with the config values that every head can use."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Protocol
-
-from torch import Tensor
+from typing import Any
 
 from retina_plugin.config.registry import Registry
-from retina_plugin.modeling.structures import Predictions
-
-
-class Head(Protocol):
-    """The interface of a head, which must be an ``nn.Module``.
-
-    Attributes:
-        num_classes: K, the number of classes without background.
-    """
-
-    num_classes: int
-
-    def __call__(self, features: Sequence[Tensor]) -> Predictions:
-        """Compute the predictions from pyramid levels (N, C, H, W), finest first."""
 
 
 def _prior_prob(cfg: Any) -> float | list[float]:

@@ -1,5 +1,8 @@
-"""Necks: C3..C5 of a backbone -> P3..P7. Importing one registers it under its name in
-``build_retina_<backbone>_<neck>_backbone``."""
+"""Necks: feature pyramids that compute levels P3..P7 from the maps C3..C5 of a backbone.
+
+A neck that is registered as ``<neck>`` becomes part of the backbones
+``build_retina_<backbone>_<neck>_backbone``.
+"""
 
 from retina_plugin.modeling.necks.bifpn import BiFPN
 from retina_plugin.modeling.necks.fpn import FPN

@@ -15,8 +15,10 @@ from retina_plugin.modeling.necks.pyramid import NECK_REGISTRY, Pyramid, xavier
 
 
 class Fusion(nn.Module):
-    """Fast normalised fusion, sum_i w_i x_i / (sum_i w_i + 1e-4) with learnt w >= 0, then
-    activation and a separable convolution."""
+    """Fast normalised fusion, then an activation and a separable convolution.
+
+    The fusion is sum_i w_i x_i / (sum_i w_i + 1e-4) with learnt weights w_i >= 0.
+    """
 
     def __init__(
         self, num_inputs: int, *, activate: nn.Module, convolution: SeparableConv2d
@@ -26,20 +28,20 @@ class Fusion(nn.Module):
         self.activate, self.convolution = activate, convolution
 
     def forward(self, inputs: Sequence[Tensor]) -> Tensor:
-        """``num_inputs`` maps (N, C, H, W) -> (N, C, H, W)."""
+        """Fuse ``num_inputs`` maps (N, C, H, W) to one (N, C, H, W)."""
         weight = self.weight.relu()
         weight = (weight / (weight.sum() + 1e-4)).to(inputs[0].dtype)
-        return self.convolution(
-            self.activate(sum(w * x for w, x in zip(weight, inputs, strict=True)))
-        )
+        fused = sum(w * x for w, x in zip(weight, inputs, strict=True))
+        output: Tensor = self.convolution(self.activate(fused))
+        return output
 
 
 class BiFPNLayer(nn.Module):
-    """One way down and one way up through L levels of one width.
+    """A top-down and a bottom-up path through all levels.
 
-    Down, from coarse to fine, a level is fused with the coarser one; up, with what it was before
-    and with the finer one. The two ends have no node of two equal inputs: the coarsest level has
-    none on the way down, the finest none on the way up.
+    On the top-down path, from coarse to fine, each level except the coarsest is fused with the
+    coarser one. On the bottom-up path, each level except the finest is fused with its input and the
+    finer level.
     """
 
     def __init__(self, num_levels: int, *, fusion: Callable[[int], Fusion]) -> None:
@@ -50,17 +52,18 @@ class BiFPNLayer(nn.Module):
         )
 
     def forward(self, inputs: list[Tensor]) -> list[Tensor]:
-        """Levels (N, C, H, W), finest first, each half of the one before, rounded up -> the
-        same."""
-        between = [inputs[-1]]
+        """Fuse levels (N, C, H, W); the results have the same shapes.
+
+        The finest level comes first, and each level has half the size of the one before, rounded
+        up.
+        """
+        middle_levels = [inputs[-1]]
         for fuse, x in zip(reversed(self.down), reversed(inputs[:-1]), strict=True):
-            # To the size of x, which is odd where the coarser one was rounded up: cell i is still
-            # made of cell i // 2.
-            between.insert(
-                0, fuse([x, F.interpolate(between[0], size=x.shape[-2:], mode="nearest")])
-            )
-        outputs = between[:1]
-        for fuse, x, middle in zip(self.up, inputs[1:], between[1:], strict=True):
+            # Cell i of the upsampled map is a copy of cell i // 2, also if the size of x is odd.
+            coarser = F.interpolate(middle_levels[0], size=x.shape[-2:], mode="nearest")
+            middle_levels.insert(0, fuse([x, coarser]))
+        outputs = middle_levels[:1]
+        for fuse, x, middle in zip(self.up, inputs[1:], middle_levels[1:], strict=True):
             finer = F.max_pool2d(outputs[-1], kernel_size=3, stride=2, padding=1)
             outputs.append(fuse([x, finer] if middle is x else [x, middle, finer]))
         return outputs
@@ -68,26 +71,25 @@ class BiFPNLayer(nn.Module):
 
 @NECK_REGISTRY.register("bifpn", reads={"repeats": "MODEL.RETINA_PLUGIN.NECK.REPEATS"})
 class BiFPN(Pyramid):
-    """1x1 convolutions to one width, P6, P7, ... as in FPN, then ``repeats`` layers over all
-    levels."""
+    """A 1x1 convolution of each map, extra levels as in FPN, and ``repeats`` BiFPN layers."""
 
     ACTIVATION = "silu"
 
     def __init__(self, *, repeats: int, **arguments: Any) -> None:
         """
         Args:
-            repeats: layers, at least 1; 3 to 8 in the paper.
-            arguments: of :class:`retina_plugin.modeling.necks.pyramid.Pyramid`.
+            repeats: number of layers, at least 1; 3 to 8 in the paper.
+            arguments: the arguments of :class:`retina_plugin.modeling.necks.pyramid.Pyramid`.
 
         Raises:
-            ValueError: no layer, a single level, or values that ``Pyramid`` refuses.
+            ValueError: if ``repeats`` is below 1, there is only one level, or ``Pyramid`` raises
+                one.
         """
         super().__init__(**arguments)
         if repeats < 1 or len(self.levels) < 2:
             raise ValueError(
                 "BiFPN needs MODEL.RETINA_PLUGIN.NECK.REPEATS of at least 1 and NECK.LEVELS of at "
-                "least 2, "
-                f"found {repeats} and {len(self.levels)}"
+                f"least 2, found {repeats} and {len(self.levels)}"
             )
         shapes = self.bottom_up.output_shape()
         for name, level in zip(self.in_features, self.in_levels, strict=True):
@@ -105,7 +107,7 @@ class BiFPN(Pyramid):
         return Fusion(num_inputs, activate=self.activate, convolution=convolution)
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """(N, 3, H, W) -> {"p3": (N, C, H / 8, W / 8), ..., "p7": ...}, rounded up."""
+        """Compute {"p3": (N, C, H / 8, W / 8), ..., "p7": ...}, rounded up, from (N, 3, H, W)."""
         features = self.bottom_up(images)
         inputs = zip(self.in_levels, self.in_features, strict=True)
         levels = [getattr(self, f"lateral{level}")(features[name]) for level, name in inputs]

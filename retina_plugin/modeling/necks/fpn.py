@@ -11,8 +11,10 @@ from retina_plugin.modeling.necks.pyramid import NECK_REGISTRY, Pyramid, upsampl
 
 @NECK_REGISTRY.register("fpn")
 class FPN(Pyramid):
-    """Each level is a lateral 1x1 convolution plus the coarser level, upsampled, then a 3x3
-    convolution."""
+    """Adds a 1x1 convolution of each map to the upsampled coarser level.
+
+    A 3x3 convolution of the sum gives the level.
+    """
 
     def __init__(self, **arguments: Any) -> None:
         """See :class:`retina_plugin.modeling.necks.pyramid.Pyramid`."""
@@ -23,15 +25,18 @@ class FPN(Pyramid):
             self.add_module(f"fpn_output{level}", self.convolution(self.out_channels, 3))
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """(N, 3, H, W), H and W multiples of ``size_divisibility`` -> {"p3": (N, C, H / 8, W / 8),
-        ..., "p7": ...}."""
+        """Compute {"p3": (N, C, H / 8, W / 8), ..., "p7": ...} from images (N, 3, H, W).
+
+        H and W must be multiples of ``size_divisibility``.
+        """
         features = self.bottom_up(images)
         levels = self.merge([features[name] for name in self.in_features])
         return dict(zip(self._shapes, self.add_extra_levels(levels, features), strict=True))
 
     def merge(self, maps: list[Tensor]) -> list[Tensor]:
-        """Maps of the backbone -> levels of the same sizes, finest first."""
-        merged, levels = None, []
+        """Compute a level of the same size from each map of the backbone, finest first."""
+        merged: Tensor | None = None
+        levels: list[Tensor] = []
         for level, x in zip(reversed(self.in_levels), reversed(maps), strict=True):
             lateral = self.activate(getattr(self, f"fpn_lateral{level}")(x))
             merged = lateral if merged is None else upsample(merged).add_(lateral)

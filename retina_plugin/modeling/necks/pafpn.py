@@ -1,5 +1,4 @@
-"""Path aggregation (PANet; Liu et al., arXiv 1803.01534, section 3.1): an FPN and a second path,
-from fine to coarse."""
+"""Path aggregation (PANet; Liu et al., arXiv 1803.01534, section 3.1)."""
 
 from __future__ import annotations
 
@@ -13,11 +12,11 @@ from retina_plugin.modeling.necks.pyramid import NECK_REGISTRY
 
 @NECK_REGISTRY.register("pafpn")
 class PAFPN(FPN):
-    """Levels P of an FPN -> N: N3 = P3, and N(l + 1) is a 3x3 convolution of P(l + 1) plus N(l)
-    under a 3x3 convolution of stride 2.
+    """Computes levels N from the levels P of an FPN, from fine to coarse.
 
-    What an edge in a fine level knows reaches the coarse levels in a few layers and not through the
-    whole backbone. Levels beyond those of the backbone are made as in FPN, from C5 or from N5.
+    N3 is P3. N(l + 1) is a 3x3 convolution of the sum of P(l + 1) and a 3x3 convolution of N(l)
+    with stride 2. In this way, details of the fine levels reach the coarse levels through a few
+    layers instead of the whole backbone. Extra levels are computed as in FPN, from C5 or N5.
     """
 
     ACTIVATION = "relu"
@@ -25,14 +24,14 @@ class PAFPN(FPN):
     def __init__(self, **arguments: Any) -> None:
         """See :class:`retina_plugin.modeling.necks.pyramid.Pyramid`."""
         super().__init__(**arguments)
-        # the paper's ReLU is that of the new path alone
+        # in the paper, only the bottom-up path has a ReLU
         self.activate_up, self.activate = self.activate, nn.Identity()
         for level in self.in_levels[1:]:
             self.add_module(f"pafpn_down{level}", self.convolution(self.out_channels, 3, stride=2))
             self.add_module(f"pafpn_output{level}", self.convolution(self.out_channels, 3))
 
     def merge(self, maps: list[Tensor]) -> list[Tensor]:
-        """Maps of the backbone -> levels of the same sizes, finest first."""
+        """Compute a level of the same size from each map of the backbone, finest first."""
         pyramid = super().merge(maps)
         levels = pyramid[:1]
         for level, x in zip(self.in_levels[1:], pyramid[1:], strict=True):

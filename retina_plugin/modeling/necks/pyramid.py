@@ -1,5 +1,4 @@
-"""What all necks share: the levels of a pyramid, and the two that RetinaNet adds to those of the
-backbone."""
+"""The base class of necks, and the extra levels that RetinaNet adds to the pyramid."""
 
 from __future__ import annotations
 
@@ -31,8 +30,7 @@ NECK_REGISTRY = Registry(
 
 
 def xavier(layer: Conv2d) -> Conv2d:
-    """Initialise a convolution that no ReLU follows, bias 0; the factor is Caffe2's, as in
-    Detectron2."""
+    """Initialise a convolution that no ReLU follows, with Caffe2's XavierFill as in Detectron2."""
     nn.init.kaiming_uniform_(layer.weight, a=1)
     if layer.bias is not None:
         nn.init.zeros_(layer.bias)
@@ -40,8 +38,10 @@ def xavier(layer: Conv2d) -> Conv2d:
 
 
 class ExtraLevels(nn.Module):
-    """P6, P7, ...: 3x3 convolutions of stride 2 on C5 (or P5), with a ReLU between them (arXiv
-    1708.02002, section 4)."""
+    """Computes P6, P7, ... by 3x3 convolutions of stride 2 on C5 or P5, with ReLUs in between.
+
+    See arXiv 1708.02002, section 4.
+    """
 
     def __init__(
         self, *, in_channels: int, out_channels: int, in_feature: str, levels: Sequence[int]
@@ -53,7 +53,7 @@ class ExtraLevels(nn.Module):
             in_channels = out_channels
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """(N, C, H, W) -> [(N, C', H / 2, W / 2), (N, C', H / 4, W / 4), ...], rounded up."""
+        """Compute [(N, C', H / 2, W / 2), (N, C', H / 4, W / 4), ...], rounded up."""
         outputs: list[Tensor] = []
         for level in self.levels:
             outputs.append(getattr(self, f"p{level}")(F.relu(outputs[-1]) if outputs else x))
@@ -61,9 +61,15 @@ class ExtraLevels(nn.Module):
 
 
 class Pyramid(Backbone):
-    """Base of necks: a backbone and what makes levels p3, p4, ... of one width from its maps."""
+    """Base class of necks.
 
-    ACTIVATION = "none"  # of the paper
+    It contains the backbone, and computes levels p3, p4, ... of the same width from its maps.
+    """
+
+    ACTIVATION = "none"  # the activation in the neck's paper
+
+    activate: nn.Module
+    top_block: ExtraLevels  # only if there are extra levels
 
     def __init__(
         self,
@@ -80,20 +86,20 @@ class Pyramid(Backbone):
         """
         Args:
             bottom_up: the backbone.
-            in_features: its maps to use, finest first, each of half the resolution of the one
-                before (res3, res4, res5).
-            num_levels: of the pyramid, from the stride of the first map on; 5 from stride 8 on is
-                P3..P7.
-            out_channels: of every level; 256 in the papers of FPN and RetinaNet.
+            in_features: names of the maps to use, finest first, such as res3, res4 and res5; the
+                stride must double from map to map.
+            num_levels: number of pyramid levels. The first level has the stride of the first map,
+                so 5 levels from stride 8 on are P3..P7.
+            out_channels: channels of every level; 256 in the papers of FPN and RetinaNet.
             norm, norm_groups: see :func:`retina_plugin.layers.norms.build_norm`.
-            activation: a name of :data:`retina_plugin.layers.activations.ACTIVATIONS`, or "paper":
-                the neck's own.
-            top_feature: where P6 comes from: the coarsest map of ``in_features`` ("res5": C5) or
-                the level made from it ("p5").
+            activation: a key of :data:`retina_plugin.layers.activations.ACTIVATIONS`, or "paper"
+                for the activation in the neck's paper.
+            top_feature: input of the first extra level: the last of ``in_features`` ("res5") or the
+                level of the same stride ("p5").
 
         Raises:
-            ValueError: a map that the backbone does not return, strides that do not double, fewer
-                levels than maps, or an unknown norm, activation or source of P6.
+            ValueError: if the backbone does not return a map, strides do not double, there are
+                fewer levels than maps, or the norm, activation or ``top_feature`` is unknown.
         """
         super().__init__()
         self.bottom_up, self.in_features = bottom_up, tuple(in_features)
@@ -111,10 +117,8 @@ class Pyramid(Backbone):
         name = self.ACTIVATION if activation == "paper" else activation
         self.activate = build_activation(name, key="MODEL.RETINA_PLUGIN.NECK.ACTIVATION")
         if extra:
-            allowed = (
-                self.in_features[-1],
-                f"p{self.in_levels[-1]}",
-            )  # a finer map would give levels of a finer stride
+            # extra levels from a finer map would have the wrong strides
+            allowed = (self.in_features[-1], f"p{self.in_levels[-1]}")
             if top_feature not in allowed:
                 raise ValueError(
                     f"MODEL.RETINA_PLUGIN.P6_FROM must be one of {list(allowed)}, "
@@ -127,11 +131,15 @@ class Pyramid(Backbone):
 
     @property
     def size_divisibility(self) -> int:
-        """The coarsest stride of the backbone's maps, so that upsampled maps fit."""
-        return 2 ** self.in_levels[-1]
+        """The stride of the coarsest map of the backbone.
+
+        For multiples of it, upsampled maps have the sizes of the finer maps.
+        """
+        stride: int = 2 ** self.in_levels[-1]
+        return stride
 
     def convolution(self, in_channels: int, kernel_size: int, *, stride: int = 1) -> Conv2d:
-        """A convolution to the pyramid's width, with the norm of the config, or else a bias."""
+        """Build a convolution to ``out_channels``. It has a bias only if there is no norm."""
         norm = build_norm(
             self.norm, self.out_channels, groups=self.norm_groups, key="MODEL.FPN.NORM"
         )
@@ -147,21 +155,25 @@ class Pyramid(Backbone):
         )
 
     def add_extra_levels(self, levels: list[Tensor], features: dict[str, Tensor]) -> list[Tensor]:
-        """``levels`` and the coarser ones that ``top_block`` makes from one of them or of the
-        backbone's maps."""
+        """Append the extra levels to ``levels``, computed from ``top_feature``."""
         if len(levels) == len(self.levels):
             return levels
         source = features.get(self.top_block.in_feature, levels[-1])
-        return levels + self.top_block(source)
+        extra: list[Tensor] = self.top_block(source)
+        return levels + extra
 
 
 def upsample(x: Tensor) -> Tensor:
-    """(N, C, H, W) -> (N, C, 2 H, 2 W), each cell four times; a new tensor."""
+    """Upsample (N, C, H, W) to a new tensor (N, C, 2 H, 2 W), by nearest neighbours."""
     return F.interpolate(x, scale_factor=2.0, mode="nearest")
 
 
 def _levels(shapes: dict[str, ShapeSpec], in_features: Sequence[str]) -> list[int]:
-    """Level l of each map, where stride = 2^l."""
+    """Return the level l of each map, for which its stride is 2^l.
+
+    Raises:
+        ValueError: if a map does not exist, there is none, or the strides do not double.
+    """
     missing = [name for name in in_features if name not in shapes]
     if missing or not in_features:
         raise ValueError(

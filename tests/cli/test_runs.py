@@ -134,7 +134,7 @@ def test_progress_in_a_terminal_of_40_columns(monkeypatch: pytest.MonkeyPatch) -
         trainer = SimpleNamespace(max_steps=90000, global_step=0, is_global_zero=True)
         module = SimpleNamespace(lr=0.00123)
         bar.on_train_start(trainer, module)
-        bar.steps.mininterval = 0
+        bar.training_bar.mininterval = 0
         for step in range(3):
             bar.on_train_batch_end(trainer, module, {"loss": 1234.5 + step})
         bar.on_train_end(trainer, module)

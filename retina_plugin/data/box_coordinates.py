@@ -71,6 +71,18 @@ class BoxCoordinates:
         return " ".join(filter(None, (self.layout, self.unit, self.orientation)))
 
 
+class BoxCoordinatesError(DatasetError):
+    """Boxes seem to have other coordinates than the configured ones.
+
+    Attributes:
+        needed: the coordinates that convert them; None if no setting does.
+    """
+
+    def __init__(self, message: str, needed: BoxCoordinates | None) -> None:
+        super().__init__(message)
+        self.needed = needed
+
+
 def convert_boxes(pairs: AnnotationPairs, configured: BoxCoordinates, json_file: str) -> None:
     """Convert every "bbox" to [x, y, width, height] in pixels, in place.
 
@@ -94,9 +106,10 @@ def convert_boxes(pairs: AnnotationPairs, configured: BoxCoordinates, json_file:
         json_file: the annotation file, for messages.
 
     Raises:
-        DatasetError: boxes are detected as something else than COCO's; more than half of them have
-            no area in their image after the configured conversion; or masks are fractions. The
-            message says which config value to set.
+        BoxCoordinatesError: boxes are detected as something else than COCO's. The message says
+            which config value to set.
+        DatasetError: more than half of the boxes have no area in their image after the configured
+            conversion; or masks are fractions.
     """
     if not pairs:
         return
@@ -247,9 +260,10 @@ class _DetectedCoordinates:
         layout = self.layout if configured.layout or other_layout else ""
         unit = "fraction" if self.fraction else configured.unit
         needed = BoxCoordinates(layout, unit, configured.orientation)
-        raise DatasetError(
+        raise BoxCoordinatesError(
             f"{json_file}: {self._describe_evidence()}. {_remedy(needed)}"
-            f"{self._axis_order_warning()}"
+            f"{self._axis_order_warning()}",
+            needed if layout in ("", *CHOICES["layout"]) else None,
         )
 
     def _describe_evidence(self) -> str:

@@ -19,6 +19,7 @@ from retina_plugin.data.box_warnings import box_warnings
 from retina_plugin.data.coco_duplicates import duplicate_warnings
 from retina_plugin.data.coco_json import read_json
 from retina_plugin.data.dataset import Dataset, Record
+from retina_plugin.data.entry_errors import is_collecting, reading_entry
 from retina_plugin.data.errors import DatasetError
 from retina_plugin.data.exif_boxes import (
     check_orientation,
@@ -97,7 +98,7 @@ def build_dataset(
         content
     )
     warnings = tuple(f"{source}: {line}" for line in lines)
-    for line in warnings:
+    for line in () if is_collecting() else warnings:
         logger.warning(line)
     return Dataset(
         name=name or source,
@@ -227,22 +228,33 @@ def _pair_with_records(
     """Return each annotation with the record of its image."""
     pairs = []
     for annotation in annotations:
-        record = records.get(annotation["image_id"])
-        if record is None:
-            raise DatasetError(
-                f"{json_file}: annotation {annotation['id']!r} belongs to image "
-                f"{annotation['image_id']!r}, which is not among the images. "
-                "Remove it, or add the image."
-            )
-        if annotation["category_id"] not in category_ids:
-            raise DatasetError(
-                f"{json_file}: annotation {annotation['id']!r} of "
-                f"{os.path.basename(record['file_name'])} has category_id "
-                f"{annotation['category_id']!r}, known are {sorted(category_ids)[:20]}. Correct "
-                "it, or add the category."
-            )
-        pairs.append((annotation, record))
+        with reading_entry(annotation["id"]):
+            record = _record_of(annotation, records, category_ids, json_file)
+            pairs.append((annotation, record))
     return pairs
+
+
+def _record_of(
+    annotation: dict[str, Any],
+    records: dict[Any, Record],
+    category_ids: set[Any],
+    json_file: str,
+) -> Record:
+    record = records.get(annotation["image_id"])
+    if record is None:
+        raise DatasetError(
+            f"{json_file}: annotation {annotation['id']!r} belongs to image "
+            f"{annotation['image_id']!r}, which is not among the images. "
+            "Remove it, or add the image."
+        )
+    if annotation["category_id"] not in category_ids:
+        raise DatasetError(
+            f"{json_file}: annotation {annotation['id']!r} of "
+            f"{os.path.basename(record['file_name'])} has category_id "
+            f"{annotation['category_id']!r}, known are {sorted(category_ids)[:20]}. Correct "
+            "it, or add the category."
+        )
+    return record
 
 
 def _add_boxes(

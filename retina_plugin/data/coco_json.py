@@ -11,6 +11,7 @@ from typing import Any
 from retina_plugin.config.files import require_regular_file
 from retina_plugin.data.coco_ids import normalize_ids
 from retina_plugin.data.coco_masks import fill_boxes
+from retina_plugin.data.entry_errors import reading_entry
 from retina_plugin.data.errors import DatasetError
 from retina_plugin.data.finite import is_number
 
@@ -113,29 +114,40 @@ def _has_coco_lists(content: Any) -> bool:
 
 
 def _check_entries(entries: list[Any], kind: str, json_file: str) -> None:
+    """Check all entries of a list; those whose errors are collected are removed from it."""
     index_of: dict[Any, int] = {}
+    kept = []
     for index, entry in enumerate(entries):
-        where = f"{json_file}: entry {index} of {kind!r}"
-        if not isinstance(entry, dict):
-            raise DatasetError(
-                f"{where} must have {', '.join(RULES[kind])}, found {reprlib.repr(entry)}"
-            )
-        for key, (wanted, is_valid) in RULES[kind].items():
-            if not is_valid(entry.get(key)):
-                found = reprlib.repr(entry[key]) if key in entry else "nothing"
-                if key == "bbox" and entry.get("segmentation"):
-                    mask = reprlib.repr(entry["segmentation"])
-                    found += f", and a segmentation that has no box, {mask}"
-                raise DatasetError(
-                    f"{where} (id {entry.get('id')!r}) needs {key}: {wanted}; found {found}. "
-                    "Correct it."
-                )
-        if index_of.setdefault(entry["id"], index) != index:
-            raise DatasetError(
-                f"{where} has id {entry['id']!r}, as entry {index_of[entry['id']]} has; ids must "
-                "differ"
-            )
+        with reading_entry(_annotation_id(entry, kind)):
+            _check_entry(entry, kind, f"{json_file}: entry {index} of {kind!r}", index_of, index)
+            kept.append(entry)
+    entries[:] = kept
     if len({isinstance(number, str) for number in index_of}) > 1:
         raise DatasetError(
             f"{json_file}: some ids of {kind!r} are numbers and some are text; use one of the two"
+        )
+
+
+def _annotation_id(entry: Any, kind: str) -> Any:
+    return entry.get("id") if kind == "annotations" and isinstance(entry, dict) else None
+
+
+def _check_entry(entry: Any, kind: str, where: str, index_of: dict[Any, int], index: int) -> None:
+    if not isinstance(entry, dict):
+        raise DatasetError(
+            f"{where} must have {', '.join(RULES[kind])}, found {reprlib.repr(entry)}"
+        )
+    for key, (wanted, is_valid) in RULES[kind].items():
+        if not is_valid(entry.get(key)):
+            found = reprlib.repr(entry[key]) if key in entry else "nothing"
+            if key == "bbox" and entry.get("segmentation"):
+                mask = reprlib.repr(entry["segmentation"])
+                found += f", and a segmentation that has no box, {mask}"
+            raise DatasetError(
+                f"{where} (id {entry.get('id')!r}) needs {key}: {wanted}; found {found}. "
+                "Correct it."
+            )
+    if index_of.setdefault(entry["id"], index) != index:
+        raise DatasetError(
+            f"{where} has id {entry['id']!r}, as entry {index_of[entry['id']]} has; ids must differ"
         )

@@ -7,6 +7,7 @@ means mirrored.
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -18,6 +19,7 @@ from retina_plugin.data.box_coordinates import (
     ROUNDING,
     AnnotationPairs,
     BoxCoordinates,
+    BoxCoordinatesError,
     configured_xyxy,
 )
 from retina_plugin.data.errors import DatasetError
@@ -132,15 +134,16 @@ def check_orientation(
         A warning with a count if rotated images have boxes and there is no evidence.
 
     Raises:
-        DatasetError: boxes or sizes are those before rotation.
+        BoxCoordinatesError: boxes or sizes are those before rotation.
     """
     if configured.orientation or not rotated:
         return []
     evidence = _count_evidence(pairs, records, rotated, configured, ids_with_size)
     if evidence.stored_sizes or evidence.boxes == "stored":
-        raise DatasetError(
+        raise BoxCoordinatesError(
             f"{json_file}: {_describe_evidence(evidence, records, rotated)} "
-            f"{_remedy(evidence, configured)}"
+            f"{_remedy(evidence, configured)}",
+            _needed(evidence, configured),
         )
     if evidence.upright_sizes or evidence.boxes == "upright":
         return []
@@ -235,15 +238,22 @@ def _describe_evidence(
     )
 
 
-def _remedy(evidence: OrientationEvidence, configured: BoxCoordinates) -> str:
+def _needed(evidence: OrientationEvidence, configured: BoxCoordinates) -> BoxCoordinates | None:
+    """Return the coordinates that convert the boxes; None if sizes before and after rotation are
+    mixed. Without evidence from boxes, they are like the sizes: before rotation."""
     if evidence.stored_sizes and evidence.upright_sizes:
+        return None
+    return dataclasses.replace(configured, orientation=evidence.boxes or "stored")
+
+
+def _remedy(evidence: OrientationEvidence, configured: BoxCoordinates) -> str:
+    needed = _needed(evidence, configured)
+    if needed is None:
         return "Correct the JSON file: write all of them as after rotation."
-    words = {
-        w: str(BoxCoordinates(configured.layout, configured.unit, w)) for w in ("stored", "upright")
-    }
     if evidence.boxes:
-        return f"Set {KEY} to {words[evidence.boxes]!r}."
+        return f"Set {KEY} to {str(needed)!r}."
+    upright = dataclasses.replace(configured, orientation="upright")
     return (
-        f"Set {KEY} to {words['stored']!r} if boxes are measured before rotation, too; they are "
-        f"rotated then. Set it to {words['upright']!r} if they are measured after rotation."
+        f"Set {KEY} to {str(needed)!r} if boxes are measured before rotation, too; they are "
+        f"rotated then. Set it to {str(upright)!r} if they are measured after rotation."
     )

@@ -34,39 +34,62 @@ def find_images(names: Sequence[str], folder: str, json_file: str) -> tuple[list
     Raises:
         DatasetError: images are missing; the message counts them and, if possible, says why.
     """
-    listings = _FolderListings()
-    paths = [os.path.join(folder, name) for name in names]
-    missing: list[int] = []
-    counts: Counter[str] = Counter()
-    first: dict[str, str] = {}
-    for place, path in enumerate(paths):
-        if listings.has(path):
-            continue
-        found = next(
-            (f for f in _other_spellings(folder, names[place], listings) if os.path.isfile(f[1])),
-            None,
-        )
-        if found is None:
-            missing.append(place)
-            continue
-        why, paths[place] = found
-        counts[why] += 1
-        first.setdefault(why, f"{names[place]!r} is {os.path.relpath(paths[place], folder)!r}")
+    found = locate_images(names, folder)
+    missing = [place for place, path in enumerate(found.paths) if path is None]
     if missing:
-        shown = ", ".join(paths[i] for i in missing[:3]) + (", ..." if len(missing) > 3 else "")
-        name = names[missing[0]]
-        cause = _explain_encoding(folder, name, listings) or _explain_extra_folders(
-            folder, name, listings
-        )
+        paths = [os.path.join(folder, names[place]) for place in missing[:3]]
+        shown = ", ".join(paths) + (", ..." if len(missing) > 3 else "")
+        cause = found.explain_missing(names[missing[0]])
         raise DatasetError(
             f"{len(missing)} of {len(names)} images of {json_file} are missing: "
             f"{_printable(shown)}. "
-            + (cause or "Check the image folder, or remove them from the annotations.")
+            + (cause or "Check the image folder, or remove them from the JSON file.")
         )
+    return [path for path in found.paths if path is not None], found.lines
+
+
+class LocatedImages:
+    """The result of :func:`locate_images`.
+
+    Attributes:
+        paths: of each image; None if there is no such file.
+        lines: see :func:`find_images`.
+    """
+
+    def __init__(
+        self, paths: list[str | None], lines: list[str], folder: str, listings: _FolderListings
+    ) -> None:
+        self.paths, self.lines = paths, lines
+        self._folder, self._listings = folder, listings
+
+    def explain_missing(self, name: str) -> str:
+        """Explain why there is no file of a name; "" if the reason is unknown."""
+        return _explain_encoding(self._folder, name, self._listings) or _explain_extra_folders(
+            self._folder, name, self._listings
+        )
+
+
+def locate_images(names: Sequence[str], folder: str) -> LocatedImages:
+    """Find image files as :func:`find_images` does, but without an error for missing ones."""
+    listings = _FolderListings()
+    paths: list[str | None] = []
+    counts: Counter[str] = Counter()
+    first: dict[str, str] = {}
+    for name in names:
+        path = os.path.join(folder, name)
+        if listings.has(path):
+            paths.append(path)
+            continue
+        spellings = _other_spellings(folder, name, listings)
+        why, found = next((f for f in spellings if os.path.isfile(f[1])), ("", None))
+        paths.append(found)
+        if found is not None:
+            counts[why] += 1
+            first.setdefault(why, f"{name!r} is {os.path.relpath(found, folder)!r}")
     lines = [
         f"{n} of {len(names)} file names {why} (first: {first[why]})" for why, n in counts.items()
     ]
-    return paths, lines
+    return LocatedImages(paths, lines, folder, listings)
 
 
 class _FolderListings:

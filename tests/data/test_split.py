@@ -8,11 +8,11 @@ import pytest
 from PIL import Image
 
 from retina_plugin.data import Dataset, DatasetError, load_dataset
+from retina_plugin.data.coco_file import write_coco_file
 from retina_plugin.data.image_units import connect, group_names, relative_names
 from retina_plugin.data.split import split_dataset
 from retina_plugin.data.stratify import stratify
 from retina_plugin.data.thumbnails import read_thumbnail
-from retina_plugin.data.coco_file import write_coco_file
 
 
 def picture(seed: int, size: tuple[int, int] = (64, 48)) -> Image.Image:

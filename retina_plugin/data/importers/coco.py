@@ -39,10 +39,10 @@ class CocoImporter:
         content, lines = read_json(json_file)
         dropped = _drop_unused_supercategories(content, _other_files(json_file, files))
         names = [image["file_name"] for image in content["images"]]
-        root, moved = find_image_root(
+        root, found = find_image_root(
             names, json_file, path=path, split=split, image_folder=image_folder
         )
-        for image, name in zip(content["images"], moved or names, strict=True):
+        for image, name in zip(content["images"], found, strict=True):
             image["file_name"] = name
         title = f"COCO, split {split}" if split else "COCO"
         return Imported(
@@ -51,7 +51,7 @@ class CocoImporter:
             image_root=root,
             content=content,
             places=(),
-            notes=(*lines, *dropped, *([_moved_note(names, moved)] if moved else [])),
+            notes=(*lines, *dropped, *_moved_note(names, found)),
             watched=(json_file, *_other_files(json_file, files)),
         )
 
@@ -74,7 +74,11 @@ def _other_files(json_file: str, files: Mapping[str, str]) -> list[str]:
     """The files of the other splits; of Roboflow's also if only one was named."""
     others = [file for file in files.values() if file != json_file]
     folder = os.path.dirname(os.path.abspath(json_file))
-    if not others and os.path.basename(json_file) == ROBOFLOW and split_of(folder):
+    if (
+        not others
+        and os.path.basename(json_file) == ROBOFLOW
+        and split_of(os.path.basename(folder))
+    ):
         above = os.path.dirname(folder)
         beside = [os.path.join(above, name, ROBOFLOW) for name in sorted(os.listdir(above))]
         others = [file for file in beside if os.path.isfile(file)]
@@ -115,7 +119,9 @@ def _unused_supercategories(content: Mapping[str, Any]) -> set[str]:
     }
 
 
-def _moved_note(names: list[str], moved: list[str]) -> str:
+def _moved_note(names: list[str], moved: list[str]) -> list[str]:
     changed = [(a, b) for a, b in zip(names, moved, strict=True) if a != b]
+    if not changed:
+        return []
     first = f"{changed[0][0]!r} is {changed[0][1]!r}"
-    return f"{len(changed)} of {len(names)} images were found by their base name (first: {first})"
+    return [f"{len(changed)} of {len(names)} images were found by their base name (first: {first})"]

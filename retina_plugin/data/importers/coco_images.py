@@ -13,7 +13,7 @@ SAMPLE = 50  # names that are looked for in each folder
 
 def find_image_root(
     names: Sequence[str], json_file: str, *, path: str, split: str, image_folder: str
-) -> tuple[str, list[str] | None]:
+) -> tuple[str, list[str]]:
     """Find the folder that file names start from.
 
     Args:
@@ -24,16 +24,16 @@ def find_image_root(
         image_folder: the folder, if the user named it.
 
     Returns:
-        The first folder that has all of a sample of the names, and None. If there is none, a
-        folder and the names below it by which the images were found; names that were not found
+        The first folder that has all of a sample of the names, and the names. If there is none, a
+        folder, and the names below it by which the images were found; names that were not found
         are unchanged.
     """
     if image_folder or not names:
-        return image_folder or os.path.dirname(json_file) or ".", None
+        return image_folder or os.path.dirname(json_file) or ".", list(names)
     sample = names[:: max(1, len(names) // SAMPLE)]
     for folder in _candidates(json_file, path, split):
         if all(os.path.isfile(os.path.join(folder, name)) for name in sample):
-            return folder, None
+            return folder, list(names)
     finder = ImageFinder(json_file, path=path, split=split)
     places = place_images([[name] for name in names], finder, source=json_file)
     return places.root, places.names

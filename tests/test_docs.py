@@ -7,6 +7,7 @@ import ast
 import contextlib
 import importlib
 import importlib.util
+import itertools
 import math
 import re
 import runpy
@@ -51,6 +52,7 @@ PAGES = [
     "docs/install.md",
     "docs/plugin.md",
     "docs/your_own_data.md",
+    "docs/training.md",
     "docs/weights.md",
     "docs/theory.md",
     "docs/benchmarks.md",
@@ -351,7 +353,8 @@ def test_every_command_on_own_data(
     """Run the commands in the order of the page, with a few small images and a small network."""
     (workspace / "more").mkdir()
     Image.new("RGB", (80, 64)).save("more/another.jpg")
-    for path, *argv in commands(root, "docs/your_own_data.md"):
+    pages = ("docs/your_own_data.md", "docs/training.md")
+    for path, *argv in itertools.chain(*(commands(root, page) for page in pages)):
         if "detectron2" in argv and not HAS_DETECTRON2:
             continue
         reads_config = argv[0] == "train" or path.endswith("visualize_data.py")

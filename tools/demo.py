@@ -32,7 +32,13 @@ from tqdm import tqdm
 from retina_plugin import build_model, get_cfg, load_weights
 from retina_plugin.checkpoint import WeightsError, class_names_of, metadata_of, read_checkpoint
 from retina_plugin.config.files import require_regular_file, write_atomically
-from retina_plugin.data import DatasetError, image_options, load_dataset, read_image
+from retina_plugin.data import (
+    DatasetError,
+    evaluated_sets,
+    image_options,
+    load_dataset,
+    read_image,
+)
 from retina_plugin.data.opencv import import_opencv
 from retina_plugin.engine.process import SkippedFiles, run
 from retina_plugin.engine.read_config import read_config
@@ -123,7 +129,7 @@ def load(args: argparse.Namespace) -> tuple[RetinaNet, list[str], dict[str, Any]
 
 
 def _names_from_data(cfg: Any) -> Sequence[str]:
-    for name in (*cfg.DATASETS.TEST, *cfg.DATASETS.TRAIN):
+    for name in (*evaluated_sets(cfg), *cfg.DATASETS.TRAIN):
         try:
             return load_dataset(name).class_names
         except DatasetError:

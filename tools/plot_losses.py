@@ -24,7 +24,7 @@ from tqdm import tqdm
 
 from retina_plugin import build_model, get_cfg, load_weights
 from retina_plugin.checkpoint import WeightsError
-from retina_plugin.data import image_options, load_dataset
+from retina_plugin.data import final_sets, image_options, load_dataset
 from retina_plugin.engine.checks import resolve_num_classes
 from retina_plugin.engine.process import run
 from retina_plugin.engine.read_config import read_config
@@ -91,7 +91,7 @@ def load(args: argparse.Namespace) -> tuple[RetinaNet, list[dict[str, Any]], dic
     resolve_num_classes(cfg, lambda name: load_dataset(name).class_names, eval_only=True)
     model = build_model(cfg)
     set_pixel_range_from_metadata(cfg, load_weights(model, path), path)
-    records = load_dataset(cfg.DATASETS.TEST[0]).records
+    records = load_dataset(final_sets(cfg)[0]).records
     count = min(args.max_images or len(records), len(records))
     chosen = [records[i] for i in np.linspace(0, len(records) - 1, count).round().astype(int)]
     return model.eval(), chosen, image_options(cfg)

@@ -22,7 +22,7 @@ from tqdm import tqdm
 from retina_plugin import get_cfg
 from retina_plugin.config.errors import ConfigError
 from retina_plugin.config.files import require_regular_file
-from retina_plugin.data import DatasetError, image_options, load_dataset, read_record
+from retina_plugin.data import DatasetError, final_sets, image_options, load_dataset, read_record
 from retina_plugin.data.finite import is_number
 from retina_plugin.engine.process import SkippedFiles, run
 from retina_plugin.engine.read_config import read_config
@@ -73,7 +73,7 @@ def config_of(args: argparse.Namespace) -> Any:
     cfg = read_config(get_cfg(), args.config_file, args.opts)
     if args.dataset:
         cfg.DATASETS.TEST = (args.dataset,)
-    if not cfg.DATASETS.TEST:
+    if not final_sets(cfg):
         raise ConfigError(
             f"{args.config_file}: DATASETS.TEST is empty: name the data set of the results, "
             "--dataset NAME"
@@ -144,7 +144,7 @@ def drop_negative(results: list[dict[str, Any]], path: str) -> list[dict[str, An
 def main(argv: list[str] | None = None) -> None:
     args = parse(argv)
     cfg = config_of(args)
-    dataset = load_dataset(cfg.DATASETS.TEST[0])
+    dataset = load_dataset(final_sets(cfg)[0])
     results = drop_negative(read_results(args.input), args.input)
     found = results_by_image(dataset, results, args.conf_threshold)
     set_pixel_range_from_images(cfg, dataset.records)

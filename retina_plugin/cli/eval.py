@@ -18,8 +18,9 @@ EXAMPLES = """Evaluate a checkpoint on DATASETS.TEST as COCO does.
     retina eval output --weights output/model_best.pth
     retina eval --config-file coco/retinanet_R_50_FPN_1x.yaml --weights model.pth
 
-For a run folder, its config.yaml and its last checkpoint are used, and the results are written into
-it."""
+For a run folder, its config.yaml and its last checkpoint are used, or model_best.pth if the run
+chose it on data sets of its own (MODEL.RETINA_PLUGIN.DATASETS.VALIDATION). The results are written
+into the folder."""
 
 
 def add_arguments(parser: Parser) -> None:
@@ -73,11 +74,11 @@ def run(args: argparse.Namespace) -> None:
 def from_run_folder(folder: str, weights: str | None) -> tuple[str, list[str]]:
     """Return the config file of a run folder, and the overrides for an evaluation in that folder.
 
-    The checkpoint is ``weights``, or the last one of the folder if ``weights`` is None.
+    The checkpoint is ``weights`` if it is given. Else it is ``model_best.pth`` if the run chose it
+    on validation sets of its own, or the last one of the folder.
     """
     from retina_plugin.checkpoint import WeightsError
     from retina_plugin.config.errors import ConfigError
-    from retina_plugin.engine.checkpoints import newest_checkpoint
 
     config_file = os.path.join(folder, "config.yaml")
     if not os.path.isfile(config_file):
@@ -86,8 +87,22 @@ def from_run_folder(folder: str, weights: str | None) -> tuple[str, list[str]]:
             f"{folder} {kind}: expected the folder of a run, or --config-file FILE and pairs KEY "
             "VALUE"
         )
-    weights = weights or newest_checkpoint(folder, report=print)
+    weights, reason = (weights, "") if weights else _weights_of(folder, config_file)
     if weights is None:
         raise WeightsError(f"{folder} has no checkpoint: add --weights FILE")
-    print(f"weights: {weights}", flush=True)
+    print(f"weights: {weights}{reason}", flush=True)
     return config_file, ["OUTPUT_DIR", folder, "MODEL.WEIGHTS", weights]
+
+
+def _weights_of(folder: str, config_file: str) -> tuple[str | None, str]:
+    """Return the checkpoint of a run folder to evaluate, and why it is this one."""
+    from retina_plugin.config import get_cfg
+    from retina_plugin.engine.checkpoints import BEST, newest_checkpoint
+    from retina_plugin.engine.read_config import merge
+
+    best = os.path.join(folder, BEST)
+    if os.path.isfile(best):
+        cfg = merge(get_cfg(), config_file, [])
+        if cfg.MODEL.RETINA_PLUGIN.DATASETS.VALIDATION:
+            return best, " (chosen on MODEL.RETINA_PLUGIN.DATASETS.VALIDATION)"
+    return newest_checkpoint(folder, report=print), ""

@@ -180,6 +180,12 @@ PLUGIN_KEYS: dict[str, Key] = {
         "that count from 0)",
         one_of("minima", "all", "none"),
     ),
+    f"{NODE}.DATASETS.VALIDATION": Key(
+        (),
+        "data sets to evaluate on during training and to choose the best model on; DATASETS.TEST "
+        "is then evaluated only at the end. Empty: DATASETS.TEST",
+        DATA_SETS & different(),
+    ),
     f"{NODE}.OPTIMIZER": Key("SGD", "SGD (with SOLVER.MOMENTUM) or AdamW", one_of("SGD", "AdamW")),
     f"{NODE}.SOLVER.BACKBONE_LR_FACTOR": Key(
         1.0,
@@ -192,6 +198,15 @@ PLUGIN_KEYS: dict[str, Key] = {
         "learning rate of each stage of the backbone as a multiple of the next stage's rate; the "
         "last stage has BACKBONE_LR_FACTOR",
         between(0.01, 1),
+    ),
+    f"{NODE}.SOLVER.BEST_METRIC": Key(
+        "bbox/AP",
+        "the evaluation with the best value of this metric gives model_best.pth: a name in "
+        "metrics.json, such as bbox/AP50; of losses, the lowest is the best",
+        text("the name of a metric"),
+    ),
+    f"{NODE}.SOLVER.PATIENCE": Key(
+        0, "training stops after this many evaluations without a new best; 0: never", STEPS_OR_ZERO
     ),
     f"{NODE}.INPUT.PIXEL_RANGE": Key(
         "auto",

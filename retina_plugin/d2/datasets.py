@@ -16,6 +16,8 @@ from retina_plugin.data import (
     DatasetError,
     class_counts,
     dataset_names,
+    evaluated_sets,
+    final_sets,
     load_dataset,
     read_coco,
     require_boxes,
@@ -229,17 +231,18 @@ def records_of(name: str) -> Sequence[dict[str, Any]]:
 
 
 def check_datasets(cfg: Any, *, eval_only: bool) -> None:
-    """Check before a run starts that its test sets can be read and its training sets have boxes.
+    """Check before a run starts that the sets to evaluate can be read and the training sets have
+    boxes.
 
     Whether training sets that Detectron2 or the user registered have boxes is checked later, when
     Detectron2 has read them: see :func:`retina_plugin.d2.loader.training_loader`.
 
     Raises:
-        DatasetError: a test set cannot be read, or the training sets have no box.
+        DatasetError: a data set cannot be read, or the training sets have no box.
     """
     if not eval_only:
         _check_registered_coco_files(cfg)
-    for name in cfg.DATASETS.TEST:
+    for name in final_sets(cfg) if eval_only else evaluated_sets(cfg):
         load_dataset(name)
     if not eval_only and all(map(_is_registered_by_us, cfg.DATASETS.TRAIN)):
         require_boxes(*map(load_dataset, cfg.DATASETS.TRAIN))

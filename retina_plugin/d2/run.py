@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from detectron2.utils.collect_env import collect_env_info
 from detectron2.utils.env import seed_all_rng
 from detectron2.utils.events import EventStorage
 
+from retina_plugin.checkpoint import load_weights
 from retina_plugin.config.errors import ConfigError
 from retina_plugin.d2.checkpoint import Checkpointer, CheckpointMetadata
 from retina_plugin.d2.config import get_cfg, portable
@@ -23,6 +25,7 @@ from retina_plugin.d2.datasets import (
 from retina_plugin.d2.logs import MetricsFile, log_of_run
 from retina_plugin.d2.modeling import backbone_names
 from retina_plugin.d2.trainer import RetinaTrainer
+from retina_plugin.data import final_sets
 from retina_plugin.engine import stopping
 from retina_plugin.engine.disk_space import require_space
 from retina_plugin.engine.host import Host, Request
@@ -102,7 +105,7 @@ def _run(cfg: Any, request: Request) -> dict[str, Any]:
                 results = _evaluate(cfg, checkpoint)
             else:
                 results = _train(cfg, checkpoint, run.training_data)
-        if main and cfg.DATASETS.TEST:
+        if main and final_sets(cfg):
             report_results(cfg, results)
     return results
 
@@ -138,20 +141,48 @@ def _train(cfg: Any, resumed: str | None, data: dict[str, Any] | None) -> dict[s
         require_space(cfg, trainer.model, first_step=trainer.start_iter)
     with stopping.defer_signals():
         trainer.train()
-    # every run ends with an evaluation; it is empty without a test set
-    results: dict[str, Any] = trainer._last_eval_results
+        return _final_results(cfg, trainer)
+
+
+def _final_results(cfg: Any, trainer: RetinaTrainer) -> dict[str, Any]:
+    """Evaluate the best model if it was chosen on validation sets; else return the results of the
+    last evaluation.
+
+    Raises:
+        Interrupted: a signal stopped the evaluation.
+    """
+    steps = trainer.max_iter
+    final = trainer.evaluations.best.final_evaluation(cfg, steps)
+    if comm.is_main_process() and final.sets:
+        print(final.note, flush=True)
+    if final.is_done:
+        return trainer.evaluations.results or {}
+    model = trainer.unwrapped_model
+    load_weights(model, final.weights)
+    try:
+        results = trainer.evaluate(cfg, model, final.sets)
+    except stopping.Interrupted as error:
+        message = stopping.stopped_message(steps, steps, final.weights)
+        raise stopping.Interrupted(error.number, message) from None
+    if final.prefix:
+        _write_metrics(cfg, results, step=steps, prefix=final.prefix)
     return results
 
 
 def _evaluate(cfg: Any, checkpoint: str) -> dict[str, Any]:
     model = RetinaTrainer.build_model(cfg)
-    metadata = CheckpointMetadata(class_names(cfg.DATASETS.TEST[0]), model, cfg)
+    metadata = CheckpointMetadata(class_names(final_sets(cfg)[0]), model, cfg)
     checkpointer = Checkpointer(model, save_dir=cfg.OUTPUT_DIR, metadata=metadata)
     checkpointer.load(checkpoint, checkpointables=[])
     with stopping.defer_signals():
-        results: dict[str, Any] = RetinaTrainer.test(cfg, model)
-    if comm.is_main_process() and results:
-        with EventStorage() as storage:
-            storage.put_scalars(smoothing_hint=False, **flatten_results(results))
-            MetricsFile(cfg.OUTPUT_DIR).write()
+        results = RetinaTrainer.evaluate(cfg, model, final_sets(cfg))
+    _write_metrics(cfg, results, step=1)
     return results
+
+
+def _write_metrics(cfg: Any, results: Mapping[str, Any], *, step: int, prefix: str = "") -> None:
+    scalars = flatten_results(results, prefix)
+    if comm.is_main_process() and scalars:
+        with EventStorage(step - 1) as storage:
+            storage.put_scalars(smoothing_hint=False, **scalars)
+            MetricsFile(cfg.OUTPUT_DIR).write()

@@ -5,34 +5,34 @@ from __future__ import annotations
 import os
 import sys
 import weakref
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from typing import Any
 
 import torch
 from detectron2.data import MetadataCatalog
-from detectron2.engine import DefaultTrainer, HookBase
+from detectron2.engine import DefaultTrainer, hooks
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.evaluation.coco_evaluation import COCOeval_opt
 from detectron2.solver import LRMultiplier
 from detectron2.utils import comm
-from detectron2.utils.events import CommonMetricPrinter, EventWriter
+from detectron2.utils.events import CommonMetricPrinter, EventStorage, EventWriter
 from pycocotools.coco import COCO
 
 from retina_plugin.config.disk import DiskError
 from retina_plugin.d2.checkpoint import Checkpointer, CheckpointMetadata
+from retina_plugin.d2.hooks import EvaluationHook, StopHook
 from retina_plugin.d2.loader import TrainingLoader, evaluation_loader, training_loader
 from retina_plugin.d2.logs import EventsWriter, MetricsFile
-from retina_plugin.data import load_dataset
+from retina_plugin.data import load_dataset, validation_sets
 from retina_plugin.engine import stopping
+from retina_plugin.engine.best_model import BestModel
 from retina_plugin.engine.checkpoints import checkpoint_name
 from retina_plugin.engine.checks import freeze_unused_parameters
 from retina_plugin.engine.divergence import divergence_error, has_finite_predictions
 from retina_plugin.engine.resume import use_learning_rates
 from retina_plugin.engine.summary import (
-    LOG_PERIOD,
     model_summary,
-    print_evaluation,
     step_summary,
 )
 from retina_plugin.evaluation.coco import coco_results, evaluate
@@ -108,14 +108,6 @@ class RetinaCOCOEvaluator(DatasetEvaluator):
         )
 
 
-class StopHook(HookBase):
-    """Ends the run after a signal. It is the last hook, so the others have finished the step."""
-
-    def after_step(self) -> None:
-        stopping.requested_on_any_rank()
-        stopping.raise_if_requested()
-
-
 class RetinaTrainer(DefaultTrainer):
     """``DefaultTrainer`` with this project's optimizer, data loaders, checkpoints and evaluator."""
 
@@ -136,7 +128,6 @@ class RetinaTrainer(DefaultTrainer):
             cfg.SOLVER.AMP.ENABLED = False
             cfg.freeze()
         self.writers: list[EventWriter] = []  # empty on the other processes
-        self._printed: dict[str, Any] | None = None  # the last evaluation that was printed
         super().__init__(cfg)
         if comm.is_main_process():
             print(step_summary(cfg, processes=comm.get_world_size()), flush=True)
@@ -155,19 +146,57 @@ class RetinaTrainer(DefaultTrainer):
     def build_hooks(self) -> list[Any]:
         # DefaultTrainer creates its checkpointer just before it calls this method. Replace it here,
         # because the hooks keep a reference to it.
-        class_names = MetadataCatalog.get(self.cfg.DATASETS.TRAIN[0]).thing_classes
-        loader = self._trainer.data_loader
+        loader, model = self._trainer.data_loader, self._trainer.model
         seed = {"seed": loader} if isinstance(loader, TrainingLoader) else {}
-        model = self._trainer.model
+        class_names = MetadataCatalog.get(self.cfg.DATASETS.TRAIN[0]).thing_classes
+        self.metadata = CheckpointMetadata(class_names, model, self.cfg, self.training_data)
         self.checkpointer = Checkpointer(
             model,
             self.cfg.OUTPUT_DIR,
             fine_tune=self.cfg.MODEL.RETINA_PLUGIN.FINE_TUNE,
             trainer=weakref.proxy(self),
-            metadata=CheckpointMetadata(class_names, model, self.cfg, self.training_data),
+            metadata=self.metadata,
             **seed,
         )
-        return [*super().build_hooks(), StopHook()]
+        self.evaluations = EvaluationHook(
+            self._evaluate, BestModel(self.run_cfg), write_best=self._write_best
+        )
+        found = [
+            self.evaluations if isinstance(hook, hooks.EvalHook) else hook
+            for hook in super().build_hooks()
+        ]
+        return [*found, StopHook()]
+
+    def _evaluate(self) -> dict[str, Any]:
+        return self.evaluate(self.cfg, self.model, validation_sets(self.cfg))
+
+    def _write_best(self) -> None:
+        model = self.unwrapped_model.state_dict()
+        self.evaluations.best.write(model, self.metadata.state_dict())
+
+    @property
+    def unwrapped_model(self) -> torch.nn.Module:
+        """The model without DistributedDataParallel."""
+        found = getattr(self.model, "module", self.model)
+        assert isinstance(found, torch.nn.Module)
+        return found
+
+    @classmethod
+    def evaluate(cls, cfg: Any, model: torch.nn.Module, names: Sequence[str]) -> dict[str, Any]:
+        """Evaluate a model on data sets.
+
+        Returns:
+            The results of the only data set, or a dict from the names of several to theirs; see
+            :meth:`RetinaCOCOEvaluator.evaluate`. Empty without data sets.
+        """
+        if not names:
+            return {}
+        evaluators = [cls.build_evaluator(cfg, name) for name in names]
+        chosen = cfg.clone()
+        chosen.defrost()
+        chosen.DATASETS.TEST = tuple(names)
+        results: dict[str, Any] = cls.test(chosen, model, evaluators)
+        return results
 
     def train(self) -> None:
         """Train and evaluate. After a signal, save a checkpoint of the last step and stop.
@@ -176,11 +205,29 @@ class RetinaTrainer(DefaultTrainer):
             Interrupted: a signal stopped the run.
         """
         try:
-            super().train()
+            self._take_steps()
         except stopping.Interrupted as error:
             if stopping.immediate_stop_requested():  # a step may be incomplete
                 raise
             raise stopping.Interrupted(error.number, self._save_at_stop()) from None
+
+    def _take_steps(self) -> None:
+        """Train up to ``max_iter``, which hooks may change in between.
+
+        Detectron2's loop reads it once, at the start.
+        """
+        self.iter: int = self.start_iter - 1  # the last completed step
+        with EventStorage(max(self.iter, 0)) as self.storage:
+            try:
+                self.before_train()
+                self.iter = self.start_iter
+                while self.iter < self.max_iter:
+                    self.before_step()
+                    self.run_step()
+                    self.after_step()
+                    self.iter += 1
+            finally:
+                self.after_train()
 
     def _save_at_stop(self) -> str:
         """Save a checkpoint unless the step has one, and return the message for the user."""
@@ -215,26 +262,14 @@ class RetinaTrainer(DefaultTrainer):
         ]
         return self.writers
 
-    def after_step(self) -> None:
-        """Write and print the results of an evaluation right after it.
+    def write_scalars(self) -> None:
+        """Write the scalars of an evaluation after a step at which Detectron2 writes none.
 
         Detectron2 calls its writers every ``LOG_PERIOD`` steps and after the last one; a writer has
         the latest value of each scalar only.
         """
-        try:
-            super().after_step()
-            results, step = getattr(self, "_last_eval_results", None), self.iter + 1
-            if results is None or results is self._printed:
-                return
-            self._printed = results
-            if comm.is_main_process():
-                print_evaluation(results, step=step, steps=self.max_iter)
-            if step % LOG_PERIOD:
-                for writer in self.writers:
-                    writer.write()
-        except DiskError:
-            self._skip_last_evaluation()
-            raise
+        for writer in self.writers:
+            writer.write()
 
     def after_train(self) -> None:
         failed = sys.exc_info()[1] is not None
@@ -244,18 +279,13 @@ class RetinaTrainer(DefaultTrainer):
             if not failed:  # otherwise report the error that ended training
                 raise
 
-    def _skip_last_evaluation(self) -> None:
-        """Pretend that steps are left: Detectron2 would take an error in the last step for the end
-        of training and evaluate."""
-        self.max_iter = self.iter + 2
-
     def run_step(self) -> None:
         try:
             with torch.autocast("cpu", dtype=torch.bfloat16, enabled=self.bfloat16):
                 super().run_step()
         except FloatingPointError as error:
             raise self._divergence("The loss became infinite or NaN") from error
-        model = getattr(self.model, "module", self.model)  # without DistributedDataParallel
+        model = self.unwrapped_model
         if (
             self.iter == self.max_iter - 1
             and isinstance(model, RetinaNet)
@@ -264,7 +294,6 @@ class RetinaTrainer(DefaultTrainer):
             raise self._divergence("The predictions of the model became infinite or NaN")
 
     def _divergence(self, what: str) -> FloatingPointError:
-        self._skip_last_evaluation()
         lr = self.optimizer.param_groups[0]["lr"]
         return divergence_error(what, iteration=self.iter, lr=lr, cfg=self.run_cfg)
 

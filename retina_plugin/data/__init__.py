@@ -11,6 +11,7 @@ from retina_plugin.data.catalog import (
 from retina_plugin.data.coco import read_coco
 from retina_plugin.data.dataset import Dataset
 from retina_plugin.data.errors import DatasetError
+from retina_plugin.data.evaluation_sets import evaluated_sets, final_sets, validation_sets
 from retina_plugin.data.frequencies import class_counts
 from retina_plugin.data.headers import Header
 from retina_plugin.data.images import image_options, read_header, read_image, read_record
@@ -26,6 +27,8 @@ __all__ = [
     "Sample",
     "class_counts",
     "dataset_names",
+    "evaluated_sets",
+    "final_sets",
     "image_options",
     "load_dataset",
     "read_coco",
@@ -39,4 +42,5 @@ __all__ = [
     "training_records",
     "use_box_coordinates",
     "use_voc_offset",
+    "validation_sets",
 ]

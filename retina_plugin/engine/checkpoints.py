@@ -20,6 +20,7 @@ from retina_plugin.config.files import (
 logger = logging.getLogger("retina_plugin")
 LAST_CHECKPOINT = "last_checkpoint"
 FINAL = "model_final.pth"
+BEST = "model_best.pth"
 CHECKPOINT = re.compile(r"model_(\d+|final)\.pth")
 MODEL = re.compile(r"model_.+\.pth")
 

@@ -13,7 +13,13 @@ from retina_plugin.config import leaves
 from retina_plugin.config.errors import ConfigError
 from retina_plugin.config.keys import DEVICE
 from retina_plugin.config.registry import value_of
-from retina_plugin.data import use_box_coordinates, use_voc_offset
+from retina_plugin.data import (
+    evaluated_sets,
+    final_sets,
+    use_box_coordinates,
+    use_voc_offset,
+)
+from retina_plugin.data.evaluation_sets import final_sets_key
 from retina_plugin.engine.host import Request
 from retina_plugin.engine.summary import alpha_summary, prior_summary
 from retina_plugin.losses import auto_alpha, auto_prior
@@ -138,9 +144,9 @@ def resolve_num_classes(
         ImportError: see :func:`prepare_data`.
     """
     prepare_data(cfg)
-    key = "DATASETS.TEST" if eval_only else "DATASETS.TRAIN"
-    names = list(cfg.DATASETS.TEST) if eval_only else [*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST]
-    if not (cfg.DATASETS.TEST if eval_only else cfg.DATASETS.TRAIN):
+    key = final_sets_key(cfg) if eval_only else "DATASETS.TRAIN"
+    names = final_sets(cfg) if eval_only else [*cfg.DATASETS.TRAIN, *evaluated_sets(cfg)]
+    if not (names if eval_only else cfg.DATASETS.TRAIN):
         raise ConfigError(f"{key} is empty: name a data set, or annotations.json@image_folder")
     classes, numbers = list(class_names_of(names[0])), _class_numbers(cfg)
     for number_key, (number, read) in numbers.items():

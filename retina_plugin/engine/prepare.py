@@ -10,8 +10,10 @@ from retina_plugin.config.checks import warn_of_conflicts
 from retina_plugin.config.errors import ConfigError
 from retina_plugin.config.imports import require_imported
 from retina_plugin.config.registry import unknown_name_message
+from retina_plugin.data import evaluated_sets, final_sets
 from retina_plugin.data.catalog import format_lines
 from retina_plugin.data.fingerprint import fingerprint
+from retina_plugin.engine.best_model import check_selection, selection_note
 from retina_plugin.engine.checks import (
     check_run,
     resolve_alpha,
@@ -89,14 +91,19 @@ def prepare(cfg: Any, request: Request, host: Host, *, main: bool) -> Run:
         if not request.eval_only:
             warn_of_conflicts(cfg)
     names = resolve_num_classes(cfg, host.class_names, eval_only=request.eval_only)
+    if not request.eval_only:
+        check_selection(cfg, names)
     host.check_data(cfg, request)
     records = functools.cache(host.records)  # a data set function of the user may be slow
     lines = [prepare_images(cfg, request, host, records, show=main)]
-    lines += format_lines([*(() if request.eval_only else cfg.DATASETS.TRAIN), *cfg.DATASETS.TEST])
+    lines += format_lines(
+        final_sets(cfg) if request.eval_only else [*cfg.DATASETS.TRAIN, *evaluated_sets(cfg)]
+    )
     if not request.eval_only:
         lines += [
             resolve(cfg, names, host.class_counts) for resolve in (resolve_alpha, resolve_prior)
         ]
+        lines.append(selection_note(cfg))
     lines.append(detection_limit_warnings(cfg))
     if main:
         print("\n".join(filter(None, lines)), flush=True)

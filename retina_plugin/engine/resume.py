@@ -15,7 +15,9 @@ from retina_plugin.checkpoint import WeightsError, class_names_of, metadata_of, 
 from retina_plugin.config import leaves
 from retina_plugin.config.errors import ConfigError
 from retina_plugin.config.files import atomic_file, write_atomically
+from retina_plugin.config.keys import NODE
 from retina_plugin.data.data_path import absolute_name
+from retina_plugin.data.evaluation_sets import VALIDATION
 from retina_plugin.engine.checkpoints import FINAL, LAST_CHECKPOINT, list_models, newest_checkpoint
 
 CONFIG = "config.yaml"
@@ -37,6 +39,9 @@ CHANGEABLE_KEYS = (
     "SOLVER.CLIP_GRADIENTS.*",
     # evaluation and inference
     "DATASETS.TEST",
+    VALIDATION,
+    f"{NODE}.SOLVER.BEST_METRIC",
+    f"{NODE}.SOLVER.PATIENCE",
     "TEST.*",
     "INPUT.MIN_SIZE_TEST",
     "INPUT.MAX_SIZE_TEST",
@@ -56,7 +61,7 @@ CHANGEABLE_KEYS = (
 # the folder of a run may be moved
 IGNORED_KEYS = ("OUTPUT_DIR",)
 # keys whose values may be paths
-PATHS = ("DATASETS.TRAIN", "DATASETS.TEST")
+PATHS = ("DATASETS.TRAIN", "DATASETS.TEST", VALIDATION)
 
 
 def checkpoint_to_resume(

@@ -9,6 +9,7 @@ from typing import Any
 
 from retina_plugin.config.errors import ConfigError
 from retina_plugin.config.files import TEMPORARY_NAME, require_regular_file
+from retina_plugin.data import evaluated_sets
 from retina_plugin.engine.folder_lock import NAME as LOCK
 from retina_plugin.evaluation.results import RESULTS_FILE, results_folder
 
@@ -27,7 +28,7 @@ def require_usable_run_files(cfg: Any) -> None:
     Raises:
         ConfigError: a path is something else; the message has the path.
     """
-    results = [results_folder(cfg, name) for name in cfg.DATASETS.TEST]
+    results = [results_folder(cfg, name) for name in evaluated_sets(cfg)]
     for folder in (cfg.OUTPUT_DIR, os.path.join(cfg.OUTPUT_DIR, "inference"), *results):
         if os.path.exists(folder) and not os.path.isdir(folder):
             raise ConfigError(f"{folder} is not a folder. {_remedy(cfg)}")

@@ -12,6 +12,7 @@ from typing import Any
 from retina_plugin.checkpoint import WeightsError, read_checkpoint
 from retina_plugin.config.errors import ConfigError
 from retina_plugin.config.files import remove_temporary_files, write_atomically
+from retina_plugin.data import evaluated_sets
 from retina_plugin.engine.checkpoints import has_checkpoint, list_models, newest_checkpoint
 from retina_plugin.engine.folder_lock import NAME as LOCK
 from retina_plugin.engine.folder_lock import FolderLock, require_unlocked
@@ -231,7 +232,7 @@ def _require_inputs_outside(cfg: Any) -> None:
         ConfigError: the current folder, the weights or a data set is in ``OUTPUT_DIR``.
     """
     datasets = [
-        part for name in (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST) for part in name.split("@")
+        part for name in (*cfg.DATASETS.TRAIN, *evaluated_sets(cfg)) for part in name.split("@")
     ]
     places = {
         "the current folder": [os.curdir],

@@ -9,6 +9,7 @@ from typing import Any
 
 from retina_plugin.checkpoint import metadata_of, read_checkpoint
 from retina_plugin.config import MULTI_TYPE_KEYS
+from retina_plugin.data import evaluated_sets, final_sets
 from retina_plugin.data.check_images import check_images
 from retina_plugin.data.errors import DatasetError
 from retina_plugin.data.headers import INPUT, Header, read_header
@@ -55,7 +56,8 @@ def prepare_images(
         if request.eval_only
         else [record for name in cfg.DATASETS.TRAIN for record in records_of(name)]
     )
-    test = [record for name in cfg.DATASETS.TEST for record in records_of(name)]
+    evaluated = final_sets(cfg) if request.eval_only else evaluated_sets(cfg)
+    test = [record for name in evaluated for record in records_of(name)]
     started = time.perf_counter()
     headers = check_images([*train, *test], max_pixels=node.MAX_PIXELS, show=show)
     lines = [

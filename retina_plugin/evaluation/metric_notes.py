@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from retina_plugin.data import Dataset, class_counts, load_dataset
+from retina_plugin.data import Dataset, class_counts, evaluated_sets, load_dataset
 
 SIZES = {
     "APs": "of at most 32x32 pixels",
@@ -34,10 +34,10 @@ def _nan_reason(dataset: Dataset) -> Callable[[str], str]:
 
     def reason(metric: str) -> str:
         if not any(boxes.values()):
-            return f"no ground truth box {'other than crowds ' if crowds else ''}in DATASETS.TEST"
+            return f"no ground truth box {'other than crowds ' if crowds else ''}in the data set"
         name = metric.removeprefix("AP-")
         if name != metric and not boxes[name]:
-            return f"{'only crowds' if name in crowds else 'no box'} of this class in DATASETS.TEST"
+            return f"{'only crowds' if name in crowds else 'no box'} of this class in the data set"
         if metric in SIZES:
             return f"no ground truth box {SIZES[metric]}"
         return "nothing was detected; see MODEL.RETINANET.SCORE_THRESH_TEST"
@@ -46,14 +46,14 @@ def _nan_reason(dataset: Dataset) -> Callable[[str], str]:
 
 
 def detection_limit_warnings(cfg: Any) -> str:
-    """Return a line for each test set with images that have more boxes than
+    """Return a line for each set to evaluate with images that have more boxes than
     ``TEST.DETECTIONS_PER_IMAGE``.
 
     Crowds do not count. The text is empty if no test set has such images.
     """
     lines = (
         _detection_limit_warning(load_dataset(name), cfg.TEST.DETECTIONS_PER_IMAGE)
-        for name in cfg.DATASETS.TEST
+        for name in evaluated_sets(cfg)
     )
     return "\n".join(filter(None, lines))
 

@@ -7,6 +7,8 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from retina_plugin.data import final_sets
+
 RESULTS_FILE = "coco_instances_results.json"
 
 
@@ -18,7 +20,7 @@ def results_folder(cfg: Any, name: str) -> str:
     folder = os.path.join(cfg.OUTPUT_DIR, "inference")
     return (
         folder
-        if len(cfg.DATASETS.TEST) == 1
+        if final_sets(cfg) == [name]
         else os.path.join(folder, re.sub(r"[^\w.-]+", "_", name))
     )
 

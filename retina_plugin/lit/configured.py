@@ -13,6 +13,7 @@ from lightning.pytorch.loggers import Logger
 from retina_plugin.config.errors import ConfigError
 from retina_plugin.config.keys import NODE
 from retina_plugin.config.registry import nearest_names
+from retina_plugin.engine.best_model import measured_metrics
 from retina_plugin.engine.summary import LOG_PERIOD
 
 BASE_CLASSES = {"CALLBACKS": Callback, "LOGGERS": Logger}
@@ -68,9 +69,7 @@ def check_monitors(callbacks: Sequence[Callback], cfg: Any, class_names: Sequenc
     """
     if any(not type(callback).__module__.startswith("lightning.") for callback in callbacks):
         return
-    metrics = ("AP", "AP50", "AP75", "APs", "APm", "APl", *(f"AP-{name}" for name in class_names))
-    sets = [f"{name}/" for name in cfg.DATASETS.TEST] if len(cfg.DATASETS.TEST) > 1 else [""]
-    measured = [f"{name}bbox/{metric}" for name in sets for metric in metrics]
+    measured = measured_metrics(cfg, class_names)
     known = {"total_loss", "lr", "time", *measured}
     for number, callback in enumerate(callbacks):
         monitor = getattr(callback, "monitor", None)

@@ -55,9 +55,10 @@ class DetectionDataModule(lightning.LightningDataModule):
 
     def val_dataloader(self) -> list[stopping.StoppableLoader]:
         assert self.trainer is not None
+        assert isinstance(self.trainer.lightning_module, RetinaNetModule)
         share = slice(self.trainer.global_rank, None, self.trainer.world_size)
         loaders = []
-        for name in self.cfg.DATASETS.TEST:
+        for name in self.trainer.lightning_module.evaluated_sets:
             records = load_dataset(name).records
             share_of_rank = records[share] or records[:1]  # every rank needs an image
             images = EvaluationDataset.from_config(self.cfg, share_of_rank)

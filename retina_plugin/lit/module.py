@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from retina_plugin.checkpoint import checkpoint_metadata
-from retina_plugin.data import image_options, load_dataset
+from retina_plugin.data import image_options, load_dataset, validation_sets
 from retina_plugin.engine import stopping
 from retina_plugin.engine.divergence import divergence_error, has_finite_predictions
 from retina_plugin.engine.resume import use_learning_rates
@@ -55,9 +55,11 @@ class RetinaNetModule(lightning.LightningModule):
         self.training_data = training_data
         self.results: dict[str, Any] = {}  # of the last evaluation
         self.evaluated_at = -1  # the step of the last evaluation
+        self.evaluated_sets = validation_sets(cfg)  # that the next evaluation evaluates
+        self.metrics_prefix = ""  # of the metrics of the next evaluation
         self.lr = 0.0  # learning rate of the current step
         self._base_lrs: list[float] = []  # of the parameter groups, before the schedule
-        # for each test set: image id -> COCO results
+        # for each evaluated set: image id -> COCO results
         self._detections: list[dict[int, list[dict[str, Any]]]] = []
         self._category_ids: list[tuple[Any, ...]] = []
 
@@ -114,8 +116,8 @@ class RetinaNetModule(lightning.LightningModule):
         clip_gradients(optimizer, self.cfg.SOLVER.CLIP_GRADIENTS)
 
     def on_validation_start(self) -> None:
-        self._detections = [{} for _ in self.cfg.DATASETS.TEST]
-        self._category_ids = [load_dataset(name).category_ids for name in self.cfg.DATASETS.TEST]
+        self._detections = [{} for _ in self.evaluated_sets]
+        self._category_ids = [load_dataset(name).category_ids for name in self.evaluated_sets]
 
     def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
         images = [sample["image"] for sample in batch]
@@ -147,12 +149,15 @@ class RetinaNetModule(lightning.LightningModule):
         if self.trainer.state.fn == "fit" and self.trainer.is_global_zero:
             print_evaluation(self.results, step=self.global_step, steps=self.trainer.max_steps)
         # on every rank, so that callbacks decide the same on all
-        self.log_dict(flatten_results(self.results), sync_dist=True, batch_size=1)
+        scalars = flatten_results(self.results, self.metrics_prefix)
+        if self.trainer.state.fn != "fit":  # then Lightning would count one step too many
+            scalars["step"] = float(self.iteration)
+        self.log_dict(scalars, sync_dist=True, batch_size=1)
 
     def _measure(self, gathered: list[Any]) -> dict[str, Any]:
         """Write the detections of all ranks to files and return the metrics."""
         results = {}
-        for index, name in enumerate(self.cfg.DATASETS.TEST):
+        for index, name in enumerate(self.evaluated_sets):
             results[name] = evaluate(
                 load_dataset(name),
                 [part[index] for part in gathered],
@@ -161,13 +166,17 @@ class RetinaNetModule(lightning.LightningModule):
             )
         return results if len(results) > 1 else next(iter(results.values()))
 
+    def metadata(self) -> dict[str, Any]:
+        """Return the entry "metadata" of checkpoints."""
+        return checkpoint_metadata(
+            self.class_names, self.model, image_options(self.cfg)["pixel_range"], self.training_data
+        )
+
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         # Detectron2 and load_weights read "model". It shares its storage with Lightning's
         # "state_dict".
         checkpoint["model"] = self.model.state_dict()
-        checkpoint["metadata"] = checkpoint_metadata(
-            self.class_names, self.model, image_options(self.cfg)["pixel_range"], self.training_data
-        )
+        checkpoint["metadata"] = self.metadata()
         checkpoint["iteration"] = self.global_step - 1
         checkpoint["seed"] = self.seed
 

@@ -6,7 +6,7 @@ import logging
 import os
 import secrets
 import warnings
-from typing import Any
+from typing import Any, TypeVar
 
 import lightning
 import torch
@@ -21,7 +21,7 @@ from retina_plugin.checkpoint import (
 )
 from retina_plugin.config import get_cfg
 from retina_plugin.config.errors import ConfigError
-from retina_plugin.data import class_counts, load_dataset, training_records
+from retina_plugin.data import class_counts, final_sets, load_dataset, training_records
 from retina_plugin.engine import stopping
 from retina_plugin.engine.checkpoints import FINAL
 from retina_plugin.engine.checks import freeze_unused_parameters
@@ -32,6 +32,7 @@ from retina_plugin.engine.ranks import free_port, process_group, run_ranks
 from retina_plugin.engine.resume import completed_steps
 from retina_plugin.engine.run_folder import enter_folder
 from retina_plugin.engine.summary import model_summary, step_summary
+from retina_plugin.lit.best import BestModelCallback
 from retina_plugin.lit.checkpoints import CheckpointCallback
 from retina_plugin.lit.configured import check_classes
 from retina_plugin.lit.data import DetectionDataModule
@@ -39,6 +40,8 @@ from retina_plugin.lit.module import RetinaNetModule
 from retina_plugin.lit.trainer import build_trainer
 from retina_plugin.modeling.build import build_model
 from retina_plugin.report import report_results
+
+C = TypeVar("C", bound=lightning.Callback)
 
 
 def run(cfg: Any, request: Request) -> dict[str, Any]:
@@ -145,14 +148,37 @@ def _train_and_evaluate(run: Run, request: Request, checkpoint: str | None) -> d
         assert checkpoint is not None
         message = stopping.EVALUATION_STOPPED
         warn_if_classes_differ(load_weights(module.model, checkpoint), run.class_names, checkpoint)
+        module.evaluated_sets = final_sets(cfg)
+        _evaluate(trainer, module, message)
     else:
         message = _train(trainer, module, checkpoint)
-    if cfg.DATASETS.TEST and (request.eval_only or module.evaluated_at != trainer.global_step):
-        trainer.validate(module, datamodule=DetectionDataModule(cfg), verbose=False)
-        _stop_if_requested(message)
-    if cfg.DATASETS.TEST and trainer.is_global_zero:
+        if module.evaluated_at != trainer.global_step:
+            _evaluate(trainer, module, message)
+        _evaluate_finally(trainer, module, message)
+    if final_sets(cfg) and trainer.is_global_zero:
         report_results(cfg, module.results)
     return module.results
+
+
+def _evaluate(trainer: lightning.Trainer, module: RetinaNetModule, message: str) -> None:
+    """Evaluate the module on its evaluated sets, if there are any."""
+    if module.evaluated_sets:
+        trainer.validate(module, datamodule=DetectionDataModule(module.cfg), verbose=False)
+        _stop_if_requested(message)
+
+
+def _evaluate_finally(trainer: lightning.Trainer, module: RetinaNetModule, message: str) -> None:
+    """Make the evaluation that the run reports, unless it was the last one during training."""
+    callback = _callback(trainer, BestModelCallback)
+    final = callback.best.final_evaluation(module.cfg, trainer.global_step)
+    if final.sets and trainer.is_global_zero:
+        print(final.note, flush=True)
+    if final.is_done:
+        return
+    trainer.callbacks.remove(callback)  # type: ignore[attr-defined]  # set by Lightning
+    load_weights(module.model, final.weights)
+    module.evaluated_sets, module.metrics_prefix = final.sets, final.prefix
+    _evaluate(trainer, module, message)
 
 
 def _quiet_lightning() -> None:
@@ -193,10 +219,14 @@ def _train(trainer: lightning.Trainer, module: RetinaNetModule, resumed: str | N
         require_space(cfg, module.model, first_step=first_step)
         print(step_summary(cfg, processes=trainer.world_size), flush=True)
     trainer.fit(module, datamodule=DetectionDataModule(cfg), ckpt_path=resumed)
-    callbacks = trainer.callbacks  # type: ignore[attr-defined]  # set by Lightning
-    checkpoints = next(c for c in callbacks if isinstance(c, CheckpointCallback))
+    checkpoints = _callback(trainer, CheckpointCallback)
     # no checkpoint is written if all steps were done before
     path = checkpoints.path or os.path.join(cfg.OUTPUT_DIR, FINAL)
     message = stopping.stopped_message(trainer.global_step, cfg.SOLVER.MAX_ITER, path)
     _stop_if_requested(message)
     return message
+
+
+def _callback(trainer: lightning.Trainer, kind: type[C]) -> C:
+    callbacks = trainer.callbacks  # type: ignore[attr-defined]  # set by Lightning
+    return next(callback for callback in callbacks if isinstance(callback, kind))

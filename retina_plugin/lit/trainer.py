@@ -11,9 +11,11 @@ import torch
 from lightning.pytorch.callbacks import Callback, Checkpoint, ProgressBar
 
 from retina_plugin.config import leaves
+from retina_plugin.engine.best_model import BestModel
 from retina_plugin.engine.host import Request
 from retina_plugin.engine.prepare import Run
 from retina_plugin.engine.summary import LOG_PERIOD
+from retina_plugin.lit.best import BestModelCallback
 from retina_plugin.lit.checkpoints import CheckpointCallback, CheckpointFiles
 from retina_plugin.lit.configured import build_callbacks, build_loggers, check_monitors
 from retina_plugin.lit.loggers import EventsLogger, MetricsLogger
@@ -77,6 +79,8 @@ def _callbacks(run: Run, request: Request, events: EventsLogger) -> list[Callbac
         callbacks.append(StepProgressBar())
     if cfg.VIS_PERIOD > 0:
         callbacks.append(TrainingImagesCallback(events, cfg.VIS_PERIOD))
+    if not request.eval_only:
+        callbacks.append(BestModelCallback(BestModel(cfg)))
     return [*callbacks, *added, checkpoints, StopCallback(checkpoints), MeanScalarsCallback()]
 
 

@@ -7,26 +7,27 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from retina_plugin.data import image_options, load_dataset
+from retina_plugin.data import final_sets, image_options, load_dataset
 from retina_plugin.evaluation.metric_notes import metric_notes, nan_reasons
 from retina_plugin.evaluation.results import RESULTS_FILE, results_folder, results_table
 from retina_plugin.report.grid import prediction_grid, write_image
 
 
 def report_results(cfg: Any, results: dict[str, Any]) -> None:
-    """Print the metrics and write ``predictions.png`` of the first test set into ``OUTPUT_DIR``.
+    """Print the metrics and write ``predictions.png`` of the first set into ``OUTPUT_DIR``.
 
     Args:
-        cfg: config of the run, with at least one test set.
+        cfg: config of the run, with at least one set to evaluate.
         results: ``{"bbox": {"AP": 71.2, ..., "AP-cat": 70.1}}``, or ``{name: {"bbox": ...}}`` for
-            several test sets; ``{}`` replaces the metrics of a test set without ground truth.
+            several sets; ``{}`` replaces the metrics of a set without ground truth.
     """
-    for name in cfg.DATASETS.TEST:
-        metrics = results if len(cfg.DATASETS.TEST) == 1 else results.get(name, {})
-        if len(cfg.DATASETS.TEST) > 1:
+    names = final_sets(cfg)
+    for name in names:
+        metrics = results if len(names) == 1 else results.get(name, {})
+        if len(names) > 1:
             print(name)
         print(_summary(cfg, name, metrics))
-    name = cfg.DATASETS.TEST[0]
+    name = names[0]
     with open(os.path.join(results_folder(cfg, name), RESULTS_FILE), encoding="utf-8") as file:
         found = json.load(file)
     path = os.path.join(cfg.OUTPUT_DIR, "predictions.png")

@@ -296,13 +296,13 @@ def test_reasons_for_missing_metrics(dataset: Dataset) -> None:
     found = metrics(dataset, [CAT, DOG])
     assert nan_reasons(dataset, found) == {
         "APl": "no ground truth box of at least 96x96 pixels",
-        "AP-bird": "no box of this class in DATASETS.TEST",
+        "AP-bird": "no box of this class in the data set",
     }
     table = results_table(found, nan_reasons(dataset, found), ["a note"])
     assert table.splitlines()[-5:] == [
         "AP of cat   100.0",
         "AP of dog   100.0",
-        "AP of bird    nan: no box of this class in DATASETS.TEST",
+        "AP of bird    nan: no box of this class in the data set",
         "APl nan: no ground truth box of at least 96x96 pixels",
         "a note",
     ]
@@ -313,12 +313,12 @@ def test_reasons_if_nothing_can_be_measured(tmp_path: Path, back_end: evaluation
     found = compute_metrics(
         crowds, [result(5, 7, [2, 3, 4, 5], 0.5)], max_detections=100, back_end=back_end
     ).precision
-    assert nan_reasons(crowds, found)["AP-ant"] == "no box of this class in DATASETS.TEST"
+    assert nan_reasons(crowds, found)["AP-ant"] == "no box of this class in the data set"
     crowds = read_coco(*write_coco(tmp_path / "one", changed("annotations", 0)))
     found = compute_metrics(
         crowds, perfect(crowds), max_detections=100, back_end=back_end
     ).precision
-    assert nan_reasons(crowds, found)["AP-cat"] == "only crowds of this class in DATASETS.TEST"
+    assert nan_reasons(crowds, found)["AP-cat"] == "only crowds of this class in the data set"
     empty = read_coco(
         *write_coco(tmp_path / "empty", {**changed("annotations", 0), "annotations": []})
     )
@@ -326,14 +326,14 @@ def test_reasons_if_nothing_can_be_measured(tmp_path: Path, back_end: evaluation
         empty, [result(5, 7, [2, 3, 4, 5], 0.5)], max_detections=100, back_end=back_end
     ).precision
     assert set(nan_reasons(empty, found)) == SUMMARY | {"AP-cat", "AP-ant"}
-    assert set(nan_reasons(empty, found).values()) == {"no ground truth box in DATASETS.TEST"}
+    assert set(nan_reasons(empty, found).values()) == {"no ground truth box in the data set"}
     table = results_table(found, nan_reasons(empty, found))
     assert table.endswith(
-        "\nAP, AP50, AP75, APs, APm, APl nan: no ground truth box in DATASETS.TEST"
+        "\nAP, AP50, AP75, APs, APm, APl nan: no ground truth box in the data set"
     )
     empty = read_coco(*write_coco(tmp_path / "crowd", changed("annotations", 0, iscrowd=1)))
     assert nan_reasons(empty, {"AP": math.nan}) == {
-        "AP": "no ground truth box other than crowds in DATASETS.TEST"
+        "AP": "no ground truth box other than crowds in the data set"
     }
 
 

@@ -127,7 +127,7 @@ def test_perfect_detections_of_cleaned_boxes(
     assert "1 of 4 boxes reach outside their image and were clipped" in printed
     assert "4 boxes have no area or area 0 in " in printed
     assert "APl nan: no ground truth box of at least 96x96 pixels" in printed
-    assert "AP of nothing    nan: no box of this class in DATASETS.TEST" in printed
+    assert "AP of nothing    nan: no box of this class in the data set" in printed
     assert "category 20 ('nothing') is only the supercategory of others" in printed
 
 

@@ -1,7 +1,6 @@
 """Importers of annotation formats: each recognises its format and returns the lists of COCO."""
 
 from retina_plugin.data.importers import (  # noqa: F401  they register themselves
-    coco,
     cvat,
     fizyr_csv,
     header_csv,
@@ -9,8 +8,6 @@ from retina_plugin.data.importers import (  # noqa: F401  they register themselv
     labelme,
     open_images_csv,
     via,
-    voc,
-    yolo,
 )
 from retina_plugin.data.importers.imported import Imported, Importer
 from retina_plugin.data.importers.registry import IMPORTERS

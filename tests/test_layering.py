@@ -45,6 +45,7 @@ ALLOWED = {  # package or file -> libraries besides torch; in pure packages insi
     "checkpoint/read.py": {"safetensors"},
     "solver": {"fvcore"},
     "data": {"numpy", "cv2", "PIL", "sklearn", "tqdm"},
+    "data/importers/yolo_yaml.py": {"yaml"},
     "evaluation": {"numpy", "pycocotools", "faster_coco_eval"},
     "engine": {"numpy", "tensorboard"},
     "engine/hosts.py": {"detectron2"},

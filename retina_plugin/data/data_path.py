@@ -60,7 +60,7 @@ def _with_split(text: str) -> DataPath | None:
     path, colon, split = text.rpartition(":")
     if os.path.exists(text) or not colon:
         return DataPath(text)
-    return DataPath(path, split) if path and os.sep not in split else None
+    return DataPath(path, split) if path and not {os.sep, "@"} & set(split) else None
 
 
 def absolute_name(name: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -72,6 +73,39 @@ def build_lr_scheduler(optimizer: torch.optim.Optimizer, solver: Any) -> LambdaL
     """
     schedule = build_schedule(solver)
     return LambdaLR(optimizer, lambda step: schedule(min(step / solver.MAX_ITER, 1.0)))
+
+
+def build_progress_scheduler(
+    optimizer: torch.optim.Optimizer, solver: Any, progress: Callable[[], float]
+) -> LambdaLR:
+    """Build a scheduler for a run whose number of steps is not known before; step it after every
+    optimizer step.
+
+    The warm-up lasts ``WARMUP_ITERS`` steps: during it, the factor of the schedule is multiplied by
+    a second one that grows from ``WARMUP_FACTOR`` to 1. The schedule follows the progress.
+
+    Args:
+        optimizer: the optimizer whose learning rates are set.
+        solver: the ``SOLVER`` node of a config. ``STEPS`` are shares of ``MAX_ITER``.
+        progress: returns the training progress, 0 at the start and 1 after the last step.
+
+    Raises:
+        ValueError: see :func:`build_schedule`.
+    """
+    after, warmup = _after_warmup(solver), _warmup(solver)
+    return LambdaLR(optimizer, lambda step: warmup(step) * after(min(progress(), 1.0)))
+
+
+def _warmup(solver: Any) -> Callable[[int], float]:
+    """Return the factor of the learning rate by which the warm-up lowers it, by step."""
+    start, steps = solver.WARMUP_FACTOR, solver.WARMUP_ITERS
+    if solver.WARMUP_METHOD == "constant":
+        return lambda step: start if step < steps else 1.0
+    if solver.WARMUP_METHOD == "linear":
+        return lambda step: start + (1 - start) * step / steps if step < steps else 1.0
+    raise ValueError(
+        f"SOLVER.WARMUP_METHOD must be linear or constant, found {solver.WARMUP_METHOD!r}"
+    )
 
 
 def _after_warmup(solver: Any) -> ParamScheduler:

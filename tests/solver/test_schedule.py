@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.testing import assert_close
 
-from retina_plugin.solver import build_lr_scheduler, build_schedule
+from retina_plugin.solver import build_lr_scheduler, build_progress_scheduler, build_schedule
 from tests.solver.configs import cfg_of
 
 FIXED = "WarmupStepWithFixedGammaLR"
@@ -103,3 +103,53 @@ def test_learning_rate(solver: dict, expected: list[float]) -> None:
 def test_unknown_schedule(key: str, value: str) -> None:
     with pytest.raises(ValueError, match=rf"SOLVER.{key} must be .*, found '{value}'"):
         build_schedule(cfg_of(**{key: value}).SOLVER)
+
+
+def rates_of_progress(solver: dict[str, object], progress: list[float]) -> list[float]:
+    """Factors of the learning rate of a run with the given progress before each step."""
+    cfg, now = cfg_of(**{"BASE_LR": 1.0, "MAX_ITER": 10, **solver}), iter([0.0, *progress[1:], 1.0])
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
+    scheduler = build_progress_scheduler(optimizer, cfg.SOLVER, lambda: next(now))
+    rates = []
+    for _ in progress:
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        scheduler.step()
+    return rates
+
+
+@pytest.mark.parametrize(
+    ("solver", "progress", "expected"),
+    [
+        pytest.param(
+            {"STEPS": (5,), "WARMUP_ITERS": 2, "WARMUP_FACTOR": 0.5},
+            [0.0, 0.1, 0.2, 0.4, 0.5, 0.9],
+            [0.5, 0.75, 1.0, 1.0, 0.1, 0.1],
+            id="STEPS are shares of MAX_ITER, warm-up is in steps",
+        ),
+        pytest.param(
+            {"STEPS": (), "WARMUP_ITERS": 3, "WARMUP_FACTOR": 0.2, "WARMUP_METHOD": "constant"},
+            [0.0, 0.01, 0.02, 0.03, 1.0],
+            [0.2, 0.2, 0.2, 1.0, 1.0],
+            id="constant warm-up",
+        ),
+        pytest.param(
+            {"LR_SCHEDULER_NAME": "WarmupCosineLR", "WARMUP_ITERS": 2, "WARMUP_FACTOR": 0.0},
+            [0.0, 0.25, 0.5, 1.0],
+            [0.0, 0.5 * (1 + math.sqrt(0.5)) / 2, 0.5, 0.0],
+            id="a cosine",
+        ),
+    ],
+)
+def test_schedules_of_a_run_with_a_time_budget(
+    solver: dict[str, object], progress: list[float], expected: list[float]
+) -> None:
+    assert_close(rates_of_progress(solver, progress), expected)
+
+
+@pytest.mark.parametrize("name", ["WarmupCosineLR", FIXED, "WarmupMultiStepLR"])
+def test_equal_progress_gives_the_schedule_of_steps(name: str) -> None:
+    solver = {"LR_SCHEDULER_NAME": name, "WARMUP_ITERS": 0, "STEPS": (4, 8)}
+    schedule = build_schedule(cfg_of(**solver, MAX_ITER=10, BASE_LR=1.0).SOLVER)
+    progress = [k / 10 for k in range(10)]
+    assert_close(rates_of_progress(solver, progress), [schedule(p) for p in progress])

@@ -52,6 +52,10 @@ class ImageFolder:
             table[os.path.splitext(base)[0]].append(name)
         return table
 
+    def of_name(self, name: str) -> list[str]:
+        """All images of a base name, given with or without its suffix."""
+        return self._by_end.get(name, [])
+
     def find(self, name: str) -> str | None:
         """The image that an annotation means.
 

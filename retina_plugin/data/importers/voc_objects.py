@@ -1,0 +1,80 @@
+"""The objects of Pascal VOC's XML files."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+from retina_plugin.data.errors import DatasetError
+from retina_plugin.data.importers.shapes import Box
+from retina_plugin.data.importers.voc_offset import KEY, OFFSETS, voc_offset
+from retina_plugin.data.importers.xml_file import Element
+
+CORNERS = ("xmin", "ymin", "xmax", "ymax")
+FROM_ZERO = (
+    f"boxes have xmin or ymin 0, so the files count pixels from 0: set {KEY} to 'none', if the "
+    "others do so too"
+)
+
+
+class VocObject(NamedTuple):
+    """One object.
+
+    Attributes:
+        class_name: of the object.
+        box: left, top, right and bottom edge in pixels.
+        difficult: 0 or 1.
+    """
+
+    class_name: str
+    box: Box
+    difficult: int
+
+
+def read_object(element: Element, *, note: Callable[[str, str], None]) -> VocObject:
+    """Read an ``<object>``.
+
+    Args:
+        element: with "name", "bndbox" and perhaps "difficult".
+        note: called with what was skipped, and the place.
+
+    Raises:
+        DatasetError: a name or box is missing, or a value is no number; the line is named.
+    """
+    name = element.text_at("name")
+    if not name:
+        raise DatasetError(f"{element.place}: expected a <name> in <object>, found none")
+    box = next(element.find_all("bndbox"), None)
+    if box is None:
+        found = ", ".join(f"<{child.tag}>" for child in element.children)
+        raise DatasetError(f"{element.place}: expected <bndbox> in <object>, found {found}")
+    corners = [_number(box, key) for key in CORNERS]
+    for part in element.find_all("part"):
+        note("boxes of <part> lie in objects and were skipped", part.place)
+    low, high = OFFSETS[voc_offset()]
+    if low and min(corners[:2]) == 0:
+        note(FROM_ZERO, element.place)
+    left, top, right, bottom = corners
+    return VocObject(
+        name, (left - low, top - low, right - high, bottom - high), _difficult(element)
+    )
+
+
+def _number(box: Element, key: str) -> float:
+    text = box.text_at(key)
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise DatasetError(f"{box.place}: expected a number in <{key}>, found {text!r:.80}")
+    return value
+
+
+def _difficult(element: Element) -> int:
+    text = element.text_at("difficult").lower()
+    values = {"": 0, "0": 0, "1": 1, "false": 0, "true": 1, "unspecified": 0}
+    if text not in values:
+        raise DatasetError(f"{element.place}: expected 0 or 1 in <difficult>, found {text!r:.80}")
+    return values[text]

@@ -1,0 +1,204 @@
+"""YOLO's data.yaml, and obj.data of Darknet: class names, and where the images of a split are."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+from retina_plugin.data.data_path import SPLIT_NAMES
+from retina_plugin.data.errors import DatasetError
+from retina_plugin.data.importers.text_file import HEAD, head_of, read_text
+
+NOTHING = ("", "null", "~", "none")
+YAML_SUFFIXES = (".yaml", ".yml")
+
+
+@dataclass(frozen=True)
+class DataYaml:
+    """What a data.yaml says.
+
+    Attributes:
+        file: its path.
+        root: the folder that its paths start from.
+        class_names: by index; empty if it does not list them.
+        splits: split -> folders, or files that list images, as they are written.
+        keypoints: numbers after the box in each row of a label file.
+    """
+
+    file: str
+    root: str
+    class_names: tuple[str, ...]
+    splits: Mapping[str, tuple[str, ...]]
+    keypoints: int = 0
+
+
+def is_data_yaml(path: str) -> bool:
+    """Whether a file is a data.yaml, or Darknet's obj.data, by its content."""
+    name = path.lower()
+    if name.endswith(".data"):
+        return bool(_darknet_lines(head_of(path)).keys() & {"train", "valid"})
+    if not name.endswith(YAML_SUFFIXES) or not os.path.isfile(path):
+        return False
+    if os.path.getsize(path) > HEAD:
+        return False  # a list of class names is shorter
+    try:
+        content = yaml.load(head_of(path), Loader=yaml.BaseLoader)
+    except yaml.YAMLError:
+        return False
+    if not isinstance(content, dict):
+        return False
+    return bool({"names", "nc"} & content.keys()) and any(_split(key) for key in content)
+
+
+def read_data_yaml(path: str) -> DataYaml:
+    """Read a data.yaml or an obj.data.
+
+    Raises:
+        DatasetError: it is no YAML, or a value cannot be used.
+    """
+    if path.lower().endswith(".data"):
+        content: dict[str, Any] = _darknet_lines(read_text(path))
+        content["nc"] = content.get("classes", "")
+    else:
+        content = _parse(path)
+    splits = {
+        _split(key): tuple(value if isinstance(value, list) else [value])
+        for key, value in content.items()
+        if _split(key) and str(value).strip().lower() not in NOTHING
+    }
+    for split, entries in splits.items():
+        if not all(isinstance(entry, str) for entry in entries):
+            raise DatasetError(
+                f"{path}: {split}: expected a path or a list of paths, found {entries!r:.80}"
+            )
+    folder = os.path.dirname(path)
+    root = os.path.join(folder, os.path.expanduser(str(content.get("path", "")).strip()))
+    names = _names(content.get("names", ""), path)
+    return DataYaml(
+        file=path,
+        root=root if os.path.isdir(root) else folder or ".",
+        class_names=_checked_names(names, str(content.get("nc", "")), path),
+        splits=splits,
+        keypoints=_keypoints(content.get("kpt_shape"), path),
+    )
+
+
+def _split(key: Any) -> str:
+    """The split of a key; "" if it is another key."""
+    return SPLIT_NAMES.get(str(key).lower(), "")
+
+
+def _parse(path: str) -> dict[str, Any]:
+    """Parse YAML with all values as text: a class called "no" or 1 stays what it is."""
+    try:
+        content = yaml.load(read_text(path), Loader=yaml.BaseLoader)
+    except yaml.YAMLError as error:
+        reason = " ".join(str(error).split())
+        raise DatasetError(f"{path} is not YAML: {reason:.200}") from error
+    if not isinstance(content, dict):
+        raise DatasetError(f"{path}: expected keys such as train and names, found {content!r:.80}")
+    return content
+
+
+def _darknet_lines(text: str) -> dict[str, Any]:
+    """Keys and values of ``key = value`` lines."""
+    pairs = [line.partition("=") for line in text.splitlines() if not line.startswith("#")]
+    return {key.strip(): value.strip() for key, equals, value in pairs if equals}
+
+
+def _names(value: Any, path: str) -> list[str]:
+    """Class names from a list, a dict from index to name, or a file with a name in each line."""
+    if isinstance(value, list):
+        names = value
+    elif isinstance(value, dict):
+        if value.keys() != {str(index) for index in range(len(value))}:
+            raise DatasetError(
+                f"{path}: names: expected the classes 0..{len(value) - 1}, found "
+                f"{', '.join(map(str, value))!s:.80}"
+            )
+        names = [value[str(index)] for index in range(len(value))]
+    elif str(value).strip().lower() in NOTHING:
+        return []
+    else:
+        names = read_names(find_listed(str(value), os.path.dirname(path)) or str(value))
+    strange = [name for name in names if not isinstance(name, str) or not name.strip()]
+    if strange:
+        raise DatasetError(f"{path}: names: expected text, found {strange[0]!r:.80}")
+    return [name.strip() for name in names]
+
+
+def read_names(path: str) -> list[str]:
+    """The class names of a file such as classes.txt: one in each line.
+
+    Raises:
+        DatasetError: it cannot be read.
+    """
+    lines = [line.strip() for line in read_text(path).splitlines()]
+    while lines and not lines[-1]:
+        lines.pop()
+    return lines
+
+
+def _checked_names(names: list[str], count: str, path: str) -> tuple[str, ...]:
+    require_different(names, path)
+    if count.strip().lower() in NOTHING:
+        return tuple(names)
+    if not count.strip().isdigit():
+        raise DatasetError(f"{path}: nc: expected the number of classes, found {count!r:.80}")
+    if names and len(names) != int(count):
+        raise DatasetError(
+            f"{path}: nc is {count}, but names has {len(names)} classes: "
+            f"{', '.join(names)!s:.200}. Make them agree."
+        )
+    return tuple(names) or tuple(f"class {index}" for index in range(int(count)))
+
+
+def require_different(names: list[str], path: str) -> None:
+    """Make sure that class names differ.
+
+    Raises:
+        DatasetError: two are the same.
+    """
+    first: dict[str, int] = {}
+    for index, name in enumerate(names):
+        if first.setdefault(name, index) != index:
+            raise DatasetError(
+                f"{path}: classes {first[name]} and {index} are both called {name!r}: rename one, "
+                "or give their boxes the same class"
+            )
+
+
+def _keypoints(shape: Any, path: str) -> int:
+    if shape is None:
+        return 0
+    if not (isinstance(shape, list) and len(shape) == 2 and all(str(n).isdigit() for n in shape)):
+        raise DatasetError(f"{path}: kpt_shape: expected two numbers, found {shape!r:.80}")
+    return int(shape[0]) * int(shape[1])
+
+
+def find_listed(written: str, *folders: str) -> str | None:
+    """The file or folder that a path in a data.yaml means.
+
+    Args:
+        written: relative to one of the folders; exports of Roboflow start with "../" although
+            they mean the folder of the file; others have folders of another machine in front.
+        folders: where to look.
+
+    Returns:
+        The first that exists; None if there is none.
+    """
+    plain = os.path.expanduser(written.strip().replace("\\", "/"))
+    parts = [part for part in plain.split("/") if part not in ("", ".", "..")]
+    ends = ["/".join(parts[start:]) for start in range(len(parts))]
+    if len(parts) > 1 and not os.path.splitext(parts[-1])[1]:
+        ends.pop()  # a folder such as "images" alone may be that of another split
+    for name in (plain, *ends):
+        for folder in folders:
+            path = os.path.normpath(os.path.join(folder, name))
+            if os.path.exists(path):
+                return path
+    return None

@@ -1,0 +1,275 @@
+"""Keep the wall-clock time of a run: predict the number of steps from the times measured so far.
+
+No host and no torch: the caller reports steps, evaluations and checkpoints as they happen.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import statistics
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from retina_plugin.engine.step_times import StepTimes
+
+COUNTDOWN = 0.01  # share of the budget before whose end the number of steps left is fixed
+OVERSHOOT = 0.02  # share of the budget by which the last step may exceed it
+MOST_EVALUATION = 0.75  # share of the time left that evaluations may take
+CHECKPOINT_SECONDS = 0.5  # of the last checkpoint, if none was written before
+
+
+class Budget:
+    """Decides when a run with a time budget ends, and how far it is.
+
+    A run has a start, steps, evaluations and checkpoints in between, and an end. The time of the
+    end is reserved. The time for evaluations is reserved too, up to three quarters of what is left.
+
+    Attributes:
+        seconds: the budget.
+        steps: the number of completed steps.
+        steps_left: the predicted number of steps after these; 0 after the last step.
+        progress: from 0 to 1, for the learning rate schedule. At constant speed it grows by
+            ``1 / predicted_steps`` a step, so it is 1 after the last step. It never falls.
+        evaluations: the number of evaluations that were made or left out.
+    """
+
+    def __init__(
+        self,
+        seconds: float,
+        *,
+        steps: int,
+        evaluation_period: int,
+        evaluation_seconds: float,
+        final_evaluations: float,
+        closing_seconds: float,
+        started: float | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """
+        Args:
+            seconds: the budget, from ``started`` to the end of the process.
+            steps: the first guess of the number of steps.
+            evaluation_period: there is an evaluation each time that the progress has grown by
+                ``evaluation_period / steps``; 0: only at the end.
+            evaluation_seconds: estimate for an evaluation, used before one was measured.
+            final_evaluations: length of the evaluations after the last step, in evaluations.
+            closing_seconds: estimate for the rest of the end.
+            started: when the command started; None: now.
+            clock: returns the time in seconds.
+        """
+        self.seconds, self.steps, self.steps_left = seconds, 0, steps
+        self.progress, self.evaluations = 0.0, 0
+        self.start_seconds = 0.0  # from the start of the command to the first step
+        self._first_guess, self._spacing = steps, evaluation_period / steps
+        self._evaluation_seconds, self._final_evaluations = evaluation_seconds, final_evaluations
+        self._closing_seconds, self._clock = closing_seconds, clock
+        self._started = clock() if started is None else started
+        self._elapsed_before = 0.0  # of the earlier parts of a resumed run
+        self._step_times = StepTimes()
+        self._evaluation_steps: list[float] = []  # times of evaluations, in steps
+        self._has_measured_evaluation = False
+        self._checkpoint_times: list[float] = []
+        self._step_started = 0.0
+        self._interruption = 0.0  # time since then that belongs to no step
+        self._is_measuring = False
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the start of the command, with those of the earlier parts of the run."""
+        return self._elapsed_before + self._clock() - self._started
+
+    @property
+    def seconds_left(self) -> float:
+        """Seconds until the end of the budget; never negative."""
+        return max(self.seconds - self.elapsed, 0.0)
+
+    @property
+    def predicted_steps(self) -> int:
+        """The predicted number of steps of the whole run."""
+        return self.steps + self.steps_left
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the last step is done."""
+        return self.steps_left == 0
+
+    @property
+    def is_exceeded(self) -> bool:
+        """Whether the budget has no time left for what comes after the last step."""
+        return self._free_seconds() < -OVERSHOOT * self.seconds
+
+    @property
+    def step_seconds(self) -> float:
+        """The mean time of the last steps; 0 before the first one."""
+        return self._step_times.mean
+
+    @property
+    def end_seconds(self) -> float:
+        """The predicted time from the last step to the end of the process."""
+        checkpoint = (
+            statistics.fmean(self._checkpoint_times)
+            if self._checkpoint_times
+            else CHECKPOINT_SECONDS
+        )
+        return self._final_evaluations * self._evaluation() + checkpoint + self._closing_seconds
+
+    @property
+    def is_evaluation_due(self) -> bool:
+        """Whether to evaluate after the last completed step. The evaluation after the last step of
+        the run is not counted here."""
+        return not self.is_finished and self._evaluations_passed() > self.evaluations
+
+    def skip_to(self, steps: int) -> None:
+        """Continue a run of which only the number of completed steps is known, without times."""
+        self.steps, self.steps_left = steps, max(self._first_guess - steps, 1)
+        self.progress = steps / self.predicted_steps
+        self.evaluations = self._evaluations_passed()
+
+    def start(self) -> None:
+        """Start the time of the first step."""
+        self._step_started, self._interruption = self._clock(), 0.0
+        self.start_seconds = self._step_started - self._started
+
+    def finish_step(self) -> None:
+        """Take the time since the last step, and predict how many steps are left."""
+        now = self._clock()
+        self._step_times.add(now - self._step_started - self._interruption)
+        self._step_started, self._interruption = now, 0.0
+        self.steps += 1
+        if self._step_times.is_settled and not self._evaluation_steps:
+            self._evaluation_steps = [self._evaluation_seconds / self.step_seconds]
+        if self._is_counting_down():
+            self.steps_left = 0 if self.is_exceeded else self.steps_left - 1
+        else:
+            self.steps_left = self._predict()
+        self._advance()
+        if self.is_evaluation_due and self._evaluation() > MOST_EVALUATION * self._free_seconds():
+            self.evaluations = self._evaluations_passed()  # too little time: leave it out
+
+    @contextlib.contextmanager
+    def measure_evaluation(self) -> Iterator[None]:
+        """Take the time of the block as that of an evaluation during training."""
+        with self._measure() as times:
+            yield
+        self.evaluations = self._evaluations_passed()
+        if times and self.step_seconds:
+            if not self._has_measured_evaluation:
+                self._evaluation_steps, self._has_measured_evaluation = [], True
+            self._evaluation_steps = [*self._evaluation_steps[-2:], times[0] / self.step_seconds]
+
+    @contextlib.contextmanager
+    def measure_checkpoint(self) -> Iterator[None]:
+        """Take the time of the block as that of a checkpoint. Within an evaluation it belongs to
+        the evaluation."""
+        with self._measure() as times:
+            yield
+        self._checkpoint_times += times
+
+    @contextlib.contextmanager
+    def _measure(self) -> Iterator[list[float]]:
+        """Measure a block; yield a list that gets its seconds, or stays empty in another block."""
+        times: list[float] = []
+        if self._is_measuring:
+            yield times
+            return
+        self._is_measuring, started = True, self._clock()
+        try:
+            yield times
+        finally:
+            self._is_measuring = False
+        times.append(self._clock() - started)
+        self._interruption += times[0]
+
+    def follow(self, decision: tuple[int, int, float, int]) -> None:
+        """Take over the :meth:`decision` of another process."""
+        self.steps, self.steps_left, self.progress, self.evaluations = decision
+
+    def decision(self) -> tuple[int, int, float, int]:
+        """Return what all processes of a run must agree on."""
+        return self.steps, self.steps_left, self.progress, self.evaluations
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state for a checkpoint."""
+        return {
+            "seconds": self.seconds,
+            "elapsed": self.elapsed,
+            "decision": list(self.decision()),
+            "step_times": self._step_times.values(),
+            "evaluation_steps": self._evaluation_steps,
+            "has_measured_evaluation": self._has_measured_evaluation,
+            "checkpoint_times": self._checkpoint_times,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue the run of a checkpoint.
+
+        The progress is that of the checkpoint, also with another budget. Only a finished run whose
+        budget was raised goes back, by the ratio of both budgets.
+        """
+        steps, left, progress, evaluations = state["decision"]
+        self._elapsed_before = state["elapsed"]
+        self._step_times.restore(state["step_times"])
+        self._evaluation_steps = list(state["evaluation_steps"])
+        self._has_measured_evaluation = state["has_measured_evaluation"]
+        self._checkpoint_times = list(state["checkpoint_times"])
+        self.follow((steps, left, progress, evaluations))
+        if left == 0 and self.seconds > state["seconds"]:
+            self.progress = progress * state["seconds"] / self.seconds
+        if left or self.seconds > state["seconds"]:
+            self.steps_left = max(self._predict(), 1)
+            self.evaluations = min(evaluations, self._evaluations_passed())
+
+    def __str__(self) -> str:
+        """For example "12 min left, about 840 steps in all"."""
+        return f"{format_time(self.seconds_left)} left, about {self.predicted_steps} steps in all"
+
+    def _evaluation(self) -> float:
+        """Return the predicted time of an evaluation. It changes with the speed of the steps."""
+        if not self._evaluation_steps:
+            return self._evaluation_seconds
+        return statistics.median(self._evaluation_steps) * self.step_seconds
+
+    def _evaluations_passed(self) -> int:
+        """Return how many evaluations are planned up to the present progress."""
+        if not self._spacing:
+            return 0
+        return min(math.floor(self.progress / self._spacing + 1e-9), self._planned_evaluations())
+
+    def _planned_evaluations(self) -> int:
+        """Return how many evaluations are planned before the last step."""
+        return math.ceil(1 / self._spacing - 1e-9) - 1 if self._spacing else 0
+
+    def _free_seconds(self) -> float:
+        """Return the time for steps, evaluations and checkpoints; negative if there is none."""
+        return self.seconds - self.elapsed - self.end_seconds
+
+    def _predict(self) -> int:
+        """Return the number of steps for which there is time."""
+        free, step = self._free_seconds(), self._seconds_a_step()
+        evaluations = max(self._planned_evaluations() - self.evaluations, 0)
+        free -= min(evaluations * self._evaluation(), MOST_EVALUATION * max(free, 0))
+        # the nearest number, but no step that would end long after the budget
+        return max(math.floor((free + min(step / 2, OVERSHOOT * self.seconds)) / step), 0)
+
+    def _seconds_a_step(self) -> float:
+        return self.step_seconds + sum(self._checkpoint_times) / max(self.steps, 1)
+
+    def _is_counting_down(self) -> bool:
+        """Whether the number of steps left is fixed, so that the progress ends exactly at 1."""
+        left = self.steps_left * self._seconds_a_step()
+        return self._step_times.is_settled and 0 < left <= COUNTDOWN * self.seconds
+
+    def _advance(self) -> None:
+        left = self.steps_left + 1  # with the step that was just done
+        if not self._step_times.is_settled:
+            left = max(left, self._first_guess - self.steps + 1)
+        self.progress = 1.0 if self.is_finished else self.progress + (1 - self.progress) / left
+
+
+def format_time(seconds: float) -> str:
+    """Return a time for people: "45 s", "12 min" or "2.5 h"."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -6,13 +6,20 @@ import argparse
 import itertools
 import sys
 from collections.abc import Sequence
+from typing import Any
 
-from retina_plugin.cli import completion, config, eval, train
+from retina_plugin.cli import completion, config, data, eval, train
 from retina_plugin.cli.interrupts import exit_quietly_on_signals
 from retina_plugin.cli.output import make_streams_printable
-from retina_plugin.cli.parser import Parser, suggestion
+from retina_plugin.cli.parser import Parser, add_verbs, suggestion, verb_parsers
 
-VERBS = {"train": train, "eval": eval, "config": config, "completion": completion}
+VERBS: dict[str, Any] = {
+    "train": train,
+    "eval": eval,
+    "data": data,
+    "config": config,
+    "completion": completion,
+}
 
 EXAMPLES = """RetinaNet with focal loss, on Detectron2 or on Lightning.
 
@@ -36,18 +43,7 @@ def build_parser() -> Parser:
     parser.add_argument(
         "--version", action=_Version, nargs=0, help="print version and folder of the package"
     )
-    verbs = parser.add_subparsers(dest="verb", metavar="VERB", parser_class=Parser)
-    for name, module in VERBS.items():
-        first_line = (module.__doc__ or "").splitlines()[0]
-        verb = verbs.add_parser(
-            name,
-            help=first_line,
-            description=module.EXAMPLES,
-            prog=f"retina {name}",
-            allow_abbrev=False,
-        )
-        module.add_arguments(verb)
-        verb.set_defaults(parser=verb)
+    add_verbs(parser, VERBS, dest="verb")
     return parser
 
 
@@ -62,17 +58,27 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """
     words = list(sys.argv[1:] if argv is None else argv)
     parser = build_parser()
-    parser.parse_args(list(itertools.takewhile(lambda word: word.startswith("-"), words)))
-    verb = next((word for word in words if not word.startswith("-")), None)
-    if verb is None:
-        parser.error(f"expected a verb: {', '.join(VERBS)}")
-    if verb not in VERBS:
-        hint = suggestion(verb, VERBS) or f": expected one of {', '.join(VERBS)}"
-        parser.error(f"unknown verb {verb}{hint}")
+    _require_verb(parser, words)
     args = parser.parse_args(words)
     if hasattr(VERBS[args.verb], "check"):
         VERBS[args.verb].check(args.parser, args)
     return args
+
+
+def _require_verb(parser: Parser, words: list[str]) -> None:
+    """Make sure that the first words are flags of the parser and one of its verbs, and likewise
+    for the verbs below that verb."""
+    verbs = verb_parsers(parser)
+    if not verbs:
+        return
+    parser.parse_args(list(itertools.takewhile(lambda word: word.startswith("-"), words)))
+    verb = next((word for word in words if not word.startswith("-")), None)
+    if verb is None:
+        parser.error(f"expected a verb: {', '.join(verbs)}")
+    if verb not in verbs:
+        hint = suggestion(verb, verbs) or f": expected one of {', '.join(verbs)}"
+        parser.error(f"unknown verb {verb}{hint}")
+    _require_verb(verbs[verb], words[words.index(verb) + 1 :])
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from retina_plugin.cli.output import write
+from retina_plugin.cli.parser import verb_parsers
 
 if TYPE_CHECKING:
     from retina_plugin.cli.parser import Parser
@@ -25,6 +26,7 @@ _retina() {
   local word="${COMP_WORDS[COMP_CWORD]}" verb="${COMP_WORDS[1]}"
   local choices="" configs="" files="" keys=""
   [ "$COMP_CWORD" -eq 1 ] && verb=""
+  case "$verb" in @NESTED@) [ "$COMP_CWORD" -gt 2 ] && verb="$verb ${COMP_WORDS[2]}" ;; esac
   case "$verb ${COMP_WORDS[COMP_CWORD-1]}" in
 @CASES@
   esac
@@ -43,6 +45,7 @@ ZSH = """\
 _retina() {
   local verb="${words[2]}" choices="" configs="" files="" keys=""
   (( CURRENT == 2 )) && verb=""
+  case "$verb" in @NESTED@) (( CURRENT > 3 )) && verb="$verb ${words[3]}" ;; esac
   case "$verb ${words[CURRENT-1]}" in
 @CASES@
   esac
@@ -73,22 +76,32 @@ def script(shell: str, parser: Parser) -> str:
 
     text = {"bash": BASH, "zsh": ZSH}[shell]
     keys = " ".join(sorted([*DETECTRON2_KEYS, *PLUGIN_KEYS]))
+    nested = [verb for verb, below in verb_parsers(parser).items() if verb_parsers(below)]
+    text = text.replace("@NESTED@", "|".join(nested))
     text = text.replace("@CASES@", "\n".join(_cases(parser)))
     return text.replace("@CONFIGS@", " ".join(packaged_configs())).replace("@KEYS@", keys)
 
 
 def _cases(parser: Parser) -> Iterator[str]:
-    """Yield the cases of the script: one per flag that has a value, and one per verb."""
-    (verbs,) = (a for a in parser._actions if isinstance(a, argparse._SubParsersAction))
-    for verb, verb_parser in verbs.choices.items():
-        flags = [a for a in verb_parser._actions if a.option_strings]
-        for action in flags:
-            if action.nargs != 0:
-                yield _case(f'"{verb} {action.option_strings[-1]}"', action)
-        words = [action.option_strings[-1] for action in flags]
-        others = [a for a in verb_parser._actions if not a.option_strings]
-        yield _case(f"{verb}\\ *", *others, words=words)
-    yield _case("\\ *", words=[*verbs.choices, "--help", "--version"])
+    """Yield the cases of the script: one per flag that has a value, and one per verb. Those of the
+    verbs below a verb come first, because its own pattern fits them too."""
+    verbs = verb_parsers(parser)
+    for verb, verb_parser in verbs.items():
+        for below, below_parser in verb_parsers(verb_parser).items():
+            yield from _cases_of_verb(f"{verb} {below}", below_parser)
+        yield from _cases_of_verb(verb, verb_parser)
+    yield _case("\\ *", words=[*verbs, "--help", "--version"])
+
+
+def _cases_of_verb(verb: str, parser: Parser) -> Iterator[str]:
+    flags = [a for a in parser._actions if a.option_strings]
+    for action in flags:
+        if action.nargs != 0:
+            yield _case(f'"{verb} {action.option_strings[-1]}"', action)
+    words = [action.option_strings[-1] for action in flags]
+    others = [a for a in parser._actions if not a.option_strings]
+    pattern = verb.replace(" ", "\\ ")
+    yield _case(f"{pattern}\\ *", *others, words=words)
 
 
 def _case(pattern: str, *actions: argparse.Action, words: Sequence[str] = ()) -> str:
@@ -97,7 +110,7 @@ def _case(pattern: str, *actions: argparse.Action, words: Sequence[str] = ()) ->
     choices = [*words, *(c for action in actions for c in action.choices or ())]
     takes = {
         "configs": any(action.dest in ("config_file", "file") for action in actions),
-        "files": kinds & {"FILE", "[FOLDER]"},
+        "files": kinds & {"FILE", "[FOLDER]", "DATA", "DIR"},
         "keys": "KEY" in kinds,
     }
     sets = [f'choices="{" ".join(choices)}"'] if choices else []

@@ -7,7 +7,7 @@ import difflib
 import re
 import sys
 import textwrap
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NoReturn
 
 FLAG = re.compile(r"--[A-Za-z]|-[A-Za-z]$")
@@ -68,6 +68,34 @@ class Parser(argparse.ArgumentParser):
     def _has_flag(self, flag: str) -> bool:
         known = self._option_string_actions
         return flag in known or (self.allow_abbrev and any(k.startswith(flag) for k in known))
+
+
+def add_verbs(parser: Parser, verbs: Mapping[str, Any], *, dest: str) -> None:
+    """Add a subparser for each verb.
+
+    Args:
+        parser: without positional arguments.
+        verbs: name -> module with a docstring, whose first line is the help; ``EXAMPLES``, the
+            description; ``add_arguments(parser)`` and ``run(args)``.
+        dest: the namespace gets the name of the verb as this, and the subparser as "parser".
+    """
+    subparsers = parser.add_subparsers(dest=dest, metavar="VERB", parser_class=Parser)
+    for name, module in verbs.items():
+        verb = subparsers.add_parser(
+            name,
+            help=(module.__doc__ or "").splitlines()[0],
+            description=module.EXAMPLES,
+            prog=f"{parser.prog} {name}",
+            allow_abbrev=False,
+        )
+        module.add_arguments(verb)
+        verb.set_defaults(parser=verb)
+
+
+def verb_parsers(parser: argparse.ArgumentParser) -> Mapping[str, Any]:
+    """Return the subparsers of :func:`add_verbs` by verb; empty if there are none."""
+    found = (a.choices for a in parser._actions if isinstance(a, argparse._SubParsersAction))
+    return next(found, {})
 
 
 class HelpFormatter(argparse.HelpFormatter):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from retina_plugin.config.files import write_atomically
@@ -14,16 +14,23 @@ from retina_plugin.data.dataset import Dataset
 FLAGS = ("difficult", "group_of")  # reasons for "iscrowd" in other formats
 
 
-def write_coco_file(dataset: Dataset, indices: Iterable[int], path: str) -> None:
+def write_coco_file(
+    dataset: Dataset,
+    indices: Iterable[int],
+    path: str,
+    *,
+    file_name: Callable[[str], str] = os.path.abspath,
+) -> None:
     """Write some images of a data set with their boxes and all classes; whole or not at all.
 
-    Images are named by absolute paths, so ``load_dataset(f"{path}@")`` reads the file back to equal
-    records.
+    By default, images are named by absolute paths, so ``load_dataset(f"{path}@")`` reads the file
+    back to equal records.
 
     Args:
         dataset: boxes and sizes are written as in its records: in pixels, after EXIF rotation.
         indices: of records.
         path: of the JSON file; its folder must exist.
+        file_name: returns the ``file_name`` of an image in the JSON file, given its path.
 
     Raises:
         DiskError: the file cannot be written.
@@ -33,7 +40,7 @@ def write_coco_file(dataset: Dataset, indices: Iterable[int], path: str) -> None
         "images": [
             {
                 "id": record["image_id"],
-                "file_name": os.path.abspath(record["file_name"]),
+                "file_name": file_name(record["file_name"]),
                 "width": record["width"],
                 "height": record["height"],
             }

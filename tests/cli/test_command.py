@@ -31,10 +31,10 @@ def error(capsys: pytest.CaptureFixture, *argv: str) -> str:
 @pytest.mark.parametrize(
     ("argv", "words"),
     [
-        ([], "expected a verb: train, eval, config, completion"),
+        ([], "expected a verb: train, eval, data, config, completion"),
         (["tran", *CONFIG], "unknown verb tran: did you mean train?"),
         (["evaluate"], "unknown verb evaluate: did you mean eval?"),
-        (["xyz"], "unknown verb xyz: expected one of train, eval, config, completion"),
+        (["xyz"], "unknown verb xyz: expected one of train, eval, data, config, completion"),
         (["--versio"], "unknown flag --versio: did you mean --version?"),
         (["--verbose", "train", *CONFIG], "unknown flag --verbose"),
         (["train"], "the following arguments are required: --config-file"),
@@ -50,6 +50,15 @@ def error(capsys: pytest.CaptureFixture, *argv: str) -> str:
         (["eval", "out", *CONFIG], "expected one of FOLDER and --config-file"),
         (["eval", "out", "--weight", "x"], "unknown flag --weight: did you mean --weights?"),
         (["config"], "the following arguments are required: FILE"),
+        (["data"], "expected a verb: convert"),
+        (
+            ["data", "conver", "my", "--format", "yolo"],
+            "unknown verb conver: did you mean convert?",
+        ),
+        (["data", "--verbose"], "unknown flag --verbose"),
+        (["data", "convert", "my", "--output", "x"], "arguments are required: --format"),
+        (["data", "convert", "my", "--output", "x", "--format", "csv"], "invalid choice: 'csv'"),
+        (["data", "convert", "my", "--outpt", "x"], "unknown flag --outpt: did you mean --output?"),
         (["completion", "fish"], "invalid choice: 'fish'"),
         (["completion", "bash", "zsh"], "unexpected argument zsh"),
     ],

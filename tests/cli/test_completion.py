@@ -40,6 +40,10 @@ def test_bash(tmp_path: Path) -> None:
         (["train", "--config-file", "a", "SOLVER.MAX_"], ["SOLVER.MAX_ITER"]),
         (["eval", "digits_"], ["digits_run"]),
         (["completion", "z"], ["zsh"]),
+        (["data", "con"], ["convert"]),
+        (["data", "convert", "--fo"], ["--format"]),
+        (["data", "convert", "--format", "y"], ["yolo"]),
+        (["data", "convert", "digits_"], ["digits_run"]),
         (["nonsense", "x"], []),
     ):
         assert completed(tmp_path, *words) == expected, words

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 
 from tqdm import tqdm
 
+from retina_plugin.data.entry_errors import reading_entry
 from retina_plugin.data.errors import DatasetError
 from retina_plugin.data.importers.collector import Collector
 from retina_plugin.data.importers.image_files import ImageFolder
@@ -86,10 +87,11 @@ def _add(collector: Collector, file: str, root: Element, images: ImageFolder) ->
     numbers = [int(float(size)) if _is_whole(size) else 0 for size in sizes]
     image = collector.add_image(name, width=numbers[0], height=numbers[1])
     for element in root.find_all("object"):
-        found = read_object(element, note=collector.note)
-        collector.add_box(
-            image, found.class_name, found.box, place=element.place, difficult=found.difficult
-        )
+        with reading_entry(element.place):
+            found = read_object(element, note=collector.note)
+            collector.add_box(
+                image, found.class_name, found.box, place=element.place, difficult=found.difficult
+            )
 
 
 def _is_whole(text: str) -> bool:

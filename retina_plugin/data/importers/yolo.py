@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 
 from tqdm import tqdm
 
+from retina_plugin.data.entry_errors import reading_entry
 from retina_plugin.data.errors import DatasetError
 from retina_plugin.data.importers.collector import Collector
 from retina_plugin.data.importers.imported import Imported
@@ -149,14 +150,15 @@ def _read_rows(label: str, data: DataYaml, collector: Collector) -> list[tuple[R
     for line_number, line in enumerate(read_text(label).splitlines(), start=1):
         if line.strip():
             place = f"{label}, line {line_number}"
-            row = parse_row(
-                line,
-                place,
-                num_classes=len(data.class_names) or None,
-                keypoints=data.keypoints,
-                note=functools.partial(collector.note, place=place),
-            )
-            found.append((row, place))
+            with reading_entry(place):
+                row = parse_row(
+                    line,
+                    place,
+                    num_classes=len(data.class_names) or None,
+                    keypoints=data.keypoints,
+                    note=functools.partial(collector.note, place=place),
+                )
+                found.append((row, place))
     return found
 
 

@@ -1,0 +1,25 @@
+"""Work with data sets: convert them to other formats."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from retina_plugin.cli import data_convert
+from retina_plugin.cli.parser import Parser, add_verbs
+
+# each module is a verb below "data", with the same functions as a verb
+VERBS: dict[str, Any] = {"convert": data_convert}
+
+EXAMPLES = """Work with data sets.
+
+    retina data convert my --format yolo --output my_yolo
+    retina data VERB --help"""
+
+
+def add_arguments(parser: Parser) -> None:
+    add_verbs(parser, VERBS, dest="data_verb")
+
+
+def run(args: argparse.Namespace) -> None:
+    VERBS[args.data_verb].run(args)

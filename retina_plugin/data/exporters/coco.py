@@ -1,0 +1,37 @@
+"""Write COCO's JSON: ``annotations/SPLIT.json`` and ``images/SPLIT/``; without splits
+``annotations.json`` and ``images/``."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+
+from retina_plugin.data.coco_file import write_coco_file
+from retina_plugin.data.dataset import Dataset
+from retina_plugin.data.exporters.image_copies import ImageCopies
+from retina_plugin.data.exporters.splits import named_records
+
+
+def write_coco(datasets: Mapping[str, Dataset], copies: ImageCopies) -> list[str]:
+    """Write data sets; ids, boxes, flags, empty images and the order of classes are kept.
+
+    Args:
+        datasets: by split, with the same classes.
+        copies: images are added to it; its folder gets the JSON files.
+
+    Returns:
+        Notes on what the format cannot hold: none.
+
+    Raises:
+        DiskError: a file cannot be written.
+    """
+    for split, dataset in datasets.items():
+        names: dict[str, str] = {}  # by path; two images may be one file
+        for record, name in named_records(split, dataset):
+            if names.setdefault(record["file_name"], name) == name:
+                copies.add(record["file_name"], os.path.join("images", split, name))
+        file = os.path.join("annotations", f"{split}.json") if split else "annotations.json"
+        path = os.path.join(copies.folder, file)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        write_coco_file(dataset, range(len(dataset.records)), path, file_name=names.__getitem__)
+    return []

@@ -1,0 +1,97 @@
+"""Convert a data set to another annotation format."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+
+from retina_plugin.config.disk import disk_errors
+from retina_plugin.data.catalog import load_dataset, splits_of
+from retina_plugin.data.data_path import parse_data_path
+from retina_plugin.data.dataset import Dataset
+from retina_plugin.data.errors import DatasetError
+from retina_plugin.data.exporters.coco import write_coco
+from retina_plugin.data.exporters.image_copies import ImageCopies
+from retina_plugin.data.exporters.splits import with_same_classes
+from retina_plugin.data.exporters.voc import write_voc
+from retina_plugin.data.exporters.yolo import write_yolo
+
+Exporter = Callable[[Mapping[str, Dataset], ImageCopies], list[str]]
+EXPORTERS: dict[str, Exporter] = {"coco": write_coco, "yolo": write_yolo, "voc": write_voc}
+
+
+def convert(name: str, format: str, folder: str, *, link: bool = False) -> list[str]:
+    """Write a data set with all its splits in another format, with its images.
+
+    Boxes are written as training uses them: clipped to their image, in pixels of the image after
+    EXIF rotation.
+
+    Args:
+        name: as for :func:`retina_plugin.data.load_dataset`; ``PATH:SPLIT`` for one split only.
+        format: a key of :data:`EXPORTERS`.
+        folder: a new or empty folder. It is written whole or not at all.
+        link: make hard links to the images instead of copies.
+
+    Returns:
+        Lines on what was written, and on what the format cannot hold.
+
+    Raises:
+        DatasetError: the data set cannot be read, or the folder has files.
+        DiskError: a file cannot be written.
+    """
+    datasets, notes = with_same_classes(_load_splits(name))
+    with new_folder(folder) as draft:
+        copies = ImageCopies(draft, link=link)
+        notes += EXPORTERS[format](datasets, copies)
+    return [*_summary(datasets, folder), str(copies), *notes]
+
+
+def _load_splits(name: str) -> dict[str, Dataset]:
+    where = parse_data_path(name)
+    splits = list(splits_of(name))
+    if where is None or where.split or splits == [""]:
+        return {(where.split if where else ""): load_dataset(name)}
+    at = f"@{where.image_folder}" if where.image_folder else ""
+    return {split: load_dataset(f"{where.path}:{split}{at}") for split in splits}
+
+
+def _summary(datasets: Mapping[str, Dataset], folder: str) -> Iterator[str]:
+    for split, dataset in datasets.items():
+        boxes = sum(len(record["annotations"]) for record in dataset.records)
+        yield (
+            f"written: {folder}{f', {split}' if split else ''}: {len(dataset.records)} images, "
+            f"{boxes} boxes, {dataset.num_classes} classes; read as {dataset.format}"
+        )
+
+
+@contextlib.contextmanager
+def new_folder(folder: str) -> Iterator[str]:
+    """Give a draft folder, which takes the place of ``folder`` after the block, or is removed if
+    that fails.
+
+    Raises:
+        DatasetError: ``folder`` is a file, or has files.
+        DiskError: it cannot be made.
+    """
+    if os.path.exists(folder) and not (os.path.isdir(folder) and not os.listdir(folder)):
+        raise DatasetError(f"{folder} exists: name a new or empty folder")
+    path = os.path.abspath(folder)
+    with disk_errors(folder):
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        draft = tempfile.mkdtemp(prefix=f".{os.path.basename(path)}.", dir=os.path.dirname(path))
+    try:
+        os.chmod(draft, 0o777 & ~_umask())  # mkdtemp gives a folder to its owner only
+        yield draft
+        with disk_errors(folder):
+            os.replace(draft, path)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,92 @@
+"""The data sets that are written together: their classes, and the names of their images."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Iterator, Mapping
+
+from tqdm import tqdm
+
+from retina_plugin.data.dataset import Dataset, Record
+from retina_plugin.data.image_units import relative_names
+from retina_plugin.data.read_headers import PROGRESS_DELAY
+
+FLAGS = ("iscrowd", "difficult", "group_of")
+
+
+def with_same_classes(datasets: Mapping[str, Dataset]) -> tuple[dict[str, Dataset], list[str]]:
+    """Give all splits the same classes.
+
+    Args:
+        datasets: by split; at least one.
+
+    Returns:
+        The data sets as they are if their classes are equal. If not, all have the classes of the
+        first, then those that others add, with the category ids 1..K; and a note that says so.
+    """
+    first, *others = datasets.values()
+    if all(_classes(other) == _classes(first) for other in others):
+        return dict(datasets), []
+    names = tuple(dict.fromkeys(n for dataset in datasets.values() for n in dataset.class_names))
+    note = f"the splits list different classes: all of them get {', '.join(names)}"
+    return {split: _with_classes(dataset, names) for split, dataset in datasets.items()}, [note]
+
+
+def _classes(dataset: Dataset) -> tuple[object, ...]:
+    return dataset.class_names, dataset.category_ids
+
+
+def _with_classes(dataset: Dataset, names: tuple[str, ...]) -> Dataset:
+    index = [names.index(name) for name in dataset.class_names]
+    records: list[Record] = [
+        {
+            **record,
+            "annotations": [
+                {**annotation, "category_id": index[annotation["category_id"]]}
+                for annotation in record["annotations"]
+            ],
+        }
+        for record in dataset.records
+    ]
+    ids = tuple(range(1, len(names) + 1))
+    return dataclasses.replace(dataset, class_names=names, category_ids=ids, records=records)
+
+
+def image_names(dataset: Dataset) -> list[str]:
+    """Return a name for each record: the path of its image relative to the deepest folder that all
+    images share, with ``/``.
+
+    Names differ without their suffixes, so that label files have different names too: of a.jpg and
+    a.png, the second is called a_2.png.
+    """
+    used: set[str] = set()
+    names = relative_names([record["file_name"] for record in dataset.records])
+    return [different_name(name, used) for name in names]
+
+
+def named_records(split: str, dataset: Dataset) -> Iterator[tuple[Record, str]]:
+    """Yield each record with its name from :func:`image_names`, and show progress."""
+    pairs = list(zip(dataset.records, image_names(dataset), strict=True))
+    yield from tqdm(pairs, desc=split or "images", leave=False, delay=PROGRESS_DELAY)
+
+
+def different_name(name: str, used: set[str]) -> str:
+    """Return the name, with a number before its suffix if its stem is used already; note its stem
+    as used."""
+    stem, suffix = os.path.splitext(name)
+    candidate, number = stem, 1
+    while candidate.casefold() in used:
+        number += 1
+        candidate = f"{stem}_{number}"
+    used.add(candidate.casefold())
+    return candidate + suffix
+
+
+def count_flags(dataset: Dataset, *flags: str) -> int:
+    """Return the number of annotations with one of the flags."""
+    return sum(
+        any(annotation.get(flag) for flag in flags)
+        for record in dataset.records
+        for annotation in record["annotations"]
+    )

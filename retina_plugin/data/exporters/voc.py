@@ -1,0 +1,105 @@
+"""Write Pascal VOC's XML: ``Annotations/``, ``JPEGImages/`` and ``ImageSets/Main/SPLIT.txt``."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+from xml.sax.saxutils import escape
+
+from retina_plugin.config.files import write_atomically
+from retina_plugin.data.dataset import Dataset, Record
+from retina_plugin.data.exporters.image_copies import ImageCopies
+from retina_plugin.data.exporters.splits import FLAGS, count_flags, different_name, named_records
+from retina_plugin.data.importers.voc_offset import OFFSETS
+
+LOW, HIGH = OFFSETS["minima"]  # added to corners, so that reading with the default gives them back
+
+
+def write_voc(datasets: Mapping[str, Dataset], copies: ImageCopies) -> list[str]:
+    """Write data sets. Images of all splits are in one folder; a name that is used already gets a
+    number.
+
+    Args:
+        datasets: by split, with the same classes.
+        copies: images are added to it; its folder gets the other files.
+
+    Returns:
+        Notes on what the format cannot hold: flags other than difficult, classes without boxes and
+        the order of classes.
+
+    Raises:
+        DiskError: a file cannot be written.
+    """
+    used: set[str] = set()
+    for split, dataset in datasets.items():
+        stems = []
+        for record, nested in named_records(split, dataset):
+            name = different_name(nested.replace("/", "_"), used)
+            stems.append(os.path.splitext(name)[0])
+            copies.add(record["file_name"], os.path.join("JPEGImages", name))
+            _write(copies.folder, f"Annotations/{stems[-1]}.xml", _xml(record, name, dataset))
+        if split:
+            lines = "".join(f"{stem}\n" for stem in stems)
+            _write(copies.folder, f"ImageSets/Main/{split}.txt", lines)
+    return _notes(datasets)
+
+
+def _write(folder: str, name: str, text: str) -> None:
+    path = os.path.join(folder, name)
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    write_atomically(path, text)
+
+
+def _xml(record: Record, name: str, dataset: Dataset) -> str:
+    size = "".join(f"<{key}>{record[key]}</{key}>" for key in ("width", "height"))
+    objects = [_object(annotation, dataset) for annotation in record["annotations"]]
+    lines = [
+        "<annotation>",
+        "<folder>JPEGImages</folder>",
+        f"<filename>{escape(name)}</filename>",
+        f"<size>{size}<depth>3</depth></size>",
+        *objects,
+        "</annotation>",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _object(annotation: Mapping[str, Any], dataset: Dataset) -> str:
+    x0, y0, x1, y1 = annotation["bbox"]
+    corners = {"xmin": x0 + LOW, "ymin": y0 + LOW, "xmax": x1 + HIGH, "ymax": y1 + HIGH}
+    box = "".join(f"<{key}>{_number(value)}</{key}>" for key, value in corners.items())
+    difficult = int(any(annotation.get(flag) for flag in FLAGS))
+    name = escape(dataset.class_names[annotation["category_id"]])
+    return (
+        f"<object><name>{name}</name><difficult>{difficult}</difficult><bndbox>{box}</bndbox>"
+        "</object>"
+    )
+
+
+def _number(value: float) -> str:
+    """Return all digits; whole numbers as such."""
+    return str(int(value)) if value == int(value) else repr(value)
+
+
+def _notes(datasets: Mapping[str, Dataset]) -> list[str]:
+    notes = []
+    flagged = sum(count_flags(d, *FLAGS) - count_flags(d, "difficult") for d in datasets.values())
+    if flagged:
+        notes.append(
+            f"{flagged} boxes with the flag crowd or group-of are difficult, the only flag of "
+            "Pascal VOC"
+        )
+    names = next(iter(datasets.values())).class_names
+    used = {
+        names[annotation["category_id"]]
+        for dataset in datasets.values()
+        for record in dataset.records
+        for annotation in record["annotations"]
+    }
+    if list(names) != sorted(used):
+        unused = [name for name in names if name not in used]
+        without = f", and those without boxes are lost: {', '.join(unused)}" if unused else ""
+        notes.append(f"Pascal VOC lists no classes: they are read in alphabetical order{without}")
+    return notes

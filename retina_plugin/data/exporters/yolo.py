@@ -1,0 +1,73 @@
+"""Write YOLO's label files: ``images/SPLIT/``, ``labels/SPLIT/`` and ``data.yaml``."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from retina_plugin.config.files import write_atomically
+from retina_plugin.data.dataset import Dataset, Record
+from retina_plugin.data.exporters.image_copies import ImageCopies
+from retina_plugin.data.exporters.splits import FLAGS, count_flags, named_records
+
+
+def write_yolo(datasets: Mapping[str, Dataset], copies: ImageCopies) -> list[str]:
+    """Write data sets. Images without boxes get an empty label file.
+
+    Args:
+        datasets: by split, with the same classes.
+        copies: images are added to it; its folder gets the other files.
+
+    Returns:
+        Notes on what the format cannot hold: boxes with flags are left out, as in Ultralytics'
+        converters of COCO and Pascal VOC.
+
+    Raises:
+        DiskError: a file cannot be written.
+    """
+    for split, dataset in datasets.items():
+        for record, name in named_records(split, dataset):
+            copies.add(record["file_name"], os.path.join("images", split, name))
+            label = f"{os.path.splitext(name)[0]}.txt"
+            path = os.path.join(copies.folder, "labels", split, label)
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            write_atomically(path, "".join(_row(a, record) for a in _boxes(record)))
+    class_names = next(iter(datasets.values())).class_names
+    write_atomically(os.path.join(copies.folder, "data.yaml"), _data_yaml(datasets, class_names))
+    return _notes(datasets)
+
+
+def _boxes(record: Record) -> list[dict[str, Any]]:
+    return [a for a in record["annotations"] if not any(a.get(flag) for flag in FLAGS)]
+
+
+def _row(annotation: Mapping[str, Any], record: Record) -> str:
+    """Return a row with all digits that a float has."""
+    x0, y0, x1, y1 = annotation["bbox"]
+    width, height = record["width"], record["height"]
+    values = ((x0 + x1) / 2 / width, (y0 + y1) / 2 / height, (x1 - x0) / width, (y1 - y0) / height)
+    return f"{annotation['category_id']} {' '.join(map(repr, values))}\n"
+
+
+def _data_yaml(datasets: Mapping[str, Dataset], class_names: tuple[str, ...]) -> str:
+    """Return YAML; text in JSON's quotes is YAML, too."""
+    lines = [
+        f"{split or 'train'}: {json.dumps(f'images/{split}'.rstrip('/'))}" for split in datasets
+    ]
+    lines += ["names:", *(f"  {i}: {json.dumps(name)}" for i, name in enumerate(class_names))]
+    return "\n".join([*lines, ""])
+
+
+def _notes(datasets: Mapping[str, Dataset]) -> list[str]:
+    notes = []
+    flagged = sum(count_flags(dataset, *FLAGS) for dataset in datasets.values())
+    if flagged:
+        notes.append(
+            f"{flagged} boxes with the flag crowd, difficult or group-of were left out, because "
+            "YOLO has no flags: what they show becomes background"
+        )
+    if "val" not in datasets:
+        notes.append("data.yaml has no val, which Ultralytics needs: there is no such split")
+    return notes

@@ -1,0 +1,226 @@
+"""Conversion of data sets: round trips, what a format cannot hold, folders and images."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from retina_plugin.cli.command import main
+from retina_plugin.data import Dataset, DatasetError, load_dataset, splits_of
+from retina_plugin.data.exporters import EXPORTERS, convert
+from tests.imported_boxes import write_images
+
+NAMES = ["zebra", 'ant: the "big" one', "no"]
+# with digits that binary floats do not have
+BOXES = [[10.1, 5.3, 29.7, 20.9], [0, 0, 100, 50], [33.333333333333336, 1e-3, 0.1, 48.7]]
+
+
+def write_coco(folder: Path) -> None:
+    """Splits train and val of 2 images each; one has no box, and one a name in a folder."""
+    for split in ("train", "val"):
+        names = [f"{split} 1.png", f"deeper/{split} ž.jpg"]
+        write_images(folder / "images" / split, *names)
+        boxes = [
+            {"id": 7 + i, "image_id": 5, "category_id": 30 - 10 * i, "bbox": box}
+            for i, box in enumerate(BOXES)
+        ]
+        content = {
+            "images": [
+                {"id": i, "file_name": name, "width": 100, "height": 50}
+                for i, name in zip((5, 2), names, strict=True)
+            ],
+            "annotations": boxes,
+            "categories": [{"id": 10 * (i + 1), "name": n} for i, n in enumerate(NAMES)],
+        }
+        (folder / f"{split}.json").write_text(json.dumps(content))
+
+
+def table(dataset: Dataset) -> dict[str, list[tuple[Any, ...]]]:
+    """Base name of the file -> [(class, edges with 11 digits, flags)]."""
+    return {
+        os.path.basename(record["file_name"]).rpartition("_")[2]: [
+            (
+                dataset.class_names[a["category_id"]],
+                [round(edge, 11) for edge in a["bbox"]],
+                [flag for flag in ("iscrowd", "difficult", "group_of") if a.get(flag)],
+            )
+            for a in record["annotations"]
+        ]
+        for record in dataset.records
+    }
+
+
+@pytest.mark.parametrize("format", EXPORTERS)
+def test_round_trips(tmp_path: Path, format: str) -> None:
+    write_coco(tmp_path / "my")
+    convert(str(tmp_path / "my"), format, str(tmp_path / "there"))
+    convert(str(tmp_path / "there"), "coco", str(tmp_path / "back"))
+    assert list(splits_of(str(tmp_path / "there"))) == ["train", "val"]
+    for split in ("train", "val"):
+        first, there, back = (
+            load_dataset(f"{tmp_path}/{n}:{split}") for n in ("my", "there", "back")
+        )
+        assert table(there) == table(first) == table(back)
+        assert first.class_names == tuple(NAMES)
+        expected = sorted(NAMES) if format == "voc" else NAMES
+        assert back.class_names == there.class_names == tuple(expected)
+        assert there.warnings == ()
+
+
+def test_coco_is_exact(tmp_path: Path) -> None:
+    write_coco(tmp_path / "my")
+    lines = convert(str(tmp_path / "my"), "coco", str(tmp_path / "there"))
+    first, there = load_dataset(str(tmp_path / "my")), load_dataset(str(tmp_path / "there"))
+    assert there.category_ids == first.category_ids == (10, 20, 30)
+    strip = [{**r, "file_name": ""} for r in first.records]
+    assert [{**r, "file_name": ""} for r in there.records] == strip
+    root = tmp_path / "there"
+    assert lines == [
+        f"written: {root}, train: 2 images, 3 boxes, 3 classes; read as {first.format}",
+        f"written: {root}, val: 2 images, 3 boxes, 3 classes; read as "
+        f"{load_dataset(f'{tmp_path}/my:val').format}",
+        "4 images were copied",
+    ]
+    assert sorted(str(p.relative_to(root)) for p in root.rglob("*") if p.is_file()) == [
+        "annotations/train.json",
+        "annotations/val.json",
+        "images/train/deeper/train ž.jpg",
+        "images/train/train 1.png",
+        "images/val/deeper/val ž.jpg",
+        "images/val/val 1.png",
+    ]
+
+
+def test_flags(tmp_path: Path) -> None:
+    write_images(tmp_path / "my", "a.png")
+    objects = "".join(
+        f"<object><name>{name}</name><difficult>{difficult}</difficult><bndbox><xmin>11</xmin>"
+        "<ymin>6</ymin><xmax>40.25</xmax><ymax>25</ymax></bndbox></object>"
+        for name, difficult in (("ant", 1), ("cat", 0))
+    )
+    (tmp_path / "my/a.xml").write_text(f"<annotation>{objects}</annotation>")
+    notes = {
+        format: convert(str(tmp_path / "my"), format, str(tmp_path / format))[2:]
+        for format in EXPORTERS
+    }
+    first, coco, voc, yolo = (
+        load_dataset(str(tmp_path / name)) for name in ("my", "coco", "voc", "yolo")
+    )
+    assert table(first) == table(coco) == table(voc)
+    assert table(voc)["a.png"][0] == ("ant", [10, 5, 40.25, 25], ["iscrowd", "difficult"])
+    assert table(yolo)["a.png"] == [table(first)["a.png"][1]]
+    assert notes["coco"] == notes["voc"] == []
+    assert notes["yolo"][0].startswith("1 boxes with the flag crowd, difficult or group-of were le")
+    assert notes["yolo"][1].startswith("data.yaml has no val")
+    content = json.loads((tmp_path / "coco/annotations.json").read_text())
+    content["annotations"][0].pop("difficult")
+    (tmp_path / "coco/annotations.json").write_text(json.dumps(content))
+    (note,) = convert(str(tmp_path / "coco"), "voc", str(tmp_path / "crowd"))[2:]
+    assert note.startswith("1 boxes with the flag crowd or group-of are difficult")
+
+
+def test_classes_without_boxes(tmp_path: Path) -> None:
+    write_coco(tmp_path / "my")
+    for split in ("train", "val"):
+        file = tmp_path / f"my/{split}.json"
+        content = json.loads(file.read_text())
+        content["categories"].append({"id": 40, "name": "bee"})
+        file.write_text(json.dumps(content))
+    lines = convert(str(tmp_path / "my"), "voc", str(tmp_path / "voc"))
+    assert lines[-1] == (
+        "Pascal VOC lists no classes: they are read in alphabetical order, and those without boxes "
+        "are lost: bee"
+    )
+
+
+def test_splits_with_different_classes(tmp_path: Path) -> None:
+    write_coco(tmp_path / "my")
+    file = tmp_path / "my/val.json"
+    content = json.loads(file.read_text())
+    content["categories"] = [{"id": i, "name": n} for i, n in ((10, "no"), (20, "bee"), (30, "ox"))]
+    file.write_text(json.dumps(content))
+    before = table(load_dataset(f"{tmp_path}/my:val"))
+    lines = convert(str(tmp_path / "my"), "yolo", str(tmp_path / "yolo"))
+    names = (*NAMES, "bee", "ox")
+    assert lines[-1] == f"the splits list different classes: all of them get {', '.join(names)}"
+    assert load_dataset(str(tmp_path / "yolo")).class_names == names
+    assert table(load_dataset(f"{tmp_path}/yolo:val")) == before
+
+
+def test_images_of_one_name(tmp_path: Path) -> None:
+    names = ["a/1.png", "a/1.jpg", "a_1.png", "b/1.png"]
+    write_images(tmp_path / "my/images", *names)
+    images = [{"id": i, "file_name": n} for i, n in enumerate([*names, names[0]])]
+    boxes = [{"id": i + 1, "image_id": i, "category_id": 1, "bbox": [i, 0, 9, 9]} for i in range(5)]
+    content = {"images": images, "annotations": boxes, "categories": [{"id": 1, "name": "ant"}]}
+    (tmp_path / "my/a.json").write_text(json.dumps(content))
+    for format, number in (("yolo", 5), ("voc", 5), ("coco", 5)):
+        convert(str(tmp_path / "my"), format, str(tmp_path / format))
+        records = load_dataset(str(tmp_path / format)).records
+        lefts = [record["annotations"][0]["bbox"][0] for record in records]
+        assert sorted(lefts) == pytest.approx(range(number))
+
+
+def test_one_split_and_a_registered_name(tmp_path: Path) -> None:
+    write_coco(tmp_path / "my")
+    convert(f"{tmp_path}/my:val", "yolo", str(tmp_path / "yolo"))
+    assert list(splits_of(str(tmp_path / "yolo"))) == ["val"]
+    convert(f"{tmp_path}/my/val.json@{tmp_path}/my/images/val", "voc", str(tmp_path / "voc"))
+    assert list(splits_of(str(tmp_path / "voc"))) == [""]
+
+
+def test_copies_and_links(tmp_path: Path) -> None:
+    write_coco(tmp_path / "my")
+    image = tmp_path / "my/images/train/train 1.png"
+    copied = convert(f"{tmp_path}/my", "yolo", str(tmp_path / "copied"))
+    linked = convert(f"{tmp_path}/my", "yolo", str(tmp_path / "linked"), link=True)
+    assert "4 images were copied" in copied
+    assert any(line.startswith("4 images are hard links: a program that") for line in linked)
+    for folder, same in (("copied", False), ("linked", True)):
+        other = tmp_path / folder / "images/train/train 1.png"
+        assert other.read_bytes() == image.read_bytes()
+        assert os.path.samefile(other, image) == same
+
+
+def test_a_folder_is_written_whole_or_not_at_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_coco(tmp_path / "my")
+    used = tmp_path / "used"
+    used.mkdir()
+    convert(f"{tmp_path}/my", "yolo", str(used))  # an empty folder
+    before = sorted(used.rglob("*"))
+    with pytest.raises(DatasetError, match="used exists: name a new or empty folder"):
+        convert(f"{tmp_path}/my", "coco", str(used))
+    assert sorted(used.rglob("*")) == before
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("shutil.copyfile", full)
+    with pytest.raises(OSError, match=r"cannot write .*1.png: No space left on device"):
+        convert(f"{tmp_path}/my", "coco", str(tmp_path / "new"))
+    assert sorted(os.listdir(tmp_path)) == ["my", "used"]
+
+
+def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_images(tmp_path / "my", "a.png")
+    (tmp_path / "my/a.xml").write_text(
+        "<annotation><object><name>ant</name><bndbox><xmin>11</xmin><ymin>6</ymin><xmax>40</xmax>"
+        "<ymax>25</ymax></bndbox></object></annotation>"
+    )
+    out = str(tmp_path / "coco")
+    key = ["MODEL.RETINA_PLUGIN.DATASETS.VOC_OFFSET", "none"]
+    main(["data", "convert", str(tmp_path / "my"), "--format", "coco", "--output", out, *key])
+    assert "1 images, 1 boxes, 1 classes; read as Pascal VOC (VOC_OFFSET none)" in (
+        capsys.readouterr().out
+    )
+    content = json.loads(Path(out, "annotations.json").read_text())
+    assert content["annotations"][0]["bbox"] == [11, 6, 29, 19]
+    with Image.open(Path(out, "images/a.png")) as image:
+        assert image.size == (100, 50)

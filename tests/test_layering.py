@@ -43,6 +43,7 @@ ALLOWED = {  # package or file -> libraries besides torch; in pure packages insi
     "losses/one_pass.py": {"triton"},
     "modeling/backbones/timm.py": {"timm"},
     "checkpoint/read.py": {"safetensors"},
+    "checkpoint/sources/catalogs.py": {"timm", "huggingface_hub", "torchvision"},
     "solver": {"fvcore"},
     "data": {"numpy", "cv2", "PIL", "sklearn", "tqdm"},
     "data/importers/yolo_yaml.py": {"yaml"},

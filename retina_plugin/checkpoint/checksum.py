@@ -100,12 +100,22 @@ def _read_at(file: IO[bytes], start: int, length: int) -> bytes:
     return file.read(length)
 
 
+def sha256_of(path: str) -> str:
+    """Return the SHA-256 of a file as 64 hexadecimal digits."""
+    with open(path, "rb") as file:
+        return _sha256(file, os.fstat(file.fileno()).st_size)
+
+
 def _checksum_comment(file: IO[bytes], length: int) -> bytes:
     """Return the comment with the checksum of the first ``length`` bytes of a file. The file
     position is ``length`` afterwards."""
+    return PREFIX + _sha256(file, length).encode()
+
+
+def _sha256(file: IO[bytes], length: int) -> str:
     file.seek(0)
     checksum, left = hashlib.sha256(), length
     while left and (block := file.read(min(left, 1 << 20))):
         checksum.update(block)
         left -= len(block)
-    return PREFIX + checksum.hexdigest().encode()
+    return checksum.hexdigest()

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import torch
 
+from retina_plugin.checkpoint.efficientnet_names import efficientnet_names, is_efficientnet
 from retina_plugin.checkpoint.torchvision_names import (
     BOTTOM_UP,
     State,
@@ -16,6 +17,7 @@ from retina_plugin.checkpoint.torchvision_names import (
     retinanet_names,
 )
 from retina_plugin.modeling.anchors import AnchorGenerator
+from retina_plugin.modeling.backbones.feature import WeightSource
 
 BATCH_NORM_EPS = 1e-5
 # A counter that only trainable batch norms have, not frozen ones.
@@ -61,17 +63,31 @@ class CheckpointFormat:
 
 
 def detect_format(
-    state: State, author: str, *, model_state: State, anchors: AnchorGenerator | None
+    state: State,
+    author: str,
+    path: str,
+    *,
+    model_state: State,
+    anchors: AnchorGenerator | None,
+    source: WeightSource | None,
 ) -> CheckpointFormat:
     """Find out which program wrote a checkpoint, and rename its parameters to Detectron2's names.
 
     Args:
         state: parameters of the checkpoint.
         author: the file's ``__author__`` entry; "" if it has none.
+        path: the file, for messages.
         model_state: parameters of the model. If the model uses torchvision's names itself, as
             timm's ResNets do, names of torchvision's ResNets stay unchanged.
         anchors: the model's anchors; None if the model is not a RetinaNet of this project.
+        source: the other library's model of which the model's backbone is a part, or None.
+
+    Raises:
+        WeightsError: see :func:`retina_plugin.checkpoint.efficientnet_names.efficientnet_names`.
     """
+    if is_efficientnet(state):
+        renamed = efficientnet_names(state, source, path)
+        return CheckpointFormat("EfficientNet-PyTorch, mapped to timm by position", renamed)
     if any(name.startswith("backbone.body.") for name in state):
         return _torchvision_detector(state, model_state, anchors)
     if any(CAFFE2_NAME.match(name) for name in state):

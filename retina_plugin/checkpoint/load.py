@@ -8,11 +8,13 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from retina_plugin.checkpoint.errors import WeightsError
 from retina_plugin.checkpoint.formats import TrainingInputs, detect_format
 from retina_plugin.checkpoint.match import CheckpointMatch, compare_parameters, weight_source_of
 from retina_plugin.checkpoint.mismatch import describe_mismatch
-from retina_plugin.checkpoint.read import WeightsError, read_checkpoint
+from retina_plugin.checkpoint.read import read_checkpoint
 from retina_plugin.modeling.anchors import AnchorGenerator
+from retina_plugin.modeling.backbones.timm import known_pixel_constants
 
 
 def load_weights(model: nn.Module, path: str) -> dict[str, Any]:
@@ -107,6 +109,8 @@ def _compare(model: nn.Module, checkpoint: Mapping[str, Any], path: str) -> Chec
     checkpoint_format = detect_format(
         checkpoint["model"],
         author if isinstance(author, str) else "",
+        path,
+        source=weight_source_of(model),
         model_state=model.state_dict(),
         anchors=anchors if isinstance(anchors, AnchorGenerator) else None,
     )
@@ -117,7 +121,9 @@ def _compare(model: nn.Module, checkpoint: Mapping[str, Any], path: str) -> Chec
             f"{path} cannot be used: {len(broken)} of its parameters are NaN or infinite: "
             f"{', '.join(broken[:3])}. Use an earlier checkpoint."
         )
-    inputs = checkpoint_format.inputs or (None if found.detector else _source_inputs(model))
+    inputs = checkpoint_format.inputs or _inputs_of_timm_weights(path)
+    if inputs is None and not found.detector:
+        inputs = _source_inputs(model)
     differences = _input_differences(model, inputs) if inputs else []
     if differences:
         warnings.warn(
@@ -127,6 +133,14 @@ def _compare(model: nn.Module, checkpoint: Mapping[str, Any], path: str) -> Chec
             stacklevel=4,
         )
     return found
+
+
+def _inputs_of_timm_weights(path: str) -> TrainingInputs | None:
+    """Return the pixel normalisation of ``timm://NAME``; None for other files, and if unknown. The
+    weights of one model can differ in it, so the model's is not enough."""
+    scheme, _, name = path.partition("://")
+    pixels = known_pixel_constants(name) if scheme == "timm" else None
+    return pixels and TrainingInputs("RGB", *pixels)
 
 
 def _source_inputs(model: nn.Module) -> TrainingInputs | None:

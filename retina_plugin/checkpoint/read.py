@@ -13,7 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from retina_plugin.checkpoint import sources
 from retina_plugin.checkpoint.checksum import is_damaged
+from retina_plugin.checkpoint.errors import WeightsError
 from retina_plugin.checkpoint.unpickle import read_pickle
 from retina_plugin.config.files import require_regular_file
 
@@ -28,15 +30,14 @@ TORCHVISION_NAME = re.compile(
 SAVE_HINT = "Save the state_dict of its model with torch.save."
 
 
-class WeightsError(ValueError):
-    """A checkpoint cannot be used. The message names the file, the problem and what to do."""
-
-
 def read_checkpoint(path: str) -> dict[str, Any]:
     """Read a ``.pth``, ``.pkl`` or ``.safetensors`` file without running code from it.
 
     ``.pth`` files are read with ``weights_only``, ``.pkl`` files by
     :mod:`retina_plugin.checkpoint.unpickle`.
+
+    Args:
+        path: a file, or an address of :mod:`retina_plugin.checkpoint.sources`.
 
     Returns:
         The content of the file, with {name: tensor on the CPU} under "model".
@@ -45,11 +46,10 @@ def read_checkpoint(path: str) -> dict[str, Any]:
         WeightsError: the file is missing or broken, its pickle would run code, or it has no
             parameters.
     """
-    path = os.path.expanduser(path)
-    require_file(path)
+    file = local_file(path)
     try:
-        damaged = is_damaged(path)
-        content = None if damaged else _content(path)
+        damaged = is_damaged(file)
+        content = None if damaged else _content(file)
     # torch can raise many types for a damaged file: EOFError, IndexError, struct.error, ...
     except Exception as error:
         raise WeightsError(
@@ -74,18 +74,31 @@ def read_checkpoint(path: str) -> dict[str, Any]:
     return checkpoint
 
 
+def local_file(path: str) -> str:
+    """Return the path of a checkpoint on this machine. The file of an address is downloaded if it
+    is not in the cache.
+
+    Args:
+        path: a file, or an address of :mod:`retina_plugin.checkpoint.sources`.
+
+    Raises:
+        WeightsError: the file does not exist or is not a regular file, or the address cannot be
+            fetched; see :func:`retina_plugin.checkpoint.sources.fetch`.
+    """
+    if sources.is_address(path):
+        return sources.fetch(path)
+    path = os.path.expanduser(path)
+    require_file(path)
+    return path
+
+
 def require_file(path: str) -> None:
     """Check that a checkpoint is a local file.
 
     Raises:
-        WeightsError: it is a URL, does not exist or is not a regular file. The message says where
-            files of this name can be downloaded, if that is known.
+        WeightsError: it does not exist or is not a regular file. The message says where files of
+            this name can be downloaded, if that is known.
     """
-    if "://" in path:
-        raise WeightsError(
-            f"MODEL.WEIGHTS {path}: URLs are not downloaded here. Get the file"
-            f"{download_hint(path)} and give its path, or '' to start from scratch."
-        )
     try:
         require_regular_file(path)
     except FileNotFoundError as error:

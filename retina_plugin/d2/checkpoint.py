@@ -11,23 +11,51 @@ from typing import Any
 import torch
 from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.utils import comm
+from detectron2.utils.file_io import PathManager
 
 from retina_plugin.checkpoint import (
     WeightsError,
     checkpoint_metadata,
     download_hint,
+    local_file,
     match_for_training,
     match_parameters,
     metadata_of,
     read_checkpoint,
-    require_file,
     warn_if_classes_differ,
 )
+from retina_plugin.checkpoint.sources import SCHEMES, is_address
 from retina_plugin.data import image_options
 from retina_plugin.engine.checkpoints import newest_checkpoint, write_checkpoint
 from retina_plugin.engine.resume import wrong_host_error
 
 logger = logging.getLogger("retina_plugin")
+
+
+def weights_file(path: str) -> str:
+    """Return the path of a checkpoint on this machine.
+
+    Addresses of this project are fetched as on Lightning. ``detectron2://`` and addresses that only
+    Detectron2 knows are left to its path manager, with its cache and its users' handlers.
+
+    Raises:
+        WeightsError: the file does not exist, or the address cannot be fetched.
+    """
+    scheme = path.partition("://")[0]
+    if scheme in SCHEMES and scheme != "detectron2":
+        return local_file(path)
+    path = path.partition("?")[0]  # Detectron2's options, which have no effect on reading here
+    if not is_address(path):
+        return local_file(path)
+    try:
+        found: str = PathManager.get_local_path(path)
+    # the handlers raise URLError, OSError, KeyError, AssertionError, ...
+    except Exception as error:
+        raise WeightsError(
+            f"MODEL.WEIGHTS {path} cannot be fetched: {error}. Get the file"
+            f"{download_hint(path)} and give its path, or '' to start from scratch."
+        ) from error
+    return found
 
 
 class CheckpointMetadata:
@@ -99,20 +127,16 @@ class Checkpointer(DetectionCheckpointer):
     def load(self, path: str, checkpointables: list[str] | None = None) -> dict[str, Any]:
         """Load a checkpoint as the base class does.
 
-        Detectron2 downloads addresses such as ``detectron2://`` and ``https://``.
-
         Raises:
             WeightsError: the file is missing, broken or of another model; or training is to be
                 resumed and Lightning wrote the file.
         """
-        path = os.path.expanduser(path)
         self._path = path
         self._initializes_training = (
             checkpointables is not None and "trainer" in self.checkpointables
         )
-        if path:
-            self._require(path.partition("?")[0])
-        rest: dict[str, Any] = super().load(path, checkpointables)
+        file = weights_file(path) if path else path
+        rest: dict[str, Any] = super().load(file, checkpointables)
         if (
             checkpointables is None
             and "trainer" in self.checkpointables
@@ -120,19 +144,6 @@ class Checkpointer(DetectionCheckpointer):
         ):
             raise wrong_host_error(path, "Lightning")
         return rest
-
-    def _require(self, path: str) -> None:
-        if "://" not in path:
-            require_file(path)
-            return
-        try:
-            self.path_manager.get_local_path(path)
-        # the handlers raise URLError, OSError, KeyError, AssertionError, ...
-        except Exception as error:
-            raise WeightsError(
-                f"MODEL.WEIGHTS {path} cannot be fetched: {error}. Get the file"
-                f"{download_hint(path)} and give its path, or '' to start from scratch."
-            ) from error
 
     def _load_file(self, filename: str) -> dict[str, Any]:
         return read_checkpoint(filename)

@@ -14,7 +14,7 @@ from detectron2.utils.events import EventStorage
 
 from retina_plugin.checkpoint import load_weights
 from retina_plugin.config.errors import ConfigError
-from retina_plugin.d2.checkpoint import Checkpointer, CheckpointMetadata
+from retina_plugin.d2.checkpoint import Checkpointer, CheckpointMetadata, weights_file
 from retina_plugin.d2.config import get_cfg, portable
 from retina_plugin.d2.datasets import (
     check_datasets,
@@ -83,6 +83,7 @@ HOST = Host(
     class_counts=count_boxes_of_classes,
     check_data=lambda cfg, request: check_datasets(cfg, eval_only=request.eval_only),
     backbones=backbone_names,
+    weights_file=weights_file,
 )
 
 

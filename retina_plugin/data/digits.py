@@ -20,6 +20,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 from tqdm import tqdm
 
+from retina_plugin.config.cache import VARIABLE, cache_folder
 from retina_plugin.data.errors import DatasetError
 
 VERSION = 2  # of this generator; part of the folder name
@@ -40,11 +41,10 @@ def digits_dataset(split: str, *, imbalance: int = 1) -> tuple[str, str]:
         imbalance: see :func:`make_digits`.
 
     Returns:
-        Two paths in ``RETINA_PLUGIN_CACHE``, or ``~/.cache/retina_plugin``.
+        Two paths in :func:`retina_plugin.config.cache.cache_folder`.
     """
-    cache = os.path.expanduser(os.environ.get("RETINA_PLUGIN_CACHE", "~/.cache/retina_plugin"))
     kind = "" if imbalance == 1 else f"-imbalance{imbalance}"
-    folder = Path(cache) / f"digits-v{VERSION}-{NUM_TRAIN}-{NUM_TEST}-{SIZE}-{SEED}{kind}"
+    folder = Path(cache_folder()) / f"digits-v{VERSION}-{NUM_TRAIN}-{NUM_TEST}-{SIZE}-{SEED}{kind}"
     if not folder.is_dir():
         make_digits(
             folder,
@@ -101,7 +101,7 @@ def make_digits(
         if not folder.is_dir():
             raise DatasetError(
                 f"digit scenes cannot be written to {folder}: {error.strerror}. "
-                "Set the environment variable RETINA_PLUGIN_CACHE to a folder that can be written "
+                f"Set the environment variable {VARIABLE} to a folder that can be written "
                 "to."
             ) from error
 

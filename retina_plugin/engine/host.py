@@ -36,6 +36,8 @@ class Host:
         records: returns the records of a data set, given its name.
         class_counts: returns the number of boxes of each class of a data set, given its name.
         check_data: raises DatasetError if the data sets of a run cannot be used.
+        weights_file: returns the path of the file of ``MODEL.WEIGHTS`` on this machine, which is
+            downloaded if it is an address; raises WeightsError.
         backbones: returns the names of the host's own backbones, besides those of this project.
     """
 
@@ -47,6 +49,7 @@ class Host:
     records: Callable[[str], Records]
     class_counts: Callable[[str], Sequence[int]]
     check_data: Callable[[Any, Request], None]
+    weights_file: Callable[[str], str]
     backbones: Callable[[], Sequence[str]] = list
 
 

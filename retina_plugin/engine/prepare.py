@@ -14,6 +14,7 @@ from retina_plugin.data import evaluated_sets, final_sets
 from retina_plugin.data.catalog import format_lines
 from retina_plugin.data.fingerprint import fingerprint
 from retina_plugin.engine.best_model import check_selection, selection_note
+from retina_plugin.engine.checkpoints import has_checkpoint
 from retina_plugin.engine.checks import (
     check_run,
     resolve_alpha,
@@ -72,6 +73,17 @@ def _check_backbone(cfg: Any, host: Host) -> None:
         )
 
 
+def _fetch_weights(cfg: Any, request: Request, host: Host) -> None:
+    """Find or download the file of ``MODEL.WEIGHTS``, before data are read and files are written.
+
+    Raises:
+        WeightsError: there is no such file, or it cannot be downloaded.
+    """
+    resumed = request.resume and has_checkpoint(cfg.OUTPUT_DIR)
+    if cfg.MODEL.WEIGHTS and not resumed:
+        host.weights_file(cfg.MODEL.WEIGHTS)
+
+
 def prepare(cfg: Any, request: Request, host: Host, *, main: bool) -> Run:
     """Check a run and resolve values that depend on its data. No file is written.
 
@@ -84,10 +96,12 @@ def prepare(cfg: Any, request: Request, host: Host, *, main: bool) -> Run:
     Raises:
         ConfigError: a key, a flag or ``OUTPUT_DIR`` cannot be used.
         DatasetError: a data set cannot be used.
+        WeightsError: see :func:`_fetch_weights`.
     """
     check_request(cfg, request, host)
     if main:
         check_folder(cfg, request, host)
+        _fetch_weights(cfg, request, host)
         if not request.eval_only:
             warn_of_conflicts(cfg)
     names = resolve_num_classes(cfg, host.class_names, eval_only=request.eval_only)

@@ -91,7 +91,9 @@ def _resolve_pixel_range(
             "auto" if run_cfg is None else run_cfg.MODEL.RETINA_PLUGIN.INPUT.PIXEL_RANGE
         )
     elif request.eval_only and source:
-        set_pixel_range_from_metadata(cfg, metadata_of(read_checkpoint(source)), source)
+        set_pixel_range_from_metadata(
+            cfg, metadata_of(read_checkpoint(host.weights_file(source))), source
+        )
     if node.PIXEL_RANGE != "auto":
         return [f"pixel range: {node.PIXEL_RANGE} of {source} {share}"]
     if not any(header.pixels.needs_range for header in train):

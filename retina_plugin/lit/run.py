@@ -15,6 +15,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from retina_plugin.checkpoint import (
     load_initial_weights,
     load_weights,
+    local_file,
     match_parameters,
     read_checkpoint,
     warn_if_classes_differ,
@@ -98,6 +99,7 @@ HOST = Host(
     records=_records,
     class_counts=lambda name: class_counts(_records(name), load_dataset(name).num_classes),
     check_data=_check_data,
+    weights_file=local_file,
 )
 
 

@@ -348,10 +348,9 @@ def test_messages_say_where_to_get_a_file(name: str, source: str) -> None:
     [
         ("nowhere.pth", "no checkpoint at nowhere.pth"),
         (
-            "detectron2://ImageNetPretrained/MSRA/R-50.pkl",
-            "URLs are not downloaded here.*linked from .*MODEL_ZOO.md",
+            "s3://bucket/x.pth",
+            "MODEL.WEIGHTS s3://bucket/x.pth: expected the path of a file, or an",
         ),
-        ("https://localhost/x.pth", "URLs are not downloaded here. Get the file and give its path"),
         ("model_final_bfca0b.pkl", "no checkpoint at .*linked from .*MODEL_ZOO.md"),
         ("resnet50-0676ba61.pth", "no checkpoint at .*torchvision.models.get_model_weights"),
     ],

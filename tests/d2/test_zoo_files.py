@@ -4,6 +4,7 @@ Detectron2 and by this project."""
 from __future__ import annotations
 
 import copy
+import hashlib
 import pickle
 import warnings
 from pathlib import Path
@@ -15,6 +16,7 @@ from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.modeling import build_model as detectron2_model
 from detectron2.structures import Boxes, Instances
 from detectron2.utils.events import EventStorage
+from detectron2.utils.file_io import Detectron2Handler, PathManager
 from torch import nn
 from torch.testing import assert_close
 
@@ -23,7 +25,9 @@ from retina_plugin.d2.checkpoint import Checkpointer
 from retina_plugin.modeling.build import build_model
 from tests.checkpoint.test_weights import Payload
 from tests.d2.reference import batch, our_cfg, their_cfg
+from tests.file_server import FileServer, server
 
+__all__ = ["server"]
 CAFFE2 = {"conv1": "branch2a", "conv2": "branch2b", "conv3": "branch2c", "shortcut": "branch1"}
 KINDS = {"weight": "gamma", "bias": "beta"}
 
@@ -271,11 +275,44 @@ def test_the_home_of_the_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert_close(model.state_dict(), other.state_dict())
 
 
-def test_an_address_that_cannot_be_fetched(tmp_path: Path) -> None:
+def test_addresses_of_detectron2_use_its_path_manager(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With its cache and the handlers of its users."""
+    model, other = nn.Linear(1, 1), nn.Linear(1, 1)
+    torch.save({"model": other.state_dict()}, tmp_path / "x.pth")
+    asked = []
+
+    def handler(path: str, force: bool = False, **kwargs: object) -> str:
+        asked.append(path)
+        return str(tmp_path / "x.pth")
+
+    monkeypatch.setattr(PathManager, "get_local_path", handler)
+    Checkpointer(model, str(tmp_path)).load("detectron2://a/x.pth?matching_heuristics=True")
+    assert asked[0] == "detectron2://a/x.pth"
+    assert_close(model.state_dict(), other.state_dict())
+
+
+def test_an_address_that_cannot_be_fetched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Detectron2Handler, "S3_DETECTRON2_PREFIX", "https://localhost:1/")
     checkpointer = Checkpointer(nn.Linear(1, 1), str(tmp_path))
     with pytest.raises(
         WeightsError,
-        match=r"MODEL.WEIGHTS https://.* cannot be fetched: .* give "
+        match=r"MODEL.WEIGHTS detectron2://.* cannot be fetched: .* give "
         r"its path",
     ):
-        checkpointer.load("https://localhost:1/R-50.pkl", checkpointables=[])
+        checkpointer.load("detectron2://R-50.pkl", checkpointables=[])
+
+
+def test_other_addresses_are_downloaded_as_on_lightning(
+    server: FileServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RETINA_PLUGIN_CACHE", str(tmp_path))
+    model, other = nn.Linear(1, 1), nn.Linear(1, 1)
+    torch.save({"model": other.state_dict()}, tmp_path / "x.pth")
+    content = server.files["/x.pth?v=1"] = (tmp_path / "x.pth").read_bytes()
+    address = f"{server.address}/x.pth?v=1#sha256={hashlib.sha256(content).hexdigest()}"
+    Checkpointer(model, str(tmp_path)).load(address, checkpointables=[])
+    assert_close(model.state_dict(), other.state_dict())
+    with pytest.raises(WeightsError, match=r"expected a checksum at the end of the address"):
+        Checkpointer(model, str(tmp_path)).load("https://localhost:1/R-50.pkl")

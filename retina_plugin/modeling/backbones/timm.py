@@ -181,11 +181,8 @@ class TimmBackbone(Backbone):
 def _weight_source(name: str) -> WeightSource:
     state = _import_timm(name).create_model(name, pretrained=False).state_dict()
     shapes = {key: tuple(value.shape) for key, value in state.items()}
-    constants = _pixel_constants(name)
-    if constants is None:
-        return WeightSource(shapes, None, None)
-    mean, std = constants
-    return WeightSource(shapes, tuple(mean), tuple(std))
+    mean, std = known_pixel_constants(name) or (None, None)
+    return WeightSource(shapes, mean, std)
 
 
 def pixel_constants(name: str) -> tuple[list[float], list[float]]:
@@ -195,20 +192,21 @@ def pixel_constants(name: str) -> tuple[list[float], list[float]]:
         ImportError: if timm is not installed.
         ValueError: if the model is unknown, or timm has no mean and standard deviation for it.
     """
-    constants = _pixel_constants(name)
+    constants = known_pixel_constants(name)
     if constants is None:
         raise ValueError(
             f"{NODE}.NAME: timm has no pixel mean and standard deviation for {name!r}: set "
             "MODEL.PIXEL_MEAN and MODEL.PIXEL_STD (0 to 255) and INPUT.FORMAT"
         )
-    return constants
+    return list(constants[0]), list(constants[1])
 
 
-def _pixel_constants(name: str) -> tuple[list[float], list[float]] | None:
+def known_pixel_constants(name: str) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
+    """Return what :func:`pixel_constants` returns; None if timm has none for the model."""
     cfg = _import_timm(name).get_pretrained_cfg(name)
     if not cfg:
         return None
-    mean, std = ([round(255 * x, 3) for x in values] for values in (cfg.mean, cfg.std))
+    mean, std = (tuple(round(255 * x, 3) for x in values) for values in (cfg.mean, cfg.std))
     return mean, std
 
 

@@ -79,7 +79,7 @@ def _fetch_weights(cfg: Any, request: Request, host: Host) -> None:
     Raises:
         WeightsError: there is no such file, or it cannot be downloaded.
     """
-    resumed = request.resume and has_checkpoint(cfg.OUTPUT_DIR)
+    resumed = request.resume and (request.eval_only or has_checkpoint(cfg.OUTPUT_DIR))
     if cfg.MODEL.WEIGHTS and not resumed:
         host.weights_file(cfg.MODEL.WEIGHTS)
 

@@ -175,9 +175,11 @@ def test_images_that_cannot_be_used_are_found_before_training(
     with pytest.raises(DatasetError, match=f"2 of 18 images cannot be used: .*{words}"):
         train_net(["--config-file", config, "--host", host, *TINY])
     assert not (tmp_path / "out").exists()
+    weights = tmp_path / "x.pth"
+    weights.touch()
     with pytest.raises(DatasetError, match=f"1 of 6 images cannot be used: .*{words}"):
         train_net(
-            ["--config-file", config, "--host", host, "--eval-only", "MODEL.WEIGHTS", "none.pth"]
+            ["--config-file", config, "--host", host, "--eval-only", "MODEL.WEIGHTS", str(weights)]
         )
 
 

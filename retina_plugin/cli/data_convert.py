@@ -38,10 +38,13 @@ def add_arguments(parser: Parser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     from retina_plugin.cli.output import write
-    from retina_plugin.config import get_cfg
+    from retina_plugin.config import check_rules, get_cfg
     from retina_plugin.data.exporters import convert
-    from retina_plugin.engine.read_config import read_config
+    from retina_plugin.engine.checks import prepare_data
+    from retina_plugin.engine.read_config import merge
 
-    read_config(get_cfg(), None, args.opts)
+    cfg = merge(get_cfg(), None, args.opts)
+    check_rules(cfg)
+    prepare_data(cfg)
     lines = convert(args.data, args.format, args.output, link=args.link)
     write("".join(f"{line}\n" for line in lines))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,19 @@ import pytest
 from PIL import Image
 
 from retina_plugin.cli.command import main
-from retina_plugin.data import Dataset, DatasetError, load_dataset, splits_of
+from retina_plugin.data import Dataset, DatasetError, load_dataset, splits_of, use_voc_offset
 from retina_plugin.data.exporters import EXPORTERS, convert
 from tests.imported_boxes import write_images
 
 NAMES = ["zebra", 'ant: the "big" one', "no"]
 # with digits that binary floats do not have
-BOXES = [[10.1, 5.3, 29.7, 20.9], [0, 0, 100, 50], [33.333333333333336, 1e-3, 0.1, 48.7]]
+BOXES = [[10.1, 5.3, 29.7, 20.9], [0, 0, 100, 50], [33.333333333333336, 1e-3, 2.1, 48.7]]
+
+
+@pytest.fixture(autouse=True)
+def default_offset() -> Iterator[None]:
+    yield
+    use_voc_offset("minima")
 
 
 def write_coco(folder: Path) -> None:

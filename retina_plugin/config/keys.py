@@ -208,6 +208,11 @@ PLUGIN_KEYS: dict[str, Key] = {
     f"{NODE}.SOLVER.PATIENCE": Key(
         0, "training stops after this many evaluations without a new best; 0: never", STEPS_OR_ZERO
     ),
+    f"{NODE}.SOLVER.EMA": Key(
+        False,
+        "average the weights over the last 5% of the steps (exponentially); evaluations and saved "
+        "models use the average",
+    ),
     f"{NODE}.INPUT.PIXEL_RANGE": Key(
         "auto",
         "for images with more than 8 bits or floats: the two values that become 0 and 255, or auto "

@@ -28,6 +28,7 @@ from retina_plugin.checkpoint.sources import SCHEMES, is_address
 from retina_plugin.data import image_options
 from retina_plugin.engine.checkpoints import newest_checkpoint, write_checkpoint
 from retina_plugin.engine.resume import wrong_host_error
+from retina_plugin.solver import WeightAverage
 
 logger = logging.getLogger("retina_plugin")
 
@@ -90,26 +91,32 @@ class Checkpointer(DetectionCheckpointer):
         save_dir: str,
         *,
         fine_tune: bool = False,
+        average: WeightAverage | None = None,
         **checkpointables: Any,
     ) -> None:
         """
         Args:
             model, save_dir: as in the base class.
             fine_tune: see :func:`retina_plugin.checkpoint.load_initial_weights`.
+            average: averaged weights. They are "model" in each checkpoint, and the weights of
+                ``model`` are "raw_model", from which training is resumed.
             checkpointables: as in the base class. With "trainer", :meth:`load` without
                 checkpointables loads the initial weights of a training. With "metadata", its class
                 names are compared with those of each file that is loaded.
         """
         super().__init__(model, save_dir, **checkpointables)
-        self.fine_tune = fine_tune
+        self.fine_tune, self.average = fine_tune, average
         self._path = ""  # of the file that is being loaded
-        self._initializes_training = False
+        self._initializes_training = self._resumes_training = False
 
     def save(self, name: str, **kwargs: Any) -> None:
         """Write ``name``.pth; see :func:`retina_plugin.engine.checkpoints.write_checkpoint`."""
         if self.save_dir and self.save_to_disk:
             parts = {"model": self.model, **self.checkpointables}
             content = {key: part.state_dict() for key, part in parts.items()}
+            if self.average:
+                content["model"] = self.average.averaged_state()
+                content["raw_model"] = self.average.raw_state()
             write_checkpoint({**content, **kwargs}, os.path.join(self.save_dir, f"{name}.pth"))
 
     @functools.cached_property
@@ -132,16 +139,12 @@ class Checkpointer(DetectionCheckpointer):
                 resumed and Lightning wrote the file.
         """
         self._path = path
-        self._initializes_training = (
-            checkpointables is not None and "trainer" in self.checkpointables
-        )
+        trains = "trainer" in self.checkpointables
+        self._initializes_training = trains and checkpointables is not None
+        self._resumes_training = trains and checkpointables is None
         file = weights_file(path) if path else path
         rest: dict[str, Any] = super().load(file, checkpointables)
-        if (
-            checkpointables is None
-            and "trainer" in self.checkpointables
-            and "pytorch-lightning_version" in rest
-        ):
+        if self._resumes_training and "pytorch-lightning_version" in rest:
             raise wrong_host_error(path, "Lightning")
         return rest
 
@@ -153,11 +156,17 @@ class Checkpointer(DetectionCheckpointer):
             match = match_for_training(self.model, checkpoint, self._path, fine_tune=self.fine_tune)
         else:
             match = match_parameters(self.model, checkpoint, self._path)
-        del checkpoint["model"]
+        average = checkpoint.pop("model")
+        raw = checkpoint.pop("raw_model", None)
         if "metadata" in self.checkpointables and comm.is_main_process():
             warn_if_classes_differ(
                 metadata_of(checkpoint), self.checkpointables["metadata"].class_names, self._path
             )
         match.load_into(self.model)
+        if self.average and self._resumes_training:
+            self.average.load(average)
+            self.average.model.load_state_dict(raw or average)
+        elif self.average:
+            self.average.load(self.average.model.state_dict())
         if self._initializes_training and comm.is_main_process():
             print(match, flush=True)

@@ -1,4 +1,5 @@
-"""Hooks of Detectron2's trainer: evaluations and the best model, and the end after a signal."""
+"""Hooks of Detectron2's trainer: averaged weights, evaluations, the best model, and the end after a
+signal."""
 
 from __future__ import annotations
 
@@ -12,11 +13,25 @@ from retina_plugin.engine import stopping
 from retina_plugin.engine.best_model import BestModel
 from retina_plugin.engine.checkpoints import FINAL
 from retina_plugin.engine.summary import LOG_PERIOD, flatten_results, print_evaluation
+from retina_plugin.solver import WeightAverage
 
 if TYPE_CHECKING:
     from retina_plugin.d2.trainer import RetinaTrainer
 
 Results = dict[str, Any]
+
+
+class AverageHook(HookBase):
+    """Updates the averaged weights after each step. It must come before the hook that saves
+    checkpoints."""
+
+    trainer: RetinaTrainer
+
+    def __init__(self, average: WeightAverage) -> None:
+        self.average = average
+
+    def after_step(self) -> None:
+        self.average.update(step=self.trainer.iter + 1, steps=self.trainer.max_iter)
 
 
 class EvaluationHook(HookBase):

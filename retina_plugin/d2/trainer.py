@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import weakref
@@ -21,7 +22,7 @@ from pycocotools.coco import COCO
 
 from retina_plugin.config.disk import DiskError
 from retina_plugin.d2.checkpoint import Checkpointer, CheckpointMetadata
-from retina_plugin.d2.hooks import EvaluationHook, StopHook
+from retina_plugin.d2.hooks import AverageHook, EvaluationHook, StopHook
 from retina_plugin.d2.loader import TrainingLoader, evaluation_loader, training_loader
 from retina_plugin.d2.logs import EventsWriter, MetricsFile
 from retina_plugin.data import load_dataset, validation_sets
@@ -38,7 +39,7 @@ from retina_plugin.engine.summary import (
 from retina_plugin.evaluation.coco import coco_results, evaluate
 from retina_plugin.evaluation.results import results_folder
 from retina_plugin.modeling.retinanet import RetinaNet
-from retina_plugin.solver import build_optimizer, build_schedule, clip_before_steps
+from retina_plugin.solver import WeightAverage, build_optimizer, build_schedule, clip_before_steps
 
 
 class RetinaCOCOEvaluator(DatasetEvaluator):
@@ -150,9 +151,12 @@ class RetinaTrainer(DefaultTrainer):
         seed = {"seed": loader} if isinstance(loader, TrainingLoader) else {}
         class_names = MetadataCatalog.get(self.cfg.DATASETS.TRAIN[0]).thing_classes
         self.metadata = CheckpointMetadata(class_names, model, self.cfg, self.training_data)
+        averages = self.cfg.MODEL.RETINA_PLUGIN.SOLVER.EMA
+        self.average = WeightAverage(self.unwrapped_model) if averages else None
         self.checkpointer = Checkpointer(
             model,
             self.cfg.OUTPUT_DIR,
+            average=self.average,
             fine_tune=self.cfg.MODEL.RETINA_PLUGIN.FINE_TUNE,
             trainer=weakref.proxy(self),
             metadata=self.metadata,
@@ -165,13 +169,15 @@ class RetinaTrainer(DefaultTrainer):
             self.evaluations if isinstance(hook, hooks.EvalHook) else hook
             for hook in super().build_hooks()
         ]
-        return [*found, StopHook()]
+        return [*([AverageHook(self.average)] if self.average else []), *found, StopHook()]
 
     def _evaluate(self) -> dict[str, Any]:
-        return self.evaluate(self.cfg, self.model, validation_sets(self.cfg))
+        with self.average.applied() if self.average else contextlib.nullcontext():
+            return self.evaluate(self.cfg, self.model, validation_sets(self.cfg))
 
     def _write_best(self) -> None:
-        model = self.unwrapped_model.state_dict()
+        average = self.average
+        model = average.averaged_state() if average else self.unwrapped_model.state_dict()
         self.evaluations.best.write(model, self.metadata.state_dict())
 
     @property

@@ -40,7 +40,7 @@ class BestModelCallback(lightning.Callback):
         if stopping.requested_signal():
             return  # some images are missing
         if self.best.update(module.results, step=trainer.global_step) and trainer.is_global_zero:
-            self.best.write(module.model.state_dict(), module.metadata())
+            self.best.write(module.evaluated_state(), module.metadata())
         if trainer.state.fn == "fit" and self.best.is_exhausted:
             self._end_training(trainer)
 

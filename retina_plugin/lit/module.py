@@ -21,7 +21,7 @@ from retina_plugin.evaluation.results import results_folder
 from retina_plugin.modeling import postprocessing as dense
 from retina_plugin.modeling.preprocessing import sizes_of
 from retina_plugin.modeling.retinanet import RetinaNet
-from retina_plugin.solver import build_lr_scheduler, build_optimizer, clip_gradients
+from retina_plugin.solver import WeightAverage, build_lr_scheduler, build_optimizer, clip_gradients
 
 if TYPE_CHECKING:
     from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
@@ -53,6 +53,7 @@ class RetinaNetModule(lightning.LightningModule):
         super().__init__()
         self.model, self.cfg, self.class_names, self.seed = model, cfg, class_names, seed
         self.training_data = training_data
+        self.average: WeightAverage | None = None  # of the model, if SOLVER.EMA is set
         self.results: dict[str, Any] = {}  # of the last evaluation
         self.evaluated_at = -1  # the step of the last evaluation
         self.evaluated_sets = validation_sets(cfg)  # that the next evaluation evaluates
@@ -166,6 +167,10 @@ class RetinaNetModule(lightning.LightningModule):
             )
         return results if len(results) > 1 else next(iter(results.values()))
 
+    def evaluated_state(self) -> dict[str, Tensor]:
+        """Return the state dict of the model that evaluations use."""
+        return self.average.averaged_state() if self.average else self.model.state_dict()
+
     def metadata(self) -> dict[str, Any]:
         """Return the entry "metadata" of checkpoints."""
         return checkpoint_metadata(
@@ -173,12 +178,18 @@ class RetinaNetModule(lightning.LightningModule):
         )
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        # Detectron2 and load_weights read "model". It shares its storage with Lightning's
-        # "state_dict".
-        checkpoint["model"] = self.model.state_dict()
+        # Detectron2 and load_weights read "model". Lightning resumes from "state_dict". It shares
+        # its storage with "model", or with "raw_model" if the weights are averaged.
+        checkpoint["model"] = self.evaluated_state()
+        if self.average:
+            raw = self.average.raw_state()
+            checkpoint["raw_model"] = raw
+            checkpoint["state_dict"] = {f"model.{name}": value for name, value in raw.items()}
         checkpoint["metadata"] = self.metadata()
         checkpoint["iteration"] = self.global_step - 1
         checkpoint["seed"] = self.seed
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.seed = checkpoint["seed"]
+        if self.average:
+            self.average.load(checkpoint["model"])

@@ -41,6 +41,7 @@ from retina_plugin.lit.module import RetinaNetModule
 from retina_plugin.lit.trainer import build_trainer
 from retina_plugin.modeling.build import build_model
 from retina_plugin.report import report_results
+from retina_plugin.solver import WeightAverage
 
 C = TypeVar("C", bound=lightning.Callback)
 
@@ -179,6 +180,7 @@ def _evaluate_finally(trainer: lightning.Trainer, module: RetinaNetModule, messa
         return
     trainer.callbacks.remove(callback)  # type: ignore[attr-defined]  # set by Lightning
     load_weights(module.model, final.weights)
+    module.average = None
     module.evaluated_sets, module.metrics_prefix = final.sets, final.prefix
     _evaluate(trainer, module, message)
 
@@ -217,6 +219,8 @@ def _train(trainer: lightning.Trainer, module: RetinaNetModule, resumed: str | N
             class_names=module.class_names,
         )
         rank_zero_only(print)(match, flush=True)
+    if cfg.MODEL.RETINA_PLUGIN.SOLVER.EMA:
+        module.average = WeightAverage(module.model)
     if trainer.is_global_zero:
         require_space(cfg, module.model, first_step=first_step)
         print(step_summary(cfg, processes=trainer.world_size), flush=True)

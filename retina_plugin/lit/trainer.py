@@ -15,6 +15,7 @@ from retina_plugin.engine.best_model import BestModel
 from retina_plugin.engine.host import Request
 from retina_plugin.engine.prepare import Run
 from retina_plugin.engine.summary import LOG_PERIOD
+from retina_plugin.lit.average import AverageCallback
 from retina_plugin.lit.best import BestModelCallback
 from retina_plugin.lit.checkpoints import CheckpointCallback, CheckpointFiles
 from retina_plugin.lit.configured import build_callbacks, build_loggers, check_monitors
@@ -80,6 +81,7 @@ def _callbacks(run: Run, request: Request, events: EventsLogger) -> list[Callbac
     if cfg.VIS_PERIOD > 0:
         callbacks.append(TrainingImagesCallback(events, cfg.VIS_PERIOD))
     if not request.eval_only:
+        callbacks.append(AverageCallback())
         callbacks.append(BestModelCallback(BestModel(cfg)))
     return [*callbacks, *added, checkpoints, StopCallback(checkpoints), MeanScalarsCallback()]
 

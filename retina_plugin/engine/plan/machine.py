@@ -1,0 +1,89 @@
+"""What the machine can do: cores, memory, GPU, and the measured time of a training step."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from retina_plugin.modeling.build import build_model
+from retina_plugin.solver import build_optimizer
+
+TIMED_STEPS = 3
+
+
+@dataclass(frozen=True)
+class Machine:
+    """The resources that a run may use.
+
+    Attributes:
+        cores: of the CPU that this process may use.
+        memory: free bytes, of the GPU if there is one.
+        gpu: its name, "" without one.
+    """
+
+    cores: int
+    memory: int
+    gpu: str
+
+
+def this_machine() -> Machine:
+    """Describe this machine."""
+    if torch.cuda.is_available():
+        free, _ = torch.cuda.mem_get_info()
+        return Machine(_cores(), free, torch.cuda.get_device_name())
+    return Machine(_cores(), _free_memory(), "")
+
+
+def _cores() -> int:
+    affinity = getattr(os, "sched_getaffinity", None)  # not on Apple computers
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
+
+
+def _free_memory() -> int:
+    """Free bytes: what Linux calls available, elsewhere half of what is built in."""
+    try:
+        with open("/proc/meminfo", encoding="ascii") as file:
+            values = dict(line.split(":", 1) for line in file)
+        return int(values["MemAvailable"].split()[0]) * 1024
+    except (OSError, KeyError):
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+
+
+def seconds_per_step(cfg: Any, *, height: int, width: int) -> float:
+    """Measure a training step of random weights on random images with two boxes each.
+
+    Args:
+        cfg: a checked config; ``SOLVER.IMS_PER_BATCH`` images take part.
+        height, width: of the images, pixels.
+
+    Returns:
+        The median of :data:`TIMED_STEPS` steps after one that is not counted.
+    """
+    device = torch.device(cfg.MODEL.DEVICE)
+    torch.set_flush_denormal(True)
+    with torch.random.fork_rng():
+        model = build_model(cfg).to(device).train()
+        optimizer = build_optimizer(model, cfg)
+        batch, sizes = model.preprocess(
+            [torch.rand(3, height, width, device=device) * 255] * cfg.SOLVER.IMS_PER_BATCH
+        )
+        corners = torch.tensor([[0.1, 0.1, 0.3, 0.3], [0.4, 0.4, 0.9, 0.9]], device=device)
+        target = {
+            "boxes": corners * torch.tensor([width, height] * 2, device=device),
+            "labels": torch.zeros(2, dtype=torch.int64, device=device),
+        }
+        times = []
+        for _ in range(TIMED_STEPS + 1):
+            start = time.perf_counter()
+            optimizer.zero_grad()
+            sum(model(batch, sizes, [target] * len(sizes)).values()).backward()
+            optimizer.step()
+            if device.type == "cuda":
+                torch.cuda.synchronize()
+            times.append(time.perf_counter() - start)
+    return statistics.median(times[1:])

@@ -1,0 +1,195 @@
+"""The rules of a plan: from the profile of the data and the machine to config values.
+
+docs/planning.md explains each rule.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from retina_plugin.config.keys import NODE
+from retina_plugin.engine.plan.anchors import AnchorShapes
+from retina_plugin.engine.plan.input_size import InputSize
+from retina_plugin.engine.plan.machine import Machine
+from retina_plugin.engine.plan.plan import Entry
+from retina_plugin.engine.plan.profile import DataProfile
+
+LARGEST_BATCH = 8
+BASE_LR = 0.0015  # of AdamW for 8 images
+BYTES_PER_PIXEL = 2500  # that a training step of the compact network keeps
+MEMORY_SHARE = 0.5  # of the free memory that a step may take
+
+
+@dataclass(frozen=True)
+class Datasets:
+    """Names for the config: of ``DATASETS.TRAIN``, validation and test."""
+
+    train: tuple[str, ...]
+    validation: tuple[str, ...]
+    test: tuple[str, ...] = ()
+
+
+def dataset_entries(datasets: Datasets, profile: DataProfile) -> list[Entry]:
+    """Name the data sets."""
+    rarest, most = profile.counts.min(), profile.counts.max()
+    facts = (
+        f"{profile.num_images} images, {len(profile.labels)} boxes of {len(profile.counts)} "
+        f"classes ({rarest} to {most} boxes)"
+    )
+    return [
+        Entry("DATASETS.TRAIN", list(datasets.train), facts),
+        Entry("DATASETS.TEST", list(datasets.test)),
+        Entry(
+            f"{NODE}.DATASETS.VALIDATION",
+            list(datasets.validation),
+            "the best model is chosen on these images",
+        ),
+        Entry("DATALOADER.NUM_WORKERS", 1, "one process reads images while the other trains"),
+    ]
+
+
+def model_entries(machine: Machine) -> list[Entry]:
+    """Choose the network."""
+    if machine.gpu:
+        reason = f"a ResNet-50 from scratch, as the GPU ({machine.gpu}) is fast enough for it"
+        depth, stem, width, channels, convs, groups = 50, 64, 256, 256, 4, 32
+    else:
+        reason = "a small ResNet from scratch, for training on a CPU"
+        depth, stem, width, channels, convs, groups = 18, 32, 32, 64, 2, 16
+    return [
+        Entry("MODEL.META_ARCHITECTURE", "FocalRetinaNet"),
+        Entry("MODEL.WEIGHTS", ""),
+        Entry("MODEL.BACKBONE.NAME", "build_retina_resnet_fpn_backbone", reason),
+        Entry("MODEL.BACKBONE.FREEZE_AT", 0, "nothing is frozen in a network without weights"),
+        Entry("MODEL.PIXEL_STD", [57.375, 57.12, 58.395]),
+        Entry("MODEL.RESNETS.DEPTH", depth),
+        Entry("MODEL.RESNETS.STEM_OUT_CHANNELS", stem),
+        Entry("MODEL.RESNETS.RES2_OUT_CHANNELS", width),
+        Entry(
+            "MODEL.RESNETS.NORM",
+            "GN",
+            "group norm does not depend on the batch, and trains from scratch in small batches "
+            "(He et al., arXiv 1811.08883)",
+        ),
+        Entry("MODEL.FPN.OUT_CHANNELS", channels),
+        Entry("MODEL.FPN.NORM", "GN"),
+        Entry("MODEL.RETINANET.NUM_CONVS", convs),
+        Entry("MODEL.RETINANET.NORM", "GN"),
+        Entry(f"{NODE}.NORM_GROUPS", groups),
+    ]
+
+
+def pyramid_entries(
+    strides: Sequence[int], anchors: AnchorShapes, *, reached: tuple[float, float]
+) -> list[Entry]:
+    """Set levels and anchors.
+
+    Args:
+        strides: of the levels, finest first.
+        anchors: of these levels.
+        reached: the mean recall over classes of Detectron2's anchors, and of these.
+    """
+    stages = [f"res{k}" for k in range(2 if strides[0] == 4 else 3, 6)]
+    levels = [f"p{int(math.log2(stride))}" for stride in strides]
+    return [
+        Entry("MODEL.RESNETS.OUT_FEATURES", stages),
+        Entry("MODEL.FPN.IN_FEATURES", stages),
+        Entry(
+            "MODEL.RETINANET.IN_FEATURES",
+            levels,
+            f"a small object is at least 1.75 cells of {levels[0]} wide, a large one at most 6 of "
+            f"{levels[-1]}",
+        ),
+        Entry(
+            "MODEL.ANCHOR_GENERATOR.SIZES",
+            [list(row) for row in anchors.sizes],
+            f"{anchors.per_cell} anchors per cell; an anchor with IoU 0.5 has "
+            f"{reached[1]:.0%} of the boxes (mean over classes), with Detectron2's anchors "
+            f"{reached[0]:.0%}",
+        ),
+        Entry(
+            "MODEL.ANCHOR_GENERATOR.ASPECT_RATIOS",
+            [list(anchors.ratios)],
+            "height / width, from the shapes of the boxes",
+        ),
+    ]
+
+
+def input_entries(size: InputSize, profile: DataProfile) -> list[Entry]:
+    """Set the sizes of images, windows and flips."""
+    low, high = size.train_range
+    entries = [
+        Entry("INPUT.MIN_SIZE_TEST", size.short_side, size.reason),
+        Entry("INPUT.MAX_SIZE_TEST", size.long_side),
+        Entry("INPUT.MIN_SIZE_TRAIN", [low, high], "random sizes up to that of evaluation"),
+        Entry("INPUT.MIN_SIZE_TRAIN_SAMPLING", "range"),
+        Entry("INPUT.MAX_SIZE_TRAIN", high if size.window else size.long_side),
+    ]
+    if size.window:
+        entries += [
+            Entry(
+                "INPUT.CROP.ENABLED",
+                True,
+                "training cuts windows out of large images, so that a step stays fast; evaluation "
+                "takes whole images",
+            ),
+            Entry("INPUT.CROP.TYPE", "absolute"),
+            Entry("INPUT.CROP.SIZE", [size.window, size.window]),
+        ]
+    characters = all(len(name) == 1 for name in profile.class_names)
+    flips = Entry("INPUT.RANDOM_FLIP", "none", "classes are characters; a mirrored one is another")
+    if not characters:
+        flips = Entry("INPUT.RANDOM_FLIP", "horizontal", 'write "none" if left and right differ')
+    return [*entries, flips]
+
+
+def batch_size(size: InputSize, profile: DataProfile, machine: Machine) -> Entry:
+    """Choose the number of images of a step by memory and data."""
+    affordable = machine.memory * MEMORY_SHARE / (BYTES_PER_PIXEL * size.train_pixels)
+    batch = LARGEST_BATCH
+    while batch > 1 and (batch > affordable or batch > profile.num_images):
+        batch //= 2
+    reason = "as many as usual for small data"
+    if batch < LARGEST_BATCH:
+        reason = (
+            f"there are {profile.num_images} images"
+            if batch * 2 > profile.num_images
+            else f"{machine.memory / 2**30:.1f} GiB of memory are free"
+        )
+    return Entry("SOLVER.IMS_PER_BATCH", batch, reason)
+
+
+def solver_entries(batch: int) -> list[Entry]:
+    """Set optimizer, learning rate and losses."""
+    rate = float(f"{BASE_LR * (batch / LARGEST_BATCH) ** 0.5:.3g}")
+    return [
+        Entry(f"{NODE}.OPTIMIZER", "AdamW", "needs less tuning of the rate than SGD"),
+        Entry(
+            "SOLVER.BASE_LR",
+            rate,
+            f"{BASE_LR} for 8 images, with the root of the batch, as AdamW's steps have",
+        ),
+        Entry("SOLVER.WEIGHT_DECAY", 0.05),
+        Entry("SOLVER.LR_SCHEDULER_NAME", "WarmupCosineLR"),
+        Entry("SOLVER.CLIP_GRADIENTS.ENABLED", True),
+        Entry("SOLVER.CLIP_GRADIENTS.CLIP_TYPE", "norm"),
+        Entry("SOLVER.CLIP_GRADIENTS.CLIP_VALUE", 1.0),
+        Entry("MODEL.RETINANET.BBOX_REG_LOSS_TYPE", "giou", "measures what AP measures"),
+        Entry("SEED", 1),
+    ]
+
+
+def detection_entries(profile: DataProfile) -> list[Entry]:
+    """Allow as many detections as an image has objects."""
+    most = int(np.bincount(profile.box_images).max())
+    if most <= 80:
+        return []
+    limit = math.ceil(most * 1.25 / 100) * 100
+    return [
+        Entry("TEST.DETECTIONS_PER_IMAGE", limit, f"an image has up to {most} objects"),
+        Entry("MODEL.RETINANET.TOPK_CANDIDATES_TEST", max(1000, 5 * limit)),
+    ]

@@ -1,0 +1,84 @@
+"""Choose steps, evaluations and checkpoints by the time that a run may take."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from retina_plugin.config.keys import NODE
+from retina_plugin.engine.plan.plan import Entry
+
+LEAST_STEPS = 600  # below which a network from scratch has learned little
+EVALUATION_SHARE = 0.05  # of the time, at most
+INFERENCE_SHARE = 1 / 3  # of the time of training, for the same pixels
+MOST_EVALUATIONS = 10
+EPOCHS = 100  # without a limit of time
+PATIENCE = 5  # evaluations without a better one, without a limit of time
+OVERHEAD = 15.0  # seconds for thresholds, pictures and checkpoints
+
+
+@dataclass(frozen=True)
+class Costs:
+    """Measured and derived times.
+
+    Attributes:
+        step: seconds of a training step.
+        evaluation: seconds of an evaluation of the validation images.
+    """
+
+    step: float
+    evaluation: float
+
+
+def evaluation_seconds(
+    *, step: float, batch: int, images: int, train_pixels: float, test_pixels: float
+) -> float:
+    """Estimate the time of an evaluation from that of a training step."""
+    return step / batch * INFERENCE_SHARE * images * test_pixels / train_pixels
+
+
+def number_of_steps(minutes: float, costs: Costs) -> int:
+    """Return the training steps that fit into the time beside the evaluations."""
+    evaluations = number_of_evaluations(minutes, costs)
+    left = minutes * 60 - OVERHEAD - evaluations * costs.evaluation
+    return max(int(left / costs.step), 0)
+
+
+def number_of_evaluations(minutes: float, costs: Costs) -> int:
+    """Return how many evaluations take at most :data:`EVALUATION_SHARE` of the time, at least 1."""
+    affordable = int(minutes * 60 * EVALUATION_SHARE / max(costs.evaluation, 1e-9))
+    return min(max(affordable, 1), MOST_EVALUATIONS)
+
+
+def timed_entries(minutes: float, costs: Costs) -> list[Entry]:
+    """Set steps, evaluations and checkpoints for a limit of time."""
+    steps, evaluations = number_of_steps(minutes, costs), number_of_evaluations(minutes, costs)
+    reason = (
+        f"{minutes:g} minutes: a step takes {costs.step:.2g} s, an evaluation about "
+        f"{costs.evaluation:.2g} s, {evaluations} of them; adapted while the run goes on"
+    )
+    period = max(-(-steps // evaluations), 1)
+    return [Entry(f"{NODE}.SOLVER.MINUTES", float(minutes)), *_step_entries(steps, period, reason)]
+
+
+def open_entries(*, num_images: int, batch: int) -> list[Entry]:
+    """Set steps, evaluations and checkpoints without a limit of time."""
+    epoch = max(num_images // batch, 1)
+    steps = min(max(EPOCHS * epoch, 2000), 100_000)
+    reason = f"at most {steps * batch / num_images:.0f} passes over {num_images} images"
+    return [
+        *_step_entries(steps, max(steps // 20, 1), reason),
+        Entry(
+            f"{NODE}.SOLVER.PATIENCE",
+            PATIENCE,
+            "training stops after this many evaluations without a better one",
+        ),
+    ]
+
+
+def _step_entries(steps: int, period: int, reason: str) -> list[Entry]:
+    return [
+        Entry("SOLVER.MAX_ITER", steps, reason),
+        Entry("SOLVER.WARMUP_ITERS", min(100, steps // 10)),
+        Entry("TEST.EVAL_PERIOD", period),
+        Entry("SOLVER.CHECKPOINT_PERIOD", period),
+    ]

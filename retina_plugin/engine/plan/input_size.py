@@ -80,9 +80,9 @@ def choose_input_size(profile: DataProfile, *, gpu: bool, shrink: float = 1.0) -
     smallest, name = profile.smallest_size_at(original, percentile=10)
     median = float(np.median(profile.sizes_at(original)))
     for_small, for_typical = SMALL / smallest * original, TYPICAL / median * original
-    wanted = max(for_small, for_typical, LEAST_SIDE) * shrink
+    wanted = min(max(for_small, for_typical, LEAST_SIDE), original) * shrink
     visible = min(VISIBLE / smallest, MOST_ENLARGED) * original
-    side = _round(max(min(wanted, original), visible))
+    side = _round(max(wanted, visible))
     scale = side / original
     reason = (
         f"small objects (10th percentile of {name}) have {smallest * scale:.0f} pixels and the "

@@ -1,0 +1,105 @@
+"""Whole plans: they read back as configs, keep to the time, and say why."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from retina_plugin.config import get_cfg
+from retina_plugin.engine.plan.machine import Machine, seconds_per_step
+from retina_plugin.engine.plan.make import Task, make_plan
+from retina_plugin.engine.plan.plan import Entry, Plan
+from retina_plugin.engine.plan.rules import Datasets
+from retina_plugin.engine.read_config import complete_config
+from tests.engine.plan.profiles import profile
+from tests.models import compact_cfg
+
+CPU = Machine(cores=2, memory=8 * 2**30, gpu="")
+NAMES = Datasets(train=("train.json@images",), validation=("val.json@images",))
+
+
+def task(*, minutes: float = 20.0, machine: Machine = CPU, **data: Any) -> Task:
+    return Task(NAMES, profile(**data), profile(num_images=20), machine, minutes)
+
+
+def plan_of(*, step: float = 0.5, **changes: Any) -> Plan:
+    return make_plan(task(**changes), lambda plan, height, width: step)
+
+
+@pytest.mark.parametrize("minutes", [0.0, 20.0])
+@pytest.mark.parametrize("gpu", ["", "A GPU"])
+@pytest.mark.parametrize("image", [(64, 64), (480, 640), (3000, 4000)])
+def test_a_plan_is_a_config(
+    tmp_path: Path, minutes: float, gpu: str, image: tuple[int, int]
+) -> None:
+    plan = plan_of(minutes=minutes, machine=Machine(4, 16 * 2**30, gpu), image=image)
+    (tmp_path / "plan.yaml").write_text(plan.text())
+    cfg = get_cfg()
+    cfg.merge_from_file(str(tmp_path / "plan.yaml"))
+    complete_config(cfg)
+    assert cfg.SOLVER.MAX_ITER == plan["SOLVER.MAX_ITER"]
+    assert cfg.DATASETS.TRAIN == NAMES.train
+
+
+def test_every_reason_stands_above_its_value() -> None:
+    entries = (Entry("A.B", [1, 2], "why"), Entry("A.C.D", "x"), Entry("A.E", True, "w " * 80))
+    lines = Plan(entries, ("head",)).text().splitlines()
+    assert lines[:5] == ["# head", "A:", "  # why", "  B: [1, 2]", "  C:"]
+    assert max(map(len, lines)) <= 100
+    assert yaml.safe_load("\n".join(lines))["A"] == {"B": [1, 2], "C": {"D": "x"}, "E": True}
+
+
+def test_an_entry_of_the_user_replaces_that_of_the_plan() -> None:
+    plan = plan_of().with_entries([Entry("SEED", 7, "from the command line")])
+    assert plan["SEED"] == 7
+    assert [entry.key for entry in plan.entries].count("SEED") == 1
+
+
+@pytest.mark.parametrize(
+    ("minutes", "step", "steps", "batch"),
+    [
+        (20, 0.5, 2300, 8),  # (1200 - 15 - evaluations) / 0.5
+        (20, 4.0, 600, 4),  # half the batch gives twice the steps
+        (2, 4.0, 60, 4),  # a warning stands in the head
+    ],
+)
+def test_steps_fit_into_the_time(minutes: float, step: float, steps: int, batch: int) -> None:
+    plan = plan_of(minutes=minutes, step=step)
+    assert plan["SOLVER.IMS_PER_BATCH"] == batch
+    per_step = step * batch / 8
+    assert plan["SOLVER.MAX_ITER"] * per_step <= minutes * 60
+    assert plan["SOLVER.MAX_ITER"] >= steps * 0.5
+    assert plan.text().startswith("# Only") == (minutes == 2)
+
+
+def test_a_budget_below_one_step() -> None:
+    with pytest.raises(ValueError, match=r"--minutes 0\.1: .* not one step fits\. Give at least"):
+        plan_of(minutes=0.1, step=30.0)
+
+
+def test_smaller_batches_for_few_images_and_little_memory() -> None:
+    assert plan_of(num_images=3)["SOLVER.IMS_PER_BATCH"] == 2
+    little = Machine(cores=2, memory=2**30, gpu="")
+    assert plan_of(machine=little)["SOLVER.IMS_PER_BATCH"] < 8
+
+
+@pytest.mark.parametrize(
+    ("names", "flip"),
+    [(("a", "b"), "none"), (("7", "8"), "none"), (("cat", "b"), "horizontal")],
+)
+def test_characters_are_not_mirrored(names: tuple[str, ...], flip: str) -> None:
+    assert plan_of(names=names)["INPUT.RANDOM_FLIP"] == flip
+
+
+def test_many_objects_in_an_image() -> None:
+    plan = plan_of(objects=[(30.0, 30.0)] * 300)
+    assert plan["TEST.DETECTIONS_PER_IMAGE"] == 400
+    with pytest.raises(KeyError):
+        plan_of()["TEST.DETECTIONS_PER_IMAGE"]
+
+
+def test_the_time_of_a_step_is_measured() -> None:
+    assert 0 < seconds_per_step(compact_cfg(SOLVER__IMS_PER_BATCH=2), height=64, width=64) < 10

@@ -4,8 +4,9 @@ Lightning.
     python tools/train_net.py --config-file configs/digits/retinanet_compact.yaml
     python tools/train_net.py --config-file my.yaml OUTPUT_DIR out SOLVER.MAX_ITER 500
     python tools/train_net.py --config-file out/config.yaml --eval-only MODEL.WEIGHTS model.pth
+    python tools/train_net.py --data DATA --minutes 20 --output out
 
-The flags are those of Detectron2's tool, and --host and --overwrite. A folder that contains a run
+The flags are those of Detectron2's tool, and those of `retina train`. A folder that contains a run
 needs --resume or --overwrite. `retina train` and `retina eval` do the same.
 """
 
@@ -32,6 +33,9 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
         "--eval-only", action="store_true", help="evaluate MODEL.WEIGHTS on DATASETS.TEST"
     )
     args = parser.parse_args(argv)
+    train.check(parser, args)
+    if args.eval_only and args.data is not None:
+        parser.error("argument --data: not allowed with --eval-only")
     if args.overwrite and args.eval_only:
         parser.error(
             "argument --overwrite: not allowed with --eval-only, which may write into the "
@@ -42,8 +46,10 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
 
 def main(argv: list[str] | None = None) -> None:
     args = parse(argv)
-    flags = {name: getattr(args, name) for name in ("resume", "overwrite", "eval_only")}
-    launch(args.config_file, args.opts, args, **flags)
+    if args.eval_only:
+        launch(args.config_file, args.opts, args, resume=args.resume, eval_only=True)
+    else:
+        train.run(args)
 
 
 if __name__ == "__main__":

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from retina_plugin.engine.host import DIST_URL
 from retina_plugin.engine.hosts import HOSTS
+
+if TYPE_CHECKING:
+    from retina_plugin.engine.host import Request
 
 
 def add_host(parser: argparse.ArgumentParser) -> None:
@@ -36,17 +39,26 @@ def add_distributed_flags(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def request_of(args: argparse.Namespace, **flags: Any) -> Request:
+    """Return the request that the flags describe.
+
+    Args:
+        args: the namespace of a parser with the flags above.
+        flags: more arguments of :class:`retina_plugin.engine.host.Request`, such as ``resume``.
+    """
+    from retina_plugin.engine.host import Request
+
+    names = ("num_gpus", "num_machines", "machine_rank", "dist_url")
+    return Request(**{name: getattr(args, name) for name in names}, **flags)
+
+
 def launch(config_file: str, overrides: list[str], args: argparse.Namespace, **flags: Any) -> None:
     """Start the run that the flags describe.
 
     Args:
         config_file, overrides: see :func:`retina_plugin.engine.launch.launch`.
-        args: the namespace of a parser with the flags above.
-        flags: more arguments of :class:`retina_plugin.engine.host.Request`, such as ``resume``.
+        args, flags: see :func:`request_of`.
     """
-    from retina_plugin.engine.host import Request
     from retina_plugin.engine.launch import launch as start
 
-    names = ("num_gpus", "num_machines", "machine_rank", "dist_url")
-    request = Request(**{name: getattr(args, name) for name in names}, **flags)
-    start(config_file, overrides, request, host=args.host)
+    start(config_file, overrides, request_of(args, **flags), host=args.host)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from retina_plugin.cli.own_data import add_own_data, check_own_data, train_own_data
 from retina_plugin.cli.run_flags import add_distributed_flags, add_host, launch
 
 if TYPE_CHECKING:
@@ -11,11 +12,16 @@ if TYPE_CHECKING:
 
     from retina_plugin.cli.parser import Parser
 
-EXAMPLES = """Train a detector from a YAML file, and evaluate it at the end.
+EXAMPLES = """Train a detector from your own data or from a YAML file, and evaluate it at the end.
 
+    retina train --data DATA --minutes 20 --output out
+    retina train --data DATA --val VAL --output out SEED 7
     retina train --config-file digits/retinanet_compact.yaml
     retina train --config-file my.yaml OUTPUT_DIR out SOLVER.MAX_ITER 500
     retina train --config-file out/config.yaml --resume
+
+DATA is a folder or an annotation file of any known format, PATH:SPLIT or ANNOTATIONS@IMAGES. The
+run is planned first: out/plan.yaml has each value with its reason, and repeats the run.
 
 A folder that has a run already is used only with --resume or --overwrite."""
 
@@ -23,10 +29,10 @@ A folder that has a run already is used only with --resume or --overwrite."""
 def add_arguments(parser: Parser) -> None:
     parser.add_argument(
         "--config-file",
-        required=True,
         metavar="FILE",
         help="YAML file, or a packaged config such as digits/retinanet_compact.yaml",
     )
+    add_own_data(parser)
     add_host(parser)
     used = parser.add_mutually_exclusive_group()
     used.add_argument(
@@ -39,5 +45,13 @@ def add_arguments(parser: Parser) -> None:
     parser.add_overrides()
 
 
+def check(parser: Parser, args: argparse.Namespace) -> None:
+    check_own_data(parser, args)
+
+
 def run(args: argparse.Namespace) -> None:
-    launch(args.config_file, args.opts, args, resume=args.resume, overwrite=args.overwrite)
+    flags = {"resume": args.resume, "overwrite": args.overwrite}
+    if args.config_file is None:
+        train_own_data(args, **flags)
+    else:
+        launch(args.config_file, args.opts, args, **flags)

@@ -87,6 +87,12 @@ def train(
             raise
 
 
+def host_of(choice: str) -> Host:
+    """Return the host that a value of ``--host`` chooses; see
+    :func:`retina_plugin.engine.hosts.choose_host`."""
+    return _import_host(choose_host(choice)[0]).HOST
+
+
 def _import_host(name: str) -> HostModule:
     module: HostModule = importlib.import_module(MODULES[name])
     return module

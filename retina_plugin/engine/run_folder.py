@@ -44,9 +44,9 @@ def check_folder(cfg: Any, request: Request, host: Host) -> None:
         return
     require_unlocked(cfg.OUTPUT_DIR)
     if request.overwrite:
-        _require_inputs_outside(cfg)
+        _require_inputs_outside(cfg.OUTPUT_DIR, _inputs(cfg))
     elif not request.resume:
-        _require_unused(cfg.OUTPUT_DIR, host)
+        require_unused(cfg.OUTPUT_DIR, host)
 
 
 @contextlib.contextmanager
@@ -188,7 +188,7 @@ def _enter_for_training(
     stack: contextlib.ExitStack,
 ) -> str | None:
     if request.overwrite:
-        _rename_old_run(cfg, host)
+        rename_old_run(cfg.OUTPUT_DIR, host, inputs=_inputs(cfg))
     os.makedirs(cfg.OUTPUT_DIR, exist_ok=True)
     stack.enter_context(FolderLock(cfg.OUTPUT_DIR))
     remove_temporary_files(cfg.OUTPUT_DIR)
@@ -202,7 +202,7 @@ def _enter_for_training(
             get_cfg=host.get_cfg,
         )
     else:
-        _require_unused(cfg.OUTPUT_DIR, host)
+        require_unused(cfg.OUTPUT_DIR, host)
     _write_config(cfg, host)
     return found
 
@@ -219,42 +219,58 @@ def _write_config(cfg: Any, host: Host) -> None:
     write_atomically(os.path.join(cfg.OUTPUT_DIR, CONFIG), host.dump(cfg))
 
 
-def _require_unused(folder: str, host: Host) -> None:
+def require_unused(folder: str, host: Host) -> None:
+    """Check that a folder has no run.
+
+    Raises:
+        ConfigError: it has one; the message says which flags can be used.
+    """
     found = describe_run(folder, host)
     if found:
         raise ConfigError(f"OUTPUT_DIR {folder} holds {found}")
 
 
-def _require_inputs_outside(cfg: Any) -> None:
+def _inputs(cfg: Any) -> list[str]:
+    """The weights and data sets that a run reads."""
+    return [cfg.MODEL.WEIGHTS, *cfg.DATASETS.TRAIN, *evaluated_sets(cfg)]
+
+
+def _require_inputs_outside(output_dir: str, inputs: Sequence[str]) -> None:
     """Check that ``--overwrite`` does not rename files that the new run needs.
 
+    Args:
+        output_dir: the folder of the run.
+        inputs: paths of weights, and names of data sets.
+
     Raises:
-        ConfigError: the current folder, the weights or a data set is in ``OUTPUT_DIR``.
+        ConfigError: the current folder or an input is in ``output_dir``.
     """
-    datasets = [
-        part for name in (*cfg.DATASETS.TRAIN, *evaluated_sets(cfg)) for part in name.split("@")
-    ]
-    places = {
-        "the current folder": [os.curdir],
-        "MODEL.WEIGHTS": [cfg.MODEL.WEIGHTS],
-        "a data set": datasets,
-    }
-    folder = os.path.realpath(cfg.OUTPUT_DIR)
-    for what, paths in places.items():
-        for path in filter(os.path.exists, paths):
-            if os.path.commonpath([folder, os.path.realpath(path)]) == folder:
-                raise ConfigError(
-                    f"--overwrite renames OUTPUT_DIR {cfg.OUTPUT_DIR}, and {what} ({path}) is in "
-                    "it: take another OUTPUT_DIR"
-                )
+    folder = os.path.realpath(output_dir)
+    parts = [part for name in inputs for part in name.split("@")]
+    for path in filter(os.path.exists, [os.curdir, *parts]):
+        if os.path.commonpath([folder, os.path.realpath(path)]) == folder:
+            what = "the current folder" if path == os.curdir else path
+            raise ConfigError(
+                f"--overwrite renames OUTPUT_DIR {output_dir}, but {what} is in it: take another "
+                "OUTPUT_DIR"
+            )
 
 
-def _rename_old_run(cfg: Any, host: Host) -> None:
-    """Rename ``OUTPUT_DIR`` if it has a run, and make a new, empty ``OUTPUT_DIR``."""
-    folder = os.path.realpath(cfg.OUTPUT_DIR)  # rename the folder, not a symbolic link to it
+def rename_old_run(output_dir: str, host: Host, *, inputs: Sequence[str]) -> None:
+    """Rename a folder that has a run, and make a new, empty folder of that name.
+
+    Args:
+        output_dir: the folder; nothing happens without a run in it.
+        host: the host of the new run.
+        inputs: see :func:`_require_inputs_outside`.
+
+    Raises:
+        ConfigError: see :func:`_require_inputs_outside`; or another run works in the folder.
+    """
+    folder = os.path.realpath(output_dir)  # rename the folder, not a symbolic link to it
     if not os.path.isdir(folder):
         return
-    _require_inputs_outside(cfg)
+    _require_inputs_outside(output_dir, inputs)
     with FolderLock(folder) as lock:
         found = describe_run(folder, host)
         if not found:
@@ -265,4 +281,4 @@ def _rename_old_run(cfg: Any, host: Host) -> None:
         os.rename(folder, free)
         lock.folder = free
     os.makedirs(folder)
-    print(f"overwrite: {found.partition(':')[0]} in {cfg.OUTPUT_DIR} is kept as {free}", flush=True)
+    print(f"overwrite: {found.partition(':')[0]} in {output_dir} is kept as {free}", flush=True)

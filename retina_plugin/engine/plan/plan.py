@@ -57,6 +57,14 @@ class Plan:
         """Return ``[KEY, VALUE, ...]``, as configs merge it."""
         return [item for entry in self.entries for item in (entry.key, entry.value)]
 
+    def summary(self) -> list[str]:
+        """Return a line for each value that has a reason."""
+        return [
+            f"{entry.key.rpartition('.')[2]} {_value(entry.value)}: {entry.reason}"
+            for entry in self.entries
+            if entry.reason
+        ]
+
     def text(self) -> str:
         """Return the YAML file, with reasons as comments."""
         head = [f"# {line}".rstrip() for line in self.head]

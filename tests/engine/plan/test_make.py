@@ -40,8 +40,8 @@ def test_a_plan_is_a_config(
     cfg = get_cfg()
     cfg.merge_from_file(str(tmp_path / "plan.yaml"))
     complete_config(cfg)
-    assert cfg.SOLVER.MAX_ITER == plan["SOLVER.MAX_ITER"]
-    assert cfg.DATASETS.TRAIN == NAMES.train
+    assert plan["SOLVER.MAX_ITER"] == cfg.SOLVER.MAX_ITER
+    assert NAMES.train == cfg.DATASETS.TRAIN
 
 
 def test_every_reason_stands_above_its_value() -> None:

@@ -1,0 +1,126 @@
+"""Plan and train a detector for a user's own data: ``retina train --data DATA``."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from retina_plugin.config import leaves
+from retina_plugin.config.errors import ConfigError
+from retina_plugin.config.files import write_atomically
+from retina_plugin.engine.host import Host, Request
+from retina_plugin.engine.launch import host_of, launch
+from retina_plugin.engine.plan.choose_data import ChosenData, choose_data
+from retina_plugin.engine.plan.machine import seconds_per_step, this_machine
+from retina_plugin.engine.plan.make import Task, make_plan
+from retina_plugin.engine.plan.plan import Entry, Plan
+from retina_plugin.engine.plan.profile import profile_of
+from retina_plugin.engine.read_config import complete_config, merge
+from retina_plugin.engine.run_folder import rename_old_run, require_unused
+
+PLAN = "plan.yaml"
+
+
+@dataclass(frozen=True)
+class OwnData:
+    """What the user gives.
+
+    Attributes:
+        data, val, group_by: see :func:`retina_plugin.engine.plan.choose_data.choose_data`.
+        minutes: that the run may take; 0 for no limit.
+    """
+
+    data: str
+    val: str = ""
+    group_by: str = ""
+    minutes: float = 0.0
+
+
+def train_own_data(
+    own: OwnData, overrides: Sequence[str], request: Request, *, host: str = "auto"
+) -> None:
+    """Plan a run, write the plan into ``OUTPUT_DIR``, and train.
+
+    With ``--resume`` the plan of the run is used again.
+
+    Args:
+        own: the data and the time.
+        overrides: ``[KEY, VALUE, ...]``; they replace values of the plan.
+        request: the flags.
+        host: see :func:`retina_plugin.engine.hosts.choose_host`.
+
+    Raises:
+        ConfigError, DatasetError, DiskError, ImportError: the run cannot be planned; see
+            :func:`write_plan` and :func:`retina_plugin.engine.launch.launch`.
+    """
+    the_host = host_of(host)
+    folder = merge(the_host.get_cfg(), None, overrides).OUTPUT_DIR
+    path = os.path.join(folder, PLAN)
+    if not request.resume:
+        if request.overwrite:
+            rename_old_run(folder, the_host, inputs=[own.data, own.val])
+        else:
+            require_unused(folder, the_host)
+        os.makedirs(folder, exist_ok=True)
+        write_plan(own, path, overrides, the_host)
+    elif not os.path.exists(path):
+        raise ConfigError(f"--resume: {folder} has no {PLAN}, so there is no run to continue")
+    launch(path, ["OUTPUT_DIR", folder], request, host=host)
+
+
+def write_plan(own: OwnData, path: str, overrides: Sequence[str], host: Host) -> Plan:
+    """Plan a run and write the plan, and COCO files beside it if the data needs them.
+
+    Args:
+        own: the data and the time.
+        path: of the plan.
+        overrides: ``[KEY, VALUE, ...]``; they replace values of the plan.
+        host: whose config checks the values.
+
+    Raises:
+        ConfigError: an override cannot be used, or the time is too short.
+        DatasetError: the data cannot be used.
+        DiskError: a file cannot be written.
+    """
+    chosen = choose_data(
+        own.data, own.val, prefix=path.removesuffix(".yaml"), group_by=own.group_by
+    )
+    print("\n".join(chosen.lines), flush=True)
+    given = _given_entries(overrides, host)
+    plan = _plan(own, chosen, given, host).with_entries(given)
+    write_atomically(path, plan.text())
+    print("\n".join([*plan.head, *plan.summary(), f"plan: {path}"]), flush=True)
+    return plan
+
+
+def _given_entries(overrides: Sequence[str], host: Host) -> list[Entry]:
+    """The values that the user gave, as the config reads them."""
+    values = dict(leaves(merge(host.get_cfg(), None, overrides)))
+    return [
+        Entry(key, values.get(key, text), "given on the command line")
+        for key, text in zip(overrides[::2], overrides[1::2], strict=True)
+        if key != "OUTPUT_DIR"
+    ]
+
+
+def _plan(own: OwnData, chosen: ChosenData, given: list[Entry], host: Host) -> Plan:
+    task = Task(
+        chosen.names,
+        profile_of(chosen.training),
+        profile_of(chosen.validation),
+        this_machine(),
+        own.minutes,
+    )
+
+    def measure(plan: Plan, height: int, width: int) -> float:
+        cfg: Any = merge(host.get_cfg(), None, plan.with_entries(given).overrides())
+        cfg.MODEL.RETINANET.NUM_CLASSES = chosen.training.num_classes
+        print("measuring the time of a training step", flush=True)
+        return seconds_per_step(complete_config(cfg), height=height, width=width)
+
+    try:
+        return make_plan(task, measure)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error

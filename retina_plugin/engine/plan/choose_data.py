@@ -1,0 +1,152 @@
+"""Choose training and validation images of a user's data, with the same classes in both."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from retina_plugin.data import Dataset, load_dataset
+from retina_plugin.data.catalog import splits_of
+from retina_plugin.data.coco_file import write_coco_file
+from retina_plugin.data.data_path import parse_data_path
+from retina_plugin.data.errors import DatasetError
+from retina_plugin.data.split import split_dataset
+from retina_plugin.engine.plan.rules import Datasets
+
+FRACTION = 0.2  # of the images that validation takes, if the data has no validation split
+SEED = 1
+
+
+@dataclass(frozen=True)
+class ChosenData:
+    """The data of a run.
+
+    Attributes:
+        names: for the config.
+        training, validation: with the same classes.
+        lines: to print.
+    """
+
+    names: Datasets
+    training: Dataset
+    validation: Dataset
+    lines: tuple[str, ...]
+
+
+def choose_data(data: str, val: str, *, prefix: str, group_by: str = "") -> ChosenData:
+    """Choose training and validation images.
+
+    The data sets are used by their names if both have the same classes. Otherwise, and if
+    validation images are split from the training images, COCO files are written.
+
+    Args:
+        data: the training set, see :func:`retina_plugin.data.load_dataset`.
+        val: the validation set. If it is "", the validation split of ``data`` is used; without
+            such a split, :data:`FRACTION` of the images is split off.
+        prefix: of the files: ``<prefix>.train.json`` and ``<prefix>.val.json``.
+        group_by: see :func:`retina_plugin.data.split.split_dataset`.
+
+    Raises:
+        DatasetError: a data set cannot be used, has no ground truth or has no boxes; or
+            ``group_by`` is given, but nothing is split.
+        DiskError: a file cannot be written.
+    """
+    training = _load(data)
+    other = val or _validation_split(data)
+    if not other:
+        return _split(training, prefix, group_by)
+    if group_by:
+        raise DatasetError(
+            f"--group-by splits the images of {data}, but {other} is the validation set: leave "
+            "--group-by out, or name the training images alone"
+        )
+    validation = _load(other)
+    lines = [_describe("training", training), _describe("validation", validation)]
+    if validation.class_names == training.class_names:
+        names = Datasets(train=(data,), validation=(other,))
+        return ChosenData(names, training, validation, tuple(lines))
+    classes = _all_classes(training, validation)
+    lines += _missing_classes(training, validation)
+    training, validation = (_with_classes(d, classes) for d in (training, validation))
+    names = _write(training, validation, prefix)
+    return ChosenData(names, training, validation, tuple(lines))
+
+
+def _load(name: str) -> Dataset:
+    dataset = load_dataset(name)
+    if not any(not a["iscrowd"] for record in dataset.records for a in record["annotations"]):
+        raise DatasetError(f"{name}: {len(dataset.records)} images, but no boxes: nothing to learn")
+    return dataset
+
+
+def _validation_split(data: str) -> str:
+    where = parse_data_path(data)
+    if where is None or where.split or "val" not in splits_of(data):
+        return ""
+    folder = f"@{where.image_folder}" if where.image_folder else ""
+    return f"{where.path}:val{folder}"
+
+
+def _describe(role: str, dataset: Dataset) -> str:
+    boxes = sum(len(record["annotations"]) for record in dataset.records)
+    return (
+        f"{role}: {dataset.name} ({dataset.format}), {len(dataset.records)} images, {boxes} boxes, "
+        f"{dataset.num_classes} classes"
+    )
+
+
+def _split(dataset: Dataset, prefix: str, group_by: str) -> ChosenData:
+    split = split_dataset(dataset, fraction=FRACTION, seed=SEED, group_by=group_by)
+    training, validation = (
+        dataclasses.replace(dataset, records=[dataset.records[i] for i in indices])
+        for indices in (split.training, split.validation)
+    )
+    names = _write(training, validation, prefix)
+    line = (
+        f"{len(validation.records)} of {len(dataset.records)} images are split off for validation "
+        f"(seed {SEED}): {names.validation[0]}"
+    )
+    lines = (_describe("training", dataset), line, *split.notes)
+    return ChosenData(names, training, validation, lines)
+
+
+def _write(training: Dataset, validation: Dataset, prefix: str) -> Datasets:
+    paths = f"{prefix}.train.json", f"{prefix}.val.json"
+    for dataset, path in zip((training, validation), paths, strict=True):
+        write_coco_file(dataset, range(len(dataset.records)), path)
+    return Datasets(train=(paths[0],), validation=(paths[1],))
+
+
+def _all_classes(training: Dataset, validation: Dataset) -> tuple[str, ...]:
+    known = set(training.class_names)
+    return (*training.class_names, *(n for n in validation.class_names if n not in known))
+
+
+def _missing_classes(training: Dataset, validation: Dataset) -> list[str]:
+    pairs = ((training, validation, "learned"), (validation, training, "measured"))
+    return [
+        f"{lacking.name} has no {', '.join(names)}: "
+        f"{'this class is' if len(names) == 1 else 'these classes are'} not {verb}"
+        for lacking, having, verb in pairs
+        if (names := [n for n in having.class_names if n not in lacking.class_names])
+    ]
+
+
+def _with_classes(dataset: Dataset, classes: Sequence[str]) -> Dataset:
+    """The same data set with other classes, among which its own are."""
+    index = {name: number for number, name in enumerate(classes)}
+    records = [
+        {
+            **record,
+            "annotations": [
+                {**a, "category_id": index[dataset.class_names[a["category_id"]]]}
+                for a in record["annotations"]
+            ],
+        }
+        for record in dataset.records
+    ]
+    ids = tuple(range(1, len(classes) + 1))
+    return dataclasses.replace(
+        dataset, records=records, class_names=tuple(classes), category_ids=ids
+    )

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 
     from retina_plugin.cli.parser import Parser
 
-EXAMPLES = """Plan a run for your data and this machine. The plan is a config, and each value has its
-reason as a comment.
+EXAMPLES = """Plan a run for your data and this machine. The plan is a config; each value has a
+comment with its reason.
 
     retina data plan DATA --minutes 20 --output plan.yaml
     retina train --config-file plan.yaml

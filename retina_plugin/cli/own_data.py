@@ -75,8 +75,11 @@ def own_data_of(args: argparse.Namespace) -> OwnData:
 
 
 def train_own_data(args: argparse.Namespace, **flags: Any) -> None:
-    """Plan and start the run that the flags describe; see :func:`retina_plugin.cli.run_flags.launch`
-    for ``flags``."""
+    """Plan and start the run that the flags describe.
+
+    Args:
+        args, flags: see :func:`retina_plugin.cli.run_flags.request_of`.
+    """
     from retina_plugin.engine.own_data import train_own_data as start
 
     start(own_data_of(args), args.opts, request_of(args, **flags), host=args.host)

@@ -52,11 +52,13 @@ class DataProfile:
     def boxes_at(self, short_side: float) -> Array:
         """(B, 2) boxes in images that are resized so that the shorter side is ``short_side``."""
         scale = short_side / self.image_sides[self.box_images, 0]
-        return self.boxes * scale[:, None]
+        boxes: Array = self.boxes * scale[:, None]
+        return boxes
 
     def sizes_at(self, short_side: float) -> Array:
         """(B,) square roots of the areas of :meth:`boxes_at`."""
-        return np.sqrt(self.boxes_at(short_side).prod(axis=1))
+        sizes: Array = np.sqrt(self.boxes_at(short_side).prod(axis=1))
+        return sizes
 
     def smallest_size_at(self, short_side: float, *, percentile: float) -> tuple[float, str]:
         """Return the percentile of object sizes of the class with the smallest objects, and its
@@ -80,7 +82,10 @@ def profile_of(*datasets: Dataset) -> DataProfile:
     Raises:
         ValueError: the data sets have no box that is not a crowd.
     """
-    sides, boxes, labels, images = [], [], [], []
+    sides: list[list[int]] = []
+    boxes: list[tuple[float, float]] = []
+    labels: list[int] = []
+    images: list[int] = []
     for record in (record for dataset in datasets for record in dataset.records):
         for annotation in record["annotations"]:
             if annotation["iscrowd"]:

@@ -37,7 +37,7 @@ def error(capsys: pytest.CaptureFixture, *argv: str) -> str:
         (["xyz"], "unknown verb xyz: expected one of train, eval, data, config, completion"),
         (["--versio"], "unknown flag --versio: did you mean --version?"),
         (["--verbose", "train", *CONFIG], "unknown flag --verbose"),
-        (["train"], "the following arguments are required: --config-file"),
+        (["train"], "expected --data DATA or --config-file FILE"),
         (["train", "--confg-file", "a"], "unknown flag --confg-file: did you mean --config-file?"),
         (["train", *CONFIG, "--resme"], "unknown flag --resme: did you mean --resume?"),
         (["train", *CONFIG, "SEED", "1", "--ovrwrite"], "did you mean --overwrite?"),

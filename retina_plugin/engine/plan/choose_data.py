@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 from retina_plugin.data import Dataset, load_dataset
 from retina_plugin.data.catalog import splits_of
-from retina_plugin.data.coco_file import write_coco_file
 from retina_plugin.data.data_path import parse_data_path
 from retina_plugin.data.errors import DatasetError
 from retina_plugin.data.split import split_dataset
+from retina_plugin.data.write_coco import write_coco_file
 from retina_plugin.engine.plan.rules import Datasets
 
 FRACTION = 0.2  # of the images that validation takes, if the data has no validation split
@@ -115,7 +115,7 @@ def _write(training: Dataset, validation: Dataset, prefix: str) -> Datasets:
     paths = f"{prefix}.train.json", f"{prefix}.val.json"
     for dataset, path in zip((training, validation), paths, strict=True):
         write_coco_file(dataset, range(len(dataset.records)), path)
-    return Datasets(train=(paths[0],), validation=(paths[1],))
+    return Datasets(train=(f"{paths[0]}@",), validation=(f"{paths[1]}@",))
 
 
 def _all_classes(training: Dataset, validation: Dataset) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ from retina_plugin.engine.launch import host_of, launch
 from retina_plugin.engine.plan.choose_data import ChosenData, choose_data
 from retina_plugin.engine.plan.machine import seconds_per_step, this_machine
 from retina_plugin.engine.plan.make import Task, make_plan
+from retina_plugin.engine.plan.network import weights_are_installed
 from retina_plugin.engine.plan.plan import Entry, Plan
 from retina_plugin.engine.plan.profile import profile_of
 from retina_plugin.engine.read_config import complete_config, merge
@@ -112,6 +113,7 @@ def _plan(own: OwnData, chosen: ChosenData, given: list[Entry], host: Host) -> P
         profile_of(chosen.validation),
         this_machine(),
         own.minutes,
+        weights_are_installed(),
     )
 
     def measure(plan: Plan, height: int, width: int) -> float:

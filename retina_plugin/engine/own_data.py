@@ -59,20 +59,20 @@ def train_own_data(
     the_host = host_of(host)
     folder = merge(the_host.get_cfg(), None, overrides).OUTPUT_DIR
     path = os.path.join(folder, PLAN)
-    if not request.resume:
+    if request.resume:
+        if not os.path.exists(path):
+            raise ConfigError(f"--resume: {folder} has no {PLAN}, so there is no run to continue")
+    else:
         if request.overwrite:
             rename_old_run(folder, the_host, inputs=[own.data, own.val])
         else:
             require_unused(folder, the_host)
-        os.makedirs(folder, exist_ok=True)
         write_plan(own, path, overrides, the_host)
-    elif not os.path.exists(path):
-        raise ConfigError(f"--resume: {folder} has no {PLAN}, so there is no run to continue")
     launch(path, ["OUTPUT_DIR", folder], request, host=host)
 
 
 def write_plan(own: OwnData, path: str, overrides: Sequence[str], host: Host) -> Plan:
-    """Plan a run and write the plan, and COCO files beside it if the data needs them.
+    """Plan a run, then write the plan, and COCO files beside it if the data needs them.
 
     Args:
         own: the data and the time.
@@ -91,6 +91,8 @@ def write_plan(own: OwnData, path: str, overrides: Sequence[str], host: Host) ->
     print("\n".join(chosen.lines), flush=True)
     given = _given_entries(overrides, host)
     plan = _plan(own, chosen, given, host).with_entries(given)
+    os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
+    chosen.write_files()
     write_atomically(path, plan.text())
     print("\n".join([*plan.head, *plan.summary(), f"plan: {path}"]), flush=True)
     return plan

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from retina_plugin.data import Dataset, load_dataset
 from retina_plugin.data.catalog import splits_of
+from retina_plugin.data.coco_file import write_coco_file
 from retina_plugin.data.data_path import parse_data_path
 from retina_plugin.data.errors import DatasetError
 from retina_plugin.data.split import split_dataset
-from retina_plugin.data.write_coco import write_coco_file
 from retina_plugin.engine.plan.rules import Datasets
 
 FRACTION = 0.2  # of the images that validation takes, if the data has no validation split
@@ -26,19 +26,31 @@ class ChosenData:
         names: for the config.
         training, validation: with the same classes.
         lines: to print.
+        files: COCO files that the names need, not written yet: path -> data set.
     """
 
     names: Datasets
     training: Dataset
     validation: Dataset
     lines: tuple[str, ...]
+    files: Mapping[str, Dataset] = field(default_factory=dict, repr=False)
+
+    def write_files(self) -> None:
+        """Write :attr:`files`.
+
+        Raises:
+            DiskError: a file cannot be written.
+        """
+        for path, dataset in self.files.items():
+            write_coco_file(dataset, range(len(dataset.records)), path)
 
 
 def choose_data(data: str, val: str, *, prefix: str, group_by: str = "") -> ChosenData:
     """Choose training and validation images.
 
     The data sets are used by their names if both have the same classes. Otherwise, and if
-    validation images are split from the training images, COCO files are written.
+    validation images are split from the training images, COCO files are needed; nothing is written
+    here.
 
     Args:
         data: the training set, see :func:`retina_plugin.data.load_dataset`.
@@ -50,7 +62,6 @@ def choose_data(data: str, val: str, *, prefix: str, group_by: str = "") -> Chos
     Raises:
         DatasetError: a data set cannot be used, has no ground truth or has no boxes; or
             ``group_by`` is given, but nothing is split.
-        DiskError: a file cannot be written.
     """
     training = _load(data)
     other = val or _validation_split(data)
@@ -69,8 +80,7 @@ def choose_data(data: str, val: str, *, prefix: str, group_by: str = "") -> Chos
     classes = _all_classes(training, validation)
     lines += _missing_classes(training, validation)
     training, validation = (_with_classes(d, classes) for d in (training, validation))
-    names = _write(training, validation, prefix)
-    return ChosenData(names, training, validation, tuple(lines))
+    return _with_files(training, validation, prefix, lines)
 
 
 def _load(name: str) -> Dataset:
@@ -92,7 +102,7 @@ def _describe(role: str, dataset: Dataset) -> str:
     boxes = sum(len(record["annotations"]) for record in dataset.records)
     return (
         f"{role}: {dataset.name} ({dataset.format}), {len(dataset.records)} images, {boxes} boxes, "
-        f"{dataset.num_classes} classes"
+        f"{dataset.num_classes} {'class' if dataset.num_classes == 1 else 'classes'}"
     )
 
 
@@ -102,20 +112,17 @@ def _split(dataset: Dataset, prefix: str, group_by: str) -> ChosenData:
         dataclasses.replace(dataset, records=[dataset.records[i] for i in indices])
         for indices in (split.training, split.validation)
     )
-    names = _write(training, validation, prefix)
-    line = (
-        f"{len(validation.records)} of {len(dataset.records)} images are split off for validation "
-        f"(seed {SEED}): {names.validation[0]}"
-    )
-    lines = (_describe("training", dataset), line, *split.notes)
-    return ChosenData(names, training, validation, lines)
+    lines = [_describe("training", dataset), *split.notes]
+    return _with_files(training, validation, prefix, lines)
 
 
-def _write(training: Dataset, validation: Dataset, prefix: str) -> Datasets:
-    paths = f"{prefix}.train.json", f"{prefix}.val.json"
-    for dataset, path in zip((training, validation), paths, strict=True):
-        write_coco_file(dataset, range(len(dataset.records)), path)
-    return Datasets(train=(f"{paths[0]}@",), validation=(f"{paths[1]}@",))
+def _with_files(
+    training: Dataset, validation: Dataset, prefix: str, lines: Sequence[str]
+) -> ChosenData:
+    files = {f"{prefix}.train.json": training, f"{prefix}.val.json": validation}
+    train, val = (f"{path}@" for path in files)
+    names = Datasets(train=(train,), validation=(val,))
+    return ChosenData(names, training, validation, tuple(lines), files)
 
 
 def _all_classes(training: Dataset, validation: Dataset) -> tuple[str, ...]:

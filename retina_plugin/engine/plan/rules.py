@@ -35,11 +35,10 @@ class Datasets:
 
 def dataset_entries(datasets: Datasets, profile: DataProfile) -> list[Entry]:
     """Name the data sets."""
-    rarest, most = profile.counts.min(), profile.counts.max()
-    facts = (
-        f"{profile.num_images} images, {len(profile.labels)} boxes of {len(profile.counts)} "
-        f"classes ({rarest} to {most} boxes)"
-    )
+    counts = profile.counts
+    facts = f"{profile.num_images} images, {len(profile.labels)} boxes"
+    if len(counts) > 1:
+        facts += f" of {len(counts)} classes ({counts.min()} to {counts.max()} boxes)"
     return [
         Entry("DATASETS.TRAIN", list(datasets.train), facts),
         Entry("DATASETS.TEST", list(datasets.test)),

@@ -1,0 +1,144 @@
+"""``retina train --data`` on each host: the plan, its files, the run, and its repetition."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from torch.testing import assert_close
+
+from retina_plugin.checkpoint import read_checkpoint
+from retina_plugin.cli.command import main
+from retina_plugin.config.errors import ConfigError
+from retina_plugin.data import load_dataset
+from retina_plugin.data.errors import DatasetError
+from retina_plugin.engine.plan.choose_data import choose_data
+from retina_plugin.engine.plan.rules import Datasets
+from tests.scenes import write_scenes
+from tests.test_end_to_end import HOSTS
+
+TINY = [
+    "MODEL.DEVICE", "cpu",
+    "MODEL.RESNETS.STEM_OUT_CHANNELS", "8",
+    "MODEL.RESNETS.RES2_OUT_CHANNELS", "8",
+    "MODEL.FPN.OUT_CHANNELS", "16",
+    "MODEL.RETINA_PLUGIN.NORM_GROUPS", "4",
+    "MODEL.RETINANET.NUM_CONVS", "1",
+    "DATALOADER.NUM_WORKERS", "0",
+    "SOLVER.IMS_PER_BATCH", "2",
+]  # fmt: skip
+SHORT = [*TINY, "SOLVER.MAX_ITER", "4", "TEST.EVAL_PERIOD", "2"]
+
+
+@pytest.fixture
+def scenes(tmp_path: Path) -> Path:
+    write_scenes(tmp_path / "scenes", count=15, seed=0)
+    return tmp_path / "scenes"
+
+
+def write_classes(folder: Path, names: list[str], *, count: int = 4) -> str:
+    """Scenes whose two classes have other names."""
+    name = write_scenes(folder, count=count, seed=0)
+    file = folder / "annotations.json"
+    content = json.loads(file.read_text())
+    for category, new in zip(content["categories"], names, strict=False):
+        category["name"] = new
+    content["categories"] = content["categories"][: len(names)]
+    file.write_text(json.dumps(content))
+    return name
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("host", HOSTS)
+def test_a_folder_is_planned_trained_and_repeated(scenes: Path, tmp_path: Path, host: str) -> None:
+    out, again = tmp_path / "out", tmp_path / "again"
+    main(["train", "--host", host, "--data", str(scenes), "--output", str(out), *SHORT])
+    files = {path.name for path in out.iterdir()}
+    assert {"plan.yaml", "plan.train.json", "plan.val.json", "model_final.pth"} <= files
+    text = (out / "plan.yaml").read_text()
+    assert "# given on the command line\n  MAX_ITER: 4\n" in text
+    lines = [json.loads(line) for line in (out / "metrics.json").read_text().splitlines()]
+    assert any("bbox/AP" in line for line in lines)
+    main(["train", "--host", host, "--config-file", str(out / "plan.yaml"), "--output", str(again)])
+    weights = [read_checkpoint(str(f / "model_final.pth"))["model"] for f in (out, again)]
+    assert_close(weights[0], weights[1], rtol=0, atol=0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("host", HOSTS)
+def test_resume_and_overwrite(scenes: Path, tmp_path: Path, host: str) -> None:
+    arguments = ["train", "--host", host, "--data", str(scenes), "--output", str(tmp_path / "out")]
+    main([*arguments, *SHORT])
+    with pytest.raises(ConfigError, match=r"out holds a run that finished after 4 steps"):
+        main([*arguments, *SHORT])
+    main([*arguments, "--resume"])
+    main([*arguments, "--overwrite", *SHORT])
+    assert (tmp_path / "out.1" / "plan.yaml").exists()
+
+
+def test_a_split_holds_every_image_once(scenes: Path, tmp_path: Path) -> None:
+    chosen = choose_data(str(scenes), "", prefix=str(tmp_path / "plan"))
+    chosen.write_files()
+    parts = [load_dataset(name) for name in (*chosen.names.train, *chosen.names.validation)]
+    images = [record["file_name"] for part in parts for record in part.records]
+    assert len(images) == len(set(images)) == 15
+    assert parts[0].class_names == parts[1].class_names == load_dataset(str(scenes)).class_names
+
+
+def test_equal_classes_need_no_files(tmp_path: Path) -> None:
+    train, val = (write_scenes(tmp_path / name, count=4, seed=0) for name in ("train", "val"))
+    chosen = choose_data(train, val, prefix=str(tmp_path / "plan"))
+    assert chosen.names == Datasets(train=(train,), validation=(val,))
+    assert not chosen.files
+
+
+def test_a_validation_set_that_lacks_a_class(tmp_path: Path) -> None:
+    train = write_classes(tmp_path / "train", ["square", "bar", "other"])
+    val = write_classes(tmp_path / "val", ["bar", "square"])
+    chosen = choose_data(train, val, prefix=str(tmp_path / "plan"))
+    chosen.write_files()
+    assert f"{val} has no other: this class is not measured" in chosen.lines
+    dataset = load_dataset(chosen.names.validation[0])
+    assert dataset.class_names == ("square", "bar", "other")
+    first = load_dataset(val).records[0]["annotations"][0]
+    assert dataset.records[0]["annotations"][0]["bbox"] == first["bbox"]
+    assert dataset.records[0]["annotations"][0]["category_id"] == 1  # named bar in val
+
+
+def test_data_without_boxes(tmp_path: Path) -> None:
+    name = write_scenes(tmp_path / "train", count=2, seed=0)
+    file = tmp_path / "train" / "annotations.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"annotations": []}))
+    with pytest.raises(DatasetError, match="2 images, but no boxes: nothing to learn"):
+        choose_data(name, "", prefix=str(tmp_path / "plan"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], "expected --data DATA or --config-file FILE"),
+        (["--config-file", "a.yaml", "--val", "b"], "--val: not allowed with --config-file"),
+        (["--data", "a", "--minutes", "0"], "expected minutes above 0, found '0'"),
+        (["--data", "a", "--minutes", "nan"], "expected minutes above 0, found 'nan'"),
+        (["--data", "a", "--output", "b", "OUTPUT_DIR", "c"], "not allowed with OUTPUT_DIR"),
+    ],
+)
+def test_wrong_flags(capsys: pytest.CaptureFixture[str], arguments: list[str], words: str) -> None:
+    with pytest.raises(SystemExit) as error:
+        main(["train", *arguments])
+    assert error.value.code == 2
+    assert words in capsys.readouterr().err
+
+
+def test_mistakes_leave_nothing_behind(scenes: Path, tmp_path: Path) -> None:
+    run: list[Any] = ["train", "--output", str(tmp_path / "out"), "--data"]
+    for arguments in ([str(tmp_path / "none")], [str(scenes), "SOLVER.MAX_ITERS", "5"]):
+        with pytest.raises((ConfigError, DatasetError)):
+            main([*run, *arguments])
+    shutil.rmtree(scenes / "images")
+    with pytest.raises(DatasetError):
+        main([*run, str(scenes)])
+    assert not (tmp_path / "out").exists()

@@ -39,8 +39,8 @@ def run(args: argparse.Namespace) -> None:
 
     from retina_plugin.config.errors import ConfigError
     from retina_plugin.engine.launch import host_of
-    from retina_plugin.engine.own_data import write_plan
+    from retina_plugin.engine.own_data import plan_run
 
     if os.path.exists(args.output) and not args.overwrite:
         raise ConfigError(f"--output {args.output} exists: give --overwrite, or another name")
-    write_plan(own_data_of(args), args.output, [], host_of(args.host))
+    plan_run(own_data_of(args), args.output, [], host_of(args.host)).write()

@@ -54,7 +54,7 @@ def train_own_data(
 
     Raises:
         ConfigError, DatasetError, DiskError, ImportError: the run cannot be planned; see
-            :func:`write_plan` and :func:`retina_plugin.engine.launch.launch`.
+            :func:`plan_run` and :func:`retina_plugin.engine.launch.launch`.
     """
     the_host = host_of(host)
     folder = merge(the_host.get_cfg(), None, overrides).OUTPUT_DIR
@@ -63,16 +63,43 @@ def train_own_data(
         if not os.path.exists(path):
             raise ConfigError(f"--resume: {folder} has no {PLAN}, so there is no run to continue")
     else:
-        if request.overwrite:
-            rename_old_run(folder, the_host, inputs=[own.data, own.val])
-        else:
+        if not request.overwrite:
             require_unused(folder, the_host)
-        write_plan(own, path, overrides, the_host)
+        planned = plan_run(own, path, overrides, the_host)
+        if request.overwrite:  # after the plan, so that a mistake in the data changes nothing
+            rename_old_run(folder, the_host, inputs=[own.data, own.val])
+        planned.write()
     launch(path, ["OUTPUT_DIR", folder], request, host=host)
 
 
-def write_plan(own: OwnData, path: str, overrides: Sequence[str], host: Host) -> Plan:
-    """Plan a run, then write the plan, and COCO files beside it if the data needs them.
+@dataclass(frozen=True)
+class PlannedRun:
+    """A plan and the data it is for; nothing is written yet.
+
+    Attributes:
+        path: of the plan.
+        plan: its values.
+        data: with the COCO files that the plan names.
+    """
+
+    path: str
+    plan: Plan
+    data: ChosenData
+
+    def write(self) -> None:
+        """Write the plan and the COCO files beside it.
+
+        Raises:
+            DiskError: a file cannot be written.
+        """
+        os.makedirs(os.path.dirname(os.path.abspath(self.path)), exist_ok=True)
+        self.data.write_files()
+        write_atomically(self.path, self.plan.text())
+        print(f"plan: {self.path}", flush=True)
+
+
+def plan_run(own: OwnData, path: str, overrides: Sequence[str], host: Host) -> PlannedRun:
+    """Plan a run, and print the plan.
 
     Args:
         own: the data and the time.
@@ -83,19 +110,15 @@ def write_plan(own: OwnData, path: str, overrides: Sequence[str], host: Host) ->
     Raises:
         ConfigError: an override cannot be used, or the time is too short.
         DatasetError: the data cannot be used.
-        DiskError: a file cannot be written.
     """
+    given = _given_entries(overrides, host)
     chosen = choose_data(
         own.data, own.val, prefix=path.removesuffix(".yaml"), group_by=own.group_by
     )
     print("\n".join(chosen.lines), flush=True)
-    given = _given_entries(overrides, host)
     plan = _plan(own, chosen, given, host).with_entries(given)
-    os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
-    chosen.write_files()
-    write_atomically(path, plan.text())
-    print("\n".join([*plan.head, *plan.summary(), f"plan: {path}"]), flush=True)
-    return plan
+    print("\n".join([*plan.head, *plan.summary()]), flush=True)
+    return PlannedRun(path, plan, chosen)
 
 
 def _given_entries(overrides: Sequence[str], host: Host) -> list[Entry]:

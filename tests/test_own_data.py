@@ -22,6 +22,7 @@ from tests.test_end_to_end import HOSTS
 
 TINY = [
     "MODEL.DEVICE", "cpu",
+    "MODEL.WEIGHTS", "",
     "MODEL.RESNETS.STEM_OUT_CHANNELS", "8",
     "MODEL.RESNETS.RES2_OUT_CHANNELS", "8",
     "MODEL.FPN.OUT_CHANNELS", "16",

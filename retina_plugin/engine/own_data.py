@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ from retina_plugin.engine.read_config import complete_config, merge
 from retina_plugin.engine.run_folder import rename_old_run, require_unused
 
 PLAN = "plan.yaml"
+# keys with which the user chooses the network or its weights
+NETWORK_KEYS = {"MODEL.WEIGHTS", "MODEL.BACKBONE.NAME", "MODEL.RESNETS.DEPTH"}
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,7 @@ def train_own_data(
         if request.overwrite:  # after the plan, so that a mistake in the data changes nothing
             rename_old_run(folder, the_host, inputs=[own.data, own.val])
         planned.write()
+        request = dataclasses.replace(request, overwrite=False)  # that is done
     launch(path, ["OUTPUT_DIR", folder], request, host=host)
 
 
@@ -138,7 +142,7 @@ def _plan(own: OwnData, chosen: ChosenData, given: list[Entry], host: Host) -> P
         profile_of(chosen.validation),
         this_machine(),
         own.minutes,
-        weights_are_installed(),
+        weights_are_installed() and not NETWORK_KEYS & {entry.key for entry in given},
     )
 
     def measure(plan: Plan, height: int, width: int) -> float:

@@ -13,6 +13,7 @@ import sys
 import termios
 from pathlib import Path
 from types import SimpleNamespace
+from unittest.mock import Mock
 
 import pytest
 
@@ -124,6 +125,7 @@ def test_lightning_imports_no_detectron2(tmp_path: Path) -> None:
 
 
 def test_progress_in_a_terminal_of_40_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    from retina_plugin.lit.module import RetinaNetModule
     from retina_plugin.lit.progress import StepProgressBar
 
     master, slave = pty.openpty()
@@ -132,11 +134,11 @@ def test_progress_in_a_terminal_of_40_columns(monkeypatch: pytest.MonkeyPatch) -
     with open(slave, "w") as terminal:
         monkeypatch.setattr(sys, "stderr", terminal)
         trainer = SimpleNamespace(max_steps=90000, global_step=0, is_global_zero=True)
-        module = SimpleNamespace(lr=0.00123)
+        module = Mock(spec=RetinaNetModule, lr=0.00123)
         bar.on_train_start(trainer, module)
         bar.training_bar.mininterval = 0
         for step in range(3):
-            bar.on_train_batch_end(trainer, module, {"loss": 1234.5 + step})
+            bar.on_train_batch_end(trainer, module, {"loss": 1234.5 + step}, None, step)
         bar.on_train_end(trainer, module)
         terminal.flush()
         shown = os.read(master, 10000).decode()

@@ -75,6 +75,7 @@ def _pyramid_and_head(channels: int, convs: int, groups: int) -> list[Entry]:
         Entry("MODEL.META_ARCHITECTURE", "FocalRetinaNet"),
         Entry("MODEL.FPN.OUT_CHANNELS", channels),
         Entry("MODEL.FPN.NORM", "GN"),
+        Entry("MODEL.RETINANET.NUM_CLASSES", -1, "taken from the data"),
         Entry("MODEL.RETINANET.NUM_CONVS", convs),
         Entry("MODEL.RETINANET.NORM", "GN"),
         Entry(f"{NODE}.NORM_GROUPS", groups),

@@ -57,7 +57,7 @@ def timed_entries(minutes: float, costs: Costs) -> list[Entry]:
         f"{costs.evaluation:.2g} s, {evaluations} of them; adapted while the run goes on"
     )
     period = max(-(-steps // evaluations), 1)
-    return [Entry(f"{NODE}.SOLVER.MINUTES", float(minutes)), *_step_entries(steps, period, reason)]
+    return _step_entries(steps, period, reason)
 
 
 def open_entries(*, num_images: int, batch: int) -> list[Entry]:

@@ -73,6 +73,8 @@ def get_cfg_of_host(host: str) -> Callable[[], Any]:
 
 def _lines(node: Mapping[str, Any], reasons: Mapping[str, str], *, prefix: str) -> list[str]:
     """Return YAML lines for all keys and groups of keys, sorted by name."""
+    from retina_plugin.config.yaml_text import yaml_text
+
     lines = []
     indent = "  " * prefix.count(".")
     for name, value in sorted(node.items()):
@@ -81,13 +83,5 @@ def _lines(node: Mapping[str, Any], reasons: Mapping[str, str], *, prefix: str) 
             lines += [f"{indent}{name}:", *_lines(value, reasons, prefix=f"{key}.")]
         elif not isinstance(value, Mapping):
             reason = f"  # {reasons[key]}" if key in reasons else ""
-            lines.append(f"{indent}{name}: {_yaml(value)}{reason}")
+            lines.append(f"{indent}{name}: {yaml_text(value)}{reason}")
     return lines
-
-
-def _yaml(value: Any) -> str:
-    """Return a value as one line of YAML."""
-    import yaml
-
-    text: str = yaml.safe_dump(value, default_flow_style=True, width=float("inf"))
-    return text.removesuffix("\n").removesuffix("\n...")

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import yaml
+from retina_plugin.config.yaml_text import yaml_text
 
 WIDTH = 100
 
@@ -60,7 +60,7 @@ class Plan:
     def summary(self) -> list[str]:
         """Return a line for each value that has a reason."""
         return [
-            f"{entry.key.rpartition('.')[2]} {_value(entry.value)}: {entry.reason}"
+            f"{entry.key.rpartition('.')[2]} {yaml_text(entry.value)}: {entry.reason}"
             for entry in self.entries
             if entry.reason
         ]
@@ -88,13 +88,7 @@ def _lines(node: Mapping[str, Any], depth: int) -> Iterator[str]:
         if isinstance(child, Entry):
             comment = textwrap.wrap(child.reason, WIDTH - len(indent) - 2)
             yield from (f"{indent}# {line}" for line in comment)
-            yield f"{indent}{name}: {_value(child.value)}"
+            yield f"{indent}{name}: {yaml_text(child.value)}"
         else:
             yield f"{indent}{name}:"
             yield from _lines(child, depth + 1)
-
-
-def _value(value: Any) -> str:
-    plain = list(value) if isinstance(value, tuple) else value
-    text = yaml.safe_dump(plain, default_flow_style=True, width=10**6, allow_unicode=True)
-    return text.strip().removesuffix("...").strip()

@@ -208,6 +208,9 @@ PLUGIN_KEYS: dict[str, Key] = {
     f"{NODE}.SOLVER.PATIENCE": Key(
         0, "training stops after this many evaluations without a new best; 0: never", STEPS_OR_ZERO
     ),
+    f"{NODE}.SOLVER.KEEP": Key(
+        0, "number of periodic checkpoints to keep, the newest ones; 0: all", STEPS_OR_ZERO
+    ),
     f"{NODE}.SOLVER.EMA": Key(
         False,
         "average the weights over the last 5% of the steps (exponentially); evaluations and saved "

@@ -26,7 +26,11 @@ from retina_plugin.checkpoint import (
 )
 from retina_plugin.checkpoint.sources import SCHEMES, is_address
 from retina_plugin.data import image_options
-from retina_plugin.engine.checkpoints import newest_checkpoint, write_checkpoint
+from retina_plugin.engine.checkpoints import (
+    newest_checkpoint,
+    remove_old_checkpoints,
+    write_checkpoint,
+)
 from retina_plugin.engine.resume import wrong_host_error
 from retina_plugin.solver import WeightAverage
 
@@ -92,6 +96,7 @@ class Checkpointer(DetectionCheckpointer):
         *,
         fine_tune: bool = False,
         average: WeightAverage | None = None,
+        keep: int = 0,
         **checkpointables: Any,
     ) -> None:
         """
@@ -100,12 +105,13 @@ class Checkpointer(DetectionCheckpointer):
             fine_tune: see :func:`retina_plugin.checkpoint.load_initial_weights`.
             average: averaged weights. They are "model" in each checkpoint, and the weights of
                 ``model`` are "raw_model", from which training is resumed.
+            keep: see :func:`retina_plugin.engine.checkpoints.remove_old_checkpoints`.
             checkpointables: as in the base class. With "trainer", :meth:`load` without
                 checkpointables loads the initial weights of a training. With "metadata", its class
                 names are compared with those of each file that is loaded.
         """
         super().__init__(model, save_dir, **checkpointables)
-        self.fine_tune, self.average = fine_tune, average
+        self.fine_tune, self.average, self.keep = fine_tune, average, keep
         self._path = ""  # of the file that is being loaded
         self._initializes_training = self._resumes_training = False
 
@@ -117,7 +123,9 @@ class Checkpointer(DetectionCheckpointer):
             if self.average:
                 content["model"] = self.average.averaged_state()
                 content["raw_model"] = self.average.raw_state()
-            write_checkpoint({**content, **kwargs}, os.path.join(self.save_dir, f"{name}.pth"))
+            path = os.path.join(self.save_dir, f"{name}.pth")
+            write_checkpoint({**content, **kwargs}, path)
+            remove_old_checkpoints(path, self.keep)
 
     @functools.cached_property
     def _newest(self) -> str:

@@ -157,6 +157,7 @@ class RetinaTrainer(DefaultTrainer):
             model,
             self.cfg.OUTPUT_DIR,
             average=self.average,
+            keep=self.cfg.MODEL.RETINA_PLUGIN.SOLVER.KEEP,
             fine_tune=self.cfg.MODEL.RETINA_PLUGIN.FINE_TUNE,
             trainer=weakref.proxy(self),
             metadata=self.metadata,

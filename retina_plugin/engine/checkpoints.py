@@ -22,6 +22,7 @@ LAST_CHECKPOINT = "last_checkpoint"
 FINAL = "model_final.pth"
 BEST = "model_best.pth"
 CHECKPOINT = re.compile(r"model_(\d+|final)\.pth")
+PERIODIC = re.compile(r"model_(\d+)\.pth")
 MODEL = re.compile(r"model_.+\.pth")
 
 
@@ -47,6 +48,37 @@ def write_checkpoint(content: Mapping[str, Any], path: str) -> None:
         save_with_checksum(content, draft)
     folder, name = os.path.split(path)
     write_atomically(os.path.join(folder, LAST_CHECKPOINT), name)
+
+
+def remove_old_checkpoints(path: str, keep: int) -> None:
+    """Remove the oldest periodic checkpoints of a folder, so that ``keep`` of them are left.
+
+    Only checkpoints before ``path`` are counted and removed: those after it belong to an earlier
+    attempt of the run, from which the run was not resumed. ``model_final.pth``, ``model_best.pth``
+    and the file in ``last_checkpoint`` are never removed. A file that cannot be removed stays, with
+    a warning.
+
+    Args:
+        path: the newest checkpoint, written completely.
+        keep: the number of checkpoints to keep, ``path`` included; 0 keeps all.
+    """
+    folder, newest = os.path.split(path)
+    match = CHECKPOINT.fullmatch(newest)
+    if not keep or match is None or match[1] == "final":
+        return
+    numbers = {name: found[1] for name in os.listdir(folder) if (found := PERIODIC.fullmatch(name))}
+    before = [name for name, number in numbers.items() if int(number) < int(match[1])]
+    before.sort(key=lambda name: int(numbers[name]))
+    for name in before[: max(len(before) - keep + 1, 0)]:
+        if name != _read_name(folder):
+            _remove(os.path.join(folder, name))
+
+
+def _remove(path: str) -> None:
+    try:
+        os.remove(path)
+    except OSError as error:
+        logger.warning("old checkpoint %s cannot be removed: %s", path, error.strerror or error)
 
 
 def newest_checkpoint(folder: str, *, report: Callable[[str], None] = logger.warning) -> str | None:

@@ -14,6 +14,7 @@ from retina_plugin.engine.checkpoints import (
     CHECKPOINT,
     FINAL,
     checkpoint_name,
+    remove_old_checkpoints,
     write_checkpoint,
 )
 from retina_plugin.lit.module import RetinaNetModule
@@ -53,7 +54,14 @@ class CheckpointCallback(lightning.Callback):
 
 class CheckpointFiles(TorchCheckpointIO):
     """Writes Lightning's checkpoints next to their final place. Lightning would write them to a
-    temporary folder first, which may be on a smaller disk."""
+    temporary folder first, which may be on a smaller disk.
+
+    Args:
+        keep: see :func:`retina_plugin.engine.checkpoints.remove_old_checkpoints`.
+    """
+
+    def __init__(self, keep: int) -> None:
+        self.keep = keep
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None
@@ -61,6 +69,7 @@ class CheckpointFiles(TorchCheckpointIO):
         folder, name = os.path.split(str(path))
         if CHECKPOINT.fullmatch(name):
             write_checkpoint(checkpoint, str(path))
+            remove_old_checkpoints(str(path), self.keep)
             return
         os.makedirs(folder, exist_ok=True)  # a user's callback may have removed it
         with atomic_file(str(path), size=lambda: saved_size(checkpoint)) as draft:

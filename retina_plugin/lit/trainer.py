@@ -54,7 +54,7 @@ def build_trainer(run: Run, request: Request) -> lightning.Trainer:
         num_sanity_val_steps=0,
         benchmark=cfg.CUDNN_BENCHMARK,
         callbacks=callbacks,
-        plugins=[CheckpointFiles()],
+        plugins=[CheckpointFiles(cfg.MODEL.RETINA_PLUGIN.SOLVER.KEEP)],
         default_root_dir=cfg.OUTPUT_DIR,
         logger=[MetricsLogger(cfg.OUTPUT_DIR), events, *added],
         log_every_n_steps=LOG_PERIOD,

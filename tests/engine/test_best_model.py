@@ -188,7 +188,8 @@ def test_early_stop_and_resume(
     """With learning rate 1e-12, no evaluation is better than the first: the run ends with
     model_final.pth, and a resumed run is the same."""
     steps = ["SOLVER.MAX_ITER", "8", "SOLVER.CHECKPOINT_PERIOD", "2", "SOLVER.BASE_LR", "1e-12"]
-    keys = [*steps, "TEST.EVAL_PERIOD", "2", f"{NODE}.SOLVER.PATIENCE", "2"]
+    keep = [f"{NODE}.SOLVER.KEEP", "2"]
+    keys = [*steps, *keep, "TEST.EVAL_PERIOD", "2", f"{NODE}.SOLVER.PATIENCE", "2"]
     config = write_run(tmp_path, root)
     run(config, host, *keys)
     out, printed = tmp_path / "out", capsys.readouterr().out
@@ -197,7 +198,8 @@ def test_early_stop_and_resume(
     assert printed.count("model_best.pth: best bbox/AP") == 1
     final = read_checkpoint(str(out / "model_final.pth"))
     assert final["iteration"] == 5
-    assert not (out / "model_0000007.pth").exists()
+    numbered = sorted(path.name for path in out.glob("model_0*.pth"))
+    assert numbered == ["model_0000003.pth", "model_0000005.pth"]
     # killed after the checkpoint of step 4, before its evaluation
     for name in ("model_final.pth", "model_0000005.pth"):
         (out / name).unlink()

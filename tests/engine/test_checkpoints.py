@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from retina_plugin.checkpoint import WeightsError
-from retina_plugin.engine.checkpoints import newest_checkpoint
+from retina_plugin.engine.checkpoints import newest_checkpoint, remove_old_checkpoints
 
 NAMES = {"model_0000009.pth": 9, "model_0000019.pth": 19, "model_final.pth": 29}
 
@@ -145,3 +145,46 @@ def test_the_newest_is_the_one_with_the_most_steps(folder: Path) -> None:
     assert newest_checkpoint(str(folder), report=lambda printed: None) == str(
         folder / "model_0000039.pth"
     )
+
+
+@pytest.mark.parametrize(
+    ("newest", "keep", "left"),
+    [
+        (39, 0, [9, 19, 29, 39, 49]),  # all
+        (39, 1, [39, 49]),  # 49 is of an earlier attempt of the run
+        (39, 3, [19, 29, 39, 49]),
+        (39, 9, [9, 19, 29, 39, 49]),
+        (49, 2, [39, 49]),
+        ("final", 1, [9, 19, 29, 39, 49]),
+    ],
+)
+def test_old_checkpoints_are_removed(
+    tmp_path: Path, newest: int | str, keep: int, left: list[int]
+) -> None:
+    others = ("model_best.pth", "model_final.pth", "model_0000009.pth.part", "backbone.pth")
+    for name in (*(f"model_{n:07d}.pth" for n in (9, 19, 29, 39, 49)), *others):
+        (tmp_path / name).write_bytes(b"x")
+    name = f"model_{newest:07d}.pth" if isinstance(newest, int) else "model_final.pth"
+    (tmp_path / "last_checkpoint").write_text(name)
+    remove_old_checkpoints(str(tmp_path / name), keep)
+    expected = {f"model_{n:07d}.pth" for n in left} | {*others, "last_checkpoint"}
+    assert {path.name for path in tmp_path.iterdir()} == expected
+
+
+def test_the_file_in_last_checkpoint_is_not_removed(tmp_path: Path) -> None:
+    for n in (9, 19, 29):
+        (tmp_path / f"model_{n:07d}.pth").write_bytes(b"x")
+    (tmp_path / "last_checkpoint").write_text("model_0000009.pth")
+    remove_old_checkpoints(str(tmp_path / "model_0000029.pth"), 1)
+    assert not (tmp_path / "model_0000019.pth").exists()
+    assert (tmp_path / "model_0000009.pth").exists()
+
+
+def test_a_file_that_cannot_be_removed_stays_with_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "model_0000009.pth").mkdir()
+    (tmp_path / "model_0000019.pth").write_bytes(b"x")
+    remove_old_checkpoints(str(tmp_path / "model_0000019.pth"), 1)
+    assert "model_0000009.pth" in caplog.text
+    assert (tmp_path / "model_0000009.pth").exists()

@@ -14,7 +14,13 @@ import torch
 
 from retina_plugin.config.disk import DiskError, free_space
 from retina_plugin.engine.checkpoints import write_checkpoint
-from retina_plugin.engine.disk_space import checkpoint_size, number_of_checkpoints, require_space
+from retina_plugin.engine.disk_space import (
+    best_model_size,
+    checkpoint_size,
+    number_of_checkpoints,
+    require_space,
+)
+from retina_plugin.solver import WeightAverage
 from tests.load_tools import load_tool
 from tests.models import compact_cfg, compact_model
 from tests.scenes import write_run
@@ -59,6 +65,35 @@ def test_number_of_checkpoints(most: int, period: int, first: int, expected: int
     assert number_of_checkpoints(cfg, first) == expected
 
 
+@pytest.mark.parametrize(("keep", "expected"), [(0, 21), (1, 3), (3, 5), (50, 21)])
+def test_number_of_checkpoints_that_are_kept(keep: int, expected: int) -> None:
+    """Those that are kept, the one that is written, and model_final.pth."""
+    cfg = compact_cfg(
+        SOLVER__MAX_ITER=100,
+        SOLVER__CHECKPOINT_PERIOD=5,
+        MODEL__RETINA_PLUGIN__SOLVER__KEEP=keep,
+    )
+    assert number_of_checkpoints(cfg, 0) == expected
+
+
+def test_size_of_averages_and_of_the_best_model(tmp_path: Path) -> None:
+    changes = {**SGD, "MODEL__RETINA_PLUGIN__SOLVER__EMA": True}
+    cfg = compact_cfg(**changes, TEST__EVAL_PERIOD=5, DATASETS__TEST=("bccd_val",))
+    model = compact_model(**SGD)
+    average, optimizer = WeightAverage(model), optimizer_of(cfg, model)
+    for parameter in model.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    optimizer.step()
+    states = {"model": average.averaged_state(), "raw_model": average.raw_state()}
+    path = tmp_path / "model_final.pth"
+    write_checkpoint({**states, "optimizer": optimizer.state_dict()}, str(path))
+    assert 0.97 * path.stat().st_size < checkpoint_size(cfg, model) < 1.03 * path.stat().st_size
+    write_checkpoint({"model": states["model"]}, str(path))
+    assert 0.97 * path.stat().st_size < best_model_size(cfg, model) < 1.03 * path.stat().st_size
+    cfg.TEST.EVAL_PERIOD = 0
+    assert best_model_size(cfg, model) == 0
+
+
 @pytest.mark.parametrize(
     ("free", "first", "vis_period", "fits"),
     [(85, 0, 0, True), (50, 0, 0, False), (50, 80, 0, True), (85, 0, 1, False)],
@@ -74,7 +109,7 @@ def test_what_fits(
     if fits:
         require_space(cfg, model, first_step=first)
     else:
-        with pytest.raises(DiskError, match="CHECKPOINT_PERIOD, or set OUTPUT_DIR"):
+        with pytest.raises(DiskError, match=r"CHECKPOINT_PERIOD, set .*KEEP to"):
             require_space(cfg, model, first_step=first)
 
 

@@ -53,7 +53,7 @@ def require_space(cfg: Any, model: nn.Module, *, first_step: int) -> None:
 def number_of_checkpoints(cfg: Any, first_step: int) -> int:
     """Return how many checkpoints of a run are on the disk at the same time.
 
-    From ``first_step`` on, one is written after each ``CHECKPOINT_PERIOD`` steps, and one at the end.
+    One is written after each ``CHECKPOINT_PERIOD`` steps after ``first_step``, and one at the end.
     With ``KEEP``, the oldest is removed after the next one is written.
     """
     period: int = cfg.SOLVER.CHECKPOINT_PERIOD

@@ -151,7 +151,8 @@ def _of_class(
 def _shifted(values: np.ndarray) -> np.ndarray:
     """Shift values of resamples to the mean of the data set, (1 + B, ...) -> (B, ...); the first
     entry is the value of the data set."""
-    return values[1:] - _mean(values[1:], axis=0) + values[0]
+    shifted: np.ndarray = values[1:] - _mean(values[1:], axis=0) + values[0]
+    return shifted
 
 
 def _mean(values: np.ndarray, *, axis: int) -> np.ndarray:

@@ -190,7 +190,10 @@ def _overlaps(found: np.ndarray, boxes: np.ndarray, crowd: np.ndarray) -> np.nda
     intersection = sides[..., 0] * sides[..., 1]
     areas = found[:, None, 2] * found[:, None, 3]
     union = np.where(crowd, areas, areas + boxes[:, 2] * boxes[:, 3] - intersection)
-    return np.divide(intersection, union, out=np.zeros_like(intersection), where=intersection > 0)
+    overlaps: np.ndarray = np.divide(
+        intersection, union, out=np.zeros_like(intersection), where=intersection > 0
+    )
+    return overlaps
 
 
 def _match_greedily(

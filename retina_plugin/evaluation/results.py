@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -23,6 +24,14 @@ def results_folder(cfg: Any, name: str) -> str:
         if final_sets(cfg) == [name]
         else os.path.join(folder, re.sub(r"[^\w.-]+", "_", name))
     )
+
+
+def read_results(cfg: Any, name: str) -> list[dict[str, Any]]:
+    """Read the detections that the last evaluation of a data set has written, in COCO's results
+    format."""
+    with open(os.path.join(results_folder(cfg, name), RESULTS_FILE), encoding="utf-8") as file:
+        found: list[dict[str, Any]] = json.load(file)
+    return found
 
 
 def results_table(

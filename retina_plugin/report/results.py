@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from typing import Any
 
 from retina_plugin.data import final_sets, image_options, load_dataset
 from retina_plugin.evaluation.metric_notes import metric_notes, nan_reasons
-from retina_plugin.evaluation.results import RESULTS_FILE, results_folder, results_table
+from retina_plugin.evaluation.results import (
+    RESULTS_FILE,
+    read_results,
+    results_folder,
+    results_table,
+)
 from retina_plugin.report.grid import prediction_grid, write_image
 
 
@@ -28,9 +32,8 @@ def report_results(cfg: Any, results: dict[str, Any]) -> None:
             print(name)
         print(_summary(cfg, name, metrics))
     name = names[0]
-    with open(os.path.join(results_folder(cfg, name), RESULTS_FILE), encoding="utf-8") as file:
-        found = json.load(file)
     path = os.path.join(cfg.OUTPUT_DIR, "predictions.png")
+    found = read_results(cfg, name)
     write_image(path, prediction_grid(load_dataset(name), found, options=image_options(cfg)))
     print(f"pictures: {path}")
 

@@ -1,0 +1,165 @@
+"""What to try after a run: rules on its results, the most promising first."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+from retina_plugin.data import Dataset
+from retina_plugin.evaluation.bootstrap import Interval
+from retina_plugin.report.trend import Trend
+from retina_plugin.report.worst_class import WorstClass
+
+MOST = 2  # steps that are named
+SMALL, LARGE = 32**2, 96**2  # COCO's limits of areas in pixels
+FEWEST = 20  # boxes that an AP must be based on
+OVERFITTING = 1.05  # the validation loss at the end as a multiple of its minimum
+LARGER = 1.5  # factor of the input size
+
+
+class Findings(NamedTuple):
+    """The results of a run that the rules read.
+
+    Attributes:
+        cfg: the config of the run.
+        dataset: the evaluated data set.
+        metrics: {"AP": 58.4, "AP50": 89.9, ...} of it, in percent.
+        interval: of AP; None with fewer than two images.
+        trend: None if AP was not evaluated often enough.
+        worst: None if there are not several classes.
+        losses: {completed steps: validation loss}; may be empty.
+    """
+
+    cfg: Any
+    dataset: Dataset
+    metrics: Mapping[str, float]
+    interval: Interval | None
+    trend: Trend | None
+    worst: WorstClass | None
+    losses: Mapping[int, float]
+
+
+def next_steps(found: Findings) -> list[str]:
+    """Return one or two lines, each with a command or keys and the number that supports it."""
+    rules = (
+        _nothing_found,
+        _longer,
+        _overfitting,
+        _larger_input,
+        _worst_class,
+        _exactness,
+        _more_images,
+    )
+    lines = [line for rule in rules for line in rule(found)]
+    return [f"next: {line}" for line in lines[:MOST]]
+
+
+def _nothing_found(found: Findings) -> Iterator[str]:
+    if math.isnan(found.metrics["AP"]):
+        steps, score = found.cfg.SOLVER.MAX_ITER, found.cfg.MODEL.RETINANET.SCORE_THRESH_TEST
+        yield (
+            f"train longer, SOLVER.MAX_ITER {2 * steps} instead of {steps}: no score reached "
+            f"MODEL.RETINANET.SCORE_THRESH_TEST {score:g}"
+        )
+
+
+def _longer(found: Findings) -> Iterator[str]:
+    if found.trend and found.trend.may_rise:
+        steps = found.cfg.SOLVER.MAX_ITER
+        reason = "AP was still rising" if found.trend.is_rising else "to see whether AP still rises"
+        yield (
+            f"train longer, SOLVER.MAX_ITER {2 * steps} instead of {steps}: {reason} "
+            f"(by {found.trend.gain:.1f})"
+        )
+
+
+def _overfitting(found: Findings) -> Iterator[str]:
+    if not found.losses or (found.trend and found.trend.may_rise):
+        return
+    lowest = min(found.losses, key=found.losses.__getitem__)
+    end = max(found.losses)
+    if found.losses[end] > OVERFITTING * found.losses[lowest]:
+        yield (
+            f"more training images, or SOLVER.MAX_ITER {lowest}: the model overfits, its "
+            f"validation loss rose from {found.losses[lowest]:.3f} (step {lowest}) to "
+            f"{found.losses[end]:.3f} (step {end})"
+        )
+
+
+def _larger_input(found: Findings) -> Iterator[str]:
+    areas = [a["area"] for r in found.dataset.records for a in r["annotations"] if not a["iscrowd"]]
+    small, large = sum(a < SMALL for a in areas), sum(a > LARGE for a in areas)
+    size, limit = found.cfg.INPUT.MIN_SIZE_TEST, found.cfg.INPUT.MAX_SIZE_TEST
+    if found.interval is None or min(small, large) < FEWEST or not size:
+        return
+    gap = found.metrics["APl"] - found.metrics["APs"]
+    if gap > 2 * found.interval.half_width and found.metrics["APs"] <= found.metrics["APm"]:
+        sizes = {"MIN_SIZE_TEST": size, "MAX_SIZE_TEST": limit}
+        sizes |= {"MAX_SIZE_TRAIN": found.cfg.INPUT.MAX_SIZE_TRAIN}
+        keys = " ".join(f"INPUT.{key} {_larger(value)}" for key, value in sizes.items())
+        training = ", ".join(str(_larger(value)) for value in found.cfg.INPUT.MIN_SIZE_TRAIN)
+        yield (
+            f'larger input, {keys} INPUT.MIN_SIZE_TRAIN "({training},)": objects below 32 x 32 '
+            f"pixels have AP {found.metrics['APs']:.1f}, those above 96 x 96 "
+            f"{found.metrics['APl']:.1f}"
+        )
+
+
+def _larger(size: int) -> int:
+    return round(LARGER * size)
+
+
+def _worst_class(found: Findings) -> Iterator[str]:
+    worst = found.worst
+    if worst is None or not worst.is_certain:
+        return
+    if worst.is_rare:
+        yield (
+            f"more images of {worst.name}: {worst.in_training} boxes in training, the median class "
+            f"has {worst.median:g}"
+        )
+    else:
+        yield (
+            f"check the boxes of {worst.name}, {_check(found)}: they are not few "
+            f"({worst.in_training} in training), but its AP is {worst.ap:.1f}"
+        )
+
+
+def _exactness(found: Findings) -> Iterator[str]:
+    if found.interval is None:
+        return
+    rough, exact = found.metrics["AP50"], found.metrics["AP75"]
+    if exact < rough / 2 - 2 * found.interval.half_width:
+        yield (
+            f"check whether boxes are drawn tightly, {_check(found)}: AP75 is {exact:.1f}, less "
+            f"than half of AP50 {rough:.1f}"
+        )
+
+
+def _check(found: Findings) -> str:
+    return f"retina data check {found.cfg.DATASETS.TRAIN[0]}"
+
+
+def _more_images(found: Findings) -> Iterator[str]:
+    images = len(found.dataset.records)
+    if math.isnan(found.metrics["AP"]):
+        return
+    if found.interval is None:
+        yield f"more images to evaluate on: {images} are too few to tell whether a run is better"
+    else:
+        yield (
+            f"more images to evaluate on than these {images}, to tell runs apart that differ by "
+            f"less than {found.interval.half_width:.1f} AP; four times as many halve this number"
+        )
+
+
+RULES = (
+    _nothing_found,
+    _longer,
+    _overfitting,
+    _larger_input,
+    _worst_class,
+    _exactness,
+    _more_images,
+)

@@ -32,8 +32,9 @@ from retina_plugin.engine.host import Host, Request
 from retina_plugin.engine.prepare import check_request, prepare
 from retina_plugin.engine.ranks import free_port, process_group, run_ranks
 from retina_plugin.engine.run_folder import enter_folder
+from retina_plugin.engine.run_thresholds import store_thresholds
 from retina_plugin.engine.summary import flatten_results
-from retina_plugin.report import report_results
+from retina_plugin.report import report_ending, report_results
 
 
 def run(cfg: Any, request: Request) -> dict[str, Any]:
@@ -108,6 +109,8 @@ def _run(cfg: Any, request: Request) -> dict[str, Any]:
                 results = _train(cfg, checkpoint, run.training_data)
         if main and final_sets(cfg):
             report_results(cfg, results)
+            if not request.eval_only:
+                report_ending(cfg, results, HOST)
     return results
 
 
@@ -155,6 +158,7 @@ def _final_results(cfg: Any, trainer: RetinaTrainer) -> dict[str, Any]:
     steps = trainer.max_iter
     final = trainer.evaluations.best.final_evaluation(cfg, steps)
     if comm.is_main_process() and final.sets:
+        store_thresholds(cfg)
         print(final.note, flush=True)
     if final.is_done:
         return trainer.evaluations.results or {}

@@ -14,6 +14,7 @@ from retina_plugin.config.registry import nearest_names
 from retina_plugin.data import final_sets, validation_sets
 from retina_plugin.data.evaluation_sets import VALIDATION
 from retina_plugin.engine.checkpoints import BEST, FINAL
+from retina_plugin.engine.run_thresholds import threshold_metadata
 from retina_plugin.engine.summary import flatten_results
 
 KEY = "MODEL.RETINA_PLUGIN.SOLVER.BEST_METRIC"
@@ -104,7 +105,7 @@ class BestModel:
     """
 
     def __init__(self, cfg: Any) -> None:
-        node = cfg.MODEL.RETINA_PLUGIN.SOLVER
+        self._cfg, node = cfg, cfg.MODEL.RETINA_PLUGIN.SOLVER
         self.metric: str = node.BEST_METRIC
         self.patience: int = node.PATIENCE
         self.sets = validation_sets(cfg)
@@ -198,7 +199,8 @@ class BestModel:
         return FinalEvaluation(names, best, is_done, "" if of_validation else "test/", note)
 
     def write(self, model: Mapping[str, Any], metadata: Mapping[str, Any]) -> None:
-        """Write the weights of the best evaluation, which is the last one, and print a line.
+        """Write the weights of the best evaluation, which is the last one, and print a line. The
+        score thresholds of the evaluation become part of the metadata.
 
         Nothing is done if the run evaluates only at its end.
 
@@ -214,7 +216,7 @@ class BestModel:
         best = {"metric": self.metric, "value": self.value, "sets": self.sets}
         content = {
             "model": dict(model),
-            "metadata": dict(metadata),
+            "metadata": {**metadata, **threshold_metadata(self._cfg)},
             "iteration": self.step - 1,
             "best": best,
         }

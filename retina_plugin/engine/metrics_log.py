@@ -57,7 +57,8 @@ def add_to_evaluation(folder: str, key: str, values: Mapping[str, float], *, ste
     if not found:
         return
     number = (at_step or found)[-1]
-    lines[number] = json.dumps({**_parse(lines[number]), **values}, sort_keys=True) + "\n"
+    rounded = {name: float(f"{value:.7g}") for name, value in values.items()}
+    lines[number] = json.dumps({**_parse(lines[number]), **rounded}, sort_keys=True) + "\n"
     content = "".join(lines).encode("utf-8", errors="surrogateescape")
     write_atomically(os.path.join(folder, METRICS), content)
 

@@ -6,7 +6,7 @@ The detections are those that the last evaluation has written, so nothing is det
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from retina_plugin.checkpoint.add_metadata import add_metadata
@@ -71,12 +71,14 @@ def store_thresholds(cfg: Any) -> None:
         add_metadata(path, entries)
 
 
-def describe_thresholds(metadata: dict[str, Any], path: str, *, most: int = 6) -> str:
+def describe_thresholds(
+    metadata: Mapping[str, Any], *, reported: Sequence[str], most: int = 6
+) -> str:
     """Describe the thresholds in a checkpoint's metadata in one line.
 
     Args:
         metadata: see :func:`threshold_metadata`; without thresholds, the text is empty.
-        path: the checkpoint.
+        reported: the names of the data sets that the line before names.
         most: the largest number of classes to list.
     """
     if "score_thresholds" not in metadata:
@@ -88,9 +90,10 @@ def describe_thresholds(metadata: dict[str, Any], path: str, *, most: int = 6) -
         words = [f"from {scores[low]:.2f} ({low}) to {scores[high]:.2f} ({high})"]
     words += _missing(source["missing"], most=most)
     tested = f", {TESTED}" if source["tested"] else ""
+    images = "these images" if source["sets"] == list(reported) else ", ".join(source["sets"])
     return (
-        f"score thresholds (highest F1 at IoU 0.5 on {', '.join(source['sets'])}{tested}): "
-        f"{', '.join(words)}; they are in {path}"
+        f"score thresholds in this file, with the highest F1 at IoU 0.5 on {images}{tested}: "
+        f"{', '.join(words)}"
     )
 
 

@@ -57,7 +57,8 @@ class RetinaNetModule(lightning.LightningModule):
         self.results: dict[str, Any] = {}  # of the last evaluation
         self.evaluated_at = -1  # the step of the last evaluation
         self.evaluated_sets = validation_sets(cfg)  # that the next evaluation evaluates
-        self.metrics_prefix = ""  # of the metrics of the next evaluation
+        # of the metrics of the next evaluation; None if they are not logged
+        self.metrics_prefix: str | None = ""
         self.lr = 0.0  # learning rate of the current step
         self._base_lrs: list[float] = []  # of the parameter groups, before the schedule
         # for each evaluated set: image id -> COCO results
@@ -149,6 +150,8 @@ class RetinaNetModule(lightning.LightningModule):
             return  # no ground truth
         if self.trainer.state.fn == "fit" and self.trainer.is_global_zero:
             print_evaluation(self.results, step=self.global_step, steps=self.trainer.max_steps)
+        if self.metrics_prefix is None:
+            return
         # on every rank, so that callbacks decide the same on all
         scalars = flatten_results(self.results, self.metrics_prefix)
         if self.trainer.state.fn != "fit":  # then Lightning would count one step too many

@@ -32,6 +32,7 @@ from retina_plugin.engine.prepare import Run, check_request, prepare
 from retina_plugin.engine.ranks import free_port, process_group, run_ranks
 from retina_plugin.engine.resume import completed_steps
 from retina_plugin.engine.run_folder import enter_folder
+from retina_plugin.engine.run_thresholds import store_thresholds
 from retina_plugin.engine.summary import model_summary, step_summary
 from retina_plugin.lit.best import BestModelCallback
 from retina_plugin.lit.checkpoints import CheckpointCallback
@@ -40,7 +41,7 @@ from retina_plugin.lit.data import DetectionDataModule
 from retina_plugin.lit.module import RetinaNetModule
 from retina_plugin.lit.trainer import build_trainer
 from retina_plugin.modeling.build import build_model
-from retina_plugin.report import report_results
+from retina_plugin.report import report_ending, report_results
 from retina_plugin.solver import WeightAverage
 
 C = TypeVar("C", bound=lightning.Callback)
@@ -160,6 +161,8 @@ def _train_and_evaluate(run: Run, request: Request, checkpoint: str | None) -> d
         _evaluate_finally(trainer, module, message)
     if final_sets(cfg) and trainer.is_global_zero:
         report_results(cfg, module.results)
+        if not request.eval_only:
+            report_ending(cfg, module.results, HOST)
     return module.results
 
 
@@ -175,13 +178,14 @@ def _evaluate_finally(trainer: lightning.Trainer, module: RetinaNetModule, messa
     callback = _callback(trainer, BestModelCallback)
     final = callback.best.final_evaluation(module.cfg, trainer.global_step)
     if final.sets and trainer.is_global_zero:
+        store_thresholds(module.cfg)
         print(final.note, flush=True)
     if final.is_done:
         return
     trainer.callbacks.remove(callback)  # type: ignore[attr-defined]  # set by Lightning
     load_weights(module.model, final.weights)
     module.average = None
-    module.evaluated_sets, module.metrics_prefix = final.sets, final.prefix
+    module.evaluated_sets, module.metrics_prefix = final.sets, final.prefix or None
     _evaluate(trainer, module, message)
 
 

@@ -3,6 +3,7 @@
 from retina_plugin.evaluation.coverage import describe_matched, matched_shares
 from retina_plugin.evaluation.metric_notes import detection_limit_warnings
 from retina_plugin.report.draw import draw_boxes, resize_for_display
+from retina_plugin.report.ending import report_ending
 from retina_plugin.report.grid import prediction_grid, results_by_image, side_by_side, write_image
 from retina_plugin.report.overview import overview
 from retina_plugin.report.results import report_results
@@ -16,6 +17,7 @@ __all__ = [
     "matched_shares",
     "overview",
     "prediction_grid",
+    "report_ending",
     "report_results",
     "resize_for_display",
     "results_by_image",

@@ -66,7 +66,7 @@ def report_ending(cfg: Any, results: Mapping[str, Any], host: Host) -> None:
     step = completed_steps(checkpoint)
     lines = [
         describe_reached(evaluated, path, step),
-        describe_thresholds(metadata_of(checkpoint), path),
+        describe_thresholds(metadata_of(checkpoint), reported=[e.dataset.name for e in evaluated]),
         *_findings_lines(cfg, evaluated[0], _training_counts(cfg, host)),
     ]
     print("\n".join(filter(None, lines)), flush=True)

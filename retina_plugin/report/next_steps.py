@@ -119,7 +119,7 @@ def _worst_class(found: Findings) -> Iterator[str]:
             f"more images of {worst.name}: {worst.in_training} boxes in training, the median class "
             f"has {worst.median:g}"
         )
-    else:
+    elif worst.evaluated >= FEWEST:
         yield (
             f"check the boxes of {worst.name}, {_check(found)}: they are not few "
             f"({worst.in_training} in training), but its AP is {worst.ap:.1f}"

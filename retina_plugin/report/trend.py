@@ -42,12 +42,15 @@ class Trend(NamedTuple):
         if not self.may_rise:
             return f"AP was no longer rising: {values}"
         if self.is_rising:
-            return f"AP was still rising: {values}; the gain is above the noise of {self.noise:.1f}"
+            return (
+                f"AP was still rising: {values}; the gain is above the noise, {self.noise:.1f} "
+                "(half of the interval)"
+            )
         if self.noise is None:
             return f"AP may still be rising, which is uncertain: {values}; {NOISE_UNKNOWN}"
         return (
-            f"AP may still be rising, which is uncertain: {values}; the gain is within the noise "
-            f"of {self.noise:.1f}"
+            f"AP may still be rising, which is uncertain: {values}; the gain is within the noise, "
+            f"{self.noise:.1f} (half of the interval)"
         )
 
 

@@ -240,7 +240,10 @@ def test_each_evaluation_is_a_line(train_net: Any, tmp_path: Path, root: Path, h
         f"bbox/AP{suffix}"
         for suffix in ("", "50", "75", "s", "m", "l", "-square", "-bar", "-nothing")
     }
-    for line in evaluations[-2:]:  # early evaluations may have no detections
-        assert {key for key in line if key.startswith("bbox/")} == names
+    ends = {f"bbox/AP{suffix}_{end}" for suffix in ("", "50") for end in ("low", "high")}
+    last_keys = [names, names | ends]
+    # early evaluations may have no detections
+    for line, keys in zip(evaluations[-2:], last_keys, strict=True):
+        assert {key for key in line if key.startswith("bbox/")} == keys
         assert math.isnan(line["bbox/AP-nothing"])
     assert sum("lr" in line for line in lines if line["iteration"] == 19) == 1

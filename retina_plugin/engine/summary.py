@@ -32,12 +32,18 @@ def step_summary(cfg: Any, *, processes: int) -> str:
         cfg: the config of the run.
         processes: the number of processes that share a batch.
     """
-    solver = cfg.SOLVER
+    solver, backbone = cfg.SOLVER, cfg.MODEL.RETINA_PLUGIN.SOLVER
+    factors = (
+        ""
+        if backbone.BACKBONE_LR_FACTOR == backbone.LAYER_DECAY == 1
+        else f", x {backbone.BACKBONE_LR_FACTOR:g} for the last stage of the backbone and x "
+        f"{backbone.LAYER_DECAY:g} for each stage before it"
+    )
     return (
         f"training: {solver.MAX_ITER} steps of {solver.IMS_PER_BATCH} images ({processes} x "
         f"{solver.IMS_PER_BATCH // processes}); {cfg.MODEL.RETINA_PLUGIN.OPTIMIZER}, learning rate "
         f"{solver.BASE_LR:g} (for another SOLVER.IMS_PER_BATCH: "
-        f"{solver.BASE_LR / solver.IMS_PER_BATCH:g} per image), {solver.LR_SCHEDULER_NAME} after "
+        f"{solver.BASE_LR / solver.IMS_PER_BATCH:g} per image){factors}, {solver.LR_SCHEDULER_NAME} after "
         f"{solver.WARMUP_ITERS} steps of warm-up"
     )
 

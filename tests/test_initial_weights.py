@@ -105,11 +105,15 @@ def test_frozen_norms(host: str, norms: str, tmp_path: Path, root: Path) -> None
 
 
 @pytest.mark.parametrize("host", HOSTS)
-def test_learning_rates(host: str, tmp_path: Path, root: Path) -> None:
-    """A resumed run keeps its groups, and the factors cannot change."""
+def test_learning_rates(
+    host: str, tmp_path: Path, root: Path, capsys: pytest.CaptureFixture
+) -> None:
+    """The run prints the factors. A resumed run keeps its groups, and the factors cannot change."""
     factor = "MODEL.RETINA_PLUGIN.SOLVER.BACKBONE_LR_FACTOR"
     keys = {factor: "0.5", "MODEL.RETINA_PLUGIN.SOLVER.LAYER_DECAY": "0.5"}
     train(tmp_path, root, host, **keys)
+    words = "x 0.5 for the last stage of the backbone and x 0.5 for each stage before it"
+    assert words in capsys.readouterr().out
     checkpoint = read_checkpoint(str(tmp_path / "out/model_final.pth"))
     state = (
         checkpoint["optimizer_states"][0]

@@ -43,8 +43,8 @@ def step_summary(cfg: Any, *, processes: int) -> str:
         f"training: {solver.MAX_ITER} steps of {solver.IMS_PER_BATCH} images ({processes} x "
         f"{solver.IMS_PER_BATCH // processes}); {cfg.MODEL.RETINA_PLUGIN.OPTIMIZER}, learning rate "
         f"{solver.BASE_LR:g} (for another SOLVER.IMS_PER_BATCH: "
-        f"{solver.BASE_LR / solver.IMS_PER_BATCH:g} per image){factors}, {solver.LR_SCHEDULER_NAME} after "
-        f"{solver.WARMUP_ITERS} steps of warm-up"
+        f"{solver.BASE_LR / solver.IMS_PER_BATCH:g} per image){factors}, "
+        f"{solver.LR_SCHEDULER_NAME} after {solver.WARMUP_ITERS} steps of warm-up"
     )
 
 

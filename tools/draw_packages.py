@@ -56,7 +56,8 @@ def _imported(path: Path) -> set[str]:
 
 
 def without_implied(edges: Edges) -> Edges:
-    """Return the edges that no longer path implies: the transitive reduction."""
+    """Remove each edge between packages that a longer path also connects (the transitive
+    reduction)."""
 
     def reached(package: str) -> set[str]:
         found = set(edges[package])

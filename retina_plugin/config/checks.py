@@ -187,7 +187,8 @@ def warn_of_conflicts(cfg: Any) -> None:
     first_drop = min([solver.MAX_ITER, *steps])
     if first_drop <= solver.WARMUP_ITERS:
         logger.warning(
-            "SOLVER.WARMUP_ITERS is %d, and %s at step %d: no step is taken at SOLVER.BASE_LR %g",
+            "SOLVER.WARMUP_ITERS is %d, and %s at step %d: the learning rate never reaches "
+            "SOLVER.BASE_LR %g",
             solver.WARMUP_ITERS,
             "training ends" if first_drop == solver.MAX_ITER else "the learning rate falls",
             first_drop,

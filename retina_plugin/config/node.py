@@ -88,7 +88,7 @@ class SafeMerge:
         """
         if len(cfg_list) % 2:
             raise ConfigError(
-                f"overrides come in pairs KEY VALUE, found {len(cfg_list)} entries: "
+                f"overrides come in pairs KEY VALUE, found an odd number of words: "
                 f"{' '.join(map(str, cfg_list))}"
             )
         pairs = list(zip(map(str, cfg_list[0::2]), cfg_list[1::2], strict=True))

@@ -30,7 +30,8 @@ def box_warnings(pairs: AnnotationPairs, configured: BoxCoordinates) -> list[str
     Args:
         pairs: (annotation, record) pairs, with "bbox" as [x, y, width, height] in pixels; may be
             empty. Boxes made from masks and boxes without area are skipped.
-        configured: the coordinates from the config; what it sets gets no warning.
+        configured: the coordinates from the config. If it sets the unit, nothing is said about
+            fractions and percent; if it sets the layout, nothing is said about corners.
     """
     boxes, sizes, of_mask = box_arrays(pairs)
     kept = [int(i) for i in np.flatnonzero(~of_mask & (boxes[:, 2:] > 0).all(axis=1))]
@@ -48,8 +49,8 @@ def _fractions(pairs: AnnotationPairs, boxes: np.ndarray, sizes: np.ndarray) -> 
     if not found.any():
         return ""
     return (
-        f"{int(found.sum())} of {len(boxes)} boxes lie between 0 and 1, about a pixel large, and "
-        f"may be fractions of the image (first: {_example(pairs, found)}): write them in pixels"
+        f"{int(found.sum())} of {len(boxes)} boxes lie between 0 and 1 (first: "
+        f"{_example(pairs, found)}): they may be fractions of the image. Write them in pixels"
     )
 
 
@@ -71,9 +72,10 @@ def _corners(pairs: AnnotationPairs, boxes: np.ndarray, sizes: np.ndarray) -> st
     if found.sum() < MIN_OUTSIDE or 10 * found.sum() < 9 * crossing.sum():
         return ""
     return (
-        f"{int(found.sum())} of {int(crossing.sum())} boxes that reach outside lie inside as "
-        f"corners [x0, y0, x1, y1] (first: {_example(pairs, found)}): some boxes may be corners. "
-        f"Write all of them as [x, y, width, height], or set {KEY} to 'xywh' if they are correct"
+        f"{int(crossing.sum())} boxes reach outside their image, but {int(found.sum())} of them "
+        f"would lie inside if they were corners [x0, y0, x1, y1] (first: "
+        f"{_example(pairs, found)}). Write all boxes as [x, y, width, height], or set {KEY} to "
+        "'xywh' if they are correct"
     )
 
 

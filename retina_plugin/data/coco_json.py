@@ -135,14 +135,15 @@ def _annotation_id(entry: Any, kind: str) -> Any:
 def _check_entry(entry: Any, kind: str, where: str, index_of: dict[Any, int], index: int) -> None:
     if not isinstance(entry, dict):
         raise DatasetError(
-            f"{where} must have {', '.join(RULES[kind])}, found {reprlib.repr(entry)}"
+            f"{where}: expected an object with {', '.join(RULES[kind])}, found "
+            f"{reprlib.repr(entry)}"
         )
     for key, (wanted, is_valid) in RULES[kind].items():
         if not is_valid(entry.get(key)):
             found = reprlib.repr(entry[key]) if key in entry else "nothing"
             if key == "bbox" and entry.get("segmentation"):
                 mask = reprlib.repr(entry["segmentation"])
-                found += f", and a segmentation that has no box, {mask}"
+                found += f", and a segmentation that gives no box: {mask}"
             raise DatasetError(
                 f"{where} (id {entry.get('id')!r}) needs {key}: {wanted}; found {found}. "
                 "Correct it."

@@ -50,7 +50,7 @@ CHANGEABLE_KEYS = (
     "MODEL.RETINA_PLUGIN.INFERENCE_DTYPE",
     "MODEL.RETINA_PLUGIN.INPUT.MAX_PIXELS",
     "MODEL.RETINA_PLUGIN.TEST.*",
-    # the values computed from these keys are compared instead: FOCAL_LOSS_ALPHA and PRIOR_PROB
+    # these keys determine FOCAL_LOSS_ALPHA and PRIOR_PROB, which must not change
     "MODEL.RETINA_PLUGIN.AUTO_*",
     # how the run is carried out and shown
     "MODEL.DEVICE",
@@ -107,14 +107,14 @@ def checkpoint_to_resume(
     _require_data(metadata_of(checkpoint).get("training_data"), training_data, path)
     if step > cfg.SOLVER.MAX_ITER:
         raise ConfigError(
-            f"SOLVER.MAX_ITER is {cfg.SOLVER.MAX_ITER}, but {path} has already seen {step} steps. "
-            f"Set it to {step} to evaluate the checkpoint, or higher to continue."
+            f"SOLVER.MAX_ITER is {cfg.SOLVER.MAX_ITER}, but {path} was trained for {step} steps. "
+            f"Set it to {step} to evaluate the checkpoint, or to a larger number to continue."
         )
     finished = step == cfg.SOLVER.MAX_ITER
     if finished:
         path = _copy_to_final(path)
     how = (
-        f"has seen all {step} steps and is evaluated"
+        f"was trained for all {step} steps and is now evaluated"
         if finished
         else f"continues at step {step} of {cfg.SOLVER.MAX_ITER}"
     )
@@ -220,9 +220,9 @@ def _require_no_model(folder: str) -> None:
     if models:
         path = os.path.join(folder, models[0])
         raise ConfigError(
-            f"--resume: {folder} has {', '.join(models[:3])} and no checkpoint to continue from, "
-            f"model_final.pth or one with the number of its step. Start from its weights: "
-            f"MODEL.WEIGHTS {path} with another OUTPUT_DIR and without --resume."
+            f"--resume: {folder} has {', '.join(models[:3])}, but neither model_final.pth nor a "
+            f"checkpoint with the number of its step, from which a run can continue. Start a new "
+            f"run from its weights: MODEL.WEIGHTS {path}, another OUTPUT_DIR, and no --resume."
         )
 
 
@@ -245,8 +245,8 @@ def _require_classes(metadata: Mapping[str, Any], class_names: Sequence[str], pa
     if saved != list(class_names):
         raise ConfigError(
             f"{path} was trained on the classes {', '.join(saved)}, but DATASETS.TRAIN has "
-            f"{', '.join(class_names)}: that is another run. Give DATASETS.TRAIN the classes of "
-            f"the run, or start from its weights: MODEL.WEIGHTS {path} with another OUTPUT_DIR and "
+            f"{', '.join(class_names)}. Use a training set with the classes of the run, or start "
+            f"a new run from its weights: MODEL.WEIGHTS {path} with another OUTPUT_DIR and "
             "without --resume."
         )
 
@@ -265,7 +265,7 @@ def _require_data(saved: Any, current: Mapping[str, Any] | None, path: str) -> N
         f"{data.get('images')} images with {data.get('boxes')} boxes" for data in (saved, current)
     )
     if before == now:
-        now = "as many, with other names, sizes, boxes or classes, or in another order"
+        now = "the same numbers, but other names, sizes, boxes or classes, or another order"
     raise ConfigError(
         f"--resume: the training data have changed: {path} was trained on {before}, DATASETS.TRAIN "
         f"now has {now}. Put the annotations of the run back, or start a new run from its weights: "
@@ -310,8 +310,8 @@ def _refused_keys_message(folder: str, lines: Sequence[str], keys: Sequence[str]
         [
             f"--resume: {folder} has a run with other settings. These keys cannot change:",
             *lines,
-            f"Give them the values of the run (--config-file {path} has all), or start a new run "
-            "with another OUTPUT_DIR, if you like from its weights (MODEL.WEIGHTS)."
+            f"Use the settings of the run (--config-file {path}), or start a new run with another "
+            "OUTPUT_DIR; MODEL.WEIGHTS can name a checkpoint of this run to start from."
             f"{moved if 'DATASETS.TRAIN' in keys else ''}",
         ]
     )

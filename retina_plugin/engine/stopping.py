@@ -54,7 +54,7 @@ class _State:
 
     pid = 0  # the process that has installed the handlers; 0: none
     signal = 0  # the first signal; 0: none
-    again = False  # whether Ctrl-C was pressed a second time
+    again = False  # whether a second signal has ended the run at once
     time = 0.0  # when the last signal came
     depth = 0  # nesting depth of defer_signals()
     protected = 0  # pid of the worker process that has called protect_worker_from_signals()
@@ -69,7 +69,10 @@ def requested_signal() -> int:
 
 
 def immediate_stop_requested() -> bool:
-    """Whether Ctrl-C was pressed a second time; the run then ends without a checkpoint."""
+    """Whether a second signal has ended the run at once, without a checkpoint.
+
+    That is a second Ctrl-C, or any second signal outside :func:`defer_signals`.
+    """
     return _state.again
 
 
@@ -81,7 +84,7 @@ def raise_if_requested(message: str | None = "") -> None:
 
 @contextlib.contextmanager
 def handle_signals() -> Iterator[None]:
-    """Handle Ctrl-C and SIGTERM as described above; on exit, restore the previous handlers."""
+    """Handle Ctrl-C and SIGTERM as this module describes; on exit, restore the old handlers."""
     previous = {number: signal.getsignal(number) for number in SIGNALS}
     _state.pid, _state.signal, _state.again, _state.depth = os.getpid(), 0, False, 0
     install_handlers()
@@ -126,9 +129,10 @@ def _handles_here() -> bool:
 
 @contextlib.contextmanager
 def defer_signals() -> Iterator[None]:
-    """Let the first signal set the flag only.
+    """In this block, the first signal only sets a flag, so that the caller can finish its step.
 
-    The caller reads :func:`requested_signal` inside, and calls :func:`raise_if_requested` after it.
+    The caller reads :func:`requested_signal` in the block, and calls :func:`raise_if_requested`
+    after it.
     """
     _state.depth += 1
     try:
@@ -143,7 +147,7 @@ def _receive(number: int, frame: Any) -> None:
     now = time.monotonic()
     first, repeated = not _state.signal, now - _state.time < REPEAT_SECONDS
     if not first and (repeated or (_state.depth and number == signal.SIGTERM)):
-        return  # only a second Ctrl-C skips the checkpoint, a second SIGTERM does not
+        return  # a second SIGTERM must not skip the checkpoint; a second Ctrl-C does
     _state.time, _state.signal, _state.again = now, _state.signal or number, not first
     if not (first and _state.depth):
         raise Interrupted(_state.signal)

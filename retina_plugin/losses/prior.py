@@ -8,12 +8,12 @@ from collections.abc import Sequence
 def auto_prior(counts: Sequence[int], *, base: float) -> list[float]:
     """Compute priors in proportion to the class frequencies.
 
-    RetinaNet gives every class the same prior, so that the first training steps are spent on
-    learning which classes are rare.
+    With the same prior for every class, as in RetinaNet's paper, the first training steps are spent
+    on learning which classes are rare.
 
     Args:
         counts: number of boxes of each of the K classes in the training set.
-        base: mean of the priors, in (0, 1).
+        base: mean of the priors before they are clipped, in (0, 1).
 
     Returns:
         K priors, clipped to [``base / 100``, 0.5]. Without any boxes, every prior is ``base``.

@@ -17,7 +17,7 @@ from retina_plugin.modeling.backbones.timm import pixel_constants
 from retina_plugin.modeling.necks import NECK_REGISTRY, Pyramid
 
 BACKBONE_REGISTRY = Registry("backbone", choice_key="MODEL.BACKBONE.NAME")
-# The default mean, standard deviation and channel order of Detectron2, made for MSRA's ResNets.
+# Detectron2's default mean, standard deviation and channel order; they fit MSRA's ResNets.
 PIXELS_OF_DETECTRON2 = ([103.53, 116.28, 123.675], [1.0, 1.0, 1.0], "BGR")
 
 
@@ -109,7 +109,7 @@ BACKBONES = {"resnet": build_retina_resnet_backbone, "timm": build_retina_timm_b
 
 
 def register_pairs() -> None:
-    """Register a backbone for each pair of :data:`BACKBONES` and a neck, also necks of plugins.
+    """Register each entry of :data:`BACKBONES` with each neck, including those of plugins.
 
     Pairs that are registered already are skipped.
     """
@@ -118,9 +118,8 @@ def register_pairs() -> None:
             name = f"build_retina_{backbone}_{neck}_backbone"
             if name not in BACKBONE_REGISTRY:
                 pair = partial(_build_pair, build, neck)
-                pair.__module__ = NECK_REGISTRY.part(
-                    neck
-                ).module  # the module that IMPORTS must contain
+                # messages name the module of the neck, which a config lists in IMPORTS
+                pair.__module__ = NECK_REGISTRY.part(neck).module
                 BACKBONE_REGISTRY.register(name)(pair)
 
 

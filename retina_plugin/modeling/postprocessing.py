@@ -100,7 +100,7 @@ def select_candidates(
     Returns:
         anchors: (k,) int64, the index of the anchor of each pair.
         classes: (k,) int64.
-        scores: (k,) float32 or float64 in (0, 1), in descending order.
+        scores: (k,) float32 or float64 in [0, 1], in descending order.
 
         They are empty if no score is above the threshold.
     """

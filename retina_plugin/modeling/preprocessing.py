@@ -109,7 +109,7 @@ def resized_shape(height: int, width: int, min_size: int, max_size: int) -> Size
         return height, width
     scale = min_size / min(height, width)
     shorter, longer = float(min_size), max(height, width) * scale
-    # Detectron2 scales twice, too; scaling once can differ by a pixel due to rounding.
+    # Two multiplications, as in Detectron2: a single one can round to another pixel.
     if longer > max_size:
         shorter, longer = shorter * (max_size / longer), longer * (max_size / longer)
     # at least 1 pixel, for images such as 3 x 60000
@@ -119,6 +119,8 @@ def resized_shape(height: int, width: int, min_size: int, max_size: int) -> Size
 
 def resize(image: Tensor, min_size: int, max_size: int) -> Tensor:
     """Resize (3, H, W) to :func:`resized_shape`, bilinearly and with antialiasing.
+
+    The result is a float tensor, or ``image`` itself if the size stays.
 
     Raises:
         RuntimeError: in ``torch.jit.trace``, which would record the size of the example image for

@@ -375,16 +375,15 @@ def test_no_key_takes_infinite_numbers(host: str, number: float) -> None:
         (
             ["SOLVER.WARMUP_ITERS", 40],
             [
-                "WARMUP_ITERS is 40, and training ends at step 40: no step is taken at "
-                "SOLVER.BASE_LR "
-                "0.01"
+                "WARMUP_ITERS is 40, and training ends at step 40: the learning rate never "
+                "reaches SOLVER.BASE_LR 0.01"
             ],
         ),
         (
             ["SOLVER.STEPS", (20,)],
             [
-                "WARMUP_ITERS is 30, and the learning rate falls at step 20: no step is taken at "
-                "SOLVER.BASE_LR"
+                "WARMUP_ITERS is 30, and the learning rate falls at step 20: the learning rate "
+                "never reaches SOLVER.BASE_LR"
             ],
         ),
         (["SOLVER.STEPS", (50,), "SOLVER.LR_SCHEDULER_NAME", "WarmupCosineLR"], []),

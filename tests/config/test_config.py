@@ -129,7 +129,7 @@ def test_bad_files(tmp_path: Path, text: str, words: str) -> None:
 @pytest.mark.parametrize(
     ("overrides", "words"),
     [
-        (["SOLVER.MAX_ITER"], "come in pairs KEY VALUE, found 1"),
+        (["SOLVER.MAX_ITER"], "come in pairs KEY VALUE, found an odd"),
         (
             ["SOLVER.MAX_ITERS", "3"],
             "command line: unknown key SOLVER.MAX_ITERS. Did you mean SOLVER.MAX_ITER",

@@ -110,12 +110,12 @@ def far(boxes: np.ndarray) -> np.ndarray:
         pytest.param(PIXELS, "", id="nothing"),
         pytest.param(
             np.concatenate([some_boxes(12)[::2], PIXELS[1::2]]),
-            "boxes that reach outside lie inside as corners [x0, y0, x1, y1] (first",
+            "of them would lie inside if they were corners [x0, y0, x1, y1] (first",
             id="half of them corners",
         ),
         pytest.param(
             np.concatenate([FRACTIONS[:2], PIXELS]),
-            "2 of 14 boxes lie between 0 and 1, about a pixel large",
+            "2 of 14 boxes lie between 0 and 1 (first: annotation",
             id="a few fractions",
         ),
         pytest.param(np.array([[0.0, 0, 1, 1], [5, 5, 9, 9]]), "", id="the pixel in the corner"),

@@ -49,7 +49,7 @@ def move_box(content: dict[str, Any]) -> None:
             "was trained on 12 images with 23 boxes, DATASETS.TRAIN now has 11 images "
             "with 21 boxes",
         ),
-        (move_box, "12 images with 23 boxes, DATASETS.TRAIN now has as many, with other"),
+        (move_box, "12 images with 23 boxes, DATASETS.TRAIN now has the same numbers, but other"),
     ],
 )
 def test_changed_annotations(run: Any, edit: Callable, words: str) -> None:

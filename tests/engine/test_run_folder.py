@@ -565,7 +565,7 @@ def test_other_classes(
         (
             {},
             ["SOLVER.MAX_ITER", "1"],
-            "SOLVER.MAX_ITER is 1, but .*model_0000001.pth has already seen 2 steps",
+            "SOLVER.MAX_ITER is 1, but .*model_0000001.pth was trained for 2 steps",
         ),
         (None, [], "has only weights, no optimizer and no step"),
     ],

@@ -65,7 +65,7 @@ def _best_boxes(anchors: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor, list[Pa
         The highest IoU of each anchor (R,), the index of the best box (R,), 0 if there is none, and
         the highest IoU of each box with each tile that it intersects.
     """
-    # repeats of the last anchor change no maximum
+    # repeat the last anchor to fill the last tile; this changes no maximum
     fill = anchors[-1:].expand(-len(anchors) % TILE, 4)
     tiles = coordinates_first(torch.cat([anchors, fill]).view(-1, TILE, 4))  # (4, C, T)
     overlaps = torch.zeros_like(tiles[0])
@@ -119,7 +119,7 @@ def _groups(intersects: Tensor) -> list[tuple[Tensor, Tensor]]:
 def _best_for_boxes(anchors: Tensor, boxes: Tensor, pairs: list[Pairs]) -> Tensor:
     """Return the indices of the anchors with the highest IoU of all anchors with some box.
 
-    IoUs are computed again only for pairs of a tile and a box that contain the highest IoU.
+    IoUs are computed again only in those tiles that contain the highest IoU of a box.
     """
     if not pairs:
         return torch.zeros(0, dtype=torch.int64, device=boxes.device)

@@ -585,7 +585,7 @@ def test_fine_tuning_with_other_classes(
 @pytest.mark.parametrize(
     ("flags", "overrides", "words"),
     [
-        (["--eval-only"], [], "--eval-only needs a checkpoint"),
+        (["--eval-only"], [], "an evaluation needs a checkpoint: add MODEL.WEIGHTS"),
         (["--eval-only"], ["MODEL.WEIGHTS", "none.pth"], "no checkpoint at none.pth"),
         ([], ["MODEL.WEIGHTS", __file__], "is not a checkpoint that can be read safely"),
         (

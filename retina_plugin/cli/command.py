@@ -10,7 +10,7 @@ from typing import Any
 
 from retina_plugin.cli import completion, config, data, eval, train
 from retina_plugin.cli.interrupts import exit_quietly_on_signals
-from retina_plugin.cli.output import make_streams_printable
+from retina_plugin.cli.output import make_streams_printable, write
 from retina_plugin.cli.parser import Parser, add_verbs, suggestion, verb_parsers
 
 VERBS: dict[str, Any] = {
@@ -33,7 +33,7 @@ class _Version(argparse.Action):
     def __call__(self, parser: argparse.ArgumentParser, *args: object) -> None:
         from retina_plugin.cli.version import version
 
-        print(version())
+        write(f"{version()}\n")
         parser.exit()
 
 
@@ -76,7 +76,8 @@ def _require_verb(parser: Parser, words: list[str]) -> None:
     if verb is None:
         parser.error(f"expected a verb: {', '.join(verbs)}")
     if verb not in verbs:
-        hint = suggestion(verb, verbs) or f": expected one of {', '.join(verbs)}"
+        flags = [f"--{verb}"] if parser.has_flag(f"--{verb}") else []
+        hint = suggestion(verb, flags or verbs) or f": expected one of {', '.join(verbs)}"
         parser.error(f"unknown verb {verb}{hint}")
     _require_verb(verbs[verb], words[words.index(verb) + 1 :])
 

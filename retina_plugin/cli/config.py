@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from retina_plugin.cli.output import write
+from retina_plugin.cli.parser import file_name
 from retina_plugin.cli.run_flags import add_host
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ else, has set it. The output is YAML and can be used as a config file.
 def add_arguments(parser: Parser) -> None:
     from retina_plugin.config.packaged import packaged_configs
 
-    parser.add_argument("file", metavar="FILE", help="YAML file or packaged config")
+    parser.add_argument("file", type=file_name, metavar="FILE", help="YAML file or packaged config")
     add_host(parser)
     parser.add_overrides()
     parser.epilog = f"Packaged configs: {', '.join(packaged_configs())}"

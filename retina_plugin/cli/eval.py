@@ -52,7 +52,8 @@ def check(parser: Parser, args: argparse.Namespace) -> None:
             f" --config-file {args.config_file}"
         )
     if not args.folder and not args.config_file:
-        parser.error("expected the folder of a run, or --config-file FILE")
+        found = f"; found only pairs KEY VALUE: {' '.join(args.words)}" if args.words else ""
+        parser.error(f"expected the folder of a run, or --config-file FILE{found}")
 
 
 def run(args: argparse.Namespace) -> None:

@@ -8,13 +8,20 @@ import sys
 
 
 def write(text: str) -> None:
-    """Print ``text``; end this process quietly if its reader, such as ``head``, has exited."""
+    """Print ``text``; end this process quietly if its reader, such as ``head``, has exited.
+
+    If the text cannot be written, for example because the disk is full, the process ends with a
+    message and exit code 2.
+    """
     try:
         sys.stdout.write(text)
         sys.stdout.flush()
-    except BrokenPipeError:
+    except OSError as error:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at exit
-        sys.exit(141)  # the exit code of a program that SIGPIPE ends
+        if isinstance(error, BrokenPipeError):
+            sys.exit(141)  # the exit code of a program that SIGPIPE ends
+        print(f"error: standard output cannot be written: {error.strerror}", file=sys.stderr)
+        sys.exit(2)
 
 
 def make_streams_printable() -> None:

@@ -57,15 +57,20 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         flag = self._unknown_flag(self._words)
         if flag is not None:
-            message = f"unknown flag {flag}{suggestion(flag, self._option_string_actions)}"
+            message = f"unknown flag {flag}{self._hint(flag)}"
         self.exit(2, f"error: {message} (--help lists all arguments)\n")
 
     def _unknown_flag(self, words: Iterable[str]) -> str | None:
         """Return the first word that is a flag which this parser does not have, or None."""
         flags = [word.split("=")[0] for word in words if FLAG.match(word)]
-        return next((flag for flag in flags if not self._has_flag(flag)), None)
+        return next((flag for flag in flags if not self.has_flag(flag)), None)
 
-    def _has_flag(self, flag: str) -> bool:
+    def _hint(self, flag: str) -> str:
+        if any(parser.has_flag(flag) for parser in verb_parsers(self).values()):
+            return ": it stands after the verb"
+        return suggestion(flag, [f for f in self._option_string_actions if f.startswith("--")])
+
+    def has_flag(self, flag: str) -> bool:
         known = self._option_string_actions
         return flag in known or (self.allow_abbrev and any(k.startswith(flag) for k in known))
 
@@ -99,21 +104,35 @@ def verb_parsers(parser: argparse.ArgumentParser) -> Mapping[str, Any]:
 
 
 class HelpFormatter(argparse.HelpFormatter):
-    """Wraps paragraphs to the width of the terminal; indented ones, the examples, are unchanged."""
+    """Wraps paragraphs to the width of the terminal, without dividing words.
+
+    Indented paragraphs, the examples, are unchanged.
+    """
 
     def _fill_text(self, text: str, width: int, indent: str) -> str:
         return "\n\n".join(
             textwrap.indent(part.rstrip(), indent)
             if part.startswith("    ")
-            else textwrap.fill(" ".join(part.split()), width, initial_indent=indent)
+            else "\n".join(self._split_lines(part, width))
             for part in text.strip().split("\n\n")
         )
+
+    def _split_lines(self, text: str, width: int) -> list[str]:
+        words = " ".join(text.split())
+        return textwrap.wrap(words, width, break_long_words=False, break_on_hyphens=False)
 
 
 def suggestion(word: str, known: Iterable[str]) -> str:
     """Return ``": did you mean train?"``, or the empty string if no known word is similar."""
     near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
     return f": did you mean {near[0]}?" if near else ""
+
+
+def file_name(text: str) -> str:
+    """Check the name of a file; for ``type=`` of an argument."""
+    if not text:
+        raise argparse.ArgumentTypeError("expected the name of a file, found an empty text")
+    return text
 
 
 def integer_between(least: int, most: int) -> Callable[[str], int]:

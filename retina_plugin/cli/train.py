@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from retina_plugin.cli.own_data import add_own_data, check_own_data, train_own_data
+from retina_plugin.cli.parser import file_name
 from retina_plugin.cli.run_flags import add_distributed_flags, add_host, launch
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ A folder that has a run already is used only with --resume or --overwrite."""
 def add_arguments(parser: Parser) -> None:
     parser.add_argument(
         "--config-file",
+        type=file_name,
         metavar="FILE",
         help="YAML file, or a packaged config such as digits/retinanet_compact.yaml",
     )

@@ -153,8 +153,9 @@ def checkpoint_to_evaluate(cfg: Any, *, resume: bool) -> str:
             "of a run, or omit --resume and give MODEL.WEIGHTS path/to/model_final.pth."
         )
     raise ConfigError(
-        "--eval-only needs a checkpoint: add MODEL.WEIGHTS path/to/model_final.pth, or --resume "
-        "for the last one in OUTPUT_DIR"
+        "an evaluation needs a checkpoint: add MODEL.WEIGHTS path/to/model_final.pth, or evaluate "
+        "the last checkpoint of a run with retina eval FOLDER (tools/train_net.py: --eval-only "
+        "--resume)"
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import itertools
 import json
 import os
@@ -167,11 +168,27 @@ def _logged_steps(path: str) -> int | None:
     return steps
 
 
+def _make_output_dir(folder: str) -> None:
+    """Make ``OUTPUT_DIR`` unless it exists.
+
+    Raises:
+        ConfigError: it cannot be made, or no file can be written into it.
+    """
+    try:
+        os.makedirs(folder, exist_ok=True)
+        writable = os.access(folder, os.W_OK | os.X_OK)
+        cause: object = "" if writable else os.strerror(errno.EACCES)
+    except OSError as error:
+        cause = error.strerror or error
+    if cause:
+        raise ConfigError(f"OUTPUT_DIR {folder} cannot be written to: {cause}. Choose another one.")
+
+
 def _enter_for_evaluation(cfg: Any, request: Request, host: Host) -> str:
     folder = cfg.OUTPUT_DIR
     path = checkpoint_to_evaluate(cfg, resume=request.resume)
     print(f"evaluation of {path}", flush=True)
-    os.makedirs(folder, exist_ok=True)
+    _make_output_dir(folder)
     if not (
         has_checkpoint(folder) or list_models(folder) or os.path.exists(os.path.join(folder, LOCK))
     ):
@@ -189,7 +206,7 @@ def _enter_for_training(
 ) -> str | None:
     if request.overwrite:
         rename_old_run(cfg.OUTPUT_DIR, host, inputs=_inputs(cfg))
-    os.makedirs(cfg.OUTPUT_DIR, exist_ok=True)
+    _make_output_dir(cfg.OUTPUT_DIR)
     stack.enter_context(FolderLock(cfg.OUTPUT_DIR))
     remove_temporary_files(cfg.OUTPUT_DIR)
     found = None

@@ -37,6 +37,13 @@ def error(capsys: pytest.CaptureFixture, *argv: str) -> str:
         (["xyz"], "unknown verb xyz: expected one of train, eval, data, config, completion"),
         (["--versio"], "unknown flag --versio: did you mean --version?"),
         (["--verbose", "train", *CONFIG], "unknown flag --verbose"),
+        (["--host", "lightning", "train"], "unknown flag --host: it stands after the verb"),
+        (["-V"], "unknown flag -V (--help"),
+        (["help"], "unknown verb help: did you mean --help?"),
+        (["version"], "unknown verb version: did you mean --version?"),
+        (["train", "--config-file", ""], "--config-file: expected the name of a file, found an"),
+        (["config", ""], "FILE: expected the name of a file, found an empty text"),
+        (["eval", "SEED", "1"], "or --config-file FILE; found only pairs KEY VALUE: SEED 1"),
         (["train"], "expected --data DATA or --config-file FILE"),
         (["train", "--confg-file", "a"], "unknown flag --confg-file: did you mean --config-file?"),
         (["train", *CONFIG, "--resme"], "unknown flag --resme: did you mean --resume?"),
@@ -99,6 +106,7 @@ def test_help_has_an_example_and_fits_the_terminal(
     printed = capsys.readouterr().out
     example = "retina train" if not verb else f"retina {verb}"
     assert re.search(rf"^    .*{example} ", printed, flags=re.MULTILINE)
+    assert verb != "config" or "coco/retinanet_R_101_FPN_GN_scratch_6x.yaml" in printed
     for line in printed.splitlines():  # commands and long names are not wrapped
         assert len(line) <= columns or line.startswith("    ") or " " not in line.strip()
 
@@ -175,3 +183,11 @@ def test_a_closed_pipe() -> None:
     os.close(writer)
     assert process.communicate(timeout=60)[1] == b""
     assert process.returncode == 141
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+def test_a_full_disk() -> None:
+    with open("/dev/full", "w") as full:
+        result = python("-m", "retina_plugin.cli", "--version", stdout=full, stderr=subprocess.PIPE)
+    assert result.returncode == 2
+    assert result.stderr == (b"error: standard output cannot be written: No space left on device\n")

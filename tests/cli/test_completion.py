@@ -55,6 +55,38 @@ def test_zsh_reads_its_script() -> None:
     subprocess.run(["zsh", "-n"], input=text, text=True, check=True, timeout=60)
 
 
+ZSH_TRY = """
+words=("$@"); CURRENT=$#; _retina
+"""
+# print what zsh would offer, before it selects by the beginning of the word
+ZSH_STUBS = """
+compdef() { : }
+compadd() { shift; print -l -- "$@" }
+_files() { print files }
+"""
+
+
+@pytest.mark.skipif(shutil.which("zsh") is None, reason="needs zsh")
+def test_zsh(tmp_path: Path) -> None:
+    text = ZSH_STUBS + script("zsh", build_parser()) + ZSH_TRY
+    for words, included, excluded in (
+        ([""], {"train", "config", "--version"}, {"--host", "files"}),
+        (["train", ""], {"--overwrite", "--host"}, {"train", "SOLVER.MAX_ITER", "files"}),
+        (["train", "--host", ""], {"auto", "lightning"}, {"--host"}),
+        (["train", "--config-file", ""], {"digits/retinanet_compact.yaml", "files"}, {"--host"}),
+        (["train", "S"], {"SOLVER.MAX_ITER"}, {"--host"}),
+        (["eval", ""], {"--weights", "files"}, {"--overwrite"}),
+        (["completion", ""], {"bash", "zsh"}, {"files"}),
+        (["nonsense", ""], set(), {"train", "files"}),
+    ):
+        command = ["zsh", "-f", "-c", text, "zsh", "retina", *words]
+        result = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=60)
+        offered = set(result.stdout.split())
+        assert result.stderr == ""
+        assert included <= offered, words
+        assert not excluded & offered, words
+
+
 def test_both_shells_have_the_same_cases() -> None:
     bash, zsh = (script(shell, build_parser()) for shell in ("bash", "zsh"))
     cases = [line for line in bash.splitlines() if line.endswith(";;") and "keys" not in line]

@@ -36,6 +36,7 @@ def change(where: Callable[[Records], dict[str, Any]], **values: Any) -> Records
         change(lambda r: r[0], file_name="/a/3.png"),
         change(lambda r: r[1], width=41),
         change(lambda r: r[0]["annotations"][1], bbox=[3.0, 4.0, 13.0, 15.0]),
+        change(lambda r: r[0]["annotations"][1], bbox=[3.0, 4.0, 13.0, 14.02]),
         change(lambda r: r[0]["annotations"][1], category_id=0),
         change(lambda r: r[0]["annotations"][0], iscrowd=1),
         records()[::-1],

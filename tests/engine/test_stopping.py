@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -279,3 +280,18 @@ def test_a_killed_rank_or_worker_ends_the_run(tmp_path: Path, root: Path) -> Non
         rf"error: a process that loads images (\(pid {worker}\) )?was killed",
         last_lines(tmp_path / "single")[-1],
     )
+
+
+def test_a_signal_that_a_shell_sends_twice_counts_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [10.0]
+    monkeypatch.setattr(stopping, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    with stopping.handle_signals(), stopping.defer_signals():
+        signal.raise_signal(INT)
+        now[0] += 0.1
+        signal.raise_signal(INT)  # to the process, then to its group
+        assert stopping.requested_signal() == INT
+        assert not stopping.immediate_stop_requested()
+        now[0] += 1.0
+        with pytest.raises(stopping.Interrupted):
+            signal.raise_signal(INT)
+        assert stopping.immediate_stop_requested()

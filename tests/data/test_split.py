@@ -203,3 +203,11 @@ def test_written_file_reads_back(tmp_path):
     assert found.records == [data.records[1], data.records[2]]
     assert found.class_names == data.class_names
     assert found.category_ids == data.category_ids
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_tie_between_the_sides_goes_to_the_side_that_lacks_more_images(seed: int) -> None:
+    """Of the second class both sides lack one image, but the first side already has 3 images."""
+    counts, sizes = np.array([[1, 0], [0, 1], [0, 1]]), np.array([3, 5, 1])
+    second = stratify(counts, sizes, fraction=0.5, rng=np.random.default_rng(seed))
+    assert second.tolist() == [False, True, False]

@@ -11,7 +11,7 @@ import pytest
 from retina_plugin.config import CfgNode, ConfigError, check_rules, get_cfg
 from retina_plugin.data import DatasetError, Sample
 from retina_plugin.data.transforms import RandomCrop, TransformChain
-from retina_plugin.data.transforms.crop import KINDS
+from retina_plugin.data.transforms.crop import KINDS, draw_window
 from retina_plugin.data.transforms.flip import flip
 from retina_plugin.data.transforms.resize import resize, resize_image
 
@@ -249,3 +249,11 @@ def test_labels_outside_the_classes_are_refused(
     with wrong or contextlib.nullcontext():
         found = chain(sample_of(), rng(), no_draw, file_name="a.png")
         assert found["labels"].tolist() == labels
+
+
+def test_a_crop_reaches_every_edge() -> None:
+    windows = {
+        draw_window((2, 3), kind="absolute", size=(1, 1), rng=np.random.default_rng(seed))
+        for seed in range(200)
+    }
+    assert windows == {(top, left, 1, 1) for top in range(2) for left in range(3)}

@@ -52,6 +52,7 @@ PAGES = [
     "docs/install.md",
     "docs/plugin.md",
     "docs/your_own_data.md",
+    "docs/data_checks.md",
     "docs/training.md",
     "docs/weights.md",
     "docs/theory.md",

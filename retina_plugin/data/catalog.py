@@ -13,12 +13,13 @@ from typing import NamedTuple
 
 from retina_plugin.config.registry import unknown_name_message
 from retina_plugin.data.box_coordinates import BoxCoordinates
-from retina_plugin.data.coco import build_dataset, read_coco
+from retina_plugin.data.coco import build_dataset, import_coco, read_coco
 from retina_plugin.data.coco_json import HOW_TO_NAME
 from retina_plugin.data.data_path import DataPath, parse_data_path
 from retina_plugin.data.dataset import Dataset
 from retina_plugin.data.digits import digits_dataset
 from retina_plugin.data.errors import DatasetError
+from retina_plugin.data.importers.imported import Imported
 from retina_plugin.data.importers.read import read_path, state_of
 from retina_plugin.data.importers.recognise import recognise, recognising
 from retina_plugin.data.importers.voc_offset import voc_offset
@@ -143,6 +144,12 @@ def _own_paths(name: str) -> Paths | None:
     return _CATALOG[name]() if name in _CATALOG else None
 
 
+def has_annotations(name: str) -> bool:
+    """Return whether a data set has annotation files; False for a host's data set that a function
+    makes, and for unknown names."""
+    return _registered_paths(name) is not None or parse_data_path(name) is not None
+
+
 def require_known(name: str, others: Iterable[str] = ()) -> None:
     """Make sure that a name is registered or a path; nothing is read.
 
@@ -178,6 +185,25 @@ def splits_of(name: str) -> Mapping[str, str]:
     return recognise(_data_path(name).path).splits
 
 
+def names_of_splits(name: str) -> dict[str, str]:
+    """Return {split: name} of the splits of a data set; of a name with a split only that one.
+
+    Args:
+        name: as for :func:`load_dataset`.
+
+    Returns:
+        The split of data sets without splits is "".
+
+    Raises:
+        DatasetError: see :func:`splits_of`.
+    """
+    splits, where = list(splits_of(name)), parse_data_path(name)
+    if where is None or where.split or splits == [""]:
+        return {(where.split if where else ""): name}
+    at = f"@{where.image_folder}" if where.image_folder else ""
+    return {split: f"{where.path}:{split}{at}" for split in splits}
+
+
 def _data_path(name: str) -> DataPath:
     found = parse_data_path(name)
     if found is None:
@@ -199,6 +225,25 @@ def use_box_coordinates(text: str) -> None:
     """
     BoxCoordinates.parse(text)
     _SETTINGS["box_coordinates"] = text
+
+
+def configured_box_coordinates() -> str:
+    """Return what :func:`use_box_coordinates` has set."""
+    return _SETTINGS["box_coordinates"]
+
+
+def import_annotations(name: str) -> Imported:
+    """Read the annotations of a data set; sizes and boxes are not checked.
+
+    Args:
+        name: as for :func:`load_dataset`. Data sets of hosts without an annotation file are
+            unknown.
+
+    Raises:
+        DatasetError: see :func:`load_dataset`.
+    """
+    paths = _coco_paths(name)
+    return read_path(_data_path(name)) if paths is None else import_coco(*paths)
 
 
 def load_dataset(name: str) -> Dataset:

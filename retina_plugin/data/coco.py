@@ -62,9 +62,18 @@ def read_coco(
             :func:`retina_plugin.data.box_coordinates.convert_boxes` and
             :func:`retina_plugin.data.exif_boxes.check_orientation`.
     """
-    content, lines = read_json(json_file)
-    imported = Imported("COCO", json_file, image_root, content, places=(), notes=tuple(lines))
+    imported = import_coco(json_file, image_root)
     return build_dataset(imported, name=name, box_coordinates=box_coordinates)
+
+
+def import_coco(json_file: str, image_root: str) -> Imported:
+    """Read COCO annotations; their boxes are not checked yet.
+
+    Raises:
+        DatasetError: see :func:`retina_plugin.data.coco_json.read_json`.
+    """
+    content, lines = read_json(json_file)
+    return Imported("COCO", json_file, image_root, content, places=(), notes=tuple(lines))
 
 
 def build_dataset(
@@ -267,12 +276,12 @@ def _add_boxes(
         box = clip_box(annotation, record, repairs)
         if box is not None:
             record["annotations"].append(
-                _object(annotation, box, contiguous[annotation["category_id"]])
+                object_entry(annotation, box, contiguous[annotation["category_id"]])
             )
     return repairs.lines(len(pairs))
 
 
-def _object(annotation: Mapping[str, Any], box: list[float], label: int) -> dict[str, Any]:
+def object_entry(annotation: Mapping[str, Any], box: list[float], label: int) -> dict[str, Any]:
     """Return the entry of one object in "annotations" of a record.
 
     COCO's metrics group objects by "area": the area of the mask if the file has one, else of the

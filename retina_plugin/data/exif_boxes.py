@@ -83,6 +83,10 @@ def rotate_boxes(
         records[image_id]["width"], records[image_id]["height"] = header.width, header.height
 
 
+class BoxOrientationError(BoxCoordinatesError):
+    """Boxes or sizes are those before EXIF rotation."""
+
+
 class OrientationEvidence(NamedTuple):
     """Counts over rotated images whose stored and upright sizes differ.
 
@@ -134,13 +138,13 @@ def check_orientation(
         A warning with a count if rotated images have boxes and there is no evidence.
 
     Raises:
-        BoxCoordinatesError: boxes or sizes are those before rotation.
+        BoxOrientationError: boxes or sizes are those before rotation.
     """
     if configured.orientation or not rotated:
         return []
     evidence = _count_evidence(pairs, records, rotated, configured, ids_with_size)
     if evidence.stored_sizes or evidence.boxes == "stored":
-        raise BoxCoordinatesError(
+        raise BoxOrientationError(
             f"{json_file}: {_describe_evidence(evidence, records, rotated)} "
             f"{_remedy(evidence, configured)}",
             _needed(evidence, configured),

@@ -39,14 +39,15 @@ class Thumbnail:
         checksum: of the bytes of the file; empty if it cannot be read.
         perceptual_hash: 64 bits, see :func:`perceptual_hash`; None if the image is flat or cannot
             be decoded.
-        mean, deviation: of the grey picture, in 0..255; of images with more than 8 bits relative
-            to their own range.
+        low, high, deviation: 5th and 99th percentile and standard deviation of the grey picture, in
+            0..255; of images with more than 8 bits relative to their own range.
         error: why the file cannot be decoded; "" if it can.
     """
 
     checksum: bytes = b""
     perceptual_hash: int | None = None
-    mean: float = 0.0
+    low: float = 0.0
+    high: float = 0.0
     deviation: float = 0.0
     error: str = ""
 
@@ -90,7 +91,8 @@ def read_thumbnail(path: str) -> Thumbnail:
         return Thumbnail(checksum, error=str(error) or type(error).__name__)
     deviation = float(grey.std())
     hashed = perceptual_hash(grey) if deviation >= FLAT else None
-    return Thumbnail(checksum, hashed, float(grey.mean()), deviation)
+    low, high = np.quantile(grey, (0.05, 0.99)).tolist()
+    return Thumbnail(checksum, hashed, low, high, deviation)
 
 
 def perceptual_hash(grey: np.ndarray) -> int:

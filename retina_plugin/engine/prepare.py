@@ -21,6 +21,7 @@ from retina_plugin.engine.checks import (
     resolve_num_classes,
     resolve_prior,
 )
+from retina_plugin.engine.data_checks import data_check_line
 from retina_plugin.engine.host import Host, Request
 from retina_plugin.engine.read_config import complete_config
 from retina_plugin.engine.run_folder import check_folder
@@ -118,6 +119,8 @@ def prepare(cfg: Any, request: Request, host: Host, *, main: bool) -> Run:
             resolve(cfg, names, host.class_counts) for resolve in (resolve_alpha, resolve_prior)
         ]
         lines.append(selection_note(cfg))
+        if main:
+            lines.append(data_check_line(cfg))
     lines.append(detection_limit_warnings(cfg))
     if main:
         print("\n".join(filter(None, lines)), flush=True)

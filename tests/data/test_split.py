@@ -175,7 +175,7 @@ def test_thumbnails_of_unusual_files(tmp_path):
     picture(0).save(cut)
     os.truncate(cut, os.path.getsize(cut) - 60)
     assert read_thumbnail(flat).perceptual_hash is None
-    assert read_thumbnail(flat).mean == 7
+    assert (read_thumbnail(flat).low, read_thumbnail(flat).high) == (7, 7)
     picture(0).save(tmp_path / "eight_bits.png")
     assert (
         read_thumbnail(deep).perceptual_hash

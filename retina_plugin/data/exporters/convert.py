@@ -9,8 +9,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 
 from retina_plugin.config.disk import disk_errors
-from retina_plugin.data.catalog import load_dataset, splits_of
-from retina_plugin.data.data_path import parse_data_path
+from retina_plugin.data.catalog import load_dataset, names_of_splits
 from retina_plugin.data.dataset import Dataset
 from retina_plugin.data.errors import DatasetError
 from retina_plugin.data.exporters.coco import write_coco
@@ -50,12 +49,7 @@ def convert(name: str, format: str, folder: str, *, link: bool = False) -> list[
 
 
 def _load_splits(name: str) -> dict[str, Dataset]:
-    where = parse_data_path(name)
-    splits = list(splits_of(name))
-    if where is None or where.split or splits == [""]:
-        return {(where.split if where else ""): load_dataset(name)}
-    at = f"@{where.image_folder}" if where.image_folder else ""
-    return {split: load_dataset(f"{where.path}:{split}{at}") for split in splits}
+    return {split: load_dataset(full) for split, full in names_of_splits(name).items()}
 
 
 def _summary(datasets: Mapping[str, Dataset], folder: str) -> Iterator[str]:
@@ -67,6 +61,16 @@ def _summary(datasets: Mapping[str, Dataset], folder: str) -> Iterator[str]:
         )
 
 
+def require_new_folder(folder: str) -> None:
+    """Check that a folder can be made or is empty.
+
+    Raises:
+        DatasetError: it is a file, or has files.
+    """
+    if os.path.lexists(folder) and not (os.path.isdir(folder) and not os.listdir(folder)):
+        raise DatasetError(f"{folder} exists: name a new or empty folder")
+
+
 @contextlib.contextmanager
 def new_folder(folder: str) -> Iterator[str]:
     """Give a draft folder, which takes the place of ``folder`` after the block, or is removed if
@@ -76,8 +80,7 @@ def new_folder(folder: str) -> Iterator[str]:
         DatasetError: ``folder`` is a file, or has files.
         DiskError: it cannot be made.
     """
-    if os.path.exists(folder) and not (os.path.isdir(folder) and not os.listdir(folder)):
-        raise DatasetError(f"{folder} exists: name a new or empty folder")
+    require_new_folder(folder)
     path = os.path.abspath(folder)
     with disk_errors(folder):
         os.makedirs(os.path.dirname(path), exist_ok=True)

@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
+from retina_plugin.data.entry_errors import reading_entry
 from retina_plugin.data.errors import DatasetError
 from retina_plugin.data.importers.annotation_files import annotation_files, split_of
 from retina_plugin.data.importers.box_rows import note_moved
@@ -174,15 +175,18 @@ def _add(collector: Collector, picture: Picture, name: str) -> None:
     """Add an image with its boxes."""
     image = collector.add_image(name, **picture.size)
     for label, shape in picture.shapes:
-        box = box_of(shape, collector)
-        if box is None:
-            continue
-        if collector.class_names is not None and label not in collector.class_names:
-            raise DatasetError(
-                f"{shape.place}: expected a label of <meta>, found {label!r}; it has "
-                f"{', '.join(collector.class_names)!r:.200}"
-            )
-        attributes = {e.attributes.get("name", ""): e.text for e in shape.find_all("attribute")}
-        collector.add_box(
-            image, label, box, place=shape.place, **read_flags(attributes, shape.place)
+        with reading_entry(shape.place):
+            _add_shape(collector, image, label, shape)
+
+
+def _add_shape(collector: Collector, image: int, label: str, shape: Element) -> None:
+    box = box_of(shape, collector)
+    if box is None:
+        return
+    if collector.class_names is not None and label not in collector.class_names:
+        raise DatasetError(
+            f"{shape.place}: expected a label of <meta>, found {label!r}; it has "
+            f"{', '.join(collector.class_names)!r:.200}"
         )
+    attributes = {e.attributes.get("name", ""): e.text for e in shape.find_all("attribute")}
+    collector.add_box(image, label, box, place=shape.place, **read_flags(attributes, shape.place))

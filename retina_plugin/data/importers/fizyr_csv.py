@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 
+from retina_plugin.data.entry_errors import reading_entry
 from retina_plugin.data.errors import DatasetError
 from retina_plugin.data.importers.annotation_files import annotation_files, files_in, folders_beside
 from retina_plugin.data.importers.box_rows import BoxRow, collect_rows
@@ -17,6 +18,7 @@ from retina_plugin.data.importers.csv_table import (
     DECIMAL_COMMA,
     NUMBER,
     SUFFIXES,
+    Row,
     Rows,
     head_rows,
     read_rows,
@@ -105,19 +107,26 @@ def _has_classes(rows: Rows) -> bool:
 def _read_boxes(file: str, classes: list[str] | None, class_file: str | None) -> Iterator[BoxRow]:
     found = head_rows(file, _has_boxes)
     for row in read_rows(file, found[1] if found else ","):
-        require_length(row, 6, COLUMNS)
-        image = row.text(0, "path")
-        if not any(row.cells[1:]):
-            yield BoxRow(image, row.place)
-            continue
-        box = row.box((1, 2, 3, 4), ("x1", "y1", "x2", "y2"))
-        name = row.text(5, "class")
-        if classes is not None and name not in classes:
-            raise DatasetError(
-                f"{row.place}: expected a class of {class_file}, found {name!r}; it has "
-                f"{', '.join(classes)!r:.200}"
-            )
-        yield BoxRow(image, row.place, name, box)
+        box = None
+        with reading_entry(row.place):
+            box = _box(row, classes, class_file)
+        if box is not None:
+            yield box
+
+
+def _box(row: Row, classes: list[str] | None, class_file: str | None) -> BoxRow:
+    require_length(row, 6, COLUMNS)
+    image = row.text(0, "path")
+    if not any(row.cells[1:]):
+        return BoxRow(image, row.place)
+    box = row.box((1, 2, 3, 4), ("x1", "y1", "x2", "y2"))
+    name = row.text(5, "class")
+    if classes is not None and name not in classes:
+        raise DatasetError(
+            f"{row.place}: expected a class of {class_file}, found {name!r}; it has "
+            f"{', '.join(classes)!r:.200}"
+        )
+    return BoxRow(image, row.place, name, box)
 
 
 def _read_classes(file: str) -> list[str]:

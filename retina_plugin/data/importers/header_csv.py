@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 
+from retina_plugin.data.entry_errors import reading_entry
 from retina_plugin.data.errors import DatasetError
 from retina_plugin.data.importers.annotation_files import annotation_files
 from retina_plugin.data.importers.box_rows import BoxRow, collect_rows
@@ -98,8 +99,12 @@ def _read_boxes(file: str) -> Iterator[BoxRow]:
         )
     flags = {name: place for place, name in enumerate(header.cells) if flag_name(name)}
     for row in rows:
-        require_length(row, len(header.cells), "as many as the header has")
-        yield _box(row, columns, flags)
+        box = None
+        with reading_entry(row.place):
+            require_length(row, len(header.cells), "as many as the header has")
+            box = _box(row, columns, flags)
+        if box is not None:
+            yield box
 
 
 def _box(row: Row, columns: Mapping[str, int], flags: Mapping[str, int]) -> BoxRow:

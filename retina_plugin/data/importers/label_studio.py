@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from retina_plugin.data.coco_json import parse_json
+from retina_plugin.data.entry_errors import reading_entry
 from retina_plugin.data.errors import DatasetError
 from retina_plugin.data.images import image_size
 from retina_plugin.data.importers.annotation_files import annotation_files
@@ -148,16 +149,17 @@ def _add(collector: Collector, task: Task, name: str) -> None:
     }
     path = os.path.join(collector.image_root, name)
     for place, region in task.regions:
-        labels = labels_of(region)
-        if not _is_usable(region, labelled, collector, place):
-            continue
-        size = image_size_of(region, SIZE, place)
-        width, height = (size["width"], size["height"]) if size else image_size(path)
-        box = box_of(region["value"], (width / 100, height / 100), collector, place)
-        if len(labels) > 1:
-            collector.note("regions have several labels and give a box for each", place)
-        for label in labels:
-            collector.add_box(image, label, box, place=place)
+        with reading_entry(place):
+            labels = labels_of(region)
+            if not _is_usable(region, labelled, collector, place):
+                continue
+            size = image_size_of(region, SIZE, place)
+            width, height = (size["width"], size["height"]) if size else image_size(path)
+            box = box_of(region["value"], (width / 100, height / 100), collector, place)
+            if len(labels) > 1:
+                collector.note("regions have several labels and give a box for each", place)
+            for label in labels:
+                collector.add_box(image, label, box, place=place)
 
 
 def _is_usable(

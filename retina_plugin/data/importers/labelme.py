@@ -14,6 +14,7 @@ from pathlib import PureWindowsPath
 from typing import Any
 
 from retina_plugin.data.coco_json import parse_json
+from retina_plugin.data.entry_errors import reading_entry
 from retina_plugin.data.errors import DatasetError
 from retina_plugin.data.importers.annotation_files import FOLDERS, split_of
 from retina_plugin.data.importers.box_rows import note_moved
@@ -157,16 +158,17 @@ def _add(collector: Collector, name: str, content: Mapping[str, Any], file: str)
     groups: dict[object, list[tuple[str, Box, str, dict[str, int]]]] = {}
     for number, entry in enumerate(content["shapes"]):
         place = f"{file}, entry {number} of 'shapes'"
-        shape = require_dict(entry, place)
-        box = box_of(shape, collector, place)
-        if box is None:
-            continue
-        label = require_text(shape, "label", place)
-        own = require_dict(shape.get("flags") or {}, f"{place}, 'flags'")
-        flags = read_flags({**shape, **own}, place)
-        group = shape.get("group_id")
-        key = number if group is None else (label, str(group))
-        groups.setdefault(key, []).append((label, box, place, flags))
+        with reading_entry(place):
+            shape = require_dict(entry, place)
+            box = box_of(shape, collector, place)
+            if box is None:
+                continue
+            label = require_text(shape, "label", place)
+            own = require_dict(shape.get("flags") or {}, f"{place}, 'flags'")
+            flags = read_flags({**shape, **own}, place)
+            group = shape.get("group_id")
+            key = number if group is None else (label, str(group))
+            groups.setdefault(key, []).append((label, box, place, flags))
     for parts in groups.values():
         label, _, place, _ = parts[0]
         if len(parts) > 1:

@@ -9,11 +9,13 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 
+from retina_plugin.data.entry_errors import reading_entry
 from retina_plugin.data.errors import DatasetError
 from retina_plugin.data.importers.annotation_files import annotation_files, files_in, folders_beside
 from retina_plugin.data.importers.box_rows import BoxRow, collect_rows
 from retina_plugin.data.importers.csv_table import (
     SUFFIXES,
+    Row,
     Rows,
     head_rows,
     read_rows,
@@ -103,20 +105,29 @@ def _read_boxes(file: str, name_file: str | None) -> Iterator[BoxRow]:
             f"{', '.join(header.cells)!r:.200}: {', '.join(missing)} missing"
         )
     for row in rows:
-        require_length(row, len(header.cells), "as many as the header has")
-        image = row.text(columns["imageid"], "ImageID")
-        if not any(row.cells[columns[name]] for name in ("labelname", *CORNERS)):
-            yield BoxRow(image, row.place)
-            continue
-        code = row.text(columns["labelname"], "LabelName")
-        if names and code not in names and code not in names.values():
-            raise DatasetError(f"{row.place}: expected a class of {name_file}, found {code!r}")
-        box = row.box([columns[name] for name in CORNERS], [NEEDED[name] for name in CORNERS])
-        group = row.cells[columns["isgroupof"]] if "isgroupof" in columns else "0"
-        if group not in ("", "0", "1", "-1"):
-            raise DatasetError(f"{row.place}: expected 0, 1 or -1 for IsGroupOf, found {group!r}")
-        notes = [UNKNOWN_GROUP] if group == "-1" else []
-        notes += [NO_NAMES] if not names and code.startswith("/") else []
-        flags = {"group_of": 1} if group == "1" else {}
-        name = names.get(code, code)
-        yield BoxRow(image, row.place, name, box, flags=flags, notes=tuple(notes))
+        box = None
+        with reading_entry(row.place):
+            require_length(row, len(header.cells), "as many as the header has")
+            box = _box(row, columns, names, name_file)
+        if box is not None:
+            yield box
+
+
+def _box(
+    row: Row, columns: Mapping[str, int], names: Mapping[str, str], name_file: str | None
+) -> BoxRow:
+    image = row.text(columns["imageid"], "ImageID")
+    if not any(row.cells[columns[name]] for name in ("labelname", *CORNERS)):
+        return BoxRow(image, row.place)
+    code = row.text(columns["labelname"], "LabelName")
+    if names and code not in names and code not in names.values():
+        raise DatasetError(f"{row.place}: expected a class of {name_file}, found {code!r}")
+    box = row.box([columns[name] for name in CORNERS], [NEEDED[name] for name in CORNERS])
+    group = row.cells[columns["isgroupof"]] if "isgroupof" in columns else "0"
+    if group not in ("", "0", "1", "-1"):
+        raise DatasetError(f"{row.place}: expected 0, 1 or -1 for IsGroupOf, found {group!r}")
+    notes = [UNKNOWN_GROUP] if group == "-1" else []
+    notes += [NO_NAMES] if not names and code.startswith("/") else []
+    flags = {"group_of": 1} if group == "1" else {}
+    name = names.get(code, code)
+    return BoxRow(image, row.place, name, box, flags=flags, notes=tuple(notes))

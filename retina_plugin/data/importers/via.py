@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from retina_plugin.data.coco_json import parse_json
+from retina_plugin.data.entry_errors import reading_entry
 from retina_plugin.data.errors import DatasetError
 from retina_plugin.data.importers.annotation_files import annotation_files
 from retina_plugin.data.importers.box_rows import note_moved
@@ -59,7 +60,8 @@ class VIA:
         for name, of_image in zip(places.names, images.values(), strict=True):
             image = collector.add_image(name)
             for region in of_image:
-                _add(collector, image, region, next(classes))
+                with reading_entry(region.place):
+                    _add(collector, image, region, next(classes))
         note_moved(collector, places, file)
         return collector.finish()
 

@@ -54,7 +54,8 @@ class VocImporter:
             watched=[path] if os.path.isfile(path) else [layout.root],
         )
         for file in _with_progress(files):
-            _add(collector, file, read_xml(file), images)
+            with reading_entry(file):
+                _add(collector, file, read_xml(file), images)
         _note_other_images(collector, images, layout, split)
         return collector.finish()
 
@@ -64,14 +65,13 @@ def _with_progress(files: list[str]) -> tqdm[str]:
 
 
 def _class_names(layout: VocLayout) -> list[str]:
-    files = sorted({file for _, found in layout.splits.values() for file in found})
-    return sorted(
-        {
-            element.text_at("name")
-            for file in _with_progress(files)
-            for element in read_xml(file).find_all("object")
-        }
-    )
+    names: set[str] = set()
+    for file in _with_progress(
+        sorted({file for _, found in layout.splits.values() for file in found})
+    ):
+        with reading_entry(file):
+            names |= {element.text_at("name") for element in read_xml(file).find_all("object")}
+    return sorted(names - {""})
 
 
 def _add(collector: Collector, file: str, root: Element, images: ImageFolder) -> None:

@@ -1,0 +1,101 @@
+"""Check data sets with all rules."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from retina_plugin.data.catalog import names_of_splits
+from retina_plugin.data.checks.box_table import BoxTable
+from retina_plugin.data.checks.boxes import check_edges, check_repeated, check_two_classes
+from retina_plugin.data.checks.checked_set import CheckedSet
+from retina_plugin.data.checks.classes import check_counts, check_names
+from retina_plugin.data.checks.copies import check_copies, check_leaks, check_same_file
+from retina_plugin.data.checks.finding import Finding
+from retina_plugin.data.checks.images import check_brightness, check_decoding, check_outliers
+from retina_plugin.data.checks.network_view import NetworkView
+from retina_plugin.data.checks.objects import check_number, check_small
+from retina_plugin.data.checks.read import read_checked
+from retina_plugin.data.checks.rules import RULES
+from retina_plugin.data.dataset import Dataset
+from retina_plugin.data.thumbnails import read_thumbnails
+
+
+@dataclass(frozen=True)
+class CheckResult:
+    """What was checked and found.
+
+    Attributes:
+        sets: the data sets, each with its findings.
+    """
+
+    sets: tuple[CheckedSet, ...]
+
+    @property
+    def findings(self) -> list[Finding]:
+        """All findings, in the order of the rules."""
+        place = {rule: number for number, rule in enumerate(RULES)}
+        found = itertools.chain.from_iterable(checked.findings for checked in self.sets)
+        return sorted(found, key=lambda finding: place[finding.rule])
+
+    @property
+    def is_clean(self) -> bool:
+        """Whether nothing breaks or harms training."""
+        return all(RULES[finding.rule].severity == "note" for finding in self.findings)
+
+    def counts(self) -> Counter[str]:
+        """Return {rule: number of findings}."""
+        return Counter(finding.rule for finding in self.findings)
+
+
+def check_datasets(
+    names: Sequence[str],
+    view_of: Callable[[Dataset], NetworkView] | None = None,
+    *,
+    show: bool = True,
+) -> CheckResult:
+    """Check data sets, each by itself and each pair for images that are in both.
+
+    Args:
+        names: as for :func:`retina_plugin.data.load_dataset`; training images first. A name without
+            a split stands for all of its splits.
+        view_of: returns how the network sees images, given the first data set with boxes; None to
+            skip the rules small-box and too-many-objects.
+        show: whether to show progress on standard error.
+
+    Raises:
+        DatasetError: there is no such data set, or its format is not recognised.
+    """
+    with_splits = [full for name in names for full in names_of_splits(name).values()]
+    sets = [read_checked(name) for name in dict.fromkeys(with_splits)]
+    first = next(
+        (c.dataset for c in sets if any(r["annotations"] for r in c.dataset.records)), None
+    )
+    view = None if view_of is None or first is None else view_of(first)
+    for checked in sets:
+        paths = list(dict.fromkeys(r["file_name"] for r in checked.dataset.records))
+        thumbnails = read_thumbnails(paths, show=show)
+        checked.thumbnails = dict(zip(paths, thumbnails, strict=True))
+        checked.findings += _check(checked, view)
+    for finding in check_leaks(sets):
+        next(c for c in sets if c.dataset.name == finding.dataset).findings.append(finding)
+    return CheckResult(tuple(sets))
+
+
+def _check(checked: CheckedSet, view: NetworkView | None) -> Iterator[Finding]:
+    yield from check_decoding(checked)
+    yield from check_edges(checked)
+    yield from check_repeated(checked)
+    table = BoxTable.of(checked.dataset)
+    yield from check_two_classes(checked, table)
+    yield from check_names(checked)
+    yield from check_same_file(checked)
+    yield from check_copies(checked)
+    if view is not None:
+        yield from check_small(checked, table, view)
+        yield from check_number(checked, table, view)
+    yield from check_counts(checked, table)
+    yield from check_outliers(checked)
+    yield from check_brightness(checked)

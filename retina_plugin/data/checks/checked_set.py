@@ -1,0 +1,49 @@
+"""A data set that is checked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from retina_plugin.data.checks.finding import Finding
+from retina_plugin.data.dataset import Dataset, Record
+from retina_plugin.data.thumbnails import Thumbnail
+
+
+@dataclass
+class CheckedSet:
+    """A data set and what its rules need.
+
+    Attributes:
+        dataset: entries that cannot be used are left out, sizes are corrected.
+        annotations: (annotation, record) pairs with "bbox" as [x, y, width, height] in pixels,
+            before boxes are clipped.
+        unclear: files whose size in the annotations is wrong, where nothing shows the size that
+            the boxes are measured in.
+        findings: of the rules that were checked so far.
+        thumbnails: {file: thumbnail}.
+    """
+
+    dataset: Dataset
+    annotations: Sequence[tuple[dict[str, Any], Record]] = field(default=(), repr=False)
+    unclear: frozenset[str] = frozenset()
+    findings: list[Finding] = field(default_factory=list, repr=False)
+    thumbnails: dict[str, Thumbnail] = field(default_factory=dict, repr=False)
+
+    def annotation_name(self, annotation: Any) -> Any:
+        """Return the id of an annotation, or its file and line if it has a place."""
+        places = self.dataset.places
+        return places[annotation["id"] - 1] if places else annotation["id"]
+
+    def finding(
+        self, rule: str, file: str, message: str, *, annotation: Any = None, other: str = ""
+    ) -> Finding:
+        """Return a finding in this data set.
+
+        Args:
+            rule, file, message, other: see :class:`Finding`.
+            annotation: with "id"; None if the finding is not about one.
+        """
+        name = None if annotation is None else self.annotation_name(annotation)
+        return Finding(rule, file, name, message, self.dataset.name, other)

@@ -1,0 +1,40 @@
+"""Rules about classes: unused, rare, similar names."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections import defaultdict
+from collections.abc import Iterator
+
+import numpy as np
+
+from retina_plugin.data.checks.box_table import BoxTable
+from retina_plugin.data.checks.checked_set import CheckedSet
+from retina_plugin.data.checks.finding import Finding
+from retina_plugin.data.checks.rules import RARE
+
+
+def check_counts(checked: CheckedSet, table: BoxTable) -> Iterator[Finding]:
+    """Rules unused-class and rare-class."""
+    dataset = checked.dataset
+    counts = np.bincount(table.labels, minlength=dataset.num_classes)
+    for name, count in zip(dataset.class_names, counts, strict=True):
+        if not count:
+            yield checked.finding("unused-class", dataset.json_file, f"class {name!r} has no box")
+        elif count < RARE:
+            boxes = f"{count} box{'es' if count > 1 else ''}"
+            yield checked.finding("rare-class", dataset.json_file, f"class {name!r} has {boxes}")
+
+
+def check_names(checked: CheckedSet) -> Iterator[Finding]:
+    """Rule similar-class-names."""
+    same: dict[str, list[str]] = defaultdict(list)
+    for name in checked.dataset.class_names:
+        same[" ".join(unicodedata.normalize("NFKC", name).casefold().split())].append(name)
+    for names in same.values():
+        if len(names) > 1:
+            yield checked.finding(
+                "similar-class-names",
+                checked.dataset.json_file,
+                f"classes {' and '.join(map(repr, names))}: merge them if they mean the same",
+            )

@@ -1,0 +1,36 @@
+"""One thing that a check has found."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a rule has found.
+
+    Attributes:
+        rule: name of the rule, see :data:`retina_plugin.data.checks.RULES`.
+        file: the image, or the file or folder of the annotations.
+        annotation: id in COCO's files, file and line in other formats; None if it is not about one.
+        message: one sentence.
+        dataset: name of the data set.
+        other: the other image of a pair; "" if there is none.
+    """
+
+    rule: str
+    file: str
+    annotation: Any
+    message: str
+    dataset: str = ""
+    other: str = ""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the entry for the JSON file."""
+        return {
+            "rule": self.rule,
+            "file": self.file,
+            "annotation": self.annotation,
+            "message": self.message,
+        }

@@ -1,0 +1,38 @@
+"""How the network sees images: the size that they are scaled to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from retina_plugin.modeling.preprocessing import resized_shape
+
+
+@dataclass(frozen=True)
+class NetworkView:
+    """The input size and the limit of detections of a run.
+
+    Attributes:
+        min_size, max_size: the resized shorter and longer side, see
+            :func:`retina_plugin.modeling.preprocessing.resized_shape`.
+        detections: the most detections of an image.
+    """
+
+    min_size: int
+    max_size: int
+    detections: int
+
+    @classmethod
+    def from_config(cls, cfg: Any) -> NetworkView:
+        """Take the values from a config."""
+        return cls(cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST, cfg.TEST.DETECTIONS_PER_IMAGE)
+
+    def scales(self, sizes: np.ndarray) -> np.ndarray:
+        """Return (N,): by how much images are enlarged, given (N, 2) width and height."""
+        known: dict[tuple[int, int], float] = {}
+        for width, height in {(int(w), int(h)) for w, h in sizes}:
+            shape = resized_shape(height, width, self.min_size, self.max_size)
+            known[width, height] = shape[0] / height
+        return np.array([known[int(w), int(h)] for w, h in sizes], dtype=np.float64)

@@ -39,16 +39,17 @@ def run(args: argparse.Namespace) -> None:
 
     from retina_plugin.cli.output import write
     from retina_plugin.config import get_cfg
-    from retina_plugin.data.checks import NetworkView, check_datasets
+    from retina_plugin.data.checks import check_datasets
     from retina_plugin.data.checks.report import report_lines
     from retina_plugin.data.exporters.convert import require_new_folder
+    from retina_plugin.engine.data_checks import planned_view
     from retina_plugin.engine.read_config import read_config
 
     names, overrides = _names_and_overrides([args.data, *args.opts])
     cfg = read_config(get_cfg(), None, overrides)
     if args.fix:
         require_new_folder(args.fix)
-    result = check_datasets(names, lambda _: NetworkView.from_config(cfg))
+    result = check_datasets(names, planned_view(cfg, overrides))
     if args.json:
         _write_json(result, args.json)
     write("\n".join([*report_lines(result), ""]))

@@ -1,14 +1,37 @@
-"""Run the fast data checks before a training."""
+"""The input size that data sets are checked for, and the fast checks before a training."""
 
 from __future__ import annotations
 
 import shlex
 from collections import Counter
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from retina_plugin.data import evaluated_sets, load_dataset
+from retina_plugin.data import Dataset, evaluated_sets, load_dataset
 from retina_plugin.data.catalog import has_annotations
 from retina_plugin.data.checks import Finding, NetworkView, quick_findings
+from retina_plugin.engine.plan.input_size import choose_input_size
+from retina_plugin.engine.plan.machine import this_machine
+from retina_plugin.engine.plan.profile import profile_of
+
+
+def planned_view(cfg: Any, overrides: Sequence[str]) -> Callable[[Dataset], NetworkView]:
+    """Return a function that says how the network would see a training set.
+
+    Args:
+        cfg: a config with the overrides.
+        overrides: ``[KEY, VALUE, ...]``. If they set the size of test images, that size is used;
+            otherwise the one that a plan would choose.
+    """
+    if "INPUT.MIN_SIZE_TEST" in overrides:
+        return lambda _: NetworkView.from_config(cfg)
+
+    def planned(dataset: Dataset) -> NetworkView:
+        size = choose_input_size(profile_of(dataset), gpu=bool(this_machine().gpu))
+        limit = cfg.TEST.DETECTIONS_PER_IMAGE
+        return NetworkView(size.short_side, size.long_side, detections=limit)
+
+    return planned
 
 
 def data_check_line(cfg: Any) -> str:

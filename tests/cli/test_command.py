@@ -57,7 +57,7 @@ def error(capsys: pytest.CaptureFixture, *argv: str) -> str:
         (["eval", "out", *CONFIG], "expected one of FOLDER and --config-file"),
         (["eval", "out", "--weight", "x"], "unknown flag --weight: did you mean --weights?"),
         (["config"], "the following arguments are required: FILE"),
-        (["data"], "expected a verb: convert"),
+        (["data"], "expected a verb: check, convert"),
         (
             ["data", "conver", "my", "--format", "yolo"],
             "unknown verb conver: did you mean convert?",

@@ -78,3 +78,10 @@ def test_config_keys(tmp_path, capsys):
     assert check(name, "INPUT.MIN_SIZE_TEST", "20", "INPUT.MAX_SIZE_TEST", "40") == 1
     assert "in an input of 20" in capsys.readouterr().out.replace("\n    ", " ")
     assert check(name, name, "MODEL.RETINA_PLUGIN.DATASETS.BOX_COORDINATES", "xywh pixels") == 0
+
+
+def test_data_with_crowds_only(tmp_path):
+    scene = Scene(tmp_path / "a")
+    for annotation in scene.annotations:
+        annotation["iscrowd"] = 1
+    assert check(scene.write()) == 0

@@ -70,10 +70,8 @@ def check_datasets(
     """
     with_splits = [full for name in names for full in names_of_splits(name).values()]
     sets = [read_checked(name) for name in dict.fromkeys(with_splits)]
-    first = next(
-        (c.dataset for c in sets if any(r["annotations"] for r in c.dataset.records)), None
-    )
-    view = None if view_of is None or first is None else view_of(first)
+    with_boxes = [c.dataset for c in sets if len(BoxTable.of(c.dataset).boxes)]
+    view = view_of(with_boxes[0]) if view_of is not None and with_boxes else None
     for checked in sets:
         paths = list(dict.fromkeys(r["file_name"] for r in checked.dataset.records))
         thumbnails = read_thumbnails(paths, show=show)

@@ -64,7 +64,11 @@ def pretrained_network(machine: Machine, reason: str) -> list[Entry]:
         Entry(
             f"{NODE}.TIMM.FREEZE_NORMS", True, "batches are too small for statistics of their own"
         ),
-        Entry("MODEL.BACKBONE.FREEZE_AT", 2, "stem and first stage see edges and colours"),
+        Entry(
+            "MODEL.BACKBONE.FREEZE_AT",
+            2 if machine.gpu else 3,
+            "the frozen stages see edges, colours and textures, and need no backward pass",
+        ),
         Entry(f"{NODE}.SOLVER.BACKBONE_LR_FACTOR", 0.2, "the backbone has learned already, slower"),
         Entry("INPUT.FORMAT", "RGB"),
     ]

@@ -129,10 +129,19 @@ def _given_entries(overrides: Sequence[str], host: Host) -> list[Entry]:
     """The values that the user gave, as the config reads them."""
     values = dict(leaves(merge(host.get_cfg(), None, overrides)))
     return [
-        Entry(key, values.get(key, text), "given on the command line")
+        Entry(key, values.get(key, text), "given on the command line", printed=True)
         for key, text in zip(overrides[::2], overrides[1::2], strict=True)
         if key != "OUTPUT_DIR"
     ]
+
+
+def _chosen_steps(own: OwnData, given: list[Entry]) -> int:
+    steps: int = {entry.key: entry.value for entry in given}.get("SOLVER.MAX_ITER", 0)
+    if steps and own.minutes:
+        raise ConfigError(
+            f"--minutes {own.minutes:g} and SOLVER.MAX_ITER {steps}: give one of them"
+        )
+    return steps
 
 
 def _plan(own: OwnData, chosen: ChosenData, given: list[Entry], host: Host) -> Plan:
@@ -142,12 +151,15 @@ def _plan(own: OwnData, chosen: ChosenData, given: list[Entry], host: Host) -> P
         profile_of(chosen.validation),
         this_machine(),
         own.minutes,
+        _chosen_steps(own, given),
         weights_are_installed() and not NETWORK_KEYS & {entry.key for entry in given},
     )
 
     def measure(plan: Plan, height: int, width: int) -> float:
         cfg: Any = merge(host.get_cfg(), None, plan.with_entries(given).overrides())
         cfg.MODEL.RETINANET.NUM_CLASSES = chosen.training.num_classes
+        if not task.machine.gpu:
+            cfg.MODEL.DEVICE = "cpu"  # the run itself warns
         print("measuring the time of a training step", flush=True)
         return seconds_per_step(complete_config(cfg), height=height, width=width)
 

@@ -32,6 +32,7 @@ from retina_plugin.engine.plan.time_plan import (
     LEAST_STEPS,
     Costs,
     evaluation_seconds,
+    fixed_entries,
     number_of_steps,
     open_entries,
     timed_entries,
@@ -50,6 +51,7 @@ class Task:
         validation: the profile of the validation images.
         machine: that trains.
         minutes: that the run may take; 0 for no limit.
+        steps: that the user chose; 0 if the plan chooses them.
         has_weights: whether ImageNet weights are installed.
     """
 
@@ -58,6 +60,7 @@ class Task:
     validation: DataProfile
     machine: Machine
     minutes: float = 0.0
+    steps: int = 0
     has_weights: bool = False
 
 
@@ -78,6 +81,8 @@ def make_plan(task: Task, seconds_per_step: Callable[[Plan, int, int], float]) -
     if task.minutes:
         return _fit_time(task, network, batch, per_pixel)
     plan = _without_time(task, network, size, batch)
+    if task.steps:
+        return plan.with_entries(fixed_entries(task.steps))
     images = task.training.num_images
     return plan.with_entries(open_entries(num_images=images, batch=batch.value))
 
@@ -103,12 +108,14 @@ def _choose_network(
     else:
         network = pretrained_network(task.machine, f"there are only {images} images")
         per_pixel = measure(network)
-        steps = number_of_steps(task.minutes, _costs(task, size, batch.value, per_pixel))
-        if not task.minutes or steps >= PRETRAINED_STEPS:
+        steps = task.steps
+        if task.minutes:
+            steps = number_of_steps(task.minutes, _costs(task, size, batch.value, per_pixel))
+        if steps >= PRETRAINED_STEPS or not (task.minutes or task.steps):
             return network, per_pixel
         why = (
-            f"with ImageNet weights only {max(steps, 0)} steps fit into the time, fewer than "
-            f"{PRETRAINED_STEPS}"
+            f"{steps} steps with ImageNet weights are fewer than {PRETRAINED_STEPS}, and steps "
+            "from scratch are faster"
         )
     network = scratch_network(task.machine, why)
     return network, measure(network)
@@ -149,7 +156,7 @@ def _options(task: Task, batch: Entry) -> Iterator[tuple[InputSize, Entry]]:
     batches = [batch]
     if batch.value >= 4:
         reason = "half as many as usual, so that more steps fit into the time"
-        batches.append(Entry(batch.key, batch.value // 2, reason))
+        batches.append(Entry(batch.key, batch.value // 2, reason, printed=True))
     for shrink in SHRINKS:
         size = choose_input_size(task.training, gpu=bool(task.machine.gpu), shrink=shrink)
         for images in batches:

@@ -17,7 +17,7 @@ PRETRAINED_STEPS = 1000
 MANY_IMAGES = 10_000
 
 
-def scratch_network(machine: Machine, reason: str = "") -> list[Entry]:
+def scratch_network(machine: Machine, reason: str) -> list[Entry]:
     """A network with random weights.
 
     Args:
@@ -32,7 +32,7 @@ def scratch_network(machine: Machine, reason: str = "") -> list[Entry]:
         depth, stem, width, channels, convs, groups = 18, 32, 32, 64, 2, 16
     return [
         *_pyramid_and_head(channels, convs, groups),
-        Entry("MODEL.WEIGHTS", "", f"from scratch: {reason}" if reason else ""),
+        Entry("MODEL.WEIGHTS", "", f"from scratch: {reason}", printed=True),
         Entry("MODEL.BACKBONE.NAME", "build_retina_resnet_fpn_backbone", why),
         Entry("MODEL.BACKBONE.FREEZE_AT", 0, "nothing is frozen in a network without weights"),
         Entry("MODEL.PIXEL_STD", [57.375, 57.12, 58.395]),
@@ -58,7 +58,7 @@ def pretrained_network(machine: Machine, reason: str) -> list[Entry]:
     channels, convs, groups = (256, 4, 32) if machine.gpu else (64, 2, 16)
     return [
         *_pyramid_and_head(channels, convs, groups),
-        Entry("MODEL.WEIGHTS", WEIGHTS, f"ImageNet weights: {reason}"),
+        Entry("MODEL.WEIGHTS", WEIGHTS, f"ImageNet weights: {reason}", printed=True),
         Entry("MODEL.BACKBONE.NAME", "build_retina_timm_fpn_backbone"),
         Entry(f"{NODE}.TIMM.NAME", "tf_efficientnet_lite0"),
         Entry(

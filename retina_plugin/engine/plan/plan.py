@@ -20,11 +20,14 @@ class Entry:
         key: of the config.
         value: a number, text, bool or list.
         reason: a sentence, or "" if the value belongs to the entry before it.
+        printed: whether the value is printed when the run is planned; every value and reason is in
+            the file.
     """
 
     key: str
     value: Any
     reason: str = ""
+    printed: bool = False
 
 
 @dataclass(frozen=True)
@@ -58,11 +61,11 @@ class Plan:
         return [item for entry in self.entries for item in (entry.key, entry.value)]
 
     def summary(self) -> list[str]:
-        """Return a line for each value that has a reason."""
+        """Return a line for each value that is printed."""
         return [
-            f"{entry.key.rpartition('.')[2]} {yaml_text(entry.value)}: {entry.reason}"
+            f"{entry.key} {yaml_text(entry.value)}: {entry.reason}"
             for entry in self.entries
-            if entry.reason
+            if entry.printed
         ]
 
     def text(self) -> str:

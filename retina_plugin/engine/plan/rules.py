@@ -71,6 +71,7 @@ def pyramid_entries(
             levels,
             f"a small object is at least 1.75 cells of {levels[0]} wide, a large one at most 6 of "
             f"{levels[-1]}",
+            printed=True,
         ),
         Entry(
             "MODEL.ANCHOR_GENERATOR.SIZES",
@@ -78,11 +79,13 @@ def pyramid_entries(
             f"{anchors.per_cell} anchors per cell; an anchor with IoU 0.5 has "
             f"{reached[1]:.0%} of the boxes (mean over classes), with Detectron2's anchors "
             f"{reached[0]:.0%}",
+            printed=True,
         ),
         Entry(
             "MODEL.ANCHOR_GENERATOR.ASPECT_RATIOS",
             [list(anchors.ratios)],
             "height / width, from the shapes of the boxes",
+            printed=True,
         ),
     ]
 
@@ -91,7 +94,7 @@ def input_entries(size: InputSize, profile: DataProfile) -> list[Entry]:
     """Set the sizes of images, windows and flips."""
     low, high = size.train_range
     entries = [
-        Entry("INPUT.MIN_SIZE_TEST", size.short_side, size.reason),
+        Entry("INPUT.MIN_SIZE_TEST", size.short_side, size.reason, printed=True),
         Entry("INPUT.MAX_SIZE_TEST", size.long_side),
         Entry("INPUT.MIN_SIZE_TRAIN", [low, high], "random sizes up to that of evaluation"),
         Entry("INPUT.MIN_SIZE_TRAIN_SAMPLING", "range"),
@@ -104,15 +107,16 @@ def input_entries(size: InputSize, profile: DataProfile) -> list[Entry]:
                 True,
                 "training cuts windows out of large images, so that a step stays fast; evaluation "
                 "takes whole images",
+                printed=True,
             ),
             Entry("INPUT.CROP.TYPE", "absolute"),
             Entry("INPUT.CROP.SIZE", [size.window, size.window]),
         ]
     characters = all(len(name) == 1 for name in profile.class_names)
-    flips = Entry("INPUT.RANDOM_FLIP", "none", "classes are characters; a mirrored one is another")
-    if not characters:
-        flips = Entry("INPUT.RANDOM_FLIP", "horizontal", 'write "none" if left and right differ')
-    return [*entries, flips]
+    flip, why = "horizontal", 'write "none" if a mirrored object is another class'
+    if characters:
+        flip, why = "none", "classes are single characters; a mirrored one is another"
+    return [*entries, Entry("INPUT.RANDOM_FLIP", flip, why, printed=True)]
 
 
 def batch_size(size: InputSize, profile: DataProfile, machine: Machine) -> Entry:
@@ -128,7 +132,7 @@ def batch_size(size: InputSize, profile: DataProfile, machine: Machine) -> Entry
             if batch * 2 > profile.num_images
             else f"{machine.memory / 2**30:.1f} GiB of memory are free"
         )
-    return Entry("SOLVER.IMS_PER_BATCH", batch, reason)
+    return Entry("SOLVER.IMS_PER_BATCH", batch, reason, printed=batch < LARGEST_BATCH)
 
 
 def solver_entries(batch: int) -> list[Entry]:
@@ -158,6 +162,11 @@ def detection_entries(profile: DataProfile) -> list[Entry]:
         return []
     limit = math.ceil(most * 1.25 / 100) * 100
     return [
-        Entry("TEST.DETECTIONS_PER_IMAGE", limit, f"an image has up to {most} objects"),
+        Entry(
+            "TEST.DETECTIONS_PER_IMAGE",
+            limit,
+            f"an image has up to {most} objects",
+            printed=True,
+        ),
         Entry("MODEL.RETINANET.TOPK_CANDIDATES_TEST", max(1000, 5 * limit)),
     ]

@@ -71,13 +71,19 @@ def open_entries(*, num_images: int, batch: int) -> list[Entry]:
             f"{NODE}.SOLVER.PATIENCE",
             PATIENCE,
             "training stops after this many evaluations without a better one",
+            printed=True,
         ),
     ]
 
 
+def fixed_entries(steps: int) -> list[Entry]:
+    """Set evaluations and checkpoints for a number of steps that the user chose."""
+    return _step_entries(steps, max(steps // MOST_EVALUATIONS, 1), "given on the command line")
+
+
 def _step_entries(steps: int, period: int, reason: str) -> list[Entry]:
     return [
-        Entry("SOLVER.MAX_ITER", steps, reason),
+        Entry("SOLVER.MAX_ITER", steps, reason, printed=True),
         Entry("SOLVER.WARMUP_ITERS", min(100, steps // 10)),
         Entry("TEST.EVAL_PERIOD", period),
         Entry("SOLVER.CHECKPOINT_PERIOD", period),

@@ -50,12 +50,14 @@ class VocImporter:
             format=f"{title} ({KEY.rpartition('.')[2]} {voc_offset()})",
             source=path,
             image_root=images.folder,
-            class_names=_class_names(layout),
+            class_names=None,
             watched=[path] if os.path.isfile(path) else [layout.root],
         )
         for file in _with_progress(files):
             with reading_entry(file):
                 _add(collector, file, read_xml(file), images)
+        own = {box["class"] for box in collector.boxes}
+        collector.class_names = sorted(own | _class_names(layout, besides=set(files)))
         _note_other_images(collector, images, layout, split)
         return collector.finish()
 
@@ -64,14 +66,14 @@ def _with_progress(files: list[str]) -> tqdm[str]:
     return tqdm(files, desc="XML files", unit="file", leave=False, delay=PROGRESS_DELAY)
 
 
-def _class_names(layout: VocLayout) -> list[str]:
+def _class_names(layout: VocLayout, *, besides: set[str]) -> set[str]:
+    """Names in the XML files of the other splits."""
+    files = {file for _, found in layout.splits.values() for file in found} - besides
     names: set[str] = set()
-    for file in _with_progress(
-        sorted({file for _, found in layout.splits.values() for file in found})
-    ):
+    for file in _with_progress(sorted(files)):
         with reading_entry(file):
             names |= {element.text_at("name") for element in read_xml(file).find_all("object")}
-    return sorted(names - {""})
+    return names - {""}
 
 
 def _add(collector: Collector, file: str, root: Element, images: ImageFolder) -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
-from retina_plugin.data import DatasetError, load_dataset, splits_of
+from retina_plugin.data import DatasetError, load_dataset, splits_of, use_box_coordinates
 from tests.imported_boxes import Table, boxes, classes, read, write_images
 
 ROW = "1 0.5 0.5 0.2 0.4\n"  # of 100 x 50 pixels: 40..60, 15..35
@@ -235,6 +236,31 @@ def test_several_yaml_files(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match=r"2 files .*a.yaml, b.yml. Name one of them"):
         load_dataset(str(tmp_path))
     assert load_dataset(f"{tmp_path}/a.yaml").class_names == ("cat", "ant")
+
+
+@pytest.mark.parametrize(
+    ("words", "box"),
+    [
+        # 100 x 50 pixels as stored; orientation 6 shows the left edge of it at the top
+        ("upright", [20, 30, 30, 70]),  # 0.4..0.6 of 50, 0.3..0.7 of 100
+        ("stored", [15, 40, 35, 60]),  # 40..60 and 15..35 before rotation
+    ],
+)
+def test_photographs_that_exif_rotates(tmp_path: Path, words: str, box: list[int]) -> None:
+    write(tmp_path, {"data.yaml": "train: images\n" + NAMES} | image("images"))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (100, 50)).save(tmp_path / "images/a.png", exif=exif)
+    (line,) = load_dataset(str(tmp_path)).warnings
+    assert "BOX_COORDINATES" in line
+    use_box_coordinates(words)
+    try:
+        dataset = load_dataset(str(tmp_path))
+    finally:
+        use_box_coordinates("")
+    assert dataset.warnings == ()
+    assert dataset.records[0]["annotations"][0]["bbox"] == pytest.approx(box)
+    assert (dataset.records[0]["width"], dataset.records[0]["height"]) == (50, 100)
 
 
 def test_image_folder(tmp_path: Path) -> None:

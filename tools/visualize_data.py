@@ -59,7 +59,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--dataset",
         metavar="NAME",
-        help="show this data set: a registered name or annotations.json@image_folder",
+        help="show this data set: a name or path, as in DATASETS.TRAIN",
     )
     parser.add_argument("--source", choices=("annotation", "dataloader"), default="annotation")
     parser.add_argument(
@@ -106,8 +106,7 @@ def config_of(args: argparse.Namespace, host: str) -> Any:
         cfg.DATASETS.TRAIN = (args.dataset,)
     if not cfg.DATASETS.TRAIN:
         raise ConfigError(
-            f"{args.config_file}: DATASETS.TRAIN is empty: name a data set, or "
-            "annotations.json@image_folder"
+            f"{args.config_file}: DATASETS.TRAIN is empty: name a data set or its path"
         )
     return cfg
 

@@ -39,8 +39,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--dataset",
         metavar="NAME",
-        help="a registered name or annotations.json@image_folder; default: the first of "
-        "DATASETS.TEST",
+        help="a name or path, as in DATASETS.TEST; default: the first of DATASETS.TEST",
     )
     parser.add_argument(
         "--config-file",

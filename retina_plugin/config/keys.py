@@ -39,9 +39,7 @@ FRACTION = between(0, 1)
 OPEN_FRACTION = above(0) & below(1)
 PROBABILITY = between(1e-6, 1 - 1e-6)  # closer to 0 or 1, training in float32 makes no progress
 DECAY = between(0, 1)
-DATA_SETS = list_of(
-    text("that are text"), what="names, or annotations.json@image_folder,", empty=True
-)
+DATA_SETS = list_of(text("that are text"), what="names or paths,", empty=True)
 SEEDS = Rule(
     lambda v: isinstance(v, Integral) and -(2**63) <= int(v) < 2**32,
     "below 2^32; a negative number draws a new seed for each run",
@@ -370,7 +368,10 @@ DETECTRON2_KEYS: dict[str, Key] = {
         0.5, "IoU above which NMS removes the lower-scored of two boxes of one class", FRACTION
     ),
     "DATASETS.TRAIN": Key(
-        (), "data sets to train on: registered names, or annotations.json@image_folder", DATA_SETS
+        (),
+        "data sets to train on: folders, annotation files, PATH:SPLIT, FILE@IMAGE_FOLDER or "
+        "registered names",
+        DATA_SETS,
     ),
     "DATASETS.TEST": Key((), "data sets to evaluate on, in the same form", DATA_SETS & different()),
     "INPUT.FORMAT": Key(

@@ -34,8 +34,8 @@ def register_datasets(names: Sequence[str] | None = None) -> None:
     are registered already are skipped.
 
     Args:
-        names: names of this project's catalog or ``annotations.json@image_folder``; None for all
-            names of the catalog.
+        names: as for :func:`retina_plugin.data.load_dataset`; None for all names of this
+            project's catalog.
 
     Raises:
         DatasetError: a name is in neither catalog.

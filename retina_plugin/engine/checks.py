@@ -147,7 +147,7 @@ def resolve_num_classes(
     key = final_sets_key(cfg) if eval_only else "DATASETS.TRAIN"
     names = final_sets(cfg) if eval_only else [*cfg.DATASETS.TRAIN, *evaluated_sets(cfg)]
     if not (names if eval_only else cfg.DATASETS.TRAIN):
-        raise ConfigError(f"{key} is empty: name a data set, or annotations.json@image_folder")
+        raise ConfigError(f"{key} is empty: name a data set or its path")
     classes, numbers = list(class_names_of(names[0])), _class_numbers(cfg)
     for number_key, (number, read) in numbers.items():
         if read and number not in (-1, len(classes)):

@@ -13,18 +13,7 @@ from retina_plugin.data.exporters.splits import named_records
 
 
 def write_coco(datasets: Mapping[str, Dataset], copies: ImageCopies) -> list[str]:
-    """Write data sets; ids, boxes, flags, empty images and the order of classes are kept.
-
-    Args:
-        datasets: by split, with the same classes.
-        copies: images are added to it; its folder gets the JSON files.
-
-    Returns:
-        Notes on what the format cannot hold: none.
-
-    Raises:
-        DiskError: a file cannot be written.
-    """
+    """See :class:`Exporter`. Ids, boxes, flags, empty images and the order of classes are kept."""
     for split, dataset in datasets.items():
         names: dict[str, str] = {}  # by path; two images may be one file
         for record, name in named_records(split, dataset):

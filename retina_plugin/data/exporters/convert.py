@@ -6,19 +6,19 @@ import contextlib
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 
 from retina_plugin.config.disk import disk_errors
 from retina_plugin.data.catalog import load_dataset, names_of_splits
 from retina_plugin.data.dataset import Dataset
 from retina_plugin.data.errors import DatasetError
 from retina_plugin.data.exporters.coco import write_coco
+from retina_plugin.data.exporters.exporter import Exporter
 from retina_plugin.data.exporters.image_copies import ImageCopies
 from retina_plugin.data.exporters.splits import with_same_classes
 from retina_plugin.data.exporters.voc import write_voc
 from retina_plugin.data.exporters.yolo import write_yolo
 
-Exporter = Callable[[Mapping[str, Dataset], ImageCopies], list[str]]
 EXPORTERS: dict[str, Exporter] = {"coco": write_coco, "yolo": write_yolo, "voc": write_voc}
 
 

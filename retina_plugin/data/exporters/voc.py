@@ -17,20 +17,9 @@ LOW, HIGH = OFFSETS["minima"]  # added to corners, so that reading with the defa
 
 
 def write_voc(datasets: Mapping[str, Dataset], copies: ImageCopies) -> list[str]:
-    """Write data sets. Images of all splits are in one folder; a name that is used already gets a
-    number.
-
-    Args:
-        datasets: by split, with the same classes.
-        copies: images are added to it; its folder gets the other files.
-
-    Returns:
-        Notes on what the format cannot hold: flags other than difficult, classes without boxes and
-        the order of classes.
-
-    Raises:
-        DiskError: a file cannot be written.
-    """
+    """See :class:`Exporter`. Images of all splits are in one folder; a name that is used already
+    gets a number. Lost are flags other than difficult, classes without boxes and the order of
+    classes."""
     used: set[str] = set()
     for split, dataset in datasets.items():
         stems = []

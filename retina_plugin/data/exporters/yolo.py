@@ -14,19 +14,8 @@ from retina_plugin.data.exporters.splits import FLAGS, count_flags, named_record
 
 
 def write_yolo(datasets: Mapping[str, Dataset], copies: ImageCopies) -> list[str]:
-    """Write data sets. Images without boxes get an empty label file.
-
-    Args:
-        datasets: by split, with the same classes.
-        copies: images are added to it; its folder gets the other files.
-
-    Returns:
-        Notes on what the format cannot hold: boxes with flags are left out, as in Ultralytics'
-        converters of COCO and Pascal VOC.
-
-    Raises:
-        DiskError: a file cannot be written.
-    """
+    """See :class:`Exporter`. Images without boxes get an empty label file. Boxes with flags are
+    left out, as in Ultralytics' converters of COCO and Pascal VOC."""
     for split, dataset in datasets.items():
         for record, name in named_records(split, dataset):
             copies.add(record["file_name"], os.path.join("images", split, name))

@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> None:
     from retina_plugin.engine.read_config import read_config
 
     names, overrides = _names_and_overrides([args.data, *args.opts])
-    cfg = read_config(get_cfg(), None, overrides)
+    cfg = read_config(get_cfg(), None, ["MODEL.DEVICE", "cpu", *overrides])  # no word about GPUs
     if args.fix:
         require_new_folder(args.fix)
     result = check_datasets(names, planned_view(cfg, overrides))

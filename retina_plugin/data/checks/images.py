@@ -8,7 +8,7 @@ import numpy as np
 
 from retina_plugin.data.checks.checked_set import CheckedSet
 from retina_plugin.data.checks.finding import Finding
-from retina_plugin.data.checks.rules import BRIGHT, DARK, OUTLIER
+from retina_plugin.data.checks.rules import BRIGHT, DARK, MOST_UNUSUAL, OUTLIER
 from retina_plugin.data.thumbnails import FLAT
 
 MIN_IMAGES = 10  # with fewer, quartiles say little
@@ -55,7 +55,8 @@ def check_outliers(checked: CheckedSet) -> Iterator[Finding]:
 
 
 def _is_outlier(values: np.ndarray, least: float) -> np.ndarray:
+    """Return (N,) bool: few values that are far from the others."""
     low, high = np.quantile(values, (0.25, 0.75))
     reach = OUTLIER * max(high - low, least)
-    result: np.ndarray = (values < low - reach) | (values > high + reach)
-    return result
+    outside: np.ndarray = (values < low - reach) | (values > high + reach)
+    return outside & (outside.mean() <= MOST_UNUSUAL)

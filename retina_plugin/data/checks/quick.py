@@ -24,7 +24,8 @@ def quick_findings(
     """Check the rules that need no pixels and about which reading a data set does not warn.
 
     These are two-classes and small-box in the training sets, and leaked-image between training and
-    validation sets. 5000 images with 8 boxes each take about 0.2 s.
+    validation sets. 5000 images with 8 boxes each take about 0.1 s. Files that may be equal are
+    read.
 
     Args:
         training, validation: may be empty. Sets that are in both are not compared.

@@ -30,6 +30,7 @@ SMALL_BOX = 8.0  # pixels in the network's input
 SAME_PLACE = 0.95  # IoU
 RARE = 10  # boxes
 OUTLIER = 3.0  # interquartile ranges
+MOST_UNUSUAL = 0.1  # share of the images; more are a kind of their own
 DARK, BRIGHT = 64, 242  # grey levels
 LEFT_OUT = "left out with its boxes"
 
@@ -129,12 +130,14 @@ RULES: dict[str, Rule] = {
     "unusual-size": Rule(
         "note",
         f"the square root of width x height is more than {OUTLIER:g} interquartile ranges (at "
-        "least a tenth of the median each) outside the quartiles; from 10 images on",
+        "least a tenth of the median each) outside the quartiles, of at most "
+        f"{MOST_UNUSUAL:.0%} of the images; from 10 images on",
     ),
     "unusual-shape": Rule(
         "note",
         f"the logarithm of width / height is more than {OUTLIER:g} interquartile ranges (at least "
-        "0.1 each) outside the quartiles; from 10 images on",
+        f"0.1 each) outside the quartiles, of at most {MOST_UNUSUAL:.0%} of the images; from 10 "
+        "images on",
     ),
     "dark-image": Rule("note", f"99% of the pixels have a grey value below {DARK} of 255"),
     "bright-image": Rule("note", f"95% of the pixels have a grey value above {BRIGHT} of 255"),

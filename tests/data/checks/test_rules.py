@@ -122,6 +122,8 @@ CASES = [
     ("large image", lambda s: outlier(s, (128, 96)), {"unusual-size": ["12.png"]}),
     ("larger image", lambda s: outlier(s, (80, 60)), {}),
     ("tall image", lambda s: outlier(s, (48, 64)), {"unusual-shape": ["12.png"]}),
+    ("two tall images of 14", lambda s: [s.add_image(i, picture(i, (48, 64))) for i in (12, 13)],
+     {}),
     ("dark", lambda s: replace(s, DARK), {"dark-image": ["3.png"]}),
     ("bright", lambda s: replace(s, 255 - DARK % 12), {"bright-image": ["3.png"]}),
     ("blank", lambda s: replace(s, 0 * DARK + 100), {"blank-image": ["3.png"]}),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,8 @@ def test_train_on_a_data_yaml_and_evaluate_on_a_folder(
         f"{boxes} boxes, 3 classes\n"
     ) in output
     assert f"{sets['TEST']}: read as COCO, images in {tmp_path}/coco/images: " in output
+    leaked = rf"data check: .*\b{len(dataset.records)} leaked-image \(first: "
+    assert re.search(leaked, output)  # the sets have the same images
     found = json.loads((tmp_path / "out/inference/coco_instances_results.json").read_text())
     assert {result["category_id"] for result in found} <= {3, 7, 20}
     assert (tmp_path / "out/predictions.png").is_file()

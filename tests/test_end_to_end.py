@@ -32,6 +32,7 @@ from tests.scenes import write_run, write_scenes
 HOSTS = ["lightning"] + ["detectron2"] * (importlib.util.find_spec("detectron2") is not None)
 BOTH = pytest.mark.skipif(len(HOSTS) < 2, reason="needs both hosts")
 AP_KEYS = {"bbox/AP", "bbox/AP50", "bbox/AP75", "bbox/APs", "bbox/APm", "bbox/APl"}
+LOSS_KEYS = {"validation/total_loss", "validation/loss_cls", "validation/loss_box_reg"}
 CLASS_KEYS = {"bbox/AP-square", "bbox/AP-bar", "bbox/AP-nothing"}
 INTERVAL_KEYS = {"bbox/AP_low", "bbox/AP_high", "bbox/AP50_low", "bbox/AP50_high"}
 STEP_KEYS = {
@@ -123,7 +124,7 @@ def test_metrics_have_the_same_keys_on_every_host(runs: dict[str, Path], host: s
     lines = metrics(runs[host] / "out")
     # only Detectron2 writes it, for distributed runs
     keys = set().union(*lines) - {"rank_data_time"}
-    assert keys == STEP_KEYS | AP_KEYS | CLASS_KEYS | INTERVAL_KEYS
+    assert keys == STEP_KEYS | AP_KEYS | CLASS_KEYS | INTERVAL_KEYS | LOSS_KEYS
     steps = [line for line in lines if "lr" in line]
     assert {19, 39} <= {line["iteration"] for line in steps}
     assert sum("bbox/AP" in line for line in lines) == 2

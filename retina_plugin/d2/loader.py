@@ -141,8 +141,15 @@ def _detectron2_loader(cfg: Any) -> Any:
         return build_detection_train_loader(cfg, mapper=RetinaDatasetMapper(cfg, is_train=True))
 
 
-def evaluation_loader(cfg: Any, name: str) -> DataLoader[Any]:
+def evaluation_loader(
+    cfg: Any, name: str, samples: type[EvaluationDataset] = EvaluationDataset
+) -> DataLoader[Any]:
     """Build a loader of single images: this process's share of a data set.
+
+    Args:
+        cfg: the config of the run.
+        name: the data set.
+        samples: the class of the samples for FocalRetinaNet.
 
     Raises:
         DatasetError: the data set cannot be read.
@@ -154,7 +161,7 @@ def evaluation_loader(cfg: Any, name: str) -> DataLoader[Any]:
             records, mapper=mapper, num_workers=workers
         )
         return loader
-    dataset = EvaluationDataset.from_config(cfg, DatasetFromList(records, copy=False))
+    dataset = samples.from_config(cfg, DatasetFromList(records, copy=False))
     return DataLoader(
         dataset,
         sampler=InferenceSampler(len(dataset)),

@@ -86,19 +86,29 @@ class FocalRetinaNet(RetinaNet):
         Args:
             batched_inputs: a dict for each image. "image" is (3, H, W) in ``INPUT.FORMAT``, 0..255;
                 in training, "instances" has ``gt_boxes`` and ``gt_classes``; at test time, boxes
-                are scaled to "height" and "width", by default those of "image".
+                are scaled to "height" and "width", by default those of "image". Samples of
+                :class:`retina_plugin.data.samples.ValidationDataset` have "boxes" and "labels".
 
         Returns:
             In training the losses, such as "loss_cls" and "loss_box_reg". At test time a dict with
-            "instances" for each image.
+            "instances" for each image; for samples with "boxes", also "losses", an
+            :class:`retina_plugin.modeling.structures.ImageLosses`.
         """
         images = [x["image"] for x in batched_inputs]
+        if not self.training and "boxes" in batched_inputs[0]:
+            targets = [self._ground_truth(x) for x in batched_inputs]
+            found, losses = self.detect_and_measure(images, targets)
+            outputs = self._instances(found, sizes_of(images), batched_inputs)
+            return [{**o, "losses": x} for o, x in zip(outputs, losses, strict=True)]
         if not self.training:
             return self._instances(self.detect_images(images), sizes_of(images), batched_inputs)
         targets = [self._target(x["instances"]) for x in batched_inputs]
         if self.vis_period > 0 and get_event_storage().iter % self.vis_period == 0:
             self._visualize(batched_inputs[0])
         return super().forward(*self.preprocess(images), targets)
+
+    def _ground_truth(self, sample: dict[str, Any]) -> Target:
+        return {name: sample[name].to(self.device) for name in ("boxes", "labels")}
 
     def _target(self, instances: Instances) -> Target:
         return {

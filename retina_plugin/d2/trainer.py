@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from detectron2.data import MetadataCatalog
 from detectron2.engine import DefaultTrainer, hooks
-from detectron2.evaluation import DatasetEvaluator
+from detectron2.evaluation import DatasetEvaluator, inference_on_dataset, print_csv_format
 from detectron2.evaluation.coco_evaluation import COCOeval_opt
 from detectron2.solver import LRMultiplier
 from detectron2.utils import comm
@@ -26,6 +26,7 @@ from retina_plugin.d2.hooks import AverageHook, EvaluationHook, StopHook
 from retina_plugin.d2.loader import TrainingLoader, evaluation_loader, training_loader
 from retina_plugin.d2.logs import EventsWriter, MetricsFile
 from retina_plugin.data import load_dataset, validation_sets
+from retina_plugin.data.samples import EvaluationDataset, ValidationDataset
 from retina_plugin.engine import stopping
 from retina_plugin.engine.best_model import BestModel
 from retina_plugin.engine.checkpoints import checkpoint_name
@@ -37,8 +38,10 @@ from retina_plugin.engine.summary import (
     step_summary,
 )
 from retina_plugin.evaluation.coco import coco_results, evaluate
+from retina_plugin.evaluation.losses import data_set_losses
 from retina_plugin.evaluation.results import results_folder
 from retina_plugin.modeling.retinanet import RetinaNet
+from retina_plugin.modeling.structures import ImageLosses
 from retina_plugin.solver import WeightAverage, build_optimizer, build_schedule, clip_before_steps
 
 
@@ -65,6 +68,7 @@ class RetinaCOCOEvaluator(DatasetEvaluator):
 
     def reset(self) -> None:
         self.results: dict[Any, list[dict[str, Any]]] = {}  # image id -> COCO results
+        self.losses: dict[Any, ImageLosses] = {}  # by image id; empty if the model returns none
 
     def process(self, inputs: list[dict[str, Any]], outputs: list[dict[str, Any]]) -> None:
         """Store the detections of a batch.
@@ -80,6 +84,8 @@ class RetinaCOCOEvaluator(DatasetEvaluator):
                 "scores": instances.scores,
                 "labels": instances.pred_classes,
             }
+            if "losses" in output:
+                self.losses[sample["image_id"]] = output["losses"]
             self.results[sample["image_id"]] = coco_results(
                 sample["image_id"], detections, self.category_ids
             )
@@ -88,7 +94,8 @@ class RetinaCOCOEvaluator(DatasetEvaluator):
         """Compute the metrics on the main process.
 
         Returns:
-            ``{"bbox": metrics}``; empty without ground truth and on the other processes.
+            ``{"bbox": metrics}``, and "validation" with losses if the model returns them. Empty
+            without ground truth and on the other processes.
 
         Raises:
             Interrupted: a signal stopped the evaluation, and some images are missing.
@@ -96,17 +103,21 @@ class RetinaCOCOEvaluator(DatasetEvaluator):
         if stopping.requested_on_any_rank():
             stopping.raise_if_requested(stopping.EVALUATION_STOPPED)
         comm.synchronize()
-        gathered = comm.gather(self.results, dst=0)
+        gathered = comm.gather((self.results, self.losses), dst=0)
         if not comm.is_main_process():
             return {}
         back_end = None if find_spec("faster_coco_eval") else (COCO, COCOeval_opt)
-        return evaluate(
+        results: dict[str, Any] = evaluate(
             self.dataset,
-            gathered,
+            [detections for detections, _ in gathered],
             self.folder,
             max_detections=self.max_dets_per_image,
             back_end=back_end,
         )
+        losses = data_set_losses(losses for _, losses in gathered)
+        if losses and results:  # without ground truth there are neither
+            results["validation"] = losses
+        return results
 
 
 class RetinaTrainer(DefaultTrainer):
@@ -174,7 +185,8 @@ class RetinaTrainer(DefaultTrainer):
 
     def _evaluate(self) -> dict[str, Any]:
         with self.average.applied() if self.average else contextlib.nullcontext():
-            return self.evaluate(self.cfg, self.model, validation_sets(self.cfg))
+            names = validation_sets(self.cfg)
+            return self.evaluate(self.cfg, self.model, names, samples=ValidationDataset)
 
     def _write_best(self) -> None:
         average = self.average
@@ -189,21 +201,34 @@ class RetinaTrainer(DefaultTrainer):
         return found
 
     @classmethod
-    def evaluate(cls, cfg: Any, model: torch.nn.Module, names: Sequence[str]) -> dict[str, Any]:
+    def evaluate(
+        cls,
+        cfg: Any,
+        model: torch.nn.Module,
+        names: Sequence[str],
+        *,
+        samples: type[EvaluationDataset] = EvaluationDataset,
+    ) -> dict[str, Any]:
         """Evaluate a model on data sets.
+
+        Args:
+            cfg: the config of the run.
+            model: the model, with the weights to evaluate.
+            names: the data sets.
+            samples: ``ValidationDataset`` also measures the losses of a FocalRetinaNet.
 
         Returns:
             The results of the only data set, or a dict from the names of several to theirs; see
             :meth:`RetinaCOCOEvaluator.evaluate`. Empty without data sets.
         """
-        if not names:
-            return {}
-        evaluators = [cls.build_evaluator(cfg, name) for name in names]
-        chosen = cfg.clone()
-        chosen.defrost()
-        chosen.DATASETS.TEST = tuple(names)
-        results: dict[str, Any] = cls.test(chosen, model, evaluators)
-        return results
+        results: dict[str, Any] = {}
+        for name in names:
+            loader = stopping.StoppableLoader(evaluation_loader(cfg, name, samples))
+            found = inference_on_dataset(model, loader, cls.build_evaluator(cfg, name))
+            if comm.is_main_process():
+                print_csv_format(found)
+            results[name] = found
+        return results if len(results) != 1 else results[names[0]]
 
     def train(self) -> None:
         """Train and evaluate. After a signal, save a checkpoint of the last step and stop.

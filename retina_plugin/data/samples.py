@@ -17,7 +17,8 @@ from torch.utils.data import Dataset as TorchDataset
 from retina_plugin.data.images import image_options, read_record
 from retina_plugin.data.sampler import SampleKey
 from retina_plugin.data.transforms import Sample, TransformChain
-from retina_plugin.data.transforms.resize import resize_image
+from retina_plugin.data.transforms.resize import resize, resize_image
+from retina_plugin.data.transforms.sample import clip_boxes
 from retina_plugin.modeling.preprocessing import resized_shape
 
 Record = dict[str, Any]
@@ -84,9 +85,7 @@ class TrainingDataset(TorchDataset[dict[str, Any]]):
             record, original, index, np.random.default_rng((self.seed, position))
         )
         return {
-            "image": to_tensor(sample["image"], self.input_format),
-            "boxes": torch.from_numpy(sample["boxes"].astype(np.float32)),
-            "labels": torch.from_numpy(sample["labels"]),
+            **_tensors(sample, self.input_format),
             **_metadata(record, original["image"]),
         }
 
@@ -108,12 +107,7 @@ class TrainingDataset(TorchDataset[dict[str, Any]]):
         return self._load(self.records[drawn + (others > 0 and drawn >= index)])
 
     def _load(self, record: Record) -> Sample:
-        objects = [a for a in record["annotations"] if not a["iscrowd"]]
-        return {
-            "image": self.read(record),
-            "boxes": np.array([a["bbox"] for a in objects], dtype=np.float64).reshape(-1, 4),
-            "labels": np.array([a["category_id"] for a in objects], dtype=np.int64),
-        }
+        return _load(record, self.read)
 
 
 def read_without_pixels(record: Record) -> np.ndarray:
@@ -165,6 +159,42 @@ class EvaluationDataset(TorchDataset[dict[str, Any]]):
             "image": to_tensor(resize_image(original, shape), self.input_format),
             **_metadata(record, original),
         }
+
+
+class ValidationDataset(EvaluationDataset):
+    """An :class:`EvaluationDataset` with the ground truth of training, for validation losses.
+
+    Samples also have "boxes" (M, 4) float32 XYXY in pixels of "image", and "labels" (M,) int64,
+    without crowds.
+    """
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        record = self.records[index]
+        original = _load(record, self.read)
+        height, width = original["image"].shape[:2]
+        shape = resized_shape(height, width, self.min_size, self.max_size)
+        sample = clip_boxes(resize(original, shape))
+        return {
+            **_tensors(sample, self.input_format),
+            **_metadata(record, original["image"]),
+        }
+
+
+def _load(record: Record, read: ReadImage) -> Sample:
+    objects = [a for a in record["annotations"] if not a["iscrowd"]]
+    return {
+        "image": read(record),
+        "boxes": np.array([a["bbox"] for a in objects], dtype=np.float64).reshape(-1, 4),
+        "labels": np.array([a["category_id"] for a in objects], dtype=np.int64),
+    }
+
+
+def _tensors(sample: Sample, input_format: str) -> dict[str, Tensor]:
+    return {
+        "image": to_tensor(sample["image"], input_format),
+        "boxes": torch.from_numpy(sample["boxes"].astype(np.float32)),
+        "labels": torch.from_numpy(sample["labels"]),
+    }
 
 
 def _metadata(record: Record, original: np.ndarray) -> dict[str, Any]:

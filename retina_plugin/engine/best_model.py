@@ -18,6 +18,7 @@ from retina_plugin.engine.run_thresholds import threshold_metadata
 from retina_plugin.engine.summary import flatten_results
 
 KEY = "MODEL.RETINA_PLUGIN.SOLVER.BEST_METRIC"
+LOSSES = ("total_loss", "loss_cls", "loss_box_reg", "loss_quality")
 METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl")
 
 
@@ -33,7 +34,10 @@ def measured_metrics(cfg: Any, class_names: Sequence[str]) -> list[str]:
     classes = [f"AP-{name}" for name in class_names] if len(class_names) > 1 else []
     sets = validation_sets(cfg)
     prefixes = [f"{name}/" for name in sets] if len(sets) > 1 else [""]
-    return [f"{prefix}bbox/{name}" for prefix in prefixes for name in (*METRICS, *classes)]
+    names = [f"bbox/{name}" for name in (*METRICS, *classes)]
+    if cfg.MODEL.META_ARCHITECTURE == "FocalRetinaNet":
+        names += [f"validation/{name}" for name in LOSSES]
+    return [prefix + name for prefix in prefixes for name in names]
 
 
 def check_selection(cfg: Any, class_names: Sequence[str]) -> None:
@@ -54,7 +58,8 @@ def check_selection(cfg: Any, class_names: Sequence[str]) -> None:
         )
     means = [name.removeprefix(f"{sets[0]}/") for name in measured] if len(sets) > 1 else []
     known = dict.fromkeys([*means, *measured])
-    if metric not in known:
+    other_losses = cfg.MODEL.RETINA_PLUGIN.CRITERION.NAME != "DenseCriterion"
+    if metric not in known and not (other_losses and "validation/loss_" in metric):
         raise ConfigError(
             f"{KEY}: {metric!r} is not measured by evaluations. {nearest_names(metric, known)}"
         )

@@ -57,9 +57,10 @@ def train(
         resume, overwrite: like the flags of the tool.
 
     Returns:
-        The metrics of the last evaluation in percent, ``{"bbox": {"AP": 71.2, ..., "AP-cat":
+        The metrics of the final evaluation in percent, ``{"bbox": {"AP": 71.2, ..., "AP-cat":
         70.1}}``. With several test sets, a dict from the name of each set to such a dict. Empty
-        without a test set or ground truth.
+        without a test set or ground truth. "validation" beside "bbox" has the losses, if the final
+        evaluation was one during training.
 
     Raises:
         ConfigError, DatasetError, WeightsError: a setting, data set or checkpoint cannot be used.

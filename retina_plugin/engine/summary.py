@@ -60,7 +60,7 @@ def print_evaluation(results: Mapping[str, Any], *, step: int, steps: int) -> No
 
 
 def evaluation_summary(results: Mapping[str, Any], *, step: int, steps: int) -> str:
-    """Return a line with AP, AP50 and AP75 for each test set of an evaluation during training.
+    """Return a line with AP, AP50, AP75 and the loss for each set of an evaluation during training.
 
     Args:
         results: ``{"bbox": {"AP": 45.2, ...}}`` in percent, or a dict from the names of several
@@ -72,6 +72,7 @@ def evaluation_summary(results: Mapping[str, Any], *, step: int, steps: int) -> 
     return "\n".join(
         f"evaluation after step {step} of {steps}: {f'{name} ' if name else ''}"
         + ", ".join(f"{key} {found['bbox'][key]:.1f}" for key in ("AP", "AP50", "AP75"))
+        + (f", loss {found['validation']['total_loss']:.3f}" if "validation" in found else "")
         for name, found in of_sets.items()
         if "bbox" in found
     )

@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from retina_plugin.data import load_dataset, training_records
 from retina_plugin.data.sampler import InfiniteBatchSampler, shape_groups
-from retina_plugin.data.samples import EvaluationDataset, TrainingDataset
+from retina_plugin.data.samples import EvaluationDataset, TrainingDataset, ValidationDataset
 from retina_plugin.data.training import samples_in_rgb
 from retina_plugin.engine import stopping
 from retina_plugin.lit.module import RetinaNetModule
@@ -56,12 +56,14 @@ class DetectionDataModule(lightning.LightningDataModule):
     def val_dataloader(self) -> list[stopping.StoppableLoader]:
         assert self.trainer is not None
         assert isinstance(self.trainer.lightning_module, RetinaNetModule)
+        module = self.trainer.lightning_module
+        kind = ValidationDataset if module.measures_losses else EvaluationDataset
         share = slice(self.trainer.global_rank, None, self.trainer.world_size)
         loaders = []
-        for name in self.trainer.lightning_module.evaluated_sets:
+        for name in module.evaluated_sets:
             records = load_dataset(name).records
             share_of_rank = records[share] or records[:1]  # every rank needs an image
-            images = EvaluationDataset.from_config(self.cfg, share_of_rank)
+            images = kind.from_config(self.cfg, share_of_rank)
             loaders.append(stopping.StoppableLoader(self._loader(images, batch_size=1)))
         return loaders
 

@@ -17,10 +17,12 @@ from retina_plugin.engine.divergence import divergence_error, has_finite_predict
 from retina_plugin.engine.resume import use_learning_rates
 from retina_plugin.engine.summary import flatten_results, print_evaluation
 from retina_plugin.evaluation.coco import coco_results, evaluate
+from retina_plugin.evaluation.losses import data_set_losses
 from retina_plugin.evaluation.results import results_folder
 from retina_plugin.modeling import postprocessing as dense
 from retina_plugin.modeling.preprocessing import sizes_of
 from retina_plugin.modeling.retinanet import RetinaNet
+from retina_plugin.modeling.structures import ImageLosses
 from retina_plugin.solver import WeightAverage, build_lr_scheduler, build_optimizer, clip_gradients
 
 if TYPE_CHECKING:
@@ -56,13 +58,15 @@ class RetinaNetModule(lightning.LightningModule):
         self.average: WeightAverage | None = None  # of the model, if SOLVER.EMA is set
         self.results: dict[str, Any] = {}  # of the last evaluation
         self.evaluated_at = -1  # the step of the last evaluation
-        self.evaluated_sets = validation_sets(cfg)  # that the next evaluation evaluates
+        # of the next evaluation: its data sets, and whether it measures their losses
+        self.evaluated_sets, self.measures_losses = validation_sets(cfg), True
         # of the metrics of the next evaluation; None if they are not logged
         self.metrics_prefix: str | None = ""
         self.lr = 0.0  # learning rate of the current step
         self._base_lrs: list[float] = []  # of the parameter groups, before the schedule
         # for each evaluated set: image id -> COCO results
         self._detections: list[dict[int, list[dict[str, Any]]]] = []
+        self._losses: list[dict[int, ImageLosses]] = []
         self._category_ids: list[tuple[Any, ...]] = []
 
     def setup(self, stage: str) -> None:
@@ -119,13 +123,19 @@ class RetinaNetModule(lightning.LightningModule):
 
     def on_validation_start(self) -> None:
         self._detections = [{} for _ in self.evaluated_sets]
+        self._losses = [{} for _ in self.evaluated_sets]
         self._category_ids = [load_dataset(name).category_ids for name in self.evaluated_sets]
 
     def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
         images = [sample["image"] for sample in batch]
         # without AMP, as Detectron2 evaluates
         with torch.autocast(self.device.type, enabled=False):
-            detections = self.model.detect_images(images)
+            if self.measures_losses:
+                detections, losses = self.model.detect_and_measure(images, batch)
+                ids = [sample["image_id"] for sample in batch]
+                self._losses[dataloader_idx].update(zip(ids, losses, strict=True))
+            else:
+                detections = self.model.detect_images(images)
         category_ids = self._category_ids[dataloader_idx]
         for found, size, sample in zip(detections, sizes_of(images), batch, strict=True):
             rescaled = dense.rescale_detections(
@@ -138,11 +148,12 @@ class RetinaNetModule(lightning.LightningModule):
     def on_validation_epoch_end(self) -> None:
         if stopping.requested_on_any_rank():
             return  # some images are missing
-        gathered: list[Any] = [self._detections]
+        found = self._detections, self._losses
+        gathered: list[Any] = [found]
         # two ranks may evaluate the same image, so the results are dicts with the image id
         if self.trainer.world_size > 1:
             gathered = [None] * self.trainer.world_size
-            torch.distributed.all_gather_object(gathered, self._detections)
+            torch.distributed.all_gather_object(gathered, found)
         self.evaluated_at = self.global_step
         results = self._measure(gathered) if self.trainer.is_global_zero else {}
         self.results = self.trainer.strategy.broadcast(results)
@@ -159,15 +170,18 @@ class RetinaNetModule(lightning.LightningModule):
         self.log_dict(scalars, sync_dist=True, batch_size=1)
 
     def _measure(self, gathered: list[Any]) -> dict[str, Any]:
-        """Write the detections of all ranks to files and return the metrics."""
+        """Write the detections of all ranks to files, and return the metrics and losses."""
         results = {}
         for index, name in enumerate(self.evaluated_sets):
             results[name] = evaluate(
                 load_dataset(name),
-                [part[index] for part in gathered],
+                [detections[index] for detections, _ in gathered],
                 results_folder(self.cfg, name),
                 max_detections=self.cfg.TEST.DETECTIONS_PER_IMAGE,
             )
+            means = data_set_losses(losses[index] for _, losses in gathered)
+            if means and results[name]:  # without ground truth there are neither
+                results[name]["validation"] = means
         return results if len(results) > 1 else next(iter(results.values()))
 
     def evaluated_state(self) -> dict[str, Tensor]:

@@ -152,7 +152,7 @@ def _train_and_evaluate(run: Run, request: Request, checkpoint: str | None) -> d
         assert checkpoint is not None
         message = stopping.EVALUATION_STOPPED
         warn_if_classes_differ(load_weights(module.model, checkpoint), run.class_names, checkpoint)
-        module.evaluated_sets = final_sets(cfg)
+        module.evaluated_sets, module.measures_losses = final_sets(cfg), False
         _evaluate(trainer, module, message)
     else:
         message = _train(trainer, module, checkpoint)
@@ -186,6 +186,7 @@ def _evaluate_finally(trainer: lightning.Trainer, module: RetinaNetModule, messa
     load_weights(module.model, final.weights)
     module.average = None
     module.evaluated_sets, module.metrics_prefix = final.sets, final.prefix or None
+    module.measures_losses = False
     _evaluate(trainer, module, message)
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from retina_plugin.losses import INITIAL
+from retina_plugin.losses import INITIAL, rank_normalizer
 from retina_plugin.modeling.anchors import AnchorGenerator
 from retina_plugin.modeling.assigners import Assigner
 from retina_plugin.modeling.contracts import (
@@ -28,7 +28,14 @@ from retina_plugin.modeling.preprocessing import (
     group_by_padded_size,
     sizes_of,
 )
-from retina_plugin.modeling.structures import Anchors, Detections, Predictions, Target
+from retina_plugin.modeling.structures import (
+    Anchors,
+    Assignment,
+    Detections,
+    ImageLosses,
+    Predictions,
+    Target,
+)
 
 
 class RetinaNet(nn.Module):
@@ -165,12 +172,30 @@ class RetinaNet(nn.Module):
         self, predictions: Predictions, anchors: Anchors, targets: Sequence[Target]
     ) -> dict[str, Tensor]:
         """Assign the targets to the anchors and return the losses of the criterion."""
+        assignment = self._assign(predictions, anchors, targets)
+        return self._criterion_losses(
+            predictions, anchors, assignment, targets, self.loss_normalizer
+        )
+
+    def _assign(
+        self, predictions: Predictions, anchors: Anchors, targets: Sequence[Target]
+    ) -> Assignment:
         quality = None if predictions.quality is None else predictions.quality.detach()
         detached = Predictions(predictions.logits.detach(), predictions.deltas.detach(), quality)
         assignment = self.assigner(anchors, targets, detached)
         require_assignment(self.assigner, assignment, anchors, targets)
+        return assignment
+
+    def _criterion_losses(
+        self,
+        predictions: Predictions,
+        anchors: Anchors,
+        assignment: Assignment,
+        targets: Sequence[Target],
+        average_positives: Tensor,
+    ) -> dict[str, Tensor]:
         losses: dict[str, Tensor] = self.criterion(
-            predictions, anchors, assignment, targets, average_positives=self.loss_normalizer
+            predictions, anchors, assignment, targets, average_positives=average_positives
         )
         require_losses(self.criterion, losses)
         return losses
@@ -195,9 +220,52 @@ class RetinaNet(nn.Module):
             found.update(zip(group, batch, strict=True))
         return [found[index] for index in range(len(images))]
 
+    def detect_and_measure(
+        self, images: Sequence[Tensor], targets: Sequence[Target]
+    ) -> tuple[list[Detections], list[ImageLosses]]:
+        """Detect objects as :meth:`detect_images`, and compute the losses of the same predictions.
+
+        The network runs once. Call this in evaluation mode: then norms use their statistics, and
+        the loss normaliser does not change.
+
+        Args:
+            images: as in :meth:`detect_images`.
+            targets: the targets of N images, in pixels of ``images``.
+
+        Returns:
+            The detections and the losses of N images.
+        """
+        found: dict[int, tuple[Detections, ImageLosses]] = {}
+        for group in group_by_padded_size(sizes_of(images), self.preprocessor.size_divisibility):
+            batch, sizes = self.preprocess([images[index] for index in group])
+            predictions, anchors = self._predict_batch(batch)
+            detections = self._select(predictions, anchors, sizes)
+            for row, index in enumerate(group):
+                losses = self._measure(predictions.of_image(row), anchors, targets[index])
+                found[index] = detections[row], losses
+        pairs = [found[index] for index in range(len(images))]
+        return [detections for detections, _ in pairs], [losses for _, losses in pairs]
+
+    def _measure(self, predictions: Predictions, anchors: Anchors, target: Target) -> ImageLosses:
+        """Return the losses of one image without the loss normaliser."""
+        assignment = self._assign(predictions, anchors, [target])
+        one = torch.ones_like(self.loss_normalizer)
+        losses = self._criterion_losses(predictions, anchors, assignment, [target], one)
+        divisor = rank_normalizer(one)  # by which the criterion has divided
+        sums = {name: (loss * divisor).item() for name, loss in losses.items()}
+        return ImageLosses(sums, int((assignment.matches >= 0).sum()))
+
     def _detect_batch(self, images: Tensor, sizes: Sequence[Size]) -> list[Detections]:
+        return self._select(*self._predict_batch(images), sizes)
+
+    def _predict_batch(self, images: Tensor) -> tuple[Predictions, Anchors]:
+        """Predict in the dtype for detection."""
         with self._autocast():
-            predictions, anchors = self.predict_dense(images)
+            return self.predict_dense(images)
+
+    def _select(
+        self, predictions: Predictions, anchors: Anchors, sizes: Sequence[Size]
+    ) -> list[Detections]:
         return [
             rescale_detections(found, network_size=size, image_size=size)
             for found, size in zip(self.postprocessor(predictions, anchors), sizes, strict=True)

@@ -22,6 +22,18 @@ Target = dict[str, Tensor]
 Detections = dict[str, Tensor]
 
 
+class ImageLosses(NamedTuple):
+    """The losses of one image.
+
+    Attributes:
+        sums: the losses by name, not divided by a number of positives.
+        positives: the number of positive anchors.
+    """
+
+    sums: dict[str, float]
+    positives: int
+
+
 class Anchors(NamedTuple):
     """All anchors of one image, ordered by level, cell and anchor of the cell, or a selection.
 
@@ -73,6 +85,12 @@ class Predictions(NamedTuple):
     logits: Tensor
     deltas: Tensor
     quality: Tensor | None = None
+
+    def of_image(self, image: int) -> Predictions:
+        """Return the predictions of one image of the batch, as a batch of one."""
+        rows = slice(image, image + 1)
+        quality = None if self.quality is None else self.quality[rows]
+        return Predictions(self.logits[rows], self.deltas[rows], quality)
 
     @classmethod
     def from_levels(

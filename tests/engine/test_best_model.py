@@ -119,6 +119,7 @@ def test_a_missing_evaluation(step: int, evaluated_at: int, missing: bool) -> No
             {f"{NODE}.SOLVER.BEST_METRIC": "bbox/AP5"},
             "'bbox/AP5' is not.*Nearest: bbox/AP",
         ),
+        ({f"{NODE}.SOLVER.BEST_METRIC": "validation/loss_cl"}, "is not measured"),
         ({f"{NODE}.SOLVER.PATIENCE": 3, "TEST.EVAL_PERIOD": 0}, "TEST.EVAL_PERIOD is 0"),
         ({f"{NODE}.SOLVER.PATIENCE": 3, "DATASETS.TEST": ()}, "DATASETS.TEST are empty"),
     ],
@@ -131,9 +132,12 @@ def test_refused(changes: dict[str, Any], words: str) -> None:
         check_selection(cfg, ["square", "bar"])
 
 
-@pytest.mark.parametrize("metric", ["bbox/AP-bar", "bbox/AP", "a/bbox/APs"])
+@pytest.mark.parametrize(
+    "metric", ["bbox/AP-bar", "bbox/AP", "a/bbox/APs", "validation/total_loss"]
+)
 def test_accepted_metrics(metric: str) -> None:
     cfg = get_cfg()
+    cfg.MODEL.META_ARCHITECTURE = "FocalRetinaNet"
     cfg.DATASETS.TEST = ("a", "b")
     cfg.MODEL.RETINA_PLUGIN.SOLVER.BEST_METRIC = metric
     check_selection(cfg, ["square", "bar"])

@@ -59,4 +59,4 @@ def _is_outlier(values: np.ndarray, least: float) -> np.ndarray:
     low, high = np.quantile(values, (0.25, 0.75))
     reach = OUTLIER * max(high - low, least)
     outside: np.ndarray = (values < low - reach) | (values > high + reach)
-    return outside & (outside.mean() <= MOST_UNUSUAL)
+    return outside if outside.mean() <= MOST_UNUSUAL else np.zeros_like(outside)

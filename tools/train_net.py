@@ -41,11 +41,17 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
             "argument --overwrite: not allowed with --eval-only, which may write into the "
             "folder of any run"
         )
+    if args.minutes and args.eval_only:
+        parser.error("argument --minutes: not allowed with --eval-only, which does not train")
     return args
 
 
 def main(argv: list[str] | None = None) -> None:
-    args = parse(argv)
+    run(parse(argv))
+
+
+def run(args: argparse.Namespace) -> None:
+    """Train or evaluate as the parsed command line says."""
     if args.eval_only:
         launch(args.config_file, args.opts, args, resume=args.resume, eval_only=True)
     else:
@@ -53,6 +59,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    from retina_plugin.engine.process import run
+    arguments = parse()  # before torch is imported, because the time budget starts here
+    from retina_plugin.engine import process
 
-    run(main)
+    process.run(lambda: run(arguments))

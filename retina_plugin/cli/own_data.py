@@ -32,7 +32,9 @@ def add_validation(parser: Parser) -> None:
         help="regular expression for file names; images with the same match, such as frames of a "
         "video, are never split between training and validation",
     )
-    parser.add_argument("--minutes", type=minutes, metavar="M", help="that the whole run may take")
+    parser.add_argument(
+        "--minutes", type=minutes, metavar="M", help="time budget of the whole command"
+    )
 
 
 def minutes(text: str) -> float:

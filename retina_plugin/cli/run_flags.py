@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import time
 from typing import TYPE_CHECKING, Any
 
 from retina_plugin.engine.host import DIST_URL
@@ -22,7 +23,8 @@ def add_host(parser: argparse.ArgumentParser) -> None:
 
 
 def add_distributed_flags(parser: argparse.ArgumentParser) -> None:
-    """Add the flags for several GPUs and machines."""
+    """Add the flags for several GPUs and machines, and the time at which the command started."""
+    parser.set_defaults(started=time.monotonic())
     parser.add_argument(
         "--num-gpus",
         type=int,
@@ -48,7 +50,7 @@ def request_of(args: argparse.Namespace, **flags: Any) -> Request:
     """
     from retina_plugin.engine.host import Request
 
-    names = ("num_gpus", "num_machines", "machine_rank", "dist_url")
+    names = ("num_gpus", "num_machines", "machine_rank", "dist_url", "started")
     return Request(**{name: getattr(args, name) for name in names}, **flags)
 
 

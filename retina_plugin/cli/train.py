@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from retina_plugin.cli.own_data import add_own_data, check_own_data, train_own_data
 from retina_plugin.cli.parser import file_name
 from retina_plugin.cli.run_flags import add_distributed_flags, add_host, launch
+from retina_plugin.config.keys import MINUTES
 
 if TYPE_CHECKING:
     import argparse
@@ -19,6 +20,7 @@ EXAMPLES = """Train a detector from your own data or from a YAML file, and evalu
     retina train --data DATA --val VAL --output out SEED 7
     retina train --config-file digits/retinanet_compact.yaml
     retina train --config-file my.yaml OUTPUT_DIR out SOLVER.MAX_ITER 500
+    retina train --config-file my.yaml --minutes 20
     retina train --config-file out/config.yaml --resume
 
 DATA is a folder or an annotation file of any known format, PATH:SPLIT or ANNOTATIONS@IMAGES. The
@@ -51,9 +53,16 @@ def check(parser: Parser, args: argparse.Namespace) -> None:
     check_own_data(parser, args)
 
 
+def overrides(args: argparse.Namespace) -> list[str]:
+    """Return ``[KEY, VALUE, ...]`` of a command line with ``--config-file``, with the flags that
+    stand for a key."""
+    minutes = [] if args.minutes is None else [MINUTES, repr(args.minutes)]
+    return [*args.opts, *minutes]
+
+
 def run(args: argparse.Namespace) -> None:
     flags = {"resume": args.resume, "overwrite": args.overwrite}
     if args.config_file is None:
         train_own_data(args, **flags)
     else:
-        launch(args.config_file, args.opts, args, **flags)
+        launch(args.config_file, overrides(args), args, **flags)

@@ -12,6 +12,7 @@ from retina_plugin.config.keys import (
     FRACTION,
     IMAGE_SIDE,
     INPUT_SIDE,
+    MINUTES,
     NODE,
     PLUGIN_KEYS,
     STEPS,
@@ -82,6 +83,7 @@ def check_rules(cfg: Any) -> None:
     _check_thresholds(cfg.MODEL.RETINANET)
     _check_sizes(cfg.INPUT)
     _check_solver(cfg.SOLVER, cfg.MODEL.RETINA_PLUGIN.OPTIMIZER)
+    _check_budget(cfg)
     if focal_retinanet and "TEST.AUG.ENABLED" in values:
         _check_detectron2(cfg)
 
@@ -172,6 +174,17 @@ def _check_solver(solver: Any, optimizer: str) -> None:
         _check(key, solver.WARMUP_FACTOR, positive)
     if solver.NESTEROV and optimizer == "SGD":
         _check("SOLVER.MOMENTUM for SOLVER.NESTEROV", solver.MOMENTUM, above(0))
+
+
+def _check_budget(cfg: Any) -> None:
+    """Check the keys that a time budget does not support."""
+    if not cfg.MODEL.RETINA_PLUGIN.SOLVER.MINUTES:
+        return
+    off = Rule(lambda v: v is False, "False, because the number of steps is not known before")
+    _check(f"SOLVER.RESCALE_INTERVAL for {MINUTES}", cfg.SOLVER.RESCALE_INTERVAL, off)
+    if "PRECISE_BN" in cfg.TEST:
+        precise = cfg.TEST.PRECISE_BN.ENABLED
+        _check(f"TEST.PRECISE_BN.ENABLED for {MINUTES}", precise, off)
 
 
 def warn_of_conflicts(cfg: Any) -> None:

@@ -27,6 +27,7 @@ from retina_plugin.config.rules import (
 )
 
 NODE = "MODEL.RETINA_PLUGIN"
+MINUTES = f"{NODE}.SOLVER.MINUTES"
 
 DEVICE = re.compile(r"cpu|cuda(:(?P<index>\d{1,4}))?")
 CHANNELS = between(1, 65_536)
@@ -213,6 +214,12 @@ PLUGIN_KEYS: dict[str, Key] = {
         False,
         "average the weights over the last 5% of the steps (exponentially); evaluations and saved "
         "models use the average",
+    ),
+    MINUTES: Key(
+        0.0,
+        "time budget: the minutes from the start of the command to its end, evaluations included; "
+        "SOLVER.MAX_ITER is then only the first guess of the number of steps. 0: no budget",
+        between(0, 144_000),
     ),
     f"{NODE}.INPUT.PIXEL_RANGE": Key(
         "auto",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import logging
 import os
@@ -108,7 +109,8 @@ class Checkpointer(DetectionCheckpointer):
             keep: see :func:`retina_plugin.engine.checkpoints.remove_old_checkpoints`.
             checkpointables: as in the base class. With "trainer", :meth:`load` without
                 checkpointables loads the initial weights of a training. With "metadata", its class
-                names are compared with those of each file that is loaded.
+                names are compared with those of each file that is loaded. A "budget" gets the
+                time of each checkpoint.
         """
         super().__init__(model, save_dir, **checkpointables)
         self.fine_tune, self.average, self.keep = fine_tune, average, keep
@@ -118,14 +120,18 @@ class Checkpointer(DetectionCheckpointer):
     def save(self, name: str, **kwargs: Any) -> None:
         """Write ``name``.pth; see :func:`retina_plugin.engine.checkpoints.write_checkpoint`."""
         if self.save_dir and self.save_to_disk:
-            parts = {"model": self.model, **self.checkpointables}
-            content = {key: part.state_dict() for key, part in parts.items()}
-            if self.average:
-                content["model"] = self.average.averaged_state()
-                content["raw_model"] = self.average.raw_state()
-            path = os.path.join(self.save_dir, f"{name}.pth")
-            write_checkpoint({**content, **kwargs}, path)
-            remove_old_checkpoints(path, self.keep)
+            budget = self.checkpointables.get("budget")
+            with budget.measure_checkpoint() if budget else contextlib.nullcontext():
+                self._write(os.path.join(self.save_dir, f"{name}.pth"), kwargs)
+
+    def _write(self, path: str, others: dict[str, Any]) -> None:
+        parts = {"model": self.model, **self.checkpointables}
+        content = {key: part.state_dict() for key, part in parts.items()}
+        if self.average:
+            content["model"] = self.average.averaged_state()
+            content["raw_model"] = self.average.raw_state()
+        write_checkpoint({**content, **others}, path)
+        remove_old_checkpoints(path, self.keep)
 
     @functools.cached_property
     def _newest(self) -> str:

@@ -3,6 +3,7 @@ signal."""
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -87,6 +88,11 @@ class EvaluationHook(HookBase):
             self.results = self.evaluate()  # of a run that ended before, to report it
 
     def _evaluate(self, step: int) -> None:
+        budget = self.trainer.budget
+        with budget.measure_evaluation() if budget else contextlib.nullcontext():
+            self._evaluate_and_choose(step)
+
+    def _evaluate_and_choose(self, step: int) -> None:
         self.results = self.evaluate()
         # ranks other than the main one have no results of their own
         results = comm.all_gather(self.results)[0]

@@ -31,6 +31,7 @@ from retina_plugin.engine.disk_space import require_space
 from retina_plugin.engine.host import Host, Request
 from retina_plugin.engine.prepare import check_request, prepare
 from retina_plugin.engine.ranks import free_port, process_group, run_ranks
+from retina_plugin.engine.run_budget import build_budget, write_finished_config
 from retina_plugin.engine.run_folder import enter_folder
 from retina_plugin.engine.run_thresholds import store_thresholds
 from retina_plugin.engine.summary import flatten_results
@@ -106,7 +107,7 @@ def _run(cfg: Any, request: Request) -> dict[str, Any]:
                 assert checkpoint is not None
                 results = _evaluate(cfg, checkpoint)
             else:
-                results = _train(cfg, checkpoint, run.training_data)
+                results = _train(cfg, request, checkpoint, run.training_data)
         if main and final_sets(cfg):
             report_results(cfg, results)
             if not request.eval_only:
@@ -138,13 +139,18 @@ def _is_not_traceback(record: logging.LogRecord) -> bool:
     return record.msg != "Exception during training:"
 
 
-def _train(cfg: Any, resumed: str | None, data: dict[str, Any] | None) -> dict[str, Any]:
-    trainer = RetinaTrainer(cfg, training_data=data)
+def _train(
+    cfg: Any, request: Request, resumed: str | None, data: dict[str, Any] | None
+) -> dict[str, Any]:
+    budget = build_budget(cfg, started=request.started)
+    trainer = RetinaTrainer(cfg, training_data=data, budget=budget)
     trainer.load_or_resume(resumed)
     if comm.is_main_process():
         require_space(cfg, trainer.model, first_step=trainer.start_iter)
     with stopping.defer_signals():
         trainer.train()
+        if budget is not None and comm.is_main_process():
+            write_finished_config(cfg, trainer.max_iter, HOST.dump)
         return _final_results(cfg, trainer)
 
 

@@ -21,6 +21,7 @@ from detectron2.utils.events import CommonMetricPrinter, EventStorage, EventWrit
 from pycocotools.coco import COCO
 
 from retina_plugin.config.disk import DiskError
+from retina_plugin.d2.budget import BudgetHook, BudgetPrinter
 from retina_plugin.d2.checkpoint import Checkpointer, CheckpointMetadata
 from retina_plugin.d2.hooks import AverageHook, EvaluationHook, StopHook
 from retina_plugin.d2.loader import TrainingLoader, evaluation_loader, training_loader
@@ -29,6 +30,7 @@ from retina_plugin.data import load_dataset, validation_sets
 from retina_plugin.data.samples import EvaluationDataset, ValidationDataset
 from retina_plugin.engine import stopping
 from retina_plugin.engine.best_model import BestModel
+from retina_plugin.engine.budget import Budget
 from retina_plugin.engine.checkpoints import checkpoint_name
 from retina_plugin.engine.checks import freeze_unused_parameters
 from retina_plugin.engine.divergence import divergence_error, has_finite_predictions
@@ -42,7 +44,13 @@ from retina_plugin.evaluation.losses import data_set_losses
 from retina_plugin.evaluation.results import results_folder
 from retina_plugin.modeling.retinanet import RetinaNet
 from retina_plugin.modeling.structures import ImageLosses
-from retina_plugin.solver import WeightAverage, build_optimizer, build_schedule, clip_before_steps
+from retina_plugin.solver import (
+    WeightAverage,
+    build_optimizer,
+    build_progress_scheduler,
+    build_schedule,
+    clip_before_steps,
+)
 
 
 class RetinaCOCOEvaluator(DatasetEvaluator):
@@ -123,12 +131,20 @@ class RetinaCOCOEvaluator(DatasetEvaluator):
 class RetinaTrainer(DefaultTrainer):
     """``DefaultTrainer`` with this project's optimizer, data loaders, checkpoints and evaluator."""
 
-    def __init__(self, cfg: Any, *, training_data: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        cfg: Any,
+        *,
+        training_data: Mapping[str, Any] | None = None,
+        budget: Budget | None = None,
+    ) -> None:
         """
         Args:
             cfg: the frozen config.
             training_data: see :mod:`retina_plugin.data.fingerprint`; kept in every checkpoint.
+            budget: the time budget of the run; None if SOLVER.MAX_ITER steps are trained.
         """
+        self.budget = budget
         self.run_cfg = cfg  # the user's settings
         self.training_data = training_data
         # Detectron2's mixed precision needs a GPU. On the CPU, its trainer for full precision runs
@@ -141,6 +157,10 @@ class RetinaTrainer(DefaultTrainer):
             cfg.freeze()
         self.writers: list[EventWriter] = []  # empty on the other processes
         super().__init__(cfg)
+        if budget is not None:
+            self.scheduler = build_progress_scheduler(
+                self.optimizer, cfg.SOLVER, lambda: budget.progress
+            )
         if comm.is_main_process():
             print(step_summary(cfg, processes=comm.get_world_size()), flush=True)
 
@@ -159,7 +179,9 @@ class RetinaTrainer(DefaultTrainer):
         # DefaultTrainer creates its checkpointer just before it calls this method. Replace it here,
         # because the hooks keep a reference to it.
         loader, model = self._trainer.data_loader, self._trainer.model
-        seed = {"seed": loader} if isinstance(loader, TrainingLoader) else {}
+        states: dict[str, Any] = {"seed": loader} if isinstance(loader, TrainingLoader) else {}
+        if self.budget is not None:
+            states["budget"] = self.budget
         class_names = MetadataCatalog.get(self.cfg.DATASETS.TRAIN[0]).thing_classes
         self.metadata = CheckpointMetadata(class_names, model, self.cfg, self.training_data)
         averages = self.cfg.MODEL.RETINA_PLUGIN.SOLVER.EMA
@@ -172,16 +194,21 @@ class RetinaTrainer(DefaultTrainer):
             fine_tune=self.cfg.MODEL.RETINA_PLUGIN.FINE_TUNE,
             trainer=weakref.proxy(self),
             metadata=self.metadata,
-            **seed,
+            **states,
         )
         self.evaluations = EvaluationHook(
-            self._evaluate, BestModel(self.run_cfg), write_best=self._write_best
+            self._evaluate, BestModel(self.run_cfg, budget=self.budget), write_best=self._write_best
         )
         found = [
             self.evaluations if isinstance(hook, hooks.EvalHook) else hook
             for hook in super().build_hooks()
         ]
-        return [*([AverageHook(self.average)] if self.average else []), *found, StopHook()]
+        if self.average:
+            found.insert(0, AverageHook(self.average))
+        if self.budget is not None:
+            saving = [hook for hook in found if isinstance(hook, hooks.PeriodicCheckpointer)]
+            found.insert(0, BudgetHook(self.budget, saving))
+        return [*found, StopHook()]
 
     def _evaluate(self) -> dict[str, Any]:
         with self.average.applied() if self.average else contextlib.nullcontext():
@@ -278,9 +305,15 @@ class RetinaTrainer(DefaultTrainer):
         if resumed is None:
             self.checkpointer.load(self.cfg.MODEL.WEIGHTS, checkpointables=[])
             return
-        rates = list(self.scheduler.base_lrs)  # load() replaces them by the checkpoint's
+        rates = [
+            float(rate) for rate in self.scheduler.base_lrs
+        ]  # load() replaces them by the checkpoint's
         self.checkpointer.load(resumed)
         self.start_iter = self.iter + 1
+        if self.budget is not None:
+            if self.budget.steps != self.start_iter:  # the checkpoint has no budget
+                self.budget.skip_to(self.start_iter)
+            self.max_iter = self.budget.predicted_steps
         if isinstance(self._trainer.data_loader, TrainingLoader):
             self._trainer.data_loader.start_at(self.start_iter)
         use_learning_rates(self.optimizer, self.scheduler, rates)
@@ -288,7 +321,7 @@ class RetinaTrainer(DefaultTrainer):
     def build_writers(self) -> list[EventWriter]:
         folder = self.cfg.OUTPUT_DIR
         self.writers = [
-            CommonMetricPrinter(self.max_iter),
+            BudgetPrinter(self.budget) if self.budget else CommonMetricPrinter(self.max_iter),
             MetricsFile(folder),
             EventsWriter(folder),
         ]

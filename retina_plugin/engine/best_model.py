@@ -13,6 +13,7 @@ from retina_plugin.config.files import atomic_file
 from retina_plugin.config.registry import nearest_names
 from retina_plugin.data import final_sets, validation_sets
 from retina_plugin.data.evaluation_sets import VALIDATION
+from retina_plugin.engine.budget import Budget
 from retina_plugin.engine.checkpoints import BEST, FINAL
 from retina_plugin.engine.run_thresholds import threshold_metadata
 from retina_plugin.engine.summary import flatten_results
@@ -109,7 +110,12 @@ class BestModel:
         evaluated_at: the number of steps before the last evaluation; -1 before the first one.
     """
 
-    def __init__(self, cfg: Any) -> None:
+    def __init__(self, cfg: Any, *, budget: Budget | None = None) -> None:
+        """
+        Args:
+            cfg: the config of the run.
+            budget: the time budget of the run, which decides when to evaluate.
+        """
         self._cfg, node = cfg, cfg.MODEL.RETINA_PLUGIN.SOLVER
         self.metric: str = node.BEST_METRIC
         self.patience: int = node.PATIENCE
@@ -117,6 +123,7 @@ class BestModel:
         self.folder: str = cfg.OUTPUT_DIR
         self.has_validation_sets = bool(cfg.MODEL.RETINA_PLUGIN.DATASETS.VALIDATION)
         self.period: int = cfg.TEST.EVAL_PERIOD
+        self.budget = budget
         # without evaluations during training, there is no choice
         self.keeps_weights = self.period > 0
         self.value: float | None = None
@@ -178,7 +185,10 @@ class BestModel:
         A checkpoint is saved before the evaluation after the same step, so a run that resumes from
         it makes this evaluation first.
         """
-        due = step >= steps or (self.period > 0 and step % self.period == 0)
+        if self.budget is None:
+            due = step >= steps or (self.period > 0 and step % self.period == 0)
+        else:
+            due = step >= steps or self.budget.is_evaluation_due
         return bool(self.sets) and step > 0 and due and step != self.evaluated_at
 
     def stop_message(self, step: int, steps: int) -> str:

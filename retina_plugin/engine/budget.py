@@ -41,7 +41,6 @@ class Budget:
         *,
         steps: int,
         evaluation_period: int,
-        evaluation_seconds: float,
         final_evaluations: float,
         closing_seconds: float,
         started: float | None = None,
@@ -53,7 +52,6 @@ class Budget:
             steps: the first guess of the number of steps.
             evaluation_period: there is an evaluation each time that the progress has grown by
                 ``evaluation_period / steps``; 0: only at the end.
-            evaluation_seconds: estimate for an evaluation, used before one was measured.
             final_evaluations: length of the evaluations after the last step, in evaluations.
             closing_seconds: estimate for the rest of the end.
             started: when the command started; None: now.
@@ -63,8 +61,9 @@ class Budget:
         self.progress, self.evaluations = 0.0, 0
         self.start_seconds = 0.0  # from the start of the command to the first step
         self._first_guess, self._spacing = steps, evaluation_period / steps
-        self._evaluation_seconds, self._final_evaluations = evaluation_seconds, final_evaluations
-        self._closing_seconds, self._clock = closing_seconds, clock
+        self._final_evaluations, self._closing_seconds = final_evaluations, closing_seconds
+        self._evaluation_seconds = 0.0  # an estimate, until one was measured
+        self._clock = clock
         self._started = clock() if started is None else started
         self._elapsed_before = 0.0  # of the earlier parts of a resumed run
         self._step_times = StepTimes()
@@ -127,8 +126,13 @@ class Budget:
         self.progress = steps / self.predicted_steps
         self.evaluations = self._evaluations_passed()
 
-    def start(self) -> None:
-        """Start the time of the first step."""
+    def start(self, *, evaluation_seconds: float) -> None:
+        """Start the time of the first step.
+
+        Args:
+            evaluation_seconds: estimate for an evaluation, used until one was measured.
+        """
+        self._evaluation_seconds = evaluation_seconds
         self._step_started, self._interruption = self._clock(), 0.0
         self.start_seconds = self._step_started - self._started
 

@@ -31,7 +31,7 @@ def require_space(cfg: Any, model: nn.Module, *, first_step: int) -> None:
             the needed space.
     """
     solver, size = cfg.SOLVER, checkpoint_size(cfg, model)
-    steps = solver.MAX_ITER - first_step
+    steps = max(solver.MAX_ITER - first_step, 0)  # a run with a time budget may take more
     checkpoints = number_of_checkpoints(cfg, first_step)
     images = 1 + (steps // cfg.VIS_PERIOD if cfg.VIS_PERIOD > 0 else 0)
     best = best_model_size(cfg, model)
@@ -59,7 +59,7 @@ def number_of_checkpoints(cfg: Any, first_step: int) -> int:
     period: int = cfg.SOLVER.CHECKPOINT_PERIOD
     steps: int = cfg.SOLVER.MAX_ITER
     keep: int = cfg.MODEL.RETINA_PLUGIN.SOLVER.KEEP
-    periodic = steps // period - first_step // period
+    periodic = max(steps // period - first_step // period, 0)
     return (min(periodic, keep + 1) if keep else periodic) + 1
 
 

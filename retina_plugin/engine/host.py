@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 Records = Sequence[Mapping[str, Any]]
@@ -12,7 +13,11 @@ DIST_URL = "tcp://127.0.0.1:29517"
 
 @dataclass(frozen=True)
 class Request:
-    """The flags of ``tools/train_net.py``; see its ``--help`` for their meanings."""
+    """The flags of ``tools/train_net.py``; see its ``--help`` for their meanings.
+
+    Attributes:
+        started: when the command started, in seconds of ``time.monotonic()``.
+    """
 
     resume: bool = False
     overwrite: bool = False
@@ -21,6 +26,7 @@ class Request:
     num_machines: int = 1
     machine_rank: int = 0
     dist_url: str = DIST_URL
+    started: float = field(default_factory=time.monotonic, compare=False)
 
 
 @dataclass(frozen=True)

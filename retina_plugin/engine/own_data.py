@@ -11,6 +11,7 @@ from typing import Any
 from retina_plugin.config import leaves
 from retina_plugin.config.errors import ConfigError
 from retina_plugin.config.files import write_atomically
+from retina_plugin.config.keys import MINUTES
 from retina_plugin.engine.host import Host, Request
 from retina_plugin.engine.launch import host_of, launch
 from retina_plugin.engine.plan.choose_data import ChosenData, choose_data
@@ -73,7 +74,9 @@ def train_own_data(
             rename_old_run(folder, the_host, inputs=[own.data, own.val])
         planned.write()
         request = dataclasses.replace(request, overwrite=False)  # that is done
-    launch(path, ["OUTPUT_DIR", folder], request, host=host)
+    # the plan has the budget too, but a resumed run may be given another one
+    minutes = [MINUTES, repr(own.minutes)] if own.minutes else []
+    launch(path, ["OUTPUT_DIR", folder, *minutes], request, host=host)
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,10 @@ from retina_plugin.checkpoint import WeightsError, class_names_of, metadata_of, 
 from retina_plugin.config import leaves
 from retina_plugin.config.errors import ConfigError
 from retina_plugin.config.files import atomic_file, write_atomically
-from retina_plugin.config.keys import NODE
+from retina_plugin.config.keys import MINUTES, NODE
 from retina_plugin.data.data_path import absolute_name
 from retina_plugin.data.evaluation_sets import VALIDATION
+from retina_plugin.engine.budget_state import budget_state, is_finished, planned_steps
 from retina_plugin.engine.checkpoints import FINAL, LAST_CHECKPOINT, list_models, newest_checkpoint
 
 CONFIG = "config.yaml"
@@ -27,6 +28,7 @@ CONFIG = "config.yaml"
 CHANGEABLE_KEYS = (
     "SOLVER.MAX_ITER",
     "SOLVER.CHECKPOINT_PERIOD",
+    MINUTES,
     # the learning rate; see use_learning_rates
     "SOLVER.BASE_LR",
     "SOLVER.BASE_LR_END",
@@ -105,18 +107,18 @@ def checkpoint_to_resume(
     applied = _changed_keys(cfg, load_run_config(folder, get_cfg))
     _require_classes(metadata_of(checkpoint), class_names, path)
     _require_data(metadata_of(checkpoint).get("training_data"), training_data, path)
-    if step > cfg.SOLVER.MAX_ITER:
+    finished = is_finished(cfg, checkpoint, step=step)
+    if step > cfg.SOLVER.MAX_ITER and budget_state(cfg, checkpoint) is None:
         raise ConfigError(
             f"SOLVER.MAX_ITER is {cfg.SOLVER.MAX_ITER}, but {path} was trained for {step} steps. "
             f"Set it to {step} to evaluate the checkpoint, or to a larger number to continue."
         )
-    finished = step == cfg.SOLVER.MAX_ITER
     if finished:
         path = _copy_to_final(path)
     how = (
         f"was trained for all {step} steps and is now evaluated"
         if finished
-        else f"continues at step {step} of {cfg.SOLVER.MAX_ITER}"
+        else f"continues at step {step} of {planned_steps(cfg, checkpoint)}"
     )
     print("\n".join([f"resume: {path} {how}", *applied]), flush=True)
     return path

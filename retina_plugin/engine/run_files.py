@@ -14,7 +14,7 @@ from retina_plugin.engine.folder_lock import NAME as LOCK
 from retina_plugin.evaluation.results import RESULTS_FILE, results_folder
 
 NAMES = re.compile(
-    rf"config\.yaml|metrics\.json|last_checkpoint|model_.+\.pth|log\.txt(\.rank\d+)?"
+    rf"config(_final)?\.yaml|metrics\.json|last_checkpoint|model_.+\.pth|log\.txt(\.rank\d+)?"
     rf"|predictions\.png|{re.escape(LOCK)}|{TEMPORARY_NAME.pattern}"
 )
 

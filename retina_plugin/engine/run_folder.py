@@ -13,7 +13,9 @@ from typing import Any
 from retina_plugin.checkpoint import WeightsError, read_checkpoint
 from retina_plugin.config.errors import ConfigError
 from retina_plugin.config.files import remove_temporary_files, write_atomically
+from retina_plugin.config.keys import MINUTES
 from retina_plugin.data import evaluated_sets
+from retina_plugin.engine.budget_state import budget_state, is_finished, planned_steps
 from retina_plugin.engine.checkpoints import has_checkpoint, list_models, newest_checkpoint
 from retina_plugin.engine.folder_lock import NAME as LOCK
 from retina_plugin.engine.folder_lock import FolderLock, require_unlocked
@@ -130,7 +132,8 @@ def _describe_metrics(path: str) -> str | None:
 
 
 def _describe_checkpoint(folder: str, path: str, host: Host) -> str:
-    step = completed_steps(read_checkpoint(path))
+    checkpoint = read_checkpoint(path)
+    step = completed_steps(checkpoint)
     try:
         run_cfg = load_run_config(folder, host.get_cfg)
     except ConfigError:  # the config of another host or version
@@ -139,15 +142,14 @@ def _describe_checkpoint(folder: str, path: str, host: Host) -> str:
         return f"{os.path.basename(path)}: {CHOICES}"
     if run_cfg is None:
         return f"a run that stopped at step {step}: --resume continues, {CHOICES}"
-    if step >= run_cfg.SOLVER.MAX_ITER:
+    if is_finished(run_cfg, checkpoint, step=step):
+        key = "SOLVER.MAX_ITER" if budget_state(run_cfg, checkpoint) is None else MINUTES
         return (
             f"a run that finished after {step} steps: --resume continues with a larger "
-            f"SOLVER.MAX_ITER, {CHOICES}"
+            f"{key}, {CHOICES}"
         )
-    return (
-        f"a run that stopped at step {step} of {run_cfg.SOLVER.MAX_ITER}: --resume continues, "
-        f"{CHOICES}"
-    )
+    steps = planned_steps(run_cfg, checkpoint)
+    return f"a run that stopped at step {step} of {steps}: --resume continues, {CHOICES}"
 
 
 def _logged_steps(path: str) -> int | None:

@@ -32,19 +32,20 @@ def step_summary(cfg: Any, *, processes: int) -> str:
         cfg: the config of the run.
         processes: the number of processes that share a batch.
     """
-    solver, backbone = cfg.SOLVER, cfg.MODEL.RETINA_PLUGIN.SOLVER
+    solver, plugin = cfg.SOLVER, cfg.MODEL.RETINA_PLUGIN.SOLVER
+    length = f"{plugin.MINUTES:g} minutes in all, at first taken for " if plugin.MINUTES else ""
     factors = (
         ""
-        if backbone.BACKBONE_LR_FACTOR == backbone.LAYER_DECAY == 1
-        else f", x {backbone.BACKBONE_LR_FACTOR:g} for the last stage of the backbone and x "
-        f"{backbone.LAYER_DECAY:g} for each stage before it"
+        if plugin.BACKBONE_LR_FACTOR == plugin.LAYER_DECAY == 1
+        else f", x {plugin.BACKBONE_LR_FACTOR:g} for the last stage of the backbone and x "
+        f"{plugin.LAYER_DECAY:g} for each stage before it"
     )
     return (
-        f"training: {solver.MAX_ITER} steps of {solver.IMS_PER_BATCH} images ({processes} x "
-        f"{solver.IMS_PER_BATCH // processes}); {cfg.MODEL.RETINA_PLUGIN.OPTIMIZER}, learning rate "
-        f"{solver.BASE_LR:g} (for another SOLVER.IMS_PER_BATCH: "
-        f"{solver.BASE_LR / solver.IMS_PER_BATCH:g} per image){factors}, "
-        f"{solver.LR_SCHEDULER_NAME} after {solver.WARMUP_ITERS} steps of warm-up"
+        f"training: {length}{solver.MAX_ITER} steps of {solver.IMS_PER_BATCH} images "
+        f"({processes} x {solver.IMS_PER_BATCH // processes}); "
+        f"{cfg.MODEL.RETINA_PLUGIN.OPTIMIZER}, learning rate {solver.BASE_LR:g} "
+        f"(for another SOLVER.IMS_PER_BATCH: {solver.BASE_LR / solver.IMS_PER_BATCH:g} per image)"
+        f"{factors}, {solver.LR_SCHEDULER_NAME} after {solver.WARMUP_ITERS} steps of warm-up"
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from typing import Any
 
@@ -10,6 +11,7 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from retina_plugin.checkpoint.checksum import save_with_checksum, saved_size
 from retina_plugin.config.files import atomic_file
+from retina_plugin.engine.budget import Budget
 from retina_plugin.engine.checkpoints import (
     CHECKPOINT,
     FINAL,
@@ -58,19 +60,24 @@ class CheckpointFiles(TorchCheckpointIO):
 
     Args:
         keep: see :func:`retina_plugin.engine.checkpoints.remove_old_checkpoints`.
+        budget: gets the time of each checkpoint.
     """
 
-    def __init__(self, keep: int) -> None:
-        self.keep = keep
+    def __init__(self, keep: int, *, budget: Budget | None = None) -> None:
+        self.keep, self.budget = keep, budget
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None
     ) -> None:
-        folder, name = os.path.split(str(path))
+        with self.budget.measure_checkpoint() if self.budget else contextlib.nullcontext():
+            self._write(checkpoint, str(path))
+
+    def _write(self, checkpoint: dict[str, Any], path: str) -> None:
+        folder, name = os.path.split(path)
         if CHECKPOINT.fullmatch(name):
-            write_checkpoint(checkpoint, str(path))
-            remove_old_checkpoints(str(path), self.keep)
+            write_checkpoint(checkpoint, path)
+            remove_old_checkpoints(path, self.keep)
             return
         os.makedirs(folder, exist_ok=True)  # a user's callback may have removed it
-        with atomic_file(str(path), size=lambda: saved_size(checkpoint)) as draft:
+        with atomic_file(path, size=lambda: saved_size(checkpoint)) as draft:
             save_with_checksum(checkpoint, draft)

@@ -13,8 +13,10 @@ from torch import Tensor
 from retina_plugin.checkpoint import checkpoint_metadata
 from retina_plugin.data import image_options, load_dataset, validation_sets
 from retina_plugin.engine import stopping
+from retina_plugin.engine.budget import Budget
 from retina_plugin.engine.divergence import divergence_error, has_finite_predictions
 from retina_plugin.engine.resume import use_learning_rates
+from retina_plugin.engine.run_budget import finish_step
 from retina_plugin.engine.summary import flatten_results, print_evaluation
 from retina_plugin.evaluation.coco import coco_results, evaluate
 from retina_plugin.evaluation.losses import data_set_losses
@@ -23,7 +25,13 @@ from retina_plugin.modeling import postprocessing as dense
 from retina_plugin.modeling.preprocessing import sizes_of
 from retina_plugin.modeling.retinanet import RetinaNet
 from retina_plugin.modeling.structures import ImageLosses
-from retina_plugin.solver import WeightAverage, build_lr_scheduler, build_optimizer, clip_gradients
+from retina_plugin.solver import (
+    WeightAverage,
+    build_lr_scheduler,
+    build_optimizer,
+    build_progress_scheduler,
+    clip_gradients,
+)
 
 if TYPE_CHECKING:
     from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
@@ -42,6 +50,7 @@ class RetinaNetModule(lightning.LightningModule):
         class_names: list[str],
         seed: int,
         training_data: Mapping[str, Any] | None = None,
+        budget: Budget | None = None,
     ) -> None:
         """
         Args:
@@ -51,10 +60,11 @@ class RetinaNetModule(lightning.LightningModule):
             seed: the seed of the order of the images and of their augmentation. A resumed run takes
                 the seed of its checkpoint.
             training_data: see :mod:`retina_plugin.data.fingerprint`; kept in every checkpoint.
+            budget: the time budget of the run; None if SOLVER.MAX_ITER steps are trained.
         """
         super().__init__()
         self.model, self.cfg, self.class_names, self.seed = model, cfg, class_names, seed
-        self.training_data = training_data
+        self.training_data, self.budget = training_data, budget
         self.average: WeightAverage | None = None  # of the model, if SOLVER.EMA is set
         self.results: dict[str, Any] = {}  # of the last evaluation
         self.evaluated_at = -1  # the step of the last evaluation
@@ -110,11 +120,27 @@ class RetinaNetModule(lightning.LightningModule):
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         optimizer = build_optimizer(self.model, self.cfg)
         self._base_lrs = [group["lr"] for group in optimizer.param_groups]
-        scheduler = build_lr_scheduler(optimizer, self.cfg.SOLVER)
+        solver, budget = self.cfg.SOLVER, self.budget
+        scheduler = (
+            build_lr_scheduler(optimizer, solver)
+            if budget is None
+            else build_progress_scheduler(optimizer, solver, lambda: budget.progress)
+        )
         return {
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
         }
+
+    def lr_scheduler_step(self, scheduler: Any, metric: Any | None) -> None:
+        """Finish the step in the budget first, because the learning rate follows its progress."""
+        if self.budget is not None:
+            finish_step(self.budget, self.cfg)
+            loop = self.trainer.fit_loop.epoch_loop
+            loop.max_steps = self.budget.predicted_steps
+            # Lightning evaluates if the number of batches is a multiple of it
+            due = self.budget.is_evaluation_due
+            self.trainer.val_check_batch = loop.total_batch_idx + 1 if due else float("inf")
+        super().lr_scheduler_step(scheduler, metric)
 
     def configure_gradient_clipping(
         self, optimizer: torch.optim.Optimizer, *args: Any, **kwargs: Any
@@ -205,6 +231,8 @@ class RetinaNetModule(lightning.LightningModule):
         checkpoint["metadata"] = self.metadata()
         checkpoint["iteration"] = self.global_step - 1
         checkpoint["seed"] = self.seed
+        if self.budget is not None:
+            checkpoint["budget"] = self.budget.state_dict()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.seed = checkpoint["seed"]

@@ -10,6 +10,9 @@ from tqdm import tqdm
 
 from retina_plugin.lit.module import RetinaNetModule
 
+# with a time budget, without the time that tqdm expects: the budget has a better one
+BUDGET_FORMAT = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}, {rate_fmt}{postfix}]"
+
 
 class StepProgressBar(ProgressBar):
     """Shows the steps with loss, learning rate and remaining time. Lightning's bars count the
@@ -25,13 +28,17 @@ class StepProgressBar(ProgressBar):
         return tqdm(mininterval=1, disable=not trainer.is_global_zero, **arguments)
 
     def on_train_start(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
+        assert isinstance(module, RetinaNetModule)
         self.training_bar = self._open(
             trainer,
             total=trainer.max_steps,
             initial=trainer.global_step,
             desc="training",
             unit="it",
+            bar_format=BUDGET_FORMAT if module.budget else None,
         )
+        if module.budget:
+            self.training_bar.set_postfix_str(str(module.budget))
 
     def on_train_batch_end(
         self,
@@ -42,9 +49,11 @@ class StepProgressBar(ProgressBar):
         batch_idx: int,
     ) -> None:
         assert isinstance(module, RetinaNetModule)
-        self.training_bar.set_postfix(
-            loss=f"{float(outputs['loss']):.3f}", lr=f"{module.lr:.1e}", refresh=False
-        )
+        values = f"loss={float(outputs['loss']):.3f}, lr={module.lr:.1e}"
+        if module.budget:
+            self.training_bar.total = trainer.max_steps
+            values += f", {module.budget}"
+        self.training_bar.set_postfix_str(values, refresh=False)
         self.training_bar.update()
 
     def on_train_end(self, *args: Any, **kwargs: Any) -> None:

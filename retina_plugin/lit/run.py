@@ -31,6 +31,11 @@ from retina_plugin.engine.host import Host, Request
 from retina_plugin.engine.prepare import Run, check_request, prepare
 from retina_plugin.engine.ranks import free_port, process_group, run_ranks
 from retina_plugin.engine.resume import completed_steps
+from retina_plugin.engine.run_budget import (
+    build_budget,
+    continue_budget,
+    write_finished_config,
+)
 from retina_plugin.engine.run_folder import enter_folder
 from retina_plugin.engine.run_thresholds import store_thresholds
 from retina_plugin.engine.summary import model_summary, step_summary
@@ -137,15 +142,17 @@ def _train_and_evaluate(run: Run, request: Request, checkpoint: str | None) -> d
     cfg = run.cfg
     seed = cfg.SEED if cfg.SEED >= 0 else secrets.randbelow(2**31)
     lightning.seed_everything(seed)
+    budget = None if request.eval_only else build_budget(cfg, started=request.started)
     module = RetinaNetModule(
         build_model(cfg),
         cfg,
         class_names=run.class_names,
         seed=seed,
         training_data=run.training_data,
+        budget=budget,
     )
     freeze_unused_parameters(module.model)
-    trainer = build_trainer(run, request)
+    trainer = build_trainer(run, request, budget=budget)
     if trainer.is_global_zero:
         print(model_summary(module.model), flush=True)
     if request.eval_only:
@@ -216,6 +223,9 @@ def _train(trainer: lightning.Trainer, module: RetinaNetModule, resumed: str | N
         checkpoint = read_checkpoint(resumed)
         match_parameters(module.model, checkpoint, resumed)
         first_step = completed_steps(checkpoint)
+        if module.budget:
+            continue_budget(module.budget, checkpoint, steps=first_step)
+            trainer.fit_loop.epoch_loop.max_steps = module.budget.predicted_steps
     elif cfg.MODEL.WEIGHTS:
         match = load_initial_weights(
             module.model,
@@ -233,8 +243,10 @@ def _train(trainer: lightning.Trainer, module: RetinaNetModule, resumed: str | N
     checkpoints = _callback(trainer, CheckpointCallback)
     # no checkpoint is written if all steps were done before
     path = checkpoints.path or os.path.join(cfg.OUTPUT_DIR, FINAL)
-    message = stopping.stopped_message(trainer.global_step, cfg.SOLVER.MAX_ITER, path)
+    message = stopping.stopped_message(trainer.global_step, trainer.max_steps, path)
     _stop_if_requested(message)
+    if module.budget and trainer.is_global_zero:
+        write_finished_config(cfg, trainer.global_step, HOST.dump)
     return message
 
 

@@ -68,6 +68,7 @@ class MeanScalarsCallback(lightning.Callback):
     def _means(self, trainer: lightning.Trainer, module: RetinaNetModule) -> dict[str, float]:
         """Return the means since the last call."""
         means = {name: value / self.steps for name, value in self.sums.items()}
-        left = (trainer.max_steps - trainer.global_step) * means["time"]
+        steps_left = trainer.max_steps - trainer.global_step
+        left = module.budget.seconds_left if module.budget else steps_left * means["time"]
         self.sums, self.steps = defaultdict(float), 0
         return {**means, "lr": module.lr, "eta_seconds": left}

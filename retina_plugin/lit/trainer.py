@@ -12,11 +12,13 @@ from lightning.pytorch.callbacks import Callback, Checkpoint, ProgressBar
 
 from retina_plugin.config import leaves
 from retina_plugin.engine.best_model import BestModel
+from retina_plugin.engine.budget import Budget
 from retina_plugin.engine.host import Request
 from retina_plugin.engine.prepare import Run
 from retina_plugin.engine.summary import LOG_PERIOD
 from retina_plugin.lit.average import AverageCallback
 from retina_plugin.lit.best import BestModelCallback
+from retina_plugin.lit.budget import BudgetCallback
 from retina_plugin.lit.checkpoints import CheckpointCallback, CheckpointFiles
 from retina_plugin.lit.configured import build_callbacks, build_loggers, check_monitors
 from retina_plugin.lit.loggers import EventsLogger, MetricsLogger
@@ -26,8 +28,13 @@ from retina_plugin.lit.stop import StopCallback
 from retina_plugin.lit.training_images import TrainingImagesCallback
 
 
-def build_trainer(run: Run, request: Request) -> lightning.Trainer:
+def build_trainer(run: Run, request: Request, *, budget: Budget | None = None) -> lightning.Trainer:
     """Build the trainer of a run, with the callbacks and loggers that the config adds.
+
+    Args:
+        run: the checked run.
+        request: the flags of the run.
+        budget: the time budget of the run.
 
     Raises:
         ConfigError: a callback or logger cannot be created, or a callback monitors a value that is
@@ -40,7 +47,7 @@ def build_trainer(run: Run, request: Request) -> lightning.Trainer:
     events, added = EventsLogger(cfg.OUTPUT_DIR), build_loggers(cfg)
     for logger in added:
         logger.log_hyperparams(dict(leaves(cfg)))
-    callbacks = _callbacks(run, request, events)
+    callbacks = _callbacks(run, request, events, budget)
     return lightning.Trainer(
         accelerator=device.type,
         devices=processes if device.index is None else [device.index],
@@ -54,7 +61,7 @@ def build_trainer(run: Run, request: Request) -> lightning.Trainer:
         num_sanity_val_steps=0,
         benchmark=cfg.CUDNN_BENCHMARK,
         callbacks=callbacks,
-        plugins=[CheckpointFiles(cfg.MODEL.RETINA_PLUGIN.SOLVER.KEEP)],
+        plugins=[CheckpointFiles(cfg.MODEL.RETINA_PLUGIN.SOLVER.KEEP, budget=budget)],
         default_root_dir=cfg.OUTPUT_DIR,
         logger=[MetricsLogger(cfg.OUTPUT_DIR), events, *added],
         log_every_n_steps=LOG_PERIOD,
@@ -66,7 +73,9 @@ def build_trainer(run: Run, request: Request) -> lightning.Trainer:
     )
 
 
-def _callbacks(run: Run, request: Request, events: EventsLogger) -> list[Callback]:
+def _callbacks(
+    run: Run, request: Request, events: EventsLogger, budget: Budget | None
+) -> list[Callback]:
     """Create the callbacks in their order. Those of the config come before CheckpointCallback,
     which saves their state, and before MeanScalarsCallback, which checks whether they have ended
     the training."""
@@ -82,8 +91,11 @@ def _callbacks(run: Run, request: Request, events: EventsLogger) -> list[Callbac
         callbacks.append(TrainingImagesCallback(events, cfg.VIS_PERIOD))
     if not request.eval_only:
         callbacks.append(AverageCallback())
-        callbacks.append(BestModelCallback(BestModel(cfg)))
-    return [*callbacks, *added, checkpoints, StopCallback(checkpoints), MeanScalarsCallback()]
+        callbacks.append(BestModelCallback(BestModel(cfg, budget=budget)))
+    callbacks += [*added, checkpoints, StopCallback(checkpoints)]
+    if budget is not None:
+        callbacks.append(BudgetCallback(budget))
+    return [*callbacks, MeanScalarsCallback()]
 
 
 def _precision(cfg: Any, device: torch.device) -> Literal["32-true", "16-mixed", "bf16-mixed"]:

@@ -38,7 +38,6 @@ def budget_of(machine: Machine, seconds: float = 2 * MINUTE, **options: Any) -> 
     plan = {
         "steps": 1000,
         "evaluation_period": 0,
-        "evaluation_seconds": 2.0,
         "final_evaluations": 1.0,
         "closing_seconds": 2.0,
         **options,
@@ -61,6 +60,7 @@ def train(
     step: float = 0.1,
     start: float = 3.0,
     evaluation: float = 2.0,
+    estimate: float = 2.0,
     until: Callable[[], bool] = lambda: False,
 ) -> SimpleNamespace:
     """Train to the end of the budget: the start, steps with checkpoints and evaluations, the end.
@@ -69,7 +69,7 @@ def train(
         The progress and learning rate of each step, and the steps of the evaluations.
     """
     machine.work(start)
-    budget.start()
+    budget.start(evaluation_seconds=estimate)
     scheduler = cosine(budget)
     run = SimpleNamespace(progress=[], rates=[], evaluations=[])
     while not (budget.is_finished or until()):
@@ -105,7 +105,7 @@ def slower_from(time: float, factor: float = 2.0) -> Callable[[float], float]:
         pytest.param(slower_from(MINUTE, 0.5), 0.2, {}, id="twice as fast from the middle"),
         pytest.param(slower_from(110.0), 0.1, {}, id="half as fast at the end"),
         pytest.param(lambda t: 3.0 if t % 10 > 5 else 1.0, 0.1, {}, id="another program at times"),
-        pytest.param(lambda t: 1.0, 0.1, {"evaluation_seconds": 0.5}, id="low estimate of the end"),
+        pytest.param(lambda t: 1.0, 0.1, {"estimate": 0.5}, id="low estimate of the end"),
         pytest.param(lambda t: 1.0, 9.0, {}, id="twelve steps"),
     ],
 )
@@ -113,8 +113,9 @@ def test_a_run_ends_in_time_and_at_the_end_of_the_schedule(
     slowness: Callable[[float], float], step: float, options: dict[str, Any]
 ) -> None:
     machine = Machine(slowness)
+    estimate = options.pop("estimate", 2.0)
     budget = budget_of(machine, **options)
-    run = train(budget, machine, step=step)
+    run = train(budget, machine, step=step, estimate=estimate)
     assert machine.now == pytest.approx(2 * MINUTE, rel=0.05)
     assert budget.predicted_steps == budget.steps == len(run.rates)
     assert run.progress == sorted(run.progress)
@@ -158,8 +159,8 @@ def test_evaluations_that_would_take_all_of_the_time_are_left_out() -> None:
 def test_a_step_that_is_longer_than_what_is_left_is_not_started() -> None:
     """After the start and the first step 17 s are left, and a step takes 15 s, the end 5 s."""
     machine = Machine()
-    budget = budget_of(machine, 0.5 * MINUTE, evaluation_seconds=2.5)
-    budget.start()
+    budget = budget_of(machine, 0.5 * MINUTE)
+    budget.start(evaluation_seconds=2.5)
     machine.work(13.0)
     budget.finish_step()
     assert (budget.steps, budget.steps_left, budget.progress) == (1, 0, 1.0)
@@ -170,7 +171,7 @@ def test_a_budget_below_one_step() -> None:
     machine = Machine()
     budget = budget_of(machine, 10.0)
     machine.work(3.0)
-    budget.start()
+    budget.start(evaluation_seconds=2.0)
     machine.work(4.0)
     budget.finish_step()
     assert budget.is_finished

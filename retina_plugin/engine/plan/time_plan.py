@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from retina_plugin.config.keys import NODE
+from retina_plugin.config.keys import MINUTES, NODE
 from retina_plugin.engine.plan.plan import Entry
 
 LEAST_STEPS = 600  # below which a network from scratch has learned little
@@ -57,7 +57,10 @@ def timed_entries(minutes: float, costs: Costs) -> list[Entry]:
         f"{costs.evaluation:.2g} s, {evaluations} of them; adapted while the run goes on"
     )
     period = max(-(-steps // evaluations), 1)
-    return _step_entries(steps, period, reason)
+    return [
+        *_step_entries(steps, period, reason),
+        Entry(MINUTES, minutes, "time budget of the whole command"),
+    ]
 
 
 def open_entries(*, num_images: int, batch: int) -> list[Entry]:

@@ -160,6 +160,8 @@ def require_known(name: str, others: Iterable[str] = ()) -> None:
     Raises:
         DatasetError: the name is neither of them; the message lists similar names.
     """
+    if name in _CATALOG:  # not _registered_paths, which would render the digits
+        return
     if _registered_paths(name) is None and parse_data_path(name) is None:
         known = {*_CATALOG, *others}
         raise DatasetError(f"{unknown_name_message('data set', name, known)} {HOW_TO_NAME}")

@@ -161,3 +161,9 @@ def test_real_images(name: str, images: int, boxes: int, classes: int) -> None:
     dataset = load_dataset(name)
     assert (len(dataset.records), dataset.num_classes, dataset.warnings) == (images, classes, ())
     assert sum(len(record["annotations"]) for record in dataset.records) == boxes
+
+
+def test_a_known_name_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(catalog, "digits_dataset", lambda *args, **kwargs: pytest.fail("rendered"))
+    for name in dataset_names():
+        catalog.require_known(name)

@@ -80,7 +80,7 @@ def start_steps(budget: Budget, *, evaluation_seconds: float) -> None:
         ConfigError: no time is left for a step.
     """
     budget.start(evaluation_seconds=evaluation_seconds)
-    if budget.is_exceeded:
+    if budget.is_exceeded and _rank() == 0:
         raise ConfigError(_used_up(budget) if budget.steps else _too_small(budget))
 
 
@@ -95,22 +95,34 @@ def finish_step(budget: Budget, cfg: Any) -> None:
         ConfigError: the first step has shown that the budget is too small.
     """
     budget.finish_step()
-    if budget.steps == 1 and budget.is_exceeded:
+    if budget.steps == 1 and budget.is_exceeded and _rank() == 0:
         raise ConfigError(_too_small(budget))
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        device = "cuda" if torch.distributed.get_backend() == "nccl" else "cpu"
-        decision = torch.tensor(budget.decision(), dtype=torch.float64, device=device)
-        torch.distributed.broadcast(decision, src=0)
-        steps, left, progress, evaluations = decision.tolist()
-        budget.follow((int(steps), int(left), progress, int(evaluations)))
-    if budget.steps == WARNED_STEP and budget.predicted_steps < 2 * cfg.SOLVER.WARMUP_ITERS:
+    _follow_first_process(budget)
+    steps, warmup = budget.predicted_steps, cfg.SOLVER.WARMUP_ITERS
+    if budget.steps == WARNED_STEP and steps < 2 * warmup and _rank() == 0:
         logger.warning(
-            "SOLVER.WARMUP_ITERS is %d, and about %d steps fit into the budget: set it to at "
+            "SOLVER.WARMUP_ITERS is %d, and about %d steps fit into the time budget: set it to at "
             "most %d",
-            cfg.SOLVER.WARMUP_ITERS,
-            budget.predicted_steps,
-            max(budget.predicted_steps // 10, 1),
+            warmup,
+            steps,
+            max(steps // 10, 1),
         )
+
+
+def _rank() -> int:
+    distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
+    return torch.distributed.get_rank() if distributed else 0
+
+
+def _follow_first_process(budget: Budget) -> None:
+    """Let the budgets of all processes take over the decision of the first one."""
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return
+    device = "cuda" if torch.distributed.get_backend() == "nccl" else "cpu"
+    decision = torch.tensor(budget.decision(), dtype=torch.float64, device=device)
+    torch.distributed.broadcast(decision, src=0)
+    steps, left, progress, evaluations = decision.tolist()
+    budget.follow((int(steps), int(left), progress, int(evaluations)))
 
 
 def _too_small(budget: Budget) -> str:

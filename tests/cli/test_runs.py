@@ -134,7 +134,7 @@ def test_progress_in_a_terminal_of_40_columns(monkeypatch: pytest.MonkeyPatch) -
     with open(slave, "w") as terminal:
         monkeypatch.setattr(sys, "stderr", terminal)
         trainer = SimpleNamespace(max_steps=90000, global_step=0, is_global_zero=True)
-        module = Mock(spec=RetinaNetModule, lr=0.00123)
+        module = Mock(spec=RetinaNetModule, lr=0.00123, budget=None)
         bar.on_train_start(trainer, module)
         bar.training_bar.mininterval = 0
         for step in range(3):

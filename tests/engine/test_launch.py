@@ -73,7 +73,7 @@ def test_a_config_of_the_other_host(
 def test_detectron2_refuses_parts_of_lightning(tmp_path: Path, root: Path) -> None:
     cfg = config_of("detectron2", tmp_path, root)
     cfg.MODEL.RETINA_PLUGIN.LIGHTNING.LOGGERS = [{"class_path": "lightning.pytorch.loggers.X"}]
-    with pytest.raises(ValueError, match=r"LIGHTNING.LOGGERS names .* take --host lightning"):
+    with pytest.raises(ValueError, match=r"LIGHTNING.LOGGERS names .* choose --host lightning"):
         retina_plugin.train(cfg, host="detectron2")
     assert not (tmp_path / "out").exists()
 

@@ -201,13 +201,6 @@ def test_settings_that_are_refused(overrides: list[Any], words: str) -> None:
         check_rules(cfg_of(*overrides))
 
 
-@pytest.mark.parametrize("text", ["0", "-1", "nan", "inf", "soon"])
-def test_the_flag_needs_a_number_above_0(text: str, capsys: pytest.CaptureFixture) -> None:
-    with pytest.raises(SystemExit):
-        command.parse(["train", "--config-file", "a.yaml", "--minutes", text])
-    assert f"--minutes: expected a number above 0, found '{text}'" in capsys.readouterr().err
-
-
 def test_the_flag_sets_the_key() -> None:
     from retina_plugin.cli.train import overrides
 

@@ -55,9 +55,9 @@ def check(parser: Parser, args: argparse.Namespace) -> None:
 
 def overrides(args: argparse.Namespace) -> list[str]:
     """Return ``[KEY, VALUE, ...]`` of a command line with ``--config-file``, with the flags that
-    stand for a key."""
+    stand for a key. Of a flag and its key, the key is used."""
     minutes = [] if args.minutes is None else [MINUTES, repr(args.minutes)]
-    return [*args.opts, *minutes]
+    return [*minutes, *args.opts]
 
 
 def run(args: argparse.Namespace) -> None:

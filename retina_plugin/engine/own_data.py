@@ -74,8 +74,8 @@ def train_own_data(
             rename_old_run(folder, the_host, inputs=[own.data, own.val])
         planned.write()
         request = dataclasses.replace(request, overwrite=False)  # that is done
-    # the plan has the budget too, but a resumed run may be given another one
-    minutes = [MINUTES, repr(own.minutes)] if own.minutes else []
+    # the plan has the budget, but a resumed run may be given another one
+    minutes = [MINUTES, repr(own.minutes)] if own.minutes and request.resume else []
     launch(path, ["OUTPUT_DIR", folder, *minutes], request, host=host)
 
 

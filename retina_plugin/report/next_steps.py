@@ -57,21 +57,24 @@ def next_steps(found: Findings) -> list[str]:
 
 def _nothing_found(found: Findings) -> Iterator[str]:
     if math.isnan(found.metrics["AP"]):
-        steps, score = found.cfg.SOLVER.MAX_ITER, found.cfg.MODEL.RETINANET.SCORE_THRESH_TEST
+        score = found.cfg.MODEL.RETINANET.SCORE_THRESH_TEST
         yield (
-            f"train longer, SOLVER.MAX_ITER {2 * steps} instead of {steps}: no score reached "
+            f"train longer, {_twice_as_long(found.cfg)}: no score reached "
             f"MODEL.RETINANET.SCORE_THRESH_TEST {score:g}"
         )
 
 
 def _longer(found: Findings) -> Iterator[str]:
     if found.trend and found.trend.may_rise:
-        steps = found.cfg.SOLVER.MAX_ITER
         reason = "AP was still rising" if found.trend.is_rising else "to see whether AP still rises"
-        yield (
-            f"train longer, SOLVER.MAX_ITER {2 * steps} instead of {steps}: {reason} "
-            f"(by {found.trend.gain:.1f})"
-        )
+        yield (f"train longer, {_twice_as_long(found.cfg)}: {reason} (by {found.trend.gain:.1f})")
+
+
+def _twice_as_long(cfg: Any) -> str:
+    minutes, steps = cfg.MODEL.RETINA_PLUGIN.SOLVER.MINUTES, cfg.SOLVER.MAX_ITER
+    if minutes:
+        return f"--minutes {2 * minutes:g} instead of {minutes:g}"
+    return f"SOLVER.MAX_ITER {2 * steps} instead of {steps}"
 
 
 def _overfitting(found: Findings) -> Iterator[str]:

@@ -205,6 +205,6 @@ def test_the_flag_sets_the_key() -> None:
     from retina_plugin.cli.train import overrides
 
     args = command.parse(["train", "--config-file", "a.yaml", "SEED", "3", "--minutes", "2.5"])
-    assert overrides(args) == ["SEED", "3", MINUTES, "2.5"]
+    assert overrides(args) == [MINUTES, "2.5", "SEED", "3"]
     args = command.parse(["train", "--config-file", "a.yaml", "SEED", "3"])
     assert overrides(args) == ["SEED", "3"]

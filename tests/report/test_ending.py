@@ -84,12 +84,19 @@ RISING, FLAT = Trend((60, 50.0), (40, 40.0), 2.0), Trend((60, 50.0), (40, 50.0),
 RARE = WorstClass("dog", 10.0, 100.0, 9, 30, 20)
 COMMON = WorstClass("dog", 10.0, 96.0, 15, 30, 20)
 
+WITH_BUDGET = get_cfg()
+WITH_BUDGET.MODEL.RETINA_PLUGIN.SOLVER.MINUTES = 2.5
+
 # changes of the findings -> what the lines are about, in order
 NEXT = {
     "nothing else": ({}, ["more images to evaluate on than these 50.*less than 2.0 AP"]),
     "AP rises": (
         {"trend": RISING},
         ["longer, SOLVER.MAX_ITER 80000 instead of 40000: .*by 10.0", "more images to eval"],
+    ),
+    "AP rises in a run with a time budget": (
+        {"trend": RISING, "cfg": WITH_BUDGET},
+        ["longer, --minutes 5 instead of 2.5: .*by 10.0", "more images to eval"],
     ),
     "AP may rise": ({"trend": Trend((60, 51.0), (40, 50.0), 2.0)}, ["see whether.*by 1.0", "more"]),
     "the validation loss rises": (

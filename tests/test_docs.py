@@ -365,6 +365,8 @@ def test_every_command_on_own_data(
         if reads_config and "--dataset" not in argv:
             weights = argv[argv.index("MODEL.WEIGHTS") + 1] if "MODEL.WEIGHTS" in argv else ""
             argv += quick(**SMALL, **{"MODEL.WEIGHTS": weights})
+            if "--minutes" in argv:  # the number of steps is given instead
+                del argv[(at := argv.index("--minutes")) : at + 2]
         run = command.main if path == "retina" else load_tool(Path(path).stem).main
         run(argv)
     output = capsys.readouterr().out

@@ -323,7 +323,7 @@ def test_mistakes_in_an_entry(tmp_path: Path, change: tuple[str, int, dict], wor
         ),
         pytest.param(
             {**CONTENT, "annotations": [1]},
-            "entry 0 of 'annotations' must have id, image_id.*found 1",
+            "entry 0 of 'annotations': expected an object with id, image_id.*found 1",
             id="1",
         ),
         pytest.param({**CONTENT, "images": [], "annotations": []}, "has no images", id="no images"),

@@ -51,7 +51,7 @@ def test_an_invalid_mask_is_an_error_with_file_and_entry(tmp_path: Path, segment
     with pytest.raises(
         DatasetError,
         match=r"entry 0 of 'annotations' \(id 1\) needs bbox: .*found \[\], and a segmentation "
-        "that has no box, ",
+        "that gives no box: ",
     ) as error:
         read_coco(json_file, images)
     assert json_file in str(error.value)

@@ -29,9 +29,13 @@ HOSTS = ["lightning"] + ["detectron2"] * (importlib.util.find_spec("detectron2")
 
 
 def last(folder: Path) -> dict[str, float]:
-    """Metrics in the last line of ``metrics.json``."""
+    """Metrics in the last line of ``metrics.json``, without the intervals of training runs."""
     lines = (folder / "metrics.json").read_text(encoding="utf-8").splitlines()
-    return {key: value for key, value in json.loads(lines[-1]).items() if key.startswith("bbox/")}
+    return {
+        key: value
+        for key, value in json.loads(lines[-1]).items()
+        if key.startswith("bbox/") and not key.endswith(("_low", "_high"))
+    }
 
 
 def package_files() -> set[str]:

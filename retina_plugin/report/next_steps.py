@@ -64,17 +64,23 @@ def _nothing_found(found: Findings) -> Iterator[str]:
         )
 
 
+def _twice_as_long(cfg: Any) -> str:
+    (key, now), (_, twice) = _length(cfg, 1), _length(cfg, 2)
+    return f"{key} {twice} instead of {now}"
+
+
+def _length(cfg: Any, factor: float) -> tuple[str, str]:
+    """Return the flag or key that sets the length of the run, and its value times ``factor``."""
+    minutes = cfg.MODEL.RETINA_PLUGIN.SOLVER.get("MINUTES", 0)
+    if minutes:
+        return "--minutes", f"{factor * minutes:.3g}"
+    return "SOLVER.MAX_ITER", str(round(factor * cfg.SOLVER.MAX_ITER))
+
+
 def _longer(found: Findings) -> Iterator[str]:
     if found.trend and found.trend.may_rise:
         reason = "AP was still rising" if found.trend.is_rising else "to see whether AP still rises"
-        yield (f"train longer, {_twice_as_long(found.cfg)}: {reason} (by {found.trend.gain:.1f})")
-
-
-def _twice_as_long(cfg: Any) -> str:
-    minutes, steps = cfg.MODEL.RETINA_PLUGIN.SOLVER.MINUTES, cfg.SOLVER.MAX_ITER
-    if minutes:
-        return f"--minutes {2 * minutes:g} instead of {minutes:g}"
-    return f"SOLVER.MAX_ITER {2 * steps} instead of {steps}"
+        yield f"train longer, {_twice_as_long(found.cfg)}: {reason} (by {found.trend.gain:.1f})"
 
 
 def _overfitting(found: Findings) -> Iterator[str]:
@@ -83,10 +89,11 @@ def _overfitting(found: Findings) -> Iterator[str]:
     lowest = min(found.losses, key=found.losses.__getitem__)
     end = max(found.losses)
     if found.losses[end] > OVERFITTING * found.losses[lowest]:
+        shorter = " ".join(_length(found.cfg, lowest / end))
         yield (
-            f"more training images, or SOLVER.MAX_ITER {lowest}: the model overfits, its "
-            f"validation loss rose from {found.losses[lowest]:.3f} (step {lowest}) to "
-            f"{found.losses[end]:.3f} (step {end})"
+            f"more training images, or {shorter}: the model overfits, its validation loss rose "
+            f"from {found.losses[lowest]:.3f} (step {lowest}) to {found.losses[end]:.3f} (step "
+            f"{end})"
         )
 
 

@@ -101,7 +101,10 @@ NEXT = {
     "AP may rise": ({"trend": Trend((60, 51.0), (40, 50.0), 2.0)}, ["see whether.*by 1.0", "more"]),
     "the validation loss rises": (
         {"losses": {20: 0.5, 40: 0.4, 60: 0.5}},
-        [r"SOLVER.MAX_ITER 40: .* from 0.400 \(step 40\) to 0.500 \(step 60\)", "more images to"],
+        [
+            r"SOLVER.MAX_ITER 26667: .* from 0.400 \(step 40\) to 0.500 \(step 60\)",
+            "more images to",
+        ],
     ),
     "the validation loss rises by less than 5 percent": (
         {"losses": {40: 0.4, 60: 0.41}},
@@ -161,6 +164,17 @@ def test_next_steps(case: str) -> None:
     for line, words in zip(lines, expected, strict=True):
         assert line.startswith("next: ")
         assert re.search(words, line), line
+
+
+def test_a_run_with_a_time_budget_is_made_longer_in_minutes() -> None:
+    cfg = get_cfg()
+    cfg.MODEL.RETINA_PLUGIN.SOLVER["MINUTES"] = 20.0
+    findings = Findings(
+        cfg, dataset_of([[box(0, HERE)]] * 50), METRICS, Interval(48, 52), RISING, None, losses={}
+    )
+    assert next_steps(findings)[0] == (
+        "next: train longer, --minutes 40 instead of 20: AP was still rising (by 10.0)"
+    )
 
 
 def test_reached() -> None:
@@ -269,6 +283,24 @@ def test_with_validation_and_test_sets(
     )
     assert "reached" not in capsys.readouterr().out
     assert (out / "model_best.pth").read_bytes() == before
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_with_validation_sets_only(
+    tmp_path: Path, root: Path, host: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The best model is evaluated again, which is not logged again; its line has the interval."""
+    validation = write_scenes(tmp_path / "validation", count=4, seed=5)
+    sets = ["MODEL.RETINA_PLUGIN.DATASETS.VALIDATION", f"['{validation}']", "DATASETS.TEST", "()"]
+    out = train(tmp_path, root, host, *sets)
+    lines = last_lines(capsys.readouterr().out)
+    best = read_checkpoint(str(out / "model_best.pth"))
+    assert f"by {out}/model_best.pth after step {best['iteration'] + 1} " in lines[0]
+    assert "on these images: square" in lines[1]
+    evaluations = [line for line in log(out) if "bbox/AP" in line]
+    assert [line["iteration"] for line in evaluations] == [9, 19, 29, 39]
+    with_interval = [line["iteration"] for line in evaluations if "bbox/AP_low" in line]
+    assert with_interval == [best["iteration"]]
 
 
 @pytest.mark.parametrize("host", HOSTS)

@@ -71,7 +71,7 @@ def _twice_as_long(cfg: Any) -> str:
 
 def _length(cfg: Any, factor: float) -> tuple[str, str]:
     """Return the flag or key that sets the length of the run, and its value times ``factor``."""
-    minutes = cfg.MODEL.RETINA_PLUGIN.SOLVER.get("MINUTES", 0)
+    minutes = cfg.MODEL.RETINA_PLUGIN.SOLVER.MINUTES
     if minutes:
         return "--minutes", f"{factor * minutes:.3g}"
     return "SOLVER.MAX_ITER", str(round(factor * cfg.SOLVER.MAX_ITER))

@@ -168,7 +168,7 @@ def test_next_steps(case: str) -> None:
 
 def test_a_run_with_a_time_budget_is_made_longer_in_minutes() -> None:
     cfg = get_cfg()
-    cfg.MODEL.RETINA_PLUGIN.SOLVER["MINUTES"] = 20.0
+    cfg.MODEL.RETINA_PLUGIN.SOLVER.MINUTES = 20.0
     findings = Findings(
         cfg, dataset_of([[box(0, HERE)]] * 50), METRICS, Interval(48, 52), RISING, None, losses={}
     )

@@ -166,17 +166,6 @@ def test_next_steps(case: str) -> None:
         assert re.search(words, line), line
 
 
-def test_a_run_with_a_time_budget_is_made_longer_in_minutes() -> None:
-    cfg = get_cfg()
-    cfg.MODEL.RETINA_PLUGIN.SOLVER.MINUTES = 20.0
-    findings = Findings(
-        cfg, dataset_of([[box(0, HERE)]] * 50), METRICS, Interval(48, 52), RISING, None, losses={}
-    )
-    assert next_steps(findings)[0] == (
-        "next: train longer, --minutes 40 instead of 20: AP was still rising (by 10.0)"
-    )
-
-
 def test_reached() -> None:
     dataset = dataset_of([[box(0, HERE)]] * 4)
     results = [result(image, 0, HERE, 0.9) for image in range(1, 5)]

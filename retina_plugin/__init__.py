@@ -1,7 +1,7 @@
 """RetinaNet with focal loss, on Detectron2, or on Lightning if Detectron2 is not installed.
 
-``import retina_plugin`` registers the backbones, the head and the meta-architecture in Detectron2
-as soon as Detectron2 is imported, before or after this package. It does not import Detectron2.
+``import retina_plugin`` does not import Detectron2. It registers the backbones, the head and the
+meta-architecture in Detectron2: at once if Detectron2 is already imported, else when it is.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ _LAZY = {
 def get_cfg() -> Any:
     """Return a config with all defaults.
 
-    If Detectron2 can be used, this is its config with the keys of this package added; else it is a
-    config with only the keys that Lightning runs read.
+    If Detectron2 can be used, this is its config with the keys of this package added. Otherwise the
+    config has only the keys that runs on Lightning read.
     """
     from retina_plugin.engine import hosts
 

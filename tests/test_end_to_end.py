@@ -469,7 +469,7 @@ def test_a_run_that_diverges_in_its_last_step(
         pytest.param(["MODEL.RESNETS.DEPTH", "34"], r"lacks \(\d+\): backbone", id="deeper"),
         pytest.param(
             ["MODEL.RETINANET.NUM_CONVS", "0"],
-            r"has more \(\d+\): head.*config.yaml beside "
+            r"has unexpected \(\d+\): head.*config.yaml beside "
             r"it",
             id="smaller",
         ),

@@ -10,18 +10,18 @@ from retina_plugin.checkpoint.match import CheckpointMatch
 
 
 def describe_mismatch(found: CheckpointMatch, *, only: str = "") -> str:
-    """Return a message that lists the parameters that do not match, and advice on what to change.
+    """Return a message that lists the mismatched parameters and says what to change.
 
     Args:
         found: from :func:`retina_plugin.checkpoint.match.compare_parameters`.
-        only: list only parameters whose names start with it; "" for all.
+        only: prefix of the names to list; "" for all.
     """
     lines = [f"{found.path} does not fit this model. It was read as: {found.title}."]
     missing, unexpected, shapes = (
         [n for n in names if n.startswith(only)]
         for names in (found.missing, found.unexpected, found.shape_mismatches)
     )
-    for title, names in (("lacks", missing), ("has more", unexpected)):
+    for title, names in (("lacks", missing), ("has unexpected", unexpected)):
         if names:
             lines.append(
                 f"  {title} ({len(names)}): "

@@ -20,14 +20,14 @@ else:
 
 NAME = "run.lock"
 logger = logging.getLogger("retina_plugin")
-_held: list[IO[bytes]] = []
+_held: list[IO[bytes]] = []  # lock files that this process holds
 
 
 class FolderLock:
     """A lock that the main process of a training run holds.
 
     The operating system releases it when the process ends, even if the process is killed. The file
-    ``run.lock`` is removed at the end of the run; the file that a killed run leaves locks nothing.
+    ``run.lock`` is removed at the end of the run. A killed run leaves the file, but not the lock.
 
     Example:
         >>> with FolderLock("out"):
@@ -72,8 +72,8 @@ class FolderLock:
             file.seek(0)
             holder = file.read().decode() or "it has just started"
             raise ConfigError(
-                f"another run works in {self.folder} ({holder}): wait for its end, or take another "
-                "OUTPUT_DIR"
+                f"another run works in {self.folder} ({holder}): wait until it ends, or choose "
+                "another OUTPUT_DIR"
             ) from None
         except OSError as error:
             logger.warning(

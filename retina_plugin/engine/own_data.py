@@ -30,11 +30,11 @@ NETWORK_KEYS = {"MODEL.WEIGHTS", "MODEL.BACKBONE.NAME", "MODEL.RESNETS.DEPTH"}
 
 @dataclass(frozen=True)
 class OwnData:
-    """What the user gives.
+    """The data and the time limit that the user gives.
 
     Attributes:
         data, val, group_by: see :func:`retina_plugin.engine.plan.choose_data.choose_data`.
-        minutes: that the run may take; 0 for no limit.
+        minutes: the longest time of the run; 0 for no limit.
     """
 
     data: str
@@ -48,10 +48,10 @@ def train_own_data(
 ) -> None:
     """Plan a run, write the plan into ``OUTPUT_DIR``, and train.
 
-    With ``--resume`` the plan of the run is used again.
+    ``--resume`` uses the existing plan of the run.
 
     Args:
-        own: the data and the time.
+        own: the data and the time limit.
         overrides: ``[KEY, VALUE, ...]``; they replace values of the plan.
         request: the flags.
         host: see :func:`retina_plugin.engine.hosts.choose_host`.
@@ -70,23 +70,23 @@ def train_own_data(
         if not request.overwrite:
             require_unused(folder, the_host)
         planned = plan_run(own, path, overrides, the_host)
-        if request.overwrite:  # after the plan, so that a mistake in the data changes nothing
+        if request.overwrite:  # after planning, so that an error in the data changes no file
             rename_old_run(folder, the_host, inputs=[own.data, own.val])
         planned.write()
-        request = dataclasses.replace(request, overwrite=False)  # that is done
-    # the plan has the budget, but a resumed run may be given another one
+        request = dataclasses.replace(request, overwrite=False)  # the old run is renamed already
+    # the plan has the time budget; --minutes on resuming replaces it
     minutes = [MINUTES, repr(own.minutes)] if own.minutes and request.resume else []
     launch(path, ["OUTPUT_DIR", folder, *minutes], request, host=host)
 
 
 @dataclass(frozen=True)
 class PlannedRun:
-    """A plan and the data it is for; nothing is written yet.
+    """A plan and its data, before anything is written.
 
     Attributes:
-        path: of the plan.
+        path: the file to which the plan will be written.
         plan: its values.
-        data: with the COCO files that the plan names.
+        data: the data sets, with the COCO files that the plan names.
     """
 
     path: str
@@ -109,10 +109,10 @@ def plan_run(own: OwnData, path: str, overrides: Sequence[str], host: Host) -> P
     """Plan a run, and print the plan.
 
     Args:
-        own: the data and the time.
-        path: of the plan.
+        own: the data and the time limit.
+        path: the file to which the plan will be written.
         overrides: ``[KEY, VALUE, ...]``; they replace values of the plan.
-        host: whose config checks the values.
+        host: its config checks the values.
 
     Raises:
         ConfigError: an override cannot be used, or the time is too short.
@@ -129,7 +129,7 @@ def plan_run(own: OwnData, path: str, overrides: Sequence[str], host: Host) -> P
 
 
 def _given_entries(overrides: Sequence[str], host: Host) -> list[Entry]:
-    """The values that the user gave, as the config reads them."""
+    """Return the values from the command line, as the config parses them."""
     values = dict(leaves(merge(host.get_cfg(), None, overrides)))
     return [
         Entry(key, values.get(key, text), "given on the command line", printed=True)

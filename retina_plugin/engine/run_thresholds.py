@@ -1,6 +1,6 @@
 """Score thresholds of a run: choose them on its validation sets and keep them in its checkpoints.
 
-The detections are those that the last evaluation has written, so nothing is detected twice.
+The detections are read from the files that the last evaluation wrote; the network does not run.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def match_last_detections(
 
 
 def threshold_metadata(cfg: Any) -> dict[str, Any]:
-    """Choose score thresholds by the last evaluation of the validation sets, all sets together.
+    """Choose score thresholds on the last evaluation of all validation sets together.
 
     Returns:
         Entries of a checkpoint's metadata: "score_thresholds", {class name: score}, and
@@ -60,7 +60,7 @@ def _match_at_half(cfg: Any, name: str) -> Matches:
 
 
 def store_thresholds(cfg: Any) -> None:
-    """Write the thresholds of the last evaluation into ``model_final.pth``, which it evaluated.
+    """Write the thresholds of the last evaluation into ``model_final.pth``, which was evaluated.
 
     Raises:
         DiskError: the checkpoint cannot be written; it is unchanged.
@@ -78,7 +78,7 @@ def describe_thresholds(
 
     Args:
         metadata: see :func:`threshold_metadata`; without thresholds, the text is empty.
-        reported: the names of the data sets that the line before names.
+        reported: the names of the data sets in the line printed before this one.
         most: the largest number of classes to list.
     """
     if "score_thresholds" not in metadata:

@@ -1,7 +1,7 @@
 """Compute COCO metrics of detections, for both hosts.
 
-The ground truth is the repaired boxes of :class:`retina_plugin.data.Dataset`, which training uses,
-too. Metrics have the names and the scale of Detectron2's COCOEvaluator.
+The ground truth consists of the repaired boxes of :class:`retina_plugin.data.Dataset`, as in
+training. Metrics have the names and the scale of Detectron2's COCOEvaluator.
 """
 
 from __future__ import annotations
@@ -31,7 +31,9 @@ AREAS = ("", "s", "m", "l")
 
 
 class CocoMetrics(NamedTuple):
-    """Metrics in percent; NaN if there is no ground truth or no detection.
+    """Metrics in percent.
+
+    A metric is NaN if there is no ground truth for it. All are NaN if nothing was detected.
 
     Attributes:
         precision: "AP", "AP50", "AP75", "APs", "APm", "APl", and "AP-<class>" if there are several
@@ -79,8 +81,8 @@ def evaluate(
 
     Args:
         dataset: the evaluated data set.
-        results_by_process: for each process {image id: :func:`coco_results`}; an image may occur in
-            several processes.
+        results_by_process: one mapping for each process, from image ids to :func:`coco_results`;
+            an image may occur in several of them.
         folder: folder of the file; it is created if it does not exist.
         max_detections, back_end: see :func:`compute_metrics`.
 
@@ -109,8 +111,8 @@ def compute_metrics(
     Args:
         dataset: a data set with ground truth.
         results: results of all images, with the ids of the annotation file.
-        max_detections: ``TEST.DETECTIONS_PER_IMAGE``: this many best detections of each image and
-            class are evaluated; COCO's own number is 100.
+        max_detections: ``TEST.DETECTIONS_PER_IMAGE``. For each image and class, only this many
+            detections with the highest scores are evaluated; COCO's own limit is 100.
         back_end: None for :func:`default_back_end`.
 
     Returns:
@@ -131,8 +133,8 @@ def compute_metrics(
         coco_eval.evaluate()
         coco_eval.accumulate()  # summarize() would fail: it expects maxDets of 100
     thresholds = np.asarray(coco_eval.params.iouThrs)
-    # (thresholds, recalls, classes, areas) and (thresholds, classes, areas); -1 where there is
-    # no ground truth
+    # precision: (thresholds, recalls, classes, areas); recall: (thresholds, classes, areas);
+    # both are -1 where there is no ground truth
     precision, recall = (
         np.asarray(coco_eval.eval[key])[..., -1] for key in ("precision", "recall")
     )

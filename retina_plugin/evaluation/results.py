@@ -14,9 +14,10 @@ RESULTS_FILE = "coco_instances_results.json"
 
 
 def results_folder(cfg: Any, name: str) -> str:
-    """Return the folder of a test set's results in ``OUTPUT_DIR``.
+    """Return the folder in ``OUTPUT_DIR`` for the results of a data set.
 
-    It is ``inference`` for a single test set and ``inference/<name>`` for one of several.
+    It is ``inference`` if the run evaluates only this data set at its end, else
+    ``inference/<name>``.
     """
     folder = os.path.join(cfg.OUTPUT_DIR, "inference")
     return (
@@ -27,8 +28,7 @@ def results_folder(cfg: Any, name: str) -> str:
 
 
 def read_results(cfg: Any, name: str) -> list[dict[str, Any]]:
-    """Read the detections that the last evaluation of a data set has written, in COCO's results
-    format."""
+    """Read the detections of the last evaluation of a data set, in COCO's results format."""
     with open(os.path.join(results_folder(cfg, name), RESULTS_FILE), encoding="utf-8") as file:
         found: list[dict[str, Any]] = json.load(file)
     return found

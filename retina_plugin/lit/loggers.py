@@ -16,8 +16,10 @@ from retina_plugin.engine.events import EventFile
 
 
 class MetricsLogger(Logger):
-    """Appends a line to ``metrics.json`` for all scalars that are logged together. A killed run
-    leaves no partial line."""
+    """Appends one line to ``metrics.json`` for each call of :meth:`log_metrics`.
+
+    A killed run leaves no partial line.
+    """
 
     def __init__(self, folder: str) -> None:
         self.folder = folder
@@ -43,7 +45,7 @@ class MetricsLogger(Logger):
         """Append a line.
 
         Args:
-            metrics: name -> value; float32, so seven digits are written.
+            metrics: name -> value, written with seven digits, the precision of float32.
             step: the number of the step, from 0.
         """
         line = {name: float(f"{value:.7g}") for name, value in _without_epoch(metrics).items()}
@@ -54,12 +56,12 @@ class MetricsLogger(Logger):
 
 
 def _without_epoch(metrics: Mapping[str, float]) -> dict[str, float]:
-    """Drop "epoch", which Lightning adds. It is always 0 here."""
+    """Drop "epoch", which Lightning adds. It is always 0, because a run is one epoch."""
     return {name: value for name, value in metrics.items() if name != "epoch"}
 
 
 class EventsLogger(TensorBoardLogger):
-    """Lightning's TensorBoard logger; writes whole records into the folder of the run."""
+    """Lightning's TensorBoard logger. It writes only complete records, into the run's folder."""
 
     def __init__(self, folder: str) -> None:
         super().__init__(folder, name="", version="")
@@ -74,7 +76,7 @@ class EventsLogger(TensorBoardLogger):
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        # without the base class, which raises a ValueError if the disk is full
+        # do not call the base class, which raises a ValueError if the disk is full
         for name, value in _without_epoch(metrics).items():
             self.experiment.add_scalar(name, value, step)
 

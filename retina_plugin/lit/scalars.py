@@ -14,16 +14,18 @@ from retina_plugin.lit.module import RetinaNetModule
 
 
 class MeanScalarsCallback(lightning.Callback):
-    """Logs the mean losses and times every ``LOG_PERIOD`` steps and when training ends.
+    """Logs mean losses and step times, after every ``LOG_PERIOD`` steps and at the end of training.
 
-    It must be the last callback, because it checks whether another one has ended the training. In
-    the last step it sets ``trainer.should_stop``: then Lightning evaluates during ``fit``, even if
-    the step is no multiple of ``TEST.EVAL_PERIOD``, and callbacks see the last evaluation.
+    It must be the last callback, because it checks whether another one has ended the training.
+
+    After the last step it sets ``trainer.should_stop``. Lightning then evaluates during ``fit``,
+    even if the step is not a multiple of ``TEST.EVAL_PERIOD``, and callbacks get this evaluation.
     """
 
     def __init__(self) -> None:
         self.sums: dict[str, float] = defaultdict(float)
-        self.steps, self.started = 0, 0.0
+        self.steps = 0
+        self.started = 0.0  # start of the current step
 
     def on_train_start(self, *args: Any, **kwargs: Any) -> None:
         self.started = time.perf_counter()
@@ -66,9 +68,10 @@ class MeanScalarsCallback(lightning.Callback):
                 logger.log_metrics(scalars, step=module.iteration)
 
     def _means(self, trainer: lightning.Trainer, module: RetinaNetModule) -> dict[str, float]:
-        """Return the means since the last call."""
+        """Return the means since the last call, the learning rate and the predicted time left."""
         means = {name: value / self.steps for name, value in self.sums.items()}
         steps_left = trainer.max_steps - trainer.global_step
-        left = module.budget.seconds_left if module.budget else steps_left * means["time"]
+        budget = module.budget
+        seconds_left = budget.seconds_left if budget else steps_left * means["time"]
         self.sums, self.steps = defaultdict(float), 0
-        return {**means, "lr": module.lr, "eta_seconds": left}
+        return {**means, "lr": module.lr, "eta_seconds": seconds_left}

@@ -1,8 +1,8 @@
 """The class loss of one sigmoid and its derivatives, for figures and for teaching.
 
-q is the probability that the sigmoid gives to the correct answer, and x is its logit: q =
-sigmoid(x). For every class loss, the derivative by q is unbounded near q = 0, and the derivative by
-x, which training uses, is bounded.
+q = sigmoid(x) is the probability of the correct answer, and x is its logit. For every class loss,
+the derivative with respect to q is unbounded near q = 0. The derivative with respect to x, which
+training uses, is bounded.
 
 Example:
     >>> import torch
@@ -32,15 +32,16 @@ def value(q: Tensor, terms: Terms, *, gamma: float = 0.0, alpha: float = 1.0) ->
 
 
 def by_q(q: Tensor, terms: Terms, *, gamma: float = 0.0, alpha: float = 1.0) -> Tensor:
-    """Return the derivative of the loss by q, which is negative; for arguments see :func:`value`.
+    """Return the derivative of the loss with respect to q, which is negative.
 
-    For focal loss it is ``alpha (1 - q)^gamma (gamma log q / (1 - q) - 1 / q)``.
+    For focal loss it is ``alpha (1 - q)^gamma (gamma log q / (1 - q) - 1 / q)``. The arguments
+    are those of :func:`value`.
     """
     return -alpha * terms(_wrong_logit(q), gamma)[1] / (q * (1 - q))
 
 
 def by_logit(x: Tensor, terms: Terms, *, gamma: float = 0.0, alpha: float = 1.0) -> Tensor:
-    """Return the derivative of the loss by the logit x, which is negative.
+    """Return the derivative of the loss with respect to the logit x, which is negative.
 
     For focal loss it is ``alpha (1 - q)^gamma (gamma q log q + q - 1)``. x may be any finite
     number; for the other arguments see :func:`value`.

@@ -1,7 +1,7 @@
-"""The class loss and its derivative by one Triton kernel, which reads the logits only once.
+"""Compute the class loss and its derivative in one Triton kernel, which reads the logits once.
 
-The module is imported only for CUDA tensors and if Triton is installed. Otherwise
-:mod:`retina_plugin.losses.chunked` computes the same.
+This module is imported only for CUDA tensors and only if Triton is installed. Otherwise
+:mod:`retina_plugin.losses.chunked` computes the same losses.
 """
 
 from __future__ import annotations
@@ -71,8 +71,11 @@ def triton_loss(
     gamma: float,
     elementwise: bool,
 ) -> tuple[Tensor, Tensor]:
-    """Like :func:`retina_plugin.losses.chunked.chunked_loss`; but unless ``elementwise`` is set,
-    the losses are sums over blocks of :data:`BLOCK` elements, not over rows."""
+    """Compute the same as :func:`retina_plugin.losses.chunked.chunked_loss`, with one difference.
+
+    Unless ``elementwise`` is set, losses are summed over blocks of :data:`BLOCK` elements, not over
+    rows.
+    """
     logits, blocks = logits.contiguous(), triton.cdiv(logits.numel(), BLOCK)
     derivatives = torch.empty_like(logits, dtype=stored_dtype(logits))
     values = negative.new_empty(logits.shape if elementwise else (blocks,))
@@ -135,7 +138,7 @@ def _kernel(  # type: ignore[no-untyped-def]
     lane = tl.arange(0, BLOCK)
     place = start + lane
     inside = place < total
-    # relative to the first row of the block, so that 32 bits are enough
+    # columns count from the first row of the block, so that 32 bits are enough
     column = (start % NUM_CLASSES).to(tl.int32) + lane
     row = start // NUM_CLASSES + column // NUM_CLASSES
     column = column % NUM_CLASSES

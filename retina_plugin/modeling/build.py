@@ -1,4 +1,4 @@
-"""Build a model from a config, which may be a config tree of either host."""
+"""Build a model from a config of either host."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ def build_model(cfg: Any) -> RetinaNet:
 def model_parts(cfg: Any, backbone: Backbone) -> dict[str, Any]:
     """Build the arguments of :class:`retina_plugin.modeling.RetinaNet` for a given backbone.
 
-    The order, box coder, head, criterion, is fixed, so that a seed always gives the same initial
-    weights. The backbone may also be one of Detectron2.
+    Box coder, head and criterion are always built in this order, so that a seed always gives the
+    same initial weights. The backbone may also be one of Detectron2.
 
     Raises:
         ValueError: if the number of classes is below 1, or the head cannot use the backbone's maps.

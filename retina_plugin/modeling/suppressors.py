@@ -73,18 +73,18 @@ def batched_suppression(
     """
     # a trace would record the lengths and the branches below as constants
     if is_jit_tracing():
-        return [_suppress_image(found, nms_threshold, max_detections) for found in candidates]
-    width, longest = 4 * max_detections, max(len(found["scores"]) for found in candidates)
+        return [_suppress_image(image, nms_threshold, max_detections) for image in candidates]
+    num_selected, longest = 4 * max_detections, max(len(image["scores"]) for image in candidates)
     while True:
-        selected = [{name: x[:width] for name, x in found.items()} for found in candidates]
+        selected = [{name: x[:num_selected] for name, x in image.items()} for image in candidates]
         kept = _suppress_batch(selected, nms_threshold)
         enough = (
-            len(k["scores"]) >= max_detections or len(c["scores"]) <= width
+            len(k["scores"]) >= max_detections or len(c["scores"]) <= num_selected
             for k, c in zip(kept, candidates, strict=True)
         )
-        if width >= longest or all(enough):
-            return [{name: x[:max_detections] for name, x in found.items()} for found in kept]
-        width *= 4
+        if num_selected >= longest or all(enough):
+            return [{name: x[:max_detections] for name, x in image.items()} for image in kept]
+        num_selected *= 4
 
 
 def _suppress_batch(candidates: Sequence[Detections], nms_threshold: float) -> list[Detections]:
@@ -92,13 +92,13 @@ def _suppress_batch(candidates: Sequence[Detections], nms_threshold: float) -> l
     boxes, scores, labels = (
         torch.cat([found[name] for found in candidates]) for name in ("boxes", "scores", "labels")
     )
-    image = torch.arange(len(sizes), device=boxes.device).repeat_interleave(
+    image_index = torch.arange(len(sizes), device=boxes.device).repeat_interleave(
         torch.tensor(sizes, device=boxes.device)
     )
-    classes = labels.max() + 1 if len(labels) else 1
-    keep = batched_nms(boxes, scores, image * classes + labels, nms_threshold)
+    num_classes = labels.max() + 1 if len(labels) else 1
+    keep = batched_nms(boxes, scores, image_index * num_classes + labels, nms_threshold)
     keep = keep.sort().values  # by image, and by descending score within each image
-    counts = torch.bincount(image[keep], minlength=len(sizes)).tolist()
+    counts = torch.bincount(image_index[keep], minlength=len(sizes)).tolist()
     parts = (x[keep].split_with_sizes(counts) for x in (boxes, scores, labels))
     return [{"boxes": b, "scores": s, "labels": c} for b, s, c in zip(*parts, strict=True)]
 

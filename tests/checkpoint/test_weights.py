@@ -65,8 +65,8 @@ def test_the_normalizer_may_be_missing(tmp_path: Path) -> None:
         ),
         pytest.param(
             {"MODEL__RESNETS__DEPTH": 34},
-            r"has more \(\d+\).*res2\.2.*ResNet with \[3, 4, 6, 3\] blocks per stage, the model "
-            r"has \[2, 2, 2, 2\]: MODEL.RESNETS.DEPTH",
+            r"has unexpected \(\d+\).*res2\.2.*ResNet with \[3, 4, 6, 3\] blocks per stage, the "
+            r"model has \[2, 2, 2, 2\]: MODEL.RESNETS.DEPTH",
             id="depth",
         ),
         pytest.param({"MODEL__FPN__OUT_CHANNELS": 64}, "in the file.*in the model", id="width"),
@@ -77,7 +77,7 @@ def test_the_normalizer_may_be_missing(tmp_path: Path) -> None:
         ),
         pytest.param(
             {"MODEL__RETINANET__NUM_CONVS": 4},
-            r"has more \(8\): "
+            r"has unexpected \(8\): "
             r"head.bbox_subnet.4",
             id="more convolutions",
         ),

@@ -574,9 +574,9 @@ def test_timm_refuses(changes: dict, words: str) -> None:
     ("theirs", "ours", "words"),
     [
         ("resnet18", "resnet10t", r"lacks \(\d+\): backbone.bottom_up.model.conv1.0.weight"),
-        ("resnet34", "resnet18", r"has more \(\d+\): backbone.bottom_up.layer1.2"),
-        ("seresnet50", "resnet50", r"has more \(\d+\): backbone.bottom_up.layer1.0.se"),
-        ("resnet50", "resnet50_gn", r"has more \(\d+\): backbone.bottom_up.bn1.running_mean"),
+        ("resnet34", "resnet18", r"has unexpected \(\d+\): backbone.bottom_up.layer1.2"),
+        ("seresnet50", "resnet50", r"has unexpected \(\d+\): backbone.bottom_up.layer1.0.se"),
+        ("resnet50", "resnet50_gn", r"has unexpected \(\d+\): backbone.bottom_up.bn1.running_mean"),
         ("convnext_femto", "convnext_atto", r"other shapes \(\d+\)"),
         ("convnext_tiny", "convnext_nano", "MODEL.RETINA_PLUGIN.TIMM.NAME"),
     ],

@@ -1,4 +1,4 @@
-"""Addresses of weights: what ``MODEL.WEIGHTS`` takes besides the path of a file.
+"""Addresses of weights, which ``MODEL.WEIGHTS`` accepts besides paths of files.
 
 Nothing is downloaded unless ``MODEL.WEIGHTS`` is one of these addresses. ``package://`` never uses
 the network.
@@ -14,7 +14,7 @@ from retina_plugin.checkpoint.sources.cache import cached_download
 from retina_plugin.checkpoint.sources.download import Download
 from retina_plugin.checkpoint.sources.packages import PACKAGES, package_file
 
-# Scheme -> where its file is downloaded from; takes the address without the scheme.
+# Scheme -> function that takes the rest of the address and returns the URL and checksum to use.
 DOWNLOADS: dict[str, Callable[[str], Download]] = {
     "timm": catalogs.timm_download,
     "torchvision": catalogs.torchvision_download,

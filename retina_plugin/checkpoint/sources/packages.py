@@ -1,4 +1,4 @@
-"""Weights that packages of the Python package index carry: ``package://NAME``."""
+"""Weights files in packages of the Python package index: ``package://NAME``."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from retina_plugin.checkpoint.errors import WeightsError
 
 
 class PackagedFile(NamedTuple):
-    """A weights file in a package, which is read without importing the package."""
+    """A weights file in a package. It is read without importing the package."""
 
     package: str  # its name on the index
     file: str  # path within the installed package

@@ -1,4 +1,4 @@
-"""Find what breaks or harms training in data sets; docs/data_checks.md states the rules."""
+"""Find problems in data sets that break or harm training; docs/data_checks.md has the rules."""
 
 from retina_plugin.data.checks.check import CheckResult, check_datasets
 from retina_plugin.data.checks.finding import Finding

@@ -11,11 +11,11 @@ from retina_plugin.data.checks.finding import Finding
 from retina_plugin.data.checks.rules import BRIGHT, DARK, MOST_UNUSUAL, OUTLIER
 from retina_plugin.data.thumbnails import FLAT
 
-MIN_IMAGES = 10  # with fewer, quartiles say little
+MIN_IMAGES = 10  # quartiles of fewer images are too uncertain
 
 
 def check_decoding(checked: CheckedSet) -> Iterator[Finding]:
-    """Rule unreadable-image, as far as pixels are concerned."""
+    """Rule unreadable-image, for files whose header is valid and whose pixels cannot be decoded."""
     for path, thumbnail in checked.thumbnails.items():
         if thumbnail.error:
             yield checked.finding("unreadable-image", path, f"cannot be decoded: {thumbnail.error}")
@@ -55,7 +55,14 @@ def check_outliers(checked: CheckedSet) -> Iterator[Finding]:
 
 
 def _is_outlier(values: np.ndarray, least: float) -> np.ndarray:
-    """Return (N,) bool: few values that are far from the others."""
+    """Return (N,) bool: whether a value is far outside the quartiles.
+
+    All are False if more than :data:`MOST_UNUSUAL` of the values are.
+
+    Args:
+        values: (N,).
+        least: the smallest interquartile range that is used.
+    """
     low, high = np.quantile(values, (0.25, 0.75))
     reach = OUTLIER * max(high - low, least)
     outside: np.ndarray = (values < low - reach) | (values > high + reach)

@@ -30,7 +30,7 @@ SMALL_BOX = 8.0  # pixels in the network's input
 SAME_PLACE = 0.95  # IoU
 RARE = 10  # boxes
 OUTLIER = 3.0  # interquartile ranges
-MOST_UNUSUAL = 0.1  # share of the images; more are a kind of their own
+MOST_UNUSUAL = 0.1  # share of the images; a larger group is not unusual
 DARK, BRIGHT = 64, 242  # grey levels
 LEFT_OUT = "left out with its boxes"
 
@@ -53,9 +53,9 @@ RULES: dict[str, Rule] = {
     "wrong-size": Rule(
         "breaks",
         "width or height in the annotations differ from the file (after EXIF rotation)",
-        "the size is corrected, if no box fits only into the size of the annotations and one fits "
-        "only into that of the file, or if there are no boxes. In the opposite case, and with "
-        "equal aspect ratios, the boxes are scaled. Other images are left out",
+        "the size is corrected if there are no boxes, or if some box fits only into the size of "
+        "the file and none only into that of the annotations. In the opposite case, the boxes are "
+        "scaled too, if both sizes have the same aspect ratio. Other images are left out",
     ),
     "exif-rotation": Rule(
         "breaks",
@@ -129,15 +129,15 @@ RULES: dict[str, Rule] = {
     "near-copy": Rule("note", "images of one data set have equal perceptual hashes"),
     "unusual-size": Rule(
         "note",
-        f"the square root of width x height is more than {OUTLIER:g} interquartile ranges (at "
-        "least a tenth of the median each) outside the quartiles, of at most "
-        f"{MOST_UNUSUAL:.0%} of the images; from 10 images on",
+        f"the square root of width x height is more than {OUTLIER:g} interquartile ranges "
+        "outside the quartiles (a range counts as at least a tenth of the median), if that holds "
+        f"for at most {MOST_UNUSUAL:.0%} of at least 10 images",
     ),
     "unusual-shape": Rule(
         "note",
-        f"the logarithm of width / height is more than {OUTLIER:g} interquartile ranges (at least "
-        f"0.1 each) outside the quartiles, of at most {MOST_UNUSUAL:.0%} of the images; from 10 "
-        "images on",
+        f"the logarithm of width / height is more than {OUTLIER:g} interquartile ranges "
+        "outside the quartiles (a range counts as at least 0.1), if that holds for at most "
+        f"{MOST_UNUSUAL:.0%} of at least 10 images",
     ),
     "dark-image": Rule("note", f"99% of the pixels have a grey value below {DARK} of 255"),
     "bright-image": Rule("note", f"95% of the pixels have a grey value above {BRIGHT} of 255"),

@@ -35,10 +35,10 @@ def convert(name: str, format: str, folder: str, *, link: bool = False) -> list[
         link: make hard links to the images instead of copies.
 
     Returns:
-        Lines on what was written, and on what the format cannot hold.
+        Lines to print: what was written, and what the format cannot hold.
 
     Raises:
-        DatasetError: the data set cannot be read, or the folder has files.
+        DatasetError: the data set cannot be read, or the folder is not empty.
         DiskError: a file cannot be written.
     """
     datasets, notes = with_same_classes(_load_splits(name))
@@ -62,10 +62,10 @@ def _summary(datasets: Mapping[str, Dataset], folder: str) -> Iterator[str]:
 
 
 def require_new_folder(folder: str) -> None:
-    """Check that a folder can be made or is empty.
+    """Check that a folder does not exist or is empty.
 
     Raises:
-        DatasetError: it is a file, or has files.
+        DatasetError: it is a file, or is not empty.
     """
     if os.path.lexists(folder) and not (os.path.isdir(folder) and not os.listdir(folder)):
         raise DatasetError(f"{folder} exists: name a new or empty folder")
@@ -73,12 +73,11 @@ def require_new_folder(folder: str) -> None:
 
 @contextlib.contextmanager
 def new_folder(folder: str) -> Iterator[str]:
-    """Give a draft folder, which takes the place of ``folder`` after the block, or is removed if
-    that fails.
+    """Yield a temporary folder; after the block rename it to ``folder``, or remove it on failure.
 
     Raises:
-        DatasetError: ``folder`` is a file, or has files.
-        DiskError: it cannot be made.
+        DatasetError: ``folder`` is a file, or is not empty.
+        DiskError: it cannot be created.
     """
     require_new_folder(folder)
     path = os.path.abspath(folder)
@@ -86,7 +85,7 @@ def new_folder(folder: str) -> Iterator[str]:
         os.makedirs(os.path.dirname(path), exist_ok=True)
         draft = tempfile.mkdtemp(prefix=f".{os.path.basename(path)}.", dir=os.path.dirname(path))
     try:
-        os.chmod(draft, 0o777 & ~_umask())  # mkdtemp gives a folder to its owner only
+        os.chmod(draft, 0o777 & ~_umask())  # mkdtemp gives permissions only to the owner
         yield draft
         with disk_errors(folder):
             os.replace(draft, path)

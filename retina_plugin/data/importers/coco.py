@@ -1,7 +1,7 @@
-"""COCO's JSON by its path, also in the layouts of Roboflow, CVAT, Label Studio and LabelMe.
+"""Import COCO JSON files by path, including exports of Roboflow, CVAT, Label Studio and LabelMe.
 
-A category that is only the supercategory of others and has no annotation in any split, as
-Roboflow's exports have one, is dropped.
+Roboflow adds a category that is only the supercategory of the others. Such a category is dropped
+if it has no annotation in any split.
 Source: https://cocodataset.org/#format-data
 """
 
@@ -19,9 +19,9 @@ from retina_plugin.data.importers.json_head import HEAD, json_head
 from retina_plugin.data.importers.registry import IMPORTERS
 
 LISTS = {"images", "annotations", "categories"}
-# COCO's own files without boxes, or with the same boxes as instances_*.json
-OTHERS = ("captions_", "image_info_", "panoptic_", "person_keypoints_", "stuff_")
-ROBOFLOW = "_annotations.coco.json"
+# prefixes of COCO's own files that are skipped: they have no boxes, or those of instances_*.json
+SKIPPED_PREFIXES = ("captions_", "image_info_", "panoptic_", "person_keypoints_", "stuff_")
+ROBOFLOW_FILE = "_annotations.coco.json"
 
 
 @IMPORTERS.register("COCO")
@@ -62,25 +62,30 @@ def _files(path: str) -> dict[str, str]:
 
 def _is_coco(path: str) -> bool:
     head = json_head(path)
-    if head is None or head.kind != "object" or os.path.basename(path).startswith(OTHERS):
+    if head is None or head.kind != "object" or os.path.basename(path).startswith(SKIPPED_PREFIXES):
         return False
     if os.path.getsize(path) <= HEAD:
         return head.keys >= {"images", "categories"}
-    links = '"image_id"' in head.text or '"file_name"' in head.text or "categories" in head.keys
-    return bool(head.keys & LISTS) and links
+    # other JSON files have a list "images" or "annotations" too
+    texts = ('"image_id"', '"file_name"')
+    is_coco = "categories" in head.keys or any(text in head.text for text in texts)
+    return bool(head.keys & LISTS) and is_coco
 
 
 def _other_files(json_file: str, files: Mapping[str, str]) -> list[str]:
-    """The files of the other splits; of Roboflow's also if only one was named."""
+    """Return the files of the other splits.
+
+    If the user named a single file of a Roboflow export, look for the others beside its folder.
+    """
     others = [file for file in files.values() if file != json_file]
     folder = os.path.dirname(os.path.abspath(json_file))
     if (
         not others
-        and os.path.basename(json_file) == ROBOFLOW
+        and os.path.basename(json_file) == ROBOFLOW_FILE
         and split_of(os.path.basename(folder))
     ):
         above = os.path.dirname(folder)
-        beside = [os.path.join(above, name, ROBOFLOW) for name in sorted(os.listdir(above))]
+        beside = [os.path.join(above, name, ROBOFLOW_FILE) for name in sorted(os.listdir(above))]
         others = [file for file in beside if os.path.isfile(file)]
     return [file for file in others if os.path.abspath(file) != os.path.abspath(json_file)]
 
@@ -119,9 +124,9 @@ def _unused_supercategories(content: Mapping[str, Any]) -> set[str]:
     }
 
 
-def _moved_note(names: list[str], moved: list[str]) -> list[str]:
-    changed = [(a, b) for a, b in zip(names, moved, strict=True) if a != b]
+def _moved_note(names: list[str], found: list[str]) -> list[str]:
+    changed = [(a, b) for a, b in zip(names, found, strict=True) if a != b]
     if not changed:
         return []
-    first = f"{changed[0][0]!r} is {changed[0][1]!r}"
+    first = f"{changed[0][0]!r} is the file {changed[0][1]!r}"
     return [f"{len(changed)} of {len(names)} images were found by their base name (first: {first})"]

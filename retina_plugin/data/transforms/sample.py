@@ -1,6 +1,6 @@
 """The sample that transforms take and return, and its checks.
 
-Axes: M boxes, H, W.
+Axes: M boxes; height H and width W of the image.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ Draw = Callable[[np.random.Generator], Sample]
 class Transform(Protocol):
     """The interface of a transform.
 
-    All random numbers must come from ``rng``. Returned boxes may reach outside the image; they are
-    then clipped, and dropped if no area is left, see :func:`clip_boxes`. ``draw`` returns the
+    All random numbers must come from ``rng``. Returned boxes may reach outside the image:
+    :func:`clip_boxes` then clips them and drops boxes without area. ``draw`` returns the
     untransformed sample of another record.
 
     A class with the attribute ``needs_pixels = False`` must also accept images without channels

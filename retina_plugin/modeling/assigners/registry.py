@@ -14,7 +14,7 @@ ASSIGNER_REGISTRY = Registry("assigner", node="MODEL.RETINA_PLUGIN.ASSIGNER")
 class Assigner(Protocol):
     """The interface of an assigner, which assigns ground-truth boxes to the anchors of each image.
 
-    It has no parameters.
+    An assigner has no trainable parameters.
     """
 
     def __call__(

@@ -34,7 +34,7 @@ class OwnData:
 
     Attributes:
         data, val, group_by: see :func:`retina_plugin.engine.plan.choose_data.choose_data`.
-        minutes: the longest time of the run; 0 for no limit.
+        minutes: the time budget of the command; 0 for no limit.
     """
 
     data: str

@@ -18,7 +18,7 @@ from retina_plugin.engine.budget import Budget, format_time
 
 logger = logging.getLogger("retina_plugin")
 FINAL_CONFIG = "config_final.yaml"
-CLOSING_SECONDS = 4.0  # for the pictures, the thresholds and the last lines, until the process ends
+CLOSING_SECONDS = 3.0  # for the pictures, the thresholds and the last lines, until the process ends
 USEFUL_STEPS = 100  # for the advice of an error
 WARNED_STEP = 10  # at which the prediction is good enough for a warning
 

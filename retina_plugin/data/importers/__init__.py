@@ -1,4 +1,4 @@
-"""Importers of annotation formats: each recognises its format and returns the lists of COCO."""
+"""Importers of annotation formats. Each recognises its format and returns COCO's lists."""
 
 from retina_plugin.data.importers import (  # noqa: F401  they register themselves
     coco,

@@ -1,4 +1,4 @@
-"""The annotation files of formats that keep all boxes of a split in one file."""
+"""Find the annotation files of formats that have one file for each split."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterator, Sequence
 from retina_plugin.data.data_path import SPLIT_NAMES
 
 FOLDERS = frozenset({"annotation", "annotations", "ann", "anns", "label", "labels"})
-MOST_FILES = 50  # of a kind in one folder; more are those of a format with a file an image
+MOST_FILES = 50  # in one folder; a folder with more has one file for each image
 
 
 def split_of(name: str) -> str | None:
-    """The split that a file or folder is named after: "train", "val", "test", or None."""
+    """Return the split in the name of a file or folder: "train", "val", "test", or None."""
     words = re.split(r"[^a-z]+", name.lower())
     found = {SPLIT_NAMES[word] for word in words if word in SPLIT_NAMES}
     return found.pop() if len(found) == 1 else None
@@ -22,17 +22,17 @@ def split_of(name: str) -> str | None:
 def annotation_files(
     path: str, suffixes: Sequence[str], fits: Callable[[str], bool]
 ) -> dict[str, str]:
-    """The files of a format by split.
+    """Return the files of a format by split.
 
     Args:
-        path: a file, or a folder with files in itself and in the folders directly below.
-        suffixes: of the files in a folder, such as ".csv".
-        fits: whether a file has the format.
+        path: a file, or a folder, which is searched together with the folders directly below it.
+        suffixes: suffixes of the files to look for in a folder, such as ".csv".
+        fits: returns whether a file has the format.
 
     Returns:
-        Split -> file. A single file has the split ""; several have those of their names or of
-        their folders' names, or if these are not different, their own names. Empty if there is
-        none.
+        {split: file}. A single file has the split "". Several files have the splits in their names
+        or in their folders' names. If a split is missing or occurs twice, the keys are the files'
+        paths without suffix. Empty if no file has the format.
     """
     if not os.path.isdir(path):
         return {"": path} if fits(path) else {}
@@ -57,7 +57,7 @@ def _candidates(folder: str, suffixes: Sequence[str]) -> Iterator[str]:
 
 
 def files_in(folder: str, suffixes: Sequence[str]) -> list[str]:
-    """The files with one of the suffixes in a folder, sorted; hidden ones are left out."""
+    """Return the files in a folder that have one of the suffixes, sorted, without hidden files."""
     with os.scandir(folder or ".") as entries:
         names = [entry.name for entry in entries if entry.is_file()]
     return sorted(
@@ -68,7 +68,7 @@ def files_in(folder: str, suffixes: Sequence[str]) -> list[str]:
 
 
 def folders_beside(file: str, path: str) -> list[str]:
-    """Where files that belong to an annotation file may be: its folder, and that which the user
-    named."""
+    """Return the folders to search for files that belong to an annotation file: its folder, and
+    ``path``, as the user gave it, if that is a folder."""
     folders = [os.path.dirname(file), *([path] if os.path.isdir(path) else [])]
     return list(dict.fromkeys(folders))

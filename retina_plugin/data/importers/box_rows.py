@@ -1,4 +1,4 @@
-"""Rows of tables, one for each box or image without boxes, as images with boxes."""
+"""Group the rows of tables by image. A row has one box, or names an image without boxes."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from retina_plugin.data.importers.imported import Imported
 
 @dataclass(frozen=True)
 class BoxRow:
-    """What one row says.
+    """The content of one row.
 
     Attributes:
-        image: its name, as written.
+        image: name of the image, as written.
         place: file and line.
-        class_name, xyxy: of the box; None if the row names an image without boxes.
+        class_name, xyxy: class and corners of the box; None for an image without boxes.
         size: width and height of the image, if the row has them.
         flags: see :meth:`Collector.add_box`.
-        notes: what was converted or left out in this row.
+        notes: notes about conversions in this row.
     """
 
     image: str
@@ -46,19 +46,19 @@ def collect_rows(
     unit: str = "pixels",
     watched: Sequence[str] = (),
 ) -> Imported:
-    """Collect rows: images in the order in which they occur first, equal rows once.
+    """Collect rows. Images keep the order in which they first occur; repeated rows are dropped.
 
     Args:
-        rows: of ``file``.
+        rows: the rows of ``file``.
         format, class_names, watched: see :class:`Collector`.
-        unit: see :class:`Collector`; instead of pixels, fractions are read if no corner is beyond
-            1, and noted.
+        unit: see :class:`Collector`. "pixels" becomes "fraction", with a note, if all coordinates
+            are in 0..1.
         file: the table.
         path, split, image_folder: see :class:`ImageFinder`.
 
     Raises:
-        DatasetError: no rows, rows of one image with different sizes, or file names of two images
-            that mean the same file.
+        DatasetError: there are no rows, rows of one image have different image sizes, or two names
+            lead to the same image file.
     """
     by_image: dict[str, list[BoxRow]] = {}
     for row in rows:
@@ -77,7 +77,7 @@ def collect_rows(
         watched=watched,
     )
     if fractions:
-        collector.note("file has no corner beyond 1: corners are fractions of the image", file)
+        collector.note("file has no coordinate above 1: boxes are fractions of the image", file)
     for name, of_image in zip(places.names, by_image.values(), strict=True):
         _add(collector, name, of_image)
     note_moved(collector, places, file)
@@ -85,13 +85,13 @@ def collect_rows(
 
 
 def _are_fractions(rows: Iterable[Sequence[BoxRow]]) -> bool:
-    """Whether all corners lie in 0..1, as boxes of at most one pixel would."""
+    """Return whether all coordinates are in 0..1; in pixels, boxes would be at most 1 pixel."""
     corners = [value for of_image in rows for row in of_image for value in row.xyxy or ()]
     return bool(corners) and min(corners) >= 0 and max(corners) <= 1
 
 
 def note_moved(collector: Collector, places: ImagePlaces, file: str) -> None:
-    """Note the images that are in another folder than the annotations say."""
+    """Add a note for each image that is not at the path in the annotations."""
     for written, found in places.moved:
         collector.note(
             "images are not where the annotations name them and were found by their base names",
@@ -107,8 +107,8 @@ def _add(collector: Collector, name: str, rows: Sequence[BoxRow]) -> None:
     for row in rows:
         if row.size != first.size:
             raise DatasetError(
-                f"{row.place}: expected the image size of {first.place}, {first.size}, found "
-                f"{row.size}: both rows are of image {row.image!r}"
+                f"{row.place}: expected image size {first.size} as in {first.place}, found "
+                f"{row.size}: both rows belong to image {row.image!r}"
             )
         for note in row.notes:
             collector.note(note, row.place)
@@ -121,5 +121,6 @@ def _add(collector: Collector, name: str, rows: Sequence[BoxRow]) -> None:
             collector.add_box(image, row.class_name, row.xyxy, place=row.place, **row.flags)
         elif len(rows) > 1 and any(other.class_name is not None for other in rows):
             collector.note(
-                "rows say that an image has no boxes, but other rows have boxes of it", row.place
+                "rows mark an image as having no boxes, but other rows have boxes for that image",
+                row.place,
             )

@@ -19,14 +19,14 @@ from retina_plugin.data.importers.json_head import HEAD, json_head
 from retina_plugin.data.importers.registry import IMPORTERS
 
 LISTS = {"images", "annotations", "categories"}
-# prefixes of COCO's own files that are skipped: they have no boxes, or those of instances_*.json
+# prefixes of official COCO files to skip: they have no boxes, or the same as instances_*.json
 SKIPPED_PREFIXES = ("captions_", "image_info_", "panoptic_", "person_keypoints_", "stuff_")
 ROBOFLOW_FILE = "_annotations.coco.json"
 
 
 @IMPORTERS.register("COCO")
 class CocoImporter:
-    """Reads JSON files in COCO's layout: one file, or a folder with a file for each split."""
+    """Reads JSON files in COCO format: one file, or a folder with a file for each split."""
 
     def splits(self, path: str) -> Mapping[str, str] | None:
         """See :class:`Importer`."""
@@ -66,7 +66,7 @@ def _is_coco(path: str) -> bool:
         return False
     if os.path.getsize(path) <= HEAD:
         return head.keys >= {"images", "categories"}
-    # other JSON files have a list "images" or "annotations" too
+    # the key "images" or "annotations" alone is not enough: other formats have it too
     texts = ('"image_id"', '"file_name"')
     is_coco = "categories" in head.keys or any(text in head.text for text in texts)
     return bool(head.keys & LISTS) and is_coco
@@ -75,7 +75,7 @@ def _is_coco(path: str) -> bool:
 def _other_files(json_file: str, files: Mapping[str, str]) -> list[str]:
     """Return the files of the other splits.
 
-    If the user named a single file of a Roboflow export, look for the others beside its folder.
+    If ``files`` has only one file, from a Roboflow export, look in the folders beside its folder.
     """
     others = [file for file in files.values() if file != json_file]
     folder = os.path.dirname(os.path.abspath(json_file))
@@ -91,8 +91,8 @@ def _other_files(json_file: str, files: Mapping[str, str]) -> list[str]:
 
 
 def _drop_unused_supercategories(content: dict[str, Any], others: list[str]) -> list[str]:
-    """Drop categories that are only the supercategory of others, in place, and return a note for
-    each.
+    """Drop categories without annotations that are the supercategory of others, in place, and
+    return a note for each.
 
     Source: https://github.com/roboflow/rf-detr/pull/1303
     """

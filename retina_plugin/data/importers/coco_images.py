@@ -1,4 +1,4 @@
-"""Where the images of a COCO file are, which the file does not say."""
+"""Find the image folder of a COCO file, which the file does not contain."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ SAMPLE = 50  # names that are looked for in each folder
 def find_image_root(
     names: Sequence[str], json_file: str, *, path: str, split: str, image_folder: str
 ) -> tuple[str, list[str]]:
-    """Find the folder that file names start from.
+    """Find the folder that file names are relative to.
 
     Args:
         names: ``file_name`` of each image.
-        json_file: where they are written.
-        path: file or folder that the user named.
-        split: folders that are named after it are tried, too.
-        image_folder: the folder, if the user named it.
+        json_file: the COCO file.
+        path: the file or folder that the user gave.
+        split: folders with this name are tried too.
+        image_folder: the image folder, if the user gave one; it is returned unchecked.
 
     Returns:
-        The first folder that has all of a sample of the names, and the names. If there is none, a
-        folder, and the names below it by which the images were found; names that were not found
-        are unchanged.
+        The folder, and the names of the images relative to it. The first candidate that has a
+        sample of the names is used. If none has, each image is searched for; the names of missing
+        images are unchanged.
     """
     if image_folder or not names:
         return image_folder or os.path.dirname(json_file) or ".", list(names)
@@ -40,9 +40,9 @@ def find_image_root(
 
 
 def _candidates(json_file: str, path: str, split: str) -> list[str]:
-    """Folders that may hold the images: that of the file, the one that the user named, the one
-    above a folder of annotations, and in these those called "images", after the split, or after
-    the file, such as train2017 for instances_train2017.json."""
+    """Return the folders that may have the images: the folder of the file, ``path``, the parent of
+    a folder of annotations, and subfolders of these named "images", like the split, or like the
+    file, such as train2017 for instances_train2017.json."""
     here = os.path.dirname(json_file)
     tops = [here]
     if os.path.isdir(path):
@@ -50,10 +50,10 @@ def _candidates(json_file: str, path: str, split: str) -> list[str]:
     if os.path.basename(os.path.abspath(here)).lower() in FOLDERS:
         tops.append(os.path.join(here, os.pardir))
     stem = os.path.splitext(os.path.basename(json_file))[0]
-    own = dict.fromkeys(("images", stem.rpartition("_")[2], split, stem))
+    names = dict.fromkeys(("images", stem.rpartition("_")[2], split, stem))
     found = [
         os.path.normpath(os.path.join(top, *below))
         for top in tops
-        for below in [(), *((name,) for name in own), *(("images", name) for name in own)]
+        for below in [(), *((name,) for name in names), *(("images", name) for name in names)]
     ]
     return [folder for folder in dict.fromkeys(found) if os.path.isdir(folder)]

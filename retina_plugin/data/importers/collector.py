@@ -1,4 +1,4 @@
-"""Collect images and boxes of an annotation format as the lists of COCO."""
+"""Collect images and boxes of an annotation format as COCO's lists."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from retina_plugin.data.importers.imported import Imported
 
 
 class Collector:
-    """Collects what an importer reads; :meth:`finish` returns it."""
+    """Collects the images and boxes that an importer reads; :meth:`finish` returns them."""
 
     def __init__(
         self,
@@ -25,8 +25,8 @@ class Collector:
         """
         Args:
             format, source, image_root, unit, watched: see :class:`Imported`.
-            class_names: all classes in their order, if the format lists them. None: the classes
-                that occur, sorted by name.
+            class_names: all classes in order, if the format lists them; None to use the classes
+                of the boxes, sorted by name.
         """
         self.format, self.source, self.image_root = format, source, image_root
         self.unit, self.watched = unit, tuple(watched)
@@ -43,7 +43,7 @@ class Collector:
         """Add an image, with or without boxes.
 
         Args:
-            file_name: below ``image_root``, or absolute.
+            file_name: relative to ``image_root``, or absolute.
             width, height: in pixels, if the format has them.
 
         Returns:
@@ -61,12 +61,12 @@ class Collector:
         """Add a box.
 
         Args:
-            image: from :meth:`add_image`.
-            class_name: if the class names are given, one of them.
+            image: the id that :meth:`add_image` returned.
+            class_name: must be in the class names, if these are given.
             xyxy: left, top, right and bottom edge in the unit of the collector; not clipped.
             place: file and line, for messages.
-            flags: "difficult", "group_of" or "iscrowd" with 0 or 1; boxes with one of them are
-                neither learned nor counted as missed.
+            flags: "difficult", "group_of" or "iscrowd" with 0 or 1. Boxes with a flag of 1 are not
+                used for training, and evaluation does not count them as missed.
         """
         left, top, right, bottom = map(float, xyxy)
         self.boxes.append(
@@ -82,12 +82,13 @@ class Collector:
         self.places.append(place)
 
     def note(self, what: str, place: str) -> None:
-        """Count something that was skipped or converted; the first place is reported."""
+        """Count one thing that was skipped or converted. :meth:`finish` reports the count and the
+        first place."""
         self._notes[what] += 1
         self._first.setdefault(what, place)
 
     def finish(self) -> Imported:
-        """Return what was collected."""
+        """Return the collected annotations and notes."""
         names = self.class_names
         if names is None:
             names = sorted({box["class"] for box in self.boxes})

@@ -1,4 +1,4 @@
-"""Tables in CSV files: rows with file and line, cells as text and numbers."""
+"""Read CSV tables: rows with their file and line, cells as text or numbers."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ class Row:
     """One row.
 
     Attributes:
-        cells: without spaces around them.
+        cells: the text of each cell, without spaces around it.
         place: file and line, for messages.
-        delimiter: of the table.
+        delimiter: the delimiter of the table.
     """
 
     cells: list[str]
@@ -37,10 +37,11 @@ class Row:
     delimiter: str
 
     def number(self, column: int, name: str) -> float:
-        """A cell as a finite number; a decimal comma is one where commas do not separate cells.
+        """Return a cell as a finite number. Decimal commas are allowed if another character
+        separates cells.
 
         Raises:
-            DatasetError: it is no number.
+            DatasetError: the cell is not a finite number.
         """
         text = self.cells[column]
         if DECIMAL_COMMA.fullmatch(text) and self.delimiter != ",":
@@ -58,20 +59,20 @@ class Row:
         return value
 
     def text(self, column: int, name: str) -> str:
-        """A cell that must not be empty.
+        """Return the text of a cell.
 
         Raises:
-            DatasetError: it is empty.
+            DatasetError: the cell is empty.
         """
         if not self.cells[column]:
             raise DatasetError(f"{self.place}: column {name} is empty")
         return self.cells[column]
 
     def box(self, columns: Sequence[int], names: Sequence[str]) -> tuple[float, ...]:
-        """Corners from four cells in the order left, top, right, bottom.
+        """Return left, top, right and bottom edge from four cells.
 
         Raises:
-            DatasetError: no numbers, or the right or lower edge lies before the other one.
+            DatasetError: a cell is not a number, right < left, or bottom < top.
         """
         box = tuple(self.number(c, name) for c, name in zip(columns, names, strict=True))
         for low, high in ((0, 2), (1, 3)):
@@ -85,20 +86,20 @@ class Row:
 
 
 def head_rows(path: str, fits: Callable[[Rows], bool]) -> tuple[Rows, str] | None:
-    """The first rows of a file, for recognition.
+    """Return the first rows of a file, to recognise its format.
 
     Args:
-        path: of any file.
-        fits: whether rows are those of the format; called for each delimiter.
+        path: any file.
+        fits: returns whether rows have the format; called for each delimiter.
 
     Returns:
-        At most 20 rows that fit, and their delimiter; None if no delimiter gives such rows.
+        At most 20 rows and their delimiter; None if the rows fit with no delimiter.
     """
     lines = [line for line in lines_of_head(path) if line.strip()][:20]
     for delimiter in DELIMITERS:
         try:
             rows = [_stripped(row) for row in csv.reader(lines, delimiter=delimiter)]
-        except csv.Error:  # a quote that is open at the end of the head, or no text
+        except csv.Error:  # an unclosed quote, or not a text file
             continue
         if rows and fits(rows):
             return rows, delimiter
@@ -106,10 +107,10 @@ def head_rows(path: str, fits: Callable[[Rows], bool]) -> tuple[Rows, str] | Non
 
 
 def read_rows(path: str, delimiter: str) -> Iterator[Row]:
-    """All rows of a file that have a cell with text.
+    """Yield the rows of a file, without empty rows.
 
     Raises:
-        DatasetError: not text, or quotes that do not match; the line is named.
+        DatasetError: the file is not text, or has an unclosed quote; the message names the line.
     """
     text = read_text(path)
     if "\0" in text:
@@ -134,15 +135,15 @@ def read_rows(path: str, delimiter: str) -> Iterator[Row]:
 
 
 def require_length(row: Row, length: int, columns: str) -> None:
-    """Make sure that a row has all its cells; empty ones after the last column are removed.
+    """Check the number of cells of a row, after removing empty cells beyond the last column.
 
     Args:
         row: changed in place.
-        length: of a row.
-        columns: what they are, for messages.
+        length: the number of columns.
+        columns: describes the columns, for messages.
 
     Raises:
-        DatasetError: too few or too many.
+        DatasetError: the row has too few or too many cells.
     """
     while len(row.cells) > length and not row.cells[-1]:
         row.cells.pop()

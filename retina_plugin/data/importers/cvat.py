@@ -1,7 +1,7 @@
-"""CVAT's XML, "CVAT for images" and "CVAT for video": boxes, polygons and ellipses in pixels.
+"""Import CVAT's XML, "CVAT for images" and "CVAT for video"; coordinates are in pixels.
 
-``rotation`` turns a shape clockwise about its centre. In tracks, shapes with ``outside="1"`` are
-not visible. Frames of a video are files called frame_000000, counted from 0.
+``rotation`` rotates a shape clockwise about its centre. In tracks, shapes with ``outside="1"`` are
+not visible. The frames of a video are files named frame_000000, frame_000001, ...
 Source: https://docs.cvat.ai/docs/dataset_management/formats/format-cvat/
 """
 
@@ -32,7 +32,7 @@ FRAME = re.compile(r"frame_0*(\d+)", re.IGNORECASE)
 
 @dataclass
 class Picture:
-    """An image: its name, its size, and (label, shape) of its objects."""
+    """An image or frame: name, size, and a (label, shape) pair for each object."""
 
     name: str
     size: dict[str, int] = field(default_factory=dict)
@@ -44,7 +44,7 @@ class CVAT:
     """Reads CVAT's XML files."""
 
     def splits(self, path: str) -> Mapping[str, str] | None:
-        """See :class:`Importer`. Subsets of an exported project are splits."""
+        """See :class:`Importer`. The subsets of an exported project are its splits."""
         return {split: file for split, (file, _) in _splits(path).items()} or None
 
     def read(self, path: str, split: str, *, image_folder: str = "") -> Imported:
@@ -77,7 +77,7 @@ def _fits(path: str) -> bool:
 
 
 def _splits(path: str) -> dict[str, tuple[str, str]]:
-    """Split -> file and subset; the subset is "" if all images count."""
+    """Return {split: (file, subset)}; the subset is "" if all images of the file are used."""
     files = annotation_files(path, (".xml",), _fits)
     if list(files) != [""]:
         return {split: (file, "") for split, file in files.items()}
@@ -91,17 +91,17 @@ def _splits(path: str) -> dict[str, tuple[str, str]]:
 
 
 def _images(root: Element, subset: str, notes: list[tuple[str, str]]) -> Iterator[Picture]:
-    """The images of a task of images."""
+    """Yield the images of "CVAT for images"; of one subset if ``subset`` is not empty."""
     seen: dict[str, str] = {}
     for element in root.find_all("image"):
-        own = element.attributes.get("subset") or "default"
-        if subset and own != subset:
+        name = element.attributes.get("subset") or "default"
+        if subset and name != subset:
             continue
-        if own not in seen:
-            seen[own] = element.place
+        if name not in seen:
+            seen[name] = element.place
             if len(seen) > 1:
                 notes.append(
-                    (f"subset, {own}, was read together with {next(iter(seen))}", element.place)
+                    (f"subset, {name}, was read together with {next(iter(seen))}", element.place)
                 )
         picture = Picture(_required(element, "name"), _size(element))
         for shape in element.children:
@@ -111,7 +111,7 @@ def _images(root: Element, subset: str, notes: list[tuple[str, str]]) -> Iterato
 
 
 def _frames(root: Element, finder: ImageFinder, notes: list[tuple[str, str]]) -> Iterator[Picture]:
-    """The frames of a video, those without boxes too if their files are there."""
+    """Yield the frames of a video; frames without boxes only if their image files exist."""
     tracks = list(root.find_all("track"))
     if not tracks:
         return
@@ -125,7 +125,7 @@ def _frames(root: Element, finder: ImageFinder, notes: list[tuple[str, str]]) ->
             number = whole_number(shape, "frame")
             if before is not None and any(n in names for n in range(before + 1, number)):
                 notes.append(
-                    ("times, frames between two shapes of a track have no shape", shape.place)
+                    ("gaps in tracks: frames between two shapes have no shape", shape.place)
                 )
             visible = shape.attributes.get("outside", "0") != "1"
             before = number if visible else None
@@ -136,14 +136,14 @@ def _frames(root: Element, finder: ImageFinder, notes: list[tuple[str, str]]) ->
 
 
 def _frame_files(finder: ImageFinder) -> dict[int, str]:
-    """Number of a frame -> its file."""
+    """Return {frame number: file}."""
     found: dict[int, str] = {}
     for name in finder.files.names:
         match = FRAME.fullmatch(os.path.splitext(os.path.basename(name))[0])
         if match and found.setdefault(int(match[1]), name) != name:
             raise DatasetError(
                 f"{finder.root}: expected one file for each frame, found "
-                f"{found[int(match[1])]!r} and {name!r}. Name the folder of the images."
+                f"{found[int(match[1])]!r} and {name!r}. Give the image folder: PATH@FOLDER."
             )
     return found
 

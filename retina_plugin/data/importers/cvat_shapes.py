@@ -1,4 +1,4 @@
-"""Shapes of CVAT's XML as boxes, and its labels."""
+"""Convert the shapes of CVAT's XML to boxes, and read its labels."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ CUBOID = [f"{corner}{face}" for face in (1, 2) for corner in ("tl", "bl", "tr", 
 
 
 def label_names(root: Element) -> list[str]:
-    """The labels of <meta> in their order, without the parts of skeletons, and without those of
-    types that have no boxes unless a box has them; empty if there is none."""
+    """Return the labels of <meta> in order. Parts of skeletons are left out, as are labels of types
+    without boxes, unless a shape with a box has the label."""
     holders = [*root.find_all("image"), *root.find_all("track")]
     used = {
         (shape.attributes | holder.attributes).get("label")
@@ -35,17 +35,17 @@ def label_names(root: Element) -> list[str]:
 
 
 def box_of(shape: Element, collector: Collector) -> Box | None:
-    """The box of a shape; None, with a note, if it has none.
+    """Return the box of a shape; None, with a note, for shapes without area.
 
     Raises:
-        DatasetError: an unknown shape, or a number that is missing or none.
+        DatasetError: the shape is unknown, or a coordinate is missing or not a number.
     """
     if shape.tag in LEFT_OUT:
         collector.note(f"shapes <{shape.tag}> were left out", shape.place)
         return None
     angle = _number(shape, "rotation") if "rotation" in shape.attributes else 0.0
     if angle:
-        collector.note("turned shapes were replaced by the boxes that enclose them", shape.place)
+        collector.note("rotated shapes were replaced by their enclosing boxes", shape.place)
     if shape.tag == "box":
         left, top, right, bottom = (_number(shape, n) for n in ("xtl", "ytl", "xbr", "ybr"))
         center = ((left + right) / 2, (top + bottom) / 2)
@@ -56,17 +56,17 @@ def box_of(shape: Element, collector: Collector) -> Box | None:
     if shape.tag == "polygon":
         return enclosing_box(_points(shape))
     if shape.tag == "cuboid":
-        collector.note("cuboids were replaced by the boxes that enclose them", shape.place)
+        collector.note("cuboids were replaced by their enclosing boxes", shape.place)
         return enclosing_box([(_number(shape, f"x{c}"), _number(shape, f"y{c}")) for c in CUBOID])
     known = ", ".join((*WITH_BOXES, *LEFT_OUT))
-    raise DatasetError(f"{shape.place}: expected a shape of {known}; found <{shape.tag:.80}>")
+    raise DatasetError(f"{shape.place}: expected one of {known}; found <{shape.tag:.80}>")
 
 
 def whole_number(element: Element, name: str) -> int:
-    """An attribute that counts something.
+    """Return an attribute as a non-negative integer.
 
     Raises:
-        DatasetError: it is missing, or is no whole number.
+        DatasetError: the attribute is missing or not a non-negative integer.
     """
     text = element.attributes.get(name, "")
     if not text.isdecimal():
@@ -87,7 +87,7 @@ def _number(shape: Element, name: str) -> float:
 
 
 def _points(shape: Element) -> list[Point]:
-    """From "x0,y0;x1,y1;..."."""
+    """Parse the attribute "points", "x0,y0;x1,y1;..."."""
     text = shape.attributes.get("points", "")
     pairs = [pair.split(",") for pair in text.split(";")]
     if not all(len(pair) == 2 and all(NUMBER.fullmatch(n.strip()) for n in pair) for pair in pairs):

@@ -1,5 +1,5 @@
-"""CSV of keras-retinanet: path,x1,y1,x2,y2,class without a header, and classes as name,id in a
-second file.
+"""Import the CSV of keras-retinanet: rows path,x1,y1,x2,y2,class without a header. A second file
+has the classes, in rows name,id.
 
 Rows "path,,,,," are images without boxes. Paths are relative to the CSV file.
 Source: https://github.com/fizyr/keras-retinanet#annotations-format
@@ -56,10 +56,10 @@ class FizyrCSV:
 
 
 def find_class_file(file: str, path: str) -> str | None:
-    """The file of classes that belongs to a file of boxes; None if there is none.
+    """Return the class file that belongs to a file of boxes; None if no file fits.
 
     Raises:
-        DatasetError: there are several.
+        DatasetError: several files fit.
     """
     for folder in folders_beside(file, path):
         found = [name for name in files_in(folder, SUFFIXES) if _is_classes(name)]
@@ -78,18 +78,18 @@ def _is_boxes(path: str) -> bool:
 
 
 def _has_boxes(rows: Rows) -> bool:
-    """Whether there is no header, and most rows are right: for the others, the message says what
-    is wrong."""
+    """Return whether there is no header and most rows are valid. Reading the file reports the
+    invalid rows."""
     if not any(cell == "" or _is_number(cell) for cell in rows[0][1:5]):
         return False
-    right = sum(
+    valid = sum(
         len(row) >= 6
         and row[0] != ""
         and (not any(row[1:]) or all(map(_is_number, row[1:5])))
         and not any(row[6:])
         for row in rows
     )
-    return 2 * right > len(rows)
+    return 2 * valid > len(rows)
 
 
 def _is_number(text: str) -> bool:
@@ -130,7 +130,7 @@ def _box(row: Row, classes: list[str] | None, class_file: str | None) -> BoxRow:
 
 
 def _read_classes(file: str) -> list[str]:
-    """Names in the order of their ids."""
+    """Return the class names in the order of their ids."""
     found = head_rows(file, _has_classes)
     ids: dict[str, int] = {}
     for row in read_rows(file, found[1] if found else ","):

@@ -1,4 +1,5 @@
-"""Flags of boxes that are neither learned nor counted as missed, as formats spell them."""
+"""Flags of boxes, such as difficult and crowd, in the spellings of different formats. Boxes with a
+flag are not used for training, and evaluation does not count them as missed."""
 
 from __future__ import annotations
 
@@ -7,7 +8,7 @@ from typing import Any
 
 from retina_plugin.data.errors import DatasetError
 
-# lower case, without "_" and spaces -> the name in Imported
+# key in lower case, without "_" and spaces -> name of the flag in Imported
 SPELLINGS = {
     "difficult": "difficult",
     "isdifficult": "difficult",
@@ -21,19 +22,19 @@ VALUES |= {"1": 1, "1.0": 1, "true": 1, "yes": 1}
 
 
 def flag_name(key: str) -> str | None:
-    """The flag that an attribute or column means; None if it means none."""
+    """Return the flag for the name of an attribute or column; None if that is not a flag."""
     return SPELLINGS.get(key.strip().lower().replace("_", "").replace(" ", ""))
 
 
 def read_flags(attributes: Mapping[str, Any], place: str) -> dict[str, int]:
-    """The flags among the attributes of a box, such as {"difficult": 1}.
+    """Return the flags among the attributes of a box, such as {"difficult": 1}.
 
     Args:
-        attributes: values are numbers, truth values or text; other keys are ignored.
-        place: for messages.
+        attributes: values are numbers, booleans or text; keys that are not flags are ignored.
+        place: file and line, for messages.
 
     Raises:
-        DatasetError: a flag with another value.
+        DatasetError: the value of a flag is not one of :data:`VALUES`.
     """
     flags: dict[str, int] = {}
     for key, value in attributes.items():

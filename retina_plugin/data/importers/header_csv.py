@@ -1,7 +1,7 @@
-"""CSV with a header and a row for each box, as TensorFlow's tutorials and Roboflow write it:
+"""Import CSV with a header and a row for each box, as in TensorFlow's tutorials and in Roboflow:
 filename,width,height,class,xmin,ymin,xmax,ymax.
 
-Columns may have any order, and the usual other names. Rows whose class and corners are empty are
+Columns may have any order and any name in ``SPELLINGS``. Rows with empty class and corners are
 images without boxes.
 """
 
@@ -67,14 +67,14 @@ def _fits(path: str) -> bool:
 
 
 def _has_header(rows: Rows) -> bool:
-    """Whether there are a column of file names and some of corners: if one is missing, the message
-    says which."""
+    """Return whether the header has a column of file names and at least two of corners. Reading the
+    file reports missing columns."""
     found = _columns(rows[0])
     return "filename" in found and sum(corner in found for corner in CORNERS) >= 2
 
 
 def _columns(header: list[str]) -> dict[str, int]:
-    """Column of each name that is known; those of open files such as "ImageID" are not."""
+    """Return {name in SPELLINGS: column} for the columns in the header."""
     plain = [name.lower().replace(" ", "_") for name in header]
     return {
         name: plain.index(spelling)
@@ -123,7 +123,7 @@ def _box(row: Row, columns: Mapping[str, int], flags: Mapping[str, int]) -> BoxR
 
 
 def _size(row: Row, columns: Mapping[str, int]) -> tuple[int, int] | None:
-    """Width and height, if the row has both."""
+    """Return width and height, if the row has both, else None."""
     both = [columns[name] for name in ("width", "height") if name in columns]
     if len(both) < 2 or not all(row.cells[place] for place in both):
         return None

@@ -1,4 +1,4 @@
-"""The image files of a folder, and the one that an annotation means."""
+"""List the image files of a folder, and find an image by the name in an annotation."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SUFFIXES = frozenset(
 
 
 def is_image(name: str) -> bool:
-    """Whether a file name has the suffix of an image."""
+    """Return whether a file name has the suffix of an image."""
     return os.path.splitext(name)[1].lower() in SUFFIXES
 
 
@@ -26,7 +26,7 @@ class ImageFolder:
 
     @cached_property
     def names(self) -> list[str]:
-        """Paths of all images, relative to the folder, sorted. Hidden files are left out."""
+        """Paths of all images, relative to the folder, sorted, without hidden files."""
         found = []
         for base, folders, files in os.walk(self.folder):
             folders[:] = sorted(name for name in folders if not name.startswith("."))
@@ -44,7 +44,7 @@ class ImageFolder:
 
     @cached_property
     def _by_end(self) -> dict[str, list[str]]:
-        """Names by base name, and by base name without suffix."""
+        """Paths by base name, with and without suffix."""
         table = defaultdict(list)
         for name in self.names:
             base = os.path.basename(name)
@@ -53,18 +53,19 @@ class ImageFolder:
         return table
 
     def of_name(self, name: str) -> list[str]:
-        """All images of a base name, given with or without its suffix."""
+        """Return all images with a base name, which may lack its suffix."""
         return self._by_end.get(name, [])
 
     def find(self, name: str) -> str | None:
-        """The image that an annotation means.
+        """Return the image with the name that an annotation has.
 
         Args:
-            name: as the annotation has it: with folders of another machine, or without suffix.
+            name: may start with folders of another computer, and may lack the suffix.
 
         Returns:
-            A path relative to the folder: the name itself if it is there, else the only image of
-            the same base name, else the only one with that base name before its suffix; else None.
+            A path relative to the folder: ``name`` itself if that image exists, else the only image
+            with the same base name, else the only image with the same base name apart from the
+            suffix, else None.
         """
         plain = os.path.normpath(name)
         if plain in self._known:

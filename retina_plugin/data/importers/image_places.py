@@ -1,4 +1,4 @@
-"""The image files that the names of an annotation file mean."""
+"""Find image files by the names in an annotation file."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from retina_plugin.data.importers.image_files import ImageFolder, is_image
 
 
 class ImagePlaces(NamedTuple):
-    """Where images are.
+    """The paths of images.
 
     Attributes:
-        root: the folder that names start from.
-        names: of each image, below the root or absolute; as it was written if no file was found.
-        moved: (as written, as found) of those that are not where they were written.
+        root: the folder that names are relative to.
+        names: for each image, a path relative to the root or absolute; for a missing image the
+            result of ``otherwise`` of :func:`place_images`.
+        moved: (name in the annotations, path) of images that were found elsewhere.
     """
 
     root: str
@@ -26,18 +27,19 @@ class ImagePlaces(NamedTuple):
 
 
 class ImageFinder:
-    """Finds images by the names that an annotation file gives them."""
+    """Finds image files by the names in an annotation file."""
 
     def __init__(
         self, annotation_file: str, *, path: str, split: str = "", image_folder: str = ""
     ) -> None:
         """
         Args:
-            annotation_file: names are relative to its folder first.
-            path: file or folder that the user named; a folder holds the images too. If it is a
-                file in a folder called "annotations" or alike, the folder above holds them.
-            split: folders that are named after it come next.
-            image_folder: the only one to look in, if the user named it.
+            annotation_file: its folder is searched first.
+            path: the file or folder that the user gave; a folder is searched too. If it is a file,
+                its folder is searched instead, or if that is named "annotations" or similar, the
+                folder above.
+            split: folders with the name of the split are searched next.
+            image_folder: the only folder to search, if the user gave one.
         """
         here = os.path.dirname(annotation_file)
         if image_folder:
@@ -54,7 +56,7 @@ class ImageFinder:
         self.files = ImageFolder(self.root)
 
     def _folders(self) -> list[str]:
-        """Folders that are named after the split, in the root or in its folder "images"."""
+        """Return folders with the name of the split, in the root or in its folder "images"."""
         below = [self.root, os.path.join(self.root, "images")]
         return [
             os.path.join(base, name)
@@ -65,11 +67,12 @@ class ImageFinder:
         ]
 
     def find(self, spellings: Sequence[str]) -> tuple[str, bool] | None:
-        """The path of an image, and whether it is where it was written; None if it is not found.
+        """Return the path of an image, and whether it is the path in the annotations; None if the
+        image is not found.
 
         Args:
-            spellings: names that it may have, the likeliest first. A name without folder and suffix
-                is an id, which says nothing of the place.
+            spellings: names that the image may have, the likeliest first. A name without folder and
+                suffix is an id, which any path matches.
         """
         slashed = [name.replace("\\", "/") for name in spellings]
         for name in dict.fromkeys((*spellings, *slashed)):
@@ -99,12 +102,12 @@ def place_images(
 
     Args:
         wanted: for each image, the names that it may have, the likeliest first.
-        finder: where to look.
-        source: for messages.
-        otherwise: from the first name of an image that is not found to the one that it gets.
+        finder: finds each image.
+        source: the annotation file, for messages.
+        otherwise: returns the name of a missing image, given its first name.
 
     Raises:
-        DatasetError: different names mean the same file.
+        DatasetError: different names lead to the same file.
     """
     names: list[str] = []
     moved: list[tuple[str, str]] = []
@@ -118,8 +121,8 @@ def place_images(
         other = written.setdefault(path, spellings[0])
         if other != spellings[0]:
             raise DatasetError(
-                f"{source}: images {other!r} and {spellings[0]!r} are both found as {path}. Put "
-                "the images where the annotations name them, or name their folder: "
+                f"{source}: images {other!r} and {spellings[0]!r} are both found as {path}. Move "
+                "the images to the paths in the annotations, or give their folder: "
                 f"{source}@FOLDER."
             )
         relative = os.path.relpath(path, finder.root)

@@ -1,4 +1,4 @@
-"""What importers return: annotations of any format as the lists of COCO."""
+"""The interface of importers, and their result: annotations of any format as COCO's lists."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ class Imported:
     """Annotations that an importer has read.
 
     Attributes:
-        format: printed to the user, such as "YOLO, split train of data.yaml". Of files in
-            COCO's layout it starts with "COCO", and ``BOX_COORDINATES`` says what boxes are.
-        source: the file or folder of the annotations, as the user named it; for messages.
-        image_root: the folder that the file names of images start from.
+        format: printed to the user, such as "YOLO, split train of data.yaml". For files in COCO
+            format it starts with "COCO", and ``BOX_COORDINATES`` gives the unit of the boxes.
+        source: the file or folder of the annotations, for messages.
+        image_root: the folder that the file names of images are relative to.
         content: COCO's lists "images", "annotations" and "categories". An annotation may have
             "iscrowd", "difficult" and "group_of" (0 or 1), an image may have "width" and "height".
-            Images without them are measured later: an importer need not open image files.
-        places: for each annotation, the file and line it comes from, such as "labels/7.txt, line
-            3"; for messages. Empty for files in COCO's layout, where ids name the annotations.
-        unit: of the boxes [x, y, width, height]: "pixels" of the image as it is displayed, or
+            Missing sizes are read later from the image files; an importer need not open them.
+        places: for each annotation, its file and line, such as "labels/7.txt, line 3", for
+            messages. Empty for files in COCO format, whose messages contain annotation ids.
+        unit: unit of the boxes [x, y, width, height]: "pixels" of the image after EXIF rotation, or
             "fraction" of its width and height.
-        notes: what was skipped or converted, counted; one line each.
-        watched: files and folders that are read again when they change; of a folder all
-            annotation files below. Empty: ``source`` only.
+        notes: one line, with a count, for each kind of skipped or converted entries.
+        watched: files and folders; the data set is read again if one of them changes, or an
+            annotation file in such a folder. Empty for ``source`` only.
     """
 
     format: str
@@ -39,13 +39,13 @@ class Imported:
 
     @property
     def is_coco(self) -> bool:
-        """Whether it comes from a file in COCO's layout."""
+        """Whether the annotations come from a file in COCO format."""
         return self.format.split(",")[0] == "COCO"
 
 
 class Importer(Protocol):
-    """Reads one format. A new importer is a file with a class that is registered in
-    :data:`retina_plugin.data.importers.IMPORTERS`, with the name of the format."""
+    """Reads one format. To add a format, register a class in
+    :data:`retina_plugin.data.importers.IMPORTERS` under the name of the format."""
 
     def splits(self, path: str) -> Mapping[str, str] | None:
         """Recognise the format by content.
@@ -54,10 +54,9 @@ class Importer(Protocol):
             path: an existing file or folder.
 
         Returns:
-            None if the path does not have this format. Otherwise the splits of the path, from
-            "train", "val", "test" or another name to the files that they are read from, for
-            messages; a path without splits has the single key "". It reads a little of the path
-            only.
+            None if the path does not have this format. Otherwise {split: files of the split, for
+            messages}, where a split is "train", "val", "test" or another name; a path without
+            splits has the single key "". Only the start of files is read.
         """
         ...
 
@@ -65,11 +64,11 @@ class Importer(Protocol):
         """Read the annotations of a split.
 
         Args:
-            path: for which :meth:`splits` returned a mapping.
+            path: a path for which :meth:`splits` returned a mapping.
             split: a key of that mapping.
-            image_folder: where the images are, if the user wrote ``path@image_folder``.
+            image_folder: the folder of the images, if the user wrote ``path@image_folder``.
 
         Raises:
-            DatasetError: an entry that cannot be used; file and line are named.
+            DatasetError: an entry cannot be used; the message names the file and line.
         """
         ...

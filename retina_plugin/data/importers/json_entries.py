@@ -1,5 +1,4 @@
-"""Entries of JSON files of other programs: values of an expected kind, or an error with the
-place."""
+"""Read values of an expected type from JSON files of other programs; errors name the place."""
 
 from __future__ import annotations
 
@@ -13,10 +12,10 @@ from retina_plugin.data.importers.shapes import Point
 
 
 def require_list(entry: Mapping[str, Any], key: str, place: str) -> list[Any]:
-    """The list at a key.
+    """Return the list at a key.
 
     Raises:
-        DatasetError: there is none.
+        DatasetError: the value is missing or not a list.
     """
     value = entry.get(key)
     if not isinstance(value, list):
@@ -25,10 +24,10 @@ def require_list(entry: Mapping[str, Any], key: str, place: str) -> list[Any]:
 
 
 def require_dict(value: Any, place: str) -> dict[str, Any]:
-    """An entry that is an object.
+    """Return ``value``, which must be a JSON object.
 
     Raises:
-        DatasetError: it is none.
+        DatasetError: it is not an object.
     """
     if not isinstance(value, dict):
         raise DatasetError(f"{place}: expected an object, found {reprlib.repr(value)}")
@@ -36,10 +35,10 @@ def require_dict(value: Any, place: str) -> dict[str, Any]:
 
 
 def require_text(entry: Mapping[str, Any], key: str, place: str) -> str:
-    """Text at a key, not empty and without spaces around it.
+    """Return the text at a key, without spaces around it.
 
     Raises:
-        DatasetError: there is none.
+        DatasetError: the value is missing, empty or not text.
     """
     value = entry.get(key)
     if not isinstance(value, str) or not value.strip():
@@ -48,10 +47,10 @@ def require_text(entry: Mapping[str, Any], key: str, place: str) -> str:
 
 
 def require_number(entry: Mapping[str, Any], key: str, place: str) -> float:
-    """A finite number at a key.
+    """Return the number at a key.
 
     Raises:
-        DatasetError: there is none.
+        DatasetError: the value is missing or not a finite number.
     """
     value = entry.get(key)
     if not is_number(value):
@@ -60,10 +59,10 @@ def require_number(entry: Mapping[str, Any], key: str, place: str) -> float:
 
 
 def require_points(entry: Mapping[str, Any], key: str, place: str, least: int = 1) -> list[Point]:
-    """A list of points [x, y] at a key.
+    """Return the list of points [x, y] at a key.
 
     Raises:
-        DatasetError: fewer than ``least``, or something else.
+        DatasetError: the value is not such a list, or has fewer than ``least`` points.
     """
     points = require_list(entry, key, place)
     for number, point in enumerate(points):
@@ -80,13 +79,13 @@ def require_points(entry: Mapping[str, Any], key: str, place: str, least: int = 
 
 
 def image_size_of(entry: Mapping[str, Any], keys: tuple[str, str], place: str) -> dict[str, int]:
-    """Width and height, {"width": 640, "height": 480}; empty if one is missing, null or 0.
+    """Return {"width": 640, "height": 480}; empty if one of both is missing, null or 0.
 
     Args:
-        keys: of width and height.
+        keys: the keys of width and height.
 
     Raises:
-        DatasetError: no whole numbers.
+        DatasetError: a value is not a non-negative integer.
     """
     values = [entry.get(key) for key in keys]
     for key, value in zip(keys, values, strict=True):

@@ -1,4 +1,4 @@
-"""The start of a JSON file, to recognise its format without reading all of it."""
+"""Read the start of a JSON file, to recognise its format without reading the whole file."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\]:,]')
 
 
 class JsonHead(NamedTuple):
-    """What the first 64 KiB of a JSON file show.
+    """The first 64 KiB of a JSON file.
 
     Attributes:
         kind: "object" or "array".
-        keys: of the object, or of the first object of the array, as far as they are seen.
-        text: these 64 KiB.
+        keys: keys of the object, or of the first object of the array, that occur in the head.
+        text: the head as text.
     """
 
     kind: str
@@ -26,16 +26,16 @@ class JsonHead(NamedTuple):
 
 
 def json_head(path: str) -> JsonHead | None:
-    """Read the start of a file; None if it is no file with an object or array of JSON.
+    """Read the start of a file; return None if it is not JSON with an object or array.
 
     Args:
-        path: of anything; its name does not matter.
+        path: any file or folder, with any suffix.
     """
     if not os.path.isfile(path):
         return None
     with open(path, "rb") as file:
         raw = file.read(HEAD)
-    if b"\0" in raw[:4]:  # UTF-16 and UTF-32 have them; so do images
+    if b"\0" in raw[:4]:  # UTF-16 or UTF-32, or a binary file such as an image
         try:
             text = raw.decode(json.detect_encoding(raw), errors="ignore").lstrip("\ufeff \r\n\t")
         except UnicodeError:
@@ -48,7 +48,7 @@ def json_head(path: str) -> JsonHead | None:
 
 
 def _keys(text: str) -> set[str]:
-    """Keys of the outermost object, which an array may be around."""
+    """Return the keys of the outermost object, or of the first object of an outer array."""
     level = 1 if text.startswith("{") else 2
     keys: set[str] = set()
     depth, word, objects = 0, "", 0

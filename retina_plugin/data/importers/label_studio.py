@@ -1,9 +1,9 @@
-"""Label Studio's JSON and JSON-MIN exports.
+"""Import Label Studio's JSON and JSON-MIN exports.
 
-Coordinates are percent of the image. ``rotation`` turns a rectangle clockwise about its top left
-corner, and must be applied in pixels, not in percent. Widths and heights may be negative.
-Skipped annotations (``was_cancelled``), predictions and drafts are no annotations; a task without
-any is not used, as nobody has looked for its objects.
+Coordinates are percentages of the image size. ``rotation`` rotates a rectangle clockwise about its
+top left corner, in pixels, not in percent. Widths and heights may be negative.
+Skipped annotations (``was_cancelled``), predictions and drafts are ignored. A task without any
+other annotation is not used: its image may have unlabelled objects.
 Sources: https://labelstud.io/guide/task_format, https://labelstud.io/tags/rectanglelabels
 """
 
@@ -37,7 +37,7 @@ WITHOUT_AREA = ("keypoint", "brush", "bitmask", "vector")
 
 
 class Task(NamedTuple):
-    """An image with its regions: (place, region)."""
+    """An image: its possible names, its place in the file, and (place, region) pairs."""
 
     names: list[str]
     place: str
@@ -91,12 +91,12 @@ def _fits(path: str) -> bool:
 
 
 def _tasks(file: str, notes: list[tuple[str, str]]) -> Iterator[Task]:
-    """The tasks that have an annotation; the others are noted as (what, place)."""
+    """Yield the tasks that have an annotation; add a (text, place) note for each other task."""
     for number, entry in enumerate(parse_json(file)):
         place = f"{file}, entry {number}"
         task = require_dict(entry, place)
         if "data" not in task:
-            yield _small_task(task, place)
+            yield _json_min_task(task, place)
             continue
         key = "annotations" if "annotations" in task else "completions"
         annotations = [
@@ -110,7 +110,9 @@ def _tasks(file: str, notes: list[tuple[str, str]]) -> Iterator[Task]:
             continue
         chosen_place, chosen = max(reversed(valid), key=lambda pair: _rank(pair[1]))
         if len(valid) > 1:
-            notes.append(("tasks have several annotations, of which the newest is used", place))
+            notes.append(
+                ("tasks have several annotations: the ground truth or the newest is used", place)
+            )
         yield Task(
             image_names(task, place),
             place,
@@ -122,14 +124,14 @@ def _tasks(file: str, notes: list[tuple[str, str]]) -> Iterator[Task]:
 
 
 def _rank(annotation: Mapping[str, Any]) -> tuple[bool, str]:
-    """A ground truth ranks above others, then the newest."""
+    """Return a sort key: ground truth is higher than other annotations, then newer than older."""
     return bool(annotation.get("ground_truth")), str(
         annotation.get("updated_at") or annotation.get("created_at") or ""
     )
 
 
-def _small_task(task: Mapping[str, Any], place: str) -> Task:
-    """An entry of JSON-MIN, where each label control has a list of regions."""
+def _json_min_task(task: Mapping[str, Any], place: str) -> Task:
+    """Convert an entry of JSON-MIN, which has a list of regions for each label control."""
     regions = [
         (f"{place}, entry {n} of {key!r}", {"value": value, **value})
         for key, values in task.items()
@@ -165,14 +167,14 @@ def _add(collector: Collector, task: Task, name: str) -> None:
 def _is_usable(
     region: Mapping[str, Any], labelled: set[str], collector: Collector, place: str
 ) -> bool:
-    """Whether a region gives boxes; if it is one that does not, it is noted.
+    """Return whether a region gives boxes; add a note for shapes and labels that do not.
 
     Args:
-        labelled: ids of regions with a label. Where shape and label are separate controls, both
-            have regions of one id, and that with the label has the shape too.
+        labelled: ids of regions with a label. If shape and label are separate controls, each has a
+            region with the same id, and the labelled region has the shape too.
 
     Raises:
-        DatasetError: the image was turned in Label Studio.
+        DatasetError: the image was rotated in Label Studio.
     """
     labels = labels_of(region)
     kind = str(region.get("type") or "")
@@ -187,7 +189,7 @@ def _is_usable(
     if region.get("image_rotation"):
         raise DatasetError(
             f"{place}: expected image_rotation 0, found {region['image_rotation']!r}: it is not "
-            "known in which of the two images the region is measured. Turn the image file and "
-            "annotate it again."
+            "known whether the region is measured before or after the rotation. Rotate the image "
+            "file and annotate it again."
         )
     return True

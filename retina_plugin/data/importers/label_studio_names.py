@@ -1,5 +1,5 @@
-"""File names of the images of Label Studio's tasks: uploads with a hash before the name, URLs, and
-paths of its local storage."""
+"""Find the file names of Label Studio's images, which may be uploads with a hash before the name,
+URLs, or paths of its local storage."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from retina_plugin.data.errors import DatasetError
 from retina_plugin.data.importers.image_files import ImageFolder, is_image
 
-HASH = re.compile(r"[0-9a-f]{8}-")  # of an upload, before the name
-SIGNS = re.compile(r"[^-\w.]")  # that names of uploads do not have
+HASH = re.compile(r"[0-9a-f]{8}-")  # before the name of an upload
+SIGNS = re.compile(r"[^-\w.]")  # characters that Label Studio removes from names of uploads
 
 
 def image_names(task: Mapping[str, Any], place: str) -> list[str]:
-    """The names that the image of a task may have on the disk, the likeliest first.
+    """Return the names that the image file of a task may have, the likeliest first.
 
     Args:
-        task: with "data", and with "file_upload" if it was uploaded.
+        task: with "data", and with "file_upload" if the image was uploaded.
         place: for messages.
 
     Raises:
-        DatasetError: no value of "data" is the name of an image, or several are.
+        DatasetError: "data" has no name of an image, or several.
     """
     paths = [_path_of(_image_of(task["data"], place))]
     if isinstance(task.get("file_upload"), str):
@@ -38,17 +38,18 @@ def image_names(task: Mapping[str, Any], place: str) -> list[str]:
 
 
 def base_without_hash(path: str) -> str:
-    """The base name of a path, without the hash of an upload."""
+    """Return the base name of a path, without the hash of an upload."""
     return HASH.sub("", path.rpartition("/")[2], count=1)
 
 
 def find_upload(path: str, files: ImageFolder) -> str:
-    """The only image that has the name of an upload after Label Studio's change of it: spaces
-    become "_", brackets and other signs go. Without one, the base name of the path.
+    """Return the image whose name Label Studio changes to that of an upload: it replaces spaces by
+    "_", and removes brackets and similar characters. If not exactly one image fits, return the base
+    name of the path.
 
     Args:
-        path: in Label Studio.
-        files: images on the disk.
+        path: the path in Label Studio.
+        files: the image files.
     """
     base = base_without_hash(path)
     found = [name for name in files.names if _upload_name(os.path.basename(name)) == base]
@@ -60,7 +61,7 @@ def _upload_name(name: str) -> str:
 
 
 def _image_of(data: Any, place: str) -> str:
-    """The value of "data" that names the image."""
+    """Return the value of "data" that is the name of the image."""
     texts = {k: v for k, v in data.items() if isinstance(v, str)} if isinstance(data, dict) else {}
     images = {key: value for key, value in texts.items() if is_image(_path_of(value))}
     if not images:
@@ -76,7 +77,7 @@ def _image_of(data: Any, place: str) -> str:
 
 
 def _path_of(text: str) -> str:
-    """The path that a URL or name ends in, without URL encoding."""
+    """Return the path in a URL or name, without URL encoding."""
     if text.startswith("data:"):
         return ""
     try:

@@ -1,4 +1,4 @@
-"""Regions of Label Studio as boxes with classes."""
+"""Convert regions of Label Studio to boxes and classes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from retina_plugin.data.importers.shapes import Box, ellipse_box, enclosing_box,
 
 
 def is_shape(value: Any) -> bool:
-    """Whether the value of a region is a rectangle, an ellipse or a polygon."""
+    """Return whether the value of a region is a rectangle, an ellipse or a polygon."""
     if not isinstance(value, dict):
         return False
     corner = {"x", "y"} <= value.keys() and "rle" not in value
@@ -19,7 +19,7 @@ def is_shape(value: Any) -> bool:
 
 
 def labels_of(region: Mapping[str, Any]) -> list[str]:
-    """The classes of a region: at "rectanglelabels", "polygonlabels", "labels" and others."""
+    """Return the classes of a region, from "rectanglelabels", "labels" and similar keys."""
     value = region.get("value")
     if not isinstance(value, dict):
         return []
@@ -35,13 +35,13 @@ def labels_of(region: Mapping[str, Any]) -> list[str]:
 def box_of(
     value: Mapping[str, Any], scale: tuple[float, float], collector: Collector, place: str
 ) -> Box:
-    """The box of a region in pixels; ``scale`` is pixels for each percent."""
+    """Return the box of a region in pixels; ``scale`` is pixels per percent, in x and y."""
     if "points" in value:
         points = require_points(value, "points", place, 3)
         return enclosing_box([(x * scale[0], y * scale[1]) for x, y in points])
     angle = require_number(value, "rotation", place) if value.get("rotation") is not None else 0.0
     if angle:
-        collector.note("turned shapes were replaced by the boxes that enclose them", place)
+        collector.note("rotated shapes were replaced by their enclosing boxes", place)
     x = require_number(value, "x", place) * scale[0]
     y = require_number(value, "y", place) * scale[1]
     if "radiusY" in value:  # of an ellipse, x and y are the centre

@@ -1,8 +1,8 @@
-"""LabelMe's JSON: one file for each image, beside it or in a folder of its own.
+"""Import LabelMe's JSON: one file for each image, beside the image or in a separate folder.
 
-Corners of rectangles have any order; a circle is its centre and a point on it. Shapes of one label
-and ``group_id`` are parts of one object. The folders in ``imagePath`` are often those of another
-machine, so that the base name counts.
+Corners of rectangles have any order; a circle is its centre and a point on it. Shapes with the same
+label and ``group_id`` are parts of one object. ``imagePath`` often has the folders of another
+computer, so images are also found by base name.
 Source: https://github.com/wkentaro/labelme
 """
 
@@ -40,7 +40,7 @@ class LabelMe:
     """Reads folders of LabelMe's JSON files, or one file."""
 
     def splits(self, path: str) -> Mapping[str, str] | None:
-        """See :class:`Importer`. Folders train, val and test with such files are splits."""
+        """See :class:`Importer`. Folders train, val and test with LabelMe files are splits."""
         if os.path.isfile(path):
             return {"": path} if _is_labelme(path) else None
         if _has_files(path):
@@ -64,7 +64,7 @@ class LabelMe:
 
 
 def _files(source: str) -> list[str]:
-    """The JSON files of a folder and those below, or the file itself."""
+    """Return all JSON files below a folder, or ``source`` if it is a file."""
     if os.path.isfile(source):
         return [source]
     found = []
@@ -75,8 +75,8 @@ def _files(source: str) -> list[str]:
 
 
 def _has_files(folder: str) -> bool:
-    """Whether one of the first JSON files in a folder, or in its folder of annotations, is
-    LabelMe's."""
+    """Return whether one of the first JSON files in a folder, or in its folder of annotations, has
+    LabelMe's format."""
     for place in (folder, *(os.path.join(folder, name) for name in sorted(os.listdir(folder)))):
         if place != folder and os.path.basename(place).lower() not in {*FOLDERS, "json", "jsons"}:
             continue
@@ -96,7 +96,7 @@ def _is_labelme(path: str) -> bool:
 
 
 def _read(file: str) -> dict[str, Any] | None:
-    """A file's content; None if it is another JSON file."""
+    """Return the content of a file; None if it is not LabelMe's."""
     content = parse_json(file)
     if not isinstance(content, dict) or not content.keys() & {"shapes", "imagePath"}:
         return None
@@ -134,17 +134,16 @@ def _collect(
 
 
 def _place(content: Mapping[str, Any], file: str, finder: ImageFinder, collector: Collector) -> str:
-    """The name of the image of a file."""
+    """Return the name of the image that a JSON file belongs to."""
     written = require_text(content, "imagePath", file)
     base = PureWindowsPath(written).name
-    own = os.path.splitext(os.path.basename(file))[0] + os.path.splitext(base)[1]
+    same_stem = os.path.splitext(os.path.basename(file))[0] + os.path.splitext(base)[1]
     places = place_images([[written, base]], finder, source=file, otherwise=lambda _: "")
     if not places.names[0]:
-        places = place_images([[own]], finder, source=file, otherwise=lambda _: base)
+        places = place_images([[same_stem]], finder, source=file, otherwise=lambda _: base)
         if places.names[0] != base:
             collector.note(
-                "images are not called as imagePath says and were found by the name of their JSON "
-                "file",
+                "images are missing at imagePath and were found by the name of their JSON file",
                 file,
             )
     note_moved(collector, places, file)
@@ -164,8 +163,8 @@ def _add(collector: Collector, name: str, content: Mapping[str, Any], file: str)
             if box is None:
                 continue
             label = require_text(shape, "label", place)
-            own = require_dict(shape.get("flags") or {}, f"{place}, 'flags'")
-            flags = read_flags({**shape, **own}, place)
+            shape_flags = require_dict(shape.get("flags") or {}, f"{place}, 'flags'")
+            flags = read_flags({**shape, **shape_flags}, place)
             group = shape.get("group_id")
             key = number if group is None else (label, str(group))
             groups.setdefault(key, []).append((label, box, place, flags))
@@ -179,7 +178,7 @@ def _add(collector: Collector, name: str, content: Mapping[str, Any], file: str)
 
 
 def _note_images_without_file(collector: Collector, source: str) -> None:
-    """Note the images of the folder that no JSON file names."""
+    """Add a note for each image of the folder without a JSON file."""
     if not os.path.isdir(source):
         return
     used = {

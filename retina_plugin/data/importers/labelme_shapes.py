@@ -1,4 +1,4 @@
-"""Shapes of LabelMe's JSON as boxes."""
+"""Convert the shapes of LabelMe's JSON to boxes."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ OPEN = ("point", "points", "line", "linestrip", "lines")
 
 
 def box_of(shape: Mapping[str, Any], collector: Collector, place: str) -> Box | None:
-    """The box of a shape; None, with a note, if it has no area.
+    """Return the box of a shape; None, with a note, if it has no area.
 
     Raises:
-        DatasetError: an unknown shape, or points that are missing or none.
+        DatasetError: the shape is unknown, or has too few or invalid points.
     """
     kind = shape.get("shape_type") or "polygon"
     if kind in OPEN:
@@ -35,5 +35,5 @@ def box_of(shape: Mapping[str, Any], collector: Collector, place: str) -> Box | 
         known = ", ".join((*CLOSED, "circle", *OPEN))
         raise DatasetError(f"{place}: expected a shape_type of {known}; found {kind!r:.80}")
     if kind in TURNED:
-        collector.note("turned boxes were replaced by the boxes that enclose them", place)
+        collector.note("rotated boxes were replaced by their enclosing boxes", place)
     return enclosing_box(require_points(shape, "points", place, CLOSED[kind]))

@@ -1,5 +1,5 @@
-"""CSV of Open Images: ImageID, LabelName, XMin, XMax, YMin, YMax in fractions of the image, and
-IsGroupOf; names of classes in a second file without header, "/m/011k07,Tortoise".
+"""Import CSV of Open Images. The columns are ImageID, LabelName, IsGroupOf, and XMin, XMax, YMin,
+YMax as fractions of the image size. A second file has class names: "/m/011k07,Tortoise".
 
 Source: https://storage.googleapis.com/openimages/web/download_v7.html
 """
@@ -27,8 +27,8 @@ from retina_plugin.data.importers.registry import IMPORTERS
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
 NEEDED = {"imageid": "ImageID", "labelname": "LabelName"}
 NEEDED |= {"xmin": "XMin", "xmax": "XMax", "ymin": "YMin", "ymax": "YMax"}
-NO_NAMES = "boxes keep codes such as /m/011k07 as class names, as no file of class names was found"
-UNKNOWN_GROUP = "boxes have IsGroupOf -1 (unknown) and are taken for single objects"
+NO_NAMES = "boxes keep codes such as /m/011k07 as class names: no file of class names was found"
+UNKNOWN_GROUP = "boxes have IsGroupOf -1 (unknown) and are treated as single objects"
 
 
 @IMPORTERS.register("CSV of Open Images")
@@ -60,14 +60,14 @@ def _fits(path: str) -> bool:
 
 
 def _has_header(rows: Rows) -> bool:
-    """Whether there are a column ImageID and some of corners: if one is missing, the message says
-    which. Files of masks have the columns BoxXMin etc."""
+    """Return whether the header has ImageID and at least two corners. Reading the file reports
+    missing columns. Files of masks do not fit: their columns are BoxXMin, etc."""
     found = {name.lower() for name in rows[0]}
     return "imageid" in found and len(found & set(CORNERS)) >= 2
 
 
 def _find_names(file: str, path: str) -> str | None:
-    """The file of class names beside a file of boxes, or in the folder that the user named."""
+    """Return the file of class names, beside the file of boxes or in the folder ``path``."""
     files = [name for f in folders_beside(file, path) for name in files_in(f, SUFFIXES)]
     return next((name for name in files if head_rows(name, _has_names)), None)
 
@@ -79,14 +79,16 @@ def _has_names(rows: Rows) -> bool:
 
 
 def _read_names(file: str) -> dict[str, str]:
-    """Code -> name of a class."""
+    """Return {class code: class name}."""
     found = head_rows(file, _has_names)
     names: dict[str, str] = {}
     for row in read_rows(file, found[1] if found else ","):
         require_length(row, 2, "code and name of a class")
         code, name = row.text(0, "code"), row.text(1, "name")
         if names.setdefault(code, name) != name:
-            raise DatasetError(f"{row.place}: {code} is {name!r}, but {names[code]!r} before")
+            raise DatasetError(
+                f"{row.place}: {code} is {name!r}, but an earlier row has {names[code]!r}"
+            )
     return names
 
 

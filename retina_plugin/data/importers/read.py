@@ -9,7 +9,7 @@ from retina_plugin.data.data_path import DataPath
 from retina_plugin.data.importers.imported import Imported
 from retina_plugin.data.importers.recognise import choose_split, recognise
 
-# of annotation files; other files below a folder count by their names only
+# suffixes of annotation files; of other files below a folder, only the names are used
 TEXT = (".txt", ".xml", ".json", ".jsonl", ".csv", ".tsv", ".yaml", ".yml")
 
 
@@ -17,8 +17,8 @@ def read_path(where: DataPath) -> Imported:
     """Recognise the format of a path and read a split.
 
     Raises:
-        DatasetError: see :func:`retina_plugin.data.importers.recognise.recognise`; an entry that
-            cannot be used.
+        DatasetError: the format is not recognised, see
+            :func:`retina_plugin.data.importers.recognise.recognise`; or an entry cannot be used.
     """
     found = recognise(where.path)
     split = choose_split(found, where.path, where.split)
@@ -26,8 +26,8 @@ def read_path(where: DataPath) -> Imported:
 
 
 def state_of(*paths: str) -> int:
-    """A number that changes when a file does, or in a folder: names of files, or the content of a
-    text file."""
+    """Return a number that changes if a file changes. For a folder, it changes if files are added
+    or removed, or a text file changes."""
     return hash(tuple(entry for path in paths for entry in _states(path)))
 
 
@@ -43,7 +43,7 @@ def _states(path: str) -> Iterator[tuple[str, int, int]]:
 
 
 def _state(path: str) -> tuple[str, int, int]:
-    """Path, time of the last change and size of a file; zeros where there is none."""
+    """Return path, modification time and size of a file; zeros if the file does not exist."""
     if not os.path.exists(path):
         return path, 0, 0
     found = os.stat(path)

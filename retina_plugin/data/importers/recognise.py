@@ -14,16 +14,16 @@ from retina_plugin.data.importers.imported import Importer
 from retina_plugin.data.importers.registry import IMPORTERS
 
 FORMATS_PAGE = "docs/your_own_data.md"
-DEPTH = 3  # folders that are looked into to say what is there
-MOST = 10_000  # files that are counted for that
+DEPTH = 3  # levels of folders whose files are counted for an error message
+MOST = 10_000  # largest number of files that are counted for an error message
 
 
 class Recognised(NamedTuple):
     """The format of a path.
 
     Attributes:
-        format: name of the importer.
-        importer: that reads it.
+        format: name of the format.
+        importer: reads the format.
         splits: see :meth:`retina_plugin.data.importers.Importer.splits`.
     """
 
@@ -33,11 +33,11 @@ class Recognised(NamedTuple):
 
 
 def recognise(path: str) -> Recognised:
-    """Ask all importers for the format of a file or folder.
+    """Return the only importer that knows the format of a file or folder.
 
     Raises:
-        DatasetError: there is nothing, no importer knows it, or several do; the message says what
-            was found and what to do.
+        DatasetError: the path does not exist, or no importer knows its format, or several do. The
+            message says what was found and what to do.
     """
     if not os.path.exists(path):
         raise DatasetError(f"no data set at {os.path.abspath(path)}: no such file or folder")
@@ -45,8 +45,8 @@ def recognise(path: str) -> Recognised:
     if len(found) > 1:
         formats = "; ".join(f"{entry.format} ({_files(entry)})" for entry in found)
         raise DatasetError(
-            f"{path} has annotations in {len(found)} formats: {formats}. Name the file or folder "
-            "of the annotations that you mean, or move the others elsewhere."
+            f"{path} has annotations in {len(found)} formats: {formats}. Give the path of the "
+            "annotations to use, or move the others elsewhere."
         )
     if not found:
         raise DatasetError(f"{path}: no annotation format is recognised. {_what_is_there(path)}")
@@ -54,14 +54,17 @@ def recognise(path: str) -> Recognised:
 
 
 def choose_split(found: Recognised, path: str, wanted: str) -> str:
-    """The key of a split.
+    """Return the key of a split.
 
     Args:
-        found, path: what was recognised, and where.
-        wanted: as the user wrote it, such as "valid"; "" for the only one, or that for training.
+        found: the result of :func:`recognise`.
+        path: its path, for messages.
+        wanted: the split as the user wrote it, such as "valid"; "" for the split "train", or the
+            only split.
 
     Raises:
-        DatasetError: there is no such split, or none is named and none is for training.
+        DatasetError: the split does not exist, or ``wanted`` is "" and there are several splits
+            without "train".
     """
     known = SPLIT_NAMES.get(wanted.lower(), wanted)
     for name in (wanted, known) if wanted else ("", "train"):
@@ -72,13 +75,13 @@ def choose_split(found: Recognised, path: str, wanted: str) -> str:
     names = ", ".join(name for name in found.splits if name)
     if not names:
         raise DatasetError(
-            f"{path} ({found.format}) has no splits, found {wanted!r}: name {path} alone, or the "
-            "annotations of that split"
+            f"{path} ({found.format}) has no splits, found {wanted!r}: use {path} alone, or the "
+            "path of the annotations of that split"
         )
     asked = f"no split {wanted!r}" if wanted else "no split train"
     first = next(name for name in found.splits if name)
     raise DatasetError(
-        f"{path} ({found.format}) has {asked}, but {names}: name it {path}:{first}, for example"
+        f"{path} ({found.format}) has {asked}, but {names}: use {path}:{first}, for example"
     )
 
 
@@ -98,10 +101,10 @@ def _files(found: Recognised) -> str:
 
 
 def _what_is_there(path: str) -> str:
-    """What a path has, and what to do about it."""
+    """Describe the files of a path without a known format, and what the user can do."""
     formats = f"Known formats: {', '.join(IMPORTERS)}; see {FORMATS_PAGE}."
     if os.path.isfile(path):
-        return f"{formats}"
+        return formats
     counts = Counter(_kinds(path))
     if not counts:
         return "The folder has no files."
@@ -113,7 +116,7 @@ def _what_is_there(path: str) -> str:
         if (entries := recognising(os.path.join(path, name)))
     ]
     if inside:
-        return f"It has folders that are: {', '.join(inside[:5])}. Name one of them."
+        return f"It has folders in known formats: {', '.join(inside[:5])}. Use one of them."
     if set(counts) == {"images"}:
         return (
             f"It has {kinds}, but no annotations. If they are elsewhere, name the data set "
@@ -123,7 +126,7 @@ def _what_is_there(path: str) -> str:
 
 
 def _kinds(folder: str) -> Iterator[str]:
-    """ "images" or the suffix of each file below a folder."""
+    """Yield for each file below a folder "images", if it is an image, else its suffix."""
     left = MOST
     for base, folders, files in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))

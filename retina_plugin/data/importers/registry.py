@@ -1,4 +1,4 @@
-"""The registry of importers; the content of a path chooses the importer."""
+"""The registry of importers. The importer of a path is chosen by the content of its files."""
 
 from __future__ import annotations
 

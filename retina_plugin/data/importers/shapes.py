@@ -1,5 +1,5 @@
-"""Enclosing boxes of the shapes that people draw. Boxes are XYXY, points (x, y), angles in
-degrees; x points to the right, y down, so that positive angles turn clockwise."""
+"""Compute the enclosing boxes of annotated shapes. Boxes are XYXY and points (x, y), with y
+pointing down. Angles are in degrees, clockwise."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ Box = tuple[float, float, float, float]
 
 
 def enclosing_box(points: Sequence[Sequence[float]]) -> Box:
-    """Of at least one point."""
+    """Return the enclosing box of at least one point."""
     xs, ys = [point[0] for point in points], [point[1] for point in points]
     return min(xs), min(ys), max(xs), max(ys)
 
 
 def rotated_box(box: Sequence[float], angle: float, about: Sequence[float]) -> Box:
-    """Of a box that is turned about a point."""
+    """Return the enclosing box of ``box`` after rotation about a point."""
     left, top, right, bottom = box
     sine, cosine = math.sin(math.radians(angle)), math.cos(math.radians(angle))
     corners = ((left, top), (right, top), (right, bottom), (left, bottom))
@@ -31,7 +31,7 @@ def rotated_box(box: Sequence[float], angle: float, about: Sequence[float]) -> B
 
 
 def ellipse_box(center: Sequence[float], radii: Sequence[float], angle: float = 0.0) -> Box:
-    """Of an ellipse that is turned about its centre."""
+    """Return the enclosing box of an ellipse that is rotated about its centre."""
     sine, cosine = math.sin(math.radians(angle)), math.cos(math.radians(angle))
     half_width = math.hypot(radii[0] * cosine, radii[1] * sine)
     half_height = math.hypot(radii[0] * sine, radii[1] * cosine)

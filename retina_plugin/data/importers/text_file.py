@@ -1,4 +1,4 @@
-"""Text files of other programs: any Unicode encoding, with a byte order mark or without."""
+"""Read text files of other programs, in UTF-8, UTF-16 or UTF-32."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import re
 from retina_plugin.config.files import require_regular_file
 from retina_plugin.data.errors import DatasetError
 
-# UTF-32 before UTF-16, whose mark is the start of its own
+# UTF-32 before UTF-16: the mark of UTF-32-LE starts with that of UTF-16-LE
 MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF32_LE, "utf-32"),
@@ -21,10 +21,10 @@ HEAD = 1 << 16  # bytes
 
 
 def read_text(path: str) -> str:
-    """The text of a file in UTF-8, UTF-16 or UTF-32, line ends as they are.
+    """Return the text of a file in UTF-8, UTF-16 or UTF-32. Line ends are unchanged.
 
     Raises:
-        DatasetError: it cannot be read, or is in another encoding; the line is named.
+        DatasetError: the file cannot be read or decoded.
     """
     try:
         require_regular_file(path)
@@ -45,8 +45,8 @@ def read_text(path: str) -> str:
 
 
 def head_of(path: str) -> str:
-    """The first 64 KiB of a file as text; what cannot be decoded is replaced. Empty if there is no
-    such file."""
+    """Return the first 64 KiB of a file as text, with U+FFFD for invalid bytes; "" if the file does
+    not exist."""
     if not os.path.isfile(path):
         return ""
     with open(path, "rb") as file:
@@ -55,13 +55,13 @@ def head_of(path: str) -> str:
 
 
 def lines_of_head(path: str) -> list[str]:
-    """The lines of :func:`head_of`, without the last one if the file goes on after it."""
+    """Return the lines of :func:`head_of`, without the last one if the file is longer."""
     lines = re.split(r"\r\n|\r|\n", head_of(path))
     return lines[:-1] if lines and os.path.getsize(path) > HEAD else lines
 
 
 def _encoding(raw: bytes) -> str:
-    """From the byte order mark, or from where the zero bytes of the first letters are."""
+    """Return the encoding, from the byte order mark or from the zero bytes among the first four."""
     for mark, encoding in MARKS:
         if raw.startswith(mark):
             return encoding

@@ -1,7 +1,7 @@
-"""JSON and CSV of VGG Image Annotator (VIA 1 and 2), and its project files: rectangles, polygons,
-circles and ellipses in pixels.
+"""Import JSON, CSV and project files of VGG Image Annotator (VIA 1 and 2), with rectangles,
+polygons, circles and ellipses in pixels.
 
-The class is the value of a key that the user has chosen, in ``region_attributes``.
+The class is a value in ``region_attributes``. Annotators choose its key.
 Source: https://gitlab.com/vgg/via/-/blob/master/via-2.x.y/CodeDoc.md
 """
 
@@ -97,7 +97,7 @@ def _header(cells: list[str]) -> list[str]:
 
 
 def _read_json(file: str) -> dict[str, list[Region]]:
-    """Name of an image -> its regions."""
+    """Return {image name: regions}."""
     content = require_dict(parse_json(file), file)
     entries = require_dict(content.get("_via_img_metadata", content), file)
     images: dict[str, list[Region]] = {}
@@ -112,7 +112,7 @@ def _read_json(file: str) -> dict[str, list[Region]]:
 
 
 def _regions(regions: Any, place: str) -> Iterator[Region]:
-    """Of a list, or in VIA 1 an object with the keys "0", "1", ..."""
+    """Yield the regions of a list, or in VIA 1 of an object with the keys "0", "1", ..."""
     if isinstance(regions, dict):
         regions = list(regions.values())
     if not isinstance(regions, list):
@@ -128,7 +128,7 @@ def _regions(regions: Any, place: str) -> Iterator[Region]:
 
 
 def _read_csv(file: str) -> dict[str, list[Region]]:
-    """Name of an image -> its regions. An image without regions has a row with the shape {}."""
+    """Return {image name: regions}. An image without regions has a row with the shape {}."""
     found = head_rows(file, _has_header)
     rows = read_rows(file, found[1] if found else ",")
     header = _header(next(rows).cells)
@@ -144,7 +144,7 @@ def _read_csv(file: str) -> dict[str, list[Region]]:
 
 
 def _cell(row: Row, column: int, name: str) -> dict[str, Any]:
-    """A cell with a JSON object."""
+    """Parse a cell with a JSON object."""
     try:
         content = json.loads(row.cells[column] or "{}")
     except (ValueError, RecursionError) as error:

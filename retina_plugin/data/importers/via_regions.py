@@ -1,4 +1,4 @@
-"""Regions of VGG Image Annotator as boxes with classes."""
+"""Convert regions of VGG Image Annotator to boxes and classes."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from retina_plugin.data.importers.json_entries import require_list, require_numb
 from retina_plugin.data.importers.shapes import Box, ellipse_box, enclosing_box
 
 OPEN = ("point", "polyline", "line")
-# of several keys, the one that surely has the class
+# if there are several keys, the one with one of these names has the class
 CLASS_KEYS = ("class", "label", "category", "class_name", "name", "type", "object")
 ONLY_CLASS = "object"
 
 
 class Region(NamedTuple):
-    """Shape and attributes of a region, and its place in the file."""
+    """The shape and attributes of a region, and its place in the file."""
 
     shape: Mapping[str, Any]
     attributes: Mapping[str, Any]
@@ -27,10 +27,10 @@ class Region(NamedTuple):
 
 
 def box_of(region: Region, collector: Collector) -> Box | None:
-    """The box of a region; None, with a note, if it has no area.
+    """Return the box of a region; None, with a note, if it has no area.
 
     Raises:
-        DatasetError: an unknown shape, or a number that is missing or none.
+        DatasetError: the shape is unknown, or a coordinate is missing or not a number.
     """
     shape, place = region.shape, region.place
     kind = shape.get("name")
@@ -52,16 +52,16 @@ def box_of(region: Region, collector: Collector) -> Box | None:
         angle = math.degrees(require_number(shape, "theta", place)) if "theta" in shape else 0.0
         return ellipse_box(_center(shape, place), radii, angle)
     known = ", ".join(("rect", "polygon", "circle", "ellipse", *OPEN))
-    raise DatasetError(f"{place}: expected a shape of {known}; found {kind!r:.80}")
+    raise DatasetError(f"{place}: expected one of {known}; found {kind!r:.80}")
 
 
 def classes_of(regions: Sequence[Region], collector: Collector, file: str) -> list[list[str]]:
-    """The classes of each region, from the attribute that has them.
+    """Return the classes of each region, from the attribute that has the class.
 
-    Regions without any attribute in the whole file have one class, "object".
+    If no region has attributes, the class of all regions is "object".
 
     Raises:
-        DatasetError: several attributes could be the class, or a region lacks it.
+        DatasetError: several attributes could be the class, or a region has no class.
     """
     keys = dict.fromkeys(k for r in regions for k in r.attributes if flag_name(k) is None)
     if not keys:
@@ -75,8 +75,8 @@ def classes_of(regions: Sequence[Region], collector: Collector, file: str) -> li
 
 
 def _class_key(keys: Sequence[str], regions: Sequence[Region], file: str) -> str:
-    """The only key, else the only one with the name of a class, else the only one that all regions
-    have."""
+    """Return the only key, else the only key in :data:`CLASS_KEYS`, else the only key that all
+    regions have."""
     named = [key for key in keys if key.strip().lower() in CLASS_KEYS]
     everywhere = [key for key in keys if all(region.attributes.get(key) for region in regions)]
     for choice in (keys, named, everywhere):
@@ -84,12 +84,12 @@ def _class_key(keys: Sequence[str], regions: Sequence[Region], file: str) -> str
             return choice[0]
     raise DatasetError(
         f"{file}: expected one key with the class in 'region_attributes', found "
-        f"{', '.join(keys)!r:.200}. Name the one with the class 'class'."
+        f"{', '.join(keys)!r:.200}. Rename the key that has the class to 'class'."
     )
 
 
 def _values(region: Region, key: str) -> list[str]:
-    """Of a text, a number, or the choices of a checkbox, {"cat": true}."""
+    """Return the classes at a key: text, a number, or the choices of a checkbox, {"cat": true}."""
     value = region.attributes.get(key)
     if isinstance(value, dict):
         names = [str(name) for name, chosen in value.items() if chosen]

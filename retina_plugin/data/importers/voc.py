@@ -1,7 +1,7 @@
-"""Pascal VOC: an XML file for each image.
+"""Import Pascal VOC: an XML file for each image.
 
-Corners count pixels from 1; see :mod:`retina_plugin.data.importers.voc_offset`. Boxes of
-``<part>`` lie inside objects and are skipped.
+Pixels are counted from 1; see :mod:`retina_plugin.data.importers.voc_offset`. Boxes of ``<part>``
+are parts of objects and are skipped.
 Source: http://host.robots.ox.ac.uk/pascal/VOC/voc2012/htmldoc/devkit_doc.html
 """
 
@@ -28,7 +28,7 @@ PROGRESS_DELAY = 2  # seconds after which the progress bar appears
 
 @IMPORTERS.register("Pascal VOC")
 class VocImporter:
-    """Reads the folders of Pascal VOC, XML files beside images, or one XML file."""
+    """Reads folders in Pascal VOC's layout, folders of XML files, or one XML file."""
 
     def splits(self, path: str) -> Mapping[str, str] | None:
         """See :class:`Importer`."""
@@ -38,8 +38,8 @@ class VocImporter:
         return {split: where for split, (where, _) in layout.splits.items()}
 
     def read(self, path: str, split: str, *, image_folder: str = "") -> Imported:
-        """See :class:`Importer`. The classes are those of all XML files of the path, so that the
-        splits have the same ones."""
+        """See :class:`Importer`. The classes are collected from the XML files of all splits, so
+        that all splits have the same classes."""
         layout = find_layout(path)
         if layout is None:
             raise DatasetError(f"{path}: expected XML files of Pascal VOC, found none")
@@ -56,8 +56,8 @@ class VocImporter:
         for file in _with_progress(files):
             with reading_entry(file):
                 _add(collector, file, read_xml(file), images)
-        own = {box["class"] for box in collector.boxes}
-        collector.class_names = sorted(own | _class_names(layout, besides=set(files)))
+        classes = {box["class"] for box in collector.boxes}
+        collector.class_names = sorted(classes | _other_classes(layout, known=set(files)))
         _note_other_images(collector, images, layout, split)
         return collector.finish()
 
@@ -66,9 +66,9 @@ def _with_progress(files: list[str]) -> tqdm[str]:
     return tqdm(files, desc="XML files", unit="file", leave=False, delay=PROGRESS_DELAY)
 
 
-def _class_names(layout: VocLayout, *, besides: set[str]) -> set[str]:
-    """Names in the XML files of the other splits."""
-    files = {file for _, found in layout.splits.values() for file in found} - besides
+def _other_classes(layout: VocLayout, *, known: set[str]) -> set[str]:
+    """Return the class names in the XML files of all splits, except the files ``known``."""
+    files = {file for _, found in layout.splits.values() for file in found} - known
     names: set[str] = set()
     for file in _with_progress(sorted(files)):
         with reading_entry(file):
@@ -82,7 +82,8 @@ def _add(collector: Collector, file: str, root: Element, images: ImageFolder) ->
     name, as_written = image_of(file, written, images)
     if not as_written:
         collector.note(
-            "XML files have a <filename> that is not the image of their own name, which was used",
+            "XML files differ in name from their <filename>; the image named like the XML file was "
+            "used",
             f"{file}: {written!r}",
         )
     sizes = [root.text_at("size", key) for key in ("width", "height")]
@@ -104,7 +105,7 @@ def _is_whole(text: str) -> bool:
 def _note_other_images(
     collector: Collector, images: ImageFolder, layout: VocLayout, split: str
 ) -> None:
-    """Note the images that no XML file belongs to."""
+    """Add a note for each image without an XML file."""
     if os.path.isfile(layout.root) or layout.has_lists:
         return
     stems = {

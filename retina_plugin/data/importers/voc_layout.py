@@ -1,4 +1,4 @@
-"""Where Pascal VOC keeps XML files, images and lists of splits."""
+"""Find the XML files, images and lists of splits of a data set in Pascal VOC's format."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from retina_plugin.data.importers.text_file import head_of, read_text
 ROOT_TAG = re.compile(r"<annotation[\s>]")
 IMAGE_FOLDERS = ("JPEGImages", "images", "Images")
 LISTS = os.path.join("ImageSets", "Main")
-SAMPLE = 5  # XML files whose start is looked at
+SAMPLE = 5  # number of XML files that are inspected
 
 
 @dataclass(frozen=True)
 class VocLayout:
-    """Where the files of a data set are.
+    """The files of a data set.
 
     Attributes:
-        root: the folder or file that the user named.
+        root: the folder or file that the user gave.
         images: the folder of all images.
-        splits: split -> the list or folder that says so, for messages, and the XML files.
-        has_lists: whether files in ImageSets/Main choose the images.
+        splits: {split: (list file or folder, for messages; XML files)}.
+        has_lists: whether the splits are lists in ImageSets/Main.
     """
 
     root: str
@@ -38,14 +38,14 @@ class VocLayout:
 
 
 def find_layout(path: str) -> VocLayout | None:
-    """Find XML files of Pascal VOC; None if there are none.
+    """Find the XML files of a data set; return None if it is not Pascal VOC.
 
     Args:
-        path: an XML file; a folder with the folder Annotations, and ImageSets/Main if it has
-            splits; a folder with XML files; or a folder with such folders called as splits are.
+        path: an XML file; a folder of XML files; a folder with the folder Annotations, and
+            ImageSets/Main if there are splits; or a folder with folders named like splits.
 
     Raises:
-        DatasetError: a list of a split has an image without XML file.
+        DatasetError: the list of a split has an image without XML file.
     """
     if os.path.isfile(path):
         folder = os.path.dirname(path)
@@ -67,14 +67,14 @@ def find_layout(path: str) -> VocLayout | None:
 
 
 def _named(path: str, names: Container[str]) -> Iterator[str]:
-    """Folders directly in a folder whose names in lower case are among some."""
+    """Yield the subfolders whose names in lower case are in ``names``."""
     with os.scandir(path) as entries:
         found = sorted(entry.path for entry in entries if entry.is_dir())
     yield from (folder for folder in found if os.path.basename(folder).lower() in names)
 
 
 def _xml_files(folder: str) -> list[str]:
-    """The XML files of a folder if the first ones are of Pascal VOC."""
+    """Return the XML files of a folder; none if the first ones are not Pascal VOC."""
     files = files_in(folder, (".xml",))
     return files if files and all(map(_is_voc, files[:SAMPLE])) else []
 
@@ -84,7 +84,7 @@ def _is_voc(path: str) -> bool:
 
 
 def _images_of(folder: str) -> str:
-    """The folder of images for a folder of XML files that the user named itself."""
+    """Return the image folder for a folder of XML files."""
     here = os.path.abspath(folder)
     above = os.path.dirname(here)
     if os.path.basename(here).lower() not in FOLDERS:
@@ -96,8 +96,8 @@ def _images_of(folder: str) -> str:
 
 
 def _splits_by_list(path: str, folder: str) -> dict[str, tuple[str, list[str]]]:
-    """Split -> list and XML files; lists such as aeroplane_train.txt are of one class and left
-    out."""
+    """Return {split: (list file, XML files)}. Lists of one class, such as aeroplane_train.txt, are
+    ignored."""
     found = {}
     base = os.path.join(path, LISTS)
     for file in files_in(base, (".txt",)) if os.path.isdir(base) else ():
@@ -123,23 +123,24 @@ def _listed(file: str, folder: str) -> Iterator[str]:
 
 
 def image_of(file: str, written: str, images: ImageFolder) -> tuple[str, bool]:
-    """The image of an XML file: the one of its own name, beside it if there are several.
+    """Return the image of an XML file. It has the name of the XML file; if there are several such
+    images, the one in the same folder, or the one whose name is ``written``, is used.
 
     Args:
         file: the XML file.
-        written: its ``<filename>``, which may lack the suffix, or name another image after files
-            were renamed or copied. It is used if there is no image of the file's own name.
+        written: its ``<filename>``, which may lack the suffix, or be wrong after files were renamed
+            or copied. It decides if no single image has the name of the XML file.
         images: all images.
 
     Returns:
-        A path relative to the folder of the images, and whether it is the one that was written.
+        A path relative to the folder of the images, and whether it agrees with ``written``.
     """
     folder, name = os.path.split(file)
     stem, base = os.path.splitext(name)[0], PureWindowsPath(written).name
-    own = images.of_name(stem)
-    beside = [name for name in own if _same_folder(os.path.join(images.folder, name), folder)]
-    named = [name for name in beside or own if os.path.basename(name) == base]
-    found = named or beside or own
+    same_stem = images.of_name(stem)
+    beside = [name for name in same_stem if _same_folder(os.path.join(images.folder, name), folder)]
+    named = [name for name in beside or same_stem if os.path.basename(name) == base]
+    found = named or beside or same_stem
     if len(found) == 1:
         image = os.path.basename(found[0])
         return found[0], base in ("", image, os.path.splitext(image)[0])

@@ -1,4 +1,4 @@
-"""The objects of Pascal VOC's XML files."""
+"""Read the objects of Pascal VOC's XML files."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from retina_plugin.data.importers.xml_file import Element
 
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
 FROM_ZERO = (
-    f"boxes have xmin or ymin 0, so the files count pixels from 0: set {KEY} to 'none', if the "
-    "others do so too"
+    f"boxes have xmin or ymin 0, so their files count pixels from 0: set {KEY} to 'none' if all "
+    "files do so"
 )
 
 
@@ -22,7 +22,7 @@ class VocObject(NamedTuple):
     """One object.
 
     Attributes:
-        class_name: of the object.
+        class_name: the class.
         box: left, top, right and bottom edge in pixels.
         difficult: 0 or 1.
     """
@@ -36,11 +36,11 @@ def read_object(element: Element, *, note: Callable[[str, str], None]) -> VocObj
     """Read an ``<object>``.
 
     Args:
-        element: with "name", "bndbox" and perhaps "difficult".
-        note: called with what was skipped, and the place.
+        element: has "name", "bndbox" and perhaps "difficult".
+        note: called with the text and the place of each note.
 
     Raises:
-        DatasetError: a name or box is missing, or a value is no number; the line is named.
+        DatasetError: the name or box is missing, or a value is invalid.
     """
     name = element.text_at("name")
     if not name:
@@ -51,7 +51,7 @@ def read_object(element: Element, *, note: Callable[[str, str], None]) -> VocObj
         raise DatasetError(f"{element.place}: expected <bndbox> in <object>, found {found}")
     corners = [_number(box, key) for key in CORNERS]
     for part in element.find_all("part"):
-        note("boxes of <part> lie in objects and were skipped", part.place)
+        note("boxes of <part> are parts of objects and were skipped", part.place)
     low, high = OFFSETS[voc_offset()]
     if low and min(corners[:2]) == 0:
         note(FROM_ZERO, element.place)

@@ -1,22 +1,21 @@
-"""What is subtracted from the corners of Pascal VOC files, which count pixels from 1."""
+"""The offset that is subtracted from the corners in Pascal VOC files, which count pixels from 1."""
 
 from __future__ import annotations
 
 KEY = "MODEL.RETINA_PLUGIN.DATASETS.VOC_OFFSET"
-# what is subtracted from xmin and ymin, and from xmax and ymax
+# value: (offset of xmin and ymin, offset of xmax and ymax)
 OFFSETS = {"minima": (1.0, 0.0), "all": (1.0, 1.0), "none": (0.0, 0.0)}
 _used = {"offset": "minima"}
 
 
 def use_voc_offset(text: str) -> None:
-    """Read the boxes of all Pascal VOC files of this process with this offset; hosts and tools
-    call it with the config's.
+    """Set the offset for all Pascal VOC files that this process reads later.
 
     Args:
-        text: "minima", "all" or "none".
+        text: the config's value, "minima", "all" or "none".
 
     Raises:
-        ValueError: another word.
+        ValueError: the value is unknown.
     """
     if text not in OFFSETS:
         raise ValueError(f"{KEY}: expected one of {', '.join(OFFSETS)}, found {text!r}")
@@ -24,5 +23,5 @@ def use_voc_offset(text: str) -> None:
 
 
 def voc_offset() -> str:
-    """Return the word that :func:`use_voc_offset` was called with."""
+    """Return the value that :func:`use_voc_offset` has set; "minima" at first."""
     return _used["offset"]

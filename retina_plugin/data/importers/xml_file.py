@@ -1,5 +1,5 @@
-"""XML files as trees whose elements know their line. Document type declarations are refused: they
-can define entities that grow without bound or read other files."""
+"""Read XML files as trees of elements with their line. Document type declarations are rejected,
+because they can define entities that expand without limit or include other files."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ class Element:
 
     Attributes:
         tag, attributes: as in the file.
-        place: file and line of its start, for messages.
-        children: in order.
-        text: directly inside it, without that of its children and without spaces around it.
+        place: file and line of the start tag, for messages.
+        children: the child elements, in order.
+        text: the text, without the text of children and without spaces around it.
     """
 
     tag: str
@@ -29,7 +29,7 @@ class Element:
     text: str = ""
 
     def find_all(self, *path: str) -> Iterator[Element]:
-        """The descendants at a path of tags, such as "task", "labels", "label"."""
+        """Yield the descendants at a path of tags, such as "task", "labels", "label"."""
         for child in self.children:
             if child.tag == path[0]:
                 if len(path) == 1:
@@ -38,15 +38,15 @@ class Element:
                     yield from child.find_all(*path[1:])
 
     def text_at(self, *path: str) -> str:
-        """The text of the first descendant at a path of tags; "" if there is none."""
+        """Return the text of the first descendant at a path of tags; "" if no element is there."""
         return next((element.text for element in self.find_all(*path)), "")
 
 
 def read_xml(path: str) -> Element:
-    """The root of an XML file.
+    """Return the root element of an XML file.
 
     Raises:
-        DatasetError: it cannot be read, is not XML, or declares a document type; the line is named.
+        DatasetError: the file cannot be read, is not XML, or has a document type declaration.
     """
     builder = _Builder(path)
     try:
@@ -58,16 +58,16 @@ def read_xml(path: str) -> Element:
     except expat.ExpatError as error:
         reason = expat.ErrorString(error.code)
         raise DatasetError(
-            f"{path}, line {error.lineno}: expected XML, found {reason}; it may be cut off: "
-            "write it again"
+            f"{path}, line {error.lineno}: expected XML, found {reason}. The file may be "
+            "truncated: write it again"
         ) from error
-    except (LookupError, ValueError) as error:  # an encoding that Python does not know
+    except (LookupError, ValueError) as error:  # unknown encoding
         raise DatasetError(f"{path} cannot be decoded: {error}. Save it as UTF-8.") from error
     return builder.root.children[0]
 
 
 class _Builder:
-    """Builds the tree while expat parses."""
+    """Builds the tree from the events of expat's parser."""
 
     def __init__(self, path: str) -> None:
         self.path = path

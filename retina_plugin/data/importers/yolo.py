@@ -1,4 +1,4 @@
-"""YOLO: a label file for each image, with or without a data.yaml.
+"""Import YOLO: a label file for each image, with or without a data.yaml.
 
 An image without a label file, or with an empty one, has no objects.
 """
@@ -49,8 +49,8 @@ class YoloImporter:
         return {split: ", ".join(entries) for split, entries in data.splits.items()} or None
 
     def read(self, path: str, split: str, *, image_folder: str = "") -> Imported:
-        """See :class:`Importer`. The image folder is another one than that of the split; labels
-        are found from it."""
+        """See :class:`Importer`. ``image_folder`` replaces the image folders of the split; label
+        files are searched for relative to it."""
         data = _find(path)
         if data is None:
             raise DatasetError(f"{path}: expected YOLO's labels, found none")
@@ -67,13 +67,13 @@ class YoloImporter:
             watched=_watched(entries, images, labels, data),
         )
         _collect(collector, images, labels, data)
-        if not any(entry.lower().endswith(".txt") for entry in entries):  # not a choice of images
+        if not any(entry.lower().endswith(".txt") for entry in entries):  # no lists of images
             _note_unused(collector, [label for label in labels if label is not None])
         return collector.finish()
 
 
 def _find(path: str) -> DataYaml | None:
-    """What a data.yaml says, or what the folders show."""
+    """Read the data.yaml of a path, or derive its content from the folders; None if not YOLO."""
     file = find_yaml(path)
     if file is not None:
         return read_data_yaml(file)
@@ -107,7 +107,7 @@ def _watched(
     labels: Sequence[str | None],
     data: DataYaml,
 ) -> list[str]:
-    """The files and folders whose change is a change of the data."""
+    """Return the files and folders to watch for changes, see :class:`Imported`."""
     if not os.path.isfile(data.file):
         return [data.file]
     found = {os.path.abspath(resolve_entry(entry, data)) for entry in entries}
@@ -145,7 +145,7 @@ def _collect(
 
 
 def _read_rows(label: str, data: DataYaml, collector: Collector) -> list[tuple[Row, str]]:
-    """The rows of a label file with their places."""
+    """Return the (row, place) pairs of a label file."""
     found = []
     for line_number, line in enumerate(read_text(label).splitlines(), start=1):
         if line.strip():
@@ -163,7 +163,7 @@ def _read_rows(label: str, data: DataYaml, collector: Collector) -> list[tuple[R
 
 
 def _note_unused(collector: Collector, labels: Sequence[str]) -> None:
-    """Note label files in the folders of the others that belong to no image."""
+    """Add a note for each label file without an image, in the folders of ``labels``."""
     used = set(labels)
     for folder in sorted({os.path.dirname(label) for label in labels}):
         for name in sorted(os.listdir(folder)):

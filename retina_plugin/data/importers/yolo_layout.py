@@ -1,4 +1,4 @@
-"""Where YOLO keeps images and labels."""
+"""Find the images and label files of a data set in YOLO format."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from retina_plugin.data.importers.yolo_yaml import DataYaml, find_listed, is_dat
 
 NAME_FILES = ("classes.txt", "obj.names", "classes.names", "_darknet.labels")
 YAML_NAMES = ("data.yaml", "data.yml", "dataset.yaml", "dataset.yml", "obj.data")
-SAMPLE = 100  # images of a folder whose label files are looked at
+SAMPLE = 100  # approximate number of images of a folder whose label files are inspected
 
 
 def find_yaml(path: str) -> str | None:
-    """The data.yaml of a folder, or the file itself; None if there is none.
+    """Return the data.yaml in a folder, or ``path`` if it is a data.yaml; else None.
 
     Raises:
-        DatasetError: the folder has several, and none of the usual name.
+        DatasetError: the folder has several such files, and not exactly one has a usual name.
     """
     if os.path.isfile(path):
         return path if is_data_yaml(path) else None
@@ -30,17 +30,17 @@ def find_yaml(path: str) -> str | None:
     usual = [file for file in found if os.path.basename(file).lower() in YAML_NAMES]
     if len(found) > 1 and len(usual) != 1:
         raise DatasetError(
-            f"{path} has {len(found)} files that name the splits of a YOLO data set: "
-            f"{', '.join(map(os.path.basename, found))}. Name one of them."
+            f"{path} has {len(found)} files that define the splits of a YOLO data set: "
+            f"{', '.join(map(os.path.basename, found))}. Use the path of one of them."
         )
     return next(iter(usual or found), None)
 
 
 def find_folders(path: str) -> dict[str, list[str]]:
-    """The image folders of a data set without data.yaml, by split; empty if it is none.
+    """Return {split: image folders} of a data set without data.yaml; empty if it is not YOLO.
 
-    The layouts are images/SPLIT with labels/SPLIT, SPLIT/images with SPLIT/labels, images with
-    labels, and images with a label file beside each, in SPLIT or in the folder itself.
+    The known layouts are images/SPLIT with labels/SPLIT, SPLIT/images with SPLIT/labels, SPLIT with
+    a label file beside each image, and the same without SPLIT.
     """
     if not os.path.isdir(path):
         return {}
@@ -64,8 +64,8 @@ def _split_folders(base: str) -> Iterator[tuple[str, str]]:
 
 
 def _has_labels(folder: str) -> bool:
-    """Whether the first label file with a row has one of YOLO; or, if all label files are empty,
-    whether there are class names. Some images of the folder are looked at."""
+    """Return whether the first non-empty label file of some images starts with a YOLO row; if all
+    are empty, whether there is a file of class names."""
     if not os.path.isdir(folder):
         return False
     entries = sorted(name for name in os.listdir(folder) if is_image(name))
@@ -82,7 +82,7 @@ def _has_labels(folder: str) -> bool:
 
 
 def name_file(folder: str, *more: str) -> str | None:
-    """The first file of class names in some folders and in their folders of labels."""
+    """Return the first file of class names in folders and their label folders, or None."""
     for place in (folder, *more):
         for base in dict.fromkeys((place, _labels_of(place), os.path.join(place, "labels"))):
             for name in NAME_FILES:
@@ -93,14 +93,14 @@ def name_file(folder: str, *more: str) -> str | None:
 
 
 def list_images(entries: Sequence[str], data: DataYaml) -> list[str]:
-    """The images of a split, each once.
+    """Return the images of a split, without duplicates.
 
     Args:
-        entries: folders, files that list images, or images.
-        data: where they are written.
+        entries: folders, lists of images (.txt), or images.
+        data: the data.yaml of the entries.
 
     Raises:
-        DatasetError: one does not exist, or there is no image.
+        DatasetError: an entry does not exist, or there is no image.
     """
     found: list[str] = []
     for entry in entries:
@@ -117,10 +117,10 @@ def list_images(entries: Sequence[str], data: DataYaml) -> list[str]:
 
 
 def resolve_entry(entry: str, data: DataYaml) -> str:
-    """The path of a folder or file that a data.yaml names.
+    """Return the path of a folder or file in a data.yaml.
 
     Raises:
-        DatasetError: there is none.
+        DatasetError: the path does not exist.
     """
     folder = os.path.dirname(data.file) or "."
     path = find_listed(entry, data.root, folder)
@@ -146,8 +146,8 @@ def _listed_images(file: str, data: DataYaml) -> Iterator[str]:
 
 
 def label_file(image: str) -> str | None:
-    """The label file of an image: in the folder "labels" in the place of the last folder
-    "images", beside the image, or in a folder "labels" beside it; None if there is none."""
+    """Return the label file of an image, or None. It is searched for in the image's folder with the
+    last part "images" replaced by "labels", beside the image, and in "labels" beside the image."""
     folder, name = os.path.split(image)
     label = f"{os.path.splitext(name)[0]}.txt"
     for base in dict.fromkeys((_labels_of(folder), folder, os.path.join(folder, "labels"))):
@@ -158,7 +158,7 @@ def label_file(image: str) -> str | None:
 
 
 def _labels_of(folder: str) -> str:
-    """A folder with its last part "images" replaced by "labels"; the same if it has none."""
+    """Replace the last part "images" of a path by "labels", if it has such a part."""
     parts = folder.split(os.sep)
     for place in range(len(parts) - 1, -1, -1):
         if parts[place].lower() == "images":

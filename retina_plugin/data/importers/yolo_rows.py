@@ -1,5 +1,5 @@
-"""Rows of YOLO's label files: ``class cx cy w h`` or ``class x1 y1 x2 y2 x3 y3 ...``, in fractions
-of the image size.
+"""Parse rows of YOLO's label files: ``class cx cy w h`` or ``class x1 y1 x2 y2 x3 y3 ...``, in
+fractions of the image size.
 
 Source: https://docs.ultralytics.com/datasets/detect/
 """
@@ -13,9 +13,9 @@ from typing import NamedTuple
 from retina_plugin.data.errors import DatasetError
 from retina_plugin.data.importers.shapes import Box, enclosing_box
 
-TOLERANCE = 0.01  # that a fraction may lie outside 0..1; rounding of the annotation tool
+TOLERANCE = 0.01  # fractions may be outside 0..1 by this much: annotation tools round
 CONFIDENCE = "rows have a 6th column, a confidence, which was ignored"
-POLYGON = "rows are polygons, whose enclosing boxes were taken"
+POLYGON = "rows are polygons, which were replaced by their enclosing boxes"
 
 
 class Row(NamedTuple):
@@ -23,7 +23,7 @@ class Row(NamedTuple):
 
     Attributes:
         label: index of the class.
-        box: left, top, right and bottom edge, fractions of the image size.
+        box: left, top, right and bottom edge, as fractions of the image size.
     """
 
     label: int
@@ -36,14 +36,15 @@ def parse_row(
     """Read a row.
 
     Args:
-        line: not empty.
+        line: a line that is not blank.
         place: file and line, for messages.
-        num_classes: None if any class is allowed.
-        keypoints: numbers after the box, which are ignored; 0 for boxes and polygons.
-        note: called with what was converted or ignored.
+        num_classes: None to allow any class index.
+        keypoints: how many numbers follow the box and are ignored; 0 for boxes and polygons.
+        note: called with the text of each note.
 
     Raises:
-        DatasetError: it is no row, its class is unknown, or a value is no fraction.
+        DatasetError: the number of values is wrong, the class is unknown, or a coordinate is not a
+            fraction.
     """
     values = [_number(word, place) for word in line.split()]
     if len(values) < 5:
@@ -67,7 +68,7 @@ def parse_row(
 
 
 def is_row(line: str) -> bool:
-    """Whether a line looks like a row of a label file."""
+    """Return whether a line looks like a row of a label file."""
     words = line.split()
     try:
         values = [float(word) for word in words]

@@ -1,4 +1,4 @@
-"""YOLO's data.yaml, and obj.data of Darknet: class names, and where the images of a split are."""
+"""Read class names and image paths from YOLO's data.yaml and Darknet's obj.data."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ YAML_SUFFIXES = (".yaml", ".yml")
 
 @dataclass(frozen=True)
 class DataYaml:
-    """What a data.yaml says.
+    """The content of a data.yaml.
 
     Attributes:
-        file: its path.
-        root: the folder that its paths start from.
-        class_names: by index; empty if it does not list them.
-        splits: split -> folders, or files that list images, as they are written.
-        keypoints: numbers after the box in each row of a label file.
+        file: the path of the data.yaml; of the data set if it has none.
+        root: the folder that paths in it are relative to.
+        class_names: the class names by index; empty if they are unknown.
+        splits: {split: folders, lists of images, or images}, as written.
+        keypoints: how many numbers follow the box in each row of a label file.
     """
 
     file: str
@@ -37,14 +37,14 @@ class DataYaml:
 
 
 def is_data_yaml(path: str) -> bool:
-    """Whether a file is a data.yaml, or Darknet's obj.data, by its content."""
+    """Return whether a file is a data.yaml or Darknet's obj.data, by its suffix and content."""
     name = path.lower()
     if name.endswith(".data"):
         return bool(_darknet_lines(head_of(path)).keys() & {"train", "valid"})
     if not name.endswith(YAML_SUFFIXES) or not os.path.isfile(path):
         return False
     if os.path.getsize(path) > HEAD:
-        return False  # a list of class names is shorter
+        return False  # a data.yaml is shorter
     try:
         content = yaml.load(head_of(path), Loader=yaml.BaseLoader)
     except yaml.YAMLError:
@@ -58,7 +58,7 @@ def read_data_yaml(path: str) -> DataYaml:
     """Read a data.yaml or an obj.data.
 
     Raises:
-        DatasetError: it is no YAML, or a value cannot be used.
+        DatasetError: the file is not YAML, or a value is invalid.
     """
     if path.lower().endswith(".data"):
         content: dict[str, Any] = _darknet_lines(read_text(path))
@@ -88,12 +88,12 @@ def read_data_yaml(path: str) -> DataYaml:
 
 
 def _split(key: Any) -> str:
-    """The split of a key; "" if it is another key."""
+    """Return the split that a key is for; "" for other keys."""
     return SPLIT_NAMES.get(str(key).lower(), "")
 
 
 def _parse(path: str) -> dict[str, Any]:
-    """Parse YAML with all values as text: a class called "no" or 1 stays what it is."""
+    """Parse YAML with all values as text, so that class names such as "no" or 1 are unchanged."""
     try:
         content = yaml.load(read_text(path), Loader=yaml.BaseLoader)
     except yaml.YAMLError as error:
@@ -105,13 +105,13 @@ def _parse(path: str) -> dict[str, Any]:
 
 
 def _darknet_lines(text: str) -> dict[str, Any]:
-    """Keys and values of ``key = value`` lines."""
+    """Return {key: value} of ``key = value`` lines."""
     pairs = [line.partition("=") for line in text.splitlines() if not line.startswith("#")]
     return {key.strip(): value.strip() for key, equals, value in pairs if equals}
 
 
 def _names(value: Any, path: str) -> list[str]:
-    """Class names from a list, a dict from index to name, or a file with a name in each line."""
+    """Return class names from a list, a dict {index: name}, or a file with one name per line."""
     if isinstance(value, list):
         names = value
     elif isinstance(value, dict):
@@ -132,10 +132,10 @@ def _names(value: Any, path: str) -> list[str]:
 
 
 def read_names(path: str) -> list[str]:
-    """The class names of a file such as classes.txt: one in each line.
+    """Return the class names in a file such as classes.txt, with one name per line.
 
     Raises:
-        DatasetError: it cannot be read.
+        DatasetError: the file cannot be read.
     """
     lines = [line.strip() for line in read_text(path).splitlines()]
     while lines and not lines[-1]:
@@ -158,10 +158,10 @@ def _checked_names(names: list[str], count: str, path: str) -> tuple[str, ...]:
 
 
 def require_different(names: list[str], path: str) -> None:
-    """Make sure that class names differ.
+    """Check that class names differ.
 
     Raises:
-        DatasetError: two are the same.
+        DatasetError: two class names are equal.
     """
     first: dict[str, int] = {}
     for index, name in enumerate(names):
@@ -181,15 +181,16 @@ def _keypoints(shape: Any, path: str) -> int:
 
 
 def find_listed(written: str, *folders: str) -> str | None:
-    """The file or folder that a path in a data.yaml means.
+    """Find the file or folder for a path in a data.yaml.
 
     Args:
-        written: relative to one of the folders; exports of Roboflow start with "../" although
-            they mean the folder of the file; others have folders of another machine in front.
-        folders: where to look.
+        written: the path. Exports of Roboflow start with "../" although paths are relative to the
+            folder of the file. Other paths start with folders of another computer. So leading
+            parts are removed until the path exists.
+        folders: the path is relative to one of them.
 
     Returns:
-        The first that exists; None if there is none.
+        The first path that exists, or None.
     """
     plain = os.path.expanduser(written.strip().replace("\\", "/"))
     parts = [part for part in plain.split("/") if part not in ("", ".", "..")]

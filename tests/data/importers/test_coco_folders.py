@@ -104,7 +104,7 @@ def test_several_files_without_names_of_splits(tmp_path: Path) -> None:
     for name in ("one", "two"):
         write(tmp_path / f"{name}.json", content())
     write_images(tmp_path, "a.png")
-    with pytest.raises(DatasetError, match=r"no split train, but one, two: name it .*:one"):
+    with pytest.raises(DatasetError, match=r"no split train, but one, two: use .*:one"):
         load_dataset(str(tmp_path))
     assert load_dataset(f"{tmp_path}:two").format.startswith("COCO, split two")
 

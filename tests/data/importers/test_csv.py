@@ -98,7 +98,7 @@ def test_equal_rows_count_once(tmp_path: Path) -> None:
     assert boxes(imported) == {"a.png": [("dog", 1, 2, 3, 4), ("cat", 1, 2, 3, 4)]}
     assert [note.split(" (")[0] for note in imported.notes] == [
         "1 rows occur again and were left out",
-        "1 rows say that an image has no boxes, but other rows have boxes of it",
+        "1 rows mark an image as having no boxes, but other rows have boxes for that image",
     ]
 
 
@@ -213,7 +213,7 @@ def test_sizes_and_flags(tmp_path: Path) -> None:
         (HEADER + "a.png,100,50,,1,2,3,4\n", r"line 2: column class is empty"),
         (
             HEADER + "a.png,100,50,dog,1,2,3,4\na.png,50,100,dog,1,2,3,4\n",
-            r"line 3: expected the image size of .*line 2, \(100, 50\), found \(50, 100\)",
+            r"line 3: expected image size \(100, 50\) as in .*line 2, found \(50, 100\)",
         ),
         (HEADER, r"expected a row for each box, found none"),
         (
@@ -308,6 +308,6 @@ def test_fractions_where_pixels_are_usual(tmp_path: Path) -> None:
     text = HEADER + "a.png,100,50,dog,0.1,0.2,0.5,1\n"
     imported = read(write(tmp_path, "boxes.csv", text))
     assert imported.unit == "fraction"
-    assert imported.notes[0].startswith("1 file has no corner beyond 1: corners are fractions")
+    assert imported.notes[0].startswith("1 file has no coordinate above 1: boxes are fractions")
     file = write(tmp_path, "boxes.csv", text + "a.png,100,50,dog,1,2,3,4\n")
     assert read(file).unit == "pixels"

@@ -32,7 +32,7 @@ def image(*shapes: str, name: str = "a.png", more: str = "") -> str:
     ("shape", "expected"),
     [
         ('<box label="dog" xtl="1.5" ytl="2" xbr="30" ybr="40.25"/>', (1.5, 2, 30, 40.25)),
-        # 20 x 10 about (20, 15): turned by 90 degrees it is 10 x 20
+        # 20 x 10 about (20, 15): rotated by 90 degrees it is 10 x 20
         ('<box label="dog" xtl="10" ytl="10" xbr="30" ybr="20" rotation="90"/>', (15, 5, 25, 25)),
         ('<box label="dog" xtl="10" ytl="10" xbr="30" ybr="20" rotation="180"/>', (10, 10, 30, 20)),
         # 10 x 10 about (15, 15) at 45 degrees: half a diagonal of 7.071 to each side
@@ -50,7 +50,7 @@ def image(*shapes: str, name: str = "a.png", more: str = "") -> str:
             (1, 1, 12, 20),
         ),
     ],
-    ids=["box", "90", "180", "45", "polygon", "ellipse", "turned ellipse", "cuboid"],
+    ids=["box", "90", "180", "45", "polygon", "ellipse", "rotated ellipse", "cuboid"],
 )
 def test_boxes_of_shapes(tmp_path: Path, shape: str, expected: tuple[float, ...]) -> None:
     write_images(tmp_path, "a.png")
@@ -118,9 +118,7 @@ def test_tracks(tmp_path: Path) -> None:
 def test_frames_between_shapes_of_a_track_are_noted(tmp_path: Path) -> None:
     write_images(tmp_path, *[f"frame_{number:06d}.png" for number in range(4)])
     imported = read(write(tmp_path, track(moving(0, 1), moving(3, 2))))
-    assert imported.notes[0].startswith(
-        "1 times, frames between two shapes of a track have no shape"
-    )
+    assert imported.notes[0].startswith("1 gaps in tracks: frames between two shapes have no shape")
 
 
 def test_subsets_of_a_project_are_splits(tmp_path: Path) -> None:
@@ -161,7 +159,7 @@ def test_labels_of_meta(tmp_path: Path) -> None:
             r"line 4: expected a label of <meta>, found 'cow'; it has 'dog, cat'",
         ),
         (image('<polygon label="dog" points="1,2;3"/>'), r"line 4: expected points 'x,y;x,y;...'"),
-        (image('<star label="dog"/>'), r"line 4: expected a shape of box, .*found <star>"),
+        (image('<star label="dog"/>'), r"line 4: expected one of box, .*found <star>"),
         ('<image id="0"/>', r"line 3: expected name of <image>, found nothing"),
         (
             '<track label="dog"><box outside="0"/></track>',

@@ -80,14 +80,14 @@ def write(folder: Path, *tasks: Any) -> Path:
         "negative height",
         "polygon",
         "ellipse",
-        "turned ellipse",
+        "rotated ellipse",
     ],
 )
 def test_boxes_in_pixels(tmp_path: Path, entry: Any, expected: tuple[float, ...]) -> None:
     imported = read(write(tmp_path, task(done(entry))))
     assert boxes(imported) == {"a.png": [("dog", *expected)]}
     assert imported.places[0].endswith("entry 0, entry 0 of 'annotations', entry 0 of 'result'")
-    assert any("turned" in note for note in imported.notes) == bool(entry["value"].get("rotation"))
+    assert any("rotated" in note for note in imported.notes) == bool(entry["value"].get("rotation"))
 
 
 def test_size_from_the_image_if_the_file_lacks_it(tmp_path: Path) -> None:

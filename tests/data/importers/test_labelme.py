@@ -111,7 +111,7 @@ def test_a_renamed_image(tmp_path: Path) -> None:
     write_images(tmp_path, "new.png")
     imported = read(write(tmp_path / "new.json", image="old.png"))
     assert list(boxes(imported)) == ["new.png"]
-    assert imported.notes[0].startswith("1 images are not called as imagePath says")
+    assert imported.notes[0].startswith("1 images are missing at imagePath")
 
 
 def test_images_without_file_and_other_files(tmp_path: Path) -> None:

@@ -93,9 +93,7 @@ def test_splits_and_the_line_of_the_format(tmp_path: Path) -> None:
     assert "split train" in load_dataset(str(tmp_path)).format
     for spelling in ("val", "valid", "Validation"):
         assert "split val" in load_dataset(f"{tmp_path}:{spelling}").format
-    with pytest.raises(
-        DatasetError, match=r"has no split 'test', but train, val: name it .*:train"
-    ):
+    with pytest.raises(DatasetError, match=r"has no split 'test', but train, val: use .*:train"):
         load_dataset(f"{tmp_path}:test")
     (line,) = format_lines([str(tmp_path), "digits_train"])
     assert line == f"{tmp_path}: read as YOLO, split train: 1 images, 1 boxes, 1 classes"
@@ -117,8 +115,8 @@ def test_two_formats_in_one_folder(tmp_path: Path) -> None:
         load_dataset(str(tmp_path))
     assert str(error.value) == (
         f"{tmp_path} has annotations in 2 formats: Pascal VOC ({tmp_path}/Annotations); YOLO "
-        f"({tmp_path}/images). Name the file or folder of the annotations that you mean, or move "
-        "the others elsewhere."
+        f"({tmp_path}/images). Give the path of the annotations to use, or move the others "
+        "elsewhere."
     )
     assert load_dataset(f"{tmp_path}/Annotations").format.startswith("Pascal VOC")
 
@@ -135,7 +133,7 @@ def test_what_is_not_recognised(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match=r"no annotation format is recognised. Known formats"):
         load_dataset(str(tmp_path / "notes.txt"))
     write_yolo(tmp_path / "unpacked", "")
-    with pytest.raises(DatasetError, match=r"It has folders that are: .*/unpacked \(YOLO\)"):
+    with pytest.raises(DatasetError, match=r"folders in known formats: .*/unpacked \(YOLO\)"):
         load_dataset(str(tmp_path))
 
 

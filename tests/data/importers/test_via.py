@@ -53,7 +53,7 @@ def dump(folder: Path, content: Any) -> Path:
             (3, 1, 7, 9),
         ),
     ],
-    ids=["rect", "circle", "ellipse", "turned ellipse", "polygon"],
+    ids=["rect", "circle", "ellipse", "rotated ellipse", "polygon"],
 )
 def test_boxes_of_shapes(tmp_path: Path, shape: Any, expected: tuple[float, ...]) -> None:
     imported = read(write(tmp_path, region(shape)))
@@ -128,7 +128,7 @@ def test_what_is_noted(tmp_path: Path) -> None:
     ("entry", "message"),
     [
         (region({"name": "rect", "x": 1}), r"entry 1 of 'regions': expected a number at 'y'"),
-        (region({"name": "star"}), r"entry 1 of 'regions': expected a shape of rect, .*'star'"),
+        (region({"name": "star"}), r"entry 1 of 'regions': expected one of rect, .*'star'"),
         (
             region({"name": "polygon", "all_points_x": [1, 2, 3], "all_points_y": [1, 2]}),
             r"expected at least 3 points, as many x as y; found 3 and 2",

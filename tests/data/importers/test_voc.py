@@ -108,7 +108,8 @@ def test_difficult_parts_and_floats(tmp_path: Path) -> None:
     }
     assert classes(imported) == ["ant"]
     assert imported.notes == (
-        f"1 boxes of <part> lie in objects and were skipped (first: {tmp_path}/a.xml, line 4)",
+        "1 boxes of <part> are parts of objects and were skipped "
+        f"(first: {tmp_path}/a.xml, line 4)",
     )
     assert imported.places == [f"{tmp_path}/a.xml, line {line}" for line in (3, 4)]
     difficult, other = load_dataset(str(tmp_path)).records[0]["annotations"]

@@ -150,7 +150,8 @@ def test_boxes_and_polygons_in_one_file_and_keypoints(tmp_path: Path) -> None:
     assert found(boxes(imported)) == [BOX, ("cat", 0.1, 0.1, 0.3, 0.2), ("cat", 0, 0, 1, 1)]
     (note,) = imported.notes
     assert note == (
-        f"2 rows are polygons, whose enclosing boxes were taken (first: {label}, line 2)"
+        "2 rows are polygons, which were replaced by their enclosing boxes "
+        f"(first: {label}, line 2)"
     )
     (tmp_path / "data.yaml").write_text("train: images\nkpt_shape: [3, 2]\n" + NAMES)
     label.write_text("1 0.5 0.5 0.2 0.4 0.1 0.1 0.2 0.2 0.3 0.3\n")
@@ -233,7 +234,7 @@ def test_no_label_at_all(tmp_path: Path) -> None:
 def test_several_yaml_files(tmp_path: Path) -> None:
     write(tmp_path, {"a.yaml": "train: images\n" + NAMES, "b.yml": "train: images\n" + NAMES})
     write(tmp_path, image("images"))
-    with pytest.raises(DatasetError, match=r"2 files .*a.yaml, b.yml. Name one of them"):
+    with pytest.raises(DatasetError, match=r"2 files .*a.yaml, b.yml. Use the path of one of them"):
         load_dataset(str(tmp_path))
     assert load_dataset(f"{tmp_path}/a.yaml").class_names == ("cat", "ant")
 

@@ -14,8 +14,8 @@ from __future__ import annotations
 import os
 import sys
 
-sys.path.append(os.path.dirname(__file__))  # for programs that start a tool from elsewhere
-from command_line import Parser, integer_between  # first: Ctrl-C is quiet from here on
+sys.path.append(os.path.dirname(__file__))  # for programs that import this file
+from command_line import Parser, integer_between  # first, to handle Ctrl-C during imports
 
 # isort: split
 import argparse
@@ -41,7 +41,7 @@ from retina_plugin.engine.summary import model_summary
 from retina_plugin.modeling.preprocessing import resized_shape
 from retina_plugin.modeling.retinanet import RetinaNet
 
-DETECTIONS = "detections"  # scores to boxes, top k, NMS
+DETECTIONS = "detections"  # the part after the head: top k, decoding of boxes, NMS
 
 
 class Part(NamedTuple):
@@ -66,13 +66,13 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
         type=integer_between(1, 16384),
         nargs=2,
         metavar=("H", "W"),
-        help="size of the image; default: 3:4 at INPUT.MIN_SIZE_TEST",
+        help="size of the image; default: aspect ratio 3:4, shorter side INPUT.MIN_SIZE_TEST",
     )
     parser.add_argument(
         "--repeats",
         type=integer_between(1, 10**6),
         default=7,
-        help="timed runs; the table has their median",
+        help="number of timed runs; the table has their median",
     )
     parser.add_argument("--json", metavar="FILE", help="also write the table to this file")
     parser.add_argument(
@@ -238,7 +238,7 @@ def kept_by_part(model: RetinaNet, images: Tensor) -> dict[str, int]:
         storage = x.untyped_storage()
         if storage.data_ptr() not in seen:
             seen.add(storage.data_ptr())
-            alive.append(x)  # its memory must not be reused for another tensor
+            alive.append(x)  # so that no other tensor gets the same address
             kept[stack[-1]] += storage.nbytes()
         return x
 
@@ -265,7 +265,7 @@ def time_by_part(
         return 1000 * time.perf_counter()
 
     with torch.no_grad():
-        model.eval()(images, sizes)  # computes what is cached, such as anchors
+        model.eval()(images, sizes)  # fills the caches of folded kernels
         with part_hooks(
             model,
             lambda part: started.update({part: now()}),

@@ -16,8 +16,8 @@ from __future__ import annotations
 import os
 import sys
 
-sys.path.append(os.path.dirname(__file__))  # for programs that start a tool from elsewhere
-from command_line import Parser  # first: Ctrl-C is quiet from here on
+sys.path.append(os.path.dirname(__file__))  # for programs that import this file
+from command_line import Parser  # first, to handle Ctrl-C during imports
 
 # isort: split
 import argparse
@@ -48,13 +48,13 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     """Parse the command line."""
     parser = Parser(__doc__)
     parser.add_argument(
-        "parts", nargs="+", choices=PARTS, metavar="PART", help=f"among {', '.join(PARTS)}"
+        "parts", nargs="+", choices=PARTS, metavar="PART", help=f"one of {', '.join(PARTS)}"
     )
     parser.add_argument(
         "--repeats",
         type=int,
         default=7,
-        help="timed runs of each implementation, besides a checked one",
+        help="timed runs of each implementation, after a run whose results are checked",
     )
     parser.add_argument("--threads", type=int, default=2, help="number of CPU threads")
     parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N")

@@ -1,5 +1,4 @@
-"""Shared by the tools: the parser of the ``retina`` command, and handling of Ctrl-C during
-imports."""
+"""The parser of the ``retina`` command and the handling of Ctrl-C during imports, for all tools."""
 
 from __future__ import annotations
 
@@ -13,7 +12,7 @@ __all__ = ["COUNT", "Parser", "fraction", "fraction_below_1", "integer_between"]
 
 
 def _is_program() -> bool:
-    """Whether a tool was started as a program, not imported by another module."""
+    """Return whether a tool was started as a program, not imported by another module."""
     path = getattr(sys.modules["__main__"], "__file__", None)
     here = os.path.dirname(os.path.abspath(__file__))
     return path is not None and os.path.dirname(os.path.abspath(path)) == here

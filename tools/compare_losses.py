@@ -13,8 +13,8 @@ from __future__ import annotations
 import os
 import sys
 
-sys.path.append(os.path.dirname(__file__))  # for programs that start a tool from elsewhere
-from command_line import Parser, integer_between  # first: Ctrl-C is quiet from here on
+sys.path.append(os.path.dirname(__file__))  # for programs that import this file
+from command_line import Parser, integer_between  # first, to handle Ctrl-C during imports
 
 # isort: split
 import argparse
@@ -99,7 +99,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
 
 def mean_of(runs: Sequence[dict[str, float]], key: str) -> float:
     """Return the mean of a metric over runs. A run without detections has no metrics and counts as
-    0. NaN for a class without ground truth in the test set."""
+    0. The mean is NaN for a class without ground truth in the test set."""
     return mean(run[key] if run.get("AP", -1) >= 0 else 0.0 for run in runs)
 
 

@@ -5,9 +5,10 @@
         --minutes 6 --output-dir output/models_bccd
 
 First the tool measures each model: the cost of an image, and the time of a step, which gives the
-number of steps that fit into ``--minutes``. Then it trains each model for its number of steps;
-start and evaluation do not count. Run nothing else on the machine at the same time. What is
-finished is not repeated. At the end the folder contains ``table.md`` and ``results.json``.
+number of steps that fit into ``--minutes``. Then it trains each model for its number of steps; the
+time of start and evaluation does not count. Run nothing else on the machine at the same time.
+Finished measurements and runs are not repeated. At the end the folder contains ``table.md`` and
+``results.json``.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ from __future__ import annotations
 import os
 import sys
 
-sys.path.append(os.path.dirname(__file__))  # for programs that start a tool from elsewhere
-from command_line import Parser  # first: Ctrl-C is quiet from here on
+sys.path.append(os.path.dirname(__file__))  # for programs that import this file
+from command_line import Parser  # first, to handle Ctrl-C during imports
 
 # isort: split
 import argparse
@@ -45,7 +46,7 @@ BACKBONES: dict[str, tuple[str, dict[str, str]]] = {
         "timm",
         {
             "MODEL.RETINA_PLUGIN.TIMM.NAME": "mobilenetv3_small_100",
-            # Detectron2's default means: take the constants of the timm model
+            # with Detectron2's default, the constants of the timm model are used
             "MODEL.PIXEL_STD": "[1.0, 1.0, 1.0]",
         },
     ),

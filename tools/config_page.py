@@ -8,8 +8,8 @@ from __future__ import annotations
 import os
 import sys
 
-sys.path.append(os.path.dirname(__file__))  # for programs that start a tool from elsewhere
-from command_line import Parser  # first: Ctrl-C is quiet from here on
+sys.path.append(os.path.dirname(__file__))  # for programs that import this file
+from command_line import Parser  # first, to handle Ctrl-C during imports
 
 # isort: split
 from collections.abc import Mapping
@@ -25,18 +25,18 @@ HEAD = """# Config keys
 
 <!-- Written by tools/config_page.py from retina_plugin/config/keys.py; change the text there. -->
 
-A config is a YAML file of keys in groups. `_BASE_` names a file that it starts from, relative to
-its own folder; what follows on the command line goes before both:
+A config is a YAML file of keys in groups. `_BASE_` names a file that is read first, relative to the
+folder of the config. Values on the command line replace the values of both files:
 
 ```bash
 python tools/train_net.py --config-file configs/digits/retinanet_compact.yaml \\
     SOLVER.MAX_ITER 500 OUTPUT_DIR out
 ```
 
-Lists and pairs are quoted there, and one entry keeps its comma: `DATASETS.TEST
-"('my/val.json@my/images',)"`. A key that does not exist is an error that names the nearest one.
-YAML is read as plain data: tags such as `!!python`, a key given twice, infinite numbers and NaN are
-refused, with the file and the line.
+On the command line, quote lists, and write a comma after a single entry: `DATASETS.TEST
+"('my/val.json@my/images',)"`. An unknown key is an error that names the most similar key. YAML is
+read as plain data: tags such as `!!python`, duplicate keys, infinite numbers and NaN are errors
+that name the file and the line.
 
 The defaults below are Detectron2's. `configs/Base-RetinaNet.yaml` sets those of the RetinaNet
 paper, and every config here starts from it.
@@ -61,8 +61,8 @@ Under `{NODE}`; everything else is Detectron2's.
 {table(PLUGIN_KEYS)}
 ## Keys of Detectron2
 
-Names, meanings and defaults are Detectron2's, and these are the ones that work on either host. On
-Detectron2 its other keys are read too; on Lightning another key is an error, not silence.
+These keys have Detectron2's names, meanings and defaults, and they work on both hosts. On
+Detectron2, its other keys can also be used; on Lightning, they are errors.
 
 {table(DETECTRON2_KEYS)}"""
 

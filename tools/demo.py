@@ -13,8 +13,8 @@ from __future__ import annotations
 import os
 import sys
 
-sys.path.append(os.path.dirname(__file__))  # for programs that start a tool from elsewhere
-# first: Ctrl-C is quiet from here on
+sys.path.append(os.path.dirname(__file__))  # for programs that import this file
+# first, to handle Ctrl-C during imports
 from command_line import COUNT, Parser, fraction_below_1, integer_between
 
 # isort: split
@@ -80,7 +80,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
         "--confidence-threshold",
         type=fraction_below_1,
         default=0.5,
-        help="detections below are not shown or written (0.5)",
+        help="detections with lower scores are not shown or written (0.5)",
     )
     parser.add_argument(
         "--max-frames", type=COUNT, default=0, help="frames of each video or webcam; 0: all"
@@ -209,8 +209,8 @@ def detect_in_source(
     limit: int,
     options: dict[str, Any],
 ) -> Iterator[dict[str, Any]]:
-    """Detect in an image, a video or a webcam. Write ``target``.jpg or ``target``.mp4, and yield
-    the entry of the image or of each frame."""
+    """Detect objects in an image, a video or the frames of a webcam. Write ``target``.jpg or
+    ``target``.mp4, and yield the entry of the image or of each frame."""
     if isinstance(source, int) or source.lower().endswith(VIDEOS):
         yield from detect_in_video(model, names, source, target, limit)
     else:
@@ -223,8 +223,8 @@ def detect_in_source(
 def detect_in_video(
     model: RetinaNet, names: list[str], source: Source, target: str, limit: int
 ) -> Iterator[dict[str, Any]]:
-    """Detect in each frame, write the frames to ``target``.mp4, and yield their entries. The video
-    can be played even if the tool is stopped early."""
+    """Detect objects in each frame, write the frames to ``target``.mp4, and yield their entries.
+    The video can be played even if the tool is stopped early."""
     cv2 = import_opencv("a video")
     capture = open_video(source)
     rate, count = capture.get(cv2.CAP_PROP_FPS) or 25.0, int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
@@ -291,7 +291,7 @@ def detect_in_all(
     args: argparse.Namespace,
     options: dict[str, Any],
 ) -> tuple[list[dict[str, Any]], KeyboardInterrupt | None]:
-    """Detect in all sources. Files that cannot be read are counted and skipped.
+    """Detect objects in all sources. Files that cannot be read are counted and skipped.
 
     Returns:
         The entries of all images and frames, and the interrupt if a signal stopped the tool early.
@@ -329,7 +329,7 @@ def main(argv: list[str] | None = None) -> None:
     write_atomically(os.path.join(args.output, "detections.json"), f"[\n{lines}\n]\n")
     total = sum(len(e["detections"]) for e in entries)
     summary = (
-        f"{total} detections in {len(entries)} images; pictures and detections.json in "
+        f"{total} detections in {len(entries)} images; images and detections.json are in "
         f"{args.output}"
     )
     if interrupt is not None:

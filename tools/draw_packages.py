@@ -8,7 +8,7 @@ above those that it imports. An arrow that a chain of other arrows implies is no
 
 from __future__ import annotations
 
-from command_line import Parser  # first: Ctrl-C is quiet from here on
+from command_line import Parser  # first, to handle Ctrl-C during imports
 
 # isort: split
 import ast

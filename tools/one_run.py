@@ -17,7 +17,7 @@ RUNNING: set[subprocess.Popen[bytes]] = set()
 
 
 def one_run(folder: Path, config: str, options: Sequence[str], *, threads: int) -> dict[str, Any]:
-    """Train and evaluate. Continue a run that was interrupted; of a finished run, read the results.
+    """Train and evaluate. Continue an interrupted run, and only read the results of a finished run.
 
     Args:
         folder: the folder of the run.
@@ -26,8 +26,8 @@ def one_run(folder: Path, config: str, options: Sequence[str], *, threads: int) 
         threads: number of CPU threads.
 
     Returns:
-        "metrics": the last value of each logged scalar. "cpu_seconds": the CPU time of the run,
-        since it was last continued.
+        "metrics": the last value of each logged scalar. "cpu_seconds": the CPU time of the last
+        process of the run.
 
     Raises:
         ValueError: the folder contains a run with other arguments.

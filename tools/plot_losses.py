@@ -11,8 +11,8 @@ from __future__ import annotations
 import os
 import sys
 
-sys.path.append(os.path.dirname(__file__))  # for programs that start a tool from elsewhere
-from command_line import COUNT, Parser  # first: Ctrl-C is quiet from here on
+sys.path.append(os.path.dirname(__file__))  # for programs that import this file
+from command_line import COUNT, Parser  # first, to handle Ctrl-C during imports
 
 # isort: split
 import argparse
@@ -77,8 +77,8 @@ def load(args: argparse.Namespace) -> tuple[RetinaNet, list[dict[str, Any]], dic
     """Build the model, load its weights, and choose test images.
 
     Returns:
-        The model in evaluation mode; records of the first test set at even distances; the options
-        for reading images, see :func:`retina_plugin.data.image_options`.
+        The model in evaluation mode; evenly spaced records of the first test set; the options for
+        reading images, see :func:`retina_plugin.data.image_options`.
 
     Raises:
         WeightsError: no checkpoint is given, or it does not match the model.

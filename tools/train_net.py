@@ -15,8 +15,8 @@ from __future__ import annotations
 import os
 import sys
 
-sys.path.append(os.path.dirname(__file__))  # for programs that start a tool from elsewhere
-from command_line import Parser  # first: Ctrl-C is quiet from here on
+sys.path.append(os.path.dirname(__file__))  # for programs that import this file
+from command_line import Parser  # first, to handle Ctrl-C during imports
 
 # isort: split
 import argparse

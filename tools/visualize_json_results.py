@@ -9,8 +9,8 @@ from __future__ import annotations
 import os
 import sys
 
-sys.path.append(os.path.dirname(__file__))  # for programs that start a tool from elsewhere
-from command_line import COUNT, Parser, fraction  # first: Ctrl-C is quiet from here on
+sys.path.append(os.path.dirname(__file__))  # for programs that import this file
+from command_line import COUNT, Parser, fraction  # first, to handle Ctrl-C during imports
 
 # isort: split
 import argparse
@@ -44,12 +44,12 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--config-file",
         metavar="FILE",
-        help="config.yaml of the run, for reading its data and images; without it, a pixel range "
-        "is measured in the data set if it needs one",
+        help="config.yaml of the run, for reading its data and images; without it, the pixel range "
+        "of images with more than 8 bits or floats is measured in the data set",
     )
     parser.add_argument("--output", default="pictures", metavar="FOLDER")
     parser.add_argument(
-        "--conf-threshold", type=fraction, default=0.5, help="detections below are not shown (0.5)"
+        "--conf-threshold", type=fraction, default=0.5, help="lower scores are not shown (0.5)"
     )
     parser.add_argument("--max-images", type=COUNT, default=0, help="0: all")
     parser.add_argument(
@@ -129,7 +129,7 @@ def _is_result(entry: Any) -> bool:
 
 def drop_negative(results: list[dict[str, Any]], path: str) -> list[dict[str, Any]]:
     """Return the results without those of negative width or height; print how many were dropped."""
-    bad = [place for place, result in enumerate(results) if min(result["bbox"][2:]) < 0]
+    bad = [index for index, result in enumerate(results) if min(result["bbox"][2:]) < 0]
     if not bad:
         return results
     print(

@@ -16,7 +16,7 @@ from retina_plugin.config.files import atomic_file
 def add_metadata(path: str, entries: Mapping[str, Any]) -> None:
     """Rewrite a checkpoint of this project with more entries in its metadata.
 
-    All else in the file stays the same.
+    The rest of the file is unchanged.
 
     Args:
         path: a ``.pth`` file of either host.
@@ -24,10 +24,10 @@ def add_metadata(path: str, entries: Mapping[str, Any]) -> None:
 
     Raises:
         WeightsError: the file is missing or broken.
-        DiskError: the file cannot be written; it is unchanged.
+        DiskError: the file cannot be written. Its content is unchanged.
     """
     metadata = {**metadata_of(read_checkpoint(path)), **entries}
-    # again, because read_checkpoint changes the types of some entries
+    # read the file again, because read_checkpoint changes the types of some entries
     content = {**torch.load(path, map_location="cpu", weights_only=True), "metadata": metadata}
     with atomic_file(path, size=lambda: saved_size(content)) as draft:
         save_with_checksum(content, draft)

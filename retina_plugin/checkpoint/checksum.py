@@ -58,11 +58,11 @@ class _ByteCounter:
 
 
 def is_damaged(path: str) -> bool:
-    """Whether an archive of ``torch.save`` was changed after it was written.
+    """Return whether an archive of ``torch.save`` was changed after it was written.
 
-    The checksum of :func:`save_with_checksum` decides or, if there is none, the CRCs of the zip
-    entries. The result is False for files that are not zip archives and for archives without any
-    checksum.
+    The checksum of :func:`save_with_checksum` is compared or, in archives without it, the CRCs of
+    the zip entries. The result is False for files that are not zip archives and for archives
+    without any checksum.
     """
     with open(path, "rb") as file:
         size = file.seek(0, os.SEEK_END)
@@ -76,12 +76,12 @@ def is_damaged(path: str) -> bool:
 
 
 def _is_truncated(file: IO[bytes], size: int) -> bool:
-    """Whether the comment of a zip archive is shorter or longer than its end record says."""
+    """Return whether the comment of a zip archive is shorter or longer than its end record says."""
     start = max(size - END_SIZE - COMMENT_SIZE, 0)
     tail = _read_at(file, start, END_SIZE + COMMENT_SIZE)
     position = tail.rfind(END_SIGNATURE)
     if not 0 <= position <= len(tail) - END_SIZE:
-        return False  # not an archive, or one with a longer comment than ours
+        return False  # not an archive, or an archive with a longer comment than COMMENT_SIZE
     length: int = struct.unpack_from("<H", tail, position + END_SIZE - 2)[0]
     return position + END_SIZE + length != len(tail)
 

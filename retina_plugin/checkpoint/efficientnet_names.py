@@ -20,7 +20,7 @@ KEYS = (
 
 
 def is_efficientnet(state: State) -> bool:
-    """Whether the parameters have the names of EfficientNet-PyTorch."""
+    """Return whether the parameters have the names of EfficientNet-PyTorch."""
     return all(name in state for name in MARKS)
 
 
@@ -29,16 +29,17 @@ def efficientnet_names(state: State, source: WeightSource | None, path: str) -> 
 
     Args:
         state: all parameters of the file, in its order.
-        source: the timm model that the detector's backbone is a part of; None if it is not of timm.
+        source: the timm model of which the detector's backbone is a part; None if the backbone is
+            not from timm.
         path: the file, for messages.
 
     Raises:
-        WeightsError: the backbone is not of timm, or a parameter differs in its kind or shape.
+        WeightsError: the backbone is not from timm, or a parameter differs in its kind or shape.
     """
     if source is None:
         raise WeightsError(
-            f"{path} has the weights of an EfficientNet, but the model's backbone is not of timm: "
-            f"set {KEYS}."
+            f"{path} has the weights of an EfficientNet, but the model's backbone is not from "
+            f"timm: set {KEYS}."
         )
     if len(state) != len(source.shapes):
         raise WeightsError(
@@ -49,7 +50,7 @@ def efficientnet_names(state: State, source: WeightSource | None, path: str) -> 
         same_kind = theirs.rpartition(".")[2] == ours.rpartition(".")[2]
         if not same_kind or tuple(value.shape) != shape:
             raise WeightsError(
-                f"{path}: {theirs} {tuple(value.shape)} is at the place of timm's {ours} {shape}, "
-                f"so it is another model: set {KEYS}."
+                f"{path}: {theirs} {tuple(value.shape)} is in the position of timm's {ours} "
+                f"{shape}, so the file is for another model: set {KEYS}."
             )
     return dict(zip(source.shapes, state.values(), strict=True))

@@ -54,7 +54,7 @@ class CheckpointFormat:
         title: name of the format, for messages.
         state: parameters with Detectron2's names. Those of a backbone without a head may lack the
             prefix ``backbone.bottom_up.``.
-        inputs: what the weights were trained on; None if unknown.
+        inputs: the config values that the weights were trained with; None if unknown.
     """
 
     title: str
@@ -141,8 +141,8 @@ def caffe2_names(state: State, model_names: Iterable[str]) -> State:
     """Rename the parameters of a Caffe2 ResNet to Detectron2's names; other names stay.
 
     Older Caffe2 files store batch norms as one scale and one shift, without statistics. A frozen
-    batch norm gets mean 0 and variance 1 - eps, which compute the same. A trainable batch norm
-    needs statistics, so its ``running_mean`` and ``running_var`` stay missing.
+    batch norm gets mean 0 and variance 1 - eps, with which it computes the same. A trainable batch
+    norm needs statistics, so its ``running_mean`` and ``running_var`` stay missing.
 
     Args:
         state: parameters of the checkpoint.
@@ -177,7 +177,7 @@ def _caffe2_name(name: str) -> str:
 
 
 def _is_msra(state: State) -> bool:
-    """Whether this is one of the original ResNets, without group norm and grouped convolutions."""
+    """Return whether this is an original ResNet, without group norm and grouped convolutions."""
     inner = state.get("res2_0_branch2b_w")
     return (
         inner is not None

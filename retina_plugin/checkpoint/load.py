@@ -51,10 +51,11 @@ def load_initial_weights(
         class_names: the classes to train; see :func:`warn_if_classes_differ`.
 
     Returns:
-        The parameters that were loaded and those that were not. ``str()`` of it is a report.
+        The parameters that were loaded and those that were not. ``str()`` of the result is a
+        report.
 
     Raises:
-        WeightsError: as in :func:`load_weights`. Of a file with only a backbone, all parameters of
+        WeightsError: as in :func:`load_weights`. If the file has only a backbone, all parameters of
             the model's backbone must match.
     """
     checkpoint = read_checkpoint(path)
@@ -102,8 +103,8 @@ def match_for_training(
 
 
 def _compare(model: nn.Module, checkpoint: Mapping[str, Any], path: str) -> CheckpointMatch:
-    """Compare a checkpoint with ``model``, and warn if the model's pixel normalisation is not that
-    of the checkpoint's training."""
+    """Compare a checkpoint with ``model``, and warn if the config values in
+    :class:`TrainingInputs` differ from those of the checkpoint's training."""
     anchors = getattr(model, "anchor_generator", None)
     author = checkpoint.get("__author__")
     checkpoint_format = detect_format(
@@ -128,16 +129,16 @@ def _compare(model: nn.Module, checkpoint: Mapping[str, Any], path: str) -> Chec
     if differences:
         warnings.warn(
             f"{path} ({checkpoint_format.title}) was trained with "
-            f"{', '.join(differences)}. Set these keys, or the weights get other inputs than in "
-            "their training.",
+            f"{', '.join(differences)}. Set these keys, or the model gets other inputs than in "
+            "the training of the weights.",
             stacklevel=4,
         )
     return found
 
 
 def _inputs_of_timm_weights(path: str) -> TrainingInputs | None:
-    """Return the pixel normalisation of ``timm://NAME``; None for other files, and if unknown. The
-    weights of one model can differ in it, so the model's is not enough."""
+    """Return the pixel normalisation of ``timm://NAME``; None for other files, and if unknown.
+    Different weights of one model can have different normalisations."""
     scheme, _, name = path.partition("://")
     pixels = known_pixel_constants(name) if scheme == "timm" else None
     return pixels and TrainingInputs("RGB", *pixels)

@@ -13,8 +13,8 @@ from retina_plugin.checkpoint.formats import CheckpointFormat
 from retina_plugin.checkpoint.torchvision_names import BOTTOM_UP, State
 from retina_plugin.modeling.backbones.feature import Backbone, WeightSource
 
-# Buffers that may be in only one of file and model. Detectron2's own RetinaNet lacks the first,
-# frozen and converted batch norms lack the second.
+# Buffers that the file or the model may lack. Detectron2's RetinaNet lacks the first; frozen and
+# converted batch norms lack the second.
 OPTIONAL = ("loss_normalizer", "num_batches_tracked")
 # Parameters in a file that no detector here uses: constants that older Detectron2 versions save,
 # and the classifier and the stem's bias of ImageNet backbones.
@@ -64,7 +64,7 @@ class CheckpointMatch:
 
     def __str__(self) -> str:
         """Return a report: how many parameters are taken over, which modules of the model keep
-        their fresh initialisation, and which modules of the file are not used."""
+        their initial values, and which modules of the file are not used."""
         total = len(self.matched) + len(self.missing) + len(self.shape_mismatches)
         lines = [
             f"{os.path.basename(self.path)} ({self.title}): {len(self.matched)} of {total} "
@@ -155,10 +155,10 @@ def _normalize(name: str) -> str:
 def _is_unexpected(
     found: CheckpointMatch, name: str, model_state: State, source: WeightSource | None
 ) -> bool:
-    """Whether a name that only the file has shows that the architectures differ.
+    """Return whether a name that only the file has shows that the architectures differ.
 
-    This is every name in a detector's file, and a parameter of a stage that the model has too in a
-    ResNet's file. In a timm backbone's file it is every name that timm's classifier lacks.
+    In a detector's file, every such name does. In a ResNet's file, names in the stages that the
+    model also has do; in a timm backbone's file, names that timm's classifier lacks.
     """
     if UNUSED.search(name):
         return False

@@ -42,7 +42,7 @@ def _advice(found: CheckpointMatch, mismatches: list[str]) -> str:
     """Say which config key most likely differs from the checkpoint's training."""
     if not found.matched and not found.shape_mismatches:
         return (
-            "No parameter name of the file is known. It has "
+            "The model has none of the file's parameter names: "
             f"{', '.join([*found.unexpected, *found.unused][:3])}, ..."
         )
     if not any(name.startswith(found.backbone) for name in mismatches) and not found.detector:

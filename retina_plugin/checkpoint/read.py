@@ -19,8 +19,9 @@ from retina_plugin.checkpoint.errors import WeightsError
 from retina_plugin.checkpoint.unpickle import read_pickle
 from retina_plugin.config.files import require_regular_file
 
-# The keys under which programs save the state_dict: timm's moving average (timm, too, prefers it to
-# the raw weights), Detectron2 and this project, timm and Lightning, Caffe2's Detectron.
+# The keys under which programs save the state_dict, the preferred one first: timm's moving average
+# (timm also prefers it to the raw weights); Detectron2 and this project; timm and Lightning;
+# Caffe2's Detectron.
 STATE_DICT_KEYS = ("state_dict_ema", "model", "state_dict", "blobs")
 DETECTRON2_ZOO = "https://github.com/facebookresearch/detectron2/blob/main/MODEL_ZOO.md"
 DETECTRON2_NAME = re.compile(r"(R|X)-\d+(-[\w-]+)?\.pkl|model_final_[0-9a-f]{6}\.pkl")

@@ -127,7 +127,7 @@ def reorder_head_outputs(
 
 
 def _same_head(state: State, model_state: State, num_anchors: int) -> bool:
-    """Whether the output layers of two heads have the same shapes except for the number of
+    """Return whether the output layers of two heads have the same shapes except for the number of
     classes."""
     outputs = [
         f"head.{layer}.{kind}"

@@ -128,7 +128,7 @@ def _frombuffer(data: bytes, dtype: _Dtype, shape: tuple[int, ...], order: str) 
 
 
 def _encode(text: str, encoding: str) -> bytes:
-    """Replaces ``_codecs.encode``, with which pickle protocols before 3 write bytes."""
+    """Replace ``_codecs.encode``, which pickle protocols before 3 use for bytes."""
     if encoding != "latin1":
         raise pickle.UnpicklingError(f"it encodes text as {encoding!r:.40}, expected latin1")
     return text.encode("latin1")

@@ -92,7 +92,7 @@ def _check_parts(cfg: Any, *, focal_retinanet: bool) -> None:
     """Check that the names of parts are registered, in the registries that have been imported.
 
     Backbones are checked in :func:`retina_plugin.engine.prepare.check_request`, because a host can
-    have its own.
+    have additional ones.
     """
     for registry in REGISTRIES if focal_retinanet else ():
         try:
@@ -136,7 +136,7 @@ def _check_thresholds(retinanet: Any) -> None:
 def _check_loss(cfg: Any) -> None:
     if cfg.MODEL.RETINA_PLUGIN.CLASS_LOSS.NAME == "focal_star":
         above_0 = Rule(
-            above(0).accepts, "above 0, as the loss divides by it; for gamma 0 use balanced_ce"
+            above(0).accepts, "above 0, because the loss is divided by it; for 0 use balanced_ce"
         )
         _check(
             "MODEL.RETINANET.FOCAL_LOSS_GAMMA for CLASS_LOSS focal_star",
@@ -180,7 +180,7 @@ def _check_budget(cfg: Any) -> None:
     """Check the keys that a time budget does not support."""
     if not cfg.MODEL.RETINA_PLUGIN.SOLVER.MINUTES:
         return
-    off = Rule(lambda v: v is False, "False, because the number of steps is not known before")
+    off = Rule(lambda v: v is False, "False, because the number of steps is not yet known")
     _check(f"SOLVER.RESCALE_INTERVAL for {MINUTES}", cfg.SOLVER.RESCALE_INTERVAL, off)
     if "PRECISE_BN" in cfg.TEST:
         precise = cfg.TEST.PRECISE_BN.ENABLED

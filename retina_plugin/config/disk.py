@@ -1,4 +1,4 @@
-"""Errors of writing files, with the space that a file needs and the space that is free."""
+"""Convert errors of writing files into messages with the needed and the free disk space."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def disk_errors(path: str, size: Callable[[], int] | None = None) -> Iterator[No
 
 
 def _os_error(error: BaseException | None) -> OSError | None:
-    """Return the first OSError in a chain of exceptions; None if there is none."""
+    """Return the first OSError in a chain of exceptions, or None."""
     while error is not None and not isinstance(error, OSError):
         error = error.__cause__ or error.__context__
     return error
@@ -65,8 +65,8 @@ def _disk_error(cause: OSError, path: str, size: Callable[[], int] | None) -> Di
 
 
 def free_space(folder: str) -> int:
-    """Return the number of bytes that this user can still write to ``folder``. If it does not
-    exist, use its nearest parent that does."""
+    """Return the number of bytes that this user can still write to ``folder``. If the folder does
+    not exist, use its nearest existing parent."""
     while not os.path.isdir(folder):
         folder = os.path.dirname(folder) or "."
     return shutil.disk_usage(folder).free

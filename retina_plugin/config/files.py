@@ -1,4 +1,4 @@
-"""Check, write and append files so that an error leaves no incomplete content."""
+"""Check files, and write or append to them so that an error leaves no incomplete content."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def remove_temporary_files(folder: str) -> None:
     folders = [folder, os.path.join(folder, "inference")]
     for found in [*folders, *(entry.path for entry in _entries(folders[1]) if entry.is_dir())]:
         for entry in _entries(found):
-            # version 0.1 wrote results of Detectron2 there
+            # version 0.1 wrote the results of Detectron2's evaluation to this folder
             if entry.name == ".part" and entry.is_dir():
                 shutil.rmtree(entry.path)
             elif TEMPORARY_NAME.fullmatch(entry.name) and entry.is_file(follow_symlinks=False):

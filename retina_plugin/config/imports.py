@@ -23,7 +23,7 @@ IMPORTS = f"{NODE}.IMPORTS"
 # Module in IMPORTS -> the modules whose parts were registered when it was imported.
 _REGISTERED: dict[str, set[str]] = {}
 
-# Packages that do not import parts of other packages.
+# Packages that import no modules with parts of users.
 _LIBRARIES = {*sys.stdlib_module_names, "retina_plugin", "detectron2", "lightning", "torch"}
 
 

@@ -11,7 +11,7 @@ class Key(NamedTuple):
     """A config key.
 
     Attributes:
-        default: values must have its type; None allows any type.
+        default: the default value. Other values must have the same type; None allows any type.
         meaning: one phrase for the documentation.
         rule: which values are allowed; None allows every value of the default's type.
     """

@@ -115,10 +115,10 @@ PLUGIN_KEYS: dict[str, Key] = {
     f"{NODE}.NECK.REPEATS": Key(3, "number of BiFPN layers", between(1, 100)),
     f"{NODE}.RESNETS.DEEP_STEM": Key(
         False,
-        "three 3x3 convolutions in the stem instead of one 7x7, as in ResNet-D and DeepLab",
+        "use three 3x3 convolutions in the stem instead of one 7x7, as in ResNet-D and DeepLab",
     ),
     f"{NODE}.RESNETS.AVG_POOL_SHORTCUT": Key(
-        False, "shortcuts of stride 2: average pooling before the 1x1 convolution, as in ResNet-D"
+        False, "in shortcuts of stride 2, average cells before the 1x1 convolution, as in ResNet-D"
     ),
     f"{NODE}.RESNETS.WEIGHT_STANDARDIZATION": Key(
         False, "normalise kernels to mean 0 and variance 1; for training with GN from scratch"
@@ -132,8 +132,7 @@ PLUGIN_KEYS: dict[str, Key] = {
     f"{NODE}.TIMM.DROP_PATH": Key(0.0, "maximum rate of stochastic depth", at_least(0) & below(1)),
     f"{NODE}.TIMM.FREEZE_NORMS": Key(
         False,
-        "keep statistics, scales and shifts of all batch norms of the timm model as they are in "
-        "its weights",
+        "freeze the statistics and parameters of all batch norms of the timm model",
     ),
     f"{NODE}.INFERENCE_DTYPE": Key(
         "float32", "data type for detection: float32, or bfloat16 / float16 (faster, less precise)"
@@ -148,7 +147,8 @@ PLUGIN_KEYS: dict[str, Key] = {
     ),
     f"{NODE}.AUTO_ALPHA_POWER": Key(
         0.5,
-        "how much auto favours rare classes: 0 not at all, 1 in inverse proportion to their boxes",
+        "how much FOCAL_LOSS_ALPHA auto favours rare classes: with 0, all weights are equal; with "
+        "1, they are inversely proportional to the number of boxes",
         between(0, 4),
     ),
     f"{NODE}.AUTO_ALPHA_CLIP": Key(
@@ -163,13 +163,13 @@ PLUGIN_KEYS: dict[str, Key] = {
     ),
     f"{NODE}.FINE_TUNE": Key(
         False,
-        "if MODEL.WEIGHTS has another number of classes, start with new class scores",
+        "if MODEL.WEIGHTS has another number of classes, initialise the class prediction layer",
     ),
     f"{NODE}.DATASETS.BOX_COORDINATES": Key(
         "",
         "format of the boxes in annotation files: xywh, xyxy or cxcywh; pixels or fraction (of the "
-        "image size); upright or stored (for photographs with an EXIF rotation). What is left out "
-        "is as in COCO and is checked",
+        "image size); upright or stored (for photographs with an EXIF rotation). If a word is left "
+        "out, COCO's format is assumed and checked",
         BOX_COORDINATES,
     ),
     f"{NODE}.DATASETS.VOC_OFFSET": Key(
@@ -181,27 +181,27 @@ PLUGIN_KEYS: dict[str, Key] = {
     ),
     f"{NODE}.DATASETS.VALIDATION": Key(
         (),
-        "data sets to evaluate on during training and to choose the best model on; DATASETS.TEST "
-        "is then evaluated only at the end. Empty: DATASETS.TEST",
+        "data sets that are evaluated during training to choose the best model; DATASETS.TEST is "
+        "then evaluated only at the end. If empty, DATASETS.TEST is evaluated during training",
         DATA_SETS & different(),
     ),
     f"{NODE}.OPTIMIZER": Key("SGD", "SGD (with SOLVER.MOMENTUM) or AdamW", one_of("SGD", "AdamW")),
     f"{NODE}.SOLVER.BACKBONE_LR_FACTOR": Key(
         1.0,
         "learning rate of the backbone (without the pyramid) as a multiple of the other "
-        "parameters' rate; to stop learning use MODEL.BACKBONE.FREEZE_AT",
+        "parameters' rate; to freeze the backbone use MODEL.BACKBONE.FREEZE_AT",
         between(1e-6, 100),
     ),
     f"{NODE}.SOLVER.LAYER_DECAY": Key(
         1.0,
-        "learning rate of each stage of the backbone as a multiple of the next stage's rate; the "
-        "last stage has BACKBONE_LR_FACTOR",
+        "learning rate of each stage of the backbone as a multiple of the next stage's rate; "
+        "BACKBONE_LR_FACTOR is the multiple for the last stage",
         between(0.01, 1),
     ),
     f"{NODE}.SOLVER.BEST_METRIC": Key(
         "bbox/AP",
-        "the evaluation with the best value of this metric gives model_best.pth: a name in "
-        "metrics.json, such as bbox/AP50; of losses, the lowest is the best",
+        "metric that chooses model_best.pth: a name in metrics.json, such as bbox/AP50; the "
+        "highest value is the best, or the lowest for losses",
         text("the name of a metric"),
     ),
     f"{NODE}.SOLVER.PATIENCE": Key(
@@ -233,7 +233,7 @@ PLUGIN_KEYS: dict[str, Key] = {
     ),
     f"{NODE}.INPUT.TRANSFORMS": Key(
         ["RandomCrop", "ResizeShortestEdge", "RandomFlip"],
-        "transforms of training samples in order, names in TRANSFORMS; the defaults read "
+        "transforms of training samples in order, as names in TRANSFORMS; the defaults read "
         "INPUT.CROP, the sizes and INPUT.RANDOM_FLIP",
         list_of(text("that are text"), what="names", empty=True),
     ),
@@ -260,7 +260,7 @@ DETECTRON2_KEYS: dict[str, Key] = {
         Rule(lambda v: DEVICE.fullmatch(v) is not None, "cuda, cuda:0, ... or cpu"),
     ),
     "MODEL.WEIGHTS": Key(
-        "", "checkpoint to evaluate or to start training from (also a backbone); see weights.md"
+        "", "checkpoint to evaluate, or detector or backbone to start training from; see weights.md"
     ),
     "MODEL.PIXEL_MEAN": Key(
         [103.530, 116.280, 123.675],
@@ -292,7 +292,7 @@ DETECTRON2_KEYS: dict[str, Key] = {
         64, "inner channels of a bottleneck in res2, for each group", CHANNELS
     ),
     "MODEL.RESNETS.STRIDE_IN_1X1": Key(
-        True, "position of a bottleneck's stride: True the first 1x1 (MSRA weights), False the 3x3"
+        True, "put a bottleneck's stride into the first 1x1 convolution (MSRA weights), not the 3x3"
     ),
     "MODEL.RESNETS.RES2_OUT_CHANNELS": Key(
         256,
@@ -386,7 +386,7 @@ DETECTRON2_KEYS: dict[str, Key] = {
     ),
     "INPUT.MIN_SIZE_TRAIN": Key(
         (800,),
-        "shorter side in training, in pixels: one of these, or a range of two",
+        "shorter side in training, in pixels: one of these sizes, or any size between two",
         list_of(whole(INPUT_SIDE), what="sizes in pixels"),
     ),
     "INPUT.MIN_SIZE_TRAIN_SAMPLING": Key(

@@ -121,7 +121,7 @@ class SafeMerge:
             )
         where = f"{source}: {key}"
         convert = MULTI_TYPE_KEYS.get(key)
-        # a key of several types can have text as its present value and get numbers
+        # a key that allows several types can change from text to numbers
         value = self._decoded(value, None if convert else node[name], where)
         _require_numbers(_without_groups(value), where)
         value = convert(value, where) if convert else _coerced(value, node[name], where)
@@ -131,11 +131,11 @@ class SafeMerge:
     def _decoded(self, value: Any, old: Any, where: str) -> Any:
         """Convert text to the Python literal that it contains, if any.
 
-        If the present value ``old`` is text, text stays text: a folder can be called 2024.
+        If the present value ``old`` is text, text is not converted: a folder can be called 2024.
         """
         try:
             decoded = self._decode_cfg_value(value)
-        # for example {[]}, or thousands of minus signs or brackets
+        # raised, for example, by {[]}, or by thousands of minus signs or brackets
         except (TypeError, RecursionError, MemoryError) as error:
             raise ConfigError(f"{where}: {value:.60} is not a value that can be read") from error
         return (

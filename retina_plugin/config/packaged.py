@@ -1,4 +1,4 @@
-"""Find the configs that are installed with the package by their names."""
+"""Find configs that are installed with the package, by their names."""
 
 from __future__ import annotations
 
@@ -36,7 +36,8 @@ def find_config(name: str, *, relative_to: str = "") -> str:
         relative_to: the folder that relative paths start from; "" for the current folder.
 
     Raises:
-        ConfigError: ``name`` is neither. The message suggests similar packaged configs.
+        ConfigError: neither a path nor a packaged config has this name. The message suggests
+            similar packaged configs.
     """
     path = os.path.join(relative_to, os.path.expanduser(name))
     if os.path.lexists(path):

@@ -1,4 +1,4 @@
-"""An entry of a registry, and the checks when it is registered."""
+"""An entry of a registry, and the checks that run when it is registered."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Part:
         build: a class or a function with keyword-only arguments; it constructs the part.
         module: name of the module that defines it.
         keys: config keys of this part, {name in capitals: definition}.
-        reads: {constructor argument: another key, or a function of the config, that gives it}.
+        reads: {constructor argument: its source, another key or a function of the config}.
     """
 
     build: Any
@@ -51,8 +51,8 @@ def full_name_of(entry: Any) -> str:
 
 
 def same_definition(entry: Any, other: Any) -> bool:
-    """Whether two classes or functions are the same object, or have the same module and name. The
-    latter happens if a notebook cell runs twice or a module is imported again."""
+    """Return whether two classes or functions are the same object, or have the same module and
+    name. The latter happens if a notebook cell runs twice or a module is imported again."""
     named = hasattr(entry, "__qualname__") and hasattr(other, "__qualname__")
     return entry is other or (named and full_name_of(entry) == full_name_of(other))
 

@@ -52,12 +52,12 @@ class Registry:
     ) -> None:
         """
         Args:
-            kind: what the parts are, for messages.
+            kind: name of this kind of part, for messages.
             node: the group with the keys of each part, ``<node>.<name of the part>.<KEY>``; "" if
                 the parts get the whole config instead of arguments.
             choice_key: the key that names the chosen part or lists the chosen parts; "" for
                 ``<node>.NAME``.
-            config_arguments: {constructor argument: key or function of the config that gives it},
+            config_arguments: {constructor argument: its source, a key or a function of the config},
                 for all parts of this kind. A part gets those that its constructor names.
             runtime_arguments: constructor arguments that the caller passes to :meth:`build`.
         """
@@ -211,7 +211,8 @@ class Registry:
         """Check that names are registered.
 
         Raises:
-            KeyError: a name is not. The message has ``choice_key`` and the most similar names.
+            KeyError: a name is not registered. The message has ``choice_key`` and the most similar
+                names.
         """
         for name in names:
             if name not in self:
@@ -272,7 +273,7 @@ class Registry:
         return list(found) if isinstance(found, (list, tuple)) else [found]
 
     def users(self, part: Part) -> list[str]:
-        """Return the names of the parts that read the keys of ``part``: itself and its
+        """Return the names of the parts that read the keys of ``part``: the part and its
         subclasses."""
         return [
             name

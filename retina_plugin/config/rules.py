@@ -108,7 +108,7 @@ def list_of(
 
     Args:
         rule: for each entry.
-        what: what the entries are, for messages.
+        what: a noun for the entries, for messages.
         counts: the allowed numbers of entries; () allows any number.
         rising: whether entries must not decrease.
         empty: whether an empty list is allowed.

@@ -177,8 +177,8 @@ class _Loader(yaml.SafeLoader):
         return value
 
     def _construct(self, construct: Callable[[yaml.ScalarNode], Any], node: yaml.ScalarNode) -> Any:
-        """Call ``construct`` and convert its errors. It fails for a wrong tag (``!!int x``) and for
-        a number with thousands of digits."""
+        """Call ``construct`` and convert its errors, for example for a wrong tag (``!!int x``) or a
+        number with thousands of digits."""
         try:
             return construct(node)
         except (KeyError, ValueError, OverflowError, IndexError) as error:
@@ -243,7 +243,7 @@ def _leaves(
 
 
 def _members(loader: _Loader, group: yaml.MappingNode) -> dict[str, tuple[yaml.Mark, yaml.Node]]:
-    """Return {name: (position of the key, value)} of a group, with the keys that it merges."""
+    """Return {name: (position of the key, value)} of a group, including the keys from ``<<``."""
     if group.tag != GROUP:
         loader.refuse(group)
     own: dict[str, tuple[yaml.Mark, yaml.Node]] = {}

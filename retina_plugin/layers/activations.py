@@ -1,4 +1,4 @@
-"""Activation functions, by the names that a config uses."""
+"""Activation functions and their names in a config."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from retina_plugin.config.registry import nearest_names
 
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "none": nn.Identity,
-    "relu": partial(nn.ReLU, inplace=True),  # the backward pass needs only the output
+    "relu": partial(nn.ReLU, inplace=True),  # in place: backward needs only the output
     "leaky_relu": partial(nn.LeakyReLU, 0.1),
     "silu": nn.SiLU,
     "gelu": nn.GELU,
@@ -20,7 +20,7 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
 
 
 def build_activation(name: str, *, key: str) -> nn.Module:
-    """Build the activation called ``name``. None of them has parameters.
+    """Build the activation called ``name``. It has no parameters.
 
     Args:
         name: a key of :data:`ACTIVATIONS`.

@@ -13,7 +13,7 @@ T = TypeVar("T")
 class DerivedTensorCache(Generic[T]):
     """Caches one value together with the tensors that it was computed from.
 
-    The value is recomputed when one of these tensors was replaced or its version counter has
+    The value is recomputed if one of these tensors has been replaced or its version counter has
     changed. Autograd raises this counter at every in-place change, so the cache detects
     ``load_state_dict``, ``torch.nn.init`` and most optimizers. It does not detect writes to
     ``parameter.data`` or steps of a fused optimizer. A module must therefore not use its cache in

@@ -11,7 +11,7 @@ OPERATOR = "torchvision::"  # prefix of every operator that torchvision register
 
 
 def batched_nms(boxes: Tensor, scores: Tensor, groups: Tensor, iou_threshold: float) -> Tensor:
-    """Greedy non-maximum suppression within each group.
+    """Apply greedy non-maximum suppression within each group.
 
     Args:
         boxes: (M, 4) XYXY pixels.
@@ -28,16 +28,16 @@ def batched_nms(boxes: Tensor, scores: Tensor, groups: Tensor, iou_threshold: fl
             for the device of the boxes.
     """
     nms = _import_nms()
-    # Shift each group by a distance at which it cannot overlap another group. There are as many
-    # groups as classes in all images, often hundreds; at such offsets float32 would resolve only
-    # tenths of a pixel, hence float64. The added zeros give max() and min() a value when there is
-    # no box, without a branch that torch.jit.trace could not record.
+    # Shift each group so far that it cannot overlap another group. A group is a class in an image,
+    # so there are often hundreds. At such offsets, float32 would resolve only tenths of a pixel, so
+    # use float64. The added row of zeros gives max() and min() a value if there are no boxes;
+    # torch.jit.trace could not record a branch for this case.
     boxes = boxes.double()
     corners = torch.cat([boxes, boxes.new_zeros(1, 4)])
     offset = corners.max() - corners.min() + 1
     try:
         return nms(boxes + (groups * offset)[:, None], scores.double(), iou_threshold)
-    # for example, torchvision was built for CPUs and torch for GPUs
+    # raised, for example, if torchvision was built for CPUs and torch for GPUs
     except NotImplementedError as error:
         if OPERATOR not in str(error):
             raise

@@ -45,15 +45,15 @@ class FrozenBatchNorm2d(nn.Module):
         self.register_buffer("weight", torch.ones(num_features))
         self.register_buffer("bias", torch.zeros(num_features))
         self.register_buffer("running_mean", torch.zeros(num_features))
-        self.register_buffer("running_var", torch.ones(num_features) - eps)  # an exact identity
+        self.register_buffer("running_var", torch.ones(num_features) - eps)  # exact identity
 
     def forward(self, x: Tensor) -> Tensor:
         if not x.requires_grad:
             return F.batch_norm(
                 x, self.running_mean, self.running_var, self.weight, self.bias, False, 0.0, self.eps
             )
-        # The backward pass of F.batch_norm would store more tensors, to compute the gradients of
-        # weight and bias too.
+        # F.batch_norm would store more tensors for its backward pass, which also computes the
+        # gradients of weight and bias.
         scale = self.weight * (self.running_var + self.eps).rsqrt()
         shift = self.bias - self.running_mean * scale
         return x * scale.to(x.dtype)[:, None, None] + shift.to(x.dtype)[:, None, None]
@@ -95,7 +95,7 @@ def build_norm(name: str, channels: int, *, groups: int, key: str) -> nn.Module 
 
 
 def has_hooks(module: nn.Module) -> bool:
-    """Whether a module has hooks. Such a module must be called, or its hooks would not run."""
+    """Return whether a module has hooks, which run only if the module is called."""
     return bool(
         module._forward_hooks
         or module._forward_pre_hooks
@@ -105,11 +105,11 @@ def has_hooks(module: nn.Module) -> bool:
 
 
 def can_fold(norm: nn.Module | None) -> TypeGuard[FoldableNorm]:
-    """Whether a norm can be folded into the convolution before it.
+    """Return whether a norm can be folded into the convolution before it.
 
-    It can if it computes x * scale + shift with a fixed scale and shift for each channel. This is
-    the case for FrozenBN, and for BN in evaluation mode without gradients. A norm with hooks is not
-    folded, see :func:`has_hooks`.
+    This is possible if the norm computes x * scale + shift with a fixed scale and shift for each
+    channel: FrozenBN, and BN in evaluation mode without gradients. A norm with hooks is not folded,
+    see :func:`has_hooks`.
     """
     if norm is None or has_hooks(norm):
         return False
@@ -127,11 +127,11 @@ def scale_and_shift(norm: FoldableNorm) -> tuple[Tensor, Tensor]:
 
 
 def has_broken_gradient(layer: nn.Conv2d) -> bool:
-    """Whether the backward pass of a convolution can crash in torch 2.14 on a CPU.
+    """Return whether the backward pass of a convolution can crash in torch 2.14 on a CPU.
 
-    There, torch writes outside the memory of the kernel's gradient for 1x1 convolutions with a
-    stride, without groups and with fewer than 16 input channels, if the feature map or the kernel
-    is in channels-last memory and not float64. A convolution of stride 1 on the result of
+    This happens for 1x1 convolutions with a stride, without groups and with fewer than 16 input
+    channels, if the feature map or the kernel is in channels-last memory and not float64: torch
+    writes outside the memory of the kernel's gradient. A convolution of stride 1 on the result of
     :func:`subsample` has the same output and a correct gradient.
     """
     plain = layer.kernel_size == (1, 1) and layer.groups == 1 and layer.padding in ((0, 0), "valid")
@@ -156,8 +156,8 @@ class Conv2d(nn.Conv2d):
     """A convolution with padding ``kernel_size // 2``, followed by its ``norm``.
 
     The norm is a child module, as in Detectron2: ``conv1.weight``, ``conv1.norm.weight``. If
-    :func:`can_fold` is true for it, it is folded into the kernel, (w x) scale + shift =
-    (w scale) x + shift, and its ``forward`` is not called.
+    :func:`can_fold` is true for the norm, it is folded into the kernel, (w x) scale + shift =
+    (w scale) x + shift, and the norm's ``forward`` is not called.
 
     3x3 convolutions use :mod:`retina_plugin.layers.winograd` where that is faster, but not in
     traced or compiled code. In evaluation mode without gradients, the folded and the transformed
@@ -216,7 +216,7 @@ class Conv2d(nn.Conv2d):
     def _forward_with_gradients(
         self, maps: Sequence[Tensor], folded: FoldableNorm | None
     ) -> list[Tensor]:
-        # A step of a fused optimizer may follow, which the cache would not detect.
+        # The cache would not detect a later step of a fused optimizer.
         self.clear_cache()
         weight, bias = self._fold(folded)
         return (
@@ -240,7 +240,7 @@ class Conv2d(nn.Conv2d):
         compute: Callable[[FoldableNorm | None], Derived],
         folded: FoldableNorm | None,
     ) -> Derived:
-        # In training mode, a loss may be computed without gradients before the optimizer's step.
+        # In training mode, the next step of a fused optimizer would not be detected.
         if self.training:
             return compute(folded)
         tensors = [self.weight, self.bias]
@@ -296,7 +296,8 @@ class StandardizedConv2d(Conv2d):
     """A convolution with weight standardisation (arXiv 1903.10520).
 
     The kernel of each output channel is ``weight``, shifted and scaled to mean 0 and variance 1.
-    Together with GN it trains on small batches as well as BN does on large ones.
+    With GN and this layer, training on small batches is as accurate as training with BN on large
+    batches.
     """
 
     def kernel(self) -> Tensor:
@@ -320,13 +321,13 @@ def freeze(module: nn.Module) -> nn.Module:
     :class:`FrozenBatchNorm2d`.
 
     Returns:
-        The module; or the replacement, if the module itself is a BN.
+        The module, or its replacement if the module itself is a BN.
     """
     for parameter in module.parameters():
         parameter.requires_grad = False
     if isinstance(module, (nn.BatchNorm2d, nn.SyncBatchNorm)):
         frozen = FrozenBatchNorm2d(module.num_features, module.eps)
-        frozen.load_state_dict(module.state_dict(), strict=False)  # not num_batches_tracked
+        frozen.load_state_dict(module.state_dict(), strict=False)  # skips num_batches_tracked
         return frozen
     for name, child in module.named_children():
         setattr(module, name, freeze(child))

@@ -22,7 +22,7 @@ def run_in_threads(
 
     Args:
         function: must write its results to memory that it uses for this item only.
-        items: put the slowest first, so that no thread is left with it at the end.
+        items: the slowest should come first, so that all threads finish at about the same time.
         threads: number of threads; None for the number that torch uses.
     """
     queue = iter(items)  # shared by the threads; each takes the next item when it is free

@@ -7,13 +7,13 @@ from torch import Tensor, nn
 
 
 def is_jit_tracing() -> bool:
-    """Whether ``torch.jit.trace`` is running."""
+    """Return whether ``torch.jit.trace`` is running."""
     tracing: bool = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]  # in torch
     return tracing
 
 
 def is_traced(tensor: Tensor) -> bool:
-    """Whether operations on the tensor are recorded instead of executed.
+    """Return whether operations on the tensor are recorded instead of executed.
 
     This is the case in ``torch.compile``, ``torch.export`` and ``torch.jit.trace``, and for fake
     and meta tensors, which have a shape but no values.
@@ -25,9 +25,9 @@ def is_traced(tensor: Tensor) -> bool:
 
 
 def needs_fixed_shapes(tensor: Tensor) -> bool:
-    """Whether to use masks and gathers instead of ``nonzero``, boolean indexing and ``item``.
+    """Return whether to use masks and gathers, not ``nonzero``, boolean indexing and ``item``.
 
-    These three make the CPU wait for an accelerator, and they do not work on traced tensors, see
+    The latter make the CPU wait for an accelerator, and they do not work on traced tensors, see
     :func:`is_traced`.
     """
     return tensor.device.type != "cpu" or is_traced(tensor)

@@ -43,9 +43,10 @@ TileRows = tuple[int, slice]  # index of a feature map, and a range of its rows 
 
 
 def is_faster(maps: Sequence[Tensor], weight: Tensor) -> bool:
-    """Whether :func:`conv3x3` is expected to be faster than PyTorch's convolution.
+    """Return whether :func:`conv3x3` is expected to be faster than PyTorch's convolution.
 
-    It is for float32 on a CPU, if torch has MKL and there are enough channels and tiles.
+    This is expected for float32 on a CPU without autocast, if torch has MKL and there are enough
+    channels and tiles.
     """
     on_cpu = all(
         x.device.type == "cpu" and x.dtype == weight.dtype == torch.float32 and x.dim() == 4
@@ -88,7 +89,7 @@ def apply_kernel(maps: Sequence[Tensor], kernel: Tensor, bias: Tensor | None) ->
 
 
 class _Conv3x3(torch.autograd.Function):
-    """The convolution with its backward pass, both by Winograd."""
+    """The convolution and its backward pass, both computed with Winograd's algorithm."""
 
     @staticmethod
     def forward(ctx: Any, weight: Tensor, bias: Tensor | None, *maps: Tensor) -> tuple[Tensor, ...]:
@@ -163,7 +164,7 @@ def _rows(matrix: Tensor, x: Tensor) -> Iterator[Tensor]:
     """Multiply the first two axes of x (b, b, ...) by a matrix (a, b); yield the a rows of the
     result, (a, ...) each.
 
-    A row at a time, the tiles, the kernel and their products fit into the CPU's cache.
+    The tiles, the kernel and their products of one row fit into the CPU's cache.
     """
     for row in _multiply_first_axis(matrix, x):
         yield _multiply_first_axis(matrix, row)
@@ -175,7 +176,7 @@ def _multiply_first_axis(matrix: Tensor, x: Tensor) -> Tensor:
 
 
 def _windows(x: Tensor, *, size: int) -> Tensor:
-    """Return a window for each tile, of the zero-padded map.
+    """Return the window of the zero-padded map for each tile.
 
     The windows lie 4 pixels apart and overlap by ``size - 4``. They are a view of a padded copy:
     (N, C, H, W) -> (size, size, N, rows, columns, C).

@@ -18,7 +18,7 @@ def auto_alpha(
     boxes, eps is the share of one box, and ``scale`` makes the mean over the classes ``base``. If a
     weight is clipped, the mean can differ from ``base``.
 
-    Background has no weight of its own: for class i, anchors on background and on other classes are
+    There is no weight for background: for class i, anchors on background and on other classes are
     negatives with the weight ``1 - alpha_i``. A class without boxes gets ``base`` and is left out
     of the mean.
 

@@ -22,7 +22,7 @@ BOX_LOSSES = Registry(
 def smooth_l1_loss(
     prediction: Tensor, target: Tensor, *, beta: float, reduction: str = "sum"
 ) -> Tensor:
-    """Smooth L1 loss (Fast R-CNN, arXiv 1504.08083, section 2.3).
+    """Compute the smooth L1 loss (Fast R-CNN, arXiv 1504.08083, section 2.3).
 
     Args:
         prediction, target: tensors of the same shape.
@@ -37,7 +37,7 @@ def smooth_l1_loss(
 
 
 def giou_loss(boxes: Tensor, targets: Tensor) -> Tensor:
-    """Generalised IoU loss (arXiv 1902.09630): boxes and targets (P, 4) -> (P,) in [0, 2].
+    """Compute the generalised IoU loss (arXiv 1902.09630) of (P, 4) boxes: (P,) in [0, 2].
 
     The loss is 1 - IoU, plus the share of the smallest enclosing box that the union does not cover.
     """
@@ -47,7 +47,7 @@ def giou_loss(boxes: Tensor, targets: Tensor) -> Tensor:
 
 
 def diou_loss(boxes: Tensor, targets: Tensor) -> Tensor:
-    """Distance IoU loss (arXiv 1911.08287): boxes and targets (P, 4) -> (P,) in [0, 2].
+    """Compute the distance IoU loss (arXiv 1911.08287) of (P, 4) boxes: (P,) in [0, 2].
 
     The loss is 1 - IoU, plus the squared distance of the centres over the squared diagonal of the
     smallest enclosing box.
@@ -57,7 +57,7 @@ def diou_loss(boxes: Tensor, targets: Tensor) -> Tensor:
 
 
 def ciou_loss(boxes: Tensor, targets: Tensor) -> Tensor:
-    """Complete IoU loss (arXiv 1911.08287, section 3.2): boxes and targets (P, 4) -> (P,).
+    """Compute the complete IoU loss (arXiv 1911.08287, section 3.2) of (P, 4) boxes: (P,).
 
     The loss is the distance IoU loss plus a term for the difference of the aspect ratios.
     """

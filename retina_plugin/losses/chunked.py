@@ -15,8 +15,8 @@ from retina_plugin.losses.terms import Terms
 # accelerator needs larger tensors.
 CHUNK_ELEMENTS = {"cpu": 2**17, "other": 2**22}
 
-# Smaller derivatives are set to 0. Those of easy negatives can be subnormal numbers, with which a
-# CPU computes up to a hundred times slower in the whole backward pass.
+# Derivatives below this number are set to 0. The derivatives of easy negatives can be subnormal
+# numbers, which make the whole backward pass on a CPU up to a hundred times slower.
 NEGLIGIBLE = 1e-30
 
 
@@ -38,10 +38,10 @@ def chunked_loss(
     gamma: float,
     elementwise: bool,
 ) -> tuple[Tensor, Tensor]:
-    """Compute the losses and their derivatives by the logits.
+    """Compute the losses and their derivatives with respect to the logits.
 
-    In each chunk all logits are first treated as negatives; then the few positives and ignored
-    anchors are corrected.
+    In each chunk, all logits are first treated as negatives; then the values of the few positives
+    and ignored anchors are replaced.
 
     Args:
         terms, gamma: see :func:`retina_plugin.losses.sigmoid_loss`.
@@ -84,7 +84,8 @@ def chunked_loss(
 def _warm_up_log1p() -> None:
     """Make log1p and softplus ten times faster on CPUs with AVX-512, in the whole process.
 
-    There, log1p reads a constant by a masked load, which needs the constant for -0.0 only. Until
-    the memory page of the constant was needed once, each such load is slow (a microcode assist).
+    On these CPUs, log1p reads a constant by a masked load, and only an input of -0.0 unmasks it.
+    Until the memory page of the constant has been read once, each masked load is slow (a microcode
+    assist).
     """
     torch.full((16,), -0.0, dtype=torch.float32, device="cpu").log1p_()

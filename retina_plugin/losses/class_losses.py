@@ -16,7 +16,7 @@ def sigmoid_cross_entropy(
     gamma: object = None,
     reduction: str = "sum",
 ) -> Tensor:
-    """Cross entropy of K independent sigmoids, without weights.
+    """Compute the cross entropy of K independent sigmoids, without weights.
 
     ``alpha`` and ``gamma`` are ignored; for the rest see :func:`sigmoid_focal_loss`.
     """
@@ -33,7 +33,7 @@ def balanced_cross_entropy(
     gamma: object = None,
     reduction: str = "sum",
 ) -> Tensor:
-    """Cross entropy with weights for positives and negatives; alpha is 0.75 in the paper.
+    """Compute cross entropy with weights for positives and negatives; 0.75 is the paper's alpha.
 
     ``gamma`` is ignored; for the rest see :func:`sigmoid_focal_loss`.
     """
@@ -45,7 +45,7 @@ def balanced_cross_entropy(
 def sigmoid_focal_loss(
     logits: Tensor, labels: Tensor, *, alpha: float | Tensor, gamma: float, reduction: str = "sum"
 ) -> Tensor:
-    """Focal loss over K independent sigmoids per anchor (arXiv 1708.02002, section 3.2).
+    """Compute the focal loss of K independent sigmoids per anchor (arXiv 1708.02002, section 3.2).
 
     The loss and its gradient are finite for every ``gamma >= 0``.
 
@@ -74,12 +74,12 @@ def sigmoid_focal_loss(
 def sigmoid_focal_star_loss(
     logits: Tensor, labels: Tensor, *, alpha: float | Tensor, gamma: float, reduction: str = "sum"
 ) -> Tensor:
-    """Focal loss* (arXiv 1708.02002, appendix A) with beta = 1; gamma is 2 in the paper.
+    """Compute focal loss* (arXiv 1708.02002, appendix A) with beta = 1; gamma is 2 in the paper.
 
     For arguments and errors see :func:`sigmoid_focal_loss`.
 
     Raises:
-        ValueError: also if gamma is 0, by which the loss is divided.
+        ValueError: also if gamma is 0, because the loss is divided by gamma.
     """
     if gamma == 0:
         raise ValueError(

@@ -23,8 +23,8 @@ def value(q: Tensor, terms: Terms, *, gamma: float = 0.0, alpha: float = 1.0) ->
 
     Args:
         q: any shape, in (0, 1).
-        terms: ``cross_entropy_terms``, ``focal_terms``, ``focal_star_terms`` or another function of
-            that type.
+        terms: ``cross_entropy_terms``, ``focal_terms``, ``focal_star_terms`` or another function
+            with the same interface.
         gamma: passed to ``terms``.
         alpha: weight of the loss.
     """

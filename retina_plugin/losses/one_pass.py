@@ -43,8 +43,8 @@ def sigmoid_loss(
         gamma: passed to ``terms``; at least 0.
 
     Returns, Raises:
-        See :func:`retina_plugin.losses.sigmoid_focal_loss`. Labels that are not int64 are a
-        ValueError, too.
+        See :func:`retina_plugin.losses.sigmoid_focal_loss`. Labels that are not int64 also raise a
+        ValueError.
     """
     _check(logits, labels, gamma, reduction)
     function = traced_loss if tracing.is_traced(logits) else _SigmoidLoss.apply
@@ -147,9 +147,9 @@ def _implementation(terms: Terms, logits: Tensor) -> Callable[..., tuple[Tensor,
 def _scaled(derivative: Tensor, factor: Tensor) -> Tensor:
     """Return ``derivative * factor``, computed in place to save memory.
 
-    Usually the graph is freed after one backward pass, and the derivative is not needed again. With
-    ``retain_graph=True`` it is: the first factor is therefore stored on the tensor, and later
-    passes divide by it.
+    Usually the graph is freed after one backward pass, and the derivative is not needed again.
+    ``retain_graph=True`` allows further passes. For these, the first factor is stored on the
+    tensor, and later passes divide by it.
     """
     if factor.dim():
         return derivative * factor

@@ -74,9 +74,9 @@ class ClassLoss(nn.Module):
         alpha = self.alpha if self.class_alpha is None else self.class_alpha
         if alpha is None:
             raise ValueError(
-                "this model has no weights of classes to train with: "
-                "MODEL.RETINANET.FOCAL_LOSS_ALPHA was auto, which a run turns into numbers before "
-                "the model is built (retina_plugin.engine.checks.resolve_alpha)"
+                "this model cannot train: it was built with MODEL.RETINANET.FOCAL_LOSS_ALPHA auto. "
+                "Replace auto by numbers before building the model, as "
+                "retina_plugin.engine.checks.resolve_alpha does"
             )
         return self.loss(logits, labels, alpha=alpha, gamma=self.gamma, reduction=reduction)
 

@@ -1,6 +1,6 @@
 r"""The loss of one sigmoid and its derivative: cross entropy, focal loss and focal loss*.
 
-p_t is the probability given to the correct answer: p if the class is present, 1 - p if it is
+p_t is the predicted probability of the correct answer: p if the class is present, 1 - p if it is
 absent.
 
     cross entropy           CE  = -log p_t
@@ -20,7 +20,7 @@ This derivative is bounded. Autograd of the formula for FL can give NaN instead:
 derivative of (1 - p_t)^gamma is infinite at p_t = 1, and infinity times zero is NaN.
 
 The functions below take z = -y x, which is x if the class is absent and -x if it is present, and
-gamma. They return the loss without alpha_t and its derivative by z.
+gamma. They return the loss without alpha_t and its derivative with respect to z.
 :mod:`retina_plugin.losses.class_losses` builds the class losses from them.
 """
 
@@ -32,8 +32,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-# (z, gamma) -> loss and derivative by z, both with the shape, dtype and device of z. z may be empty
-# and must not be changed.
+# (z, gamma) -> the loss and its derivative with respect to z, both with the shape, dtype and device
+# of z. z may be empty and must not be changed.
 Terms = Callable[[Tensor, float], tuple[Tensor, Tensor]]
 
 

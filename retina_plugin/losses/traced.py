@@ -41,8 +41,8 @@ def traced_loss(
     weight = torch.where(present, positive, negative).where(used, 0)
     loss, slope = terms(torch.where(present, -constant, constant), gamma)
     slope = F.hardshrink(slope, NEGLIGIBLE) * torch.where(present, -weight, weight)
-    # Zeros with gradient 1; nan_to_num is for infinite logits. An autograd function would lose its
-    # backward pass, and so the gradient, in exporters; these operations keep it.
+    # Zeros with gradient 1; nan_to_num is for infinite logits. An autograd function would be
+    # simpler, but exporters drop its backward pass and so the gradient.
     zeros = (x - constant).nan_to_num()
     loss = loss * weight + slope * zeros
     return loss if elementwise else loss.sum()

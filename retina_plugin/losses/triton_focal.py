@@ -30,15 +30,15 @@ VARIANTS: dict[Terms, Callable[[float], tuple[float, float, float]]] = {
 
 
 def can_run(terms: Terms, logits: Tensor) -> bool:
-    """Whether :func:`triton_loss` supports the terms and the dtype, and Triton works on the device.
-    Each device is tried once."""
+    """Return whether :func:`triton_loss` supports the terms and the dtype, and Triton works on the
+    device. Each device is tried once."""
     known = terms in VARIANTS and logits.dtype in (torch.float32, torch.float16, torch.bfloat16)
     return known and _works(logits.device)
 
 
 @functools.cache
 def _works(device: torch.device) -> bool:
-    """Whether the kernel can be compiled and run. Warn with the reason if it cannot."""
+    """Return whether the kernel can be compiled and run. Warn with the reason if it cannot."""
     logits, weights = torch.zeros(1, 1, device=device), torch.ones(1, device=device)
     labels = torch.zeros(1, dtype=torch.int64, device=device)
     try:
@@ -147,12 +147,13 @@ def _kernel(  # type: ignore[no-untyped-def]
     x = tl.load(logits + place, mask=inside, other=0.0).to(tl.float32)
 
     z = tl.where(present, -x, x) * slope - shift
-    small = tl.exp(-tl.abs(z))
+    small = tl.exp(-tl.abs(z))  # in (0, 1]
     log1p = small * _log1p_ratio(small)
     cross_entropy = tl.maximum(z, 0.0) + log1p
-    large = 1 / (1 + small)  # sigmoid(|z|)
-    little = small * large
-    wrong, right = tl.where(z > 0, large, little), tl.where(z > 0, little, large)
+    sigmoid_abs = 1 / (1 + small)  # sigmoid(|z|)
+    sigmoid_minus_abs = small * sigmoid_abs  # sigmoid(-|z|)
+    wrong = tl.where(z > 0, sigmoid_abs, sigmoid_minus_abs)
+    right = tl.where(z > 0, sigmoid_minus_abs, sigmoid_abs)
     # at least -1e30: a power of 0 times -inf would be NaN
     log_wrong = tl.maximum(tl.minimum(z, 0.0) - log1p, -1e30)
     modulator = wrong * wrong if SQUARE else tl.exp(power * log_wrong)

@@ -1,4 +1,4 @@
-"""The detector: its parts, the data that they exchange, and how a config builds them."""
+"""The detector: its parts, their data types, and the functions that build it from a config."""
 
 from retina_plugin.losses import BOX_LOSSES, CLASS_LOSSES
 from retina_plugin.modeling.assigners import ASSIGNER_REGISTRY

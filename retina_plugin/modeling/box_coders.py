@@ -25,7 +25,7 @@ MAX_LOG_SCALE = math.log(1000.0 / 16)
 class DeltaCoder:
     """Encodes a box as (dx, dy, dw, dh) relative to an anchor, as in R-CNN and RetinaNet."""
 
-    dim = 4  # D, how many numbers the head predicts for each anchor
+    dim = 4  # D, the number of values that the head predicts for the box of each anchor
 
     def __init__(self, *, weights: Sequence[float]) -> None:
         """
@@ -52,7 +52,7 @@ def _centre_form(boxes: Tensor) -> tuple[Tensor, Tensor]:
 def _factors(weights: Sequence[float], like: Tensor) -> Tensor:
     """Return the weights as a tensor (4,) with the dtype and device of ``like``.
 
-    It is filled on the device, because a copy to an accelerator would wait for it.
+    It is filled on the device, because a copy from the CPU would wait for an accelerator.
     """
     return torch.stack([like.new_full((), weight) for weight in weights])
 
@@ -69,8 +69,8 @@ def encode(
 
     Returns:
         (M, 4) as (dx, dy, dw, dh): the shift of the centre divided by the anchor's size, and the
-        logarithm of the box's size divided by the anchor's size. It is finite even for a box of
-        size zero.
+        logarithm of the box's size divided by the anchor's size. All values are finite, even for a
+        box of size zero.
     """
     centres, sizes = _centre_form(boxes)
     anchor_centres, anchor_sizes = _centre_form(anchors)
@@ -87,7 +87,7 @@ def decode(
     A box is at most 1000 / 16 times as wide and high as its anchor.
 
     Args:
-        deltas: (M, 4) as (dx, dy, dw, dh); computed in float32 or float64.
+        deltas: (M, 4) as (dx, dy, dw, dh); lower precisions are converted to float32.
         anchors: (M, 4).
         weights: the weights that were passed to :func:`encode`.
 

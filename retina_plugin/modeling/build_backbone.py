@@ -82,8 +82,8 @@ def build_retina_timm_backbone(cfg: Any, input_shape: ShapeSpec) -> TimmBackbone
 def set_timm_pixel_constants(cfg: Any) -> None:
     """Set pixel mean, standard deviation and channel order to those of the timm backbone.
 
-    Nothing changes if the backbone is not from timm or if the config sets any of the three. Call it
-    before data are loaded, because the data loader reads ``INPUT.FORMAT``.
+    Nothing changes if the backbone is not from timm or if the config sets any of the three. Call
+    this function before data are loaded, because the data loader reads ``INPUT.FORMAT``.
 
     Raises:
         ImportError, ValueError: see :func:`retina_plugin.modeling.backbones.timm.pixel_constants`
@@ -118,7 +118,7 @@ def register_pairs() -> None:
             name = f"build_retina_{backbone}_{neck}_backbone"
             if name not in BACKBONE_REGISTRY:
                 pair = partial(_build_pair, build, neck)
-                # messages name the module of the neck, which a config lists in IMPORTS
+                # error messages name the neck's module, because a config lists it in IMPORTS
                 pair.__module__ = NECK_REGISTRY.part(neck).module
                 BACKBONE_REGISTRY.register(name)(pair)
 

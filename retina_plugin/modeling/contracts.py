@@ -3,7 +3,7 @@
 Shapes and types are checked on every device. Values are checked only on the CPU, because a check
 would make the CPU wait for an accelerator. Traced and compiled code contains no checks.
 
-Axes: N images, R anchors per image, K classes, D numbers that code a box, M boxes of one image,
+Axes: N images, R anchors per image, K classes, D numbers that encode a box, M boxes of one image,
 P positives.
 """
 
@@ -56,7 +56,7 @@ def require_attribute(kind: str, part: Any, name: str, *allowed: Any, meaning: s
         kind: a key of :data:`KEYS`.
         part: the part.
         name: the name of the attribute.
-        allowed: the allowed values; without any, every integer above 0 is allowed.
+        allowed: the allowed values; if none are given, every integer above 0 is allowed.
         meaning: the meaning of the attribute, for the message.
 
     Raises:

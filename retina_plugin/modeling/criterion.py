@@ -32,9 +32,9 @@ CRITERIA = Registry(
 class DenseCriterion(nn.Module):
     """Computes a class loss on all anchors and a box loss on the positives.
 
-    Both are divided by a moving average of the number of positives. For a head with a quality
-    branch, there is also the binary cross entropy of the predicted quality and the IoU of the
-    decoded box with its ground-truth box.
+    Both are divided by a moving average of the number of positives. If the head has a quality
+    branch, a third loss is the binary cross entropy between the predicted quality and the IoU of
+    the decoded box with its ground-truth box.
     """
 
     def __init__(

@@ -19,7 +19,7 @@ from retina_plugin.modeling.targets import PaddedTargets
 
 
 class Positives(Protocol):
-    """P rows for the losses of positives.
+    """The P rows for which the losses of positives are computed.
 
     Attributes:
         anchors: the anchors of the P rows.
@@ -70,8 +70,9 @@ class GatheredPositives:
 class MaskedPositives:
     """Positives as a mask over all anchors of the batch; P is N * R.
 
-    For the other rows, ``boxes`` contains the anchor and ``take`` returns zeros, so that every loss
-    is finite; ``sum`` leaves them out, so that they have no gradient. See :class:`Positives`.
+    For rows that are not positive, ``boxes`` contains the anchor and ``take`` returns zeros, so
+    that every loss is finite; ``sum`` leaves these rows out, so they have no gradient. See
+    :class:`Positives`.
     """
 
     def __init__(self, matches: Tensor, anchors: Anchors, targets: PaddedTargets) -> None:
@@ -79,7 +80,7 @@ class MaskedPositives:
         n, r = matches.shape
         self.mask = (matches >= 0).flatten()
         self.anchors = anchors.at(torch.arange(r, device=matches.device).repeat(n))
-        # index -1, of all other rows, selects this box; there may be no other (M = 0)
+        # rows that are not positive get index -1, which selects this box, even if M is 0
         no_box = targets.boxes.new_zeros(1, 4)
         boxes = torch.cat(
             [

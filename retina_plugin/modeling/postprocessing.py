@@ -1,4 +1,4 @@
-"""Post-processing: from predictions for all anchors to detections.
+"""Post-processing: compute detections from the predictions for all anchors.
 
 Axes: N images, R anchors (of one level or of all levels), K classes, M detections of one image.
 """

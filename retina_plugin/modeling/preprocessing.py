@@ -1,4 +1,4 @@
-"""Preprocessing: from images of any size to the network's input.
+"""Preprocessing: convert images of any size to the network's input.
 
 Axes: N images, H, W.
 """
@@ -38,7 +38,7 @@ class Preprocessor(nn.Module):
             pixel_mean, pixel_std: mean and standard deviation of each channel, for pixel values in
                 0..255, in the order of ``input_format``.
             input_format: "BGR" or "RGB", the channel order that the backbone expects.
-            size_divisibility: height and width of a batch are multiples of it; 0 allows any size.
+            size_divisibility: divisor of the height and width of a batch; 0 allows any size.
             min_size, max_size: see :func:`resized_shape`.
         """
         super().__init__()
@@ -87,10 +87,10 @@ def padded_size(sizes: Sequence[Size], divisor: int) -> Size:
 
 
 def group_by_padded_size(sizes: Sequence[Size], divisor: int) -> list[list[int]]:
-    """Group the indices of images by the padded size of each image alone.
+    """Group the indices of the images that have the same padded size.
 
-    In a batch of one group, no image is padded further than it would be alone. In
-    ``torch.jit.trace`` every image is its own group, because later calls have other sizes.
+    If a group is a batch, no image is padded further than in a batch of one image. In
+    ``torch.jit.trace``, each image is a separate group, because later calls have other sizes.
     """
     groups: dict[Any, list[int]] = {}
     for index, size in enumerate(sizes):
@@ -120,7 +120,7 @@ def resized_shape(height: int, width: int, min_size: int, max_size: int) -> Size
 def resize(image: Tensor, min_size: int, max_size: int) -> Tensor:
     """Resize (3, H, W) to :func:`resized_shape`, bilinearly and with antialiasing.
 
-    The result is a float tensor, or ``image`` itself if the size stays.
+    The result is a float tensor, or ``image`` itself if the size does not change.
 
     Raises:
         RuntimeError: in ``torch.jit.trace``, which would record the size of the example image for

@@ -73,8 +73,8 @@ class RetinaNet(nn.Module):
             postprocessor: computes detections from predictions.
             preprocessor: converts images to the network's input.
             inference_dtype: dtype of the network's maps in detection. bfloat16 and float16 turn
-                autocast on; float32 leaves autocast to the caller. Scores and boxes are
-                float32 in both cases.
+                autocast on; float32 leaves autocast to the caller. Scores and boxes are always
+                float32.
         """
         super().__init__()
         self.backbone, self.head, self.anchor_generator = backbone, head, anchor_generator
@@ -163,7 +163,7 @@ class RetinaNet(nn.Module):
         return predictions, anchors
 
     def _autocast(self) -> contextlib.AbstractContextManager[object]:
-        """Return autocast to the dtype for detection."""
+        """Return autocast with ``inference_dtype``; for float32, a context that does nothing."""
         if self.inference_dtype == torch.float32:
             return contextlib.nullcontext()
         return torch.autocast(self.device.type, self.inference_dtype)
@@ -251,7 +251,7 @@ class RetinaNet(nn.Module):
         assignment = self._assign(predictions, anchors, [target])
         one = torch.ones_like(self.loss_normalizer)
         losses = self._criterion_losses(predictions, anchors, assignment, [target], one)
-        divisor = rank_normalizer(one)  # by which the criterion has divided
+        divisor = rank_normalizer(one)  # the criterion has divided the losses by this
         sums = {name: (loss * divisor).item() for name, loss in losses.items()}
         return ImageLosses(sums, int((assignment.matches >= 0).sum()))
 
@@ -259,7 +259,7 @@ class RetinaNet(nn.Module):
         return self._select(*self._predict_batch(images), sizes)
 
     def _predict_batch(self, images: Tensor) -> tuple[Predictions, Anchors]:
-        """Predict in the dtype for detection."""
+        """Call :meth:`predict_dense` with ``inference_dtype``."""
         with self._autocast():
             return self.predict_dense(images)
 
@@ -327,7 +327,7 @@ class RetinaNet(nn.Module):
 @contextlib.contextmanager
 def evaluation_mode(model: nn.Module) -> Iterator[None]:
     """Switch to evaluation mode; on exit, restore the mode of every submodule."""
-    if not model.training:  # eval() would clear the cached kernels
+    if not model.training:  # do not call eval(), which clears the cached kernels
         yield
         return
     modes = {module: module.training for module in model.modules()}

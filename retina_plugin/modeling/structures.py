@@ -35,14 +35,14 @@ class ImageLosses(NamedTuple):
 
 
 class Anchors(NamedTuple):
-    """All anchors of one image, ordered by level, cell and anchor of the cell, or a selection.
+    """All anchors of one image, ordered by level, cell and anchor of the cell; or some of them.
 
     Attributes:
         boxes: (R, 4) XYXY pixels of the network's input.
         counts: number of anchors in each level of the image, L numbers.
         strides: pixels per cell of each level, L numbers.
         per_cell: A.
-        rows: indices (R,) int64 of a selection in all anchors of the image; None for all anchors.
+        rows: (R,) int64, the indices of selected anchors among all of the image; None for all.
     """
 
     boxes: Tensor
@@ -123,8 +123,8 @@ class Assignment(NamedTuple):
     Attributes:
         matches: (N, R) int64, the index of a box of the image, :data:`BACKGROUND` or
             :data:`IGNORED`.
-        quality: (N, R) in 0..1, soft class targets of the positives; None for 1.
-        box_weights: (N, R), weights of the box loss of the positives; None for 1.
+        quality: (N, R) in 0..1, soft class targets of the positives; None if all are 1.
+        box_weights: (N, R), weights of the box loss of the positives; None if all are 1.
     """
 
     matches: Tensor

@@ -1,4 +1,4 @@
-"""Suppressors: they remove duplicate detections.
+"""Suppressors, which remove duplicate detections.
 
 Axes: N images, M detections of one image.
 """
@@ -27,7 +27,7 @@ class Suppressor(Protocol):
         """Return the detections that are kept.
 
         Args:
-            candidates: for each of N images, with scores in descending order; M may be 0.
+            candidates: those of each of N images, with scores in descending order; M may be 0.
             max_detections: maximum number of detections per image.
 
         Returns:
@@ -42,8 +42,8 @@ class NMS:
     def __init__(self, *, threshold: float) -> None:
         """
         Args:
-            threshold: if the IoU of two boxes of one class is above it, the box with the lower
-                score is suppressed.
+            threshold: if the IoU of two boxes of one class is above this value, the box with the
+                lower score is suppressed.
         """
         self.threshold = threshold
 
@@ -65,7 +65,7 @@ def batched_suppression(
     candidates first, and more candidates only if too few boxes are kept.
 
     Args:
-        candidates: for each image, with scores in descending order.
+        candidates: those of each image, with scores in descending order.
         nms_threshold, max_detections: see :class:`NMS` and :class:`Suppressor`.
 
     Returns:

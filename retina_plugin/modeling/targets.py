@@ -21,8 +21,8 @@ from retina_plugin.modeling.structures import Target
 class PaddedTargets(Sequence[Target]):
     """Targets of N images, padded to the same number of boxes.
 
-    Indexing returns the target of an image without the padding, which makes the CPU wait for an
-    accelerator.
+    Indexing returns the target of an image without the padding. Removing the padding makes the CPU
+    wait for an accelerator.
 
     Attributes:
         boxes: (N, M, 4) XYXY pixels of the network's input; M may be 0.

@@ -137,7 +137,7 @@ def small_efficientnet(tmp_path: Path, change: str = "") -> str:
     [
         ("", ""),
         ("missing", r"has 295 parameters, but the timm model has 296: set MODEL.BACKBONE.NAME"),
-        ("swapped", r"_2.bias \(32,\) is at the place of timm's bn1.weight \(32,\), so it is anot"),
+        ("swapped", r"_2.bias \(32,\) is in the position of timm's bn1.weight \(32,\), so the fi"),
     ],
     ids=["same", "missing", "swapped"],
 )
@@ -153,9 +153,9 @@ def test_files_that_are_mapped_by_position(tmp_path: Path, change: str, words: s
 
 def test_an_efficientnet_for_another_backbone(tmp_path: Path) -> None:
     path = small_efficientnet(tmp_path)
-    with pytest.raises(WeightsError, match=r"the model's backbone is not of timm: set MODEL.BACKB"):
+    with pytest.raises(WeightsError, match=r"the model's backbone is not from timm: set MODEL.B"):
         load_initial_weights(compact_model(), path, fine_tune=False)
-    with pytest.raises(WeightsError, match=r"but the timm model has|is at the place of timm's"):
+    with pytest.raises(WeightsError, match=r"but the timm model has|is in the position of timm's"):
         load_initial_weights(build_model(timm_cfg("resnet10t")), path, fine_tune=False)
 
 

@@ -421,7 +421,7 @@ def test_a_file_without_any_parameter_of_the_model(tmp_path: Path) -> None:
         lambda model, path: load_initial_weights(model, path, fine_tune=True),
     ):
         with pytest.raises(
-            WeightsError, match=r"No parameter name of the file is known\. It has encoder"
+            WeightsError, match=r"The model has none of the file's parameter names: encoder"
         ):
             load(compact_model(), str(tmp_path / "x.pth"))
 

@@ -234,7 +234,7 @@ def test_the_message_for_an_unknown_class_loss_lists_the_known_ones() -> None:
 def test_auto_needs_the_training_set_only_for_training() -> None:
     model = build_model(auto_cfg())
     assert len(model.predict([torch.zeros(3, 64, 64)])) == 1
-    with pytest.raises(ValueError, match="FOCAL_LOSS_ALPHA was auto"):
+    with pytest.raises(ValueError, match="FOCAL_LOSS_ALPHA auto"):
         losses(model)
 
 

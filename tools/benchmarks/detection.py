@@ -1,5 +1,5 @@
 """Benchmark the R-50-FPN model of the COCO config: a training step with two images, and inference
-on one."""
+on one image."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ DETECTRON2_NAMES = {
     "MODEL.META_ARCHITECTURE": "RetinaNet",
     "MODEL.BACKBONE.NAME": "build_retinanet_resnet_fpn_backbone",
 }
-TORCHVISION = "torchvision's RetinaNet takes P6 from P5 and shares no weights with this one"
+TORCHVISION = "torchvision's RetinaNet computes P6 from P5, so it cannot have the same weights"
 Results = list[dict[str, Tensor]]
 Check = Callable[[Any, Any], None]
 
@@ -48,8 +48,8 @@ def build_ours(args: argparse.Namespace, **changes: Any) -> RetinaNet:
 
 
 def rescale_weights(model: RetinaNet) -> None:
-    """Reduce the residual branches, because activations grow with depth under FrozenBN's initial
-    statistics; and spread the scores, which an initialized head makes nearly equal."""
+    """Scale down the residual branches, because activations grow with depth under FrozenBN's
+    initial statistics; and spread the scores, which are nearly equal in an initialized head."""
     with torch.no_grad():
         for name, buffer in model.backbone.named_buffers():
             if name.endswith("conv3.norm.weight"):
@@ -261,7 +261,7 @@ def _check_equal(results: Results, expected: Results) -> None:
             & ((a["boxes"][:, None] - b["boxes"]).abs().amax(dim=2) < 1e-2)
         )
         unmatched = int((~same.any(dim=0)).sum() + (~same.any(dim=1)).sum())
-        assert len(b["scores"]), "nothing was detected, which proves nothing"
+        assert len(b["scores"]), "nothing was detected, so nothing was compared"
         assert not unmatched, f"{unmatched} of {len(b['scores'])} detections have no counterpart"
 
 
@@ -269,6 +269,6 @@ def _check_similar(results: Results, expected: Results) -> None:
     """Check that the best 20 scores differ by less than 0.03 on average."""
     for a, b in zip(results, expected, strict=True):
         number = min(len(a["scores"]), len(b["scores"]), 20)
-        assert number, "nothing was detected, which proves nothing"
+        assert number, "nothing was detected, so nothing was compared"
         difference = (a["scores"][:number].float() - b["scores"][:number].float()).abs().mean()
         assert difference < 3e-2, f"the best {number} scores differ by {difference:.3f} on average"

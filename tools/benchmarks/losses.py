@@ -20,8 +20,9 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 
 
 def comparisons(args: argparse.Namespace) -> list[Comparison]:
-    """Compare two images of 480x640 with COCO's number of classes, and fewer anchors with LVIS's.
-    On a GPU, also compare the time with that of a copy, the limit of the memory's bandwidth."""
+    """Compare losses on the anchors of two 480x640 images with COCO's number of classes, and on
+    fewer anchors with LVIS's. On a GPU, also compare the loss with a copy of the logits, whose time
+    is the limit of the memory's bandwidth."""
     sizes = [(200, 8)] if args.quick else [(2 * 57_600, 80), (20_000, 1203)]
     found = [_comparison(rows, classes, args.device) for rows, classes in sizes]
     if args.device.startswith("cuda"):

@@ -21,7 +21,7 @@ Matcher = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
 def comparisons(args: argparse.Namespace) -> list[Comparison]:
-    """Compare all anchors of an image of 800x1344 with 8, 100 and 500 boxes."""
+    """Compare the matching of all anchors of an 800x1344 image with 8, 100 and 500 boxes."""
     height, width = (96, 128) if args.quick else (800, 1344)
     return [
         _comparison(height, width, boxes, args.device)

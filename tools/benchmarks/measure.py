@@ -87,7 +87,7 @@ def measure(
 
 @contextlib.contextmanager
 def _full_float32() -> Iterator[None]:
-    """Disable TF32 on GPUs: with its 10-bit mantissa two correct models would differ."""
+    """Disable TF32 on GPUs: with its 10-bit mantissa, the results of two correct models differ."""
     cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
     allowed = cudnn.allow_tf32, matmul.allow_tf32
     cudnn.allow_tf32 = matmul.allow_tf32 = False

@@ -33,7 +33,7 @@ EXAMPLES = (
 
 
 def is_address(path: str) -> bool:
-    """Whether a value of ``MODEL.WEIGHTS`` is an address, and not the path of a file."""
+    """Return whether a value of ``MODEL.WEIGHTS`` is an address, and not the path of a file."""
     return "://" in path
 
 

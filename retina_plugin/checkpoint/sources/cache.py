@@ -32,7 +32,7 @@ def cached_download(source: Download) -> str:
 
     Raises:
         WeightsError: see :func:`retina_plugin.checkpoint.sources.download.download`; or the file
-            has another checksum than expected, and is not kept.
+            has another checksum than expected and is removed.
         DiskError: the cache cannot be written.
     """
     path = os.path.join(cache_folder(), "weights", _name(source))
@@ -40,7 +40,7 @@ def cached_download(source: Download) -> str:
         os.makedirs(os.path.dirname(path), exist_ok=True)
         with _lock(f"{path}.lock") as locked:
             if not _is_valid(path, source):
-                # without a lock, each process writes a file of its own
+                # without a lock, each process writes a separate file
                 part = f"{path}.part" if locked else f"{path}.part{os.getpid()}"
                 _download(source, part, path)
     except DiskError:
@@ -62,7 +62,7 @@ def _name(source: Download) -> str:
 
 
 def _is_valid(path: str, source: Download) -> bool:
-    """Whether the cache has the file. A file with a wrong checksum is removed."""
+    """Return whether the cache has the file. A file with a wrong checksum is removed."""
     if not os.path.isfile(path):
         return False
     if not source.sha256 or sha256_of(path).startswith(source.sha256):
@@ -91,7 +91,7 @@ def _download(source: Download, part: str, path: str) -> None:
 
 @contextlib.contextmanager
 def _lock(path: str) -> Iterator[bool]:
-    """Hold a lock; yield False if the file system has no locks."""
+    """Hold a lock and yield True; yield False if the file system has no locks."""
     with open(path, "ab") as file:
         locked = False
         if fcntl is not None:

@@ -41,8 +41,8 @@ def timm_download(name: str) -> Download:
 
 
 def torchvision_download(name: str) -> Download:
-    """Find the weights of torchvision for a model, such as ``resnet50`` (its default weights), or
-    by their own name, such as ``ResNet50_Weights.IMAGENET1K_V1``.
+    """Find the weights of torchvision by the name of a model, such as ``resnet50`` (its default
+    weights), or of weights, such as ``ResNet50_Weights.IMAGENET1K_V1``.
 
     Raises:
         WeightsError: torchvision has no weights of that name.
@@ -59,7 +59,7 @@ def torchvision_download(name: str) -> Download:
 
 
 def detectron2_download(path: str) -> Download:
-    """Return the URL that Detectron2 has for ``detectron2://`` and a path, such as
+    """Return Detectron2's URL for ``detectron2://PATH``, for example with the path
     ``ImageNetPretrained/MSRA/R-50.pkl``. Detectron2 publishes no checksums."""
     return Download(DETECTRON2_URL + path)
 
@@ -68,8 +68,8 @@ def url_download(url: str) -> Download:
     """Split an address such as ``https://host/model.pth#sha256=...``.
 
     Raises:
-        WeightsError: it is not https (or http on this machine), or the checksum is missing or has
-            not 64 hexadecimal digits.
+        WeightsError: the address is not https (or http on this machine), or the checksum is missing
+            or does not have 64 hexadecimal digits.
     """
     plain, _, fragment = url.partition("#")
     require_safe(plain, loopback=True)

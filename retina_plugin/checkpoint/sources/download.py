@@ -51,7 +51,7 @@ class _Interrupted(http.client.HTTPException):
 
 
 def download(source: Download, path: str, *, limit: int = SIZE_LIMIT) -> str:
-    """Download a file. What an earlier call has left at ``path`` is completed.
+    """Download a file, or complete an interrupted download at ``path``.
 
     The rest is requested with ``Range`` and ``If-Range``, so a file that has changed on the server
     is downloaded from its start. If the connection breaks, the download continues as long as each
@@ -82,7 +82,7 @@ def download(source: Download, path: str, *, limit: int = SIZE_LIMIT) -> str:
             except DiskError:
                 raise
             except HTTPError as error:
-                if error.code != 416 or not before:  # 416: nothing is left after what we have
+                if error.code != 416 or not before:  # 416: the server has no bytes after these
                     raise WeightsError(
                         f"{source.url}: the server answers {error.code} {error.reason}"
                     ) from error
@@ -125,7 +125,7 @@ def _copy(response: Any, file: IO[bytes], start: int, size: int, progress: Progr
     """Copy the body of a response.
 
     Raises:
-        _Interrupted: it is shorter than the server has stated.
+        _Interrupted: the body is shorter than the server has stated.
     """
     done = start
     while block := _read_block(response):
@@ -175,7 +175,7 @@ def require_safe(url: str, *, loopback: bool) -> None:
         loopback: whether http addresses of this machine are allowed too.
 
     Raises:
-        WeightsError: it is not.
+        WeightsError: the address is not allowed.
     """
     parts = urlsplit(url)
     if parts.scheme == "https" and parts.hostname:
@@ -239,7 +239,8 @@ def _unreachable(url: str, error: Exception, path: str) -> str:
 
 
 def _write_version(path: str, headers: Mapping[str, str]) -> None:
-    """Keep what identifies the version of the file on the server; weak ETags do not."""
+    """Write the ETag or the date that identifies the file's version on the server. Weak ETags do
+    not identify it."""
     tag = headers.get("ETag", "")
     version = headers.get("Last-Modified", "") if not tag or tag.startswith("W/") else tag
     with open(path, "w", encoding="utf-8") as file:

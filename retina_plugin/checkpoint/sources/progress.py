@@ -1,4 +1,4 @@
-"""Show how far a download is."""
+"""Show the progress of a download."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Progress:
     def __init__(self, name: str) -> None:
         """
         Args:
-            name: of the file.
+            name: the name of the file.
         """
         self.name, self.terminal = name, sys.stderr.isatty()
         self.period = PERIOD_IN_TERMINAL if self.terminal else PERIOD
@@ -40,6 +40,6 @@ class Progress:
         print(line, end="", file=sys.stderr, flush=True)
 
     def close(self) -> None:
-        """Remove the line of a terminal."""
+        """Clear the line in a terminal."""
         if self.terminal:
             print("\r" + " " * 79 + "\r", end="", file=sys.stderr, flush=True)

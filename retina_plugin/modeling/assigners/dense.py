@@ -2,7 +2,7 @@
 
 Every box is compared with every anchor, B boxes at a time to limit the memory.
 
-Axes: R anchors, M boxes of one image, B boxes of a part.
+Axes: R anchors, M boxes of one image, B boxes that are processed at once.
 """
 
 from __future__ import annotations

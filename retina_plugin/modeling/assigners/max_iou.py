@@ -32,10 +32,11 @@ from retina_plugin.modeling.targets import PaddedTargets, arrange_targets
 
 
 def _thresholds(cfg: Any) -> tuple[float, float]:
-    """Return (background below, positive from) from ``IOU_THRESHOLDS`` and ``IOU_LABELS``.
+    """Return the thresholds (low, high) of :class:`MaxIoUAssigner` from the config.
 
     Raises:
-        ConfigError: if they have other labels or lengths, or the thresholds are not sorted.
+        ConfigError: if ``IOU_THRESHOLDS`` and ``IOU_LABELS`` do not match, or the thresholds are
+            not sorted.
     """
     retinanet = cfg.MODEL.RETINANET
     thresholds, labels = list(retinanet.IOU_THRESHOLDS), list(retinanet.IOU_LABELS)
@@ -58,7 +59,8 @@ class MaxIoUAssigner:
     def __init__(self, *, thresholds: tuple[float, float]) -> None:
         """
         Args:
-            thresholds: IoUs (background below, positive from); anchors between them are ignored.
+            thresholds: IoUs (low, high). Anchors below low are background, anchors from high on
+                are positive, and others are ignored.
         """
         self.thresholds = thresholds
 
@@ -89,10 +91,10 @@ def match_anchors(
     ``thresholds[1]``, the anchor gets the class of its best box; if it is below ``thresholds[0]``,
     the anchor is background; otherwise it is ignored.
 
-    Low-quality matches (arXiv 1506.01497, section 3.1.2): the anchors with the highest IoU for some
-    box, ties included, get the class of their best box even below the thresholds, so that small
-    boxes have positives. Unlike in Detectron2, a box without any overlapping anchor, such as a box
-    of zero area, makes no anchor positive; in Detectron2 it does so for all anchors with IoU 0.
+    Low-quality matches (arXiv 1506.01497, section 3.1.2): an anchor that has the highest IoU of all
+    anchors with some box, ties included, gets the class of its best box even below the thresholds,
+    so that small boxes have positives. A box that no anchor overlaps, such as a box without area,
+    makes no anchor positive; in Detectron2, it makes all anchors that have IoU 0 with it positive.
 
     Args:
         anchors: (R, 4) XYXY pixels.
@@ -100,7 +102,7 @@ def match_anchors(
             anchors are background.
         gt_classes: (M,) integers in [0, num_classes).
         num_classes: K.
-        thresholds: IoUs (background below, positive from).
+        thresholds: IoUs (low, high), see :class:`MaxIoUAssigner`.
 
     Returns:
         labels: (R,) int64, a class, ``num_classes`` for background, or -1 for ignored.
@@ -125,7 +127,7 @@ def _overlaps(anchors: Tensor, targets: Sequence[Target]) -> list[Overlaps]:
 
 
 def _negatives(overlaps: Overlaps, thresholds: tuple[float, float]) -> tuple[Tensor, Tensor]:
-    """Return two masks (R,): anchors that are not positive, and those of them in the background."""
+    """Return two masks (R,): anchors that are not positive, and anchors that are background."""
     low, high = thresholds
     not_positive = (overlaps.highest < high) & ~overlaps.best_for_box
     return not_positive, not_positive & (overlaps.highest < low)

@@ -62,8 +62,8 @@ def _best_boxes(anchors: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor, list[Pa
         boxes: (4, M).
 
     Returns:
-        The highest IoU of each anchor (R,), the index of the best box (R,), 0 if there is none, and
-        the highest IoU of each box with each tile that it intersects.
+        The highest IoU of each anchor (R,); the index of its best box (R,), 0 if no box overlaps;
+        and the highest IoU of each box with the anchors of each tile that it intersects.
     """
     # repeat the last anchor to fill the last tile; this changes no maximum
     fill = anchors[-1:].expand(-len(anchors) % TILE, 4)

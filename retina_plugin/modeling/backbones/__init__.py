@@ -1,4 +1,4 @@
-"""Backbones: they compute feature maps from images."""
+"""Backbones, which compute feature maps from images."""
 
 from retina_plugin.modeling.backbones.feature import Backbone, ShapeSpec, WeightSource
 from retina_plugin.modeling.backbones.resnet import ResNet, build_resnet

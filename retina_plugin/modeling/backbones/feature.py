@@ -19,7 +19,7 @@ class ShapeSpec(NamedTuple):
 
 
 class WeightSource(NamedTuple):
-    """A model of another library, from whose weight files a backbone can be loaded.
+    """A model of another library whose weight files a backbone can load.
 
     Attributes:
         shapes: the shapes of its parameters and buffers by name, in the order of its state_dict.
@@ -47,23 +47,23 @@ class Backbone(nn.Module):
 
     @property
     def size_divisibility(self) -> int:
-        """Height and width of the input must be multiples of it; 0 allows any size."""
+        """The number that must divide height and width of the input; 0 allows any size."""
         return 0
 
     @property
     def padding_constraints(self) -> dict[str, int]:
-        """Detectron2's further constraints on padding; empty."""
+        """Further constraints on padding, which Detectron2 reads; always empty."""
         return {}
 
     def weight_source(self) -> WeightSource | None:
-        """Return the model of another library whose weights it can load; None if there is none."""
+        """Return the model of another library whose weights this backbone can load, or None."""
         return None
 
     def stages(self) -> list[list[nn.Parameter]]:
-        """Return all parameters by stage, from the image on.
+        """Return all parameters by stage, beginning with the first layers.
 
-        Stages have their own learning rates with ``MODEL.RETINA_PLUGIN.SOLVER.LAYER_DECAY``. By
-        default each child module with parameters is a stage; in a ResNet these are ``stem`` and
+        With ``MODEL.RETINA_PLUGIN.SOLVER.LAYER_DECAY``, each stage has a different learning rate.
+        By default, each child module with parameters is a stage; in a ResNet these are ``stem`` and
         ``res2`` .. ``res5``.
         """
         return child_stages(self)

@@ -154,7 +154,7 @@ class ResidualBlock(ConvSequence):
         Without a norm, the last convolution is set to zero.
 
         Raises:
-            ValueError: if the block could not leave this state in training.
+            ValueError: if training could not change the zeros.
         """
         last = getattr(self, f"conv{self.num_convolutions}")
         if isinstance(last.norm, FrozenBatchNorm2d):

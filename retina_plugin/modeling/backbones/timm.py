@@ -92,10 +92,10 @@ class TimmBackbone(Backbone):
         return _weight_source(self.name)
 
     def stages(self) -> list[list[nn.Parameter]]:
-        """Return all parameters by stage, from the image on.
+        """Return all parameters by stage, beginning with the first layers.
 
-        There is a stage for each map: the parameters that this map depends on, but no finer map.
-        Frozen parameters and parameters that no map depends on are in the last stage.
+        A stage contains the parameters that one map depends on and no finer map depends on. Frozen
+        parameters and parameters that no map depends on are in the last stage.
         """
         strides = self._stride_of_parameters()
         coarsest = max(self._strides())
@@ -108,7 +108,7 @@ class TimmBackbone(Backbone):
         """Check that the model accepts a 96x160 image and returns maps of the declared shapes.
 
         Raises:
-            ValueError: if it does not.
+            ValueError: if the model does not accept the image or returns other shapes.
         """
         height, width = 96, 160
         image = torch.zeros(1, self._in_channels, height, width)
@@ -166,7 +166,7 @@ class TimmBackbone(Backbone):
         self.model.train(training)
         found: dict[str, int] = {}
         for stride, x in sorted(zip(self._strides(), maps, strict=True), key=lambda pair: pair[0]):
-            if not x.requires_grad:  # everything that it depends on is frozen
+            if not x.requires_grad:  # all parameters that the map depends on are frozen
                 continue
             gradients = torch.autograd.grad(
                 x.sum(), list(named.values()), allow_unused=True, retain_graph=True
@@ -202,7 +202,7 @@ def pixel_constants(name: str) -> tuple[list[float], list[float]]:
 
 
 def known_pixel_constants(name: str) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
-    """Return what :func:`pixel_constants` returns; None if timm has none for the model."""
+    """Return the constants of :func:`pixel_constants`; None if timm has none for the model."""
     cfg = _import_timm(name).get_pretrained_cfg(name)
     if not cfg:
         return None
@@ -228,7 +228,7 @@ def _import_timm(name: str) -> ModuleType:
         raise ValueError(
             f"{NODE}.NAME is empty: set it to one of timm.list_models(), such as resnet50d"
         )
-    # This also rejects names such as hf-hub:..., for which timm would use the network.
+    # This also rejects names such as hf-hub:..., for which timm would access the internet.
     if not timm.is_model(name):
         raise ValueError(
             f"{NODE}.NAME: timm {timm.__version__} has no model {name!r}. "

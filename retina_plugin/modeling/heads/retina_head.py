@@ -1,6 +1,6 @@
 """The head of RetinaNet (arXiv 1708.02002, section 4): a class subnet and a box subnet.
 
-They have the same structure and separate parameters, and are applied to every pyramid level.
+The subnets have the same structure and separate parameters. Each is applied to all pyramid levels.
 
 Axes: N images, A anchors per cell, K classes, C channels, H and W cells of a level.
 """
@@ -37,7 +37,7 @@ class LevelBatchNorm(nn.ModuleList):
         self._level = 0
 
     def restart(self) -> None:
-        """Start with the first level, also if an earlier pass over the levels was interrupted."""
+        """Start with the first level, even if an earlier pass over the levels was interrupted."""
         self._level = 0
 
     def forward(self, x: Tensor) -> Tensor:
@@ -173,7 +173,7 @@ def _subnet(
 
 
 def _init_convolution(layer: nn.Module) -> None:
-    """Initialise a convolution as in the paper: weights with deviation 0.01, bias 0."""
+    """Initialise a convolution as in the paper: weights with standard deviation 0.01, bias 0."""
     if isinstance(layer, nn.Conv2d):
         nn.init.normal_(layer.weight, std=0.01)
         if layer.bias is not None:
@@ -181,9 +181,9 @@ def _init_convolution(layer: nn.Module) -> None:
 
 
 def _init_separable(layer: nn.Module) -> None:
-    """Initialise a separable convolution so that its output is scaled like that of a 3x3 one.
+    """Initialise a separable convolution so that its output has the scale of a 3x3 convolution's.
 
-    With a deviation of 0.01 in both of its layers, the signal would vanish.
+    With a standard deviation of 0.01 in both layers, the output would be nearly 0.
     """
     if isinstance(layer, SeparableConv2d):
         nn.init.normal_(layer.depthwise.weight, std=1 / 3)
@@ -191,7 +191,7 @@ def _init_separable(layer: nn.Module) -> None:
 
 
 def _prior_logits(prior_prob: float | Sequence[float], num_classes: int) -> Tensor:
-    """Return the biases (K,) for which the sigmoid gives the priors.
+    """Return the biases (K,) whose sigmoids are the priors.
 
     Raises:
         ValueError: if a prior is outside (0, 1), or a list does not have K entries.

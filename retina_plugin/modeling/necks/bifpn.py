@@ -59,7 +59,7 @@ class BiFPNLayer(nn.Module):
         """
         middle_levels = [inputs[-1]]
         for fuse, x in zip(reversed(self.down), reversed(inputs[:-1]), strict=True):
-            # Cell i of the upsampled map is a copy of cell i // 2, also if the size of x is odd.
+            # Cell i of the upsampled map is a copy of cell i // 2, even if the size of x is odd.
             coarser = F.interpolate(middle_levels[0], size=x.shape[-2:], mode="nearest")
             middle_levels.insert(0, fuse([x, coarser]))
         outputs = middle_levels[:1]
@@ -82,8 +82,7 @@ class BiFPN(Pyramid):
             arguments: the arguments of :class:`retina_plugin.modeling.necks.pyramid.Pyramid`.
 
         Raises:
-            ValueError: if ``repeats`` is below 1, there is only one level, or ``Pyramid`` raises
-                one.
+            ValueError: if ``repeats`` is below 1 or there is only one level; see also ``Pyramid``.
         """
         super().__init__(**arguments)
         if repeats < 1 or len(self.levels) < 2:

@@ -131,9 +131,9 @@ class Pyramid(Backbone):
 
     @property
     def size_divisibility(self) -> int:
-        """The stride of the coarsest map of the backbone.
+        """The stride of the coarsest map that the neck takes from the backbone.
 
-        For multiples of it, upsampled maps have the sizes of the finer maps.
+        If it divides height and width, upsampled maps have the sizes of the finer maps.
         """
         stride: int = 2 ** self.in_levels[-1]
         return stride
@@ -172,7 +172,8 @@ def _levels(shapes: dict[str, ShapeSpec], in_features: Sequence[str]) -> list[in
     """Return the level l of each map, for which its stride is 2^l.
 
     Raises:
-        ValueError: if a map does not exist, there is none, or the strides do not double.
+        ValueError: if ``in_features`` is empty or names an unknown map, or the strides do not
+            double.
     """
     missing = [name for name in in_features if name not in shapes]
     if missing or not in_features:

@@ -117,7 +117,7 @@ def test_a_run_with_a_budget(
     assert checkpoint["iteration"] == 48
     assert checkpoint["budget"]["decision"][:3] == [49, 0, 1.0]
     shown = capfd.readouterr()
-    assert "training: 1 minutes in all, at first taken for 40 steps" in shown.out
+    assert "training: 1 minutes in all, first estimate 40 steps" in shown.out
     assert "left, about 49 steps in all" in shown.out + shown.err
     assert "the time budget was enough for 49 steps" in shown.out
     first, record = get_cfg(), get_cfg()

@@ -66,8 +66,8 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def _require_verb(parser: Parser, words: list[str]) -> None:
-    """Make sure that the first words are flags of the parser and one of its verbs, and likewise
-    for the verbs below that verb."""
+    """Check that the words begin with flags of the parser and then one of its verbs; then check the
+    verbs below that verb."""
     verbs = verb_parsers(parser)
     if not verbs:
         return
@@ -98,7 +98,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def start() -> None:
-    """Entry point of the program ``retina``."""
+    """Run the program ``retina``; this is its entry point."""
     exit_quietly_on_signals()
     make_streams_printable()
     args = parse()

@@ -83,8 +83,8 @@ def script(shell: str, parser: Parser) -> str:
 
 
 def _cases(parser: Parser) -> Iterator[str]:
-    """Yield the cases of the script: one per flag that has a value, and one per verb. Those of the
-    verbs below a verb come first, because its own pattern fits them too."""
+    """Yield the cases of the script: one per flag that has a value, and one per verb. The
+    cases of nested verbs come first, because the pattern of their parent verb matches them too."""
     verbs = verb_parsers(parser)
     for verb, verb_parser in verbs.items():
         for below, below_parser in verb_parsers(verb_parser).items():

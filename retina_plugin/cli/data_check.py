@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 EXAMPLES = """Find what breaks or harms training: files that cannot be read, wrong sizes and
 coordinates, repeated boxes, images that are in training and validation set, objects that are too
 small to be seen, and more. DATA is a folder, an annotation file, PATH:SPLIT,
-annotations.json@image_folder or a registered name; without a split, all of its splits.
+annotations.json@image_folder or a registered name; without a split, all splits are checked.
 
     retina data check my
     retina data check train.json@images val.json@images --json findings.json
@@ -46,7 +46,8 @@ def run(args: argparse.Namespace) -> None:
     from retina_plugin.engine.read_config import read_config
 
     names, overrides = _names_and_overrides([args.data, *args.opts])
-    cfg = read_config(get_cfg(), None, ["MODEL.DEVICE", "cpu", *overrides])  # no word about GPUs
+    # the device cpu avoids a warning about a missing GPU
+    cfg = read_config(get_cfg(), None, ["MODEL.DEVICE", "cpu", *overrides])
     if args.fix:
         require_new_folder(args.fix)
     result = check_datasets(names, planned_view(cfg, overrides))

@@ -19,8 +19,8 @@ folder, an annotation file, PATH:SPLIT, annotations.json@image_folder or a regis
     retina data convert voc --format coco --output my_coco \\
         MODEL.RETINA_PLUGIN.DATASETS.VOC_OFFSET none
 
-DIR must be new or empty. It is written whole or not at all. What the format cannot hold is
-printed."""
+DIR must be new or empty. It is written whole or not at all. Anything that the format cannot
+hold is printed."""
 
 
 def add_arguments(parser: Parser) -> None:

@@ -19,8 +19,7 @@ EXAMPLES = """Evaluate a checkpoint on DATASETS.TEST as COCO does.
     retina eval --config-file coco/retinanet_R_50_FPN_1x.yaml --weights model.pth
 
 For a run folder, its config.yaml and its last checkpoint are used, or model_best.pth if the run
-chose it on data sets of its own (MODEL.RETINA_PLUGIN.DATASETS.VALIDATION). The results are written
-into the folder."""
+chose it on MODEL.RETINA_PLUGIN.DATASETS.VALIDATION. The results are written into the folder."""
 
 
 def add_arguments(parser: Parser) -> None:
@@ -75,8 +74,8 @@ def run(args: argparse.Namespace) -> None:
 def from_run_folder(folder: str, weights: str | None) -> tuple[str, list[str]]:
     """Return the config file of a run folder, and the overrides for an evaluation in that folder.
 
-    The checkpoint is ``weights`` if it is given. Else it is ``model_best.pth`` if the run chose it
-    on validation sets of its own, or the last one of the folder.
+    The checkpoint is ``weights`` if this is given, else ``model_best.pth`` if the run chose it on
+    ``DATASETS.VALIDATION``, else the last checkpoint of the folder.
     """
     from retina_plugin.checkpoint import WeightsError
     from retina_plugin.config.errors import ConfigError

@@ -70,7 +70,7 @@ def check_own_data(parser: Parser, args: argparse.Namespace) -> None:
 
 
 def own_data_of(args: argparse.Namespace) -> OwnData:
-    """Return what the flags say of the data and the time."""
+    """Return the data and the time budget that the flags give."""
     from retina_plugin.engine.own_data import OwnData
 
     return OwnData(args.data, args.val or "", args.group_by or "", args.minutes or 0.0)

@@ -61,7 +61,7 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, f"error: {message} (--help lists all arguments)\n")
 
     def _unknown_flag(self, words: Iterable[str]) -> str | None:
-        """Return the first word that is a flag which this parser does not have, or None."""
+        """Return the first flag that this parser does not have, or None."""
         flags = [word.split("=")[0] for word in words if FLAG.match(word)]
         return next((flag for flag in flags if not self.has_flag(flag)), None)
 
@@ -79,10 +79,10 @@ def add_verbs(parser: Parser, verbs: Mapping[str, Any], *, dest: str) -> None:
     """Add a subparser for each verb.
 
     Args:
-        parser: without positional arguments.
-        verbs: name -> module with a docstring, whose first line is the help; ``EXAMPLES``, the
-            description; ``add_arguments(parser)`` and ``run(args)``.
-        dest: the namespace gets the name of the verb as this, and the subparser as "parser".
+        parser: a parser without positional arguments.
+        verbs: name -> module. The first line of its docstring is the help, and ``EXAMPLES`` is the
+            description. It has the functions ``add_arguments(parser)`` and ``run(args)``.
+        dest: attribute of the namespace for the name of the verb. The subparser is in "parser".
     """
     subparsers = parser.add_subparsers(dest=dest, metavar="VERB", parser_class=Parser)
     for name, module in verbs.items():
@@ -98,7 +98,7 @@ def add_verbs(parser: Parser, verbs: Mapping[str, Any], *, dest: str) -> None:
 
 
 def verb_parsers(parser: argparse.ArgumentParser) -> Mapping[str, Any]:
-    """Return the subparsers of :func:`add_verbs` by verb; empty if there are none."""
+    """Return the subparsers of :func:`add_verbs` by verb; empty without verbs."""
     found = (a.choices for a in parser._actions if isinstance(a, argparse._SubParsersAction))
     return next(found, {})
 

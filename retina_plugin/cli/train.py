@@ -55,7 +55,7 @@ def check(parser: Parser, args: argparse.Namespace) -> None:
 
 def overrides(args: argparse.Namespace) -> list[str]:
     """Return ``[KEY, VALUE, ...]`` of a command line with ``--config-file``, with the flags that
-    stand for a key. Of a flag and its key, the key is used."""
+    set a key. If a flag and its key are given, the key is used."""
     minutes = [] if args.minutes is None else [MINUTES, repr(args.minutes)]
     return [*minutes, *args.opts]
 

@@ -54,9 +54,9 @@ class BudgetHook(HookBase):
 
 
 class BudgetPrinter(CommonMetricPrinter):
-    """Detectron2's printed lines with the time that is left of a budget.
+    """Prints Detectron2's lines with the remaining time of the budget.
 
-    It also stores that time as the scalar "eta_seconds".
+    It also stores this time as the scalar "eta_seconds".
     """
 
     def __init__(self, budget: Budget) -> None:

@@ -41,8 +41,8 @@ logger = logging.getLogger("retina_plugin")
 def weights_file(path: str) -> str:
     """Return the path of a checkpoint on this machine.
 
-    Addresses of this project are fetched as on Lightning. ``detectron2://`` and addresses that only
-    Detectron2 knows are left to its path manager, with its cache and its users' handlers.
+    Addresses that this project supports are fetched as on Lightning. Detectron2's path manager
+    fetches ``detectron2://`` and other addresses, with its cache and the handlers of users.
 
     Raises:
         WeightsError: the file does not exist, or the address cannot be fetched.
@@ -83,7 +83,7 @@ class CheckpointMetadata:
         )
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Keep the metadata of the present run."""
+        """Do nothing: keep the metadata of this run."""
 
 
 class Checkpointer(DetectionCheckpointer):
@@ -107,10 +107,10 @@ class Checkpointer(DetectionCheckpointer):
             average: averaged weights. They are "model" in each checkpoint, and the weights of
                 ``model`` are "raw_model", from which training is resumed.
             keep: see :func:`retina_plugin.engine.checkpoints.remove_old_checkpoints`.
-            checkpointables: as in the base class. With "trainer", :meth:`load` without
-                checkpointables loads the initial weights of a training. With "metadata", its class
-                names are compared with those of each file that is loaded. A "budget" gets the
-                time of each checkpoint.
+            checkpointables: as in the base class. With "trainer", :meth:`load` with an
+                empty list of checkpointables loads the initial weights of a training. With
+                "metadata", its class names are compared with those of each file that is loaded.
+                A "budget" gets the time of each checkpoint.
         """
         super().__init__(model, save_dir, **checkpointables)
         self.fine_tune, self.average, self.keep = fine_tune, average, keep
@@ -135,7 +135,7 @@ class Checkpointer(DetectionCheckpointer):
 
     @functools.cached_property
     def _newest(self) -> str:
-        """The path of the checkpoint that ``--resume`` continues from; "" if there is none."""
+        """The path of the checkpoint that ``--resume`` continues from; "" without one."""
         report = logger.warning if comm.is_main_process() else logger.debug
         return newest_checkpoint(self.save_dir, report=report) or ""
 

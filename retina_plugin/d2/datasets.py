@@ -52,7 +52,7 @@ def _dataset_dicts(name: str) -> list[dict[str, Any]]:
     visualizer."""
     dataset = load_dataset(name)
     metadata = MetadataCatalog.get(name)
-    if dataset.is_coco:  # Detectron2's own evaluator opens it; without it, it writes such a file
+    if dataset.is_coco:  # Detectron2's own evaluator opens this file
         metadata.set(json_file=dataset.json_file)
     metadata.set(
         image_root=dataset.image_root,
@@ -78,12 +78,12 @@ def _is_registered_by_us(name: str) -> bool:
 
 def _paths_from_detectron2(name: str) -> Paths | None:
     """Return annotation file and image folder of a data set that Detectron2 or the user registered
-    in ``DatasetCatalog``; None for any other."""
+    in ``DatasetCatalog``; None for any other data set."""
     if name not in DatasetCatalog or _is_registered_by_us(name):
         return None
     metadata = MetadataCatalog.get(name)
-    # A data set with a file but no folder is a user's function: Detectron2's evaluator converted it
-    # and wrote the file.
+    # A data set with a file but no folder comes from a user's function. Detectron2's evaluator has
+    # converted the data set and written the file.
     known = metadata.get("json_file") and metadata.get("image_root") is not None
     return (metadata.json_file, metadata.image_root) if known else None
 
@@ -92,7 +92,7 @@ _function_datasets: dict[str, tuple[Any, Dataset]] = {}  # name -> the function,
 
 
 def _dataset_of_function(name: str) -> Dataset | None:
-    """Return the data set that a user's function in ``DatasetCatalog`` gives; None for any other
+    """Return the data set that a user's function in ``DatasetCatalog`` returns; None for any other
     name. The result is cached until another function is registered."""
     if name not in DatasetCatalog or _is_registered_by_us(name) or _paths_from_detectron2(name):
         return None

@@ -69,8 +69,8 @@ class EvaluationHook(HookBase):
         self.best.load_state_dict(state)
 
     def before_train(self) -> None:
-        """Make up for an evaluation that the resumed checkpoint lacks, and end a run that has
-        nothing left to train."""
+        """Make an evaluation that was due before the run was resumed, and end a run whose
+        ``PATIENCE`` is used up."""
         step = self.trainer.iter + 1
         if self.best.misses_evaluation(step, self.trainer.max_iter):
             self._evaluate(step)
@@ -85,7 +85,7 @@ class EvaluationHook(HookBase):
     def after_train(self) -> None:
         finished = self.trainer.iter >= self.trainer.max_iter
         if finished and self.results is None and self.best.sets:
-            self.results = self.evaluate()  # of a run that ended before, to report it
+            self.results = self.evaluate()  # to report a resumed run without steps left
 
     def _evaluate(self, step: int) -> None:
         budget = self.trainer.budget
@@ -94,7 +94,7 @@ class EvaluationHook(HookBase):
 
     def _evaluate_and_choose(self, step: int) -> None:
         self.results = self.evaluate()
-        # ranks other than the main one have no results of their own
+        # only the main rank has results
         results = comm.all_gather(self.results)[0]
         self.trainer.storage.put_scalars(**flatten_results(results), smoothing_hint=False)
         main = comm.is_main_process()
@@ -105,7 +105,8 @@ class EvaluationHook(HookBase):
         if self.best.is_exhausted:
             self._end_training(step)
         in_step = step > self.trainer.start_iter
-        written = step % LOG_PERIOD == 0 or step >= self.trainer.max_iter  # by Detectron2's hook
+        # Detectron2's hook writes after these steps
+        written = step % LOG_PERIOD == 0 or step >= self.trainer.max_iter
         if main and not (in_step and written):
             self.trainer.write_scalars()
         comm.synchronize()

@@ -22,7 +22,7 @@ LOGGERS = ("detectron2", "fvcore")
 
 @contextlib.contextmanager
 def log_of_run(folder: str) -> Iterator[None]:
-    """Within the block, append what Detectron2 logs to a file for each rank: ``log.txt``,
+    """Within the block, append Detectron2's log lines to a file for each rank: ``log.txt``,
     ``log.txt.rank1``, ... The main process also prints it.
 
     Raises:

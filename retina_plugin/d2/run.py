@@ -55,7 +55,7 @@ def _run_rank(rank: int, cfg: Any, request: Request, url: str) -> None:
 
 
 def _check(cfg: Any, request: Request) -> None:
-    """Check that Detectron2 can do what the config and the flags ask for.
+    """Check that Detectron2 supports the config and the flags.
 
     Raises:
         ConfigError: several processes without GPUs, or callbacks or loggers of Lightning.
@@ -134,8 +134,8 @@ def _set_up(cfg: Any, request: Request) -> None:
 
 
 def _is_not_traceback(record: logging.LogRecord) -> bool:
-    """Return False for Detectron2's traceback of an error in training: the tool prints the error in
-    one line."""
+    """Return whether a record is not Detectron2's traceback of an error in training. The tool
+    prints the error in one line."""
     return record.msg != "Exception during training:"
 
 

@@ -123,7 +123,7 @@ class RetinaCOCOEvaluator(DatasetEvaluator):
             back_end=back_end,
         )
         losses = data_set_losses(losses for _, losses in gathered)
-        if losses and results:  # without ground truth there are neither
+        if losses and results:  # neither exists without ground truth
             results["validation"] = losses
         return results
 

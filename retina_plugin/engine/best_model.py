@@ -42,12 +42,11 @@ def measured_metrics(cfg: Any, class_names: Sequence[str]) -> list[str]:
 
 
 def check_selection(cfg: Any, class_names: Sequence[str]) -> None:
-    """Check that evaluations measure ``BEST_METRIC``, and that ``PATIENCE`` has
-    evaluations to count.
+    """Check that evaluations measure ``BEST_METRIC``, and that a run with ``PATIENCE`` evaluates.
 
     Raises:
-        ConfigError: the metric is not measured (the message has the nearest names), or there are
-            no evaluations during training.
+        ConfigError: the metric is not measured (the message has the nearest names), or
+            ``PATIENCE`` is set and there are no evaluations during training.
     """
     solver, sets = cfg.MODEL.RETINA_PLUGIN.SOLVER, validation_sets(cfg)
     metric, measured = solver.BEST_METRIC, measured_metrics(cfg, class_names)
@@ -85,7 +84,8 @@ class FinalEvaluation(NamedTuple):
         sets: names of the data sets; may be empty.
         weights: the checkpoint.
         is_done: whether the last evaluation during training was this one.
-        prefix: of its metrics in ``metrics.json``; empty if the run has logged them before.
+        prefix: prefix of its metrics in ``metrics.json``; empty if the run has logged the same
+            metrics before.
         note: a line to print that names the weights.
     """
 
@@ -124,7 +124,7 @@ class BestModel:
         self.has_validation_sets = bool(cfg.MODEL.RETINA_PLUGIN.DATASETS.VALIDATION)
         self.period: int = cfg.TEST.EVAL_PERIOD
         self.budget = budget
-        # without evaluations during training, there is no choice
+        # without evaluations during training, no model is chosen
         self.keeps_weights = self.period > 0
         self.value: float | None = None
         self.step, self.waited, self.evaluated_at = 0, 0, -1
@@ -180,7 +180,7 @@ class BestModel:
         return 0 < self.patience <= self.waited
 
     def misses_evaluation(self, step: int, steps: int) -> bool:
-        """Whether the evaluation after ``step`` of ``steps`` steps is due and was not made.
+        """Return whether the evaluation after ``step`` of ``steps`` steps is due and was not made.
 
         A checkpoint is saved before the evaluation after the same step, so a run that resumes from
         it makes this evaluation first.
@@ -199,9 +199,9 @@ class BestModel:
         )
 
     def final_evaluation(self, cfg: Any, step: int) -> FinalEvaluation:
-        """Return what the run evaluates at its end, after ``step`` steps.
+        """Return the evaluation at the end of the run, after ``step`` steps.
 
-        The weights are ``model_best.pth`` if it was chosen on validation sets of its own, else
+        The weights are ``model_best.pth`` if it was chosen on ``DATASETS.VALIDATION``, else
         ``model_final.pth``.
         """
         names, final = final_sets(cfg), os.path.join(self.folder, FINAL)
@@ -214,10 +214,10 @@ class BestModel:
         return FinalEvaluation(names, best, is_done, "" if of_validation else "test/", note)
 
     def write(self, model: Mapping[str, Any], metadata: Mapping[str, Any]) -> None:
-        """Write the weights of the best evaluation, which is the last one, and print a line. The
-        score thresholds of the evaluation become part of the metadata.
+        """Write ``model_best.pth`` after an evaluation that is the best one, and print a line.
 
-        Nothing is done if the run evaluates only at its end.
+        The score thresholds of the evaluation are added to the metadata. Nothing is done if the run
+        evaluates only at its end.
 
         Args:
             model: the state dict that was evaluated.

@@ -1,6 +1,6 @@
-"""Keep the wall-clock time of a run: predict the number of steps from the times measured so far.
+"""Keep a run within its time budget: predict the number of steps from the times measured so far.
 
-No host and no torch: the caller reports steps, evaluations and checkpoints as they happen.
+This module uses neither a host nor torch. The caller reports steps, evaluations and checkpoints.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from typing import Any
 
 from retina_plugin.engine.step_times import StepTimes
 
-COUNTDOWN = 0.01  # share of the budget before whose end the number of steps left is fixed
+COUNTDOWN = 0.01  # share of the budget: if the steps left need less time, they are counted down
 OVERSHOOT = 0.02  # share of the budget by which the last step may exceed it
 MOST_EVALUATION = 0.75  # share of the time left that evaluations may take
-CHECKPOINT_SECONDS = 0.5  # of the last checkpoint, if none was written before
+CHECKPOINT_SECONDS = 0.5  # estimate for the last checkpoint, if none was written before
 
 
 class Budget:
-    """Decides when a run with a time budget ends, and how far it is.
+    """Decides when a run with a time budget ends, and computes its progress.
 
-    A run has a start, steps, evaluations and checkpoints in between, and an end. The time of the
-    end is reserved. The time for evaluations is reserved too, up to three quarters of what is left.
+    Time is reserved for the end of the run, which is everything after the last step. Time for
+    earlier evaluations is reserved too, up to three quarters of the time left.
 
     Attributes:
         seconds: the budget.
@@ -52,8 +52,9 @@ class Budget:
             steps: the first guess of the number of steps.
             evaluation_period: there is an evaluation each time that the progress has grown by
                 ``evaluation_period / steps``; 0: only at the end.
-            final_evaluations: length of the evaluations after the last step, in evaluations.
-            closing_seconds: estimate for the rest of the end.
+            final_evaluations: time of the evaluations after the last step, as a multiple of the
+                time of an evaluation during training.
+            closing_seconds: estimate for the end without its evaluations and its checkpoint.
             started: when the command started; None: now.
             clock: returns the time in seconds.
         """
@@ -65,7 +66,7 @@ class Budget:
         self._evaluation_seconds = 0.0  # an estimate, until one was measured
         self._clock = clock
         self._started = clock() if started is None else started
-        self._elapsed_before = 0.0  # of the earlier parts of a resumed run
+        self._elapsed_before = 0.0  # seconds of the earlier parts of a resumed run
         self._step_times = StepTimes()
         self._evaluation_steps: list[float] = []  # times of evaluations, in steps
         self._has_measured_evaluation = False
@@ -116,12 +117,12 @@ class Budget:
 
     @property
     def is_evaluation_due(self) -> bool:
-        """Whether to evaluate after the last completed step. The evaluation after the last step of
-        the run is not counted here."""
+        """Whether to evaluate after the last completed step; False after the last step of the run,
+        which is evaluated anyway."""
         return not self.is_finished and self._evaluations_passed() > self.evaluations
 
     def skip_to(self, steps: int) -> None:
-        """Continue a run of which only the number of completed steps is known, without times."""
+        """Continue a run after ``steps`` steps whose times are not known."""
         self.steps, self.steps_left = steps, max(self._first_guess - steps, 1)
         self.progress = steps / self.predicted_steps
         self.evaluations = self._evaluations_passed()
@@ -137,7 +138,7 @@ class Budget:
         self.start_seconds = self._step_started - self._started
 
     def finish_step(self) -> None:
-        """Take the time since the last step, and predict how many steps are left."""
+        """Record the time since the last step, and predict how many steps are left."""
         now = self._clock()
         self._step_times.add(now - self._step_started - self._interruption)
         self._step_started, self._interruption = now, 0.0
@@ -150,11 +151,11 @@ class Budget:
             self.steps_left = self._predict()
         self._advance()
         if self.is_evaluation_due and self._evaluation() > MOST_EVALUATION * self._free_seconds():
-            self.evaluations = self._evaluations_passed()  # too little time: leave it out
+            self.evaluations = self._evaluations_passed()  # too little time: skip it
 
     @contextlib.contextmanager
     def measure_evaluation(self) -> Iterator[None]:
-        """Take the time of the block as that of an evaluation during training."""
+        """Record the time of the block as the time of an evaluation during training."""
         with self._measure() as times:
             yield
         self.evaluations = self._evaluations_passed()
@@ -165,15 +166,18 @@ class Budget:
 
     @contextlib.contextmanager
     def measure_checkpoint(self) -> Iterator[None]:
-        """Take the time of the block as that of a checkpoint. Within an evaluation it belongs to
-        the evaluation."""
+        """Record the time of the block as the time of a checkpoint. Inside
+        :meth:`measure_evaluation`, it counts as time of the evaluation."""
         with self._measure() as times:
             yield
         self._checkpoint_times += times
 
     @contextlib.contextmanager
     def _measure(self) -> Iterator[list[float]]:
-        """Measure a block; yield a list that gets its seconds, or stays empty in another block."""
+        """Measure a block; yield a list to which its seconds are added at its end.
+
+        Inside another measured block the list stays empty.
+        """
         times: list[float] = []
         if self._is_measuring:
             yield times
@@ -191,7 +195,7 @@ class Budget:
         self.steps, self.steps_left, self.progress, self.evaluations = decision
 
     def decision(self) -> tuple[int, int, float, int]:
-        """Return what all processes of a run must agree on."""
+        """Return steps, steps left, progress and evaluations, which all processes must share."""
         return self.steps, self.steps_left, self.progress, self.evaluations
 
     def state_dict(self) -> dict[str, Any]:
@@ -209,8 +213,8 @@ class Budget:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue the run of a checkpoint.
 
-        The progress is that of the checkpoint, also with another budget. Only a finished run whose
-        budget was raised goes back, by the ratio of both budgets.
+        The progress of the checkpoint is kept, also if the budget has changed. Only the progress of
+        a finished run with a larger budget is multiplied by old budget / new budget.
         """
         steps, left, progress, evaluations = state["decision"]
         self._elapsed_before = state["elapsed"]
@@ -226,7 +230,7 @@ class Budget:
             self.evaluations = min(evaluations, self._evaluations_passed())
 
     def __str__(self) -> str:
-        """For example "12 min left, about 840 steps in all"."""
+        """Return a text such as "12 min left, about 840 steps in all"."""
         return f"{format_time(self.seconds_left)} left, about {self.predicted_steps} steps in all"
 
     def _evaluation(self) -> float:
@@ -246,7 +250,7 @@ class Budget:
         return math.ceil(1 / self._spacing - 1e-9) - 1 if self._spacing else 0
 
     def _free_seconds(self) -> float:
-        """Return the time for steps, evaluations and checkpoints; negative if there is none."""
+        """Return the seconds left before the end of the run; negative if the end does not fit."""
         return self.seconds - self.elapsed - self.end_seconds
 
     def _predict(self) -> int:
@@ -254,14 +258,14 @@ class Budget:
         free, step = self._free_seconds(), self._seconds_a_step()
         evaluations = max(self._planned_evaluations() - self.evaluations, 0)
         free -= min(evaluations * self._evaluation(), MOST_EVALUATION * max(free, 0))
-        # the nearest number, but no step that would end long after the budget
+        # round to the nearest number, but without a step that would end long after the budget
         return max(math.floor((free + min(step / 2, OVERSHOOT * self.seconds)) / step), 0)
 
     def _seconds_a_step(self) -> float:
         return self.step_seconds + sum(self._checkpoint_times) / max(self.steps, 1)
 
     def _is_counting_down(self) -> bool:
-        """Whether the number of steps left is fixed, so that the progress ends exactly at 1."""
+        """Return whether the number of steps left is fixed, so that the progress ends at 1."""
         left = self.steps_left * self._seconds_a_step()
         return self._step_times.is_settled and 0 < left <= COUNTDOWN * self.seconds
 
@@ -273,7 +277,7 @@ class Budget:
 
 
 def format_time(seconds: float) -> str:
-    """Return a time for people: "45 s", "12 min" or "2.5 h"."""
+    """Return a time as text, for example "45 s", "12 min" or "2.5 h"."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

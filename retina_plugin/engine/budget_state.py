@@ -9,7 +9,7 @@ from typing import Any
 def budget_state(cfg: Any, checkpoint: Mapping[str, Any]) -> Mapping[str, Any] | None:
     """Return the state of the budget in a checkpoint; None if config or checkpoint has no budget.
 
-    It is that of :meth:`retina_plugin.engine.budget.Budget.state_dict`.
+    The state comes from :meth:`retina_plugin.engine.budget.Budget.state_dict`.
     """
     if not cfg.MODEL.RETINA_PLUGIN.SOLVER.MINUTES:
         return None
@@ -18,7 +18,7 @@ def budget_state(cfg: Any, checkpoint: Mapping[str, Any]) -> Mapping[str, Any] |
 
 
 def is_finished(cfg: Any, checkpoint: Mapping[str, Any], *, step: int) -> bool:
-    """Whether the run of a config has no step left after a checkpoint.
+    """Return whether the run of a config has no step left after a checkpoint.
 
     Args:
         cfg: the config of the run.

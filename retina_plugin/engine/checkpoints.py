@@ -53,10 +53,10 @@ def write_checkpoint(content: Mapping[str, Any], path: str) -> None:
 def remove_old_checkpoints(path: str, keep: int) -> None:
     """Remove the oldest periodic checkpoints of a folder, so that ``keep`` of them are left.
 
-    Only checkpoints before ``path`` are counted and removed: those after it belong to an earlier
-    attempt of the run, from which the run was not resumed. ``model_final.pth``, ``model_best.pth``
-    and the file in ``last_checkpoint`` are never removed. A file that cannot be removed stays, with
-    a warning.
+    Only checkpoints of earlier steps than ``path`` are counted and removed. Those of later steps
+    belong to an earlier attempt of the run that was not resumed. ``model_final.pth``,
+    ``model_best.pth`` and the file in ``last_checkpoint`` are never removed. A file that cannot be
+    removed stays, with a warning.
 
     Args:
         path: the newest checkpoint, written completely.
@@ -124,7 +124,7 @@ def newest_checkpoint(folder: str, *, report: Callable[[str], None] = logger.war
 
 
 def has_checkpoint(folder: str) -> bool:
-    """Whether a folder has a checkpoint, readable or not, or the file ``last_checkpoint``.
+    """Return whether a folder has a checkpoint, readable or not, or the file ``last_checkpoint``.
 
     The folder need not exist.
     """

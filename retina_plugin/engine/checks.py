@@ -109,8 +109,9 @@ def check_processes(request: Request) -> None:
 def prepare_data(cfg: Any) -> None:
     """Apply the keys of a config that change how data sets are read.
 
-    Imports the modules of ``IMPORTS``, which may register data sets, and sets what boxes are by
-    ``BOX_COORDINATES`` and ``VOC_OFFSET``. Call this before reading a data set of the config.
+    Imports the modules of ``IMPORTS``, which may register data sets, and sets how box coordinates
+    are read (``BOX_COORDINATES`` and ``VOC_OFFSET``). Call this before reading a data set of the
+    config.
 
     Raises:
         ImportError, ValueError: see :func:`retina_plugin.modeling.build_backbone.import_plugins`,

@@ -1,4 +1,4 @@
-"""The input size that data sets are checked for, and the fast checks before a training."""
+"""Choose the input size for checks of data sets, and run the fast checks before training."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from retina_plugin.engine.plan.profile import profile_of
 
 
 def planned_view(cfg: Any, overrides: Sequence[str]) -> Callable[[Dataset], NetworkView]:
-    """Return a function that says how the network would see a training set.
+    """Return a function from a training set to the network's input size and limits for it.
 
     Args:
         cfg: a config with the overrides.
         overrides: ``[KEY, VALUE, ...]``. If they set the size of test images, that size is used;
-            otherwise the one that a plan would choose.
+            otherwise the size that a plan would choose.
     """
     if "INPUT.MIN_SIZE_TEST" in overrides:
         return lambda _: NetworkView.from_config(cfg)
@@ -38,8 +38,8 @@ def data_check_line(cfg: Any) -> str:
     """Check the data sets of a training run with the fast rules.
 
     Args:
-        cfg: a config with known data sets. Those that a function in Detectron2's catalog makes are
-            skipped.
+        cfg: a config with known data sets. Data sets that a function in Detectron2's catalog
+            returns are skipped.
 
     Returns:
         A line with the counts, the first finding, and the command that shows all; "" if there is no

@@ -55,7 +55,7 @@ def _advice(cfg: Any) -> str:
 
 @torch.no_grad()
 def has_finite_predictions(model: RetinaNet) -> bool:
-    """Whether the model's predictions for a small test image are finite.
+    """Return whether the model's predictions for a small test image are finite.
 
     A diverged step shows in the loss of the next step, so after the last step the model itself must
     be checked. Checking the parameters is not enough: finite ones can be so large that the

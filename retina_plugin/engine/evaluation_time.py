@@ -37,15 +37,15 @@ def estimate_evaluation_seconds(model: nn.Module, cfg: Any, *, processes: int) -
     if not records:
         return 0.0
     some = records[:: max(len(records) // MEASURED_IMAGES, 1)][:MEASURED_IMAGES]
-    image = (
-        _seconds_an_image(model, EvaluationDataset.from_config(cfg, some))
+    seconds = (
+        _seconds_per_image(model, EvaluationDataset.from_config(cfg, some))
         if isinstance(model, RetinaNet)
         else OTHER_MODEL_SECONDS
     )
-    return LOADER_SECONDS + len(records) * (image / processes + METRIC_SECONDS)
+    return LOADER_SECONDS + len(records) * (seconds / processes + METRIC_SECONDS)
 
 
-def _seconds_an_image(model: RetinaNet, images: EvaluationDataset) -> float:
+def _seconds_per_image(model: RetinaNet, images: EvaluationDataset) -> float:
     """Return the median time to read an image and detect its objects."""
     times = []
     with evaluation_mode(model), torch.no_grad():

@@ -49,8 +49,8 @@ def _import_quietly(name: str) -> None:
 def register_in_detectron2() -> None:
     """Register this package in Detectron2's registries.
 
-    If Detectron2 is not imported yet, registration happens when it is. This function does not
-    import it.
+    If Detectron2 is not imported yet, this package is registered when another module imports it.
+    This function does not import Detectron2.
     """
     if sys.modules.get("detectron2") is not None:
         _register()
@@ -84,7 +84,7 @@ class _AfterImport(importlib.abc.MetaPathFinder):
         specs = (finder.find_spec(fullname, path, target) for finder in others)
         spec = next((spec for spec in specs if spec is not None), None)
         if spec is not None and spec.loader is not None:
-            # Replace the method and not the loader: tools that look up package files need its type.
+            # Replace the method, not the loader: tools that find package files check its type.
             run = functools.partial(self._execute, spec.loader)
             setattr(spec.loader, "exec_module", run)  # noqa: B010
         return spec

@@ -16,13 +16,13 @@ METRICS = "metrics.json"
 def read_series(folder: str, key: str, sets: Sequence[str]) -> dict[int, float]:
     """Read the values that evaluations during training have logged.
 
-    Values after step 1 are left out: evaluations outside of training are logged there. Of a step
-    that was repeated after ``--resume``, the last value counts.
+    Values after step 1 are left out: evaluations outside of training are logged there. For a step
+    that was repeated after ``--resume``, the last value is used.
 
     Args:
         folder: ``OUTPUT_DIR`` of the run.
         key: the name of a metric, such as "bbox/AP".
-        sets: the names of the validation sets. Of several sets, the mean is taken.
+        sets: the names of the validation sets. For several sets, the mean is returned.
 
     Returns:
         {completed steps: value}, ascending, without NaN; empty if nothing was logged.
@@ -37,10 +37,10 @@ def read_series(folder: str, key: str, sets: Sequence[str]) -> dict[int, float]:
 
 
 def add_to_evaluation(folder: str, key: str, values: Mapping[str, float], *, step: int) -> None:
-    """Add values to the line of an evaluation, the last one that has ``key``.
+    """Add values to the line of an evaluation in ``metrics.json``.
 
-    If the weights were evaluated before the last evaluation with this key, it is the last line
-    after the same step. Without such a line, nothing is done.
+    It is the last line with ``key`` after ``step`` steps, or else the last line with ``key``. If no
+    line has ``key``, nothing is done.
 
     Args:
         folder: ``OUTPUT_DIR`` of the run.
@@ -76,7 +76,7 @@ def _parsed(lines: Sequence[str]) -> list[dict[str, Any]]:
 
 
 def _parse(line: str) -> dict[str, Any]:
-    """Return the scalars of a line; empty if it is incomplete, as of a killed run."""
+    """Return the scalars of a line; empty for the incomplete line of a killed run."""
     try:
         found = json.loads(line)
     except ValueError:

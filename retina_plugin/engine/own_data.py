@@ -74,7 +74,7 @@ def train_own_data(
             rename_old_run(folder, the_host, inputs=[own.data, own.val])
         planned.write()
         request = dataclasses.replace(request, overwrite=False)  # the old run is renamed already
-    # the plan has the time budget; --minutes on resuming replaces it
+    # the plan contains the time budget; with --resume, --minutes replaces it
     minutes = [MINUTES, repr(own.minutes)] if own.minutes and request.resume else []
     launch(path, ["OUTPUT_DIR", folder, *minutes], request, host=host)
 

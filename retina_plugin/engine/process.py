@@ -83,7 +83,7 @@ def run(main: Callable[[], Any], *, rank: int | None = None, program: bool | Non
             )
         )
     except Exception as error:
-        # If another rank has failed, the supervisor reports it and kills this process meanwhile.
+        # Wait: if another rank has failed, the supervisor reports it and kills this process.
         if rank or (rank == 0 and isinstance(error, RuntimeError)):
             time.sleep(ERROR_DELAY)
         message = user_message(error)
@@ -125,7 +125,7 @@ def user_message(error: BaseException) -> str | None:
 
 
 def _is_lost_worker(error: BaseException) -> bool:
-    """Whether the connection to a loader's worker process broke.
+    """Return whether the connection to a loader's worker process broke.
 
     If a worker is killed while it sends a batch, its socket closes before the system reports its
     end. Then torch raises no RuntimeError, and multiprocessing's error is seen instead.
@@ -159,7 +159,7 @@ class SkippedFiles:
         return isinstance(error, DatasetError)
 
     def report(self, total: int) -> None:
-        """Print how many of ``total`` files were skipped; print nothing if there are none.
+        """Print how many of ``total`` files were skipped; print nothing if none was skipped.
 
         Raises:
             DatasetError: all files were skipped.

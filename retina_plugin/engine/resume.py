@@ -127,7 +127,7 @@ def checkpoint_to_resume(
 def _copy_to_final(path: str) -> str:
     """Copy the checkpoint of the last step to ``model_final.pth``, and return that path.
 
-    ``model_final.pth`` may be missing, or be older if ``MAX_ITER`` was raised since.
+    ``model_final.pth`` may be missing, or older than ``path`` if ``MAX_ITER`` was raised.
     """
     final = os.path.join(os.path.dirname(path), FINAL)
     if path != final:
@@ -175,7 +175,7 @@ def wrong_host_error(path: str, host: str) -> WeightsError:
 
 
 def completed_steps(checkpoint: Mapping[str, Any]) -> int:
-    """Return the number of training steps of a checkpoint; 0 if it does not contain it."""
+    """Return the number of training steps of a checkpoint; 0 if the number is unknown."""
     iteration = checkpoint.get("iteration", -1)
     return iteration + 1 if isinstance(iteration, int) else 0
 
@@ -223,8 +223,8 @@ def _require_no_model(folder: str) -> None:
     if models:
         path = os.path.join(folder, models[0])
         raise ConfigError(
-            f"--resume: {folder} has {', '.join(models[:3])}, but neither model_final.pth nor a "
-            f"checkpoint with the number of its step, from which a run can continue. Start a new "
+            f"--resume: {folder} has {', '.join(models[:3])}, but no checkpoint from which a "
+            f"run can continue, such as model_final.pth or model_0000499.pth. Start a new "
             f"run from its weights: MODEL.WEIGHTS {path}, another OUTPUT_DIR, and no --resume."
         )
 

@@ -20,7 +20,7 @@ logger = logging.getLogger("retina_plugin")
 FINAL_CONFIG = "config_final.yaml"
 CLOSING_SECONDS = 3.0  # for the pictures, the thresholds and the last lines, until the process ends
 USEFUL_STEPS = 100  # for the advice of an error
-WARNED_STEP = 10  # at which the prediction is good enough for a warning
+WARNED_STEP = 10  # step at which the prediction is good enough for a warning
 
 
 def build_budget(cfg: Any, *, started: float) -> Budget | None:
@@ -44,8 +44,8 @@ def build_budget(cfg: Any, *, started: float) -> Budget | None:
 
 
 def _final_evaluations(cfg: Any) -> float:
-    """Return how long the evaluations after the last step take, in evaluations during training: one
-    on the validation sets, and one of the best model."""
+    """Return the time of the evaluations after the last step, as a multiple of the time of an
+    evaluation during training. There is one on the validation sets, and one of the best model."""
     images = sum(len(load_dataset(name).records) for name in validation_sets(cfg))
     if not images:
         return 0.0
@@ -85,7 +85,9 @@ def start_steps(budget: Budget, *, evaluation_seconds: float) -> None:
 
 
 def finish_step(budget: Budget, cfg: Any) -> None:
-    """Take the time of a step, and let all processes follow the first one; every process calls it.
+    """Record the time of a step, and copy the first process's decision to all processes.
+
+    Every process calls it.
 
     Args:
         budget: the budget of the run.
@@ -161,10 +163,9 @@ def _minutes(seconds: float) -> float:
 
 
 def finished_config(cfg: Any, steps: int) -> Any:
-    """Return the config of a run without a time budget that does what a finished run did.
+    """Return a config without a time budget that repeats a finished run.
 
-    Numbers of steps that are shares of ``MAX_ITER`` (``STEPS``, ``EVAL_PERIOD``) are scaled to the
-    new one, so the number of evaluations stays.
+    ``STEPS`` and ``EVAL_PERIOD`` are scaled with ``MAX_ITER``, so the number of evaluations stays.
 
     Args:
         cfg: the config of the run, which had a budget; it is not changed.

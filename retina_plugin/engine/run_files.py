@@ -1,4 +1,4 @@
-"""Check that the file names a run needs in ``OUTPUT_DIR`` are free or regular files."""
+"""Check that the paths that a run needs in ``OUTPUT_DIR`` can be used."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ NAMES = re.compile(
 
 
 def require_usable_run_files(cfg: Any) -> None:
-    """Check that each existing path that the run will use is a regular file, or else a folder.
+    """Check that existing paths that the run will use are regular files or folders, as needed.
 
     Otherwise the run would wait for a FIFO, read a device without end, or fail after hours when it
     writes to a path that is a folder.
 
     Raises:
-        ConfigError: a path is something else; the message has the path.
+        ConfigError: a path is of another kind; the message has the path.
     """
     results = [results_folder(cfg, name) for name in evaluated_sets(cfg)]
     for folder in (cfg.OUTPUT_DIR, os.path.join(cfg.OUTPUT_DIR, "inference"), *results):

@@ -102,7 +102,7 @@ def enter_folder(
 
 
 def describe_run(folder: str, host: Host) -> str | None:
-    """Describe the earlier run in a folder, and the flags that can be used; None if there is none.
+    """Return a text about the run in a folder and the flags that can be used; None without a run.
 
     A ``config.yaml`` without other files is ignored: a run that ends before its first step leaves
     only this file.
@@ -250,7 +250,7 @@ def require_unused(folder: str, host: Host) -> None:
 
 
 def _inputs(cfg: Any) -> list[str]:
-    """The weights and data sets that a run reads."""
+    """Return the weights and data sets that a run reads."""
     return [cfg.MODEL.WEIGHTS, *cfg.DATASETS.TRAIN, *evaluated_sets(cfg)]
 
 

@@ -130,7 +130,9 @@ def set_pixel_range_from_images(cfg: Any, records: Records) -> None:
 
 
 def set_pixel_range_from_metadata(cfg: Any, metadata: Mapping[str, Any], path: str) -> None:
-    """Set ``PIXEL_RANGE`` from the metadata of a checkpoint, if it is auto and they have a range.
+    """Set ``PIXEL_RANGE`` from the metadata of a checkpoint, if the key is auto.
+
+    Metadata without a range change nothing.
 
     Args:
         cfg: a config that is not frozen.

@@ -13,8 +13,8 @@ OUTLIER = 3.0  # a step counts at most this many times the median
 class StepTimes:
     """The times of the last steps.
 
-    The first step of a process is slow, because loaders start and memory is allocated. It counts
-    only until there is a second one.
+    The first step of a process is slow, because loaders start and memory is allocated. Its time
+    is dropped when the second step is added.
     """
 
     def __init__(self) -> None:

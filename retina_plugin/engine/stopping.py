@@ -69,7 +69,7 @@ def requested_signal() -> int:
 
 
 def immediate_stop_requested() -> bool:
-    """Whether a second signal has ended the run at once, without a checkpoint.
+    """Return whether a second signal has ended the run at once, without a checkpoint.
 
     That is a second Ctrl-C, or any second signal outside :func:`defer_signals`.
     """
@@ -129,7 +129,7 @@ def _handles_here() -> bool:
 
 @contextlib.contextmanager
 def defer_signals() -> Iterator[None]:
-    """In this block, the first signal only sets a flag, so that the caller can finish its step.
+    """Let the first signal in the block only set a flag, so that the caller can finish its step.
 
     The caller reads :func:`requested_signal` in the block, and calls :func:`raise_if_requested`
     after it.
@@ -224,10 +224,10 @@ def protect_worker_from_signals(*_: Any) -> None:
 
 
 def _hide_connection_errors(kind: type[BaseException], error: BaseException, trace: Any) -> None:
-    """Exception hook without tracebacks of lost connections.
+    """Print the traceback of an uncaught error, unless the error is a lost connection.
 
-    They occur in threads that send tensors when the main process has ended; the worker then ends
-    anyway.
+    Threads that send tensors lose their connection when the main process has ended. The worker then
+    ends anyway.
     """
     if not issubclass(kind, (ConnectionError, EOFError)):
         sys.__excepthook__(kind, error, trace)

@@ -33,7 +33,7 @@ def step_summary(cfg: Any, *, processes: int) -> str:
         processes: the number of processes that share a batch.
     """
     solver, plugin = cfg.SOLVER, cfg.MODEL.RETINA_PLUGIN.SOLVER
-    length = f"{plugin.MINUTES:g} minutes in all, at first taken for " if plugin.MINUTES else ""
+    length = f"{plugin.MINUTES:g} minutes in all, first estimate " if plugin.MINUTES else ""
     factors = (
         ""
         if plugin.BACKBONE_LR_FACTOR == plugin.LAYER_DECAY == 1

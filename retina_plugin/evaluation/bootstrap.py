@@ -1,10 +1,11 @@
-"""How much AP depends on the chosen images: a percentile interval over resampled images.
+"""Estimate how much AP depends on the chosen images, by resampling the images.
 
 The images of a data set are drawn again with replacement, as many as there are, and AP is computed
-for each draw (Efron, 1979). An image that is drawn twice counts twice. The detections are matched
-only once, because a match does not depend on other images. Repeated images raise AP a little:
-COCO takes the highest precision at each recall or above, and this maximum grows with the noise.
-Therefore all values are shifted such that their mean is the AP of the data set.
+for each draw (Efron, 1979). Percentiles of these values are the ends of an interval. An image that
+is drawn twice counts twice. The detections are matched only once, because a match does not depend
+on other images. Repeated images raise AP a little: COCO takes the highest precision at each recall
+or above, and this maximum grows with the noise. Therefore all values are shifted such that their
+mean is the AP of the data set.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ class Interval(NamedTuple):
 
 
 class Resamples(NamedTuple):
-    """AP of B resamples in percent, shifted to the mean of the data set.
+    """AP of B resamples in percent, shifted so that their mean is the AP of the data set.
 
     Attributes:
         ap, ap50: (B,) COCO's AP and AP50; NaN for a resample without boxes.
@@ -53,7 +54,7 @@ def resample(matches: Matches, *, count: int = RESAMPLES, seed: int = SEED) -> R
     """Compute AP of ``count`` resamples of the images.
 
     Args:
-        matches: with COCO's IoU thresholds.
+        matches: matches at COCO's IoU thresholds.
         count: number of resamples.
         seed: seed of the draws.
 
@@ -149,8 +150,14 @@ def _of_class(
 
 
 def _shifted(values: np.ndarray) -> np.ndarray:
-    """Shift values of resamples to the mean of the data set, (1 + B, ...) -> (B, ...); the first
-    entry is the value of the data set."""
+    """Shift values of resamples so that their mean is the value of the data set.
+
+    Args:
+        values: (1 + B, ...); the first entry is the value of the data set.
+
+    Returns:
+        (B, ...).
+    """
     shifted: np.ndarray = values[1:] - _mean(values[1:], axis=0) + values[0]
     return shifted
 

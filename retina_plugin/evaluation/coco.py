@@ -225,6 +225,6 @@ def default_back_end() -> BackEnd:
 
 
 def _percent(values: np.ndarray) -> float:
-    """Return the mean of the values above -1 in percent, or NaN if there is none."""
+    """Return the mean of the values above -1 in percent; NaN without such values."""
     values = values[values > -1]
     return float(100 * values.mean()) if values.size else math.nan

@@ -1,4 +1,4 @@
-"""The losses of a data set from those of its images."""
+"""Compute the losses of a data set from the losses of its images."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def data_set_losses(found: Iterable[Mapping[Any, ImageLosses]]) -> dict[str, flo
     """Return the losses of a data set: sums over its images, divided by the number of positives.
 
     In training, the sums of a batch are divided by a moving average of the number of positives. So
-    both have the same scale, but this one depends on the weights and the data only. Without
+    both have the same scale, but the losses here depend only on the weights and the data. Without
     positives, the sums are divided by 1, as in training.
 
     Args:

@@ -1,4 +1,4 @@
-"""Match detections to boxes as pycocotools does, once for thresholds and intervals.
+"""Match detections to boxes as pycocotools does, for score thresholds and intervals of AP.
 
 pycocotools gives its matches only in a slow form, and its faster replacements do not give them.
 Axes: T IoU thresholds, D detections, I images, K classes.
@@ -21,7 +21,7 @@ IOU_THRESHOLDS = tuple(float(t) for t in np.linspace(0.5, 0.95, 10))  # those of
 
 @dataclass(frozen=True)
 class Matches:
-    """Detections of a data set, sorted by class and descending score, and what they found.
+    """Detections of a data set, sorted by class and descending score, with their matches.
 
     Attributes:
         class_names: K names.
@@ -66,7 +66,7 @@ def match_detections(
     Args:
         dataset: a data set with ground truth.
         results: detections of all images in COCO's results format; may be empty.
-        max_detections: this many best detections of each image and class count.
+        max_detections: number of best detections of each image and class that are used.
         iou_thresholds: ascending, at most 1.
     """
     of_image: dict[Any, list[Mapping[str, Any]]] = {}

@@ -1,4 +1,4 @@
-"""Notes that are printed with metrics: why one is NaN, and what limits the others."""
+"""Notes that are printed with metrics: why a metric is NaN, and what may lower the others."""
 
 from __future__ import annotations
 
@@ -65,9 +65,8 @@ def _detection_limit_warning(dataset: Dataset, limit: int) -> str:
         return ""
     return (
         f"{dataset.name}: {len(counts_above)} of {len(counts)} images have more boxes than "
-        "TEST.DETECTIONS_PER_IMAGE allows detections "
-        f"({limit}), at most {max(counts_above)}. The remaining boxes cannot be found: set it to "
-        f"{max(counts_above)} or more."
+        f"TEST.DETECTIONS_PER_IMAGE ({limit}), up to {max(counts_above)}. The remaining "
+        f"boxes cannot be found: set it to {max(counts_above)} or more."
     )
 
 
@@ -79,5 +78,5 @@ def metric_notes(dataset: Dataset, limit: int) -> list[str]:
             f"ground truth: {dataset.without_area} boxes have no area or area 0 in "
             f"{dataset.json_file}: APs, APm and APl use width times height"
         )
-    counts_above = _detection_limit_warning(dataset, limit)
-    return [*lines, counts_above] if counts_above else lines
+    warning = _detection_limit_warning(dataset, limit)
+    return [*lines, warning] if warning else lines

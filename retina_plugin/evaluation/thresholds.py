@@ -1,7 +1,7 @@
-"""The score threshold of each class with the highest F1, for detecting outside of evaluations.
+"""Choose the score threshold of each class with the highest F1, for use outside of evaluations.
 
-Thresholds suit :func:`retina_plugin.evaluation.matches.match_detections` at IoU 0.5. The detections
-must not be filtered before, apart from ``MODEL.RETINANET.SCORE_THRESH_TEST`` and
+:func:`retina_plugin.evaluation.matches.match_detections` matches at IoU 0.5. The
+detections must not be filtered before, apart from ``MODEL.RETINANET.SCORE_THRESH_TEST`` and
 ``TEST.DETECTIONS_PER_IMAGE`` of the evaluation: a threshold below the filter cannot be found. COCO
 metrics never use thresholds, because AP is an average over all of them.
 """
@@ -23,9 +23,9 @@ class Threshold(NamedTuple):
     """A detection is kept if its score is at least ``score``.
 
     Attributes:
-        score: the threshold; None if there is none.
+        score: the threshold; None if none can be chosen.
         f1: its F1 in 0..1.
-        reason: why there is no threshold; "" otherwise.
+        reason: why ``score`` is None; "" otherwise.
     """
 
     score: float | None
@@ -41,7 +41,8 @@ def score_thresholds(matches: Matches) -> dict[str, Threshold]:
     F1, the highest is chosen.
 
     Args:
-        matches: of a data set, or of several by :func:`retina_plugin.evaluation.matches.merge`.
+        matches: matches of a data set, or of several data sets; see
+            :func:`retina_plugin.evaluation.matches.merge`.
 
     Returns:
         {class name: threshold}, for all K classes.

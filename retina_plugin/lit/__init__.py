@@ -1,1 +1,1 @@
-"""Lightning as the host: the same configs, files and metrics if Detectron2 is not installed."""
+"""Lightning as the host, with the same configs, files and metrics as on Detectron2."""

@@ -13,7 +13,7 @@ class AverageCallback(lightning.Callback):
     """Updates the averaged weights of a :class:`RetinaNetModule` after each step, and evaluates
     with them.
 
-    It must come before the callbacks that save checkpoints, so that these have the average after
+    It must come before the callbacks that save checkpoints, so that these save the average after
     the step.
     """
 

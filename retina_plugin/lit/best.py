@@ -18,15 +18,15 @@ class BestModelCallback(lightning.Callback):
     It must come before the callbacks that save checkpoints with its state.
 
     Args:
-        best: takes the results of evaluations; its state is saved in checkpoints.
+        best: gets the results of evaluations; its state is saved in checkpoints.
     """
 
     def __init__(self, best: BestModel) -> None:
         self.best = best
 
     def on_train_start(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
-        """Make up for an evaluation that the resumed checkpoint lacks, and end a run that has
-        nothing left to train."""
+        """Make an evaluation that was due before the run was resumed, and end a run whose
+        ``PATIENCE`` is used up."""
         step, steps = trainer.global_step, trainer.max_steps
         if self.best.misses_evaluation(step, steps):
             _evaluate(trainer)

@@ -1,4 +1,4 @@
-"""Save checkpoints with Lightning, in Detectron2's format, each file complete or not at all."""
+"""Save checkpoints with Lightning, atomically and in Detectron2's format."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class CheckpointCallback(lightning.Callback):
 
 
 class CheckpointFiles(TorchCheckpointIO):
-    """Writes Lightning's checkpoints next to their final place. Lightning would write them to a
+    """Writes Lightning's checkpoints in their final folder. Lightning would write them to a
     temporary folder first, which may be on a smaller disk.
 
     Args:

@@ -19,7 +19,7 @@ from retina_plugin.engine.summary import LOG_PERIOD
 BASE_CLASSES = {"CALLBACKS": Callback, "LOGGERS": Logger}
 
 AVERAGES = 'the averaged weights are not in the checkpoint\'s "model", which --eval-only evaluates'
-# Callbacks of Lightning that do not work here -> reason. By name: no version of Lightning has all.
+# Names of Lightning's callbacks that do not work here -> reason. No version of Lightning has all.
 REFUSED = {
     "BackboneFinetuning": "MODEL.BACKBONE.FREEZE_AT selects the stages that are trained",
     "BatchSizeFinder": "SOLVER.IMS_PER_BATCH is the batch size; the learning rate is chosen for it",
@@ -56,7 +56,7 @@ def check_monitors(callbacks: Sequence[Callback], cfg: Any, class_names: Sequenc
     """Check that the run logs the values that callbacks such as EarlyStopping monitor. Lightning
     would report a wrong name after the first evaluation, or never.
 
-    Without effect if a callback does not come from Lightning: it may log any value.
+    Nothing is checked if a callback does not come from Lightning, because it may log any value.
 
     Args:
         callbacks: from :func:`build_callbacks`.
@@ -75,7 +75,7 @@ def check_monitors(callbacks: Sequence[Callback], cfg: Any, class_names: Sequenc
         monitor = getattr(callback, "monitor", None)
         if monitor is None:
             continue
-        if monitor not in known and not monitor.startswith("loss_"):  # of a criterion
+        if monitor not in known and not monitor.startswith("loss_"):  # a loss of the criterion
             raise ConfigError(
                 f"{_entry_name('CALLBACKS', number)}: monitor: {monitor!r} is not logged. "
                 f"{nearest_names(monitor, known)}"

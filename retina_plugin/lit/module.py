@@ -68,9 +68,9 @@ class RetinaNetModule(lightning.LightningModule):
         self.average: WeightAverage | None = None  # of the model, if SOLVER.EMA is set
         self.results: dict[str, Any] = {}  # of the last evaluation
         self.evaluated_at = -1  # the step of the last evaluation
-        # of the next evaluation: its data sets, and whether it measures their losses
+        # the data sets of the next evaluation, and whether it measures their losses
         self.evaluated_sets, self.measures_losses = validation_sets(cfg), True
-        # of the metrics of the next evaluation; None if they are not logged
+        # prefix of the metrics of the next evaluation; None if these are not logged
         self.metrics_prefix: str | None = ""
         self.lr = 0.0  # learning rate of the current step
         self._base_lrs: list[float] = []  # of the parameter groups, before the schedule
@@ -137,7 +137,7 @@ class RetinaNetModule(lightning.LightningModule):
             finish_step(self.budget, self.cfg)
             loop = self.trainer.fit_loop.epoch_loop
             loop.max_steps = self.budget.predicted_steps
-            # Lightning evaluates if the number of batches is a multiple of it
+            # Lightning evaluates if the number of batches is a multiple of val_check_batch
             due = self.budget.is_evaluation_due
             self.trainer.val_check_batch = loop.total_batch_idx + 1 if due else float("inf")
         super().lr_scheduler_step(scheduler, metric)
@@ -189,9 +189,9 @@ class RetinaNetModule(lightning.LightningModule):
             print_evaluation(self.results, step=self.global_step, steps=self.trainer.max_steps)
         if self.metrics_prefix is None:
             return
-        # on every rank, so that callbacks decide the same on all
+        # log on every rank, so that callbacks decide the same on all ranks
         scalars = flatten_results(self.results, self.metrics_prefix)
-        if self.trainer.state.fn != "fit":  # then Lightning would count one step too many
+        if self.trainer.state.fn != "fit":  # outside of fit, Lightning adds 1
             scalars["step"] = float(self.iteration)
         self.log_dict(scalars, sync_dist=True, batch_size=1)
 
@@ -206,7 +206,7 @@ class RetinaNetModule(lightning.LightningModule):
                 max_detections=self.cfg.TEST.DETECTIONS_PER_IMAGE,
             )
             means = data_set_losses(losses[index] for _, losses in gathered)
-            if means and results[name]:  # without ground truth there are neither
+            if means and results[name]:  # neither exists without ground truth
                 results[name]["validation"] = means
         return results if len(results) > 1 else next(iter(results.values()))
 
@@ -221,8 +221,8 @@ class RetinaNetModule(lightning.LightningModule):
         )
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        # Detectron2 and load_weights read "model". Lightning resumes from "state_dict". It shares
-        # its storage with "model", or with "raw_model" if the weights are averaged.
+        # Detectron2 and load_weights read "model". Lightning resumes from "state_dict", which
+        # shares its storage with "model", or with "raw_model" if the weights are averaged.
         checkpoint["model"] = self.evaluated_state()
         if self.average:
             raw = self.average.raw_state()

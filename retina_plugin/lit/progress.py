@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from retina_plugin.lit.module import RetinaNetModule
 
-# with a time budget, without the time that tqdm expects: the budget has a better one
+# for a time budget: without tqdm's remaining time, which the budget predicts better
 BUDGET_FORMAT = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}, {rate_fmt}{postfix}]"
 
 

@@ -74,7 +74,7 @@ def _run_rank(local_rank: int, cfg: Any, request: Request, url: str, backend: st
 
 
 def _check(cfg: Any, request: Request) -> None:
-    """Check that Lightning can do what the config asks for.
+    """Check that Lightning supports the config.
 
     Raises:
         ConfigError: another meta-architecture, or a callback or logger that cannot be used.

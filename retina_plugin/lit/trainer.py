@@ -65,7 +65,7 @@ def build_trainer(run: Run, request: Request, *, budget: Budget | None = None) -
         default_root_dir=cfg.OUTPUT_DIR,
         logger=[MetricsLogger(cfg.OUTPUT_DIR), events, *added],
         log_every_n_steps=LOG_PERIOD,
-        # True makes Lightning add a Checkpoint of its own unless there is one. CheckpointCallback
+        # True makes Lightning add its own Checkpoint if the callbacks have none. CheckpointCallback
         # is not a subclass of Lightning's Checkpoint.
         enable_checkpointing=any(isinstance(callback, Checkpoint) for callback in callbacks),
         enable_model_summary=False,

@@ -1,4 +1,4 @@
-"""Training images in TensorBoard."""
+"""Show training images in TensorBoard."""
 
 from __future__ import annotations
 

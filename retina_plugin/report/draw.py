@@ -91,7 +91,8 @@ def draw_boxes(
         texts = [f"{text} {score:.0%}" for text, score in zip(texts, scores, strict=True)]
     if crowd is not None:
         texts = [
-            f"{text} (crowd)" if many else text for text, many in zip(texts, crowd, strict=True)
+            f"{text} (crowd)" if is_crowd else text
+            for text, is_crowd in zip(texts, crowd, strict=True)
         ]
     best_first = list(
         range(len(boxes)) if scores is None else np.argsort(-np.asarray(scores), kind="stable")
@@ -122,8 +123,7 @@ def _corners(box: Sequence[float] | np.ndarray) -> Corners:
 def _draw_rectangle(
     drawing: ImageDraw.ImageDraw, corners: Corners, colour: Colour, *, width: int
 ) -> None:
-    """Draw a coloured line inside the box and a dark one around it, which is visible on any
-    image."""
+    """Draw a coloured line inside the box and a dark one around it, to be visible on any image."""
     x0, y0, x1, y1 = corners
     drawing.rectangle((x0 - 1, y0 - 1, x1, y1), outline=DARK)
     drawing.rectangle((x0, y0, x1 - 1, y1 - 1), outline=colour, width=width)

@@ -1,4 +1,4 @@
-"""The last lines of a training run: what was reached, how sure that is, and what to do next."""
+"""Print the last lines of a training run: AP, its interval, and what to try next."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Compute the shares of many easy and few hard examples in the loss: for an example by hand, and
-for a trained model.
+"""Compute the shares of easy and hard examples in the loss, for given numbers of examples and for
+the anchors of a trained model.
 
 Axes: R anchors of some images, K classes, G values of gamma.
 """
@@ -130,7 +130,7 @@ def anchor_losses(
         P may be 0.
     """
     losses_of_images: list[tuple[Tensor, Tensor]] = []
-    criterion = cast(DenseCriterion, model.criterion)  # or one that also has ``labels``
+    criterion = cast(DenseCriterion, model.criterion)  # or another criterion with ``labels``
     with evaluation_mode(model):
         for record in records:
             image, target = _resized_sample(model, record, **(options or {}))

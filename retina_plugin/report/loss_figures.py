@@ -113,7 +113,7 @@ def loss_variants_figure(variants: Sequence[LossVariant]) -> np.ndarray:
 def loss_shares_figure(objects: Tensor, background: Tensor, gammas: Sequence[float]) -> np.ndarray:
     """Draw the cumulative share of the loss over anchors sorted from easy to hard.
 
-    It is figure 4 of the focal loss paper (arXiv 1708.02002).
+    This is figure 4 of the focal loss paper (arXiv 1708.02002).
 
     Args:
         objects: losses (G, P) of positive anchors, see

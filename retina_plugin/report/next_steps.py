@@ -1,4 +1,4 @@
-"""What to try after a run: rules on its results, the most promising first."""
+"""Suggest what to try after a run, by rules on its results; the most promising come first."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from retina_plugin.evaluation.bootstrap import Interval
 from retina_plugin.report.trend import Trend
 from retina_plugin.report.worst_class import WorstClass
 
-MOST = 2  # steps that are named
+MOST = 2  # largest number of suggestions
 SMALL, LARGE = 32**2, 96**2  # COCO's limits of areas in pixels
-FEWEST = 20  # boxes that an AP must be based on
-OVERFITTING = 1.05  # the validation loss at the end as a multiple of its minimum
+FEWEST = 20  # a rule uses an AP only if it has at least this many boxes
+OVERFITTING = 1.05  # a model overfits if last / lowest validation loss is above this
 LARGER = 1.5  # factor of the input size
 
 
@@ -24,10 +24,10 @@ class Findings(NamedTuple):
     Attributes:
         cfg: the config of the run.
         dataset: the evaluated data set.
-        metrics: {"AP": 58.4, "AP50": 89.9, ...} of it, in percent.
-        interval: of AP; None with fewer than two images.
+        metrics: {"AP": 58.4, "AP50": 89.9, ...} of this set, in percent.
+        interval: interval of AP; None with fewer than two images.
         trend: None if AP was not evaluated often enough.
-        worst: None if there are not several classes.
+        worst: None with fewer than two classes.
         losses: {completed steps: validation loss}; may be empty.
     """
 
@@ -131,8 +131,8 @@ def _worst_class(found: Findings) -> Iterator[str]:
         )
     elif worst.evaluated >= FEWEST:
         yield (
-            f"check the boxes of {worst.name}, {_check(found)}: they are not few "
-            f"({worst.in_training} in training), but its AP is {worst.ap:.1f}"
+            f"check the boxes of {worst.name}, {_check(found)}: its AP is {worst.ap:.1f}, although "
+            f"it has {worst.in_training} boxes in training"
         )
 
 

@@ -1,4 +1,4 @@
-"""Was AP still rising when training ended?"""
+"""Decide whether AP was still rising when training ended."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class Trend(NamedTuple):
 
     Attributes:
         last, before: (completed steps, AP).
-        noise: half the width of AP's interval; None if there is none.
+        noise: half the width of AP's interval; None without an interval.
     """
 
     last: tuple[int, float]

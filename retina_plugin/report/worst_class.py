@@ -1,4 +1,4 @@
-"""Which class has the lowest AP, and how sure that is."""
+"""Find the class with the lowest AP, and how certain it is that this class is the worst."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ class WorstClass(NamedTuple):
     """The class with the lowest AP.
 
     Attributes:
-        name: of the class.
+        name: name of the class.
         ap: its AP in percent.
-        share: percent of the resamples in which it is the lowest; None without resamples.
+        share: percent of the resamples in which its AP is the lowest; None without resamples.
         in_training, evaluated: its numbers of boxes, without crowds.
         median: the median over all classes of the numbers in training.
     """
@@ -42,11 +42,13 @@ class WorstClass(NamedTuple):
 
     def __str__(self) -> str:
         certainty = (
-            "of only one image" if self.share is None else f"in {self.share:.0f}% of the draws"
+            "computed on one image"
+            if self.share is None
+            else f"the lowest in {self.share:.0f}% of the draws"
         )
         return (
             f"worst class{'' if self.is_certain else ', which is uncertain'}: {self.name} with AP "
-            f"{self.ap:.1f} (the lowest {certainty}); it has {self.in_training} boxes in training "
+            f"{self.ap:.1f} ({certainty}); it has {self.in_training} boxes in training "
             f"and {self.evaluated} in this evaluation"
         )
 

@@ -1,6 +1,6 @@
 """An exponential moving average of a model's weights.
 
-Evaluations and saved models use the average, training continues with the raw weights.
+Evaluations and saved models use the average; training continues with the raw weights.
 """
 
 from __future__ import annotations
@@ -21,9 +21,8 @@ def decay(step: int, steps: int) -> float:
     """Return the factor of the old average in the update after a step.
 
     The horizon ``1 / (1 - decay)``, in steps, is :data:`WINDOW` of the run. At the start it is
-    shorter, ``(step + 9) / 9``, so that the random initial weights are forgotten: with a fixed
-    horizon a short run would be averaged with its start. In a run of at most ``1 / WINDOW`` steps,
-    the average is the last weights.
+    ``(step + 9) / 9``, which is shorter, so that the average soon contains little of the random
+    initial weights. In a run of at most ``1 / WINDOW`` steps, the average equals the last weights.
 
     Args:
         step: the number of completed steps, from 1 on.
@@ -36,14 +35,14 @@ def decay(step: int, steps: int) -> float:
 class WeightAverage:
     """Averages the trainable parameters of a model and the statistics of its batch norms.
 
-    Frozen parameters and other buffers are those of the model. The averages are float32, also of
+    Frozen parameters and other buffers are not averaged. The averages are float32, also for
     parameters in half precision.
     """
 
     def __init__(self, model: nn.Module) -> None:
         """
         Args:
-            model: starts the average; may be on any device, and may be moved later.
+            model: its weights start the average. It may be on any device, and be moved later.
         """
         self.model = model
         # modules and names, because moving a model to a device replaces its buffers
@@ -53,21 +52,21 @@ class WeightAverage:
             for name in _averaged_names(module)
         ]
         self._values = [tensor.to(torch.float32, copy=True) for tensor in self._model_tensors()]
-        self._raw: list[Tensor] | None = None  # weights of the model while it has the average
+        self._raw: list[Tensor] | None = None  # raw weights while the model has the averaged ones
 
     def _model_tensors(self) -> list[Tensor]:
         return [getattr(module, name).detach() for module, name, _ in self._places]
 
     def _tensors(self) -> list[Tensor]:
-        """Return the tensors of the model; the averages are moved to their devices."""
+        """Return the tensors of the model, and move the averages to their devices."""
         tensors = self._model_tensors()
-        with torch.inference_mode(False):  # evaluations run in it, and updates need other tensors
+        with torch.inference_mode(False):  # inference tensors cannot be updated
             self._values = [v.to(t.device) for v, t in zip(self._values, tensors, strict=True)]
         return tensors
 
     @torch.no_grad()
     def update(self, *, step: int, steps: int) -> None:
-        """Take the weights of the model into the average; call this after each optimizer step.
+        """Update the average with the weights of the model; call this after each optimizer step.
 
         Args:
             step, steps: see :func:`decay`.
@@ -78,7 +77,7 @@ class WeightAverage:
 
     @contextlib.contextmanager
     def applied(self) -> Iterator[None]:
-        """Let the model have the averaged weights; on exit, it has its own again."""
+        """Put the averaged weights into the model; on exit, restore the raw weights."""
         self.apply()
         try:
             yield
@@ -87,10 +86,10 @@ class WeightAverage:
 
     @torch.no_grad()
     def apply(self) -> None:
-        """Give the model the averaged weights, until :meth:`restore`.
+        """Put the averaged weights into the model, until :meth:`restore`.
 
-        Every rank must call this: all ranks take the batch norm statistics of rank 0 first. They
-        differ, because each rank has other images. Parameters are equal anyway.
+        Every rank must call this, because all ranks first take the batch norm statistics of rank 0.
+        These differ, because each rank has other images. Parameters are equal on all ranks.
         """
         tensors = self._tensors()
         self._share_statistics()
@@ -100,7 +99,7 @@ class WeightAverage:
 
     @torch.no_grad()
     def restore(self) -> None:
-        """Give the model its own weights back, if it has the average."""
+        """Restore the raw weights, if the model has the averaged ones."""
         if self._raw is None:
             return
         for tensor, value in zip(self._tensors(), self._raw, strict=True):
@@ -118,7 +117,7 @@ class WeightAverage:
         return self._state_with(self._values)
 
     def raw_state(self) -> dict[str, Tensor]:
-        """Return the state dict of the model with its own weights."""
+        """Return the state dict of the model with the raw weights."""
         return dict(self.model.state_dict()) if self._raw is None else self._state_with(self._raw)
 
     def _state_with(self, values: list[Tensor]) -> dict[str, Tensor]:

@@ -42,9 +42,9 @@ def _split(
     old_groups: Groups,
     new_groups: Groups,
 ) -> dict[str, Any] | None:
-    """Return the state with the groups of the optimizer in place of the merged ones.
+    """Return the state with the groups of the optimizer instead of the merged groups.
 
-    Returns None, for which PyTorch loads the state unchanged, if its groups are not merged.
+    Returns None if the groups of the state are not merged; PyTorch then loads it unchanged.
     """
     saved = state["param_groups"]
     if [len(group["params"]) for group in saved] != [len(params) for params in old_groups]:

@@ -21,8 +21,8 @@ def build_optimizer(model: nn.Module, cfg: Any) -> torch.optim.Optimizer:
         cfg: a config of either host.
 
     Raises:
-        ValueError: an unknown optimizer, all parameters are frozen, or factors of the backbone's
-            learning rate for a model without a backbone.
+        ValueError: an unknown optimizer, all parameters are frozen, or the learning rate of the
+            backbone has a factor but the model has no backbone.
     """
     solver, name = cfg.SOLVER, cfg.MODEL.RETINA_PLUGIN.OPTIMIZER
     groups = parameter_groups(model, cfg)

@@ -78,8 +78,8 @@ def build_lr_scheduler(optimizer: torch.optim.Optimizer, solver: Any) -> LambdaL
 def build_progress_scheduler(
     optimizer: torch.optim.Optimizer, solver: Any, progress: Callable[[], float]
 ) -> LambdaLR:
-    """Build a scheduler for a run whose number of steps is not known before; step it after every
-    optimizer step.
+    """Build a scheduler for a run whose number of steps is not known in advance; step it after
+    every optimizer step.
 
     The warm-up lasts ``WARMUP_ITERS`` steps: during it, the factor of the schedule is multiplied by
     a second one that grows from ``WARMUP_FACTOR`` to 1. The schedule follows the progress.
@@ -97,7 +97,7 @@ def build_progress_scheduler(
 
 
 def _warmup(solver: Any) -> Callable[[int], float]:
-    """Return the factor of the learning rate by which the warm-up lowers it, by step."""
+    """Return a function from the step to the factor by which the warm-up lowers the rate."""
     start, steps = solver.WARMUP_FACTOR, solver.WARMUP_ITERS
     if solver.WARMUP_METHOD == "constant":
         return lambda step: start if step < steps else 1.0

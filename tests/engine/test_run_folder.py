@@ -221,7 +221,7 @@ def test_a_folder_with_the_best_model_alone(
     before = content(out)
     with pytest.raises(ConfigError, match=f"{out} holds model_best.pth: --overwrite starts again"):
         train_net.main(stopped[host])
-    with pytest.raises(ConfigError, match=r"has model_best\.pth, but neither model_final\.pth nor"):
+    with pytest.raises(ConfigError, match=r"has model_best\.pth, but no checkpoint from which"):
         train_net.main(["--resume", *stopped[host]])
     assert content(out) == before
     test = ["DATASETS.TEST", f"('{_train_of(out / 'config.yaml')}',)"]

@@ -278,10 +278,10 @@ def test_too_many_boxes_are_reported(tmp_path: Path) -> None:
     printed = detection_limit_warnings(cfg)
     assert printed.startswith(
         f"{cfg.DATASETS.TEST[0]}: 1 of 2 images have more boxes than TEST.DETECTIONS_PER_IMAGE "
-        "allows detections (100), "
+        "(100), "
     )
     assert printed.endswith(
-        "at most 120. The remaining boxes cannot be found: set it to 120 or more."
+        "up to 120. The remaining boxes cannot be found: set it to 120 or more."
     )
     assert any("set it to 120 or more" in line for line in metric_notes(dataset, 100))
     cfg.TEST.DETECTIONS_PER_IMAGE = 120

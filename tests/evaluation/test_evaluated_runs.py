@@ -145,10 +145,7 @@ def test_more_than_100_boxes(
     assert found["bbox/AP"] == found["bbox/AP-square"] == pytest.approx(ap)
     printed = capsys.readouterr().out
     assert f"AR {100 * min(limit, 120) / 120:.1f}  ARs" in printed
-    warning = (
-        "1 of 1 images have more boxes than TEST.DETECTIONS_PER_IMAGE allows detections (100), at "
-        "most 120."
-    )
+    warning = "1 of 1 images have more boxes than TEST.DETECTIONS_PER_IMAGE (100), up to 120."
     # The warning is printed at the start and beside the metrics.
     assert printed.count(warning) == (0 if limit > 120 else 2)
     assert (warning in printed.split("model: K = 3")[0]) == (limit < 120)

@@ -74,7 +74,7 @@ def test_worst_class() -> None:
         "9 boxes in training and 1 in this evaluation"
     )
     alone = find_worst_class(metrics, None, dataset, training_counts=counts)
-    assert "worst class, which is uncertain: dog with AP 1.0 (the lowest of only one" in str(alone)
+    assert "worst class, which is uncertain: dog with AP 1.0 (computed on one image" in str(alone)
     one = {"AP": 5.0, "AP-cat": 5.0, "AP-dog": nan, "AP-bird": nan}
     assert find_worst_class(one, resamples, dataset, training_counts=counts) is None
 
@@ -128,7 +128,10 @@ NEXT = {
     ),
     "a common class is worst": (
         {"worst": COMMON},
-        [r"check the boxes of dog, retina data check my/train: .*15 in training.* 10.0", "more"],
+        [
+            r"check the boxes of dog, retina data check my/train: .* 10.0, .*15 boxes in training",
+            "more",
+        ],
     ),
     "the worst class is uncertain": (
         {"worst": RARE._replace(share=90.0)},

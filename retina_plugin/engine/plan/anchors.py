@@ -1,4 +1,4 @@
-"""Choose the sizes and aspect ratios of anchors by the recall that the assigner sees."""
+"""Choose the sizes and aspect ratios of anchors by the share of boxes that they overlap enough."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
-THRESHOLD = 0.5  # IoU from which an anchor learns a box: the last of IOU_THRESHOLDS
-CLOSE = 0.7  # IoU from which the box regression has little left to do
-SLACK = 0.02  # of the score, that fewer anchors per cell may cost
-MAX_BOXES = 3000  # that are looked at; of more, a random part
-OFFSETS = 4  # random places of each box between the centres of cells
-SPREADS = (1.33, 1.6, 2.0, 2.5)  # between neighbouring aspect ratios
+THRESHOLD = 0.5  # anchors with this IoU are positive: the last of IOU_THRESHOLDS
+CLOSE = 0.7  # with this IoU, the box regression needs only small corrections
+SLACK = 0.02  # how much lower the score may be to have fewer anchors per cell
+MAX_BOXES = 3000  # if there are more boxes, a random sample of this size is used
+OFFSETS = 4  # random positions of each box between the centres of cells
+SPREADS = (1.33, 1.6, 2.0, 2.5)  # factors between neighbouring aspect ratios
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class AnchorShapes:
         return len(self.sizes[0]) * len(self.ratios)
 
     def shapes(self) -> tuple[Array, Array]:
-        """(A, 2) widths and heights of all anchors, and (A,) their strides."""
+        """Return (A, 2) widths and heights of all anchors, and (A,) their strides."""
         rows = [
             (size / ratio**0.5, size * ratio**0.5, stride)
             for stride, sizes in zip(self.strides, self.sizes, strict=True)
@@ -51,12 +51,12 @@ def best_overlaps(boxes: Array, anchors: AnchorShapes, *, seed: int = 0) -> Arra
     """Return the IoU of each box with its best anchor.
 
     The nearest centre of a cell is up to half a stride away in x and y. Each box is put at
-    :data:`OFFSETS` random places between centres.
+    :data:`OFFSETS` random positions between centres.
 
     Args:
         boxes: (B, 2) width and height in pixels of the network's input.
-        anchors: of the pyramid.
-        seed: of the places.
+        anchors: the anchors of the pyramid.
+        seed: the seed of the positions.
 
     Returns:
         (B, OFFSETS) from 0 to 1.
@@ -80,7 +80,7 @@ def recall(
     Args:
         boxes: (B, 2) width and height in pixels of the network's input.
         labels: (B,) classes.
-        anchors: of the pyramid.
+        anchors: the anchors of the pyramid.
         threshold: the smallest IoU.
 
     Returns:
@@ -97,7 +97,7 @@ def _shares_of_classes(reached: NDArray[np.bool_], labels: NDArray[np.int64]) ->
 
 
 def _score(boxes: Array, labels: NDArray[np.int64], anchors: AnchorShapes) -> float:
-    """The mean over classes of the recall at :data:`THRESHOLD` and at :data:`CLOSE`."""
+    """Return the mean over classes of the recall at :data:`THRESHOLD` and at :data:`CLOSE`."""
     overlaps = best_overlaps(boxes, anchors)
     shares = [_shares_of_classes(overlaps >= t, labels) for t in (THRESHOLD, CLOSE)]
     return float(np.nanmean(shares))
@@ -106,7 +106,7 @@ def _score(boxes: Array, labels: NDArray[np.int64], anchors: AnchorShapes) -> fl
 def choose_anchors(
     boxes: Array, labels: NDArray[np.int64], *, strides: Sequence[int]
 ) -> AnchorShapes:
-    """Choose few anchors per cell with nearly the best recall, averaged over classes.
+    """Choose the fewest anchors per cell whose recall, averaged over classes, is nearly the best.
 
     Sizes form a geometric sequence from the smallest to the largest objects over all levels.
     Aspect ratios are the median of the boxes, alone or with one or two on each side.
@@ -114,7 +114,7 @@ def choose_anchors(
     Args:
         boxes: (B, 2) width and height in pixels of the network's input, at training size.
         labels: (B,) classes.
-        strides: of the levels, finest first.
+        strides: strides of the levels, finest first.
     """
     boxes, labels = _sample(boxes, labels)
     scored = [
@@ -136,12 +136,12 @@ def _sample(boxes: Array, labels: NDArray[np.int64]) -> tuple[Array, NDArray[np.
 def _candidates(
     boxes: Array, labels: NDArray[np.int64], strides: tuple[int, ...]
 ) -> list[AnchorShapes]:
-    """Combinations of size ranges, sizes per level and aspect ratios."""
+    """Return combinations of size ranges, sizes per level and aspect ratios."""
     sizes = np.sqrt(boxes.prod(axis=1))
     present = np.unique(labels)
     found = []
     for percentile in (1, 5, 10):
-        # the range of every class, so that a rare class with other sizes is reached too
+        # the range covers every class, also a rare class with other sizes
         low = min(np.percentile(sizes[labels == k], percentile) for k in present)
         high = max(np.percentile(sizes[labels == k], 100 - percentile) for k in present)
         for per_level in (1, 2, 3):
@@ -155,10 +155,10 @@ def _candidates(
 
 
 def _geometric(low: float, high: float, count: int) -> Array:
-    """``count`` sizes from ``low`` to ``high``; the middle one if there is one only."""
+    """Return ``count`` sizes from ``low`` to ``high``; their geometric mean if ``count`` is 1."""
     if count == 1:
         return np.array([(low * high) ** 0.5])
-    # a step of at least 10%, as nearer sizes overlap nearly as well with the same boxes
+    # steps of at least 10%: anchors of closer sizes overlap the same boxes
     high = max(high, low * 1.1 ** (count - 1))
     return np.geomspace(low, high, count)
 

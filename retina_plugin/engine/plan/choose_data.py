@@ -14,7 +14,7 @@ from retina_plugin.data.errors import DatasetError
 from retina_plugin.data.split import split_dataset
 from retina_plugin.engine.plan.rules import Datasets
 
-FRACTION = 0.2  # of the images that validation takes, if the data has no validation split
+FRACTION = 0.2  # share of the images for validation, if the data has no validation split
 SEED = 1
 
 
@@ -23,9 +23,9 @@ class ChosenData:
     """The data of a run.
 
     Attributes:
-        names: for the config.
-        training, validation: with the same classes.
-        lines: to print.
+        names: names of the data sets for the config.
+        training, validation: the data sets; both have the same classes.
+        lines: lines to print.
         files: COCO files that the names need, not written yet: path -> data set.
     """
 
@@ -56,7 +56,7 @@ def choose_data(data: str, val: str, *, prefix: str, group_by: str = "") -> Chos
         data: the training set, see :func:`retina_plugin.data.load_dataset`.
         val: the validation set. If it is "", the validation split of ``data`` is used; without
             such a split, :data:`FRACTION` of the images is split off.
-        prefix: of the files: ``<prefix>.train.json`` and ``<prefix>.val.json``.
+        prefix: prefix of the file names ``<prefix>.train.json`` and ``<prefix>.val.json``.
         group_by: see :func:`retina_plugin.data.split.split_dataset`.
 
     Raises:
@@ -141,7 +141,7 @@ def _missing_classes(training: Dataset, validation: Dataset) -> list[str]:
 
 
 def _with_classes(dataset: Dataset, classes: Sequence[str]) -> Dataset:
-    """The same data set with other classes, among which its own are."""
+    """Return a copy of a data set with ``classes``, which include its classes."""
     index = {name: number for number, name in enumerate(classes)}
     records = [
         {

@@ -1,4 +1,4 @@
-"""Table of the classes of a data set and how well anchors reach their boxes."""
+"""Format a table of the classes of a data set and the share of boxes that anchors reach."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ def class_table(profile: DataProfile, size: InputSize, before: Array, after: Arr
     """Return a table with a row for each class: boxes, sizes, and the share that anchors reach.
 
     Args:
-        profile: of the training set.
-        size: of the network's input, at which sizes are given.
-        before, after: (K,) recall of Detectron2's anchors and of the plan's.
+        profile: profile of the training set.
+        size: the network's input size; sizes of boxes are given at this size.
+        before, after: (K,) recall of Detectron2's anchors and of the planned anchors.
     """
     sizes = profile.sizes_at(size.short_side)
     width = max(map(len, ("class", *profile.class_names)))

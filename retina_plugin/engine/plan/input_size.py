@@ -9,29 +9,29 @@ import numpy as np
 
 from retina_plugin.engine.plan.profile import DataProfile
 
-SMALL = 24.0  # pixels that small objects should have, where the images hold them
-VISIBLE = 12.0  # pixels below which images are enlarged
-TYPICAL = 80.0  # pixels that the median object should have, where the images hold them
-LEAST_SIDE = 256  # of the shorter side, where the images hold it
+SMALL = 24.0  # wanted size of small objects, pixels; images are not enlarged for it
+VISIBLE = 12.0  # images are enlarged if small objects are smaller, pixels
+TYPICAL = 80.0  # wanted size of the median object, pixels; images are not enlarged for it
+LEAST_SIDE = 256  # wanted shorter side, pixels; images are not enlarged for it
 MOST_ENLARGED = 2.0
 STEP = 32  # sides are multiples of the coarsest stride of the backbone
 WINDOW = 512  # side of the training windows that are cut out of larger images, pixels
-LARGEST_WHOLE = 640  # shorter side from which training cuts out windows, on a CPU
+LARGEST_WHOLE = 640  # training cuts windows out of images with a larger shorter side, on a CPU
 LARGEST_WHOLE_GPU = 1024
-CELLS = 1.75  # cells of the finest level that a small object is wide, at least
-COARSEST = 6.0  # cells of the coarsest level that a large object is wide, at most
-SMALLEST_SCALE = 0.65  # of the random sizes of training
+CELLS = 1.75  # smallest width of a small object, in cells of the finest level
+COARSEST = 6.0  # largest width of a large object, in cells of the coarsest level
+SMALLEST_SCALE = 0.65  # smallest random size in training, as a share of the largest
 
 
 @dataclass(frozen=True)
 class InputSize:
-    """How large the network sees images.
+    """The size of images at the network's input.
 
     Attributes:
-        short_side: of whole images, pixels.
-        long_side: the most that the longer side may have.
+        short_side: shorter side of whole images, pixels.
+        long_side: limit of the longer side, pixels.
         window: side in original pixels of the windows that training cuts out; 0 for whole images.
-        reason: why.
+        reason: why this size was chosen.
     """
 
     short_side: int
@@ -41,7 +41,7 @@ class InputSize:
 
     @property
     def train_range(self) -> tuple[int, int]:
-        """Of the shorter side of training images or windows, pixels."""
+        """Smallest and largest shorter side of training images or windows, pixels."""
         largest = WINDOW if self.window else self.short_side
         return round_down(largest * SMALLEST_SCALE), largest
 
@@ -59,7 +59,7 @@ class InputSize:
 
 
 def round_down(side: float) -> int:
-    """The multiple of :data:`STEP` below, and at least one."""
+    """Return the largest multiple of :data:`STEP` up to ``side``, at least :data:`STEP`."""
     return max(int(side // STEP) * STEP, STEP)
 
 
@@ -71,9 +71,9 @@ def choose_input_size(profile: DataProfile, *, gpu: bool, shrink: float = 1.0) -
     """Choose the size at which small and typical objects keep enough pixels.
 
     Args:
-        profile: of the training set.
+        profile: profile of the training set.
         gpu: whether training runs on a GPU, which can afford larger images.
-        shrink: a factor of the side, if the time budget asks for smaller images; the side stays
+        shrink: factor of the side; below 1 if the time budget needs smaller images. The side stays
             large enough for small objects to have :data:`VISIBLE` pixels.
     """
     original = profile.short_side

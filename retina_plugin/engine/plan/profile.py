@@ -41,7 +41,7 @@ class DataProfile:
 
     @property
     def elongation(self) -> float:
-        """The longer side over the shorter one, of nearly all images (95th percentile)."""
+        """The 95th percentile of longer side / shorter side of the images."""
         return float(np.percentile(self.image_sides[:, 1] / self.image_sides[:, 0], 95))
 
     @property
@@ -61,11 +61,10 @@ class DataProfile:
         return sizes
 
     def smallest_size_at(self, short_side: float, *, percentile: float) -> tuple[float, str]:
-        """Return the percentile of object sizes of the class with the smallest objects, and its
-        name.
+        """Return a percentile of object sizes, of the class where it is lowest, and the class name.
 
-        Classes count from 10 boxes on, because a percentile of fewer says little; if no class has
-        10, all classes count.
+        Classes with fewer than 10 boxes are left out, because a percentile of so few says little.
+        If no class has 10 boxes, all classes are used.
         """
         sizes = self.sizes_at(short_side)
         counted = np.flatnonzero(self.counts >= 10)

@@ -19,14 +19,14 @@ from retina_plugin.engine.plan.plan import Entry
 from retina_plugin.engine.plan.profile import DataProfile
 
 LARGEST_BATCH = 8
-BASE_LR = 0.0015  # of AdamW for 8 images
-BYTES_PER_PIXEL = 2500  # that a training step of the compact network keeps
-MEMORY_SHARE = 0.5  # of the free memory that a step may take
+BASE_LR = 0.0015  # learning rate of AdamW for 8 images
+BYTES_PER_PIXEL = 2500  # memory of a training step of the compact network
+MEMORY_SHARE = 0.5  # share of the free memory that a step may use
 
 
 @dataclass(frozen=True)
 class Datasets:
-    """Names for the config: of ``DATASETS.TRAIN``, validation and test."""
+    """Names of the training, validation and test sets for the config."""
 
     train: tuple[str, ...]
     validation: tuple[str, ...]
@@ -57,9 +57,9 @@ def pyramid_entries(
     """Set levels and anchors.
 
     Args:
-        strides: of the levels, finest first.
-        anchors: of these levels.
-        reached: the mean recall over classes of Detectron2's anchors, and of these.
+        strides: strides of the levels, finest first.
+        anchors: anchors of these levels.
+        reached: the mean recall over classes of Detectron2's anchors, and of ``anchors``.
     """
     stages = [f"res{k}" for k in range(2 if strides[0] == 4 else 3, 6)]
     levels = [f"p{int(math.log2(stride))}" for stride in strides]
@@ -76,8 +76,8 @@ def pyramid_entries(
         Entry(
             "MODEL.ANCHOR_GENERATOR.SIZES",
             [list(row) for row in anchors.sizes],
-            f"{anchors.per_cell} anchors per cell; an anchor with IoU 0.5 has "
-            f"{reached[1]:.0%} of the boxes (mean over classes), with Detectron2's anchors "
+            f"{anchors.per_cell} anchors per cell; {reached[1]:.0%} of the boxes have an "
+            "anchor with IoU 0.5 (mean over classes), with Detectron2's anchors "
             f"{reached[0]:.0%}",
             printed=True,
         ),
@@ -115,7 +115,7 @@ def input_entries(size: InputSize, profile: DataProfile) -> list[Entry]:
     characters = all(len(name) == 1 for name in profile.class_names)
     flip, why = "horizontal", 'write "none" if a mirrored object is another class'
     if characters:
-        flip, why = "none", "classes are single characters; a mirrored one is another"
+        flip, why = "none", "classes are single characters; a mirrored one is another class"
     return [*entries, Entry("INPUT.RANDOM_FLIP", flip, why, printed=True)]
 
 
@@ -143,14 +143,14 @@ def solver_entries(batch: int) -> list[Entry]:
         Entry(
             "SOLVER.BASE_LR",
             rate,
-            f"{BASE_LR} for 8 images, with the root of the batch, as AdamW's steps have",
+            f"{BASE_LR} for 8 images, scaled with the square root of the batch size",
         ),
         Entry("SOLVER.WEIGHT_DECAY", 0.05),
         Entry("SOLVER.LR_SCHEDULER_NAME", "WarmupCosineLR"),
         Entry("SOLVER.CLIP_GRADIENTS.ENABLED", True),
         Entry("SOLVER.CLIP_GRADIENTS.CLIP_TYPE", "norm"),
         Entry("SOLVER.CLIP_GRADIENTS.CLIP_VALUE", 1.0),
-        Entry("MODEL.RETINANET.BBOX_REG_LOSS_TYPE", "giou", "measures what AP measures"),
+        Entry("MODEL.RETINANET.BBOX_REG_LOSS_TYPE", "giou", "measures overlap, as AP does"),
         Entry("SEED", 1),
     ]
 

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from retina_plugin.config.keys import MINUTES, NODE
 from retina_plugin.engine.plan.plan import Entry
 
-LEAST_STEPS = 600  # below which a network from scratch has learned little
-EVALUATION_SHARE = 0.05  # of the time, at most
-INFERENCE_SHARE = 1 / 3  # of the time of training, for the same pixels
+LEAST_STEPS = 600  # with fewer steps, a network from scratch learns little
+EVALUATION_SHARE = 0.05  # largest share of the time for evaluations
+INFERENCE_SHARE = 1 / 3  # time of inference / time of training, for the same pixels
 MOST_EVALUATIONS = 10
-EPOCHS = 100  # without a limit of time
+EPOCHS = 100  # passes over the images without a limit of time
 PATIENCE = 5  # evaluations without a better one, without a limit of time
 OVERHEAD = 15.0  # seconds for thresholds, pictures and checkpoints
 
@@ -32,7 +32,7 @@ class Costs:
 def evaluation_seconds(
     *, step: float, batch: int, images: int, train_pixels: float, test_pixels: float
 ) -> float:
-    """Estimate the time of an evaluation from that of a training step."""
+    """Estimate the time of an evaluation from the time of a training step."""
     return step / batch * INFERENCE_SHARE * images * test_pixels / train_pixels
 
 
@@ -54,7 +54,7 @@ def timed_entries(minutes: float, costs: Costs) -> list[Entry]:
     steps, evaluations = number_of_steps(minutes, costs), number_of_evaluations(minutes, costs)
     reason = (
         f"{minutes:g} minutes: a step takes {costs.step:.2g} s, an evaluation about "
-        f"{costs.evaluation:.2g} s, {evaluations} of them; adapted while the run goes on"
+        f"{costs.evaluation:.2g} s, {evaluations} of them; the run adapts the number of steps"
     )
     period = max(-(-steps // evaluations), 1)
     return [

@@ -58,7 +58,9 @@ def test_boxes_of_shapes(tmp_path: Path, shape: str, expected: tuple[float, ...]
     assert boxes(imported) == {"a.png": [("dog", *expected)]}
     assert classes(imported) == ["dog", "cat"]  # in the order of <meta>
     assert imported.places == [f"{tmp_path / 'annotations.xml'}, line 4"]
-    assert any("enclose" in note for note in imported.notes) == ("rotat" in shape or "cub" in shape)
+    assert any("enclosing" in note for note in imported.notes) == (
+        "rotat" in shape or "cub" in shape
+    )
 
 
 def test_images_without_boxes_flags_and_shapes_that_are_left_out(tmp_path: Path) -> None:

@@ -145,7 +145,7 @@ def test_wrong_regions(tmp_path: Path, entry: Any, message: str) -> None:
 
 def test_several_keys_that_may_have_the_class(tmp_path: Path) -> None:
     file = write(tmp_path, region(kind="dog", color="red"))
-    with pytest.raises(DatasetError, match=r"one key with the class .*found 'kind, color'. Name"):
+    with pytest.raises(DatasetError, match=r"one key with the class .*found 'kind, color'. Rename"):
         read(file)
 
 

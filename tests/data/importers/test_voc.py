@@ -134,7 +134,7 @@ def test_names_of_images(tmp_path: Path, filename: str, image: str, note: bool) 
     write_xml(tmp_path / "a.xml", ANT, filename=filename)
     imported = read(tmp_path)
     assert boxes(imported) == {image: [BOX]}
-    assert any("<filename> that is not the image" in line for line in imported.notes) == note
+    assert any("differ in name from their <filename>" in line for line in imported.notes) == note
 
 
 def test_sizes_that_are_missing_are_read_from_the_images(tmp_path: Path) -> None:

@@ -114,7 +114,7 @@ class Checkpointer(DetectionCheckpointer):
         """
         super().__init__(model, save_dir, **checkpointables)
         self.fine_tune, self.average, self.keep = fine_tune, average, keep
-        self._path = ""  # of the file that is being loaded
+        self._path = ""  # path of the file that is being loaded
         self._initializes_training = self._resumes_training = False
 
     def save(self, name: str, **kwargs: Any) -> None:

@@ -60,7 +60,7 @@ class EvaluationHook(HookBase):
             write_best: writes the model that was evaluated last; called on the main process.
         """
         self.evaluate, self.best, self.write_best = evaluate, best, write_best
-        self.results: Results | None = None  # of the last evaluation
+        self.results: Results | None = None  # results of the last evaluation
 
     def state_dict(self) -> dict[str, Any]:
         return self.best.state_dict()

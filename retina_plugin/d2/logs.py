@@ -30,7 +30,7 @@ def log_of_run(folder: str) -> Iterator[None]:
     """
     rank = comm.get_rank()
     file = _LogFile(os.path.join(folder, f"log.txt.rank{rank}" if rank else "log.txt"))
-    _remove_handlers(logging.StreamHandler)  # of an earlier run in this process
+    _remove_handlers(logging.StreamHandler)  # handlers of an earlier run in this process
     setup_logger.cache_clear()
     for name in LOGGERS:
         setup_logger(distributed_rank=rank, name=name).addHandler(file)

@@ -86,7 +86,7 @@ class FocalRetinaNet(RetinaNet):
         Args:
             batched_inputs: a dict for each image. "image" is (3, H, W) in ``INPUT.FORMAT``, 0..255;
                 in training, "instances" has ``gt_boxes`` and ``gt_classes``; at test time, boxes
-                are scaled to "height" and "width", by default those of "image". Samples of
+                are scaled to "height" and "width", by default the size of "image". Samples of
                 :class:`retina_plugin.data.samples.ValidationDataset` have "boxes" and "labels".
 
         Returns:

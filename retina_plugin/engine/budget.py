@@ -77,7 +77,7 @@ class Budget:
 
     @property
     def elapsed(self) -> float:
-        """Seconds since the start of the command, with those of the earlier parts of the run."""
+        """Seconds since the start of the command, plus the earlier parts of a resumed run."""
         return self._elapsed_before + self._clock() - self._started
 
     @property
@@ -270,7 +270,7 @@ class Budget:
         return self._step_times.is_settled and 0 < left <= COUNTDOWN * self.seconds
 
     def _advance(self) -> None:
-        left = self.steps_left + 1  # with the step that was just done
+        left = self.steps_left + 1  # includes the step that was just done
         if not self._step_times.is_settled:
             left = max(left, self._first_guess - self.steps + 1)
         self.progress = 1.0 if self.is_finished else self.progress + (1 - self.progress) / left

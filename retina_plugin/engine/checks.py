@@ -140,7 +140,7 @@ def resolve_num_classes(
         The K class names.
 
     Raises:
-        ConfigError: no data set is given, the number of classes differs from that of the data set,
+        ConfigError: no data set is given, the number of classes does not match the data set,
             or the classes of two data sets differ.
         ImportError: see :func:`prepare_data`.
     """
@@ -243,7 +243,7 @@ def resolve_prior(
     """Replace ``MODEL.RETINANET.PRIOR_PROB: auto`` by one prior probability per class.
 
     The values are computed from the number of boxes of each class in the training sets; see
-    :func:`retina_plugin.losses.auto_prior`. Arguments and result are those of
+    :func:`retina_plugin.losses.auto_prior`. Arguments and result are as in
     :func:`resolve_alpha`.
     """
     if cfg.MODEL.RETINANET.PRIOR_PROB != "auto":

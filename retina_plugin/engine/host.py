@@ -44,7 +44,7 @@ class Host:
         check_data: raises DatasetError if the data sets of a run cannot be used.
         weights_file: returns the path of the file of ``MODEL.WEIGHTS`` on this machine, which is
             downloaded if it is an address; raises WeightsError.
-        backbones: returns the names of the host's own backbones, besides those of this project.
+        backbones: returns the names of the backbones of the host, besides this project's.
     """
 
     name: str

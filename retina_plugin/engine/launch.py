@@ -49,7 +49,7 @@ def train(
 ) -> dict[str, Any]:
     """Train and evaluate the model that a config describes, in this process.
 
-    The files in ``OUTPUT_DIR`` are those of ``tools/train_net.py``. For several GPUs use that tool.
+    ``OUTPUT_DIR`` gets the same files as from ``tools/train_net.py``. Several GPUs need that tool.
 
     Args:
         cfg: a config from :func:`retina_plugin.get_cfg`; it is not changed.
@@ -118,7 +118,7 @@ def _require_config(cfg: Any) -> None:
 
 
 def _require_keys(cfg: Any, host: Host) -> None:
-    """Check that the keys of ``cfg`` are those of the host.
+    """Check that ``cfg`` has the keys of the host.
 
     Raises:
         ConfigError: the config is one of the other host.

@@ -106,8 +106,8 @@ def _interrupted(error: KeyboardInterrupt, *, silent: bool) -> int:
 def user_message(error: BaseException) -> str | None:
     """Return the message of an error that a user can fix, or None for any other error.
 
-    The message of a KeyError is returned without quotes, and that of a loader's worker process
-    without its traceback.
+    The message of a KeyError is returned without quotes, and the message of a loader's worker
+    process without its traceback.
     """
     text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
     if isinstance(error, RuntimeError):

@@ -197,7 +197,7 @@ def load_run_config(folder: str, get_cfg: Callable[[], Any]) -> Any | None:
 def use_learning_rates(
     optimizer: torch.optim.Optimizer, scheduler: Any, rates: Sequence[float]
 ) -> None:
-    """Replace the learning rates of a checkpoint by those of the new config.
+    """Replace the learning rates of a checkpoint by the rates of the new config.
 
     Args:
         optimizer: the optimizer, with the state of the checkpoint loaded.
@@ -255,7 +255,7 @@ def _require_classes(metadata: Mapping[str, Any], class_names: Sequence[str], pa
 
 
 def _require_data(saved: Any, current: Mapping[str, Any] | None, path: str) -> None:
-    """Check that the fingerprint of the training data is that of the checkpoint.
+    """Check that the training data have the fingerprint in the checkpoint.
 
     Checkpoints without a fingerprint, such as those of version 0.1, are not checked.
 

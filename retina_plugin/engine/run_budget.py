@@ -18,8 +18,8 @@ from retina_plugin.engine.budget import Budget, format_time
 
 logger = logging.getLogger("retina_plugin")
 FINAL_CONFIG = "config_final.yaml"
-CLOSING_SECONDS = 3.0  # for the pictures, the thresholds and the last lines, until the process ends
-USEFUL_STEPS = 100  # for the advice of an error
+CLOSING_SECONDS = 3.0  # of pictures, thresholds and last lines, until the process ends
+USEFUL_STEPS = 100  # number of steps in the advice of an error message
 WARNED_STEP = 10  # step at which the prediction is good enough for a warning
 
 
@@ -117,7 +117,7 @@ def _rank() -> int:
 
 
 def _follow_first_process(budget: Budget) -> None:
-    """Let the budgets of all processes take over the decision of the first one."""
+    """Copy the decision of the first process to the budgets of all processes."""
     if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
         return
     device = "cuda" if torch.distributed.get_backend() == "nccl" else "cpu"

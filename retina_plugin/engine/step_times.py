@@ -47,5 +47,5 @@ class StepTimes:
         return list(self._times)
 
     def restore(self, values: Iterable[float]) -> None:
-        """Replace the times by those of a checkpoint."""
+        """Replace the times by the times in a checkpoint."""
         self._times, self._only_first = deque(values, maxlen=WINDOW), False

@@ -18,7 +18,8 @@ def data_set_losses(found: Iterable[Mapping[Any, ImageLosses]]) -> dict[str, flo
     positives, the sums are divided by 1, as in training.
 
     Args:
-        found: from each process, image id -> losses; several processes may have the same image.
+        found: for each process, a mapping from image ids to losses; several processes may have
+            the same image.
 
     Returns:
         ``{"total_loss": 1.3, "loss_cls": 0.8, "loss_box_reg": 0.5}``; empty without images.

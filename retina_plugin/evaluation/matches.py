@@ -16,7 +16,7 @@ import numpy as np
 from retina_plugin.data import Dataset
 from retina_plugin.data.dataset import Record
 
-IOU_THRESHOLDS = tuple(float(t) for t in np.linspace(0.5, 0.95, 10))  # those of COCO's AP
+IOU_THRESHOLDS = tuple(float(t) for t in np.linspace(0.5, 0.95, 10))  # the thresholds of COCO's AP
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,8 @@ def match_detections(
             classes,
             number=number,
             max_detections=max_detections,
-            thresholds=np.minimum(iou_thresholds, 1 - 1e-10),  # as COCOeval: IoU 1 may be 1 - 1e-16
+            # as COCOeval does, because an IoU of 1 may be computed as 1 - 1e-16
+            thresholds=np.minimum(iou_thresholds, 1 - 1e-10),
         )
         for number, record in enumerate(dataset.records)
         if record["image_id"] in of_image

@@ -28,7 +28,7 @@ class CheckpointCallback(lightning.Callback):
 
     def __init__(self, folder: str, period: int) -> None:
         self.folder, self.period = folder, period
-        self.path = ""  # of the newest checkpoint of this process
+        self.path = ""  # path of the newest checkpoint of this process
 
     def on_train_batch_end(self, trainer: lightning.Trainer, *args: Any, **kwargs: Any) -> None:
         if trainer.global_step == trainer.max_steps:

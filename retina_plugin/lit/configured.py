@@ -59,12 +59,12 @@ def check_monitors(callbacks: Sequence[Callback], cfg: Any, class_names: Sequenc
     Nothing is checked if a callback does not come from Lightning, because it may log any value.
 
     Args:
-        callbacks: from :func:`build_callbacks`.
+        callbacks: the result of :func:`build_callbacks`.
         cfg: the config of the run.
         class_names: K names.
 
     Raises:
-        ConfigError: a monitored value is not logged, or EarlyStopping looks for it before it is
+        ConfigError: a monitored value is not logged, or EarlyStopping reads it before it is
             logged.
     """
     if any(not type(callback).__module__.startswith("lightning.") for callback in callbacks):

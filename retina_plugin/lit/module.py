@@ -65,15 +65,15 @@ class RetinaNetModule(lightning.LightningModule):
         super().__init__()
         self.model, self.cfg, self.class_names, self.seed = model, cfg, class_names, seed
         self.training_data, self.budget = training_data, budget
-        self.average: WeightAverage | None = None  # of the model, if SOLVER.EMA is set
-        self.results: dict[str, Any] = {}  # of the last evaluation
+        self.average: WeightAverage | None = None  # average of the model, if SOLVER.EMA is set
+        self.results: dict[str, Any] = {}  # results of the last evaluation
         self.evaluated_at = -1  # the step of the last evaluation
         # the data sets of the next evaluation, and whether it measures their losses
         self.evaluated_sets, self.measures_losses = validation_sets(cfg), True
         # prefix of the metrics of the next evaluation; None if these are not logged
         self.metrics_prefix: str | None = ""
         self.lr = 0.0  # learning rate of the current step
-        self._base_lrs: list[float] = []  # of the parameter groups, before the schedule
+        self._base_lrs: list[float] = []  # rates of the parameter groups, before the schedule
         # for each evaluated set: image id -> COCO results
         self._detections: list[dict[int, list[dict[str, Any]]]] = []
         self._losses: list[dict[int, ImageLosses]] = []
@@ -156,7 +156,7 @@ class RetinaNetModule(lightning.LightningModule):
         images = [sample["image"] for sample in batch]
         # without AMP, as Detectron2 evaluates
         with torch.autocast(self.device.type, enabled=False):
-            if "boxes" in batch[0]:  # see measures_losses
+            if "boxes" in batch[0]:  # if measures_losses is set
                 detections, losses = self.model.detect_and_measure(images, batch)
                 ids = [sample["image_id"] for sample in batch]
                 self._losses[dataloader_idx].update(zip(ids, losses, strict=True))

@@ -168,7 +168,7 @@ def _noise(cfg: Any, one: Evaluated, sets: Sequence[str]) -> float | None:
 
 
 def _log_intervals(cfg: Any, evaluated: Sequence[Evaluated], step: int) -> None:
-    """Add "bbox/AP_low", "bbox/AP_high" and those of AP50 to the evaluation in metrics.json."""
+    """Add the ends of the intervals, such as "bbox/AP_low", to the evaluation in metrics.json."""
     names = final_sets(cfg)
     prefix = "" if names == validation_sets(cfg) else "test/"
     for one in evaluated:

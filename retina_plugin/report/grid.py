@@ -28,7 +28,7 @@ def results_by_image(
 
     Args:
         dataset: the data set that the results belong to.
-        results: in COCO's format; ids may be text or numbers, as "7" and 7.0 for 7.
+        results: results in COCO's format; ids may be text or numbers, as "7" and 7.0 for 7.
         threshold: results with a lower score are dropped.
 
     Returns:
@@ -130,7 +130,7 @@ def prediction_grid(
 
     Args:
         dataset: a data set with at least one image.
-        results: in COCO's format.
+        results: results in COCO's format.
         max_images: largest number of images in the grid.
         score_threshold: detections with a lower score are not shown.
         columns: number of columns.

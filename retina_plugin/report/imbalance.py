@@ -72,7 +72,7 @@ def loss_variants() -> list[LossVariant]:
 
 
 def easy_to_hard(variant: LossVariant) -> float:
-    """Return the loss of all easy examples divided by that of all hard ones."""
+    """Return the loss of all easy examples divided by the loss of all hard ones."""
     easy, hard = (
         count
         * derivatives.value(

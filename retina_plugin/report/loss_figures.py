@@ -20,7 +20,7 @@ from retina_plugin.report.figures import render_figure
 from retina_plugin.report.imbalance import EASY, HARD, LossVariant, cumulative_share, easy_to_hard
 
 GAMMAS = (0.0, 0.5, 1.0, 2.0, 5.0)
-COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7")  # of Okabe and Ito
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7")  # the palette of Okabe and Ito
 STYLES = ("-", (0, (6, 2)), "-.", (0, (3, 1, 1, 1, 1, 1)), ":")
 GREY = "#555555"
 
@@ -87,9 +87,9 @@ def derivatives_figure() -> np.ndarray:
 
 
 def loss_variants_figure(variants: Sequence[LossVariant]) -> np.ndarray:
-    """Draw the loss of all easy examples divided by that of all hard ones, for each variant.
+    """Draw the loss of all easy examples divided by the loss of all hard ones, for each variant.
 
-    The examples are those of docs/theory.md, see :mod:`retina_plugin.report.imbalance`.
+    docs/theory.md describes the examples; see :mod:`retina_plugin.report.imbalance`.
     """
     figure, (axes,) = _figure(1, width=8.0)
     ratios = [easy_to_hard(variant) for variant in variants]

@@ -1,10 +1,10 @@
 """Lower learning rates for a backbone that starts from pretrained weights.
 
-``BACKBONE_LR_FACTOR`` is the rate of the backbone divided by that of the pyramid and the head.
-``LAYER_DECAY`` makes the rate of each stage smaller than that of the next one: of S stages, stage
-s = 1 .. S has the factor ``BACKBONE_LR_FACTOR * LAYER_DECAY ** (S - s)``. With ``LAYER_DECAY``
-below 1, early layers, which respond to edges and colours, change less than late ones (arXiv
-1801.06146, 2106.08254).
+``BACKBONE_LR_FACTOR`` is the rate of the backbone divided by the rate of pyramid and head.
+``LAYER_DECAY`` makes the rate of each stage smaller than the rate of the next one. Stage s of the S
+stages, from 1 on, has the factor ``BACKBONE_LR_FACTOR * LAYER_DECAY ** (S - s)``. With
+``LAYER_DECAY`` below 1, early layers, which respond to edges and colours, change less than late
+ones (arXiv 1801.06146, 2106.08254).
 """
 
 from __future__ import annotations

@@ -131,7 +131,7 @@ class WeightAverage:
         """Continue from the averaged weights of a checkpoint.
 
         Args:
-            state: from :meth:`averaged_state`; other names are ignored.
+            state: a result of :meth:`averaged_state`; other names are ignored.
         """
         for (_, _, name), value in zip(self._places, self._values, strict=True):
             value.copy_(state[name])

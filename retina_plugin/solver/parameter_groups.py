@@ -24,7 +24,7 @@ NORM_LAYERS = (
 def parameter_groups(model: nn.Module, cfg: Any) -> list[dict[str, Any]]:
     """Return the parameter groups of an optimizer.
 
-    Groups and their order are those of Detectron2, so optimizer states of its checkpoints load.
+    Groups and their order are as in Detectron2, so optimizer states of its checkpoints load.
     With ``BACKBONE_LR_FACTOR`` or ``LAYER_DECAY``, there are more groups: one for each learning
     rate; see :mod:`retina_plugin.solver.backbone_rates`.
     Norm parameters are not grouped with other weights even if both have the same weight decay. The

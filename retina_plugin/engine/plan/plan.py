@@ -35,7 +35,7 @@ class Plan:
     """The values of a run.
 
     Attributes:
-        entries: in the order of the file; the last entry of a key is used.
+        entries: entries in the order of the file; the last entry of a key is used.
         head: lines above the entries, such as a table.
     """
 
@@ -51,7 +51,7 @@ class Plan:
         return {entry.key: entry.value for entry in self.entries}[key]
 
     def with_entries(self, entries: Sequence[Entry]) -> Plan:
-        """Return a plan in which these entries replace those of the same keys."""
+        """Return a plan in which these entries replace the entries of the same keys."""
         new = {entry.key: entry for entry in entries}
         kept = [new.pop(entry.key, entry) for entry in self.entries]
         return Plan((*kept, *new.values()), self.head)

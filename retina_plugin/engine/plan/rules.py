@@ -96,7 +96,7 @@ def input_entries(size: InputSize, profile: DataProfile) -> list[Entry]:
     entries = [
         Entry("INPUT.MIN_SIZE_TEST", size.short_side, size.reason, printed=True),
         Entry("INPUT.MAX_SIZE_TEST", size.long_side),
-        Entry("INPUT.MIN_SIZE_TRAIN", [low, high], "random sizes up to that of evaluation"),
+        Entry("INPUT.MIN_SIZE_TRAIN", [low, high], "random sizes, at most the size of evaluation"),
         Entry("INPUT.MIN_SIZE_TRAIN_SAMPLING", "range"),
         Entry("INPUT.MAX_SIZE_TRAIN", high if size.window else size.long_side),
     ]

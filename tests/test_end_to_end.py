@@ -469,13 +469,13 @@ def test_a_run_that_diverges_in_its_last_step(
         pytest.param(["MODEL.RESNETS.DEPTH", "34"], r"lacks \(\d+\): backbone", id="deeper"),
         pytest.param(
             ["MODEL.RETINANET.NUM_CONVS", "0"],
-            r"has unexpected \(\d+\): head.*config.yaml beside "
-            r"it",
+            r"has unexpected \(\d+\): head.*config.yaml in its "
+            r"folder",
             id="smaller",
         ),
         pytest.param(
             ["MODEL.FPN.OUT_CHANNELS", "32"],
-            r"has other shapes \(\d+\):\n +backbone.*config.yaml beside it",
+            r"has other shapes \(\d+\):\n +backbone.*config.yaml in its folder",
             id="wider",
         ),
     ],

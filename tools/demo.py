@@ -256,7 +256,7 @@ def open_video(source: Source) -> Any:
     """Open a video file or a webcam with OpenCV's ``VideoCapture``.
 
     Raises:
-        DatasetError: it cannot be opened.
+        DatasetError: the source cannot be opened.
     """
     if isinstance(source, str):
         try:

@@ -1,4 +1,4 @@
-"""Draw ground truth beside detections for each image, from a file of results.
+"""Draw ground truth next to detections for each image, from a file of results.
 
     python tools/visualize_json_results.py --dataset digits_test --output pictures \\
         --input output/inference/coco_instances_results.json
@@ -128,7 +128,7 @@ def _is_result(entry: Any) -> bool:
 
 
 def drop_negative(results: list[dict[str, Any]], path: str) -> list[dict[str, Any]]:
-    """Return the results without those of negative width or height; print how many were dropped."""
+    """Drop results with a negative width or height, and print how many were dropped."""
     bad = [index for index, result in enumerate(results) if min(result["bbox"][2:]) < 0]
     if not bad:
         return results

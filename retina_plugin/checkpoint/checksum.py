@@ -26,7 +26,7 @@ def save_with_checksum(content: Any, path: str) -> None:
     """Save ``content`` with ``torch.save``, append a checksum, and flush the file to the disk.
 
     Raises:
-        OSError: the file cannot be written completely. The incomplete file stays.
+        OSError: the file cannot be written completely. The incomplete file is not removed.
     """
     with open(path, "w+b") as file:
         torch.save(content, file)

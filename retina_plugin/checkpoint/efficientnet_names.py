@@ -1,9 +1,8 @@
 """Rename EfficientNet weights of the EfficientNet-PyTorch family to timm's names, by position.
 
 The files of ``package://efficientnet_lite0`` are of this kind. Their parameters have the order of
-timm's, so the i-th name of the file becomes the i-th name of timm's classifier. This holds only if
-all shapes and the last parts of all names (``weight``, ``running_mean``, ...) agree, which is
-checked.
+timm's, so the i-th name of the file becomes the i-th name of timm's classifier. If a shape or the
+last part of a name (``weight``, ``running_mean``, ...) differs, the file is refused.
 """
 
 from __future__ import annotations

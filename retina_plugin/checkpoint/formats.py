@@ -138,7 +138,7 @@ KINDS = {
 
 
 def caffe2_names(state: State, model_names: Iterable[str]) -> State:
-    """Rename the parameters of a Caffe2 ResNet to Detectron2's names; other names stay.
+    """Rename the parameters of a Caffe2 ResNet to Detectron2's names; keep other names.
 
     Older Caffe2 files store batch norms as one scale and one shift, without statistics. A frozen
     batch norm gets mean 0 and variance 1 - eps, with which it computes the same. A trainable batch

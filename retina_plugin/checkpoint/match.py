@@ -127,7 +127,7 @@ def _rename_backbone(
     ``model.stages.0.x`` for ``stages.0.x``. They are compared by :func:`_normalize`.
 
     A name that the model lacks gets the prefix ``backbone`` if it belongs to a backbone: a stage of
-    a ResNet, or a name that timm's classifier lacks too. Such a name is a mismatch, see
+    a ResNet, or a name that timm's classifier also lacks. Such a name is a mismatch, see
     :func:`_is_unexpected`.
     """
     known = {

@@ -46,20 +46,20 @@ def _advice(found: CheckpointMatch, mismatches: list[str]) -> str:
             f"{', '.join([*found.unexpected, *found.unused][:3])}, ..."
         )
     if not any(name.startswith(found.backbone) for name in mismatches) and not found.detector:
-        return "It holds only a backbone: training can start from it, but it cannot detect."
+        return "The file has only a backbone: training can start from it, but it cannot detect."
     if "head.bbox_pred.bias" in found.shape_mismatches:
         theirs, ours = (
             math.prod(shape) // 4 for shape in found.shape_mismatches["head.bbox_pred.bias"]
         )
         return (
-            f"It has {theirs} anchors per cell, the model {ours}: MODEL.ANCHOR_GENERATOR.SIZES and "
-            "ASPECT_RATIOS."
+            f"The file has {theirs} anchors per cell, the model has {ours}: change "
+            "MODEL.ANCHOR_GENERATOR.SIZES or ASPECT_RATIOS."
         )
     of_scores = [name for name in mismatches if name.startswith("head.cls_score.")]
     if of_scores == mismatches and not found.shape_mismatches:
         return (
-            "It lacks parameters of the class head, so it was not saved completely. Use another "
-            "checkpoint of this training."
+            "The file lacks parameters of the class head, so it was not saved completely. Use "
+            "another checkpoint of this training."
         )
     if of_scores == mismatches:
         return (
@@ -73,23 +73,24 @@ def _advice(found: CheckpointMatch, mismatches: list[str]) -> str:
     )
     if file_blocks and model_blocks and file_blocks[: len(model_blocks)] != model_blocks:
         return (
-            f"It is a ResNet with {file_blocks} blocks per stage, the model has {model_blocks}: "
-            "MODEL.RESNETS.DEPTH."
+            f"The file has a ResNet with {file_blocks} blocks per stage, the model has "
+            f"{model_blocks}: change MODEL.RESNETS.DEPTH."
         )
     if all(".norm." in name for name in mismatches):
         return (
-            "The normalisation differs: MODEL.RESNETS.NORM, MODEL.FPN.NORM or MODEL.RETINANET.NORM."
+            "The normalisation differs: change MODEL.RESNETS.NORM, MODEL.FPN.NORM or "
+            "MODEL.RETINANET.NORM."
         )
     p6 = found.shape_mismatches.get("backbone.top_block.p6.weight")
     if p6 is not None and p6[0][:1] == p6[1][:1]:  # only the input channels differ
-        return "P6 is computed from another feature map: MODEL.RETINA_PLUGIN.P6_FROM."
+        return "P6 is computed from another feature map: change MODEL.RETINA_PLUGIN.P6_FROM."
     if not found.detector:
         return (
-            "It is another backbone: MODEL.BACKBONE.NAME, MODEL.RETINA_PLUGIN.TIMM.NAME or the "
-            "keys of MODEL.RESNETS."
+            "The file has another backbone: change MODEL.BACKBONE.NAME, "
+            "MODEL.RETINA_PLUGIN.TIMM.NAME or the keys of MODEL.RESNETS."
         )
     return (
-        "Use the config that it was trained with: the config.yaml beside it, or the same "
+        "Use the config of the checkpoint's training: the config.yaml in its folder, or the same "
         "--config-file."
     )
 

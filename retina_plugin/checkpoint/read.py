@@ -97,8 +97,8 @@ def require_file(path: str) -> None:
     """Check that a checkpoint is a local file.
 
     Raises:
-        WeightsError: it does not exist or is not a regular file. The message says where files of
-            this name can be downloaded, if that is known.
+        WeightsError: the file does not exist or is not a regular file. If known, the message says
+            where files of this name can be downloaded.
     """
     try:
         require_regular_file(path)

@@ -52,8 +52,8 @@ RETINANET_NAMES: list[tuple[str, Replacement]] = [
 
 
 def resnet_names(state: State) -> State:
-    """Rename the parameters of a ResNet, with or without the prefix ``backbone.bottom_up.``; other
-    names stay."""
+    """Rename the parameters of a ResNet, with or without the prefix ``backbone.bottom_up.``; keep
+    other names."""
     return {_resnet_name(name): value for name, value in state.items()}
 
 

@@ -60,8 +60,8 @@ def check_rules(cfg: Any) -> None:
         cfg: either host's config.
 
     Raises:
-        ConfigError: a value is not allowed. The message names the key, what is expected and what
-            was found.
+        ConfigError: a value is not allowed. The message has the key, and the expected and the found
+            value.
     """
     values = dict(leaves(cfg))
     focal_retinanet = cfg.MODEL.META_ARCHITECTURE == "FocalRetinaNet"

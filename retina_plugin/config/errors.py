@@ -4,5 +4,5 @@ from __future__ import annotations
 
 
 class ConfigError(ValueError):
-    """A config file or an override cannot be used. The message names the file and the key, what was
-    expected and what was found."""
+    """A config file or an override cannot be used. The message has the file, the key, and the
+    expected and the found value."""

@@ -168,7 +168,7 @@ class Registry:
         return {k.removeprefix(below).split(".")[0] for k in keys if k.startswith(below)}
 
     def _inherited(self, entry: Any) -> dict[str, Source]:
-        """Return {argument: source} of the nearest registered base class; {} if there is none."""
+        """Return {argument: source} of the nearest registered base class, or {}."""
         for base in getattr(entry, "__mro__", ())[1:]:
             for name, part in self._parts.items():
                 if same_definition(part.build, base):

@@ -187,7 +187,7 @@ class Conv2d(nn.Conv2d):
         self._transformed: DerivedTensorCache[Derived] = DerivedTensorCache()
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) -> (N, F, H', W')."""
+        """Compute (N, F, H', W') from (N, C, H, W)."""
         return self.forward_levels([x])[0]
 
     def forward_levels(self, maps: Sequence[Tensor]) -> list[Tensor]:

@@ -41,7 +41,7 @@ KEYS = {
 class PartError(ConfigError):
     """A part violates its interface.
 
-    The message names its class, its config key, what was expected and what was found.
+    The message has the class and the config key of the part, and the expected and the found result.
     """
 
     def __init__(self, kind: str, part: Any, expected: str, found: str) -> None:

@@ -72,8 +72,8 @@ class DenseCriterion(nn.Module):
             anchors: the anchors of one image.
             assignment: the output of the assigner.
             targets: the targets of N images; an image without boxes has M = 0.
-            average_positives: scalar, the moving average by which the losses are divided. It is
-                updated in place in training mode, but not in evaluation mode.
+            average_positives: scalar, the moving average of the number of positives. It is updated
+                in place in training mode, but not in evaluation mode.
 
         Returns:
             Scalars "loss_cls" and "loss_box_reg", and "loss_quality" if the head has that branch.

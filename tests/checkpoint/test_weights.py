@@ -66,13 +66,13 @@ def test_the_normalizer_may_be_missing(tmp_path: Path) -> None:
         pytest.param(
             {"MODEL__RESNETS__DEPTH": 34},
             r"has unexpected \(\d+\).*res2\.2.*ResNet with \[3, 4, 6, 3\] blocks per stage, the "
-            r"model has \[2, 2, 2, 2\]: MODEL.RESNETS.DEPTH",
+            r"model has \[2, 2, 2, 2\]: change MODEL.RESNETS.DEPTH",
             id="depth",
         ),
         pytest.param({"MODEL__FPN__OUT_CHANNELS": 64}, "in the file.*in the model", id="width"),
         pytest.param(
             {"MODEL__ANCHOR_GENERATOR__ASPECT_RATIOS": [[1.0]]},
-            "It has 2 anchors per cell, the model 6",
+            "The file has 2 anchors per cell, the model has 6",
             id="anchors",
         ),
         pytest.param(
@@ -401,7 +401,7 @@ def test_detecting_with_a_backbone_alone_is_an_error(tmp_path: Path) -> None:
             id="deeper",
         ),
         pytest.param(
-            {"MODEL__RESNETS__RES2_OUT_CHANNELS": 32}, "It is another backbone", id="wider"
+            {"MODEL__RESNETS__RES2_OUT_CHANNELS": 32}, "The file has another backbone", id="wider"
         ),
         pytest.param({"MODEL__RESNETS__NORM": "BN"}, "MODEL.RESNETS.NORM", id="another norm"),
     ],

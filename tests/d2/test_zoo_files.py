@@ -236,7 +236,9 @@ def test_statistics_multiplied_into_weight_and_bias(root: Path, tmp_path: Path) 
     groups = {**NARROW, "MODEL__RETINA_PLUGIN__NORM_GROUPS": 4}
     # a trainable norm would normalize a second time
     for other in ("BN", "GN"):
-        with pytest.raises(WeightsError, match=r"The normalisation differs: MODEL.RESNETS.NORM"):
+        with pytest.raises(
+            WeightsError, match=r"The normalisation differs: change MODEL.RESNETS.NORM"
+        ):
             load_initial_weights(
                 build_model(our_cfg(root, **groups, MODEL__RESNETS__NORM=other)),
                 str(path),

@@ -153,7 +153,7 @@ class _SafeRedirects(HTTPRedirectHandler):
     def __init__(self, *, loopback: bool) -> None:
         """
         Args:
-            loopback: whether http addresses of this machine are allowed too.
+            loopback: whether http addresses of this machine are also allowed.
         """
         self.loopback, self.stated_sha256 = loopback, ""
 
@@ -172,7 +172,7 @@ def require_safe(url: str, *, loopback: bool) -> None:
 
     Args:
         url: the address.
-        loopback: whether http addresses of this machine are allowed too.
+        loopback: whether http addresses of this machine are also allowed.
 
     Raises:
         WeightsError: the address is not allowed.

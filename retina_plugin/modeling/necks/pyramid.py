@@ -169,7 +169,7 @@ def upsample(x: Tensor) -> Tensor:
 
 
 def _levels(shapes: dict[str, ShapeSpec], in_features: Sequence[str]) -> list[int]:
-    """Return the level l of each map, for which its stride is 2^l.
+    """Return the level of each map; a map of stride 2^l has level l.
 
     Raises:
         ValueError: if ``in_features`` is empty or names an unknown map, or the strides do not

@@ -1,4 +1,4 @@
-"""How messages name an annotation: by its id in COCO's files, by file and line in others."""
+"""Names of annotations in messages: the id for COCO's files, file and line for other formats."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Any
 
 
 class AnnotationNames:
-    """Names annotations.
+    """Returns names of annotations for messages.
 
     Args:
-        places: file and line of each annotation, whose ids count from 1; empty for files of COCO.
+        places: file and line of the annotations with ids 1, 2, ...; empty for COCO's files.
     """
 
     def __init__(self, places: Sequence[str] = ()) -> None:

@@ -30,7 +30,7 @@ Paths = tuple[str, str]  # annotation file, image folder
 
 
 class _Loaded(NamedTuple):
-    """A data set, the files that were read for it, and their state then."""
+    """A data set, the files that it was read from, and their state at that time."""
 
     dataset: Dataset
     watched: tuple[str, ...]
@@ -66,7 +66,7 @@ _CATALOG: dict[str, Callable[[], Paths]] = {
 _HOST_CATALOGS: list[Callable[[str], Paths | None]] = []
 # name -> a host's data set that has no annotation file
 _HOST_DATASETS: list[Callable[[str], Dataset | None]] = []
-# what was read, and how -> what was found
+# cache: paths and settings -> data set
 _LOADED: dict[tuple[str | bool, ...], _Loaded] = {}
 _SETTINGS = {"box_coordinates": ""}  # set by use_box_coordinates
 
@@ -110,11 +110,11 @@ def add_catalog(
 
 
 def resolve(name: str) -> Paths:
-    """Annotation file and image folder of a registered name or of
+    """Return annotation file and image folder of a registered name or of
     ``annotations.json@image_folder``.
 
     Raises:
-        DatasetError: the name is neither of them; the message lists similar names.
+        DatasetError: the name is neither; the message lists similar names.
     """
     paths = _paths_of(name)
     if paths is None:
@@ -151,14 +151,14 @@ def has_annotations(name: str) -> bool:
 
 
 def require_known(name: str, others: Iterable[str] = ()) -> None:
-    """Make sure that a name is registered or a path; nothing is read.
+    """Check that a data set name is registered or a path, without reading files.
 
     Args:
-        name: of a data set.
+        name: the name.
         others: names in a host's catalog, for the message.
 
     Raises:
-        DatasetError: the name is neither of them; the message lists similar names.
+        DatasetError: the name is neither; the message lists similar names.
     """
     if name in _CATALOG:  # not _registered_paths, which would render the digits
         return
@@ -168,17 +168,17 @@ def require_known(name: str, others: Iterable[str] = ()) -> None:
 
 
 def splits_of(name: str) -> Mapping[str, str]:
-    """The splits of a data set.
+    """Return the splits of a data set.
 
     Args:
         name: as for :func:`load_dataset`. A split in it is ignored.
 
     Returns:
-        "train", "val", "test" or other names -> the files that they are read from, for messages.
-        ``f"{path}:{split}"`` names a split. {"": ...} for a data set without splits.
+        {split: files of the split, for messages}, where a split is "train", "val", "test" or
+        another name; ``f"{path}:{split}"`` is its data set name. {"": files} without splits.
 
     Raises:
-        DatasetError: there is no such data set, or its format is not recognised.
+        DatasetError: the data set does not exist, or its format is not recognised.
     """
     require_known(name)
     paths = _paths_of(name)
@@ -188,13 +188,13 @@ def splits_of(name: str) -> Mapping[str, str]:
 
 
 def names_of_splits(name: str) -> dict[str, str]:
-    """Return {split: name} of the splits of a data set; of a name with a split only that one.
+    """Return {split: data set name} of all splits, or only of the split in ``name``, if it has one.
 
     Args:
         name: as for :func:`load_dataset`.
 
     Returns:
-        The split of data sets without splits is "".
+        The only key is "" for data sets without splits.
 
     Raises:
         DatasetError: see :func:`splits_of`.
@@ -214,12 +214,10 @@ def _data_path(name: str) -> DataPath:
 
 
 def use_box_coordinates(text: str) -> None:
-    """Set the box coordinates in which this process reads annotation files.
-
-    Hosts and tools call it with the config's value.
+    """Set the box coordinates of all annotation files that this process reads later.
 
     Args:
-        text: such as "xyxy fraction", see
+        text: the config's value, such as "xyxy fraction", see
             :class:`retina_plugin.data.box_coordinates.BoxCoordinates`; "" for COCO's.
 
     Raises:
@@ -254,10 +252,10 @@ def load_dataset(name: str) -> Dataset:
     The result is cached until the annotation files change.
 
     Args:
-        name: a registered name, which goes first; ``annotations.json@image_folder``; or the path
-            of a folder or annotation file of any format in
-            :data:`retina_plugin.data.importers.IMPORTERS`, ``PATH:SPLIT`` for another split than
-            that for training.
+        name: a registered name, which takes precedence; ``annotations.json@image_folder``; or the
+            path of a folder or annotation file of any format in
+            :data:`retina_plugin.data.importers.IMPORTERS`, with ``:SPLIT`` for splits other than
+            train.
 
     Raises:
         DatasetError: see :func:`require_known`,
@@ -285,8 +283,8 @@ def load_dataset(name: str) -> Dataset:
 
 
 def _coco_paths(name: str) -> Paths | None:
-    """Annotation file and image folder of a set in COCO's layout; None for one that the importers
-    read."""
+    """Return annotation file and image folder of a data set in COCO format; None for a path that an
+    importer reads."""
     paths = _paths_of(name)
     if paths is None or _registered_paths(name) is not None:
         return paths
@@ -309,11 +307,11 @@ def _read(where: DataPath, *, is_coco: bool) -> _Loaded:
 
 
 def format_lines(names: Iterable[str]) -> list[str]:
-    """Return a line for each data set whose format was recognised: as what it was read.
+    """Return a line with the format and size of each data set whose format was recognised.
 
     Args:
-        names: for which :func:`load_dataset` has been called. Registered data sets and
-            ``annotations.json@image_folder`` get no line.
+        names: names of data sets. Registered ones and ``annotations.json@image_folder`` get no
+            line.
     """
     paths = [name for name in dict.fromkeys(names) if parse_data_path(name) is not None]
     datasets = [load_dataset(name) for name in paths]

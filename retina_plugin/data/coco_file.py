@@ -1,4 +1,4 @@
-"""Write records as a file in COCO's layout."""
+"""Write records to a file in COCO format."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ def write_coco_file(
     *,
     file_name: Callable[[str], str] = os.path.abspath,
 ) -> None:
-    """Write some images of a data set with their boxes and all classes; whole or not at all.
+    """Write images of a data set with their boxes and all classes, completely or not at all.
 
-    By default, images are named by absolute paths, so ``load_dataset(f"{path}@")`` reads the file
-    back to equal records.
+    By default, ``file_name`` is an absolute path, so that ``load_dataset(f"{path}@")`` returns
+    equal records.
 
     Args:
         dataset: boxes and sizes are written as in its records: in pixels, after EXIF rotation.
-        indices: of records.
-        path: of the JSON file; its folder must exist.
+        indices: the indices of the records to write.
+        path: the path of the JSON file; its folder must exist.
         file_name: returns the ``file_name`` of an image in the JSON file, given its path.
 
     Raises:
@@ -74,8 +74,8 @@ def _xywh(box: list[float]) -> list[float]:
 
 
 def _length(low: float, high: float) -> float:
-    """Return the length that gives exactly ``high`` when ``low`` is added; it may differ from their
-    difference by a rounding."""
+    """Return the length that gives exactly ``high`` if ``low`` is added, if possible; it can differ
+    from ``high - low`` by a rounding error."""
     length = high - low
     if low + length == high:
         return length

@@ -71,7 +71,7 @@ def parse_json(json_file: str) -> Any:
     """Parse a JSON file in UTF-8, UTF-16 or UTF-32, with a byte order mark or without.
 
     Raises:
-        DatasetError: it is missing, cannot be read, or is not JSON; line and column are named.
+        DatasetError: the file is missing, cannot be read, or is not JSON.
     """
     try:
         require_regular_file(json_file)
@@ -107,14 +107,14 @@ def parse_json(json_file: str) -> Any:
 
 
 def _has_coco_lists(content: Any) -> bool:
-    """Whether content has COCO's lists; "annotations" may be missing, as in COCO's test-dev."""
+    """Return whether content has COCO's lists; "annotations" may be missing, as in test-dev."""
     if not isinstance(content, dict) or not {"images", "categories"} <= set(content):
         return False
     return all(isinstance(content[kind], list) for kind in content.keys() & RULES)
 
 
 def _check_entries(entries: list[Any], kind: str, json_file: str) -> None:
-    """Check all entries of a list; those whose errors are collected are removed from it."""
+    """Check all entries of a list. Inside :func:`collecting_entry_errors`, remove invalid ones."""
     index_of: dict[Any, int] = {}
     kept = []
     for index, entry in enumerate(entries):

@@ -1,11 +1,11 @@
-"""Data sets named by a path: PATH, PATH:SPLIT, FILE@IMAGE_FOLDER."""
+"""Parse data set names that are paths: PATH, PATH:SPLIT, PATH@IMAGE_FOLDER."""
 
 from __future__ import annotations
 
 import os
 from typing import NamedTuple
 
-# also what people call the splits
+# {common name of a split: split}
 SPLIT_NAMES = {
     "train": "train",
     "training": "train",
@@ -20,12 +20,12 @@ SUFFIXES = {".json", ".jsonl", ".csv", ".tsv", ".txt", ".xml", ".yaml", ".yml", 
 
 
 class DataPath(NamedTuple):
-    """A data set named by a path.
+    """The parts of a data set name that is a path.
 
     Attributes:
-        path: of a file or folder; ``~`` is expanded.
-        split: "" if none is named.
-        image_folder: "" if none is named.
+        path: a file or folder; ``~`` is expanded.
+        split: "" if the name has no split.
+        image_folder: "" if the name has no image folder.
     """
 
     path: str
@@ -34,12 +34,12 @@ class DataPath(NamedTuple):
 
 
 def parse_data_path(name: str) -> DataPath | None:
-    """Read ``PATH``, ``PATH:SPLIT``, ``PATH@IMAGE_FOLDER`` or ``PATH:SPLIT@IMAGE_FOLDER``.
+    """Parse ``PATH``, ``PATH:SPLIT``, ``PATH@IMAGE_FOLDER`` or ``PATH:SPLIT@IMAGE_FOLDER``.
 
-    A path that exists is one even if it has ``:`` or ``@``.
+    An existing path may contain ``:`` or ``@``.
 
     Returns:
-        None if the name is no path: nothing of that name exists, and it has neither a separator
+        None if the name is not a path: no such file exists, and the name has neither a separator
         nor the suffix of an annotation file.
     """
     text = os.path.expanduser(name)
@@ -64,8 +64,8 @@ def _with_split(text: str) -> DataPath | None:
 
 
 def absolute_name(name: str) -> str:
-    """The name of a data set with absolute paths; other names as they are. It tells whether two
-    names mean the same files."""
+    """Return the name of a data set with absolute paths, to compare names; names that are not paths
+    are unchanged."""
     found = parse_data_path(name)
     if found is None:
         return name

@@ -16,22 +16,22 @@ class Dataset:
     """Images and their boxes.
 
     Attributes:
-        name: the name it was loaded by.
-        json_file, image_root: annotation file and image folder. Of formats other than COCO,
+        name: the name for :func:`retina_plugin.data.load_dataset`.
+        json_file, image_root: annotation file and image folder. For formats other than COCO,
             json_file is the file or folder of the annotations.
         class_names: K names; the position is the contiguous class index.
-        category_ids: K ids of the JSON file in the same order, which is ascending; 1..K for other
+        category_ids: K ids in the JSON file, ascending, in the order of class_names; 1..K for other
             formats.
         records: {"file_name", "image_id", "height", "width", "annotations": [{"id", "bbox" XYXY,
-            "category_id" contiguous, "iscrowd", "area" in pixels}]}. An annotation has
-            "difficult": 1 or "group_of": 1 as well if that is why "iscrowd" is 1.
-        warnings: what was repaired or dropped, with counts.
+            "category_id" contiguous, "iscrowd", "area" in pixels}]}. If "iscrowd" is 1 because of
+            "difficult": 1 or "group_of": 1, the annotation has that key too.
+        warnings: warnings about repaired or dropped entries, with counts.
         has_ground_truth: False for files such as COCO's test-dev, which have no "annotations"; they
             can be used for detection but not for evaluation.
         without_area: number of annotations whose "area" is missing or 0 in the JSON file; the area
             of their box is used instead.
         format: format of the annotations, such as "YOLO, split val of data.yaml".
-        places: file and line of each annotation, whose ids count from 1; empty for COCO's files.
+        places: file and line of the annotations with ids 1, 2, ...; empty for COCO's files.
     """
 
     name: str
@@ -53,10 +53,10 @@ class Dataset:
 
     @property
     def is_coco(self) -> bool:
-        """Whether ``json_file`` is a file in COCO's layout."""
+        """Whether ``json_file`` is a file in COCO format."""
         return self.format.split(",")[0] == "COCO"
 
     def name_of(self, annotation: Mapping[str, Any], record: Record) -> str:
-        """Name an annotation of a record in messages: "labels/a.txt, line 3", or by its id in
-        COCO's files."""
+        """Return the name of an annotation for messages: "annotation 7 of a.jpg", or for formats
+        other than COCO "labels/a.txt, line 3"."""
         return AnnotationNames(self.places).of(annotation, record)

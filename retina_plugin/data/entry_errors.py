@@ -19,8 +19,8 @@ class EntryError(NamedTuple):
     """An entry that cannot be used.
 
     Attributes:
-        annotation: its id, or file and line; None if it is unknown or no annotation.
-        message: of the error.
+        annotation: id, or file and line, of the annotation; None if unknown or not an annotation.
+        message: the error message.
     """
 
     annotation: Any
@@ -32,7 +32,7 @@ _COLLECTED: ContextVar[list[EntryError] | None] = ContextVar("collected_entry_er
 
 @contextlib.contextmanager
 def collecting_entry_errors() -> Iterator[list[EntryError]]:
-    """Skip entries that cannot be used in the ``with`` block; yields the list of their errors."""
+    """Skip unusable entries that are read in the ``with`` block; yield the list of their errors."""
     errors: list[EntryError] = []
     token = _COLLECTED.set(errors)
     try:
@@ -42,17 +42,17 @@ def collecting_entry_errors() -> Iterator[list[EntryError]]:
 
 
 def is_collecting() -> bool:
-    """Whether this code runs inside :func:`collecting_entry_errors`."""
+    """Return whether this code runs inside :func:`collecting_entry_errors`."""
     return _COLLECTED.get() is not None
 
 
 class reading_entry:
     """Context manager around the reading of one entry.
 
-    A class instead of a generator: files have a million entries.
+    It is a class because generators are slower, and files can have a million entries.
 
     Raises:
-        DatasetError: the block raised it, outside of :func:`collecting_entry_errors`.
+        DatasetError: the block raised it outside of :func:`collecting_entry_errors`.
     """
 
     __slots__ = ("annotation",)

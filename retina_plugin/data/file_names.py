@@ -17,10 +17,11 @@ CODE_PAGES = ("cp1252", "cp1250", "latin-1", "cp1251", "cp437", "cp850")
 def find_images(names: Sequence[str], folder: str, json_file: str) -> tuple[list[str], list[str]]:
     """Return the paths of image files.
 
-    If there is no file of a name, these other spellings are tried: without spaces and line breaks
-    around it, with backslashes as separators, as a ``file://`` URL, with URL encoding (``%20``)
-    decoded, without the folders up to the image folder's name (``C:\\data\\images\\0.png`` for the
-    image folder ``images``), in another Unicode normalization, and in other upper and lower case.
+    If a file does not exist, these other spellings of its name are tried: without surrounding
+    spaces and line breaks, with backslashes as separators, as a ``file://`` URL, with URL encoding
+    (``%20``) decoded, without the folders up to the image folder's name
+    (``C:\\data\\images\\0.png`` for the image folder ``images``), in another Unicode
+    normalization, and in other upper and lower case.
 
     Args:
         names: ``file_name`` of each image; may be empty.
@@ -52,8 +53,8 @@ class LocatedImages:
     """The result of :func:`locate_images`.
 
     Attributes:
-        paths: of each image; None if there is no such file.
-        lines: see :func:`find_images`.
+        paths: the path of each image; None if the image is missing.
+        lines: the warnings, see :func:`find_images`.
     """
 
     def __init__(

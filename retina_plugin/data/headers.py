@@ -263,7 +263,7 @@ def _pixel_format(image: Image.Image, raw: IO[bytes]) -> PixelFormat:
 def _bits(image: Image.Image, raw: IO[bytes]) -> int:
     """Return the bits per channel in the file.
 
-    Pillow's mode does not tell: Pillow reduces colour images to 8 bits.
+    Pillow's mode is not sufficient: Pillow reduces colour images to 8 bits.
     """
     if image.mode == "F":
         return 32
@@ -291,7 +291,7 @@ def _jpeg2000_bits(raw: IO[bytes]) -> int:
 
 
 def _has_late_exif(raw: IO[bytes]) -> bool:
-    """Whether a PNG file may have its EXIF data after its pixels.
+    """Return whether a PNG file may have its EXIF data after its pixels.
 
     Pillow finds it there only after decoding the pixels.
     """

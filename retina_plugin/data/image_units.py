@@ -1,4 +1,4 @@
-"""Find the images that must stay on one side of a split: groups, copies and near-copies."""
+"""Find images that must be on the same side of a split: groups, copies and near-copies."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from retina_plugin.data.thumbnails import Thumbnail
 
 
 def relative_names(paths: Sequence[str]) -> list[str]:
-    """Return the paths relative to the deepest folder that they share, with ``/``; they do not
-    change when the whole data set is moved."""
+    """Return the paths relative to their deepest common folder, with ``/``. The results do not
+    depend on where the data set is."""
     if not paths:
         return []
     absolute = [os.path.abspath(path) for path in paths]
@@ -21,7 +21,7 @@ def relative_names(paths: Sequence[str]) -> list[str]:
 
 
 def group_names(names: Sequence[str], pattern: str) -> list[str | None]:
-    """Return the group of each image: what a regular expression finds in its name.
+    """Return the group of each image: the part of its name that a regular expression matches.
 
     Args:
         names: see :func:`relative_names`.
@@ -29,7 +29,7 @@ def group_names(names: Sequence[str], pattern: str) -> list[str | None]:
             names without a match, or with an empty one.
 
     Raises:
-        DatasetError: the pattern is no regular expression, or no name matches.
+        DatasetError: the pattern is not a regular expression, or no name matches.
     """
     try:
         expression = re.compile(pattern)
@@ -50,8 +50,7 @@ def group_names(names: Sequence[str], pattern: str) -> list[str | None]:
 
 
 def copy_keys(thumbnails: Iterable[Thumbnail]) -> list[list[object]]:
-    """Return for each image what its copies have too: the checksum of the file, and the perceptual
-    hash."""
+    """Return the keys that copies of each image share: checksum and perceptual hash."""
     return [
         [key for key in (t.checksum, t.perceptual_hash) if key not in (b"", None)]
         for t in thumbnails
@@ -59,9 +58,9 @@ def copy_keys(thumbnails: Iterable[Thumbnail]) -> list[list[object]]:
 
 
 def connect(keys: Sequence[Iterable[object]]) -> list[int]:
-    """Return the number of the unit of each item, counted from 0 in order of the first items.
+    """Return the unit of each item as an index from 0, in the order of first occurrence.
 
-    Items that share a key are in one unit, also through other items.
+    Items that share a key are in the same unit, directly or through other items.
     """
     parent = list(range(len(keys)))
 

@@ -13,8 +13,8 @@ from retina_plugin.data.image_units import connect, copy_keys, group_names, rela
 from retina_plugin.data.stratify import stratify
 from retina_plugin.data.thumbnails import read_thumbnails
 
-SMALL = 20  # validation images below which AP is called rough
-REMEDY = "Name other images with --val, or add images."
+SMALL = 20  # with fewer validation images, a note says that AP is noisy
+REMEDY = "Give other images with --val, or add images."
 
 
 @dataclass(frozen=True)
@@ -36,14 +36,14 @@ def split_dataset(dataset: Dataset, *, fraction: float, seed: int, group_by: str
 
     Images of one group stay on one side, and so do copies (equal bytes) and near-copies (equal
     perceptual hash, see :func:`retina_plugin.data.thumbnails.perceptual_hash`). All image files are
-    decoded for that; a file that cannot be decoded is compared by its bytes only. Images
-    without boxes are spread like a class. The result depends on the names of the files, not on
-    their order.
+    decoded for the hash; a file that cannot be decoded is compared by its bytes only. Images
+    without boxes are treated as an additional class. The result depends on the names of the files,
+    not on their order.
 
     Args:
-        dataset: every class that has boxes gets some in the training images.
-        fraction: of the images for validation, above 0 and below 1. Where it is needed for whole
-            groups or rare classes, validation gets up to 1.5 times as many.
+        dataset: the data set. The training images get boxes of every class that has boxes.
+        fraction: fraction of images for validation, above 0 and below 1. Validation gets up to 1.5
+            times as many images if groups or rare classes require it.
         seed: random seed, at least 0.
         group_by: regular expression on the file names, relative to their common folder; its first
             group or whole match is the group (video, patient, site). "" for none; see
@@ -83,8 +83,8 @@ def split_dataset(dataset: Dataset, *, fraction: float, seed: int, group_by: str
 def _units(
     dataset: Dataset, names: list[str], groups: list[str | None]
 ) -> tuple[np.ndarray, list[int]]:
-    """Return the unit of each image, and sets of copies: a number for each image, which copies
-    share. Both are numbered in the order of the names."""
+    """Return for each image the number of its unit (N,) and of its set of copies. Numbers follow
+    the order of the names; the list of copy sets is sorted by name too."""
     records = dataset.records
     order = sorted(range(len(names)), key=lambda i: (names[i], str(records[i]["image_id"])))
     keys = copy_keys(read_thumbnails([records[i]["file_name"] for i in order]))
@@ -120,8 +120,8 @@ def _require_two_units(
         groups = f"one group of {group_by!r}, or copies" if group_by else "copies of each other"
         found += f", and all of these are {groups}"
     raise DatasetError(
-        f"{found}: no validation images can be split off, as training and validation need an image "
-        f"with boxes each. {REMEDY}"
+        f"{found}: no validation images can be split off, because training and validation each "
+        f"need an image with boxes. {REMEDY}"
     )
 
 
@@ -148,7 +148,7 @@ def _groups_note(groups: list[str | None]) -> str:
     single = sum(group is None for group in groups)
     if single in (0, len(groups)):
         return ""
-    return f"{single} file names have no group: each of these images counts as one of its own"
+    return f"{single} file names have no group: each of these images is a separate group"
 
 
 def _classes_note(dataset: Dataset, has: np.ndarray, validation: np.ndarray) -> str:

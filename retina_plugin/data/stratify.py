@@ -20,17 +20,17 @@ def stratify(
     images. Then units are moved so that
 
     - every class has a unit on the first side;
-    - every class of two or more units has one on the second side, where the first side keeps one
-      of each class and the second side does not get more than 1.5 times the images asked for.
+    - every class with two or more units has one on the second side, if the first side still has
+      every class then, and the second side at most 1.5 times the images asked for.
 
     Source: Sechidis, Tsoumakas, Vlahavas: On the stratification of multi-label data, 2011. The
     rules for rare classes are our own.
 
     Args:
-        counts: (U, C) images of each unit with an object of a class.
-        sizes: (U,) images of each unit, at least 1.
-        fraction: of the images for the second side, in 0..1.
-        rng: decides between equal units.
+        counts: (U, C) number of images in each unit that have an object of each class.
+        sizes: (U,) number of images in each unit, at least 1.
+        fraction: fraction of images for the second side, in 0..1.
+        rng: chooses among equal units.
 
     Returns:
         (U,) bool: the units of the second side. Its first unit may have more than 1.5 times the
@@ -65,8 +65,8 @@ def _assign(counts: np.ndarray, sizes: np.ndarray, fraction: float, most: float)
 
 
 def _wanted(counts: np.ndarray, fraction: float) -> np.ndarray:
-    """Return (2, C): images of each class for the two sides. Each side gets at least the smallest
-    unit of a class, but the second side none of a class with one unit."""
+    """Return (2, C): the number of images of each class that each side should get. It is at least
+    the smallest unit of the class, but 0 for the second side if the class has only one unit."""
     total = counts.sum(0)
     smallest = np.where(counts > 0, counts, np.inf).min(0, initial=np.inf)
     of_second = np.minimum(np.maximum(fraction * total, smallest), total - smallest)

@@ -1,6 +1,6 @@
-"""Read many images as small grey pictures, to compare them: checksum, perceptual hash, brightness.
+"""Compute checksum, perceptual hash and brightness of many images, from small grey versions.
 
-Truncated files are found here, because all of a file is decoded.
+Whole files are decoded, so truncated files are detected.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from retina_plugin.data.errors import DatasetError
 from retina_plugin.data.headers import MAX_PIXELS, ImageSource, exif_orientation
 from retina_plugin.data.images import TRANSPOSE_OF_ORIENTATION, stored_values
 
-SIDE = 32  # pixels of the grey picture
-HASH_SIDE = 8  # lowest frequencies in each direction that the perceptual hash compares
-FLAT = 2.0  # grey levels; with a smaller deviation the hash would compare noise
+SIDE = 32  # height and width of the grey image, pixels
+HASH_SIDE = 8  # number of lowest frequencies in each direction that the perceptual hash uses
+FLAT = 2.0  # grey levels; below this standard deviation, the hash would compare noise
 THREADS = os.cpu_count() or 1  # decoding keeps a core busy
 PROGRESS_DELAY = 2  # seconds after which the progress bar appears
 
@@ -33,15 +33,15 @@ _COSINES = np.cos(np.pi / SIDE * np.outer(np.arange(HASH_SIDE), np.arange(SIDE) 
 
 @dataclass(frozen=True)
 class Thumbnail:
-    """What :func:`read_thumbnails` finds out about a file.
+    """The result of :func:`read_thumbnails` for a file.
 
     Attributes:
-        checksum: of the bytes of the file; empty if it cannot be read.
+        checksum: checksum of the bytes of the file; empty if it cannot be read.
         perceptual_hash: 64 bits, see :func:`perceptual_hash`; None if the image is flat or cannot
             be decoded.
-        low, high, deviation: 5th and 99th percentile and standard deviation of the grey picture, in
-            0..255; of images with more than 8 bits relative to their own range.
-        error: why the file cannot be decoded; "" if it can.
+        low, high, deviation: 5th and 99th percentile and standard deviation of the grey image, in
+            0..255. Values of images with more than 8 bits are first scaled from min..max to 0..255.
+        error: the reason if the file cannot be decoded, else "".
     """
 
     checksum: bytes = b""
@@ -53,7 +53,7 @@ class Thumbnail:
 
 
 def read_thumbnails(paths: Sequence[str], *, show: bool = True) -> list[Thumbnail]:
-    """Read each file and decode it, JPEG at a reduced size; in threads.
+    """Read and decode files in threads, JPEG at a reduced size.
 
     Args:
         paths: may be empty.
@@ -86,7 +86,7 @@ def read_thumbnail(path: str) -> Thumbnail:
         return Thumbnail(error=error.strerror or str(error))
     checksum = hashlib.blake2b(content, digest_size=16).digest()
     try:
-        grey = _grey_picture(path, content)
+        grey = _grey_image(path, content)
     except Exception as error:  # errors of decoders have no common base class
         return Thumbnail(checksum, error=str(error) or type(error).__name__)
     deviation = float(grey.std())
@@ -96,20 +96,21 @@ def read_thumbnail(path: str) -> Thumbnail:
 
 
 def perceptual_hash(grey: np.ndarray) -> int:
-    """Return a hash that copies of an image in another size or quality usually share (pHash).
+    """Return a hash that is usually equal for copies of an image in other sizes or qualities
+    (pHash).
 
     Args:
         grey: (32, 32) grey values.
 
     Returns:
-        64 bits, one for each of the 8 x 8 lowest frequencies of the cosine transform: whether it is
-        above the median of all 64.
+        64 bits, one for each of the 8 x 8 lowest frequencies of the cosine transform. A bit is 1 if
+        its coefficient is above the median of all 64.
     """
     low = _COSINES @ grey @ _COSINES.T
     return int.from_bytes(np.packbits(low > np.median(low)).tobytes(), "big")
 
 
-def _grey_picture(path: str, content: bytes) -> np.ndarray:
+def _grey_image(path: str, content: bytes) -> np.ndarray:
     """Return the upright image as (32, 32) float64 grey values in 0..255."""
     source = ImageSource(path, io.BytesIO(content))
     width, height = source.stored_size
@@ -131,7 +132,7 @@ def _small(image: Image.Image) -> Image.Image:
 
 
 def _values_as_bytes(path: str) -> np.ndarray:
-    """Return the values of an image with more than 8 bits, its own range mapped to 0..255."""
+    """Return the values of an image with more than 8 bits, scaled from min..max to 0..255."""
     values = stored_values(path).astype(np.float64)
     low, high = float(values.min()), float(values.max())
     scaled: np.ndarray = (values - low) * (255 / (high - low) if high > low else 0)

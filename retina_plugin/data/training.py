@@ -80,7 +80,7 @@ def require_boxes(*datasets: Dataset) -> None:
 
 def _no_box(found: str) -> DatasetError:
     return DatasetError(
-        f"no box to learn from in {found}. Annotate objects there, or name another data set in "
+        f"no box to learn from in {found}. Annotate objects there, or use another data set in "
         "DATASETS.TRAIN."
     )
 

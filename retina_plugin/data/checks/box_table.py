@@ -1,4 +1,4 @@
-"""The boxes of records as arrays."""
+"""The boxes of a data set as arrays."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from retina_plugin.data.dataset import Dataset, Record
 
 @dataclass(frozen=True)
 class BoxTable:
-    """M boxes of all images of a data set, crowds left out.
+    """The M boxes of a data set, without crowds.
 
     Attributes:
         records: N images.
         boxes: (M, 4) XYXY in pixels.
         labels: (M,) class indices.
         images: (M,) index of the record of each box, ascending.
-        annotations: M entries of "annotations".
+        annotations: the entry of each box in "annotations".
     """
 
     records: Sequence[Record]

@@ -1,4 +1,4 @@
-"""Rules about boxes: outside, without area, repeated, two classes in one place."""
+"""Rules about boxes: outside the image, without area, repeated, with two classes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from retina_plugin.data.repairs import TOLERANCE
 
 
 def check_edges(checked: CheckedSet) -> Iterator[Finding]:
-    """Rules outside-image and no-area."""
+    """Check the rules outside-image and no-area."""
     pairs = [p for p in checked.annotations if p[1]["file_name"] not in checked.unclear]
     boxes = np.array([a["bbox"] for a, _ in pairs], np.float64).reshape(-1, 4)
     sizes = np.array([(r["width"], r["height"]) for _, r in pairs], np.float64)
@@ -40,7 +40,7 @@ def check_edges(checked: CheckedSet) -> Iterator[Finding]:
 
 
 def check_repeated(checked: CheckedSet) -> Iterator[Finding]:
-    """Rule duplicate-box."""
+    """Check the rule duplicate-box."""
     for record in checked.dataset.records:
         first: dict[tuple[object, ...], dict[str, object]] = {}
         for annotation in record["annotations"]:
@@ -57,7 +57,7 @@ def check_repeated(checked: CheckedSet) -> Iterator[Finding]:
 
 
 def check_two_classes(checked: CheckedSet, table: BoxTable) -> Iterator[Finding]:
-    """Rule two-classes."""
+    """Check the rule two-classes."""
     names = checked.dataset.class_names
     for a, b in same_place_pairs(table):
         first = checked.annotation_name(table.annotations[a])
@@ -73,8 +73,8 @@ def check_two_classes(checked: CheckedSet, table: BoxTable) -> Iterator[Finding]
 def same_place_pairs(table: BoxTable) -> list[tuple[int, int]]:
     """Return pairs of boxes of one image with different classes and an IoU of at least 0.95.
 
-    Boxes are sorted by image and left edge. Boxes of such a pair have left edges that differ by
-    at most 0.05 / 0.95 of the width of the first, so only near ones are compared.
+    Boxes are sorted by image and left edge. The left edges of such a pair differ by at most
+    0.05 / 0.95 of the width of the first box, so only boxes within that distance are compared.
     """
     boxes, images = table.boxes, table.images
     order = np.lexsort((boxes[:, 0], images))

@@ -25,7 +25,7 @@ from retina_plugin.data.thumbnails import read_thumbnails
 
 @dataclass(frozen=True)
 class CheckResult:
-    """What was checked and found.
+    """The result of :func:`check_datasets`.
 
     Attributes:
         sets: the data sets, each with its findings.
@@ -42,7 +42,7 @@ class CheckResult:
 
     @property
     def is_clean(self) -> bool:
-        """Whether nothing breaks or harms training."""
+        """Whether no finding breaks or harms training."""
         return all(RULES[finding.rule].severity == "note" for finding in self.findings)
 
     def counts(self) -> Counter[str]:
@@ -56,17 +56,17 @@ def check_datasets(
     *,
     show: bool = True,
 ) -> CheckResult:
-    """Check data sets, each by itself and each pair for images that are in both.
+    """Check each data set, and each pair of data sets for images that are in both.
 
     Args:
-        names: as for :func:`retina_plugin.data.load_dataset`; training images first. A name without
-            a split stands for all of its splits.
-        view_of: returns how the network sees images, given the first data set with boxes; None to
-            skip the rules small-box and too-many-objects.
+        names: as for :func:`retina_plugin.data.load_dataset`, with training sets first. A name
+            without a split stands for all splits.
+        view_of: returns the network's view, given the first data set with boxes; None to skip the
+            rules small-box and too-many-objects.
         show: whether to show progress on standard error.
 
     Raises:
-        DatasetError: there is no such data set, or its format is not recognised.
+        DatasetError: a data set does not exist, or its format is not recognised.
     """
     with_splits = [full for name in names for full in names_of_splits(name).values()]
     sets = [read_checked(name) for name in dict.fromkeys(with_splits)]

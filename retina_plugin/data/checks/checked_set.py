@@ -1,4 +1,4 @@
-"""A data set that is checked."""
+"""A data set with the results of its checks."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from retina_plugin.data.thumbnails import Thumbnail
 
 @dataclass
 class CheckedSet:
-    """A data set and what its rules need.
+    """A data set, the input of the rules, and their findings.
 
     Attributes:
-        dataset: entries that cannot be used are left out, sizes are corrected.
+        dataset: the data set without entries that cannot be used, with corrected sizes.
         annotations: (annotation, record) pairs with "bbox" as [x, y, width, height] in pixels,
             before boxes are clipped.
-        unclear: files whose size in the annotations is wrong, where nothing shows the size that
-            the boxes are measured in.
-        findings: of the rules that were checked so far.
+        unclear: files with a wrong size in the annotations, if it is unclear which size the boxes
+            are measured in.
+        findings: the findings of the rules that were checked so far.
         thumbnails: {file: thumbnail}.
     """
 
@@ -32,7 +32,7 @@ class CheckedSet:
     thumbnails: dict[str, Thumbnail] = field(default_factory=dict, repr=False)
 
     def annotation_name(self, annotation: Any) -> Any:
-        """Return the id of an annotation, or its file and line if it has a place."""
+        """Return the id of an annotation, or its file and line for formats other than COCO."""
         places = self.dataset.places
         return places[annotation["id"] - 1] if places else annotation["id"]
 
@@ -43,7 +43,7 @@ class CheckedSet:
 
         Args:
             rule, file, message, other: see :class:`Finding`.
-            annotation: with "id"; None if the finding is not about one.
+            annotation: an annotation with "id"; None if the finding is not about an annotation.
         """
         name = None if annotation is None else self.annotation_name(annotation)
         return Finding(rule, file, name, message, self.dataset.name, other)

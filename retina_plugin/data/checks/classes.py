@@ -15,7 +15,7 @@ from retina_plugin.data.checks.rules import RARE
 
 
 def check_counts(checked: CheckedSet, table: BoxTable) -> Iterator[Finding]:
-    """Rules unused-class and rare-class."""
+    """Check the rules unused-class and rare-class."""
     dataset = checked.dataset
     counts = np.bincount(table.labels, minlength=dataset.num_classes)
     for name, count in zip(dataset.class_names, counts, strict=True):
@@ -27,7 +27,7 @@ def check_counts(checked: CheckedSet, table: BoxTable) -> Iterator[Finding]:
 
 
 def check_names(checked: CheckedSet) -> Iterator[Finding]:
-    """Rule similar-class-names."""
+    """Check the rule similar-class-names."""
     same: dict[str, list[str]] = defaultdict(list)
     for name in checked.dataset.class_names:
         same[" ".join(unicodedata.normalize("NFKC", name).casefold().split())].append(name)

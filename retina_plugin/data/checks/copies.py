@@ -1,4 +1,4 @@
-"""Rules about copies of images: in a data set, and across data sets."""
+"""Rules about copies of images, in one data set and across data sets."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from retina_plugin.data.dataset import Record
 
 
 def check_same_file(checked: CheckedSet) -> Iterator[Finding]:
-    """Rule same-file."""
+    """Check the rule same-file."""
     first: dict[str, Any] = {}
     for record in checked.dataset.records:
         path, image_id = record["file_name"], record["image_id"]
@@ -24,7 +24,7 @@ def check_same_file(checked: CheckedSet) -> Iterator[Finding]:
 
 
 def check_copies(checked: CheckedSet) -> Iterator[Finding]:
-    """Rules copied-image and near-copy."""
+    """Check the rules copied-image and near-copy."""
     records = {os.path.normpath(r["file_name"]): r for r in checked.dataset.records}
     by_checksum: dict[bytes, Record] = {}
     by_hash: dict[int, Record] = {}
@@ -43,7 +43,7 @@ def check_copies(checked: CheckedSet) -> Iterator[Finding]:
 
 
 def same_boxes(a: Record, b: Record) -> bool:
-    """Whether two images have the same boxes."""
+    """Return whether two images have the same boxes, rounded to 0.01 pixels."""
     return _boxes(a) == _boxes(b)
 
 
@@ -55,7 +55,7 @@ def _boxes(record: Record) -> list[tuple[object, ...]]:
 
 
 def check_leaks(sets: Sequence[CheckedSet]) -> Iterator[Finding]:
-    """Rules leaked-image and leaked-near-copy, for each pair of data sets."""
+    """Check the rules leaked-image and leaked-near-copy for each pair of data sets."""
     for place, second in enumerate(sets):
         for first in sets[:place]:
             yield from _leaks(first, second)

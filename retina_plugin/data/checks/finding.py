@@ -1,4 +1,4 @@
-"""One thing that a check has found."""
+"""A finding of a check."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Finding:
-    """What a rule has found.
+    """One violation of a rule.
 
     Attributes:
         rule: name of the rule, see :data:`retina_plugin.data.checks.RULES`.
         file: the image, or the file or folder of the annotations.
-        annotation: id in COCO's files, file and line in other formats; None if it is not about one.
+        annotation: id of the annotation, or its file and line for formats other than COCO; None if
+            the finding is not about an annotation.
         message: one sentence.
         dataset: name of the data set.
         other: the other image of a pair; "" if there is none.

@@ -1,4 +1,4 @@
-"""Rules about image files: not decodable, dark, bright, blank, unusual size or shape."""
+"""Rules about image files: unreadable, dark, bright, blank, of unusual size or shape."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ MIN_IMAGES = 10  # quartiles of fewer images are too uncertain
 
 
 def check_decoding(checked: CheckedSet) -> Iterator[Finding]:
-    """Rule unreadable-image, for files whose header is valid and whose pixels cannot be decoded."""
+    """Check the rule unreadable-image for files with a valid header: decode their pixels."""
     for path, thumbnail in checked.thumbnails.items():
         if thumbnail.error:
             yield checked.finding("unreadable-image", path, f"cannot be decoded: {thumbnail.error}")
 
 
 def check_brightness(checked: CheckedSet) -> Iterator[Finding]:
-    """Rules dark-image, bright-image and blank-image."""
+    """Check the rules dark-image, bright-image and blank-image."""
     for path, thumbnail in checked.thumbnails.items():
         if thumbnail.error:
             continue
@@ -38,7 +38,7 @@ def check_brightness(checked: CheckedSet) -> Iterator[Finding]:
 
 
 def check_outliers(checked: CheckedSet) -> Iterator[Finding]:
-    """Rules unusual-size and unusual-shape."""
+    """Check the rules unusual-size and unusual-shape."""
     records = checked.dataset.records
     if len(records) < MIN_IMAGES:
         return
@@ -55,9 +55,9 @@ def check_outliers(checked: CheckedSet) -> Iterator[Finding]:
 
 
 def _is_outlier(values: np.ndarray, least: float) -> np.ndarray:
-    """Return (N,) bool: whether a value is far outside the quartiles.
+    """Return (N,) bool: whether each value is far outside the quartiles.
 
-    All are False if more than :data:`MOST_UNUSUAL` of the values are.
+    The result is all False if more than :data:`MOST_UNUSUAL` of the values are outside.
 
     Args:
         values: (N,).

@@ -1,4 +1,4 @@
-"""How the network sees images: the size that they are scaled to."""
+"""The network's view of a data set: image sizes after resizing, and the limit of detections."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class NetworkView:
     Attributes:
         min_size, max_size: the resized shorter and longer side, see
             :func:`retina_plugin.modeling.preprocessing.resized_shape`.
-        detections: the most detections of an image.
+        detections: largest number of detections per image.
     """
 
     min_size: int
@@ -30,7 +30,7 @@ class NetworkView:
         return cls(cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST, cfg.TEST.DETECTIONS_PER_IMAGE)
 
     def scales(self, sizes: np.ndarray) -> np.ndarray:
-        """Return (N,): by how much images are enlarged, given (N, 2) width and height."""
+        """Return (N,) resized height / original height, given (N, 2) width and height."""
         known: dict[tuple[int, int], float] = {}
         for width, height in {(int(w), int(h)) for w, h in sizes}:
             shape = resized_shape(height, width, self.min_size, self.max_size)

@@ -15,21 +15,21 @@ from retina_plugin.data.checks.network_view import NetworkView
 from retina_plugin.data.checks.objects import check_small
 from retina_plugin.data.dataset import Dataset
 
-SAMPLE = 1024  # bytes that are compared first
+SAMPLE = 1024  # number of bytes to compare first
 
 
 def quick_findings(
     training: Sequence[Dataset], validation: Sequence[Dataset], view: NetworkView
 ) -> list[Finding]:
-    """Check the rules that need no pixels and about which reading a data set does not warn.
+    """Check the rules that need no decoded pixels and that :func:`load_dataset` does not check.
 
     These are two-classes and small-box in the training sets, and leaked-image between training and
-    validation sets. 5000 images with 8 boxes each take about 0.1 s. Files that may be equal are
-    read.
+    validation sets. 5000 images with 8 boxes each take about 0.1 s. Only files that may be equal
+    are read completely.
 
     Args:
         training, validation: may be empty. Sets that are in both are not compared.
-        view: how the network sees images.
+        view: the network's view.
     """
     found: list[Finding] = []
     for dataset in training:
@@ -45,7 +45,8 @@ def quick_findings(
 
 
 def _equal_files(training: Dataset, validation: Dataset) -> Iterator[Finding]:
-    """Rule leaked-image. Of most files only a few bytes are read."""
+    """Check the rule leaked-image. A file is read only if another has its length, and completely
+    only if a sample of bytes agrees too."""
     by_sample: dict[tuple[int, bytes], list[str]] = defaultdict(list)
     lengths = {os.path.getsize(record["file_name"]) for record in training.records}
     for record in validation.records:
@@ -63,7 +64,7 @@ def _equal_files(training: Dataset, validation: Dataset) -> Iterator[Finding]:
 
 
 def _sample(path: str) -> tuple[int, bytes]:
-    """Return the length of a file and a part from its middle."""
+    """Return the length of a file and some bytes from its middle."""
     length = os.path.getsize(path)
     with open(path, "rb") as file:
         file.seek(length // 2)

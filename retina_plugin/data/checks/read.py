@@ -1,4 +1,4 @@
-"""Read a data set without ending at the first error; errors become findings."""
+"""Read a data set and convert all errors to findings, instead of stopping at the first error."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ from retina_plugin.data.read_headers import read_headers
 
 
 def read_checked(name: str) -> CheckedSet:
-    """Read a data set; entries and images that cannot be used are left out, with findings.
+    """Read a data set; leave out entries and images that cannot be used, and add findings for them.
 
-    If nothing can be read, the data set has no records and no classes.
+    If the annotations cannot be read at all, the data set has no records and no classes.
 
     Args:
         name: as for :func:`retina_plugin.data.load_dataset`.
@@ -63,11 +63,11 @@ def read_checked(name: str) -> CheckedSet:
         except DatasetError as error:
             add("invalid-annotation", source, str(error))
     places = checked.dataset.places
-    # a second attempt to build the data set repeats errors
-    different = {(repr(e.annotation), e.message): e for e in errors}
+    # building the data set a second time repeats its errors
+    unique = {(repr(e.annotation), e.message): e for e in errors}
     checked.findings = findings + [
         Finding("invalid-annotation", source, _place(e.annotation, places), e.message, name)
-        for e in different.values()
+        for e in unique.values()
     ]
     return checked
 
@@ -77,8 +77,8 @@ def _place(annotation: Any, places: Sequence[str]) -> Any:
 
 
 def _leave_out_images(imported: Imported, add: AddFinding) -> Headers:
-    """Remove images without a usable file and their annotations, in place; return the headers of
-    the others."""
+    """Remove images without a usable file, and their annotations, in place. Return the headers of
+    the remaining images."""
     content = imported.content
     paths = _find_files(imported, add)
     headers: Headers = {}
@@ -98,7 +98,7 @@ def _leave_out_images(imported: Imported, add: AddFinding) -> Headers:
 
 
 def _find_files(imported: Imported, add: AddFinding) -> dict[Any, str]:
-    """Return {image id: path} of the images that have a file."""
+    """Return {image id: path} of the images whose file exists."""
     images, root = imported.content["images"], imported.image_root
     located = locate_images([image["file_name"] for image in images], root)
     for line in (*imported.notes, *located.lines):
@@ -125,7 +125,7 @@ def _usable(header: Header) -> Header | DatasetError:
 
 
 def _build(imported: Imported, headers: Headers, name: str, add: AddFinding) -> CheckedSet:
-    """Build the data set with the coordinates that its boxes need."""
+    """Build the data set, with detected box coordinates, and check sizes and rotation."""
     if imported.unit == "fraction":
         correct_sizes_of_fractions(imported.content["images"], headers, add)
     dataset, coordinates = _convert(imported, name, add)
@@ -145,7 +145,8 @@ def _build(imported: Imported, headers: Headers, name: str, add: AddFinding) -> 
 
 
 def _convert(imported: Imported, name: str, add: AddFinding) -> tuple[Dataset, BoxCoordinates]:
-    """Build the data set; if its boxes have other coordinates than configured, with these."""
+    """Build the data set. If its boxes have other coordinates than configured, add a finding and
+    use the detected coordinates."""
     coordinates = BoxCoordinates.parse(configured_box_coordinates())
     while True:
         try:
@@ -167,7 +168,7 @@ def _find_unclear_rotation(
     headers: Headers,
     add: AddFinding,
 ) -> None:
-    """Rule unclear-rotation."""
+    """Check the rule unclear-rotation."""
     with_size = {i["id"] for i in imported.content["images"] if i.get("width") and i.get("height")}
     rotated = rotated_headers(headers)
     unclear = check_orientation(

@@ -1,4 +1,4 @@
-"""Repair what the checks have found, in a copy."""
+"""Repair the findings of the checks in a copy of a data set."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ class RepairedSet:
     """A repaired data set.
 
     Attributes:
-        dataset: what remains.
-        repaired, remaining: {rule: number of findings}, without notes.
+        dataset: the repaired records.
+        repaired, remaining: {rule: number of findings} that were repaired or not, without notes.
     """
 
     dataset: Dataset
@@ -33,9 +33,11 @@ class RepairedSet:
 
 
 def repair_set(checked: CheckedSet) -> RepairedSet:
-    """Repair a data set as :data:`retina_plugin.data.checks.RULES` say; its files stay unchanged.
+    """Repair a data set as described in :data:`retina_plugin.data.checks.RULES`. Its files are
+    unchanged.
 
-    Reading has already left out entries, corrected sizes, converted and clipped boxes.
+    :func:`read_checked` has already dropped entries, corrected sizes, and converted and clipped
+    boxes.
 
     Raises:
         DatasetError: no image remains.
@@ -51,7 +53,7 @@ def repair_set(checked: CheckedSet) -> RepairedSet:
 
 
 def _merge_same_file(records: Sequence[Record]) -> list[Record]:
-    """Put the boxes of images that have one file together."""
+    """Merge images that have the same file, with all their boxes."""
     merged: dict[str, Record] = {}
     for record in records:
         first = merged.setdefault(os.path.normpath(record["file_name"]), {**record})
@@ -61,7 +63,7 @@ def _merge_same_file(records: Sequence[Record]) -> list[Record]:
 
 
 def _without_copies(checked: CheckedSet, records: Sequence[Record]) -> list[Record]:
-    """Leave out copies of an image that have the same boxes."""
+    """Drop copies of an image that have the same boxes."""
     by_path = {record["file_name"]: record for record in records}
     copies = {
         finding.file
@@ -82,7 +84,7 @@ def _without_repeated(annotations: Sequence[dict[str, Any]]) -> list[dict[str, A
 
 
 def _count(checked: CheckedSet, kept: set[str]) -> tuple[Counter[str], Counter[str]]:
-    """Count the findings that were repaired, and the others."""
+    """Return the counts of repaired and of remaining findings by rule."""
     repaired: Counter[str] = Counter()
     remaining: Counter[str] = Counter()
     gone = {record["file_name"] for record in checked.dataset.records} - kept

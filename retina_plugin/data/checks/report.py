@@ -1,4 +1,4 @@
-"""The result of a check as text of 80 columns."""
+"""Format the result of a check as lines of at most 80 columns."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from retina_plugin.data.checks.rules import RULES, SEVERITIES
 from retina_plugin.data.dataset import Dataset
 
 WIDTH = 80
-SHOWN = 3  # findings of each rule
+SHOWN = 3  # number of findings to show for each rule
 
 
 def report_lines(result: CheckResult, *, shown: int = SHOWN) -> Iterator[str]:
-    """Yield the lines: data sets, a table of rules with counts, and the first findings of each.
+    """Yield the lines: data sets, a table of rules with counts, and each rule's first findings.
 
     Args:
-        result: of :func:`retina_plugin.data.checks.check_datasets`.
-        shown: the most findings that are shown of a rule.
+        result: the result of :func:`retina_plugin.data.checks.check_datasets`.
+        shown: largest number of findings to show for each rule.
     """
     for checked in result.sets:
         yield from textwrap.wrap(describe(checked.dataset), WIDTH, subsequent_indent="    ")
@@ -82,7 +82,7 @@ def repair_lines(sets: Sequence[RepairedSet], names: Sequence[str], images: str)
 
     Args:
         sets: the repaired data sets.
-        names: of their copies.
+        names: the names of their copies.
         images: a line about their images.
     """
     for one, name in zip(sets, names, strict=True):

@@ -1,4 +1,4 @@
-"""The rules: how severe each is, its criterion, and how ``--fix`` repairs what it finds."""
+"""The rules: the severity and criterion of each, and how ``--fix`` repairs its findings."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ class Rule:
 
     Attributes:
         severity: a key of :data:`SEVERITIES`.
-        criterion: when there is a finding.
-        repair: what ``--fix`` does; "" if it does nothing.
+        criterion: describes the data that violate the rule.
+        repair: the repair by ``--fix``; "" for none.
     """
 
     severity: str

@@ -1,4 +1,4 @@
-"""Rule wrong-size: find and correct sizes in the annotations that differ from the file."""
+"""Rule wrong-size: find and correct image sizes in the annotations that differ from the file."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from retina_plugin.data.repairs import Repairs, clip_box
 AddFinding = Callable[[str, str, str], None]  # rule, file, message
 Headers = dict[Any, Header]  # by image id
 
-RATIO = 0.02  # largest difference of the logarithms of two aspect ratios that count as equal
+RATIO = 0.02  # if the logarithms of two aspect ratios differ by at most this, they are equal
 
 KEEP, SCALE, UNCLEAR = (
     "boxes are measured in the size of the file",
@@ -42,18 +42,18 @@ def correct_sizes_of_fractions(
 def correct_sizes(
     dataset: Dataset, pairs: AnnotationPairs, headers: Headers, add: AddFinding
 ) -> frozenset[str]:
-    """Correct the sizes of records, and their boxes if these are measured in the wrong size.
+    """Correct the sizes of records, and scale their boxes if these are measured in the wrong size.
 
     Records and annotations are changed in place.
 
     Args:
-        dataset: with the sizes of the annotations.
+        dataset: the data set, with the sizes in the annotations.
         pairs: (annotation, record) pairs with "bbox" as [x, y, width, height] in pixels.
-        headers: of all records.
+        headers: the headers of all records.
         add: called for each wrong size.
 
     Returns:
-        The files where it is unclear which size boxes are measured in.
+        The files for which it is unclear which size the boxes are measured in.
     """
     label_of = {coco_id: label for label, coco_id in enumerate(dataset.category_ids)}
     by_image: dict[Any, list[dict[str, Any]]] = {}
@@ -82,7 +82,7 @@ def _message(given: tuple[Any, ...], size: tuple[int, int], outcome: str) -> str
 def _measured_in(
     annotations: Sequence[Mapping[str, Any]], given: tuple[int, int], size: tuple[int, int]
 ) -> str:
-    """Return KEEP, SCALE or UNCLEAR."""
+    """Return KEEP, SCALE or UNCLEAR: which size the boxes are measured in."""
     if not annotations:
         return KEEP
     corners = to_xyxy(np.array([a["bbox"] for a in annotations], dtype=np.float64), "xywh")

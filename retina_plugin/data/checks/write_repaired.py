@@ -17,12 +17,12 @@ USUAL = ("train", "val", "test")
 
 
 def write_repaired(sets: Sequence[RepairedSet], folder: str) -> tuple[list[str], str]:
-    """Write data sets in COCO's layout with their images; all of them or none.
+    """Write data sets with their images in COCO format. If an error occurs, nothing is written.
 
-    Images are hard links where the file system has them, else copies.
+    Images are hard links if the file system supports them, else copies.
 
     Args:
-        sets: several become splits, at most three.
+        sets: at most three; if there are several, each becomes a split.
         folder: a new or empty folder.
 
     Returns:
@@ -42,8 +42,8 @@ def write_repaired(sets: Sequence[RepairedSet], folder: str) -> tuple[list[str],
 
 
 def _split_names(names: Sequence[str]) -> list[str]:
-    """Return a different split for each data set: its own, or that which its file or folder is
-    named after; train, val, test if these are unknown or equal."""
+    """Return a split for each data set, from its name, file or folder. If splits are unknown or
+    equal, return train, val and test in this order."""
     paths = [parse_data_path(name) or DataPath(name) for name in names]
     found = [
         split_of(where.split) or split_of(os.path.basename(where.path)) or "" for where in paths
@@ -52,6 +52,6 @@ def _split_names(names: Sequence[str]) -> list[str]:
         return found
     if len(names) > len(USUAL):
         raise DatasetError(
-            f"--fix writes {', '.join(USUAL)}, but {len(names)} data sets are named: check fewer"
+            f"--fix writes {', '.join(USUAL)}, but {len(names)} data sets are given: check fewer"
         )
     return list(USUAL[: len(names)])

@@ -1,4 +1,4 @@
-"""Exporters write data sets in other annotation formats; one file a format."""
+"""Exporters of annotation formats. Each writes data sets in one format."""
 
 from retina_plugin.data.exporters.coco import write_coco
 from retina_plugin.data.exporters.convert import EXPORTERS, convert

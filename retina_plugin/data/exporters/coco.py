@@ -1,5 +1,5 @@
-"""Write COCO's JSON: ``annotations/SPLIT.json`` and ``images/SPLIT/``; without splits
-``annotations.json`` and ``images/``."""
+"""Write COCO's JSON: ``annotations/SPLIT.json`` and ``images/SPLIT/``, or for a data set without
+splits ``annotations.json`` and ``images/``."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from retina_plugin.data.exporters.splits import named_records
 def write_coco(datasets: Mapping[str, Dataset], copies: ImageCopies) -> list[str]:
     """See :class:`Exporter`. Ids, boxes, flags, empty images and the order of classes are kept."""
     for split, dataset in datasets.items():
-        names: dict[str, str] = {}  # by path; two images may be one file
+        names: dict[str, str] = {}  # {path: name}; two images may have the same file
         for record, name in named_records(split, dataset):
             if names.setdefault(record["file_name"], name) == name:
                 copies.add(record["file_name"], os.path.join("images", split, name))

@@ -31,11 +31,11 @@ def convert(name: str, format: str, folder: str, *, link: bool = False) -> list[
     Args:
         name: as for :func:`retina_plugin.data.load_dataset`; ``PATH:SPLIT`` for one split only.
         format: a key of :data:`EXPORTERS`.
-        folder: a new or empty folder. It is written whole or not at all.
+        folder: a new or empty folder. It is written completely or not at all.
         link: make hard links to the images instead of copies.
 
     Returns:
-        Lines to print: what was written, and what the format cannot hold.
+        Lines to print: the written data sets, and information that the format cannot store.
 
     Raises:
         DatasetError: the data set cannot be read, or the folder is not empty.
@@ -65,7 +65,7 @@ def require_new_folder(folder: str) -> None:
     """Check that a folder does not exist or is empty.
 
     Raises:
-        DatasetError: it is a file, or is not empty.
+        DatasetError: the path is a file, or a folder that is not empty.
     """
     if os.path.lexists(folder) and not (os.path.isdir(folder) and not os.listdir(folder)):
         raise DatasetError(f"{folder} exists: name a new or empty folder")
@@ -77,7 +77,7 @@ def new_folder(folder: str) -> Iterator[str]:
 
     Raises:
         DatasetError: ``folder`` is a file, or is not empty.
-        DiskError: it cannot be created.
+        DiskError: the folder cannot be created.
     """
     require_new_folder(folder)
     path = os.path.abspath(folder)
@@ -85,7 +85,7 @@ def new_folder(folder: str) -> Iterator[str]:
         os.makedirs(os.path.dirname(path), exist_ok=True)
         draft = tempfile.mkdtemp(prefix=f".{os.path.basename(path)}.", dir=os.path.dirname(path))
     try:
-        os.chmod(draft, 0o777 & ~_umask())  # mkdtemp gives permissions only to the owner
+        os.chmod(draft, 0o777 & ~_umask())  # mkdtemp allows access only for the owner
         yield draft
         with disk_errors(folder):
             os.replace(draft, path)

@@ -10,7 +10,7 @@ from retina_plugin.data.exporters.image_copies import ImageCopies
 
 
 class Exporter(Protocol):
-    """Writes data sets in one format. A new one is a file with a function, and an entry in
+    """Writes data sets in one format. To add a format, write such a function and add it to
     :data:`retina_plugin.data.exporters.EXPORTERS`."""
 
     def __call__(self, datasets: Mapping[str, Dataset], copies: ImageCopies) -> list[str]:
@@ -21,7 +21,7 @@ class Exporter(Protocol):
             copies: adds images to the folder, ``copies.folder``.
 
         Returns:
-            Notes on what the format cannot hold, with counts.
+            Notes, with counts, about information that the format cannot store.
 
         Raises:
             DiskError: a file cannot be written.

@@ -1,4 +1,4 @@
-"""Put image files into a new folder."""
+"""Copy or link image files into a new folder."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ class ImageCopies:
         """
         Args:
             folder: an existing folder.
-            link: make hard links where the file system can; copies elsewhere.
+            link: make hard links if the file system supports them, else copies.
         """
         self.folder, self.link = folder, link
         self.copied = self.linked = 0
 
     def add(self, source: str, name: str) -> None:
-        """Put an image file into the folder.
+        """Copy or link an image file into the folder.
 
         Args:
             source: path of the image.
-            name: below the folder; its folders are made.
+            name: path relative to the folder; missing subfolders are created.
 
         Raises:
-            DiskError: it cannot be written.
+            DiskError: the file cannot be written.
         """
         path = os.path.join(self.folder, name)
         with disk_errors(path, lambda: os.path.getsize(source)):
@@ -40,18 +40,18 @@ class ImageCopies:
                 self.copied += 1
 
     def __str__(self) -> str:
-        """Say how many files were copied and linked."""
+        """Return a line with the numbers of copied and linked files."""
         if not self.linked:
             return f"{self.copied} images were copied"
         copied = f", {self.copied} were copied" if self.copied else ""
         return (
-            f"{self.linked} images are hard links{copied}: a program that writes into one changes "
-            "the original too"
+            f"{self.linked} images are hard links{copied}: a program that writes to one also "
+            "changes the original"
         )
 
 
 def _link(source: str, path: str) -> bool:
-    """Make a hard link; return whether the file system can, which it cannot across disks."""
+    """Make a hard link; return False if that is impossible, for example across file systems."""
     try:
         os.link(os.path.realpath(source), path)
     except OSError:

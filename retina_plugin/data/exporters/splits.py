@@ -1,4 +1,4 @@
-"""The data sets that are written together: their classes, and the names of their images."""
+"""Prepare the splits of a data set for export: equal classes, and names for images."""
 
 from __future__ import annotations
 
@@ -19,17 +19,18 @@ def with_same_classes(datasets: Mapping[str, Dataset]) -> tuple[dict[str, Datase
     """Give all splits the same classes.
 
     Args:
-        datasets: by split; at least one.
+        datasets: {split: data set}; at least one.
 
     Returns:
-        The data sets as they are if their classes are equal. If not, all have the classes of the
-        first, then those that others add, with the category ids 1..K; and a note that says so.
+        {split: data set}, and a list of notes. If the classes differ, all data sets get the classes
+        of the first, then the additional classes of the others, with category ids 1..K; a note
+        reports that.
     """
     first, *others = datasets.values()
     if all(_classes(other) == _classes(first) for other in others):
         return dict(datasets), []
     names = tuple(dict.fromkeys(n for dataset in datasets.values() for n in dataset.class_names))
-    note = f"the splits list different classes: all of them get {', '.join(names)}"
+    note = f"the splits list different classes: all splits get {', '.join(names)}"
     return {split: _with_classes(dataset, names) for split, dataset in datasets.items()}, [note]
 
 
@@ -54,11 +55,11 @@ def _with_classes(dataset: Dataset, names: tuple[str, ...]) -> Dataset:
 
 
 def image_names(dataset: Dataset) -> list[str]:
-    """Return a name for each record: the path of its image relative to the deepest folder that all
-    images share, with ``/``.
+    """Return a name for each record: the path of its image relative to the deepest common folder,
+    with ``/``.
 
-    Names differ without their suffixes, so that label files have different names too: of a.jpg and
-    a.png, the second is called a_2.png.
+    Names differ even without suffix, so that label files have different names too: if there are
+    a.jpg and a.png, the second gets the name a_2.png.
     """
     used: set[str] = set()
     names = relative_names([record["file_name"] for record in dataset.records])
@@ -72,8 +73,8 @@ def named_records(split: str, dataset: Dataset) -> Iterator[tuple[Record, str]]:
 
 
 def different_name(name: str, used: set[str]) -> str:
-    """Return the name, with a number before its suffix if its stem is used already; note its stem
-    as used."""
+    """Return ``name``, with a number before the suffix if its stem is in ``used``; add the stem of
+    the result to ``used``."""
     stem, suffix = os.path.splitext(name)
     candidate, number = stem, 1
     while candidate.casefold() in used:
@@ -84,7 +85,7 @@ def different_name(name: str, used: set[str]) -> str:
 
 
 def count_flags(dataset: Dataset, *flags: str) -> int:
-    """Return the number of annotations with one of the flags."""
+    """Return the number of annotations with at least one of the flags."""
     return sum(
         any(annotation.get(flag) for flag in flags)
         for record in dataset.records

@@ -13,13 +13,12 @@ from retina_plugin.data.exporters.image_copies import ImageCopies
 from retina_plugin.data.exporters.splits import FLAGS, count_flags, different_name, named_records
 from retina_plugin.data.importers.voc_offset import OFFSETS
 
-LOW, HIGH = OFFSETS["minima"]  # added to corners, so that reading with the default gives them back
+LOW, HIGH = OFFSETS["minima"]  # added to corners, because the reader subtracts it by default
 
 
 def write_voc(datasets: Mapping[str, Dataset], copies: ImageCopies) -> list[str]:
-    """See :class:`Exporter`. Images of all splits are in one folder; a name that is used already
-    gets a number. Lost are flags other than difficult, classes without boxes and the order of
-    classes."""
+    """See :class:`Exporter`. Images of all splits are in one folder; duplicate names get a number.
+    Classes without boxes and the order of classes are lost; all flags become "difficult"."""
     used: set[str] = set()
     for split, dataset in datasets.items():
         stems = []
@@ -68,7 +67,7 @@ def _object(annotation: Mapping[str, Any], dataset: Dataset) -> str:
 
 
 def _number(value: float) -> str:
-    """Return all digits; whole numbers as such."""
+    """Format a number with all digits, or as an integer if it is whole."""
     return str(int(value)) if value == int(value) else repr(value)
 
 
@@ -77,8 +76,8 @@ def _notes(datasets: Mapping[str, Dataset]) -> list[str]:
     flagged = sum(count_flags(d, *FLAGS) - count_flags(d, "difficult") for d in datasets.values())
     if flagged:
         notes.append(
-            f"{flagged} boxes with the flag crowd or group-of are difficult, the only flag of "
-            "Pascal VOC"
+            f"{flagged} boxes with the flag crowd or group-of are marked difficult, the only flag "
+            "of Pascal VOC"
         )
     names = next(iter(datasets.values())).class_names
     used = {
@@ -89,6 +88,6 @@ def _notes(datasets: Mapping[str, Dataset]) -> list[str]:
     }
     if list(names) != sorted(used):
         unused = [name for name in names if name not in used]
-        without = f", and those without boxes are lost: {', '.join(unused)}" if unused else ""
-        notes.append(f"Pascal VOC lists no classes: they are read in alphabetical order{without}")
+        without = f"; classes without boxes are lost: {', '.join(unused)}" if unused else ""
+        notes.append(f"Pascal VOC has no list of classes: a reader sorts them by name{without}")
     return notes

@@ -15,7 +15,7 @@ from retina_plugin.data.exporters.splits import FLAGS, count_flags, named_record
 
 def write_yolo(datasets: Mapping[str, Dataset], copies: ImageCopies) -> list[str]:
     """See :class:`Exporter`. Images without boxes get an empty label file. Boxes with flags are
-    left out, as in Ultralytics' converters of COCO and Pascal VOC."""
+    left out, as in Ultralytics' converters from COCO and Pascal VOC."""
     for split, dataset in datasets.items():
         for record, name in named_records(split, dataset):
             copies.add(record["file_name"], os.path.join("images", split, name))
@@ -33,7 +33,7 @@ def _boxes(record: Record) -> list[dict[str, Any]]:
 
 
 def _row(annotation: Mapping[str, Any], record: Record) -> str:
-    """Return a row with all digits that a float has."""
+    """Return a row of a label file, with all digits of the floats."""
     x0, y0, x1, y1 = annotation["bbox"]
     width, height = record["width"], record["height"]
     values = ((x0 + x1) / 2 / width, (y0 + y1) / 2 / height, (x1 - x0) / width, (y1 - y0) / height)
@@ -41,7 +41,7 @@ def _row(annotation: Mapping[str, Any], record: Record) -> str:
 
 
 def _data_yaml(datasets: Mapping[str, Dataset], class_names: tuple[str, ...]) -> str:
-    """Return YAML; text in JSON's quotes is YAML, too."""
+    """Return the text of data.yaml. Text is quoted as in JSON, which is valid YAML."""
     lines = [
         f"{split or 'train'}: {json.dumps(f'images/{split}'.rstrip('/'))}" for split in datasets
     ]
@@ -55,8 +55,10 @@ def _notes(datasets: Mapping[str, Dataset]) -> list[str]:
     if flagged:
         notes.append(
             f"{flagged} boxes with the flag crowd, difficult or group-of were left out, because "
-            "YOLO has no flags: what they show becomes background"
+            "YOLO has no flags: their objects become background"
         )
     if "val" not in datasets:
-        notes.append("data.yaml has no val, which Ultralytics needs: there is no such split")
+        notes.append(
+            "data.yaml has no val, which Ultralytics needs: the data set has no such split"
+        )
     return notes

@@ -126,6 +126,6 @@ def test_used_folders_and_sets_without_images(tmp_path):
     with pytest.raises(DatasetError, match="no image can be kept"):
         repair(tmp_path / "copy", name, f"{tmp_path / 'a' / 'no.json'}@{tmp_path}")
     sets = [Scene(tmp_path / letter, first_seed=ord(letter)).write() for letter in "bcde"]
-    with pytest.raises(DatasetError, match="but 4 data sets are named"):
+    with pytest.raises(DatasetError, match="but 4 data sets are given"):
         repair(tmp_path / "copy", *sets)
     assert not (tmp_path / "copy").exists()

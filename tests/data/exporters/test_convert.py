@@ -128,7 +128,7 @@ def test_flags(tmp_path: Path) -> None:
     content["annotations"][0].pop("difficult")
     (tmp_path / "coco/annotations.json").write_text(json.dumps(content))
     (note,) = convert(str(tmp_path / "coco"), "voc", str(tmp_path / "crowd"))[2:]
-    assert note.startswith("1 boxes with the flag crowd or group-of are difficult")
+    assert note.startswith("1 boxes with the flag crowd or group-of are marked difficult")
 
 
 def test_classes_without_boxes(tmp_path: Path) -> None:
@@ -140,8 +140,8 @@ def test_classes_without_boxes(tmp_path: Path) -> None:
         file.write_text(json.dumps(content))
     lines = convert(str(tmp_path / "my"), "voc", str(tmp_path / "voc"))
     assert lines[-1] == (
-        "Pascal VOC lists no classes: they are read in alphabetical order, and those without boxes "
-        "are lost: bee"
+        "Pascal VOC has no list of classes: a reader sorts them by name; classes without boxes are "
+        "lost: bee"
     )
 
 
@@ -154,7 +154,7 @@ def test_splits_with_different_classes(tmp_path: Path) -> None:
     before = table(load_dataset(f"{tmp_path}/my:val"))
     lines = convert(str(tmp_path / "my"), "yolo", str(tmp_path / "yolo"))
     names = (*NAMES, "bee", "ox")
-    assert lines[-1] == f"the splits list different classes: all of them get {', '.join(names)}"
+    assert lines[-1] == f"the splits list different classes: all splits get {', '.join(names)}"
     assert load_dataset(str(tmp_path / "yolo")).class_names == names
     assert table(load_dataset(f"{tmp_path}/yolo:val")) == before
 

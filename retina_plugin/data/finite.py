@@ -7,7 +7,7 @@ from typing import Any
 
 
 def is_number(value: Any) -> bool:
-    """Whether a value is a finite int or float, not a bool, that fits into a float."""
+    """Return whether a value is a finite int or float, not a bool, that fits into a float."""
     return (
         isinstance(value, (int, float))
         and not isinstance(value, bool)

@@ -47,7 +47,9 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
     class ScriptedBudget(Budget):
         def __init__(self, seconds: float, **options: Any) -> None:
-            super().__init__(seconds, **{**options, "started": clock.now, "clock": clock})
+            super().__init__(
+                seconds, **{**options, "started": clock.now, "clock": clock, "cpu_clock": clock}
+            )
 
         def start(self, *, evaluation_seconds: float) -> None:
             super().start(evaluation_seconds=clock.evaluation_seconds)

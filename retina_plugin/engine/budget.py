@@ -15,6 +15,7 @@ from typing import Any
 from retina_plugin.engine.step_times import StepTimes
 
 COUNTDOWN = 0.01  # share of the budget: if the steps left need less time, they are counted down
+HORIZON = 0.1  # share of the budget whose last steps predict the next ones
 OVERSHOOT = 0.02  # share of the budget by which the last step may exceed it
 MOST_EVALUATION = 0.75  # share of the time left that evaluations may take
 CHECKPOINT_SECONDS = 0.5  # estimate for the last checkpoint, if none was written before
@@ -45,6 +46,7 @@ class Budget:
         closing_seconds: float,
         started: float | None = None,
         clock: Callable[[], float] = time.monotonic,
+        cpu_clock: Callable[[], float] = time.thread_time,
     ) -> None:
         """
         Args:
@@ -54,9 +56,11 @@ class Budget:
                 ``evaluation_period / steps``; 0: only at the end.
             final_evaluations: time of the evaluations after the last step, as a multiple of the
                 time of an evaluation during training.
-            closing_seconds: estimate for the end without its evaluations and its checkpoint.
+            closing_seconds: estimate for the end without its evaluations and its checkpoint, on a
+                machine without other work.
             started: when the command started; None: now.
             clock: returns the time in seconds.
+            cpu_clock: returns the processor time of this thread in seconds.
         """
         self.seconds, self.steps, self.steps_left = seconds, 0, steps
         self.progress, self.evaluations = 0.0, 0
@@ -64,15 +68,16 @@ class Budget:
         self._first_guess, self._spacing = steps, evaluation_period / steps
         self._final_evaluations, self._closing_seconds = final_evaluations, closing_seconds
         self._evaluation_seconds = 0.0  # an estimate, until one was measured
-        self._clock = clock
+        self._clock, self._cpu_clock = clock, cpu_clock
         self._started = clock() if started is None else started
         self._elapsed_before = 0.0  # seconds of the earlier parts of a resumed run
-        self._step_times = StepTimes()
+        self._step_times = StepTimes(horizon=HORIZON * seconds)
         self._evaluation_steps: list[float] = []  # times of evaluations, in steps
         self._has_measured_evaluation = False
         self._checkpoint_times: list[float] = []
-        self._step_started = 0.0
-        self._interruption = 0.0  # time since then that belongs to no step
+        self._step_started, self._cpu_started = 0.0, 0.0
+        # since then, times that belong to no step
+        self._interruption, self._cpu_interruption = 0.0, 0.0
         self._is_measuring = False
 
     @property
@@ -113,7 +118,8 @@ class Budget:
             if self._checkpoint_times
             else CHECKPOINT_SECONDS
         )
-        return self._final_evaluations * self._evaluation() + checkpoint + self._closing_seconds
+        closing = self._closing_seconds * self._step_times.slowness
+        return self._final_evaluations * self._evaluation() + checkpoint + closing
 
     @property
     def is_evaluation_due(self) -> bool:
@@ -134,14 +140,19 @@ class Budget:
             evaluation_seconds: estimate for an evaluation, used until one was measured.
         """
         self._evaluation_seconds = evaluation_seconds
-        self._step_started, self._interruption = self._clock(), 0.0
+        self._start_step()
         self.start_seconds = self._step_started - self._started
+
+    def _start_step(self) -> None:
+        self._step_started, self._cpu_started = self._clock(), self._cpu_clock()
+        self._interruption, self._cpu_interruption = 0.0, 0.0
 
     def finish_step(self) -> None:
         """Record the time since the last step, and predict how many steps are left."""
-        now = self._clock()
-        self._step_times.add(now - self._step_started - self._interruption)
-        self._step_started, self._interruption = now, 0.0
+        seconds = self._clock() - self._step_started - self._interruption
+        cpu_seconds = self._cpu_clock() - self._cpu_started - self._cpu_interruption
+        self._step_times.add(seconds, cpu_seconds=cpu_seconds)
+        self._start_step()
         self.steps += 1
         if self._step_times.is_settled and not self._evaluation_steps:
             self._evaluation_steps = [self._evaluation_seconds / self.step_seconds]
@@ -182,13 +193,14 @@ class Budget:
         if self._is_measuring:
             yield times
             return
-        self._is_measuring, started = True, self._clock()
+        self._is_measuring, started, cpu_started = True, self._clock(), self._cpu_clock()
         try:
             yield times
         finally:
             self._is_measuring = False
         times.append(self._clock() - started)
         self._interruption += times[0]
+        self._cpu_interruption += self._cpu_clock() - cpu_started
 
     def follow(self, decision: tuple[int, int, float, int]) -> None:
         """Take over the :meth:`decision` of another process."""

@@ -24,7 +24,7 @@ class Machine:
     """A clock, and the speed of the machine at each time."""
 
     def __init__(self, slowness: Callable[[float], float] = lambda t: 1.0) -> None:
-        self.now, self.slowness = 0.0, slowness
+        self.now, self.cpu, self.slowness = 0.0, 0.0, slowness
 
     def __call__(self) -> float:
         return self.now
@@ -32,6 +32,11 @@ class Machine:
     def work(self, seconds: float) -> None:
         """Do what takes ``seconds`` on a machine of speed 1."""
         self.now += seconds * self.slowness(self.now)
+        self.cpu += seconds
+
+    def cpu_clock(self) -> float:
+        """The processor time, which another program does not change."""
+        return self.cpu
 
 
 def budget_of(machine: Machine, seconds: float = 2 * MINUTE, **options: Any) -> Budget:
@@ -42,7 +47,7 @@ def budget_of(machine: Machine, seconds: float = 2 * MINUTE, **options: Any) -> 
         "closing_seconds": 2.0,
         **options,
     }
-    return Budget(seconds, started=machine.now, clock=machine, **plan)
+    return Budget(seconds, started=machine.now, clock=machine, cpu_clock=machine.cpu_clock, **plan)
 
 
 def cosine(budget: Budget) -> Any:
@@ -134,12 +139,16 @@ def test_at_constant_speed_the_schedule_is_that_of_a_run_with_the_final_number_o
     assert run.progress == pytest.approx(expected, abs=0.01)
 
 
-@pytest.mark.parametrize("slowness", [lambda t: 1.0, slower_from(MINUTE)])
-def test_the_planned_number_of_evaluations_is_kept(slowness: Callable[[float], float]) -> None:
+@pytest.mark.parametrize(
+    ("slowness", "evaluation"), [(lambda t: 1.0, 3.6), (slower_from(MINUTE), 2.4)]
+)
+def test_the_planned_number_of_evaluations_is_kept(
+    slowness: Callable[[float], float], evaluation: float
+) -> None:
     """Ten evaluations take 30% of the time; the one after the last step is not counted here."""
     machine = Machine(slowness)
     budget = budget_of(machine, evaluation_period=100)
-    run = train(budget, machine, evaluation=3.6)
+    run = train(budget, machine, evaluation=evaluation)
     assert len(run.evaluations) == 9
     assert machine.now == pytest.approx(2 * MINUTE, rel=0.05)
     assert run.progress[-1] == pytest.approx(1, abs=0.01)
@@ -268,11 +277,34 @@ def test_time_left_as_text() -> None:
         ([5.0, 1.0], 1.0),  # the first step does not count
         ([5.0, 1.0, 2.0], 1.5),
         ([5.0, 1.0, 1.0, 100.0], (1 + 1 + 3) / 3),  # an outlier counts three times the median
-        ([1.0] + [1.0] * 60 + [2.0] * 50, 2.0),  # the last 50
+        ([1.0] * 60 + [2.0] * 20, 2.0),  # the last 40 s
+        ([1.0] * 60 + [20.0] * 5, 20.0),  # but at least five steps
     ],
 )
 def test_mean_of_step_times(times: list[float], mean: float) -> None:
-    steps = StepTimes()
+    steps = StepTimes(horizon=40.0)
     for seconds in times:
-        steps.add(seconds)
+        steps.add(seconds, cpu_seconds=1.0)
     assert steps.mean == pytest.approx(mean)
+
+
+@pytest.mark.parametrize(
+    ("cpu_seconds", "slowness"),
+    [(2.0, 1.0), (3.0, 1.0), (1.0, 2.0), (0.1, 4.0), (0.0, 4.0)],
+)
+def test_slowness(cpu_seconds: float, slowness: float) -> None:
+    """Steps of 2 s; with several threads, one thread may count more than the time."""
+    steps = StepTimes(horizon=40.0)
+    for _ in range(10):
+        steps.add(2.0, cpu_seconds=cpu_seconds)
+    assert steps.slowness == pytest.approx(slowness)
+    again = StepTimes(horizon=40.0)
+    again.restore(steps.values())
+    assert (again.mean, again.slowness) == (steps.mean, steps.slowness)
+
+
+def test_the_end_is_expected_to_take_longer_on_a_busy_machine() -> None:
+    machine = Machine(lambda t: 3.0)
+    budget = budget_of(machine)
+    train(budget, machine, until=lambda: budget.steps == 10)
+    assert budget.end_seconds == pytest.approx(2.0 + 0.5 + 3 * 2.0)

@@ -161,6 +161,19 @@ def test_a_budget_below_one_step(train: Train, tmp_path: Path, clock: Clock) -> 
     assert metrics(tmp_path / "out")[-1]["iteration"] == 3
 
 
+def test_a_model_that_diverges_in_the_last_step_is_not_saved(
+    train: Train, tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which step is the last one is known only after it."""
+    for module in ("retina_plugin.lit.module", "retina_plugin.d2.trainer"):
+        if module in sys.modules:
+            monkeypatch.setattr(f"{module}.has_finite_predictions", lambda model: False)
+    with pytest.raises(FloatingPointError, match="at iteration 6"):
+        train("--minutes", "0.2", "SOLVER.CHECKPOINT_PERIOD", "5")
+    assert not (tmp_path / "out/model_final.pth").exists()
+    assert (tmp_path / "out/model_0000004.pth").exists()
+
+
 @pytest.mark.long  # it compares times, which other load on the machine changes
 @pytest.mark.parametrize("host", HOSTS)
 def test_wall_time(tmp_path: Path, root: Path, host: str) -> None:

@@ -51,6 +51,8 @@ class BudgetHook(HookBase):
         self.trainer.max_iter = self.budget.predicted_steps
         for hook in self.checkpoints:
             hook.max_iter = self.trainer.max_iter
+        if self.budget.is_finished:
+            self.trainer.require_finite()
 
 
 class BudgetPrinter(CommonMetricPrinter):

@@ -350,12 +350,18 @@ class RetinaTrainer(DefaultTrainer):
                 super().run_step()
         except FloatingPointError as error:
             raise self._divergence("The loss became infinite or NaN") from error
+        if self.budget is None and self.iter == self.max_iter - 1:
+            self.require_finite()
+
+    def require_finite(self) -> None:
+        """Check after the last step that the predictions of the model are finite; see
+        :mod:`retina_plugin.engine.divergence`.
+
+        Raises:
+            FloatingPointError: they are not.
+        """
         model = self.unwrapped_model
-        if (
-            self.iter == self.max_iter - 1
-            and isinstance(model, RetinaNet)
-            and not has_finite_predictions(model)
-        ):
+        if isinstance(model, RetinaNet) and not has_finite_predictions(model):
             raise self._divergence("The predictions of the model became infinite or NaN")
 
     def _divergence(self, what: str) -> FloatingPointError:

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 MOST, FEWEST = 200, 5  # steps
 OUTLIER = 3.0  # a step counts at most this many times the median
-MOST_SLOWNESS = 4.0  # more is waiting for data or other processes, not for the processor
+MOST_SLOWNESS = 6.0  # more is waiting for data or other processes, not for the processor
 
 
 class StepTimes:

@@ -101,7 +101,9 @@ def test_the_backbone_starts_from_the_package(photographs: dict[str, Tensor]) ->
     x = photographs["china.jpg"]
     with torch.no_grad():
         expected = whole.forward_intermediates(x, intermediates_only=True)[-1]
-        assert_close(model.backbone.bottom_up(x)["res5"], expected)
+        found_map = model.backbone.bottom_up(x)["res5"]
+    scale = expected.abs().max()  # folded batch norms round differently
+    assert_close(found_map / scale, expected / scale, rtol=0, atol=1e-4)
 
 
 @pytest.mark.slow

@@ -84,7 +84,7 @@ def test_without_optional_libraries(
     assert any("not installed" in reason for reason in first.absent)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_memory_is_measured_in_a_fresh_process(
     root: Path, tool: ModuleType, measure: ModuleType
 ) -> None:

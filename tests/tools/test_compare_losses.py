@@ -22,7 +22,7 @@ def tool() -> Any:
     return load_tool("compare_losses")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_runs_end_in_a_table_and_a_figure_and_are_not_repeated(
     tool: Any,
     tmp_path: Path,

@@ -97,6 +97,7 @@ def metrics(folder: Path) -> list[dict[str, float]]:
     return [json.loads(line) for line in lines]
 
 
+@pytest.mark.slow
 def test_a_run_with_a_budget(
     train: Train, tmp_path: Path, clock: Clock, capfd: pytest.CaptureFixture
 ) -> None:
@@ -130,6 +131,7 @@ def test_a_run_with_a_budget(
     assert (record.SOLVER.MAX_ITER, record.TEST.EVAL_PERIOD) == (49, 12)
 
 
+@pytest.mark.slow
 def test_a_resumed_run(train: Train, tmp_path: Path, clock: Clock) -> None:
     """Its learning rate goes on where it was, and its time is what was left."""
     out, command = tmp_path / "out", ["--minutes", "1", "DATASETS.TEST", "()"]
@@ -152,6 +154,7 @@ def test_a_resumed_run(train: Train, tmp_path: Path, clock: Clock) -> None:
     assert read_checkpoint(str(out / "model_final.pth"))["iteration"] == 86
 
 
+@pytest.mark.slow
 def test_a_budget_below_one_step(train: Train, tmp_path: Path, clock: Clock) -> None:
     clock.step_seconds = 3.0
     with pytest.raises(ConfigError, match=r"the first step 3\.0 s.* Give at least 0\.2"):
@@ -161,6 +164,7 @@ def test_a_budget_below_one_step(train: Train, tmp_path: Path, clock: Clock) -> 
     assert metrics(tmp_path / "out")[-1]["iteration"] == 3
 
 
+@pytest.mark.slow
 def test_a_model_that_diverges_in_the_last_step_is_not_saved(
     train: Train, tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:

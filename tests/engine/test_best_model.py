@@ -159,6 +159,7 @@ def metrics(folder: Path) -> list[dict[str, float]]:
     return list(map(json.loads, (folder / "out/metrics.json").read_text().splitlines()))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("host", HOSTS)
 def test_validation_and_test_sets(
     tmp_path: Path, root: Path, host: str, capsys: pytest.CaptureFixture[str]
@@ -185,6 +186,7 @@ def test_validation_and_test_sets(
     assert from_run_folder(str(out), None)[1][-1] == str(out / "model_best.pth")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("host", HOSTS)
 def test_early_stop_and_resume(
     tmp_path: Path, root: Path, host: str, capsys: pytest.CaptureFixture[str]

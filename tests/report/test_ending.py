@@ -217,6 +217,7 @@ def log(out: Path) -> list[dict[str, Any]]:
     return list(map(json.loads, (out / "metrics.json").read_text().splitlines()))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("host", HOSTS)
 def test_without_validation_sets(
     tmp_path: Path, root: Path, host: str, capsys: pytest.CaptureFixture[str]
@@ -244,6 +245,7 @@ def test_without_validation_sets(
     assert not list(out.glob("*.part*"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("host", HOSTS)
 def test_with_validation_and_test_sets(
     tmp_path: Path, root: Path, host: str, capsys: pytest.CaptureFixture[str]
@@ -277,6 +279,7 @@ def test_with_validation_and_test_sets(
     assert (out / "model_best.pth").read_bytes() == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("host", HOSTS)
 def test_with_validation_sets_only(
     tmp_path: Path, root: Path, host: str, capsys: pytest.CaptureFixture[str]

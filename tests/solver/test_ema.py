@@ -134,6 +134,7 @@ def run(folder: Path, config: str, host: str, steps: int, *, resume: bool = Fals
     launch(config, [*keys, *norm], Request(resume=resume), host=host)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("host", HOSTS)
 def test_runs(tmp_path: Path, root: Path, host: str) -> None:
     """A resumed run is equal bit by bit to one without a break; "model" is the average, and the

@@ -98,6 +98,7 @@ def test_characters_are_not_mirrored(names: tuple[str, ...], flip: str) -> None:
     assert plan_of(names=names)["INPUT.RANDOM_FLIP"] == flip
 
 
+@pytest.mark.slow
 def test_many_objects_in_an_image() -> None:
     plan = plan_of(objects=[(30.0, 30.0)] * 300)
     assert plan["TEST.DETECTIONS_PER_IMAGE"] == 400

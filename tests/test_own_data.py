@@ -13,10 +13,12 @@ from torch.testing import assert_close
 from retina_plugin.checkpoint import read_checkpoint
 from retina_plugin.cli.command import main
 from retina_plugin.config.errors import ConfigError
-from retina_plugin.data import load_dataset
+from retina_plugin.data import load_dataset, use_box_coordinates
 from retina_plugin.data.errors import DatasetError
+from retina_plugin.engine.own_data import OwnData, plan_run
 from retina_plugin.engine.plan.choose_data import choose_data
 from retina_plugin.engine.plan.rules import Datasets
+from retina_plugin.lit.run import HOST
 from tests.scenes import write_scenes
 from tests.test_end_to_end import HOSTS
 
@@ -143,3 +145,25 @@ def test_mistakes_leave_nothing_behind(scenes: Path, tmp_path: Path) -> None:
     with pytest.raises(DatasetError):
         main([*run, str(scenes)])
     assert not (tmp_path / "out").exists()
+
+
+def test_box_coordinates_are_converted_once(scenes: Path, tmp_path: Path) -> None:
+    expected = load_dataset(str(scenes)).records
+    file = scenes / "annotations.json"
+    content = json.loads(file.read_text())
+    for annotation in content["annotations"]:
+        x, y, width, height = annotation["bbox"]
+        annotation["bbox"] = [x, y, x + width, y + height]
+    file.write_text(json.dumps(content))
+    key = "MODEL.RETINA_PLUGIN.DATASETS.BOX_COORDINATES"
+    overrides = [*SHORT, key, "xyxy"]
+    try:
+        planned = plan_run(OwnData(str(scenes)), str(tmp_path / "p.yaml"), overrides, HOST)
+        planned.write()
+    finally:
+        use_box_coordinates("")
+    assert key not in [entry.key for entry in planned.plan.entries]
+    boxes = {record["file_name"]: [a["bbox"] for a in record["annotations"]] for record in expected}
+    for name in (*planned.plan["DATASETS.TRAIN"], *planned.data.names.validation):
+        for record in load_dataset(name).records:
+            assert [a["bbox"] for a in record["annotations"]] == boxes[record["file_name"]]

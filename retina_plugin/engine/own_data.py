@@ -12,6 +12,8 @@ from retina_plugin.config import leaves
 from retina_plugin.config.errors import ConfigError
 from retina_plugin.config.files import write_atomically
 from retina_plugin.config.keys import MINUTES
+from retina_plugin.data.box_coordinates import KEY as BOX_COORDINATES
+from retina_plugin.engine.checks import prepare_data
 from retina_plugin.engine.host import Host, Request
 from retina_plugin.engine.launch import host_of, launch
 from retina_plugin.engine.plan.choose_data import ChosenData, choose_data
@@ -119,10 +121,13 @@ def plan_run(own: OwnData, path: str, overrides: Sequence[str], host: Host) -> P
         DatasetError: the data cannot be used.
     """
     given = _given_entries(overrides, host)
+    prepare_data(merge(host.get_cfg(), None, overrides))
     chosen = choose_data(
         own.data, own.val, prefix=path.removesuffix(".yaml"), group_by=own.group_by
     )
     print("\n".join(chosen.lines), flush=True)
+    if chosen.files:  # their boxes are converted already
+        given = [entry for entry in given if entry.key != BOX_COORDINATES]
     plan = _plan(own, chosen, given, host).with_entries(given)
     print("\n".join([*plan.head, *plan.summary()]), flush=True)
     return PlannedRun(path, plan, chosen)

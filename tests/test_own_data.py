@@ -77,7 +77,10 @@ def test_resume_and_overwrite(scenes: Path, tmp_path: Path, host: str) -> None:
     main([*arguments, *SHORT])
     with pytest.raises(ConfigError, match=r"out holds a run that finished after 4 steps"):
         main([*arguments, *SHORT])
-    main([*arguments, "--resume"])
+    with pytest.raises(ConfigError, match=r"SOLVER\.IMS_PER_BATCH"):  # not ignored
+        main([*arguments, "--resume", "SOLVER.IMS_PER_BATCH", "4"])
+    main([*arguments, "--resume", "SOLVER.MAX_ITER", "6"])
+    assert read_checkpoint(str(tmp_path / "out" / "model_final.pth"))["iteration"] == 5
     main([*arguments, "--overwrite", *SHORT])
     assert (tmp_path / "out.1" / "plan.yaml").exists()
 

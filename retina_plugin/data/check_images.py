@@ -44,7 +44,7 @@ def check_images(
             return error
         return header
 
-    results = in_threads(check, records, show=show)
+    results = in_threads(check, records, description="image headers", show=show)
     problems = [str(result) for result in results if isinstance(result, DatasetError)]
     if problems:
         more = f" And {len(problems) - 3} more." if len(problems) > 3 else ""

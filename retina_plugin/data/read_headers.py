@@ -30,22 +30,31 @@ def read_headers(paths: Sequence[str]) -> list[Header | DatasetError]:
         except DatasetError as error:
             return error
 
-    return in_threads(header_or_error, paths)
+    return in_threads(header_or_error, paths, description="image headers")
 
 
 def in_threads(
-    function: Callable[[Item], Found], items: Sequence[Item], *, show: bool = True
+    function: Callable[[Item], Found],
+    items: Sequence[Item],
+    *,
+    description: str,
+    threads: int = THREADS,
+    show: bool = True,
 ) -> list[Found]:
     """Call a function that reads an image file on each item.
 
     Args:
+        function: called with each item.
+        items: may be empty.
+        description: text beside the progress bar.
+        threads: number of threads.
         show: whether to show a progress bar on standard error.
     """
-    pool = ThreadPoolExecutor(THREADS)
+    pool = ThreadPoolExecutor(threads)
     try:
         bar = tqdm(
             pool.map(function, items),
-            desc="image headers",
+            desc=description,
             total=len(items),
             unit="file",
             leave=False,

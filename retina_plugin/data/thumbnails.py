@@ -9,23 +9,21 @@ import hashlib
 import io
 import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from PIL import Image
-from tqdm import tqdm
 
 from retina_plugin.data.errors import DatasetError
 from retina_plugin.data.headers import MAX_PIXELS, ImageSource, exif_orientation
 from retina_plugin.data.images import TRANSPOSE_OF_ORIENTATION, stored_values
+from retina_plugin.data.read_headers import in_threads
 
 SIDE = 32  # height and width of the grey image, pixels
 HASH_SIDE = 8  # number of lowest frequencies in each direction that the perceptual hash uses
 FLAT = 2.0  # grey levels; below this standard deviation, the hash would compare noise
 THREADS = os.cpu_count() or 1  # decoding keeps a core busy
-PROGRESS_DELAY = 2  # seconds after which the progress bar appears
 
 # rows: the lowest HASH_SIDE of the cosine transform (DCT-II) of SIDE values, not normalised
 _COSINES = np.cos(np.pi / SIDE * np.outer(np.arange(HASH_SIDE), np.arange(SIDE) + 0.5))
@@ -59,20 +57,7 @@ def read_thumbnails(paths: Sequence[str], *, show: bool = True) -> list[Thumbnai
         paths: may be empty.
         show: whether to show a progress bar on standard error.
     """
-    pool = ThreadPoolExecutor(THREADS)
-    try:
-        bar = tqdm(
-            pool.map(read_thumbnail, paths),
-            desc="images",
-            total=len(paths),
-            unit="file",
-            leave=False,
-            delay=PROGRESS_DELAY,
-            disable=not show,
-        )
-        return list(bar)
-    finally:
-        pool.shutdown(cancel_futures=True)  # Ctrl-C does not wait for the remaining files
+    return in_threads(read_thumbnail, paths, description="images", threads=THREADS, show=show)
 
 
 def read_thumbnail(path: str) -> Thumbnail:

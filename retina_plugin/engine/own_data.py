@@ -50,7 +50,7 @@ def train_own_data(
 ) -> None:
     """Plan a run, write the plan into ``OUTPUT_DIR``, and train.
 
-    ``--resume`` uses the existing plan of the run.
+    ``--resume`` uses the existing plan and its data; overrides then change keys that may change.
 
     Args:
         own: the data and the time limit.
@@ -68,6 +68,7 @@ def train_own_data(
     if request.resume:
         if not os.path.exists(path):
             raise ConfigError(f"--resume: {folder} has no {PLAN}, so there is no run to continue")
+        print(f"--resume: {path} names the data, and --data and --val are not read", flush=True)
     else:
         if not request.overwrite:
             require_unused(folder, the_host)
@@ -76,9 +77,15 @@ def train_own_data(
             rename_old_run(folder, the_host, inputs=[own.data, own.val])
         planned.write()
         request = dataclasses.replace(request, overwrite=False)  # the old run is renamed already
-    # the plan contains the time budget; with --resume, --minutes replaces it
-    minutes = [MINUTES, repr(own.minutes)] if own.minutes and request.resume else []
-    launch(path, ["OUTPUT_DIR", folder, *minutes], request, host=host)
+    # the plan of a new run contains the overrides and the time budget
+    changed = _overrides_of_resumed_run(own, overrides) if request.resume else []
+    launch(path, ["OUTPUT_DIR", folder, *changed], request, host=host)
+
+
+def _overrides_of_resumed_run(own: OwnData, overrides: Sequence[str]) -> list[str]:
+    pairs = zip(overrides[::2], overrides[1::2], strict=True)
+    given = [word for pair in pairs if pair[0] != "OUTPUT_DIR" for word in pair]
+    return [*given, MINUTES, repr(own.minutes)] if own.minutes else given
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 def is_jit_tracing() -> bool:
     """Return whether ``torch.jit.trace`` is running."""
-    tracing: bool = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]  # in torch
+    # torch neither exports nor annotates this function
+    tracing: bool = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
     return tracing
 
 

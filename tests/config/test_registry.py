@@ -24,7 +24,7 @@ KEYS = {"RADIUS": Key(2.0, "strides", above(0))}
 
 @pytest.fixture
 def parts() -> Iterator[Registry]:
-    """An empty registry of its own."""
+    """An empty registry, removed after the test."""
     yield Registry("thing", node="MODEL.RETINA_PLUGIN.THING", runtime_arguments=("size",))
     REGISTRIES.pop()
 

@@ -186,7 +186,7 @@ def test_the_stream_of_samples_is_equal_to_the_bit(strange_images: str, workers:
 
 
 def test_dicts_of_both_loaders(strange_images: str) -> None:
-    """Dicts for Detectron2's models, made by our loader, equal those of its own loader."""
+    """Dicts for Detectron2's models, made by our loader, equal those of Detectron2's loader."""
     cfg = cfg_of(DATASETS__TRAIN=(strange_images,), SOLVER__IMS_PER_BATCH=2, **CHANCE)
     register_datasets([strange_images])
     sample = next(iter(training_loader(cfg)))[1]

@@ -173,7 +173,8 @@ def test_two_files_of_classes(tmp_path: Path) -> None:
     [
         HEADER + "a.png,100,50,dog,1,2,30,40\na.png,100,50,cat,5,6,7,8\nb.png,100,50,,,,,\n",
         "ymax;xmax;ymin;xmin;Label;Image\n40;30;2;1;dog;a.png\n8;7;6;5;cat;a.png\n;;;;;b.png\n",
-        '"path","x1","y1","x2","y2","class_name"\na.png,1,2,30,40,dog\na.png,5,6,7,8,cat\nb.png,,,,,\n',
+        '"path","x1","y1","x2","y2","class_name"\n'
+        "a.png,1,2,30,40,dog\na.png,5,6,7,8,cat\nb.png,,,,,\n",
     ],
     ids=["TensorFlow", "other order and names", "keras-retinanet with a header"],
 )

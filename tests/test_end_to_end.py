@@ -29,6 +29,8 @@ from retina_plugin.modeling.retinanet import RetinaNet
 from tests.load_tools import load_tool
 from tests.scenes import write_run, write_scenes
 
+pytestmark = pytest.mark.slow
+
 HOSTS = ["lightning"] + ["detectron2"] * (importlib.util.find_spec("detectron2") is not None)
 BOTH = pytest.mark.skipif(len(HOSTS) < 2, reason="needs both hosts")
 AP_KEYS = {"bbox/AP", "bbox/AP50", "bbox/AP75", "bbox/APs", "bbox/APm", "bbox/APl"}
@@ -167,7 +169,6 @@ def test_checkpoint(runs: dict[str, Path], host: str) -> None:
     assert metadata["training_data"]["images"] == 12
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("trained_on", HOSTS)
 @pytest.mark.parametrize("host", HOSTS)
 def test_evaluation_of_a_checkpoint(
@@ -195,7 +196,6 @@ def test_evaluation_of_a_checkpoint(
     assert f"{found['bbox/AP']:.1f}" in printed
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("host", HOSTS)
 def test_evaluation_of_the_last_checkpoint_of_the_other_host(
     runs: dict[str, Path], train_net: Any, tmp_path: Path, host: str
@@ -220,7 +220,6 @@ def test_evaluation_of_the_last_checkpoint_of_the_other_host(
     assert last_ap(tmp_path)["bbox/AP"] > 0
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("host", HOSTS)
 def test_weights_of_classes_from_the_training_set(
     train_net: Any, tmp_path: Path, root: Path, capsys: pytest.CaptureFixture, host: str
@@ -252,7 +251,6 @@ def test_weights_of_classes_from_the_training_set(
     assert set(last_ap(tmp_path / "again")) == AP_KEYS | CLASS_KEYS
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("host", HOSTS)
 def test_a_checkpoint_that_cannot_be_written_leaves_the_old_one(
     train_net: Any,
@@ -287,7 +285,6 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_old_one(
     assert [file.read_bytes() for file in files] == before
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("host", HOSTS)
 def test_resuming_a_finished_run_evaluates_it(
     runs: dict[str, Path], train_net: Any, host: str, tmp_path: Path
@@ -315,7 +312,6 @@ def test_training_is_not_resumed_on_the_other_host(
         train_net.main([*arguments, "OUTPUT_DIR", str(tmp_path), "SOLVER.MAX_ITER", "50"])
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("host", HOSTS)
 def test_half_precision_and_pictures_while_training(
     train_net: Any, tmp_path: Path, root: Path, host: str, capfd: pytest.CaptureFixture
@@ -338,7 +334,6 @@ def test_half_precision_and_pictures_while_training(
     assert all(word in shown.out + shown.err for word in words)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("host", HOSTS)
 def test_half_precision_is_used_by_convolutions_in_training_only(
     train_net: Any, tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch, host: str
@@ -378,7 +373,6 @@ def test_without_a_test_set(train_net: Any, tmp_path: Path, root: Path, host: st
     assert not (tmp_path / "out/predictions.png").exists()
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("host", HOSTS)
 def test_several_test_sets(train_net: Any, tmp_path: Path, root: Path, host: str) -> None:
     config = write_run(tmp_path, root)
@@ -407,7 +401,6 @@ def any_rate(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(keys.DETECTRON2_KEYS, "SOLVER.BASE_LR", row)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("host", HOSTS)
 def test_a_learning_rate_that_is_far_too_high(
     train_net: Any,
@@ -461,7 +454,6 @@ def test_a_run_that_diverges_in_its_last_step(
     assert not (tmp_path / "out/inference").exists()
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("host", HOSTS)
 @pytest.mark.parametrize(
     ("overrides", "words"),
@@ -498,7 +490,6 @@ def test_weights_of_another_architecture(
         )
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("host", HOSTS)
 def test_a_backbone_starts_training_and_cannot_be_evaluated(
     runs: dict[str, Path], train_net: Any, tmp_path: Path, host: str, capsys: pytest.CaptureFixture
@@ -528,7 +519,6 @@ def test_a_backbone_starts_training_and_cannot_be_evaluated(
         train_net.main([*command, "--eval-only", *overrides])
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("host", HOSTS)
 @pytest.mark.parametrize("flags", [["--eval-only"], []])
 def test_equal_number_of_classes_with_other_names_is_a_warning(
@@ -554,7 +544,6 @@ def test_equal_number_of_classes_with_other_names_is_a_warning(
         )
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("host", HOSTS)
 def test_fine_tuning_with_other_classes(
     runs: dict[str, Path], train_net: Any, tmp_path: Path, host: str, capsys: pytest.CaptureFixture
@@ -581,7 +570,6 @@ def test_fine_tuning_with_other_classes(
     )
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("host", HOSTS)
 @pytest.mark.parametrize(
     ("flags", "overrides", "words"),
@@ -658,7 +646,6 @@ class Near(ASSIGNER_REGISTRY.get("MaxIoUAssigner")):
 """
 
 
-@pytest.mark.slow
 def test_two_processes_take_the_steps_of_one(
     train_net: Any, tmp_path: Path, root: Path, write_modules: Callable
 ) -> None:

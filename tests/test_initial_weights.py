@@ -21,6 +21,8 @@ from retina_plugin.modeling.build import build_model
 from tests.file_server import FileServer, server
 from tests.scenes import write_run
 
+pytestmark = pytest.mark.slow
+
 __all__ = ["server"]
 HOSTS = ["lightning"] + ["detectron2"] * (importlib.util.find_spec("detectron2") is not None)
 RESNET = {"MODEL.RESNETS.NORM": "BN", "SOLVER.MAX_ITER": "2", "DATASETS.TEST": "()"}

@@ -20,6 +20,8 @@ from retina_plugin.modeling.build_backbone import set_timm_pixel_constants
 from tests.file_server import FileServer, server
 from tests.models import compact_cfg, compact_model
 
+pytestmark = pytest.mark.slow
+
 __all__ = ["server"]
 LITE0 = "package://efficientnet_lite0"
 SHA256 = "0" * 64
@@ -54,7 +56,6 @@ def photographs() -> dict[str, Tensor]:
     return found
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("photograph", "label"), [("china.jpg", "palace"), ("flower.jpg", "daisy")]
 )
@@ -78,7 +79,6 @@ def test_the_whole_classifier_recognises_photographs(
     assert best.values > 0.25
 
 
-@pytest.mark.slow
 def test_the_backbone_starts_from_the_package(photographs: dict[str, Tensor]) -> None:
     """All parameters of the backbone are loaded, without a warning, and its last map is the
     classifier's."""
@@ -106,7 +106,6 @@ def test_the_backbone_starts_from_the_package(photographs: dict[str, Tensor]) ->
     assert_close(found_map / scale, expected / scale, rtol=0, atol=1e-4)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("size", [0, 1, 2])
 def test_the_order_of_timm_is_that_of_the_files(size: int) -> None:
     pytest.importorskip("timm")

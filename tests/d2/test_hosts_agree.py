@@ -35,6 +35,8 @@ from retina_plugin.modeling.preprocessing import resized_shape
 from tests.models import COMPACT
 from tests.scenes import write_scenes
 
+pytestmark = pytest.mark.slow
+
 
 def cfg_of(**changes: Any) -> CfgNode:
     """Detectron2's config with the small model of the other tests; in names of ``changes``, ``__``

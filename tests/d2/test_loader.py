@@ -23,6 +23,8 @@ from retina_plugin.d2.mapper import RetinaDatasetMapper, seeded
 from retina_plugin.d2.repeat_factor_sampler import RepeatFactorBatchSampler
 from tests.scenes import write_scenes
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(params=["FocalRetinaNet", "RetinaNet"])
 def cfg(tmp_path: Path, request: pytest.FixtureRequest) -> CfgNode:

@@ -22,6 +22,8 @@ from retina_plugin.data import (
 )
 from retina_plugin.data.digits import make_digits, make_scene, render_digit, split_digits
 
+pytestmark = pytest.mark.slow
+
 
 def content(folder: Path) -> dict[str, bytes]:
     return {
@@ -82,7 +84,6 @@ def test_coco_layout(made: Path, split: str, count: int) -> None:
         assert height <= digits.HEIGHTS[1]
 
 
-@pytest.mark.slow
 def test_class_frequencies_fall_geometrically_in_training_only(tmp_path: Path) -> None:
     """With a ratio of 512 : 1, each class is drawn twice as often as the next, and all classes
     together 1023 / 512 times as often as the first."""

@@ -19,6 +19,8 @@ from retina_plugin.data.images import ORIENTATION
 from tests.load_tools import load_tool
 from tests.scenes import write_run
 
+pytestmark = pytest.mark.slow
+
 HOSTS = ["lightning"] + ["detectron2"] * (importlib.util.find_spec("detectron2") is not None)
 WIDE, TALL, SQUARE = (40, 24), (24, 40), (40, 40)  # stored width and height
 BOX = [6.0, 4.0, 28.0, 10.0]  # x, y, width, height in the stored image of size WIDE
@@ -62,7 +64,6 @@ def white(record: dict[str, Any]) -> list[float]:
     return [float(v) for v in (xs.min(), ys.min(), xs.max() + 1, ys.max() + 1)]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("size", [WIDE, SQUARE], ids=["wide", "square"])
 @pytest.mark.parametrize("json_size", ["stored", "left out"])
 @pytest.mark.parametrize("layout", ["", "xyxy fraction"])

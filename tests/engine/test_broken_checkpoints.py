@@ -19,6 +19,8 @@ from retina_plugin.modeling.build import build_model
 from tests.load_tools import load_tool
 from tests.scenes import write_run
 
+pytestmark = pytest.mark.slow
+
 HOSTS = ["lightning"] + ["detectron2"] * (importlib.util.find_spec("detectron2") is not None)
 
 
@@ -61,7 +63,6 @@ def test_a_run_writes_nothing_into_the_temporary_folder(runs: dict[str, Path], h
     assert (runs[host] / "out/model_final.pth").is_file()
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("host", HOSTS)
 def test_a_damaged_newest_checkpoint(
     runs: dict[str, Path],
@@ -82,7 +83,6 @@ def test_a_damaged_newest_checkpoint(
     assert read_checkpoint(str(out / "model_final.pth"))["iteration"] == 2
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("host", HOSTS)
 @pytest.mark.parametrize("content", [None, "../model_final.pth"])
 def test_an_invalid_last_checkpoint(
@@ -138,7 +138,6 @@ def test_damaged_weights_are_not_evaluated(
         )
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("host", HOSTS)
 def test_temporary_files_of_a_killed_run_are_removed(
     runs: dict[str, Path], copy: Callable[[str], Path], host: str

@@ -25,6 +25,8 @@ from tests.load_tools import load_tool
 from tests.models import compact_cfg, compact_model
 from tests.scenes import write_run
 
+pytestmark = pytest.mark.slow
+
 HOSTS = ["lightning"] + ["detectron2"] * (importlib.util.find_spec("detectron2") is not None)
 SGD = {"MODEL__RETINA_PLUGIN__OPTIMIZER": "SGD"}
 

@@ -31,6 +31,8 @@ from retina_plugin.modeling.retinanet import RetinaNet
 from tests.load_tools import load_tool
 from tests.scenes import write_run
 
+pytestmark = pytest.mark.slow
+
 HOSTS = ["lightning"] + ["detectron2"] * (importlib.util.find_spec("detectron2") is not None)
 SHORT = [
     "SOLVER.MAX_ITER",
@@ -194,7 +196,6 @@ def test_description_of_a_folder_without_a_checkpoint(
     assert describe_run(str(tmp_path / "none"), HOST) is None
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("host", HOSTS)
 def test_a_new_run_in_the_folder_of_another_is_refused(
     stopped: dict[str, list[str]], train_net: Any, tmp_path: Path, host: str
@@ -209,7 +210,6 @@ def test_a_new_run_in_the_folder_of_another_is_refused(
     assert content(tmp_path / host) == before
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("host", HOSTS)
 def test_a_folder_with_the_best_model_alone(
     stopped: dict[str, list[str]], train_net: Any, tmp_path: Path, host: str
@@ -236,7 +236,6 @@ def _train_of(path: Path) -> str:
     return cfg.DATASETS.TRAIN[0]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("host", HOSTS)
 def test_overwrite_and_a_run_that_is_killed_before_its_first_checkpoint(
     stopped: dict[str, list[str]],
@@ -315,7 +314,6 @@ with contextlib.ExitStack() as stack:
 """
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(not folder_lock.CAN_LOCK, reason="needs fcntl")
 def test_a_second_run_in_a_folder_is_refused_until_the_first_one_is_gone(
     stopped: dict[str, list[str]], trained: dict[str, Path], train_net: Any, tmp_path: Path
@@ -427,7 +425,6 @@ def tensors(path: Path) -> dict[str, torch.Tensor]:
     }
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("host", HOSTS)
 def test_a_resumed_run_uses_the_new_learning_rate(
     stopped: dict[str, list[str]],
@@ -471,7 +468,6 @@ def test_a_resumed_run_uses_the_new_learning_rate(
     assert "BASE_LR: 1.0e-12" in (out / "config.yaml").read_text()
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("host", HOSTS)
 def test_a_finished_run_that_is_continued_equals_a_longer_run(
     trained: dict[str, Path],

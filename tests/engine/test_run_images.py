@@ -23,6 +23,8 @@ from tests.deep_images import deepen, write_tiff
 from tests.load_tools import load_tool
 from tests.scenes import write_run
 
+pytestmark = pytest.mark.slow
+
 HOSTS = ["lightning"] + ["detectron2"] * (importlib.util.find_spec("detectron2") is not None)
 KEY = "MODEL.RETINA_PLUGIN.INPUT.PIXEL_RANGE"
 TINY = ["SOLVER.MAX_ITER", "2", "SOLVER.IMS_PER_BATCH", "2"]
@@ -61,7 +63,6 @@ def range_in(config: Path) -> Any:
     return cfg.MODEL.RETINA_PLUGIN.INPUT.PIXEL_RANGE
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("host", HOSTS)
 def test_auto_is_measured_once_and_kept(
     host: str, tmp_path: Path, root: Path, train_net: Any, capsys: pytest.CaptureFixture
@@ -92,7 +93,6 @@ def test_auto_is_measured_once_and_kept(
     assert f"pixel range: {expected} of {weights[1]}" in capsys.readouterr().out
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("host", HOSTS)
 def test_12_bits_with_their_range_are_the_8_bits_that_they_came_from(
     host: str, tmp_path: Path, root: Path, train_net: Any
@@ -112,7 +112,6 @@ def test_12_bits_with_their_range_are_the_8_bits_that_they_came_from(
     torch.testing.assert_close(weights[0], weights[1], rtol=0, atol=0)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("host", HOSTS)
 def test_8_bits_keep_auto_and_are_not_decoded_for_it(
     host: str, tmp_path: Path, root: Path, train_net: Any, monkeypatch: pytest.MonkeyPatch
@@ -183,7 +182,6 @@ def test_images_that_cannot_be_used_are_found_before_training(
         )
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("host", HOSTS)
 def test_the_limit_on_pixels_is_a_key(
     host: str, tmp_path: Path, root: Path, train_net: Any
@@ -195,7 +193,6 @@ def test_the_limit_on_pixels_is_a_key(
     assert (tmp_path / "out/model_final.pth").is_file()
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("size", [(3, 60000), (60000, 3), (1, 1)], ids=str)
 @pytest.mark.parametrize("host", HOSTS)
 def test_extreme_shapes_keep_a_pixel(
@@ -220,7 +217,6 @@ def test_extreme_shapes_keep_a_pixel(
 # -------------------------------------------------------------------------------------------- tools
 
 
-@pytest.mark.slow
 def test_tools_read_deep_images(
     tmp_path: Path, root: Path, train_net: Any, capsys: pytest.CaptureFixture
 ) -> None:

@@ -22,6 +22,8 @@ from retina_plugin.modeling.structures import Anchors, Target
 from retina_plugin.modeling.targets import PaddedTargets, pad_targets
 from tests.models import compact_model
 
+pytestmark = pytest.mark.slow
+
 SIZES = [(64, 96)] * 2
 
 
@@ -85,7 +87,6 @@ def test_needs_fixed_shapes() -> None:
     assert_close(torch.jit.trace(answer, x, check_trace=False)(x), x + 1)
 
 
-@pytest.mark.slow
 def test_compiled_in_one_graph_for_batches_of_one_padded_size() -> None:
     """Losses, gradients and the average equal those of eager mode; the second batch compiles
     nothing."""
@@ -105,7 +106,6 @@ def test_compiled_in_one_graph_for_batches_of_one_padded_size() -> None:
     assert_close(again, losses_and_gradients(model, model, images, SIZES, second))
 
 
-@pytest.mark.slow
 def test_compiled_with_a_list_of_targets() -> None:
     """Without padding it is one graph too; after two batches the numbers of boxes are symbols."""
     model = compact_model().eval()  # which keeps the average
@@ -120,7 +120,6 @@ def test_compiled_with_a_list_of_targets() -> None:
     assert_close(found, model.losses(predictions, anchors, targets))
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("way", ["export", "trace"])
 @pytest.mark.filterwarnings("ignore")  # torch.jit.trace warns of every shape
 def test_exported_losses_have_gradients(way: str) -> None:
@@ -162,7 +161,6 @@ def test_no_value_is_read() -> None:
     assert all(p.grad.shape == p.shape for p in model.parameters())
 
 
-@pytest.mark.slow
 @pytest.mark.long  # it compiles C++
 @pytest.mark.skipif(not shutil.which("g++"), reason="inductor needs a C++ compiler")
 def test_inductor_matches_to_the_bit() -> None:

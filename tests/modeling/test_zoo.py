@@ -30,6 +30,8 @@ from retina_plugin.modeling.necks import NECK_REGISTRY, Pyramid
 from retina_plugin.modeling.necks.bifpn import BiFPNLayer, Fusion
 from tests.models import compact_cfg
 
+pytestmark = pytest.mark.slow
+
 timm = pytest.importorskip("timm")
 
 # Family -> a small model of it.
@@ -89,7 +91,6 @@ def test_every_pair_is_registered() -> None:
     assert pairs <= set(BACKBONE_REGISTRY)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("builder", "member"), CASES, ids=lambda x: x.removeprefix("build_retina_")
 )
@@ -485,7 +486,6 @@ def test_frozen_norms(freeze_at: int) -> None:
     assert (freeze_at == 5) == (not any(p.requires_grad for p in model.parameters()))
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
 @pytest.mark.parametrize("name", ["resnet10t", "convnext_atto", "mobilenetv3_small_050"])
 def test_weights_of_a_local_file(name: str, suffix: str, tmp_path: Path) -> None:
@@ -501,7 +501,6 @@ def test_weights_of_a_local_file(name: str, suffix: str, tmp_path: Path) -> None
     assert_close(maps["res3"], expected[-3])
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", FAMILIES.values())
 def test_files_of_every_family_are_loaded_completely(name: str, tmp_path: Path) -> None:
     save(timm.create_model(name).state_dict(), str(tmp_path / "file.pth"))
@@ -569,7 +568,6 @@ def test_timm_refuses(changes: dict, words: str) -> None:
         small(**changes)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("theirs", "ours", "words"),
     [

@@ -29,6 +29,8 @@ from retina_plugin.report.worst_class import WorstClass, find_worst_class
 from tests.random_detections import box, dataset_of, result
 from tests.scenes import write_run, write_scenes
 
+pytestmark = pytest.mark.slow
+
 HOSTS = ["lightning"] + ["detectron2"] * (importlib.util.find_spec("detectron2") is not None)
 HERE = [10.0, 10.0, 20.0, 20.0]
 
@@ -217,7 +219,6 @@ def log(out: Path) -> list[dict[str, Any]]:
     return list(map(json.loads, (out / "metrics.json").read_text().splitlines()))
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("host", HOSTS)
 def test_without_validation_sets(
     tmp_path: Path, root: Path, host: str, capsys: pytest.CaptureFixture[str]
@@ -245,7 +246,6 @@ def test_without_validation_sets(
     assert not list(out.glob("*.part*"))
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("host", HOSTS)
 def test_with_validation_and_test_sets(
     tmp_path: Path, root: Path, host: str, capsys: pytest.CaptureFixture[str]
@@ -279,7 +279,6 @@ def test_with_validation_and_test_sets(
     assert (out / "model_best.pth").read_bytes() == before
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("host", HOSTS)
 def test_with_validation_sets_only(
     tmp_path: Path, root: Path, host: str, capsys: pytest.CaptureFixture[str]

@@ -29,6 +29,8 @@ from tests.load_tools import load_tool
 from tests.models import compact_cfg, compact_model
 from tests.scenes import COLOURS, write_run, write_scenes
 
+pytestmark = pytest.mark.slow
+
 cv2 = pytest.importorskip("cv2")
 
 HOSTS = ["lightning"] + ["detectron2"] * (importlib.util.find_spec("detectron2") is not None)
@@ -733,7 +735,6 @@ def test_the_number_of_classes_may_be_left_to_the_checkpoint(
 # plot_losses
 
 
-@pytest.mark.slow
 def test_figures_without_and_with_a_model(
     tools: Any, trained: tuple[str, str], scenes: str, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
@@ -749,7 +750,6 @@ def test_figures_without_and_with_a_model(
     assert "background in all loss" in printed
 
 
-@pytest.mark.slow
 def test_mistakes_of_plot_losses(
     tools: Any, trained: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
@@ -767,7 +767,6 @@ def test_mistakes_of_plot_losses(
 # all tools
 
 
-@pytest.mark.slow
 def test_tools_need_no_host(root: Path) -> None:
     """With both hosts blocked, the tools start and print their help without warnings."""
     code = (

@@ -20,6 +20,8 @@ from tests.data.checks.test_rules import (
     truncate,
 )
 
+pytestmark = pytest.mark.slow
+
 NOT_REPAIRED = {"suspicious-coordinates", "two-classes", "similar-class-names", "small-box"}
 
 

@@ -11,6 +11,8 @@ from retina_plugin.data import Dataset, load_dataset
 from retina_plugin.data.exporters import convert
 from tests.data.exporters.test_convert import write_coco
 
+pytestmark = pytest.mark.slow
+
 Boxes = dict[str, list[tuple[str, list[float]]]]
 
 

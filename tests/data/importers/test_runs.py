@@ -14,6 +14,8 @@ from retina_plugin.data.exporters import convert
 from tests.load_tools import load_tool
 from tests.scenes import write_run
 
+pytestmark = pytest.mark.slow
+
 HOSTS = ["lightning"] + ["detectron2"] * (importlib.util.find_spec("detectron2") is not None)
 
 

@@ -11,6 +11,8 @@ import pytest
 from retina_plugin.data import DatasetError, load_dataset
 from tests.imported_boxes import write_images
 
+pytestmark = pytest.mark.slow
+
 # in images of 100 x 50 pixels
 DOG, CAT = (10, 5, 50, 45), (20, 10, 30, 20)
 PERCENT = {"dog": (10, 10, 40, 80), "cat": (20, 20, 10, 20)}  # x, y, width, height

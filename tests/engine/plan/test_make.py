@@ -19,6 +19,8 @@ from retina_plugin.engine.read_config import complete_config
 from tests.engine.plan.profiles import profile
 from tests.models import compact_cfg
 
+pytestmark = pytest.mark.slow
+
 CPU = Machine(cores=2, memory=8 * 2**30, gpu="")
 NAMES = Datasets(train=("train.json@images",), validation=("val.json@images",))
 
@@ -98,7 +100,6 @@ def test_characters_are_not_mirrored(names: tuple[str, ...], flip: str) -> None:
     assert plan_of(names=names)["INPUT.RANDOM_FLIP"] == flip
 
 
-@pytest.mark.slow
 def test_many_objects_in_an_image() -> None:
     plan = plan_of(objects=[(30.0, 30.0)] * 300)
     assert plan["TEST.DETECTIONS_PER_IMAGE"] == 400

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from retina_plugin.data.cut_off import require_complete_file
 from retina_plugin.data.errors import DatasetError
 from retina_plugin.data.headers import Header, read_header
 from retina_plugin.data.images import require_channels_and_size, require_size
@@ -17,7 +18,8 @@ def check_images(
 ) -> list[Header]:
     """Read the header of each record's file; check its size, channels and pixel format.
 
-    Pixels are not decoded, so a file that is truncated after its header is not detected.
+    JPEG and PNG files that were cut off are found by their missing end. The pixels of other files
+    are not decoded.
 
     Args:
         records: with "file_name", and "height" and "width" if the annotations have them; may be
@@ -40,6 +42,7 @@ def check_images(
                 header.path, header.pixels, header.width, header.height, max_pixels
             )
             require_size(record, width=header.width, height=header.height)
+            require_complete_file(header, max_pixels=max_pixels)
         except DatasetError as error:
             return error
         return header
@@ -50,6 +53,7 @@ def check_images(
         more = f" And {len(problems) - 3} more." if len(problems) > 3 else ""
         raise DatasetError(
             f"{len(problems)} of {len(records)} images cannot be used: "
-            f"{' '.join(problems[:3])}{more}"
+            f"{' '.join(problems[:3])}{more} To write a copy of the data without "
+            "them: retina data check DATA --fix DIR"
         )
     return [result for result in results if isinstance(result, Header)]

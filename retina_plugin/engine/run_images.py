@@ -62,8 +62,7 @@ def prepare_images(
     headers = check_images([*train, *test], max_pixels=node.MAX_PIXELS, show=show)
     lines = [
         f"images: {len(headers)} headers read in {time.perf_counter() - started:.1f} s; sizes and "
-        "kinds agree with the annotations "
-        "(pixels are not checked yet: a file cut off after its header fails when it is used)"
+        "kinds agree with the annotations, and no JPEG or PNG file is cut off"
     ]
     lines += _resolve_pixel_range(cfg, request, host, headers, headers[: len(train)])
     return "\n".join(lines)

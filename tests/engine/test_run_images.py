@@ -154,6 +154,10 @@ def five_channels(path: Path) -> None:
     write_tiff(path, np.zeros((64, 80, 5), np.uint8))
 
 
+def cut_off(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-40])
+
+
 @pytest.mark.parametrize(
     ("spoil", "words"),
     [
@@ -161,6 +165,7 @@ def five_channels(path: Path) -> None:
         (no_image, "its format is unknown"),
         (fifo, "it is a FIFO, not a file"),
         (five_channels, "8-bit RGB TIFF with 5 channels"),
+        (cut_off, "truncated"),
     ],
 )
 @pytest.mark.parametrize("host", HOSTS)

@@ -51,6 +51,9 @@ def scratch_network(machine: Machine, reason: str) -> list[Entry]:
 def pretrained_network(machine: Machine, reason: str) -> list[Entry]:
     """Return the entries of a network with ImageNet weights from a Python package.
 
+    Pixel values and the order of channels are not among them: a run takes those of the weights, see
+    :func:`retina_plugin.modeling.build_backbone.set_timm_pixel_constants`.
+
     Args:
         machine: the machine that trains; with a GPU pyramid and head are larger.
         reason: why the weights are used.
@@ -68,7 +71,6 @@ def pretrained_network(machine: Machine, reason: str) -> list[Entry]:
             "the frozen stages respond to edges, colours and textures, and need no backward pass",
         ),
         Entry(f"{NODE}.SOLVER.BACKBONE_LR_FACTOR", 0.2, "pretrained layers need a lower rate"),
-        Entry("INPUT.FORMAT", "RGB"),
     ]
 
 

@@ -126,3 +126,13 @@ def test_pretrained_weights(minutes: float, step: float, num_images: int, weight
     assert plan["MODEL.WEIGHTS"] == weights
     expected = "ImageNet weights: " if weights else "from scratch: "
     assert expected in plan.text()
+
+
+def test_pretrained_weights_get_the_pixels_of_their_training(tmp_path: Path) -> None:
+    pytest.importorskip("timm")
+    plan = make_plan(dataclasses.replace(task(), has_weights=True), lambda plan, height, width: 0.5)
+    cfg = get_cfg()
+    cfg.merge_from_list(plan.overrides())
+    complete_config(cfg)
+    pixels = (cfg.INPUT.FORMAT, list(cfg.MODEL.PIXEL_MEAN), list(cfg.MODEL.PIXEL_STD))
+    assert pixels == ("RGB", [127.5] * 3, [127.5] * 3)

@@ -170,9 +170,14 @@ def find_files(patterns: list[str]) -> list[str]:
 
 
 def detect(model: RetinaNet, image: np.ndarray) -> Detections:
-    """Detect objects in a (H, W, 3) RGB array; the results are on the CPU."""
+    """Detect objects in a (H, W, 3) RGB array; the results are on the CPU.
+
+    Detections with a score below the threshold of the model are left out. The model applies it
+    before suppression only, and suppressors such as SoftNMS lower scores.
+    """
     found = model.predict([torch.tensor(image).permute(2, 0, 1)])[0]
-    return {name: value.cpu() for name, value in found.items()}
+    kept = found["scores"] >= model.postprocessor.score_threshold
+    return {name: value[kept].cpu() for name, value in found.items()}
 
 
 def draw_detections(image: np.ndarray, found: Detections, names: list[str]) -> np.ndarray:

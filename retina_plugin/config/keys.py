@@ -11,6 +11,7 @@ import re
 from numbers import Integral
 
 from retina_plugin.config.key import Key
+from retina_plugin.config.keys_inference import INFERENCE_KEYS
 from retina_plugin.config.rules import (
     Rule,
     above,
@@ -97,7 +98,12 @@ PLUGIN_KEYS: dict[str, Key] = {
     f"{NODE}.ASSIGNER.NAME": Key("MaxIoUAssigner", "name of the assigner in ASSIGNER_REGISTRY"),
     f"{NODE}.BOX_CODER.NAME": Key("DeltaCoder", "name of the box coder in BOX_CODERS"),
     f"{NODE}.CRITERION.NAME": Key("DenseCriterion", "name of the criterion in CRITERIA"),
-    f"{NODE}.SUPPRESSOR.NAME": Key("NMS", "name of the suppressor in SUPPRESSORS"),
+    f"{NODE}.SUPPRESSOR.NAME": Key(
+        "NMS",
+        "suppressor: NMS (within each class), ClassAgnosticNMS, SoftNMS or another name in "
+        "SUPPRESSORS",
+    ),
+    **{f"{NODE}.{name}": key for name, key in INFERENCE_KEYS.items()},
     f"{NODE}.NORM_GROUPS": Key(
         32, "number of groups of every GN layer; must divide the number of channels", CHANNELS
     ),

@@ -9,13 +9,16 @@ from collections.abc import Sequence
 from typing import Protocol
 
 import torch
+from torch import Tensor
 
 from retina_plugin.config.registry import Registry
 from retina_plugin.layers.nms import batched_nms
+from retina_plugin.layers.soft_nms import soft_nms
 from retina_plugin.layers.tracing import is_jit_tracing
 from retina_plugin.modeling.structures import Detections
 
 SUPPRESSORS = Registry("suppressor", node="MODEL.RETINA_PLUGIN.SUPPRESSOR")
+GROUP = "group"  # (M,) int64, an optional entry of candidates; see batched_suppression
 
 
 class Suppressor(Protocol):
@@ -56,6 +59,79 @@ class NMS:
         )
 
 
+@SUPPRESSORS.register(reads={"threshold": "MODEL.RETINANET.NMS_THRESH_TEST"})
+class ClassAgnosticNMS:
+    """NMS in which boxes of different classes suppress each other too.
+
+    For data in which one place has one object, such as cells or traffic signs.
+    """
+
+    def __init__(self, *, threshold: float) -> None:
+        """
+        Args:
+            threshold: if the IoU of two boxes is above this value, the box with the lower score is
+                suppressed.
+        """
+        self.threshold = threshold
+
+    def __call__(
+        self, candidates: Sequence[Detections], *, max_detections: int
+    ) -> list[Detections]:
+        """See :class:`Suppressor`."""
+        in_one_group = [{**c, GROUP: torch.zeros_like(c["labels"])} for c in candidates]
+        kept = batched_suppression(
+            in_one_group, nms_threshold=self.threshold, max_detections=max_detections
+        )
+        return [{name: x for name, x in image.items() if name != GROUP} for image in kept]
+
+
+@SUPPRESSORS.register(
+    reads={
+        "threshold": "MODEL.RETINANET.NMS_THRESH_TEST",
+        "method": "MODEL.RETINA_PLUGIN.SUPPRESSOR.SoftNMS.METHOD",
+        "sigma": "MODEL.RETINA_PLUGIN.SUPPRESSOR.SoftNMS.SIGMA",
+        "min_score": "MODEL.RETINA_PLUGIN.SUPPRESSOR.SoftNMS.MIN_SCORE",
+    }
+)
+class SoftNMS:
+    """Soft-NMS within each class: boxes that overlap a better one get lower scores instead of being
+    removed; see :func:`retina_plugin.layers.soft_nms.soft_nms`."""
+
+    def __init__(self, *, threshold: float, method: str, sigma: float, min_score: float) -> None:
+        """See :func:`retina_plugin.layers.soft_nms.soft_nms`."""
+        self.threshold, self.method = threshold, method
+        self.sigma, self.min_score = sigma, min_score
+
+    def __call__(
+        self, candidates: Sequence[Detections], *, max_detections: int
+    ) -> list[Detections]:
+        """See :class:`Suppressor`.
+
+        Raises:
+            RuntimeError: in ``torch.jit.trace``, which would record the number of candidates.
+        """
+        if is_jit_tracing():
+            raise RuntimeError(
+                "MODEL.RETINA_PLUGIN.SUPPRESSOR.NAME: torch.jit.trace cannot record SoftNMS, "
+                "because its steps depend on the number of candidates. Trace with NMS or "
+                "ClassAgnosticNMS."
+            )
+        return [self._suppress(image, max_detections) for image in candidates]
+
+    def _suppress(self, candidates: Detections, max_detections: int) -> Detections:
+        rows, scores = soft_nms(
+            candidates["boxes"],
+            candidates["scores"],
+            candidates["labels"],
+            method=self.method,
+            iou_threshold=self.threshold,
+            sigma=self.sigma,
+            min_score=self.min_score,
+            max_kept=max_detections,
+        )
+        return {**{name: x[rows] for name, x in candidates.items()}, "scores": scores}
+
+
 def batched_suppression(
     candidates: Sequence[Detections], *, nms_threshold: float, max_detections: int
 ) -> list[Detections]:
@@ -65,7 +141,8 @@ def batched_suppression(
     candidates first, and more candidates only if too few boxes are kept.
 
     Args:
-        candidates: those of each image, with scores in descending order.
+        candidates: those of each image, with scores in descending order. Boxes suppress each other
+            if they have the same label, or the same :data:`GROUP` if there is this entry.
         nms_threshold, max_detections: see :class:`NMS` and :class:`Suppressor`.
 
     Returns:
@@ -89,18 +166,19 @@ def batched_suppression(
 
 def _suppress_batch(candidates: Sequence[Detections], nms_threshold: float) -> list[Detections]:
     sizes = [len(found["scores"]) for found in candidates]
-    boxes, scores, labels = (
-        torch.cat([found[name] for found in candidates]) for name in ("boxes", "scores", "labels")
+    together = {name: torch.cat([found[name] for found in candidates]) for name in candidates[0]}
+    groups = _groups(together)
+    image_index = torch.arange(len(sizes), device=groups.device).repeat_interleave(
+        torch.tensor(sizes, device=groups.device)
     )
-    image_index = torch.arange(len(sizes), device=boxes.device).repeat_interleave(
-        torch.tensor(sizes, device=boxes.device)
+    num_groups = groups.max() + 1 if len(groups) else 1
+    keep = batched_nms(
+        together["boxes"], together["scores"], image_index * num_groups + groups, nms_threshold
     )
-    num_classes = labels.max() + 1 if len(labels) else 1
-    keep = batched_nms(boxes, scores, image_index * num_classes + labels, nms_threshold)
     keep = keep.sort().values  # by image, and by descending score within each image
     counts = torch.bincount(image_index[keep], minlength=len(sizes)).tolist()
-    parts = (x[keep].split_with_sizes(counts) for x in (boxes, scores, labels))
-    return [{"boxes": b, "scores": s, "labels": c} for b, s, c in zip(*parts, strict=True)]
+    parts = {name: x[keep].split_with_sizes(counts) for name, x in together.items()}
+    return [{name: x[i] for name, x in parts.items()} for i in range(len(sizes))]
 
 
 def _suppress_image(
@@ -108,7 +186,12 @@ def _suppress_image(
 ) -> Detections:
     """Apply NMS to one image by tensor operations only, without branches."""
     keep = batched_nms(
-        candidates["boxes"], candidates["scores"], candidates["labels"], nms_threshold
+        candidates["boxes"], candidates["scores"], _groups(candidates), nms_threshold
     )
     keep = keep.sort().values[:max_detections]
     return {name: x[keep] for name, x in candidates.items()}
+
+
+def _groups(candidates: Detections) -> Tensor:
+    """Return the group (M,) of each candidate; see :func:`batched_suppression`."""
+    return candidates.get(GROUP, candidates["labels"])

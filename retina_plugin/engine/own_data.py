@@ -164,7 +164,7 @@ def _plan(own: OwnData, chosen: ChosenData, given: list[Entry], host: Host) -> P
         chosen.names,
         profile_of(chosen.training),
         profile_of(chosen.validation),
-        this_machine(),
+        this_machine({entry.key: entry.value for entry in given}.get("MODEL.DEVICE", "cuda")),
         own.minutes,
         _chosen_steps(own, given),
         weights_are_installed() and not NETWORK_KEYS & {entry.key for entry in given},

@@ -191,4 +191,7 @@ def write_finished_config(cfg: Any, steps: int, dump: Callable[[Any], str]) -> N
     """
     path = os.path.join(cfg.OUTPUT_DIR, FINAL_CONFIG)
     write_atomically(path, dump(finished_config(cfg, steps)))
-    print(f"the time budget was enough for {steps} steps; {path} repeats the run", flush=True)
+    print(
+        f"the time budget was enough for {steps} step{'s' * (steps != 1)}; {path} repeats the run",
+        flush=True,
+    )

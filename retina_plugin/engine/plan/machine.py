@@ -31,11 +31,16 @@ class Machine:
     gpu: str
 
 
-def this_machine() -> Machine:
-    """Describe this machine."""
-    if torch.cuda.is_available():
-        free, _ = torch.cuda.mem_get_info()
-        return Machine(_cores(), free, torch.cuda.get_device_name())
+def this_machine(device: str = "cuda") -> Machine:
+    """Describe this machine.
+
+    Args:
+        device: ``MODEL.DEVICE`` of the run, such as "cuda:1"; a GPU is described only if the run
+            uses one.
+    """
+    if torch.device(device).type == "cuda" and torch.cuda.is_available():
+        free, _ = torch.cuda.mem_get_info(device)
+        return Machine(_cores(), free, torch.cuda.get_device_name(device))
     return Machine(_cores(), _free_memory(), "")
 
 

@@ -24,10 +24,14 @@ into ~/.bashrc or ~/.zshrc.
 BASH = """\
 _retina() {
   local word="${COMP_WORDS[COMP_CWORD]}" verb="${COMP_WORDS[1]}"
+  local previous="${COMP_WORDS[COMP_CWORD-1]}"
   local choices="" configs="" files="" keys=""
   [ "$COMP_CWORD" -eq 1 ] && verb=""
+  # bash makes three words of --flag=value
+  [ "$word" = "=" ] && word=""
+  [ "$previous" = "=" ] && previous="${COMP_WORDS[COMP_CWORD-2]}"
   case "$verb" in @NESTED@) [ "$COMP_CWORD" -gt 2 ] && verb="$verb ${COMP_WORDS[2]}" ;; esac
-  case "$verb ${COMP_WORDS[COMP_CWORD-1]}" in
+  case "$verb $previous" in
 @CASES@
   esac
   case "$word" in [A-Z]*) [ -n "$keys" ] && choices="@KEYS@" ;; esac

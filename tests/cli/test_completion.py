@@ -36,6 +36,8 @@ def test_bash(tmp_path: Path) -> None:
         (["train", "--num-gpus", ""], []),
         (["train", "--config-file", "digits.y"], ["digits.yaml"]),
         (["train", "--config-file", "digits/retinanet_c"], ["digits/retinanet_compact.yaml"]),
+        (["train", "--config-file", "=", "digits.y"], ["digits.yaml"]),
+        (["train", "--host", "="], ["auto", "detectron2", "lightning"]),
         (["config", "digits/retinanet_l"], ["digits/retinanet_longtail.yaml"]),
         (["train", "--config-file", "a", "SOLVER.MAX_"], ["SOLVER.MAX_ITER"]),
         (["eval", "digits_"], ["digits_run"]),

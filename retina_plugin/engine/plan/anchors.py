@@ -167,8 +167,13 @@ def _ratio_sets(boxes: Array) -> list[tuple[float, ...]]:
     middle = float(np.exp(np.median(np.log(boxes[:, 1] / boxes[:, 0]))))
     if 0.9 < middle < 1.1:
         middle = 1.0
-    sets: list[tuple[float, ...]] = [(round(middle, 2),)]
+    sets: list[tuple[float, ...]] = [(_rounded(middle),)]
     for spread in SPREADS:
-        sets.append(tuple(round(middle * spread**k, 2) for k in (-0.5, 0.5)))
-        sets.append(tuple(round(middle * spread**k, 2) for k in (-1, 0, 1)))
+        sets.append(tuple(_rounded(middle * spread**k) for k in (-0.5, 0.5)))
+        sets.append(tuple(_rounded(middle * spread**k) for k in (-1, 0, 1)))
     return sets
+
+
+def _rounded(ratio: float) -> float:
+    """Round to two decimals, and ratios below 0.1 to two digits, so that none becomes 0."""
+    return round(ratio, 2) if ratio >= 0.1 else float(f"{ratio:.2g}")

@@ -61,11 +61,15 @@ def pyramid_entries(
         anchors: anchors of these levels.
         reached: the mean recall over classes of Detectron2's anchors, and of ``anchors``.
     """
-    stages = [f"res{k}" for k in range(2 if strides[0] == 4 else 3, 6)]
-    levels = [f"p{int(math.log2(stride))}" for stride in strides]
+    finest = 2 if strides[0] == 4 else 3
+    stages = [f"res{k}" for k in range(finest, 6)]
+    numbers = [int(math.log2(stride)) for stride in strides]
+    levels = [f"p{number}" for number in numbers]
+    built = numbers[-1] - finest + 1
     return [
         Entry("MODEL.RESNETS.OUT_FEATURES", stages),
         Entry("MODEL.FPN.IN_FEATURES", stages),
+        Entry(f"{NODE}.NECK.LEVELS", max(built, 5)),
         Entry(
             "MODEL.RETINANET.IN_FEATURES",
             levels,

@@ -59,3 +59,11 @@ def test_a_rare_class_of_other_sizes_is_reached() -> None:
     labels = np.repeat([0, 1], [500, 5])
     anchors = choose_anchors(boxes, labels, strides=(8, 16))
     assert recall(boxes, labels, anchors).min() > 0.9
+
+
+@pytest.mark.parametrize("ratio", [1 / 500, 500.0])
+def test_thin_boxes(ratio: float) -> None:
+    boxes = np.full((20, 2), 60.0) * [ratio**-0.5, ratio**0.5]
+    anchors = choose_anchors(boxes, np.zeros(20, dtype=np.int64), strides=(8, 16))
+    assert anchors.ratios[0] == pytest.approx(ratio, rel=0.5)
+    assert np.isfinite(anchors.shapes()[0]).all()

@@ -16,6 +16,7 @@ from retina_plugin.engine.plan.network import MANY_IMAGES, WEIGHTS
 from retina_plugin.engine.plan.plan import Entry, Plan
 from retina_plugin.engine.plan.rules import Datasets
 from retina_plugin.engine.read_config import complete_config
+from retina_plugin.modeling.build import build_model
 from tests.engine.plan.profiles import profile
 from tests.models import compact_cfg
 
@@ -46,6 +47,15 @@ def test_a_plan_is_a_config(
     complete_config(cfg)
     assert plan["SOLVER.MAX_ITER"] == cfg.SOLVER.MAX_ITER
     assert NAMES.train == cfg.DATASETS.TRAIN
+
+
+def test_a_plan_of_very_small_and_very_large_objects_can_be_built() -> None:
+    plan = plan_of(image=(640, 640), objects=[(12.0, 12.0), (630.0, 630.0)], names=("a", "b"))
+    assert plan["MODEL.RETINANET.IN_FEATURES"] == ["p2", "p3", "p4", "p5", "p6", "p7"]
+    cfg = get_cfg()
+    cfg.merge_from_list(plan.overrides())
+    cfg.MODEL.RETINANET.NUM_CLASSES = 2
+    build_model(complete_config(cfg))
 
 
 def test_every_reason_stands_above_its_value() -> None:

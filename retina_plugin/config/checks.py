@@ -134,6 +134,8 @@ def _check_thresholds(retinanet: Any) -> None:
 
 
 def _check_loss(cfg: Any) -> None:
+    if cfg.MODEL.RETINA_PLUGIN.CLASS_LOSS.NAME == "quality_focal":
+        _check_quality_focal(cfg.MODEL.RETINANET)
     if cfg.MODEL.RETINA_PLUGIN.CLASS_LOSS.NAME == "focal_star":
         above_0 = Rule(
             above(0).accepts, "above 0, because the loss is divided by it; for 0 use balanced_ce"
@@ -143,6 +145,20 @@ def _check_loss(cfg: Any) -> None:
             cfg.MODEL.RETINANET.FOCAL_LOSS_GAMMA,
             above_0,
         )
+
+
+def _check_quality_focal(retinanet: Any) -> None:
+    number = Rule(
+        lambda v: not isinstance(v, (str, list, tuple)),
+        "a number, because quality_focal has no weights of classes; use varifocal or focal",
+    )
+    key = "MODEL.RETINANET.FOCAL_LOSS_ALPHA for CLASS_LOSS quality_focal"
+    _check(key, retinanet.FOCAL_LOSS_ALPHA, number)
+    gamma = Rule(
+        lambda v: v == 0 or v >= 1, "0 or at least 1, because between its derivative is unbounded"
+    )
+    key = "MODEL.RETINANET.FOCAL_LOSS_GAMMA for CLASS_LOSS quality_focal"
+    _check(key, retinanet.FOCAL_LOSS_GAMMA, gamma)
 
 
 def _check_sizes(inputs: Any) -> None:

@@ -11,6 +11,7 @@ import re
 from numbers import Integral
 
 from retina_plugin.config.key import Key
+from retina_plugin.config.keys_assignment import ASSIGNMENT_KEYS
 from retina_plugin.config.keys_inference import INFERENCE_KEYS
 from retina_plugin.config.rules import (
     Rule,
@@ -95,9 +96,14 @@ PLUGIN_KEYS: dict[str, Key] = {
     f"{NODE}.HEAD.LEVEL_SCALE": Key(
         False, "multiply the box deltas of each level by a learnt factor"
     ),
-    f"{NODE}.ASSIGNER.NAME": Key("MaxIoUAssigner", "name of the assigner in ASSIGNER_REGISTRY"),
-    f"{NODE}.BOX_CODER.NAME": Key("DeltaCoder", "name of the box coder in BOX_CODERS"),
-    f"{NODE}.CRITERION.NAME": Key("DenseCriterion", "name of the criterion in CRITERIA"),
+    f"{NODE}.HEAD.QUALITY": Key(
+        "none",
+        "quality branch of the head, an additional output with which scores are multiplied: none, "
+        "iou (learns the IoU of the predicted box) or centerness (learns how central the anchor "
+        "lies in its box, as in ATSS)",
+        one_of("none", "iou", "centerness"),
+    ),
+    **{f"{NODE}.{name}": key for name, key in ASSIGNMENT_KEYS.items()},
     f"{NODE}.SUPPRESSOR.NAME": Key(
         "NMS",
         "suppressor: NMS (within each class), ClassAgnosticNMS, SoftNMS or another name in "
@@ -117,6 +123,9 @@ PLUGIN_KEYS: dict[str, Key] = {
         "paper",
         "activation in the pyramid: none, relu, leaky_relu, silu, gelu, hardswish, or paper (none "
         "in FPN, relu in PAFPN, silu in BiFPN)",
+    ),
+    f"{NODE}.NECK.EXTRA_RELU": Key(
+        True, "apply a ReLU to P6 before the convolution to P7; MMDetection's models have none"
     ),
     f"{NODE}.NECK.REPEATS": Key(3, "number of BiFPN layers", between(1, 100)),
     f"{NODE}.RESNETS.DEEP_STEM": Key(
@@ -144,7 +153,9 @@ PLUGIN_KEYS: dict[str, Key] = {
         "float32", "data type for detection: float32, or bfloat16 / float16 (faster, less precise)"
     ),
     f"{NODE}.CLASS_LOSS.NAME": Key(
-        "focal", "class loss: ce, balanced_ce, focal, focal_star or another name in CLASS_LOSSES"
+        "focal",
+        "class loss: ce, balanced_ce, focal, focal_star, quality_focal, varifocal (the last two "
+        "with soft targets, the IoU of the predicted box) or another name in CLASS_LOSSES",
     ),
     f"{NODE}.AUTO_ALPHA_BASE": Key(
         0.25,
@@ -354,7 +365,8 @@ DETECTRON2_KEYS: dict[str, Key] = {
     "MODEL.RETINANET.FOCAL_LOSS_ALPHA": Key(
         0.25,
         "weight of positives (negatives have 1 - alpha); use 0.75 with balanced_ce; also a list "
-        "with one for each class, or auto (computed from the training set)",
+        "with one for each class, or auto (computed from the training set). ce and quality_focal "
+        "have no weights; varifocal weights only negatives",
         one_of("auto", -1.0) | FRACTION | list_of(FRACTION),
     ),
     "MODEL.RETINANET.FOCAL_LOSS_GAMMA": Key(

@@ -8,7 +8,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from retina_plugin.layers import tracing
 from retina_plugin.layers.threads import run_in_threads
+from retina_plugin.losses.soft_terms import SoftTerms, negative_terms, positive_values
 from retina_plugin.losses.terms import Terms
 
 # Elements of a chunk. On a CPU, a few float32 tensors of this size fit into the cache; an
@@ -29,10 +31,11 @@ def stored_dtype(logits: Tensor) -> torch.dtype:
 
 
 def chunked_loss(
-    terms: Terms,
+    terms: Terms | SoftTerms,
     logits: Tensor,
     labels: Tensor,
     *,
+    quality: Tensor | None = None,
     positive: Tensor,
     negative: Tensor,
     gamma: float,
@@ -41,10 +44,11 @@ def chunked_loss(
     """Compute the losses and their derivatives with respect to the logits.
 
     In each chunk, all logits are first treated as negatives; then the values of the few positives
-    and ignored anchors are replaced.
+    and ignored anchors are replaced. Soft targets on an accelerator are computed by
+    :func:`dense_values`, for which the CPU does not wait.
 
     Args:
-        terms, gamma: see :func:`retina_plugin.losses.sigmoid_loss`.
+        terms, quality, gamma: see :func:`retina_plugin.losses.sigmoid_loss`.
         logits, labels: see :func:`retina_plugin.losses.sigmoid_focal_loss`.
         positive, negative: (K,) weights in the dtype of the computation.
         elementwise: whether to return the losses (R, K) instead of their sums (R,).
@@ -54,19 +58,27 @@ def chunked_loss(
     """
     derivatives = torch.empty_like(logits, dtype=stored_dtype(logits))
     values = negative.new_empty(logits.shape if elementwise else logits.shape[:1])
+    dense = isinstance(terms, SoftTerms) and tracing.needs_fixed_shapes(logits)
 
     def compute_chunk(part: slice) -> None:
         z, label, derivative = logits[part].to(negative.dtype), labels[part], derivatives[part]
-        loss, slope = terms(z, gamma)
+        target = None if quality is None else quality[part]
+        if dense:
+            loss, slope = dense_values(terms, z, label, target, positive, negative, gamma)
+            derivative.copy_(slope)
+            values[part].copy_(loss) if elementwise else torch.sum(loss, dim=1, out=values[part])
+            return
+        loss, slope = negative_terms(terms)(z, gamma)
         torch.mul(torch.hardshrink(slope, NEGLIGIBLE), negative, out=derivative)
         loss = loss * negative
         special = (label != logits.shape[1]).nonzero()[:, 0]
         if len(special):
             rows = special[(label[special] >= 0) & (label[special] < logits.shape[1])]
             index = rows, label[rows]
-            positive_loss, slope = terms(-z[index], gamma)
+            target = None if target is None else target[rows]
+            positive_loss, slope = positive_values(terms, z[index], target, gamma)
             loss[index] = positive_loss * positive[index[1]]
-            derivative[index] = (torch.hardshrink(slope, NEGLIGIBLE) * -positive[index[1]]).to(
+            derivative[index] = (torch.hardshrink(slope, NEGLIGIBLE) * positive[index[1]]).to(
                 derivative.dtype
             )
             ignored = special[label[special] < 0]
@@ -79,6 +91,41 @@ def chunked_loss(
     chunks = [slice(start, start + step) for start in range(0, len(logits), step)]
     run_in_threads(compute_chunk, chunks, threads=None if cpu else 1)
     return values, derivatives
+
+
+def dense_values(
+    terms: Terms | SoftTerms,
+    logits: Tensor,
+    labels: Tensor,
+    quality: Tensor | None,
+    positive: Tensor,
+    negative: Tensor,
+    gamma: float,
+) -> tuple[Tensor, Tensor]:
+    """Compute the weighted losses and their derivatives, (R, K) each, with fixed shapes.
+
+    Args:
+        logits: (R, K) in the dtype of the computation.
+        terms, labels, quality, positive, negative, gamma: see :func:`chunked_loss`.
+    """
+    used = labels[:, None] >= 0
+    present = labels[:, None] == torch.arange(logits.shape[1], device=labels.device)
+    weight = torch.where(present, positive, negative).where(used, 0)
+    logits = logits.where(used, 0)  # those of ignored anchors may be infinite
+    if isinstance(terms, SoftTerms):
+        target = None if quality is None else quality[:, None].expand_as(logits)
+        loss, slope = (
+            torch.where(present, *pair)
+            for pair in zip(
+                positive_values(terms, logits, target, gamma),
+                terms.negative(logits, gamma),
+                strict=True,
+            )
+        )
+    else:
+        loss, slope = terms(torch.where(present, -logits, logits), gamma)
+        slope = torch.where(present, -slope, slope)
+    return loss * weight, torch.hardshrink(slope, NEGLIGIBLE) * weight
 
 
 def _warm_up_log1p() -> None:

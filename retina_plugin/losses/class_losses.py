@@ -1,10 +1,12 @@
-"""Class losses as functions of logits and labels, from cross entropy to focal loss."""
+"""Class losses as functions of logits and labels, from cross entropy to focal loss, and with soft
+targets from focal loss to varifocal loss."""
 
 from __future__ import annotations
 
 from torch import Tensor
 
 from retina_plugin.losses.one_pass import NO_WEIGHTS, sigmoid_loss
+from retina_plugin.losses.soft_terms import quality_focal_terms, varifocal_terms
 from retina_plugin.losses.terms import cross_entropy_terms, focal_star_terms, focal_terms
 
 
@@ -88,4 +90,82 @@ def sigmoid_focal_star_loss(
         )
     return sigmoid_loss(
         focal_star_terms, logits, labels, alpha=alpha, gamma=gamma, reduction=reduction
+    )
+
+
+def sigmoid_quality_focal_loss(
+    logits: Tensor,
+    labels: Tensor,
+    *,
+    quality: Tensor | None = None,
+    alpha: object = None,
+    gamma: float,
+    reduction: str = "sum",
+) -> Tensor:
+    """Compute the quality focal loss (arXiv 2006.04388, equation 4), without weights.
+
+    It is focal loss with a soft target, see :mod:`retina_plugin.losses.soft_terms`.
+
+    Args:
+        quality: (R,) in 0..1, the targets of the positives, such as the IoU of the predicted box;
+            other rows may have any value. None for 1, which gives focal loss without weights.
+        alpha: is ignored.
+        gamma: 0, or at least 1; beta in the paper, where 2 is best. At a score equal to a target
+            between 0 and 1, the derivative for a gamma between 0 and 1 is unbounded.
+
+    For the other arguments, the result and errors see :func:`sigmoid_focal_loss`.
+
+    Raises:
+        ValueError: also if a quality is outside 0..1, or gamma lies between 0 and 1 and there is a
+            quality.
+    """
+    if quality is not None and 0 < gamma < 1:
+        raise ValueError(
+            f"gamma of quality_focal must be 0 or at least 1, found {gamma}: between, the "
+            "derivative is unbounded where the score equals its target"
+        )
+    return sigmoid_loss(
+        quality_focal_terms,
+        logits,
+        labels,
+        alpha=NO_WEIGHTS,
+        gamma=gamma,
+        reduction=reduction,
+        quality=quality,
+    )
+
+
+def sigmoid_varifocal_loss(
+    logits: Tensor,
+    labels: Tensor,
+    *,
+    quality: Tensor | None = None,
+    alpha: float | Tensor,
+    gamma: float,
+    reduction: str = "sum",
+) -> Tensor:
+    """Compute the varifocal loss (arXiv 2008.13367, equation 2).
+
+    Positives have cross entropy with a soft target, weighted by the target. Negatives have focal
+    loss. See :mod:`retina_plugin.losses.soft_terms`.
+
+    Args:
+        quality: (R,) in 0..1, as for :func:`sigmoid_quality_focal_loss`; None for 1.
+        alpha: negatives have the weight ``1 - alpha``, as in :func:`sigmoid_focal_loss`; 0.25 gives
+            the paper's 0.75. Positives are not weighted by it.
+        gamma: the focusing parameter of negatives, at least 0; 2 in the paper.
+
+    For the other arguments, the result and errors see :func:`sigmoid_focal_loss`.
+
+    Raises:
+        ValueError: also if a quality is outside 0..1.
+    """
+    return sigmoid_loss(
+        varifocal_terms,
+        logits,
+        labels,
+        alpha=alpha,
+        gamma=gamma,
+        reduction=reduction,
+        quality=quality,
     )

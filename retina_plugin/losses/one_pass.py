@@ -1,8 +1,9 @@
 """Class losses over K independent sigmoids: loss and derivative are computed in one pass.
 
-The loss of one sigmoid comes from :mod:`retina_plugin.losses.terms`. This module adds integer
-labels (without one-hot targets), ignored anchors, class weights, half precision, and a backward
-pass that only scales the derivative from the forward pass.
+The loss of one sigmoid comes from :mod:`retina_plugin.losses.terms` or, with soft targets, from
+:mod:`retina_plugin.losses.soft_terms`. This module adds integer labels (without one-hot targets),
+ignored anchors, class weights, half precision, and a backward pass that only scales the derivative
+from the forward pass.
 
 Axes: R anchors, K classes.
 """
@@ -18,6 +19,7 @@ from torch import Tensor
 
 from retina_plugin.layers import tracing
 from retina_plugin.losses.chunked import chunked_loss
+from retina_plugin.losses.soft_terms import SoftTerms
 from retina_plugin.losses.terms import Terms
 from retina_plugin.losses.traced import traced_loss
 
@@ -25,31 +27,44 @@ NO_WEIGHTS = -1.0  # a value of alpha: positives and negatives are not weighted
 
 
 def sigmoid_loss(
-    terms: Terms,
+    terms: Terms | SoftTerms,
     logits: Tensor,
     labels: Tensor,
     *,
     alpha: float | Tensor,
     gamma: float,
     reduction: str,
+    quality: Tensor | None = None,
 ) -> Tensor:
     """Compute a class loss from the loss of one sigmoid.
 
     ``torch.compile`` works, also with ``fullgraph=True``; ``torch.func`` is not supported.
 
     Args:
-        terms: the loss of one sigmoid, see :mod:`retina_plugin.losses.terms`.
+        terms: the loss of one sigmoid, see :mod:`retina_plugin.losses.terms` and
+            :mod:`retina_plugin.losses.soft_terms`.
         logits, labels, alpha, reduction: see :func:`retina_plugin.losses.sigmoid_focal_loss`.
         gamma: passed to ``terms``; at least 0.
+        quality: (R,) in 0..1, the soft targets of the positives; other rows may have any value.
+            Positives with quality 0 are background. None for 1. For :class:`SoftTerms` only.
 
     Returns, Raises:
-        See :func:`retina_plugin.losses.sigmoid_focal_loss`. Labels that are not int64 also raise a
-        ValueError.
+        See :func:`retina_plugin.losses.sigmoid_focal_loss`. Labels that are not int64, and
+        qualities outside 0..1, also raise a ValueError.
     """
     _check(logits, labels, gamma, reduction)
+    if quality is not None:
+        _check_quality(quality, labels, logits.shape[1])
+        quality = quality.to(_work_dtype(logits))
+        background = (labels >= 0) & (quality <= 0)
+        labels = torch.where(background, logits.shape[1], labels)
     function = traced_loss if tracing.is_traced(logits) else _SigmoidLoss.apply
-    weights = _class_weights(logits, alpha)
-    loss: Tensor = function(logits, labels, *weights, terms, float(gamma), reduction == "none")
+    positive, negative = _class_weights(logits, alpha)
+    if isinstance(terms, SoftTerms) and terms.target_is_weight:
+        positive = torch.ones_like(positive)
+    loss: Tensor = function(
+        logits, labels, quality, positive, negative, terms, float(gamma), reduction == "none"
+    )
     return loss / max(logits.numel(), 1) if reduction == "mean" else loss
 
 
@@ -65,6 +80,22 @@ def _check(logits: Tensor, labels: Tensor, gamma: float, reduction: str) -> None
         raise ValueError(f"gamma must be at least 0, found {gamma}")
     if reduction not in ("sum", "mean", "none"):
         raise ValueError(f"reduction must be 'sum', 'mean' or 'none', found {reduction!r}")
+
+
+def _check_quality(quality: Tensor, labels: Tensor, num_classes: int) -> None:
+    if quality.shape != labels.shape or not quality.is_floating_point():
+        raise ValueError(
+            f"expected a floating point quality (R,) = {tuple(labels.shape)}, found "
+            f"{tuple(quality.shape)} {quality.dtype}"
+        )
+    if tracing.needs_fixed_shapes(quality):
+        return
+    targets = quality[(labels >= 0) & (labels < num_classes)]
+    if not ((targets >= 0) & (targets <= 1)).all():
+        raise ValueError(
+            "the quality of positives must lie in 0..1, found "
+            f"{targets.min().item()} to {targets.max().item()}"
+        )
 
 
 def _class_weights(logits: Tensor, alpha: float | Tensor) -> tuple[Tensor, Tensor]:
@@ -104,12 +135,14 @@ class _SigmoidLoss(torch.autograd.Function):
         ctx: Any,
         logits: Tensor,
         labels: Tensor,
+        quality: Tensor | None,
         positive: Tensor,
         negative: Tensor,
-        terms: Terms,
+        terms: Terms | SoftTerms,
         gamma: float,
         elementwise: bool,
     ) -> Tensor:
+        soft = {} if quality is None else {"quality": quality}
         values, derivative = _implementation(terms, logits)(
             terms,
             logits,
@@ -118,6 +151,7 @@ class _SigmoidLoss(torch.autograd.Function):
             negative=negative,
             gamma=gamma,
             elementwise=elementwise,
+            **soft,
         )
         ctx.save_for_backward(derivative)
         ctx.dtype = logits.dtype
@@ -131,12 +165,15 @@ class _SigmoidLoss(torch.autograd.Function):
                 "create_graph=True"
             )
         (derivative,) = ctx.saved_tensors
-        return _scaled(derivative, grad_output).to(ctx.dtype), None, None, None, None, None, None
+        return _scaled(derivative, grad_output).to(ctx.dtype), *[None] * 7
 
 
-def _implementation(terms: Terms, logits: Tensor) -> Callable[..., tuple[Tensor, Tensor]]:
+def _implementation(
+    terms: Terms | SoftTerms, logits: Tensor
+) -> Callable[..., tuple[Tensor, Tensor]]:
     """Return the fastest function for these logits, with the interface of ``chunked_loss``."""
-    if logits.is_cuda and importlib.util.find_spec("triton"):
+    hard = not isinstance(terms, SoftTerms)
+    if hard and logits.is_cuda and importlib.util.find_spec("triton"):
         from retina_plugin.losses import triton_focal
 
         if triton_focal.can_run(terms, logits):

@@ -18,6 +18,8 @@ from retina_plugin.losses.class_losses import (
     sigmoid_cross_entropy,
     sigmoid_focal_loss,
     sigmoid_focal_star_loss,
+    sigmoid_quality_focal_loss,
+    sigmoid_varifocal_loss,
 )
 
 
@@ -47,8 +49,13 @@ CLASS_LOSSES = Registry(
 
 
 class ClassLoss(nn.Module):
-    """Base class of class losses: stores the class weights and calls :attr:`loss`."""
+    """Base class of class losses: stores the class weights and calls :attr:`loss`.
 
+    Attributes:
+        takes_quality: whether :attr:`loss` also takes ``quality``, soft targets of the positives.
+    """
+
+    takes_quality = False
     loss: Callable[..., Tensor]  # (logits, labels, *, alpha, gamma, reduction) -> loss
 
     def __init__(self, *, alpha: float | Sequence[float] | None, gamma: float) -> None:
@@ -65,8 +72,19 @@ class ClassLoss(nn.Module):
         # not persistent: Detectron2's RetinaNet has no such buffer
         self.register_buffer("class_alpha", per_class, persistent=False)
 
-    def forward(self, logits: Tensor, labels: Tensor, *, reduction: str = "sum") -> Tensor:
+    def forward(
+        self,
+        logits: Tensor,
+        labels: Tensor,
+        *,
+        quality: Tensor | None = None,
+        reduction: str = "sum",
+    ) -> Tensor:
         """Compute the loss; see :func:`retina_plugin.losses.sigmoid_focal_loss`.
+
+        Args:
+            quality: (R,), see :func:`retina_plugin.losses.sigmoid_quality_focal_loss`; only for
+                losses with :attr:`takes_quality`.
 
         Raises:
             ValueError: also if ``alpha`` is None.
@@ -78,7 +96,8 @@ class ClassLoss(nn.Module):
                 "Replace auto by numbers before building the model, as "
                 "retina_plugin.engine.checks.resolve_alpha does"
             )
-        return self.loss(logits, labels, alpha=alpha, gamma=self.gamma, reduction=reduction)
+        soft = {} if quality is None else {"quality": quality}
+        return self.loss(logits, labels, alpha=alpha, gamma=self.gamma, reduction=reduction, **soft)
 
 
 @CLASS_LOSSES.register("ce")
@@ -107,3 +126,19 @@ class FocalStarLoss(ClassLoss):
     """Focal loss* (arXiv 1708.02002, appendix A)."""
 
     loss = staticmethod(sigmoid_focal_star_loss)
+
+
+@CLASS_LOSSES.register("quality_focal")
+class QualityFocalLoss(ClassLoss):
+    """Quality focal loss (arXiv 2006.04388), without weights."""
+
+    takes_quality = True
+    loss = staticmethod(sigmoid_quality_focal_loss)
+
+
+@CLASS_LOSSES.register("varifocal")
+class VarifocalLoss(ClassLoss):
+    """Varifocal loss (arXiv 2008.13367)."""
+
+    takes_quality = True
+    loss = staticmethod(sigmoid_varifocal_loss)

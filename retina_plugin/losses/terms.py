@@ -22,6 +22,9 @@ derivative of (1 - p_t)^gamma is infinite at p_t = 1, and infinity times zero is
 The functions below take z = -y x, which is x if the class is absent and -x if it is present, and
 gamma. They return the loss without alpha_t and its derivative with respect to z.
 :mod:`retina_plugin.losses.class_losses` builds the class losses from them.
+
+Losses with a soft target t in 0..1 for present classes are in
+:mod:`retina_plugin.losses.soft_terms`.
 """
 
 from __future__ import annotations

@@ -7,20 +7,20 @@ Axes: R anchors, K classes.
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-from retina_plugin.losses.chunked import NEGLIGIBLE
+from retina_plugin.losses.chunked import dense_values
+from retina_plugin.losses.soft_terms import SoftTerms
 from retina_plugin.losses.terms import Terms
 
 
 def traced_loss(
     logits: Tensor,
     labels: Tensor,
+    quality: Tensor | None,
     positive: Tensor,
     negative: Tensor,
-    terms: Terms,
+    terms: Terms | SoftTerms,
     gamma: float,
     elementwise: bool,
 ) -> Tensor:
@@ -31,18 +31,15 @@ def traced_loss(
     Args:
         logits, labels: see :func:`retina_plugin.losses.sigmoid_focal_loss`.
         positive, negative: (K,) weights in the dtype of the computation.
-        terms, gamma: see :func:`retina_plugin.losses.sigmoid_loss`.
+        terms, quality, gamma: see :func:`retina_plugin.losses.sigmoid_loss`.
         elementwise: whether to return the losses (R, K) instead of their sum.
     """
-    used = labels[:, None] >= 0
-    x = logits.to(negative.dtype).where(used, 0)  # logits of ignored anchors may be infinite
+    # logits of ignored anchors may be infinite
+    x = logits.to(negative.dtype).where(labels[:, None] >= 0, 0)
     constant = x.detach()
-    present = labels[:, None] == torch.arange(logits.shape[1], device=labels.device)
-    weight = torch.where(present, positive, negative).where(used, 0)
-    loss, slope = terms(torch.where(present, -constant, constant), gamma)
-    slope = F.hardshrink(slope, NEGLIGIBLE) * torch.where(present, -weight, weight)
+    loss, slope = dense_values(terms, constant, labels, quality, positive, negative, gamma)
     # Zeros with gradient 1; nan_to_num is for infinite logits. An autograd function would be
     # simpler, but exporters drop its backward pass and so the gradient.
     zeros = (x - constant).nan_to_num()
-    loss = loss * weight + slope * zeros
+    loss = loss + slope * zeros
     return loss if elementwise else loss.sum()

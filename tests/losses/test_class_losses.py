@@ -495,6 +495,7 @@ def test_focal_star_needs_a_gamma() -> None:
 
 @BOTH
 def test_names_of_class_losses() -> None:
-    assert list(CLASS_LOSSES) == ["ce", "balanced_ce", "focal", "focal_star"]
+    names = ["ce", "balanced_ce", "focal", "focal_star", "quality_focal", "varifocal"]
+    assert list(CLASS_LOSSES) == names
     with pytest.raises(KeyError, match="Nearest: focal"):
         CLASS_LOSSES.get("focus")

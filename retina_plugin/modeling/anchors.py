@@ -123,4 +123,10 @@ class AnchorGenerator(nn.Module):
         ]
         # torch.jit.trace records shape[0], but not len()
         counts = tuple(level.shape[0] for level in levels)
-        return Anchors(torch.cat(levels), counts, self.strides, self.num_anchors)
+        return Anchors(
+            torch.cat(levels),
+            counts,
+            self.strides,
+            self.num_anchors,
+            grid_sizes=tuple(grid_sizes),
+        )

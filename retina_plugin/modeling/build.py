@@ -83,7 +83,7 @@ def model_parts(cfg: Any, backbone: Backbone) -> dict[str, Any]:
         "head": head,
         "in_features": cfg.MODEL.RETINANET.IN_FEATURES,
         "anchor_generator": anchor_generator,
-        "assigner": ASSIGNER_REGISTRY.build(cfg),
+        "assigner": ASSIGNER_REGISTRY.build(cfg, box_coder=box_coder),
         "criterion": criterion,
         "postprocessor": _postprocessor(cfg, box_coder),
         "preprocessor": _preprocessor(cfg, backbone),

@@ -43,6 +43,7 @@ class Anchors(NamedTuple):
         strides: pixels per cell of each level, L numbers.
         per_cell: A.
         rows: (R,) int64, the indices of selected anchors among all of the image; None for all.
+        grid_sizes: rows and columns of the cells of each level, L pairs; () if unknown.
     """
 
     boxes: Tensor
@@ -50,6 +51,7 @@ class Anchors(NamedTuple):
     strides: tuple[int, ...]
     per_cell: int
     rows: Tensor | None = None
+    grid_sizes: tuple[tuple[int, int], ...] = ()
 
     def at(self, rows: Tensor) -> Anchors:
         """Select anchors by indices (P,) int64; P may be 0.
@@ -61,15 +63,27 @@ class Anchors(NamedTuple):
     @property
     def levels(self) -> Tensor:
         """The level of each anchor, (R,) int64; 0 is the finest."""
-        device = self.boxes.device
-        rows = torch.arange(len(self.boxes), device=device) if self.rows is None else self.rows
-        ends = torch.tensor(self.counts, device=device).cumsum(0)
-        return torch.bucketize(rows, ends, right=True)
+        return self._of_levels(range(len(self.counts)))
 
     @property
     def stride_of_each(self) -> Tensor:
         """The stride of each anchor's level, (R,) int64."""
-        return torch.tensor(self.strides, device=self.boxes.device)[self.levels]
+        return self._of_levels(self.strides)
+
+    def _of_levels(self, values: Sequence[int]) -> Tensor:
+        """Return the value of each anchor's level, (R,) int64.
+
+        It adds the differences of the levels, because copying the values to an accelerator would
+        make the CPU wait.
+        """
+        rows = self.rows
+        if rows is None:
+            rows = torch.arange(len(self.boxes), device=self.boxes.device)
+        found, end = torch.full_like(rows, values[0]), 0
+        for count, value, next_value in zip(self.counts, values, values[1:], strict=False):
+            end += count
+            found = found + (rows >= end) * (next_value - value)
+        return found
 
 
 class Predictions(NamedTuple):

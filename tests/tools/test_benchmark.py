@@ -62,7 +62,7 @@ def test_small_parts(
     printed, report = capsys.readouterr().out, json.loads(file.read_text())
     assert report["machine"]["threads"] == 1
     titles = [comparison["title"] for comparison in report["comparisons"]]
-    assert [title.split(",")[0] for title in titles] == ["loss", "match", "eval"]
+    assert [title.split(",")[0] for title in titles] == ["loss", "match", "assign", "eval"]
     for comparison in report["comparisons"]:
         assert comparison["title"] in printed
         assert next(iter(comparison["rows"].values()))["ratio"] == 1

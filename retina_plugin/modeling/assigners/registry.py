@@ -8,7 +8,9 @@ from typing import Protocol
 from retina_plugin.config.registry import Registry
 from retina_plugin.modeling.structures import Anchors, Assignment, Predictions, Target
 
-ASSIGNER_REGISTRY = Registry("assigner", node="MODEL.RETINA_PLUGIN.ASSIGNER")
+ASSIGNER_REGISTRY = Registry(
+    "assigner", node="MODEL.RETINA_PLUGIN.ASSIGNER", runtime_arguments=("box_coder",)
+)
 
 
 class Assigner(Protocol):

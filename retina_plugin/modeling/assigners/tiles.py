@@ -65,13 +65,11 @@ def _best_boxes(anchors: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor, list[Pa
         The highest IoU of each anchor (R,); the index of its best box (R,), 0 if no box overlaps;
         and the highest IoU of each box with the anchors of each tile that it intersects.
     """
-    # repeat the last anchor to fill the last tile; this changes no maximum
-    fill = anchors[-1:].expand(-len(anchors) % TILE, 4)
-    tiles = coordinates_first(torch.cat([anchors, fill]).view(-1, TILE, 4))  # (4, C, T)
+    tiles = to_tiles(anchors)
     overlaps = torch.zeros_like(tiles[0])
     found: list[Pairs] = []
     matches = torch.zeros_like(overlaps, dtype=torch.int64)
-    for tile, box in _groups(_intersects(tiles, boxes)):
+    for tile, box in group_tiles(intersects(tiles, boxes)):
         iou = iou_coordinates_first(boxes[:, box, None], tiles[:, tile, None])  # (G, W, T)
         found.append(
             (tile[:, None].expand_as(box).flatten(), box.flatten(), iou.amax(dim=2).flatten())
@@ -84,17 +82,24 @@ def _best_boxes(anchors: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor, list[Pa
     return overlaps.flatten()[: len(anchors)], matches.flatten()[: len(anchors)], found
 
 
-def _intersects(tiles: Tensor, boxes: Tensor) -> Tensor:
+def to_tiles(anchors: Tensor) -> Tensor:
+    """Divide boxes (R, 4) into tiles (4, C, T). The last one is filled with the last box, which
+    changes no maximum."""
+    fill = anchors[-1:].expand(-len(anchors) % TILE, 4)
+    return coordinates_first(torch.cat([anchors, fill]).view(-1, TILE, 4))
+
+
+def intersects(tiles: Tensor, boxes: Tensor) -> Tensor:
     """Return (C, M) bool: whether the box has an area and intersects the tile's bounding box."""
     lower, upper = tiles[:2].amin(dim=2)[..., None], tiles[2:].amax(dim=2)[..., None]  # (2, C, 1)
     return ((boxes[:2, None] < upper) & (boxes[2:, None] > lower)).all(dim=0) & has_area(boxes)
 
 
-def _groups(intersects: Tensor) -> list[tuple[Tensor, Tensor]]:
+def group_tiles(intersects: Tensor) -> list[tuple[Tensor, Tensor]]:
     """Group the tiles by their number of intersecting boxes.
 
     Args:
-        intersects: (C, M) bool from :func:`_intersects`.
+        intersects: (C, M) bool from :func:`intersects`.
 
     Returns:
         The tiles (G,) and their boxes (G, W) of each group, boxes in ascending order. Tiles with

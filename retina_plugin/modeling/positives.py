@@ -34,6 +34,9 @@ class Positives(Protocol):
     def take(self, values: Tensor) -> Tensor:
         """Select the values of the rows: (N, R, ...) of all anchors -> (P, ...)."""
 
+    def spread(self, values: Tensor) -> Tensor:
+        """Return values (P,) of the rows as values (N, R) of all anchors, 0 for the others."""
+
     def sum(self, losses: Tensor) -> Tensor:
         """Sum losses (P,) over the positives; the sum is 0 if there are none."""
 
@@ -52,16 +55,20 @@ class GatheredPositives:
             targets: the targets of the N images.
         """
         self.image, self.anchor = (matches >= 0).nonzero(as_tuple=True)  # (P,) each
-        matches = matches[self.image, self.anchor]
+        shape, matches = matches.shape, matches[self.image, self.anchor]
         # image by image, because images have different numbers of boxes
         self.boxes = torch.cat(
             [t["boxes"][matches[self.image == i]] for i, t in enumerate(targets)]
         )
         self.anchors = anchors.at(self.anchor)
         self.count = matches.new_tensor(len(matches))
+        self.shape = shape
 
     def take(self, values: Tensor) -> Tensor:
         return values[self.image, self.anchor]
+
+    def spread(self, values: Tensor) -> Tensor:
+        return values.new_zeros(self.shape).index_put_((self.image, self.anchor), values)
 
     def sum(self, losses: Tensor) -> Tensor:
         return losses.sum()
@@ -77,7 +84,7 @@ class MaskedPositives:
 
     def __init__(self, matches: Tensor, anchors: Anchors, targets: PaddedTargets) -> None:
         """See :class:`GatheredPositives`."""
-        n, r = matches.shape
+        n, r = self.shape = matches.shape
         self.mask = (matches >= 0).flatten()
         self.anchors = anchors.at(torch.arange(r, device=matches.device).repeat(n))
         # rows that are not positive get index -1, which selects this box, even if M is 0
@@ -94,6 +101,9 @@ class MaskedPositives:
     def take(self, values: Tensor) -> Tensor:
         values = values.flatten(0, 1)
         return values.where(self.mask.view(-1, *[1] * (values.dim() - 1)), 0)
+
+    def spread(self, values: Tensor) -> Tensor:
+        return values.where(self.mask, 0).view(self.shape)
 
     def sum(self, losses: Tensor) -> Tensor:
         return losses.where(self.mask, 0).sum()

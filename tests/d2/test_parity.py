@@ -165,6 +165,7 @@ def test_head(norm: str) -> None:
         activation="relu",
         separable=False,
         level_scale=False,
+        quality_branch=False,
         prior_prob=0.01,
     )
     own.load_state_dict(theirs.state_dict(), strict=True)

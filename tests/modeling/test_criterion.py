@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
 from torch.testing import assert_close
 
+from retina_plugin.layers.boxes import elementwise_iou
 from retina_plugin.losses import BOX_LOSSES, CLASS_LOSSES, BoxLoss
 from retina_plugin.modeling.box_coders import DeltaCoder
 from retina_plugin.modeling.criterion import DenseCriterion
+from retina_plugin.modeling.distribution_coder import DistributionCoder
 from retina_plugin.modeling.structures import Anchors, Assignment, Predictions, Target
 from retina_plugin.modeling.targets import PaddedTargets, pad_targets
 from tests.forms import FORMS, in_form
@@ -55,13 +58,22 @@ class UnboundedLoss(BoxLoss):
         return -(upper - lower).clamp(min=0).prod(dim=1).log()
 
 
-def criterion_of(box_loss: str, class_loss: str = "focal") -> DenseCriterion:
+def criterion_of(
+    box_loss: str, class_loss: str = "focal", *, coder: Any = None, **changes: Any
+) -> DenseCriterion:
     part = UnboundedLoss if box_loss == "unbounded" else BOX_LOSSES.get(box_loss)
     return DenseCriterion(
         num_classes=K,
-        box_coder=DeltaCoder(weights=(10.0, 10.0, 5.0, 5.0)),
+        box_coder=coder or DeltaCoder(weights=(10.0, 10.0, 5.0, 5.0)),
         class_loss=CLASS_LOSSES.get(class_loss)(alpha=[0.2, 0.5, 0.7], gamma=2.0),
         box_loss=part(beta=0.1) if box_loss == "smooth_l1" else part(),
+        **{
+            "quality": "none",
+            "box_weights": "none",
+            "box_loss_weight": 1.0,
+            "dfl_weight": 0.25,
+        }
+        | changes,
     )
 
 
@@ -101,6 +113,28 @@ def test_both_forms_agree(
     assert_close(fixed, sparse)
     assert set(sparse[0]) == {"loss_cls", "loss_box_reg", *(["loss_quality"] if quality else [])}
     assert (sparse[0]["loss_box_reg"] > 0) == any(numbers)
+
+
+@pytest.mark.parametrize("box_weights", ["centerness", "score", "target"])
+@pytest.mark.parametrize("class_loss", ["focal", "quality_focal"])
+@pytest.mark.parametrize("coder", ["deltas", "distributions"])
+def test_both_forms_agree_with_weights_of_boxes(
+    box_weights: str, class_loss: str, coder: str
+) -> None:
+    """With a branch for centreness, and with boxes as distributions."""
+    targets, anchors = targets_of(9, 0, 3), anchors_of(boxes_of(R))
+    predictions = predictions_of(3, quality=True, dtype=torch.float32)
+    assignment = assignment_of(targets, weighted=True)
+    changes: dict[str, Any] = {"box_weights": box_weights, "quality": "centerness"}
+    if coder == "distributions":
+        changes["coder"] = DistributionCoder(bins=6)
+        deltas = torch.randn(3, R, changes["coder"].dim).requires_grad_()
+        predictions = predictions._replace(deltas=deltas)
+    criterion = criterion_of("giou", class_loss, **changes)
+    sparse, fixed = in_both(criterion, predictions, anchors, assignment, targets)
+    assert_close(fixed, sparse)
+    names = {"loss_cls", "loss_box_reg", "loss_quality"}
+    assert set(sparse[0]) == names | ({"loss_dfl"} if coder == "distributions" else set())
 
 
 @pytest.mark.parametrize("class_loss", CLASS_LOSSES)
@@ -168,8 +202,36 @@ def test_padding_of_other_types() -> None:
 
 
 @pytest.mark.usefixtures("both_forms")
-def test_soft_targets_are_refused() -> None:
-    targets = targets_of(1)
+def test_a_loss_with_hard_targets_refuses_soft_ones() -> None:
+    targets, anchors = targets_of(1), anchors_of(boxes_of(R))
     assignment = Assignment(torch.zeros(1, R, dtype=torch.int64), quality=torch.ones(1, R))
-    with pytest.raises(ValueError, match="gives soft class targets"):
-        criterion_of("giou").labels(assignment, targets)
+    predictions = predictions_of(1, quality=False, dtype=torch.float32)
+    words = "ASSIGNER.NAME: .* FocalLoss needs hard ones. Set .*CLASS_LOSS.NAME to quality_focal"
+    with pytest.raises(ValueError, match=words):
+        criterion_of("giou")(
+            predictions, anchors, assignment, targets, average_positives=torch.tensor(100.0)
+        )
+
+
+@pytest.mark.usefixtures("both_forms")
+@pytest.mark.parametrize("class_loss", ["quality_focal", "varifocal"])
+def test_the_soft_target_is_the_iou_unless_the_assigner_gives_one(class_loss: str) -> None:
+    """The loss equals that of an assignment that holds the IoUs of the decoded boxes."""
+    targets, anchors = targets_of(4, 0), anchors_of(boxes_of(R))
+    predictions = predictions_of(2, quality=False, dtype=torch.float32)
+    assignment = assignment_of(targets, weighted=False)
+    criterion = criterion_of("giou", class_loss)
+    boxes = criterion.box_coder.decode(predictions.deltas[0].detach(), anchors)
+    quality = torch.zeros(2, R)
+    for row, match in enumerate(assignment.matches[0].tolist()):
+        if match >= 0:
+            pair = boxes[row : row + 1], targets[0]["boxes"][match : match + 1]
+            quality[0, row] = elementwise_iou(*pair)[0]
+
+    def loss_of(assigned: Assignment) -> torch.Tensor:
+        average = torch.tensor(100.0)
+        losses = criterion(predictions, anchors, assigned, targets, average_positives=average)
+        return losses["loss_cls"]
+
+    assert_close(loss_of(assignment), loss_of(assignment._replace(quality=quality)))
+    assert loss_of(assignment) != loss_of(assignment._replace(quality=torch.ones(2, R)))

@@ -17,6 +17,12 @@ def _prior_prob(cfg: Any) -> float | list[float]:
     return result
 
 
+def _quality_branch(cfg: Any) -> bool:
+    """Return whether the head has a quality branch."""
+    found: str = cfg.MODEL.RETINA_PLUGIN.HEAD.QUALITY
+    return found != "none"
+
+
 RETINA_HEAD_REGISTRY = Registry(
     "head",
     node="MODEL.RETINA_PLUGIN.HEAD",
@@ -29,6 +35,7 @@ RETINA_HEAD_REGISTRY = Registry(
         "activation": "MODEL.RETINA_PLUGIN.HEAD.ACTIVATION",
         "separable": "MODEL.RETINA_PLUGIN.HEAD.SEPARABLE",
         "level_scale": "MODEL.RETINA_PLUGIN.HEAD.LEVEL_SCALE",
+        "quality_branch": _quality_branch,
         "prior_prob": _prior_prob,
     },
 )

@@ -8,7 +8,7 @@ Axes: N images, A anchors per cell, K classes, C channels, H and W cells of a le
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from itertools import pairwise
 
@@ -57,7 +57,8 @@ def _norm(name: str, channels: int, *, groups: int, num_levels: int) -> nn.Modul
 class RetinaHead(nn.Module):
     """Two subnets of ``num_convs`` 3x3 convolutions, each followed by a 3x3 prediction layer.
 
-    The class subnet predicts A * K logits per cell, and the box subnet A * D box deltas.
+    The class subnet predicts A * K logits per cell, and the box subnet A * D box deltas and, if
+    there is a quality branch, A qualities.
     """
 
     def __init__(
@@ -75,6 +76,7 @@ class RetinaHead(nn.Module):
         activation: str,
         separable: bool,
         level_scale: bool,
+        quality_branch: bool,
         prior_prob: float | Sequence[float],
     ) -> None:
         """
@@ -96,6 +98,8 @@ class RetinaHead(nn.Module):
                 prediction layers, as in EfficientDet.
             level_scale: multiply the box deltas by a learnt factor for each level, initially 1, as
                 in FCOS (arXiv 1904.01355).
+            quality_branch: also predict the quality of each box, with which scores are multiplied,
+                by a 3x3 convolution after the box subnet, as in ATSS (arXiv 1912.02424).
             prior_prob: score of every anchor before training, in (0, 1); one number, or one for
                 each of the K classes. With a small value, such as 0.01, the many negatives do not
                 dominate the loss at the start of training (section 3.3 of the paper).
@@ -121,6 +125,7 @@ class RetinaHead(nn.Module):
         last = width if num_convs else in_channels
         self.cls_score = Conv2d(last, num_anchors * num_classes, 3)
         self.bbox_pred = Conv2d(last, num_anchors * box_dim, 3)
+        self.quality_pred = Conv2d(last, num_anchors, 3) if quality_branch else None
         self.bbox_scales = nn.Parameter(torch.ones(num_levels)) if level_scale else None
         self.apply(_init_convolution)
         self.apply(_init_separable)
@@ -128,9 +133,12 @@ class RetinaHead(nn.Module):
         self.cls_score.bias.data.copy_(_prior_logits(prior_prob, num_classes).repeat(num_anchors))
 
     def forward(self, features: Sequence[Tensor]) -> Predictions:
-        """Compute logits (N, R, K) and deltas (N, R, D) from levels (N, C, H, W), finest first."""
+        """Compute logits (N, R, K), deltas (N, R, D) and, if there is a quality branch, qualities
+        (N, R) from levels (N, C, H, W), finest first."""
+        classes, boxes = self.class_maps(features), _apply_layers(self.bbox_subnet, features)
+        quality = None if self.quality_pred is None else _apply_layers([self.quality_pred], boxes)
         return Predictions.from_levels(
-            self.class_maps(features), self.box_maps(features), num_anchors=self.num_anchors
+            classes, self._deltas(boxes), quality, num_anchors=self.num_anchors
         )
 
     def class_maps(self, features: Sequence[Tensor]) -> list[Tensor]:
@@ -139,14 +147,19 @@ class RetinaHead(nn.Module):
 
     def box_maps(self, features: Sequence[Tensor]) -> list[Tensor]:
         """Compute deltas (N, A * D, H, W) of each level from levels (N, C, H, W), finest first."""
-        deltas = _apply_layers((*self.bbox_subnet, self.bbox_pred), features)
+        return self._deltas(_apply_layers(self.bbox_subnet, features))
+
+    def _deltas(self, features: Sequence[Tensor]) -> list[Tensor]:
+        """Compute deltas (N, A * D, H, W) of each level from the outputs of the box subnet."""
+        deltas = _apply_layers([self.bbox_pred], features)
         if self.bbox_scales is None:
             return deltas
         return [x * scale for x, scale in zip(deltas, self.bbox_scales, strict=True)]
 
 
-def _apply_layers(layers: Sequence[nn.Module], features: Sequence[Tensor]) -> list[Tensor]:
+def _apply_layers(layers: Iterable[nn.Module], features: Sequence[Tensor]) -> list[Tensor]:
     """Apply the layers to all levels, one layer after the other."""
+    layers = list(layers)
     for layer in layers:
         if isinstance(layer, LevelBatchNorm):
             layer.restart()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from dataclasses import dataclass
 import torch
 
 from retina_plugin.checkpoint.efficientnet_names import efficientnet_names, is_efficientnet
+from retina_plugin.checkpoint.mmdet_names import is_mmdet, mmdet_names
 from retina_plugin.checkpoint.torchvision_names import (
     BOTTOM_UP,
     State,
@@ -88,6 +90,11 @@ def detect_format(
     if is_efficientnet(state):
         renamed = efficientnet_names(state, source, path)
         return CheckpointFormat("EfficientNet-PyTorch, mapped to timm by position", renamed)
+    if is_mmdet(state):
+        # its models with "caffe" in the name have a ResNet of Caffe
+        inputs = MSRA if "caffe" in os.path.basename(path) else TORCHVISION
+        renamed = mmdet_names(state, model_state, anchors)
+        return CheckpointFormat("MMDetection", renamed, inputs)
     if any(name.startswith("backbone.body.") for name in state):
         return _torchvision_detector(state, model_state, anchors)
     if any(CAFFE2_NAME.match(name) for name in state):

@@ -47,6 +47,21 @@ def _advice(found: CheckpointMatch, mismatches: list[str]) -> str:
         )
     if not any(name.startswith(found.backbone) for name in mismatches) and not found.detector:
         return "The file has only a backbone: training can start from it, but it cannot detect."
+    branch = [name for name in mismatches if name.startswith("head.quality_pred.")]
+    if branch:
+        theirs = any(name in found.state for name in branch)
+        return (
+            f"{'The file' if theirs else 'Only the model'} has a quality branch in its head: set "
+            f"MODEL.RETINA_PLUGIN.HEAD.QUALITY to {'centerness or iou' if theirs else 'none'}, as "
+            "in the file's training."
+        )
+    if "head.bbox_pred.bias" in found.shape_mismatches and _numbers_of_a_box(found):
+        theirs, ours = _numbers_of_a_box(found)
+        return (
+            f"The file has {theirs} numbers for the box of an anchor, the model has {ours}: change "
+            "MODEL.RETINA_PLUGIN.BOX_CODER.NAME (4 is DeltaCoder, a larger number "
+            "DistributionCoder with BINS)."
+        )
     if "head.bbox_pred.bias" in found.shape_mismatches:
         theirs, ours = (
             math.prod(shape) // 4 for shape in found.shape_mismatches["head.bbox_pred.bias"]
@@ -93,6 +108,16 @@ def _advice(found: CheckpointMatch, mismatches: list[str]) -> str:
         "Use the config of the checkpoint's training: the config.yaml in its folder, or the same "
         "--config-file."
     )
+
+
+def _numbers_of_a_box(found: CheckpointMatch) -> tuple[int, int] | tuple[()]:
+    """Return how many numbers encode a box in the file and in the model, if the number of anchors
+    per cell is the same, as the class scores show; otherwise ()."""
+    if "head.cls_score.bias" not in found.matched:
+        return ()
+    theirs, ours = (math.prod(shape) for shape in found.shape_mismatches["head.bbox_pred.bias"])
+    anchors = math.gcd(theirs, ours) // 4
+    return theirs // max(anchors, 1), ours // max(anchors, 1)
 
 
 def _class_counts(found: CheckpointMatch) -> str:

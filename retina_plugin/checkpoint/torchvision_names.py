@@ -111,7 +111,7 @@ def reorder_head_outputs(
     """
     if anchors is None or not _same_head(state, model_state, anchors.num_anchors):
         return state
-    state, order = dict(state), _torchvision_indices(anchors)
+    state, order = dict(state), torchvision_indices(anchors)
     found, wanted = (
         len(names["head.cls_score.bias"]) // anchors.num_anchors for names in (state, model_state)
     )
@@ -146,7 +146,7 @@ def _same_head(state: State, model_state: State, num_anchors: int) -> bool:
     )
 
 
-def _torchvision_indices(anchors: AnchorGenerator) -> Tensor:
+def torchvision_indices(anchors: AnchorGenerator) -> Tensor:
     """Return (A,) int64: for each anchor of a cell, its index in torchvision's order."""
     cells = anchors.get_buffer("cells")
     width, height = (cells[0, :, 2:] - cells[0, :, :2]).unbind(dim=1)

@@ -6,7 +6,7 @@ from retina_plugin.modeling.box_coders import BOX_CODERS
 from retina_plugin.modeling.build import build_model
 from retina_plugin.modeling.build_backbone import BACKBONE_REGISTRY
 from retina_plugin.modeling.criterion import CRITERIA
-from retina_plugin.modeling.distribution_coder import DistributionCoder as DistributionCoder
+from retina_plugin.modeling.distribution_coder import DistributionCoder
 from retina_plugin.modeling.heads import RETINA_HEAD_REGISTRY
 from retina_plugin.modeling.necks import NECK_REGISTRY
 from retina_plugin.modeling.retinanet import RetinaNet
@@ -25,6 +25,7 @@ __all__ = [
     "SUPPRESSORS",
     "Anchors",
     "Assignment",
+    "DistributionCoder",
     "Predictions",
     "RetinaNet",
     "build_model",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from torch.testing import assert_close
 
-from retina_plugin.checkpoint.torchvision_names import _torchvision_indices
+from retina_plugin.checkpoint.torchvision_names import torchvision_indices
 from retina_plugin.modeling.anchors import AnchorGenerator
 
 
@@ -16,4 +16,4 @@ def test_anchors_equal_those_of_torchvision(ratios: list[float]) -> None:
     ours = AnchorGenerator(sizes=[sizes], aspect_ratios=[ratios], strides=[8], offset=0.0)
     theirs = detection.AnchorGenerator((tuple(sizes),), (tuple(ratios),)).cell_anchors[0]
     # torchvision rounds to pixels
-    assert_close(theirs[_torchvision_indices(ours)], ours.cells[0], atol=0.51, rtol=0)
+    assert_close(theirs[torchvision_indices(ours)], ours.cells[0], atol=0.51, rtol=0)

@@ -249,13 +249,15 @@ def test_fpn_levels(top: str) -> None:
 def test_relu_between_p6_and_p7_but_not_before_p6() -> None:
     """Kernels that copy the centre, P6's with a negative sign: [3, -3] -> P6 [-3, 3], P7 [0, 3] for
     two images."""
-    levels = ExtraLevels(in_channels=1, out_channels=1, in_feature="res5", levels=[6, 7])
+    levels = ExtraLevels(in_channels=1, out_channels=1, in_feature="res5", levels=[6, 7], relu=True)
     for level, sign in ((levels.p6, -1.0), (levels.p7, 1.0)):
         nn.init.zeros_(level.weight)
         level.weight.data[0, 0, 1, 1] = sign
     p6, p7 = levels(torch.tensor([3.0, -3.0]).view(2, 1, 1, 1))
     assert p6.flatten().tolist() == [-3, 3]
     assert p7.flatten().tolist() == [0, 3]
+    levels.relu = False
+    assert levels(torch.tensor([3.0, -3.0]).view(2, 1, 1, 1))[1].flatten().tolist() == [-3, 3]
 
 
 @pytest.mark.parametrize(
@@ -291,6 +293,7 @@ def head(**changes) -> RetinaHead:
         "activation": "relu",
         "separable": False,
         "level_scale": False,
+        "quality_branch": False,
         "prior_prob": 0.01,
     }
     return RetinaHead(**arguments | changes)
@@ -352,6 +355,26 @@ def test_level_scales_multiply_deltas_only() -> None:
     scaled = maps(model, features)
     assert_close(scaled, (logits, [deltas[0] * 2, deltas[1] * 3]))
     assert "bbox_scales" not in head().state_dict()
+
+
+def test_quality_branch() -> None:
+    """A logit for each anchor from the box subnet; without the branch, the other parameters and
+    predictions are the same."""
+    features = [torch.randn(2, 16, 4, 4), torch.randn(2, 16, 2, 2)]
+    model, without = head(quality_branch=True, level_scale=True), head(level_scale=True)
+    added = {"quality_pred.weight", "quality_pred.bias"}
+    assert model.state_dict().keys() - without.state_dict().keys() == added
+    missing = without.load_state_dict(model.state_dict(), strict=False)
+    assert set(missing.unexpected_keys) == added
+    found, expected = model(features), without(features)
+    assert_close(found[:2], expected[:2])
+    assert expected.quality is None
+    assert found.quality.shape == (2, 3 * (16 + 4))
+    # anchor 1 of cell 0 of the first level
+    inner = model.bbox_subnet(features[0])
+    assert_close(found.quality[:, 1], model.quality_pred(inner)[:, 1, 0, 0])
+    found.quality.sum().backward()
+    assert all(p.grad is not None for p in model.bbox_subnet.parameters())
 
 
 def test_subnets_have_separate_parameters() -> None:

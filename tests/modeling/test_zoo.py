@@ -170,6 +170,7 @@ def neck(name: str, bottom_up: Backbone | None = None, **changes) -> Pyramid:
         "norm_groups": 2,
         "activation": "paper",
         "top_feature": "res5",
+        "extra_relu": True,
     }
     kind = NECK_REGISTRY.get(name)
     return kind(**arguments | ({"repeats": 2} if name == "bifpn" else {}) | changes)

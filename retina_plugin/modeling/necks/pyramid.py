@@ -25,6 +25,7 @@ NECK_REGISTRY = Registry(
         "norm_groups": "MODEL.RETINA_PLUGIN.NORM_GROUPS",
         "activation": "MODEL.RETINA_PLUGIN.NECK.ACTIVATION",
         "top_feature": "MODEL.RETINA_PLUGIN.P6_FROM",
+        "extra_relu": "MODEL.RETINA_PLUGIN.NECK.EXTRA_RELU",
     },
 )
 
@@ -38,16 +39,23 @@ def xavier(layer: Conv2d) -> Conv2d:
 
 
 class ExtraLevels(nn.Module):
-    """Computes P6, P7, ... by 3x3 convolutions of stride 2 on C5 or P5, with ReLUs in between.
+    """Computes P6, P7, ... by 3x3 convolutions of stride 2 on C5 or P5, with ReLUs in between if
+    ``relu`` is True.
 
     See arXiv 1708.02002, section 4.
     """
 
     def __init__(
-        self, *, in_channels: int, out_channels: int, in_feature: str, levels: Sequence[int]
+        self,
+        *,
+        in_channels: int,
+        out_channels: int,
+        in_feature: str,
+        levels: Sequence[int],
+        relu: bool,
     ) -> None:
         super().__init__()
-        self.in_feature, self.levels = in_feature, tuple(levels)
+        self.in_feature, self.levels, self.relu = in_feature, tuple(levels), relu
         for level in levels:
             self.add_module(f"p{level}", xavier(Conv2d(in_channels, out_channels, 3, stride=2)))
             in_channels = out_channels
@@ -56,7 +64,9 @@ class ExtraLevels(nn.Module):
         """Compute [(N, C', H / 2, W / 2), (N, C', H / 4, W / 4), ...], rounded up."""
         outputs: list[Tensor] = []
         for level in self.levels:
-            outputs.append(getattr(self, f"p{level}")(F.relu(outputs[-1]) if outputs else x))
+            if outputs:
+                x = F.relu(outputs[-1]) if self.relu else outputs[-1]
+            outputs.append(getattr(self, f"p{level}")(x))
         return outputs
 
 
@@ -82,6 +92,7 @@ class Pyramid(Backbone):
         norm_groups: int,
         activation: str,
         top_feature: str,
+        extra_relu: bool,
     ) -> None:
         """
         Args:
@@ -96,6 +107,7 @@ class Pyramid(Backbone):
                 for the activation in the neck's paper.
             top_feature: input of the first extra level: the last of ``in_features`` ("res5") or the
                 level of the same stride ("p5").
+            extra_relu: whether a ReLU follows each extra level that is the input of the next one.
 
         Raises:
             ValueError: if the backbone does not return a map, strides do not double, there are
@@ -126,7 +138,11 @@ class Pyramid(Backbone):
                 )
             width = (shapes | self._shapes)[top_feature].channels
             self.top_block = ExtraLevels(
-                in_channels=width, out_channels=out_channels, in_feature=top_feature, levels=extra
+                in_channels=width,
+                out_channels=out_channels,
+                in_feature=top_feature,
+                levels=extra,
+                relu=extra_relu,
             )
 
     @property

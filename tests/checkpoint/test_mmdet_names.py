@@ -51,7 +51,7 @@ GFL = {
 
 def numbered(names: list[str]) -> dict[str, torch.Tensor]:
     """A tensor with another value for each name; weights of convolutions have four axes."""
-    shapes = {n: (2, 1, 1, 1) if "conv" in n and "weight" in n else (2,) for n in names}
+    shapes = {n: (2, 1, 1, 1) if n.endswith(".conv.weight") else (2,) for n in names}
     return {name: torch.full(shapes[name], float(i)) for i, name in enumerate(names)}
 
 

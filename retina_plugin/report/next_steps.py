@@ -78,9 +78,11 @@ def _length(cfg: Any, factor: float) -> tuple[str, str]:
 
 
 def _longer(found: Findings) -> Iterator[str]:
-    if found.trend and found.trend.may_rise:
-        reason = "AP was still rising" if found.trend.is_rising else "to see whether AP still rises"
-        yield f"train longer, {_twice_as_long(found.cfg)}: {reason} (by {found.trend.gain:.1f})"
+    trend = found.trend
+    if trend and trend.may_rise:
+        reason = "AP was still rising" if trend.is_rising else "to see whether AP still rises"
+        basis = f"{trend.evaluations} evaluations" if trend.is_coarse else f"by {trend.gain:.1f}"
+        yield f"train longer, {_twice_as_long(found.cfg)}: {reason} ({basis})"
 
 
 def _overfitting(found: Findings) -> Iterator[str]:

@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 NOISE_UNKNOWN = "there is no interval of AP"
+# With fewer evaluations, the last one before the last third lies long before the end. AP rises in
+# that time in every run, so the gain does not tell whether it was rising at the end.
+FEWEST = 5
 
 
 class Trend(NamedTuple):
@@ -14,11 +17,13 @@ class Trend(NamedTuple):
     Attributes:
         last, before: (completed steps, AP).
         noise: half the width of AP's interval; None without an interval.
+        evaluations: number of evaluations during training.
     """
 
     last: tuple[int, float]
     before: tuple[int, float]
     noise: float | None
+    evaluations: int
 
     @property
     def gain(self) -> float:
@@ -26,8 +31,13 @@ class Trend(NamedTuple):
 
     @property
     def is_rising(self) -> bool:
-        """Whether the gain is above the noise."""
-        return self.noise is not None and self.gain > self.noise
+        """Whether the gain is above the noise, and there are enough evaluations to judge it."""
+        return not self.is_coarse and self.noise is not None and self.gain > self.noise
+
+    @property
+    def is_coarse(self) -> bool:
+        """Whether there are fewer than :data:`FEWEST` evaluations."""
+        return self.evaluations < FEWEST
 
     @property
     def may_rise(self) -> bool:
@@ -41,6 +51,11 @@ class Trend(NamedTuple):
         )
         if not self.may_rise:
             return f"AP was no longer rising: {values}"
+        if self.is_coarse:
+            return (
+                f"AP may still be rising, which {self.evaluations} evaluations cannot tell: "
+                f"{values}; {FEWEST} evaluations are needed"
+            )
         if self.is_rising:
             return (
                 f"AP was still rising: {values}; the gain is above the noise, {self.noise:.1f} "
@@ -67,7 +82,7 @@ def trend_of(series: Mapping[int, float], noise: float | None) -> Trend | None:
     end = max(series, default=0)
     last = {step: value for step, value in series.items() if 3 * step > 2 * end}
     before = {step: value for step, value in series.items() if step not in last}
-    return Trend(_best(last), _best(before), noise) if before else None
+    return Trend(_best(last), _best(before), noise, len(series)) if before else None
 
 
 def _best(series: Mapping[int, float]) -> tuple[int, float]:

@@ -44,7 +44,11 @@ HERE = [10.0, 10.0, 20.0, 20.0]
         ([10, 20, 30, 35, 40, 39], None, "which is uncertain: .* there is no interval"),
         ([10, 20, 45, 35, 40, 39], 4.0, "no longer rising: .* 40.0 .step 50., before 45.0"),
         ([10, 20, 40, 35, 40, 39], 0.0, "no longer rising"),
-        ([10, 11], 0.5, "still rising: .* 11.0 .step 20., before 10.0 .step 10."),
+        # fewer than five evaluations
+        ([10, 26], 0.5, "may still be rising, which 2 evaluations cannot tell: .* 26.0 .step 20"),
+        ([10, 20, 30, 40], 0.5, "may still be rising, which 4 evaluations cannot tell"),
+        ([10, 20, 30, 35, 40], 2.0, "AP was still rising: .* 40.0 .step 50., before 30.0"),
+        ([30, 26], 0.5, "no longer rising"),
     ],
 )
 def test_trend(values: list[float], noise: float | None, words: str) -> None:
@@ -82,7 +86,7 @@ def test_worst_class() -> None:
 
 
 METRICS = {"AP": 50.0, "AP50": 80.0, "AP75": 55.0, "APs": 48.0, "APm": 50.0, "APl": 52.0}
-RISING, FLAT = Trend((60, 50.0), (40, 40.0), 2.0), Trend((60, 50.0), (40, 50.0), 2.0)
+RISING, FLAT = Trend((60, 50.0), (40, 40.0), 2.0, 6), Trend((60, 50.0), (40, 50.0), 2.0, 6)
 RARE = WorstClass("dog", 10.0, 100.0, 9, 30, 20)
 COMMON = WorstClass("dog", 10.0, 96.0, 15, 30, 20)
 
@@ -100,7 +104,14 @@ NEXT = {
         {"trend": RISING, "cfg": WITH_BUDGET},
         ["longer, --minutes 5 instead of 2.5: .*by 10.0", "more images to eval"],
     ),
-    "AP may rise": ({"trend": Trend((60, 51.0), (40, 50.0), 2.0)}, ["see whether.*by 1.0", "more"]),
+    "AP may rise": (
+        {"trend": Trend((60, 51.0), (40, 50.0), 2.0, 6)},
+        ["see whether.*by 1.0", "more"],
+    ),
+    "AP was evaluated twice": (
+        {"trend": Trend((60, 50.0), (30, 34.0), 2.0, 2)},
+        [r"see whether AP still rises \(2 evaluations\)", "more"],
+    ),
     "the validation loss rises": (
         {"losses": {20: 0.5, 40: 0.4, 60: 0.5}},
         [
@@ -230,7 +241,7 @@ def test_without_validation_sets(
     assert "these images, chosen on the images that are tested: square 0." in lines[1]
     assert "nothing none (no box)" in lines[1]
     assert "boxes in training" in lines[2]
-    assert lines[3].startswith("AP was still rising: ")
+    assert lines[3].startswith("AP may still be rising, which 4 evaluations cannot tell: ")
     assert lines[4].startswith("next: train longer, SOLVER.MAX_ITER 80")
     line = log(out)[-1]
     assert 0 <= line["bbox/AP_low"] < line["bbox/AP"] < line["bbox/AP_high"] <= 100

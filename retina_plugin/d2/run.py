@@ -162,9 +162,10 @@ def _final_results(cfg: Any, trainer: RetinaTrainer) -> dict[str, Any]:
         Interrupted: a signal stopped the evaluation.
     """
     steps = trainer.max_iter
-    final = trainer.evaluations.best.final_evaluation(cfg, steps)
+    best = trainer.evaluations.best
+    final = best.final_evaluation(cfg, steps)
     if comm.is_main_process() and final.sets:
-        store_thresholds(cfg)
+        store_thresholds(cfg, best.last_thresholds(steps))
         print(final.note, flush=True)
     if final.is_done:
         return trainer.evaluations.results or {}

@@ -128,6 +128,7 @@ class BestModel:
         self.keeps_weights = self.period > 0
         self.value: float | None = None
         self.step, self.waited, self.evaluated_at = 0, 0, -1
+        self._thresholds: tuple[int, dict[str, Any]] | None = None  # of the last weights written
 
     def update(self, results: Mapping[str, Any], *, step: int) -> bool:
         """Take the results of an evaluation, and return whether it is the best one so far.
@@ -229,9 +230,10 @@ class BestModel:
         if not self.keeps_weights:
             return
         best = {"metric": self.metric, "value": self.value, "sets": self.sets}
+        self._thresholds = self.step, threshold_metadata(self._cfg)
         content = {
             "model": dict(model),
-            "metadata": {**metadata, **threshold_metadata(self._cfg)},
+            "metadata": {**metadata, **self._thresholds[1]},
             "iteration": self.step - 1,
             "best": best,
         }
@@ -239,6 +241,16 @@ class BestModel:
         with atomic_file(path, size=lambda: saved_size(content)) as draft:
             save_with_checksum(content, draft)
         print(f"{BEST}: {self}", flush=True)
+
+    def last_thresholds(self, step: int) -> dict[str, Any]:
+        """Return the score thresholds of the last evaluation, which was made after ``step`` steps;
+        see :func:`retina_plugin.engine.run_thresholds.threshold_metadata`.
+
+        They are computed only if :meth:`write` has not done so for the same evaluation.
+        """
+        if self._thresholds is not None and self._thresholds[0] == step:
+            return self._thresholds[1]
+        return threshold_metadata(self._cfg)
 
     def __str__(self) -> str:
         if not self.step:

@@ -59,14 +59,17 @@ def _match_at_half(cfg: Any, name: str) -> Matches:
     return match_last_detections(cfg, name, iou_thresholds=(0.5,))
 
 
-def store_thresholds(cfg: Any) -> None:
-    """Write the thresholds of the last evaluation into ``model_final.pth``, which was evaluated.
+def store_thresholds(cfg: Any, entries: Mapping[str, Any]) -> None:
+    """Write thresholds into ``model_final.pth``.
+
+    Args:
+        cfg: the config of the run.
+        entries: those of :func:`threshold_metadata` for this checkpoint.
 
     Raises:
         DiskError: the checkpoint cannot be written; it is unchanged.
     """
     path = os.path.join(cfg.OUTPUT_DIR, FINAL)
-    entries = threshold_metadata(cfg)
     if entries and os.path.isfile(path):  # a resumed run without steps left writes no checkpoint
         add_metadata(path, entries)
 

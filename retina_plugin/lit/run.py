@@ -185,7 +185,7 @@ def _evaluate_finally(trainer: lightning.Trainer, module: RetinaNetModule, messa
     callback = _callback(trainer, BestModelCallback)
     final = callback.best.final_evaluation(module.cfg, trainer.global_step)
     if final.sets and trainer.is_global_zero:
-        store_thresholds(module.cfg)
+        store_thresholds(module.cfg, callback.best.last_thresholds(trainer.global_step))
         print(final.note, flush=True)
     if final.is_done:
         return

@@ -16,6 +16,7 @@ from retina_plugin.checkpoint import read_checkpoint
 from retina_plugin.cli.eval import from_run_folder
 from retina_plugin.config import get_cfg
 from retina_plugin.config.errors import ConfigError
+from retina_plugin.engine import best_model
 from retina_plugin.engine.best_model import BestModel, check_selection, selection_note
 from retina_plugin.engine.host import Request
 from retina_plugin.engine.launch import launch
@@ -35,6 +36,25 @@ def best_of(**changes: Any) -> BestModel:
 
 def bbox(**values: float) -> dict[str, Any]:
     return {"bbox": values}
+
+
+def test_thresholds_of_an_evaluation_are_computed_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[dict[str, Any]] = []
+
+    def thresholds(cfg: Any) -> dict[str, Any]:
+        calls.append({"score_thresholds": {"a": 0.1 * len(calls)}})
+        return calls[-1]
+
+    monkeypatch.setattr(best_model, "threshold_metadata", thresholds)
+    model = best_of(OUTPUT_DIR=str(tmp_path))
+    model.update(bbox(AP=1.0), step=10)
+    model.write({}, {})
+    assert model.last_thresholds(10) == calls[0]
+    model.update(bbox(AP=0.5), step=20)  # not the best, so nothing is written
+    assert model.last_thresholds(20) == calls[1]
+    assert len(calls) == 2
 
 
 @pytest.mark.parametrize(

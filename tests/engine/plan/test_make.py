@@ -11,12 +11,14 @@ import yaml
 
 from retina_plugin.config import get_cfg
 from retina_plugin.engine.plan.machine import Machine, seconds_per_step
-from retina_plugin.engine.plan.make import Task, make_plan
-from retina_plugin.engine.plan.network import MANY_IMAGES, WEIGHTS
+from retina_plugin.engine.plan.make import make_plan
 from retina_plugin.engine.plan.plan import Entry, Plan
 from retina_plugin.engine.plan.rules import Datasets
+from retina_plugin.engine.plan.task import Task
+from retina_plugin.engine.plan.trial import Outcome, Trial, TrialSize
 from retina_plugin.engine.read_config import complete_config
 from retina_plugin.modeling.build import build_model
+from retina_plugin.modeling.structures import ImageLosses
 from tests.engine.plan.profiles import profile
 from tests.models import compact_cfg
 
@@ -30,8 +32,12 @@ def task(*, minutes: float = 20.0, machine: Machine = CPU, **data: Any) -> Task:
     return Task(NAMES, profile(**data), profile(num_images=20), machine, minutes)
 
 
+def no_trial(*_: Any) -> Trial:
+    raise AssertionError("there is no trial")
+
+
 def plan_of(*, step: float = 0.5, **changes: Any) -> Plan:
-    return make_plan(task(**changes), lambda plan, height, width: step)
+    return make_plan(task(**changes), lambda plan, height, width: step, no_trial)
 
 
 @pytest.mark.parametrize("minutes", [0.0, 20.0])
@@ -121,28 +127,33 @@ def test_the_time_of_a_step_is_measured() -> None:
     assert 0 < seconds_per_step(compact_cfg(SOLVER__IMS_PER_BATCH=2), height=64, width=64) < 10
 
 
-@pytest.mark.parametrize(
-    ("minutes", "step", "num_images", "weights"),
-    [
-        (20.0, 0.5, 100, WEIGHTS),
-        (20.0, 4.0, 100, ""),  # too few steps
-        (0.0, 4.0, 100, WEIGHTS),  # no limit of time
-        (0.0, 0.5, MANY_IMAGES, ""),
-    ],
-)
-def test_pretrained_weights(minutes: float, step: float, num_images: int, weights: str) -> None:
-    data = dataclasses.replace(task(minutes=minutes, num_images=num_images), has_weights=True)
-    plan = make_plan(data, lambda plan, height, width: step)
-    assert plan["MODEL.WEIGHTS"] == weights
-    expected = "ImageNet weights: " if weights else "from scratch: "
-    assert expected in plan.text()
-
-
-def test_pretrained_weights_get_the_pixels_of_their_training(tmp_path: Path) -> None:
+def test_pretrained_weights_get_the_pixels_of_their_training() -> None:
     pytest.importorskip("timm")
-    plan = make_plan(dataclasses.replace(task(), has_weights=True), lambda plan, height, width: 0.5)
+    data = dataclasses.replace(task(minutes=0.0), fixed=None)
+    plan = make_plan(data, lambda plan, height, width: 0.5, no_trial)
     cfg = get_cfg()
     cfg.merge_from_list(plan.overrides())
     complete_config(cfg)
     pixels = (cfg.INPUT.FORMAT, list(cfg.MODEL.PIXEL_MEAN), list(cfg.MODEL.PIXEL_STD))
     assert pixels == ("RGB", [127.5] * 3, [127.5] * 3)
+
+
+def test_the_time_of_a_trial_is_part_of_the_budget() -> None:
+    """A trial of 116 s takes the time of 232 steps of 0.5 s."""
+
+    def trial(weights: Plan, scratch: Plan, size: TrialSize) -> Trial:
+        assert weights["MODEL.WEIGHTS"]
+        assert not scratch["MODEL.WEIGHTS"]
+        assert weights["INPUT.MIN_SIZE_TRAIN"] == scratch["INPUT.MIN_SIZE_TRAIN"]
+        images = ImageLosses({"loss_cls": 2.0}, 1), ImageLosses({"loss_cls": 1.0}, 1)
+        one, other = (Outcome(30, (losses,) * size.images) for losses in images)
+        return Trial(one, other, seconds=116.0)
+
+    without = plan_of()
+    plan = make_plan(
+        dataclasses.replace(task(), fixed=None), lambda plan, height, width: 0.5, trial
+    )
+    assert plan["MODEL.WEIGHTS"] == ""
+    reasons = {entry.key: entry.reason for entry in plan.entries}
+    assert "in a trial of 48 s for each network the loss was 2.000" in reasons["MODEL.WEIGHTS"]
+    assert plan["SOLVER.MAX_ITER"] == without["SOLVER.MAX_ITER"] - 232

@@ -1,0 +1,150 @@
+"""Choose between ImageNet weights and a start from scratch; docs/planning.md explains the rule."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from retina_plugin.engine.plan.network import Decision, pretrained_network, scratch_network
+from retina_plugin.engine.plan.plan import Entry
+from retina_plugin.engine.plan.task import Task
+from retina_plugin.engine.plan.time_plan import Costs, number_of_steps
+from retina_plugin.engine.plan.trial import Trial, TrialSize
+
+# If fewer steps fit into the time, a network is trained from scratch. Its steps are shorter, and on
+# images of blood cells it was then better.
+PRETRAINED_STEPS = 1000
+# With so many images, pretrained weights help little (He et al., arXiv 1811.08883, section 5)
+MANY_IMAGES = 10_000
+TRIAL_SHARE = 0.1  # share of the time for the trial of both networks
+TRAINING_SHARE = 0.8  # share of the trial for training; the losses are measured in the rest
+TRIAL_STEPS = 25  # a trial has at least this number of steps with ImageNet weights
+HELD_OUT = 0.2  # largest share of the images with boxes on which the losses are measured
+LEAST_HELD_OUT, MOST_HELD_OUT = 5, 50
+NOISE = 2.0  # a difference of losses is clear above this number of standard errors
+
+Network = list[Entry]
+
+
+class Choice(NamedTuple):
+    """The chosen network and its costs, with the time of the trial."""
+
+    network: Network
+    costs: Costs
+
+
+def choose_network(
+    task: Task,
+    costs_of: Callable[[Network], Costs],
+    try_both: Callable[[Network, Network, TrialSize], Trial],
+) -> Choice:
+    """Choose the network and its initial weights.
+
+    Args:
+        task: the data, machine and limits.
+        costs_of: measures the costs of a network.
+        try_both: trains two networks, the one with ImageNet weights first; see
+            :func:`retina_plugin.engine.plan.trial.try_both`.
+    """
+    fixed = task.fixed or _enough_images(task)
+    if fixed is not None:
+        network = _network(task, fixed)
+        return Choice(network, costs_of(network))
+    weights = pretrained_network(task.machine, "")
+    costs, seconds = costs_of(weights), 0.0
+    decision = decide_by_steps(task, costs)
+    size = trial_size(task, costs)
+    if isinstance(size, str):
+        decision = decision._replace(reason=f"{decision.reason}; no trial of both, because {size}")
+    else:
+        trial = try_both(weights, scratch_network(task.machine, ""), size)
+        decision, seconds = decide_by_trial(trial, size, otherwise=decision), trial.seconds
+    network = _network(task, decision)
+    costs = costs if decision.use_weights else costs_of(network)
+    return Choice(network, dataclasses.replace(costs, trial=seconds))
+
+
+def _network(task: Task, decision: Decision) -> Network:
+    build = pretrained_network if decision.use_weights else scratch_network
+    return build(task.machine, decision.reason)
+
+
+def _enough_images(task: Task) -> Decision | None:
+    images = task.training.num_images
+    if images < MANY_IMAGES:
+        return None
+    return Decision(False, f"{images} images are enough without ImageNet weights")
+
+
+def decide_by_steps(task: Task, costs: Costs) -> Decision:
+    """Decide by the number of images and steps.
+
+    Args:
+        task: a task with fewer than :data:`MANY_IMAGES` images.
+        costs: the costs of the network with ImageNet weights.
+    """
+    few = f"there are only {task.training.num_images} images"
+    if not (task.minutes or task.steps):
+        return Decision(True, few)
+    steps = task.steps or number_of_steps(task.minutes, costs)
+    if steps >= PRETRAINED_STEPS:
+        return Decision(True, f"{few}, and at least {PRETRAINED_STEPS} steps")
+    return Decision(
+        False,
+        f"{steps} steps with ImageNet weights are fewer than {PRETRAINED_STEPS}, and steps from "
+        "scratch are faster",
+    )
+
+
+def trial_size(task: Task, costs: Costs) -> TrialSize | str:
+    """Return the size of a trial of both networks, or why there is none.
+
+    Args:
+        task: the data, machine and limits.
+        costs: the costs of the network with ImageNet weights.
+    """
+    if task.steps:
+        return "it compares equal times, and the number of steps is given"
+    if not task.minutes:
+        return "a short trial does not tell which network is better after a long run"
+    seconds = task.minutes * 60 * TRIAL_SHARE / 2  # for each network
+    training = TRAINING_SHARE * seconds
+    steps = int(training / costs.step)
+    if steps < TRIAL_STEPS:
+        return (
+            f"{steps} steps with ImageNet weights fit into {training:.0f} s, and a trial needs "
+            f"{TRIAL_STEPS}"
+        )
+    per_image = max(costs.evaluation / task.validation.num_images, 1e-9)
+    affordable = int((seconds - training) / per_image)
+    with_boxes = len(np.unique(task.training.box_images))
+    images = min(int(HELD_OUT * with_boxes), MOST_HELD_OUT, affordable)
+    if images < LEAST_HELD_OUT:
+        return (
+            f"its losses could be measured on {images} images only, and a trial needs "
+            f"{LEAST_HELD_OUT}"
+        )
+    return TrialSize(training, steps, images)
+
+
+def decide_by_trial(trial: Trial, size: TrialSize, *, otherwise: Decision) -> Decision:
+    """Choose the network with the lower loss.
+
+    Args:
+        trial: the outcome of a trial.
+        size: its size.
+        otherwise: the decision if the difference of the losses is not clear.
+    """
+    weights, scratch = trial.weights, trial.scratch
+    measured = (
+        f"in a trial of {size.seconds:.0f} s for each network the loss was {weights.loss:.3f} with "
+        f"ImageNet weights ({weights.steps} steps) and {scratch.loss:.3f} from scratch "
+        f"({scratch.steps} steps), on {size.images} training images that were held out; the "
+        f"standard error of the difference is {trial.noise:.3f}"
+    )
+    if abs(weights.loss - scratch.loss) > NOISE * trial.noise:
+        return Decision(weights.loss < scratch.loss, measured)
+    return otherwise._replace(reason=f"{measured}, so it is not clear; {otherwise.reason}")

@@ -1,0 +1,33 @@
+"""What a plan is made for: data, machine and limits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from retina_plugin.engine.plan.machine import Machine
+from retina_plugin.engine.plan.network import NOT_INSTALLED, Decision
+from retina_plugin.engine.plan.profile import DataProfile
+from retina_plugin.engine.plan.rules import Datasets
+
+
+@dataclass(frozen=True)
+class Task:
+    """The data, machine and limits for which a run is planned.
+
+    Attributes:
+        datasets: names of the data sets.
+        training: the profile of the training images.
+        validation: the profile of the validation images.
+        machine: the machine that trains.
+        minutes: time that the run may take; 0 for no limit.
+        steps: number of steps that the user chose; 0 if the plan chooses it.
+        fixed: whether the network has ImageNet weights; None if the plan decides.
+    """
+
+    datasets: Datasets
+    training: DataProfile
+    validation: DataProfile
+    machine: Machine
+    minutes: float = 0.0
+    steps: int = 0
+    fixed: Decision | None = NOT_INSTALLED

@@ -79,6 +79,7 @@ def check_rules(cfg: Any) -> None:
         if key in values:
             _check(key, values[key], rule)
     _check_parts(cfg, focal_retinanet=focal_retinanet)
+    _check_views(cfg)
     _check_loss(cfg)
     _check_thresholds(cfg.MODEL.RETINANET)
     _check_sizes(cfg.INPUT)
@@ -107,6 +108,13 @@ def _check_parts(cfg: Any, *, focal_retinanet: bool) -> None:
         )
         found = cfg.MODEL.RETINA_PLUGIN.INPUT.TRANSFORMS
         _check(f"{key} for {cfg.MODEL.META_ARCHITECTURE}", found, only)
+
+
+def _check_views(cfg: Any) -> None:
+    if cfg.MODEL.META_ARCHITECTURE != "FocalRetinaNet":
+        key = f"{NODE}.TEST.SLICE.SIZE for {cfg.MODEL.META_ARCHITECTURE}"
+        only = Rule(lambda v: v == 0, "0, because only FocalRetinaNet detects in slices")
+        _check(key, cfg.MODEL.RETINA_PLUGIN.TEST.SLICE.SIZE, only)
 
 
 def _check_detectron2(cfg: Any) -> None:

@@ -1,10 +1,12 @@
-"""Config keys of detection: suppressors. :mod:`retina_plugin.config.keys` adds them below
-``MODEL.RETINA_PLUGIN``."""
+"""Config keys of detection: suppressors and slices.
+
+:mod:`retina_plugin.config.keys` adds them below ``MODEL.RETINA_PLUGIN``.
+"""
 
 from __future__ import annotations
 
 from retina_plugin.config.key import Key
-from retina_plugin.config.rules import above, at_least, at_most, below, one_of
+from retina_plugin.config.rules import above, at_least, at_most, below, between, one_of
 
 INFERENCE_KEYS: dict[str, Key] = {
     "SUPPRESSOR.SoftNMS.METHOD": Key(
@@ -20,5 +22,31 @@ INFERENCE_KEYS: dict[str, Key] = {
     ),
     "SUPPRESSOR.SoftNMS.MIN_SCORE": Key(
         0.001, "SoftNMS drops boxes with a lower score", at_least(0) & below(1)
+    ),
+    "TEST.SLICE.SIZE": Key(
+        0,
+        "side in pixels of the image of the overlapping slices into which larger images are cut "
+        "for evaluation and detection; each slice is resized as an image is. 0: no slices",
+        one_of(0) | between(8, 100_000),
+    ),
+    "TEST.SLICE.OVERLAP": Key(
+        0.2, "overlap of neighbouring slices, as a fraction of their side", between(0, 0.9)
+    ),
+    "TEST.SLICE.FULL_IMAGE": Key(
+        True, "also detect objects in the whole image, for objects larger than a slice"
+    ),
+    "TEST.SLICE.MERGE": Key(
+        "greedy",
+        "how detections of slices are merged: greedy (a box takes and encloses the boxes of its "
+        "class that overlap it; see MERGE_THRESHOLD) or suppressor (by SUPPRESSOR)",
+        one_of("greedy", "suppressor"),
+    ),
+    "TEST.SLICE.MERGE_THRESHOLD": Key(
+        0.5,
+        "MERGE greedy merges boxes whose intersection is at least this fraction of the smaller box",
+        above(0) & at_most(1),
+    ),
+    "TEST.VIEWS_PER_BATCH": Key(
+        8, "largest number of slices that the network processes together", between(1, 100_000)
     ),
 }

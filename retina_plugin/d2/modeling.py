@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import torch
@@ -20,6 +21,7 @@ from torch import Tensor
 
 from retina_plugin.config.part import same_definition
 from retina_plugin.config.registry import unknown_name_message
+from retina_plugin.evaluation.detect import detect_samples
 from retina_plugin.modeling import backbones, build
 from retina_plugin.modeling import build_backbone as retina_backbones
 from retina_plugin.modeling.preprocessing import sizes_of
@@ -88,12 +90,16 @@ class FocalRetinaNet(RetinaNet):
                 in training, "instances" has ``gt_boxes`` and ``gt_classes``; at test time, boxes
                 are scaled to "height" and "width", by default the size of "image". Samples of
                 :class:`retina_plugin.data.samples.ValidationDataset` have "boxes" and "labels".
+                Samples of this project have "views" if the config uses slices.
 
         Returns:
             In training the losses, such as "loss_cls" and "loss_box_reg". At test time a dict with
             "instances" for each image; for samples with "boxes", also "losses", an
             :class:`retina_plugin.modeling.structures.ImageLosses`.
         """
+        if not self.training and "views" in batched_inputs[0]:
+            return self._detect_views(batched_inputs)
+        self._warn_without_views()
         images = [x["image"] for x in batched_inputs]
         if not self.training and "boxes" in batched_inputs[0]:
             targets = [self._ground_truth(x) for x in batched_inputs]
@@ -106,6 +112,25 @@ class FocalRetinaNet(RetinaNet):
         if self.vis_period > 0 and get_event_storage().iter % self.vis_period == 0:
             self._visualize(batched_inputs[0])
         return super().forward(*self.preprocess(images), targets)
+
+    def _detect_views(self, samples: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        found, losses = detect_samples(self, samples)
+        outputs: list[dict[str, Any]] = [
+            {"instances": _to_instances(detections, (sample["height"], sample["width"]))}
+            for detections, sample in zip(found, samples, strict=True)
+        ]
+        for output, image_losses in zip(outputs, losses, strict=False):  # none without "boxes"
+            output["losses"] = image_losses
+        return outputs
+
+    def _warn_without_views(self) -> None:
+        if not self.training and self.views is not None:
+            warnings.warn(
+                "MODEL.RETINA_PLUGIN.TEST.SLICE.SIZE has no effect on images that Detectron2's "
+                "mapper has resized, because slices are cut out of the original image. Use "
+                "retina eval, or model.predict with the original image.",
+                stacklevel=3,
+            )
 
     def _ground_truth(self, sample: dict[str, Any]) -> Target:
         return {name: sample[name].to(self.device) for name in ("boxes", "labels")}
@@ -126,12 +151,7 @@ class FocalRetinaNet(RetinaNet):
             if torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]  # public
                 # the sides are tensors; a tuple would be traced as constants
                 image_size = torch.stack([torch.as_tensor(side) for side in size])
-            instances = Instances(
-                image_size,
-                pred_boxes=Boxes(detections["boxes"]),
-                scores=detections["scores"],
-                pred_classes=detections["labels"],
-            )
+            instances = _to_instances(detections, image_size)
             height, width = image.get("height", image_size[0]), image.get("width", image_size[1])
             results.append({"instances": detector_postprocess(instances, height, width)})
         return results
@@ -144,3 +164,12 @@ class FocalRetinaNet(RetinaNet):
         target = self._target(first["instances"])
         drawing = draw_training_image(self, first["image"], target, class_names=self.class_names)
         get_event_storage().put_image("training", drawing.transpose(2, 0, 1))
+
+
+def _to_instances(detections: Detections, image_size: tuple[int, int] | Tensor) -> Instances:
+    return Instances(
+        image_size,
+        pred_boxes=Boxes(detections["boxes"]),
+        scores=detections["scores"],
+        pred_classes=detections["labels"],
+    )

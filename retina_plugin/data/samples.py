@@ -19,6 +19,8 @@ from retina_plugin.data.sampler import SampleKey
 from retina_plugin.data.transforms import Sample, TransformChain
 from retina_plugin.data.transforms.resize import resize, resize_image
 from retina_plugin.data.transforms.sample import clip_boxes
+from retina_plugin.data.views import ViewCutter
+from retina_plugin.modeling.build_views import uses_views
 from retina_plugin.modeling.preprocessing import resized_shape
 
 Record = dict[str, Any]
@@ -117,7 +119,7 @@ def read_without_pixels(record: Record) -> np.ndarray:
 
 class EvaluationDataset(TorchDataset[dict[str, Any]]):
     """Maps an index to {"image" (3, H, W) uint8, "height" and "width" of the file, "image_id",
-    "file_name"}."""
+    "file_name"}; and "views", a :class:`ViewCutter`, if the config uses several views."""
 
     def __init__(
         self,
@@ -127,15 +129,17 @@ class EvaluationDataset(TorchDataset[dict[str, Any]]):
         max_size: int,
         read: ReadImage,
         input_format: str,
+        has_views: bool,
     ) -> None:
         """
         Args:
             records, read, input_format: see :class:`TrainingDataset`.
             min_size, max_size: the resized shorter and longer side, see
                 :func:`retina_plugin.modeling.preprocessing.resized_shape`.
+            has_views: whether samples have "views".
         """
         self.records, self.read, self.input_format = records, read, input_format
-        self.min_size, self.max_size = min_size, max_size
+        self.min_size, self.max_size, self.has_views = min_size, max_size, has_views
 
     @classmethod
     def from_config(cls, cfg: Any, records: Sequence[Record]) -> EvaluationDataset:
@@ -146,6 +150,7 @@ class EvaluationDataset(TorchDataset[dict[str, Any]]):
             max_size=cfg.INPUT.MAX_SIZE_TEST,
             read=partial(read_record, **image_options(cfg)),
             input_format=cfg.INPUT.FORMAT,
+            has_views=uses_views(cfg),
         )
 
     def __len__(self) -> int:
@@ -158,7 +163,14 @@ class EvaluationDataset(TorchDataset[dict[str, Any]]):
         return {
             "image": to_tensor(resize_image(original, shape), self.input_format),
             **_metadata(record, original),
+            **self._views(original),
         }
+
+    def _views(self, original: np.ndarray) -> dict[str, ViewCutter]:
+        if not self.has_views:
+            return {}
+        convert = partial(to_tensor, input_format=self.input_format)
+        return {"views": ViewCutter(original, to_tensor=convert)}
 
 
 class ValidationDataset(EvaluationDataset):
@@ -177,6 +189,7 @@ class ValidationDataset(EvaluationDataset):
         return {
             **_tensors(sample, self.input_format),
             **_metadata(record, original["image"]),
+            **self._views(original["image"]),
         }
 
 

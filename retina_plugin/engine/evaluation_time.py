@@ -11,6 +11,7 @@ from torch import nn
 
 from retina_plugin.data import load_dataset, validation_sets
 from retina_plugin.data.samples import EvaluationDataset
+from retina_plugin.evaluation.detect import detect_samples
 from retina_plugin.modeling.retinanet import RetinaNet, evaluation_mode
 
 MEASURED_IMAGES = 8
@@ -51,7 +52,7 @@ def _seconds_per_image(model: RetinaNet, images: EvaluationDataset) -> float:
     with evaluation_mode(model), torch.no_grad():
         for index in range(len(images)):
             started = time.perf_counter()
-            (found,) = model.detect_images([images[index]["image"]])
+            (found,), _ = detect_samples(model, [images[index]])
             found["scores"].tolist()  # wait for the GPU
             times.append(time.perf_counter() - started)
     return statistics.median(times[1:] or times)  # the first image is slow

@@ -19,10 +19,9 @@ from retina_plugin.engine.resume import use_learning_rates
 from retina_plugin.engine.run_budget import finish_step
 from retina_plugin.engine.summary import flatten_results, print_evaluation
 from retina_plugin.evaluation.coco import coco_results, evaluate
+from retina_plugin.evaluation.detect import detect_samples
 from retina_plugin.evaluation.losses import data_set_losses
 from retina_plugin.evaluation.results import results_folder
-from retina_plugin.modeling import postprocessing as dense
-from retina_plugin.modeling.preprocessing import sizes_of
 from retina_plugin.modeling.retinanet import RetinaNet
 from retina_plugin.modeling.structures import ImageLosses
 from retina_plugin.solver import (
@@ -153,23 +152,16 @@ class RetinaNetModule(lightning.LightningModule):
         self._category_ids = [load_dataset(name).category_ids for name in self.evaluated_sets]
 
     def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
-        images = [sample["image"] for sample in batch]
         # without AMP, as Detectron2 evaluates
         with torch.autocast(self.device.type, enabled=False):
-            if "boxes" in batch[0]:  # if measures_losses is set
-                detections, losses = self.model.detect_and_measure(images, batch)
-                ids = [sample["image_id"] for sample in batch]
-                self._losses[dataloader_idx].update(zip(ids, losses, strict=True))
-            else:
-                detections = self.model.detect_images(images)
+            detections, losses = detect_samples(self.model, batch)
+        ids = [sample["image_id"] for sample in batch]
+        if losses:  # if measures_losses is set
+            self._losses[dataloader_idx].update(zip(ids, losses, strict=True))
         category_ids = self._category_ids[dataloader_idx]
-        for found, size, sample in zip(detections, sizes_of(images), batch, strict=True):
-            rescaled = dense.rescale_detections(
-                found, network_size=size, image_size=(sample["height"], sample["width"])
-            )
-            self._detections[dataloader_idx][sample["image_id"]] = coco_results(
-                sample["image_id"], rescaled, category_ids
-            )
+        for image_id, found in zip(ids, detections, strict=True):
+            results = coco_results(image_id, found, category_ids)
+            self._detections[dataloader_idx][image_id] = results
 
     def on_validation_epoch_end(self) -> None:
         if stopping.requested_on_any_rank():

@@ -12,6 +12,7 @@ from retina_plugin.modeling.assigners import ASSIGNER_REGISTRY
 from retina_plugin.modeling.backbones import Backbone, ShapeSpec
 from retina_plugin.modeling.box_coders import BOX_CODERS
 from retina_plugin.modeling.build_backbone import build_backbone, import_plugins
+from retina_plugin.modeling.build_views import build_views
 from retina_plugin.modeling.contracts import require_attribute
 from retina_plugin.modeling.criterion import CRITERIA
 from retina_plugin.modeling.heads import RETINA_HEAD_REGISTRY
@@ -78,6 +79,7 @@ def model_parts(cfg: Any, backbone: Backbone) -> dict[str, Any]:
         class_loss=CLASS_LOSSES.build(cfg),
         box_loss=BOX_LOSSES.build(cfg),
     )
+    postprocessor = _postprocessor(cfg, box_coder)
     return {
         "backbone": backbone,
         "head": head,
@@ -85,8 +87,9 @@ def model_parts(cfg: Any, backbone: Backbone) -> dict[str, Any]:
         "anchor_generator": anchor_generator,
         "assigner": ASSIGNER_REGISTRY.build(cfg, box_coder=box_coder),
         "criterion": criterion,
-        "postprocessor": _postprocessor(cfg, box_coder),
+        "postprocessor": postprocessor,
         "preprocessor": _preprocessor(cfg, backbone),
+        "views": build_views(cfg, postprocessor.suppressor),
         "inference_dtype": _inference_dtype(cfg.MODEL.RETINA_PLUGIN.INFERENCE_DTYPE),
     }
 

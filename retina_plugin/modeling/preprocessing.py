@@ -69,8 +69,17 @@ class Preprocessor(nn.Module):
 
     def from_file(self, image: Tensor) -> Tensor:
         """Reorder the channels of an RGB image (3, H, W) and resize it, for :meth:`forward`."""
-        ordered = image.flip(0) if self.input_format == "BGR" else image
-        return resize(ordered, self.min_size, self.max_size)
+        return resize(self._ordered(image), self.min_size, self.max_size)
+
+    def cut(self, image: Tensor, window: tuple[int, int, int, int], size: Size) -> Tensor:
+        """Cut a window (top, left, height, width) out of an RGB image (3, H, W), and resize it to
+        ``size``, for :meth:`forward`."""
+        top, left, height, width = window
+        pixels = image[:, top : top + height, left : left + width]
+        return resize_to(self._ordered(pixels), size)
+
+    def _ordered(self, image: Tensor) -> Tensor:
+        return image.flip(0) if self.input_format == "BGR" else image
 
 
 def sizes_of(images: Sequence[Tensor]) -> list[Size]:
@@ -134,8 +143,12 @@ def resize(image: Tensor, min_size: int, max_size: int) -> Tensor:
             "model.preprocess([image]) and model(batch, sizes)."
         )
     height, width = image.shape[-2:]
-    shape = resized_shape(height, width, min_size, max_size)
-    if shape == (height, width):
+    return resize_to(image, resized_shape(height, width, min_size, max_size))
+
+
+def resize_to(image: Tensor, shape: Size) -> Tensor:
+    """Resize (3, H, W) to (height, width); see :func:`resize`."""
+    if shape == tuple(image.shape[-2:]):
         return image
     return F.interpolate(
         image[None].float(), size=shape, mode="bilinear", antialias=True, align_corners=False

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from retina_plugin.layers.tracing import is_jit_tracing
 from retina_plugin.losses import INITIAL, rank_normalizer
 from retina_plugin.modeling.anchors import AnchorGenerator
 from retina_plugin.modeling.assigners import Assigner
@@ -36,6 +37,7 @@ from retina_plugin.modeling.structures import (
     Predictions,
     Target,
 )
+from retina_plugin.modeling.views import Cut, Detect, Views
 
 
 class RetinaNet(nn.Module):
@@ -57,6 +59,7 @@ class RetinaNet(nn.Module):
         criterion: nn.Module,
         postprocessor: PostProcessor,
         preprocessor: Preprocessor,
+        views: Views | None,
         inference_dtype: torch.dtype,
     ) -> None:
         """
@@ -72,6 +75,8 @@ class RetinaNet(nn.Module):
                 :class:`retina_plugin.modeling.criterion.DenseCriterion`.
             postprocessor: computes detections from predictions.
             preprocessor: converts images to the network's input.
+            views: the views of an image in which :meth:`predict` detects objects; None for the
+                whole image only.
             inference_dtype: dtype of the network's maps in detection. bfloat16 and float16 turn
                 autocast on; float32 leaves autocast to the caller. Scores and boxes are always
                 float32.
@@ -80,7 +85,7 @@ class RetinaNet(nn.Module):
         self.backbone, self.head, self.anchor_generator = backbone, head, anchor_generator
         self.in_features, self.inference_dtype = tuple(in_features), inference_dtype
         self.assigner, self.criterion, self.postprocessor = assigner, criterion, postprocessor
-        self.preprocessor = preprocessor
+        self.preprocessor, self.views = preprocessor, views
         self._warned_about_unit_range = False
         self.register_buffer("loss_normalizer", torch.tensor(INITIAL))
         # Convolutions are faster in channels-last memory, and flattening the head's maps needs no
@@ -220,6 +225,22 @@ class RetinaNet(nn.Module):
             found.update(zip(group, batch, strict=True))
         return [found[index] for index in range(len(images))]
 
+    def detect_views(self, image_size: Size, cut: Cut, detect: Detect | None = None) -> Detections:
+        """Detect the objects of an image in the views of the model, which must not be None.
+
+        Args:
+            image_size: (height, width) of the image.
+            cut: returns the pixels of a view in the format of :meth:`preprocess`.
+            detect: detects the objects of a batch of views; None for :meth:`detect_images`.
+
+        Returns:
+            Detections in pixels of the image.
+        """
+        assert self.views is not None
+        return self.views.detect(
+            image_size, cut, detect or (lambda images, _: self.detect_images(images))
+        )
+
     def detect_and_measure(
         self, images: Sequence[Tensor], targets: Sequence[Target]
     ) -> tuple[list[Detections], list[ImageLosses]]:
@@ -285,7 +306,7 @@ class RetinaNet(nn.Module):
 
         Raises:
             ValueError: if an image has another shape.
-            RuntimeError: in ``torch.jit.trace``, if the model resizes; see
+            RuntimeError: in ``torch.jit.trace``, if the model resizes or has several views; see
                 :func:`retina_plugin.modeling.preprocessing.resize`.
         """
         for image in images:
@@ -295,7 +316,9 @@ class RetinaNet(nn.Module):
                 )
             self._warn_about_unit_range(image)
         with evaluation_mode(self):
-            return self._predict(images)
+            if self.views is None:
+                return self._predict(images)
+            return [self._predict_views(image) for image in images]
 
     def _warn_about_unit_range(self, image: Tensor) -> None:
         """Warn once per model about an image with values in 0..1, unless it is black."""
@@ -322,6 +345,17 @@ class RetinaNet(nn.Module):
                 self.detect_images(resized), sizes, strict=True
             )
         ]
+
+    def _predict_views(self, image: Tensor) -> Detections:
+        if is_jit_tracing():
+            raise RuntimeError(
+                "torch.jit.trace cannot record predict() of a model with slices, because their "
+                "number depends on the image. Set MODEL.RETINA_PLUGIN.TEST.SLICE.SIZE 0"
+            )
+        size = image.shape[-2], image.shape[-1]
+        return self.detect_views(
+            size, lambda view: self.preprocessor.cut(image, view.window, view.size)
+        )
 
 
 @contextlib.contextmanager

@@ -33,6 +33,12 @@ class ImageLosses(NamedTuple):
     sums: dict[str, float]
     positives: int
 
+    @classmethod
+    def sum(cls, parts: Sequence[ImageLosses]) -> ImageLosses:
+        """Add the losses of several parts of an image; there is at least one."""
+        sums = {name: sum(part.sums[name] for part in parts) for name in parts[0].sums}
+        return cls(sums, sum(part.positives for part in parts))
+
 
 class Anchors(NamedTuple):
     """All anchors of one image, ordered by level, cell and anchor of the cell; or some of them.

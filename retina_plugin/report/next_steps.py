@@ -105,6 +105,8 @@ def _larger_input(found: Findings) -> Iterator[str]:
     size, limit = found.cfg.INPUT.MIN_SIZE_TEST, found.cfg.INPUT.MAX_SIZE_TEST
     if found.interval is None or min(small, large) < FEWEST or not size:
         return
+    if found.cfg.MODEL.RETINA_PLUGIN.TEST.SLICE.SIZE:
+        return  # the slices decide the size of objects
     gap = found.metrics["APl"] - found.metrics["APs"]
     if gap > 2 * found.interval.half_width and found.metrics["APs"] <= found.metrics["APm"]:
         sizes = {"MIN_SIZE_TEST": size, "MAX_SIZE_TEST": limit}

@@ -1,0 +1,44 @@
+"""Merge the detections of several views of an image.
+
+Axes: M detections of one image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from retina_plugin.layers.greedy_merge import greedy_merge
+from retina_plugin.modeling.structures import Detections
+from retina_plugin.modeling.suppressors import Suppressor
+
+
+def merge_greedily(
+    parts: Sequence[Detections], *, threshold: float, max_detections: int
+) -> Detections:
+    """Merge the detections of slices within each class; see
+    :func:`retina_plugin.layers.greedy_merge.greedy_merge`."""
+    found = concatenate(parts)
+    rows, boxes = greedy_merge(
+        found["boxes"],
+        found["scores"],
+        found["labels"],
+        threshold=threshold,
+        max_kept=max_detections,
+    )
+    return {"boxes": boxes, "scores": found["scores"][rows], "labels": found["labels"][rows]}
+
+
+def suppress_together(
+    parts: Sequence[Detections], *, suppressor: Suppressor, max_detections: int
+) -> Detections:
+    """Apply the suppressor to the detections of all views."""
+    return suppressor([concatenate(parts)], max_detections=max_detections)[0]
+
+
+def concatenate(parts: Sequence[Detections]) -> Detections:
+    """Return the detections of all views, highest score first."""
+    together = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+    order = together["scores"].sort(descending=True, stable=True).indices
+    return {name: x[order] for name, x in together.items()}

@@ -1,0 +1,220 @@
+"""Detection in slices: geometry by hand, objects across the borders, and a model's detections."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.testing import assert_close
+
+from retina_plugin.config import ConfigError, check_rules
+from retina_plugin.modeling.merging import merge_greedily
+from retina_plugin.modeling.structures import Detections, ImageLosses
+from retina_plugin.modeling.views import Slices, View, Views
+from tests.models import compact_cfg, compact_model
+
+SLICE = "MODEL__RETINA_PLUGIN__TEST__SLICE__"
+
+
+def views_of(*, full_image: bool, batch: int = 8, min_size: int = 0) -> Views:
+    """Slices of 100 pixels."""
+    merge = partial(merge_greedily, threshold=0.5, max_detections=100)
+    slices = Slices(size=100, overlap=0.2, full_image=full_image, merge=merge)
+    return Views(min_size=min_size, max_size=1000, slices=slices, batch=batch)
+
+
+def test_plan() -> None:
+    """Slices of 100 pixels are resized to 50, and the image of 100 x 220 to 50 x 110."""
+    plan = views_of(full_image=True, min_size=50).plan(100, 220)
+    assert plan == [
+        View((0, 0, 100, 100), (50, 50), True),
+        View((0, 80, 100, 100), (50, 50), True),
+        View((0, 120, 100, 100), (50, 50), True),
+        View((0, 0, 100, 220), (50, 110), False),
+    ]
+    assert views_of(full_image=False).plan(100, 220) == [
+        view._replace(size=(100, 100)) for view in plan[:3]
+    ]
+
+
+@pytest.mark.parametrize("full_image", [True, False])
+def test_an_image_up_to_a_slice_is_one_view(full_image: bool) -> None:
+    expected = [View((0, 0, 100, 60), (100, 60), True)]
+    assert views_of(full_image=full_image).plan(100, 60) == expected
+
+
+def test_to_image() -> None:
+    """The view shows 100 x 200 pixels from (y 30, x 40) on at half of the size. The second box
+    reaches beyond the view, and the third one has no area there."""
+    view = View((30, 40, 100, 200), (50, 100), True)
+    found = view.to_image(
+        {
+            "boxes": torch.tensor([[0.0, 5, 10, 15], [90, 40, 120, 60], [100, 0, 120, 9]]),
+            "scores": torch.tensor([0.9, 0.8, 0.7]),
+            "labels": torch.tensor([1, 0, 1]),
+        }
+    )
+    assert_close(found["boxes"], torch.tensor([[40.0, 40, 60, 60], [220, 110, 240, 130]]))
+    assert_close(found["scores"], torch.tensor([0.9, 0.8]))
+    assert found["labels"].tolist() == [1, 0]
+
+
+def test_from_image() -> None:
+    """Objects of 10 x 10 pixels, of which the whole, 0.7 and 0.6 are inside the view, and which is
+    clipped; and one outside."""
+    view = View((100, 100, 50, 50), (100, 100), True)
+    target = {
+        "boxes": torch.tensor(
+            [[110.0, 100, 120, 110], [97, 120, 107, 130], [96, 120, 106, 130], [0, 0, 9, 9]]
+        ),
+        "labels": torch.tensor([3, 2, 1, 0]),
+    }
+    found = view.from_image(target)
+    assert_close(found["boxes"], torch.tensor([[20.0, 0, 40, 20], [0, 40, 14, 60]]))
+    assert found["labels"].tolist() == [3, 2]
+
+
+class Squares:
+    """Finds the boxes of pixels of equal value, by class and with equal scores; records batches."""
+
+    def __init__(self) -> None:
+        self.batches: list[int] = []
+
+    def __call__(self, images: list[Tensor], views: list[View]) -> list[Detections]:
+        self.batches.append(len(images))
+        return [self._find(image[0]) for image in images]
+
+    def _find(self, image: Tensor) -> Detections:
+        labels = [int(v) for v in image.unique().tolist() if v > 0]
+        boxes = []
+        for label in labels:
+            y, x = (image == label).nonzero(as_tuple=True)
+            boxes.append([x.min().item(), y.min().item(), x.max().item() + 1, y.max().item() + 1])
+        return {
+            "boxes": torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4),
+            "scores": torch.full((len(boxes),), 0.9),
+            "labels": torch.tensor(labels, dtype=torch.int64),
+        }
+
+
+@pytest.mark.parametrize("full_image", [True, False])
+@pytest.mark.parametrize(("batch", "batches"), [(8, [3]), (2, [2, 1]), (1, [1, 1, 1])])
+def test_objects_across_borders(full_image: bool, batch: int, batches: list[int]) -> None:
+    """Slices start at x = 0, 80 and 120. Object 1 lies in the first one, object 2 is cut at 100 and
+    at 80, object 3 lies in two slices, object 4 is the last pixels."""
+    image, boxes = torch.zeros(3, 100, 220), [
+        [0, 0, 20, 30], [70, 40, 110, 60], [130, 10, 150, 40], [218, 98, 220, 100],
+    ]  # fmt: skip
+    for label, (x0, y0, x1, y1) in enumerate(boxes, start=1):
+        image[:, y0:y1, x0:x1] = label
+
+    def cut(view: View) -> Tensor:
+        top, left, height, width = view.window
+        return image[:, top : top + height, left : left + width]
+
+    detect = Squares()
+    found = views_of(full_image=full_image, batch=batch).detect((100, 220), cut, detect)
+    order = found["labels"].argsort()
+    assert found["labels"][order].tolist() == [1, 2, 3, 4]
+    assert_close(found["boxes"][order], torch.tensor(boxes).float())
+    assert detect.batches == batches + [1] * full_image
+
+
+def images() -> list[Tensor]:
+    return [torch.rand(3, *size) * 255 for size in ((96, 160), (64, 64), (40, 100))]
+
+
+CHANGES = {"MODEL__RETINANET__SCORE_THRESH_TEST": 0.005, "TEST__DETECTIONS_PER_IMAGE": 30}
+
+
+def randomise(model: nn.Module) -> None:
+    """Give the model scores that differ, so that detections depend on the image."""
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.05)
+
+
+@pytest.mark.parametrize("per_batch", [1, 3, 100])
+def test_predict_in_slices(per_batch: int) -> None:
+    """The same as detecting in each slice alone; an image up to a slice as without slices."""
+    sliced = compact_model(
+        **CHANGES, **{f"{SLICE}SIZE": 64, "MODEL__RETINA_PLUGIN__TEST__VIEWS_PER_BATCH": per_batch}
+    )
+    randomise(sliced)
+    plain = compact_model(**CHANGES)
+    plain.load_state_dict(sliced.state_dict())
+    wide, small, low = images()
+    found = sliced.predict([wide, small, low])
+    assert_close(found[1], plain.predict([small])[0])
+    corners = [(top, left) for top in (0, 32) for left in (0, 52, 96)]
+    parts = plain.predict([wide[:, y : y + 64, x : x + 64] for y, x in corners] + [wide])
+    for part, (y, x) in zip(parts, corners, strict=False):
+        part["boxes"] += torch.tensor([x, y, x, y])
+    expected = merge_greedily(parts, threshold=0.5, max_detections=30)
+    assert 0 < len(expected["scores"]) <= 30
+    assert_close(found[0], expected, rtol=1e-4, atol=1e-3)
+    assert (found[2]["boxes"] <= torch.tensor([100, 40, 100, 40])).all()
+
+
+def test_merged_by_the_suppressor() -> None:
+    """Without overlap, full image and suppression, all detections of the slices are returned."""
+    changes = {**CHANGES, "TEST__DETECTIONS_PER_IMAGE": 1000}
+    model = compact_model(
+        **changes,
+        **{
+            f"{SLICE}SIZE": 80,
+            f"{SLICE}OVERLAP": 0.0,
+            f"{SLICE}FULL_IMAGE": False,
+            f"{SLICE}MERGE": "suppressor",
+            "MODEL__RETINANET__NMS_THRESH_TEST": 1.0,
+        },
+    )
+    randomise(model)
+    plain = compact_model(**changes, MODEL__RETINANET__NMS_THRESH_TEST=1.0)
+    plain.load_state_dict(model.state_dict())
+    image = images()[0][:, :80]
+    parts = plain.predict([image[..., :80], image[..., 80:]])
+    expected = torch.cat([part["scores"] for part in parts]).sort(descending=True).values[:1000]
+    assert_close(model.predict([image])[0]["scores"], expected, rtol=1e-4, atol=1e-6)
+
+
+def test_losses_of_parts() -> None:
+    parts = [ImageLosses({"a": 1.0, "b": 2.0}, 3), ImageLosses({"a": 0.5, "b": 0.0}, 0)]
+    assert ImageLosses.sum(parts) == ImageLosses({"a": 1.5, "b": 2.0}, 3)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("SIZE", 4, "expected 0, or from 8 to 100000, found 4"),
+        ("SIZE", -1, "expected 0, or from 8 to 100000, found -1"),
+        ("OVERLAP", 1.0, "expected from 0 to 0.9, found 1.0"),
+        ("OVERLAP", -0.1, "expected from 0 to 0.9, found -0.1"),
+        ("MERGE", "nms", "expected greedy or suppressor, found 'nms'"),
+        ("MERGE_THRESHOLD", 0.0, "expected above 0 and at most 1, found 0.0"),
+    ],
+)
+def test_values_out_of_range(key: str, value: object, message: str) -> None:
+    cfg = compact_cfg(**{f"{SLICE}{key}": value})
+    with pytest.raises(ConfigError, match=rf"TEST.SLICE.{key}: {message}"):
+        check_rules(cfg)
+
+
+def test_other_architectures_have_no_slices() -> None:
+    cfg = compact_cfg(MODEL__META_ARCHITECTURE="RetinaNet", **{f"{SLICE}SIZE": 512})
+    message = "TEST.SLICE.SIZE for RetinaNet: expected 0, because only FocalRetinaNet"
+    with pytest.raises(ConfigError, match=message):
+        check_rules(cfg)
+
+
+def test_tracing_is_refused() -> None:
+    model = compact_model(**{f"{SLICE}SIZE": 32})
+
+    class Predict(nn.Module):
+        def forward(self, image: Tensor) -> Tensor:
+            return model.predict([image])[0]["boxes"]
+
+    with pytest.raises(RuntimeError, match=r"cannot record predict.*Set .*SLICE.SIZE 0"):
+        torch.jit.trace(Predict(), torch.rand(3, 64, 64) * 255, check_trace=False)

@@ -1,4 +1,4 @@
-"""Evaluations with slices on both hosts give what ``predict`` gives on the files."""
+"""Evaluations in several views on both hosts give what ``predict`` gives on the files."""
 
 from __future__ import annotations
 
@@ -33,6 +33,13 @@ VARIANTS = {
         f"{SLICE}.MERGE", "suppressor",
         f"{SLICE}.FULL_IMAGE", "False",
         "MODEL.RETINA_PLUGIN.SUPPRESSOR.NAME", "SoftNMS",
+    ],
+    "augmented slices": [
+        f"{SLICE}.SIZE", "60",
+        "TEST.AUG.ENABLED", "True",
+        "TEST.AUG.MIN_SIZES", "(60, 64)",
+        "MODEL.RETINA_PLUGIN.TEST.AUG.VERTICAL_FLIP", "True",
+        "MODEL.RETINA_PLUGIN.TEST.AUG.MERGE", "wbf",
     ],
 }  # fmt: skip
 

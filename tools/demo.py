@@ -22,7 +22,8 @@ import argparse
 import glob
 import json
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -44,6 +45,7 @@ from retina_plugin.engine.process import SkippedFiles, run
 from retina_plugin.engine.read_config import read_config
 from retina_plugin.engine.run_images import set_pixel_range_from_metadata
 from retina_plugin.engine.stopping import Interrupted
+from retina_plugin.modeling.build_views import averages_scores
 from retina_plugin.modeling.retinanet import RetinaNet
 from retina_plugin.modeling.structures import Detections
 from retina_plugin.report import draw_boxes, resize_for_display, write_image
@@ -52,6 +54,7 @@ IMAGES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".pgm", ".ppm", ".tif", ".tif
 VIDEOS = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpg", ".webm")
 
 Source = str | int  # path of an image or a video, or the number of a webcam
+Detect = Callable[[np.ndarray], Detections]  # an image (H, W, 3) RGB -> its detections
 
 
 def parse(argv: list[str] | None = None) -> argparse.Namespace:
@@ -109,7 +112,8 @@ def load(args: argparse.Namespace) -> tuple[RetinaNet, list[str], dict[str, Any]
         ConfigError: the config cannot be used.
     """
     cfg = read_config(get_cfg(), args.config_file, args.opts)
-    cfg.MODEL.RETINANET.SCORE_THRESH_TEST = args.confidence_threshold
+    if not averages_scores(cfg):  # the same detections, but fewer candidates
+        cfg.MODEL.RETINANET.SCORE_THRESH_TEST = args.confidence_threshold
     path = args.weights or cfg.MODEL.WEIGHTS
     if not path:
         raise WeightsError("no checkpoint: add --weights path/to/model_final.pth")
@@ -169,14 +173,13 @@ def find_files(patterns: list[str]) -> list[str]:
     return found
 
 
-def detect(model: RetinaNet, image: np.ndarray) -> Detections:
+def detect(model: RetinaNet, threshold: float, image: np.ndarray) -> Detections:
     """Detect objects in a (H, W, 3) RGB array; the results are on the CPU.
 
-    Detections with a score below the threshold of the model are left out. The model applies it
-    before suppression only, and suppressors such as SoftNMS lower scores.
+    Detections with a lower score than ``threshold`` are left out.
     """
     found = model.predict([torch.tensor(image).permute(2, 0, 1)])[0]
-    kept = found["scores"] >= model.postprocessor.score_threshold
+    kept = found["scores"] >= threshold
     return {name: value[kept].cpu() for name, value in found.items()}
 
 
@@ -207,7 +210,7 @@ def json_entry(found: Detections, names: list[str], **source: Any) -> dict[str, 
 
 
 def detect_in_source(
-    model: RetinaNet,
+    find: Detect,
     names: list[str],
     source: Source,
     target: str,
@@ -217,16 +220,16 @@ def detect_in_source(
     """Detect objects in an image, a video or the frames of a webcam. Write ``target``.jpg or
     ``target``.mp4, and yield the entry of the image or of each frame."""
     if isinstance(source, int) or source.lower().endswith(VIDEOS):
-        yield from detect_in_video(model, names, source, target, limit)
+        yield from detect_in_video(find, names, source, target, limit)
     else:
         image = read_image(source, **options)
-        found = detect(model, image)
+        found = find(image)
         write_image(f"{target}.jpg", draw_detections(image, found, names))
         yield json_entry(found, names, file=source)
 
 
 def detect_in_video(
-    model: RetinaNet, names: list[str], source: Source, target: str, limit: int
+    find: Detect, names: list[str], source: Source, target: str, limit: int
 ) -> Iterator[dict[str, Any]]:
     """Detect objects in each frame, write the frames to ``target``.mp4, and yield their entries.
     The video can be played even if the tool is stopped early."""
@@ -240,7 +243,7 @@ def detect_in_video(
         for number, frame in enumerate(
             tqdm(frames(capture, limit), total=total, unit="frame", leave=False)
         ):
-            found = detect(model, frame)
+            found = find(frame)
             drawn = draw_detections(frame, found, names)
             if writer is None:
                 writer = cv2.VideoWriter(
@@ -290,7 +293,7 @@ def _name(source: Source) -> str:
 
 
 def detect_in_all(
-    model: RetinaNet,
+    find: Detect,
     names: list[str],
     sources: Sequence[Source],
     args: argparse.Namespace,
@@ -315,7 +318,7 @@ def detect_in_all(
             target = os.path.join(args.output, f"{number:05d}_{stem}")
             with skipped:
                 for found in detect_in_source(
-                    model, names, source, target, args.max_frames, options
+                    find, names, source, target, args.max_frames, options
                 ):
                     entries.append(found)  # one by one, to keep those before an error or Ctrl-C
     except KeyboardInterrupt as error:
@@ -329,7 +332,8 @@ def main(argv: list[str] | None = None) -> None:
     sources = find_files(args.input) if args.webcam is None else [args.webcam]
     model, names, options = load(args)
     os.makedirs(args.output, exist_ok=True)
-    entries, interrupt = detect_in_all(model, names, sources, args, options)
+    find = partial(detect, model, args.confidence_threshold)
+    entries, interrupt = detect_in_all(find, names, sources, args, options)
     lines = ",\n".join(json.dumps(entry) for entry in entries)  # a line for each image or frame
     write_atomically(os.path.join(args.output, "detections.json"), f"[\n{lines}\n]\n")
     total = sum(len(e["detections"]) for e in entries)

@@ -30,7 +30,6 @@ DETECTRON2_RULES: dict[str, Rule] = {
     "DATALOADER.SAMPLER_TRAIN": one_of("TrainingSampler", "RepeatFactorTrainingSampler"),
     "MODEL.RESNETS.RES5_DILATION": one_of(1, 2),
     "SOLVER.REFERENCE_WORLD_SIZE": between(0, 100_000),
-    "TEST.AUG.ENABLED": Rule(lambda v: v is False, "False, because each image is evaluated once"),
     "TEST.PRECISE_BN.NUM_ITER": STEPS,
 }
 
@@ -85,7 +84,7 @@ def check_rules(cfg: Any) -> None:
     _check_sizes(cfg.INPUT)
     _check_solver(cfg.SOLVER, cfg.MODEL.RETINA_PLUGIN.OPTIMIZER)
     _check_budget(cfg)
-    if focal_retinanet and "TEST.AUG.ENABLED" in values:
+    if focal_retinanet and "TEST.PRECISE_BN.ENABLED" in values:
         _check_detectron2(cfg)
 
 
@@ -111,10 +110,20 @@ def _check_parts(cfg: Any, *, focal_retinanet: bool) -> None:
 
 
 def _check_views(cfg: Any) -> None:
-    if cfg.MODEL.META_ARCHITECTURE != "FocalRetinaNet":
-        key = f"{NODE}.TEST.SLICE.SIZE for {cfg.MODEL.META_ARCHITECTURE}"
-        only = Rule(lambda v: v == 0, "0, because only FocalRetinaNet detects in slices")
-        _check(key, cfg.MODEL.RETINA_PLUGIN.TEST.SLICE.SIZE, only)
+    """Check slices and test-time augmentation."""
+    architecture, aug = cfg.MODEL.META_ARCHITECTURE, cfg.TEST.AUG
+    if architecture != "FocalRetinaNet":
+        whole_image = Rule(lambda v: v == 0, "0, because only FocalRetinaNet detects in slices")
+        key = f"{NODE}.TEST.SLICE.SIZE for {architecture}"
+        _check(key, cfg.MODEL.RETINA_PLUGIN.TEST.SLICE.SIZE, whole_image)
+        off = Rule(lambda v: v is False, "False, because only FocalRetinaNet has other versions")
+        _check(f"TEST.AUG.ENABLED for {architecture}", aug.ENABLED, off)
+    if aug.ENABLED:
+        fitting = Rule(
+            lambda v: max(v) <= aug.MAX_SIZE,
+            f"sizes of at most TEST.AUG.MAX_SIZE {aug.MAX_SIZE}, the limit of the longer side",
+        )
+        _check("TEST.AUG.MIN_SIZES", aug.MIN_SIZES, fitting)
 
 
 def _check_detectron2(cfg: Any) -> None:

@@ -502,6 +502,17 @@ DETECTRON2_KEYS: dict[str, Key] = {
     "TEST.EVAL_PERIOD": Key(
         0, "steps between evaluations; 0 evaluates only at the end", STEPS_OR_ZERO
     ),
+    "TEST.AUG.ENABLED": Key(
+        False,
+        "test-time augmentation: detect in versions of the image of several sizes, and mirrored",
+    ),
+    "TEST.AUG.MIN_SIZES": Key(
+        (400, 500, 600, 700, 800, 900, 1000, 1100, 1200),
+        "shorter side of each version, in pixels; INPUT.MIN_SIZE_TEST is one only if it is listed",
+        list_of(whole(INPUT_SIDE), what="sizes in pixels") & different(),
+    ),
+    "TEST.AUG.MAX_SIZE": Key(4000, "limit of the longer side of the versions", INPUT_SIDE),
+    "TEST.AUG.FLIP": Key(True, "also detect in the mirrored version of each size"),
     "TEST.DETECTIONS_PER_IMAGE": Key(
         100, "largest number of detections per image", between(1, 10**6)
     ),

@@ -1,4 +1,4 @@
-"""Config keys of detection: suppressors and slices.
+"""Config keys of detection: suppressors, slices, and test-time augmentation.
 
 :mod:`retina_plugin.config.keys` adds them below ``MODEL.RETINA_PLUGIN``.
 """
@@ -46,7 +46,21 @@ INFERENCE_KEYS: dict[str, Key] = {
         "MERGE greedy merges boxes whose intersection is at least this fraction of the smaller box",
         above(0) & at_most(1),
     ),
+    "TEST.AUG.VERTICAL_FLIP": Key(
+        False, "with TEST.AUG.ENABLED, also detect in the image upside down"
+    ),
+    "TEST.AUG.MERGE": Key(
+        "suppressor",
+        "how detections of the versions of TEST.AUG are merged: suppressor (by SUPPRESSOR) or wbf "
+        "(weighted box fusion)",
+        one_of("suppressor", "wbf"),
+    ),
+    "TEST.AUG.WBF_THRESHOLD": Key(
+        0.55, "IoU above which wbf averages boxes", at_least(0) & below(1)
+    ),
     "TEST.VIEWS_PER_BATCH": Key(
-        8, "largest number of slices that the network processes together", between(1, 100_000)
+        8,
+        "largest number of slices or versions of an image that the network processes together",
+        between(1, 100_000),
     ),
 }

@@ -90,7 +90,8 @@ class FocalRetinaNet(RetinaNet):
                 in training, "instances" has ``gt_boxes`` and ``gt_classes``; at test time, boxes
                 are scaled to "height" and "width", by default the size of "image". Samples of
                 :class:`retina_plugin.data.samples.ValidationDataset` have "boxes" and "labels".
-                Samples of this project have "views" if the config uses slices.
+                Samples of this project have "views" if the config uses slices or
+                test-time augmentation.
 
         Returns:
             In training the losses, such as "loss_cls" and "loss_box_reg". At test time a dict with
@@ -126,9 +127,9 @@ class FocalRetinaNet(RetinaNet):
     def _warn_without_views(self) -> None:
         if not self.training and self.views is not None:
             warnings.warn(
-                "MODEL.RETINA_PLUGIN.TEST.SLICE.SIZE has no effect on images that Detectron2's "
-                "mapper has resized, because slices are cut out of the original image. Use "
-                "retina eval, or model.predict with the original image.",
+                "MODEL.RETINA_PLUGIN.TEST.SLICE.SIZE and TEST.AUG.ENABLED have no effect on images "
+                "that Detectron2's mapper has resized, because the views are made from the "
+                "original image. Use retina eval, or model.predict with the original image.",
                 stacklevel=3,
             )
 

@@ -33,4 +33,4 @@ class ViewCutter:
         """Return a view (3, height, width) uint8."""
         top, left, height, width = view.window
         pixels = self._image.numpy()[top : top + height, left : left + width]
-        return self._to_tensor(resize_image(pixels, view.size))
+        return view.flip(self._to_tensor(resize_image(pixels, view.size)))

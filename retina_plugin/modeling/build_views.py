@@ -5,14 +5,20 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from retina_plugin.modeling.merging import merge_greedily, suppress_together
+from retina_plugin.modeling.merging import fuse, merge_greedily, suppress_together
 from retina_plugin.modeling.suppressors import Suppressor
-from retina_plugin.modeling.views import Slices, Views
+from retina_plugin.modeling.views import Merge, Slices, Versions, Views
 
 
 def uses_views(cfg: Any) -> bool:
     """Return whether objects are detected in several views of an image."""
-    return bool(cfg.MODEL.RETINA_PLUGIN.TEST.SLICE.SIZE > 0)
+    return bool(cfg.MODEL.RETINA_PLUGIN.TEST.SLICE.SIZE > 0 or cfg.TEST.AUG.ENABLED)
+
+
+def averages_scores(cfg: Any) -> bool:
+    """Return whether the score of a detection is the mean over versions of the image, so that a
+    threshold for the scores of each version would change it."""
+    return bool(cfg.TEST.AUG.ENABLED and cfg.MODEL.RETINA_PLUGIN.TEST.AUG.MERGE == "wbf")
 
 
 def build_views(cfg: Any, suppressor: Suppressor) -> Views | None:
@@ -25,16 +31,37 @@ def build_views(cfg: Any, suppressor: Suppressor) -> Views | None:
     if not uses_views(cfg):
         return None
     return Views(
-        min_size=cfg.INPUT.MIN_SIZE_TEST,
-        max_size=cfg.INPUT.MAX_SIZE_TEST,
-        slices=_slices(cfg, suppressor),
+        slices=_slices(cfg, suppressor) if cfg.MODEL.RETINA_PLUGIN.TEST.SLICE.SIZE else None,
+        versions=_versions(cfg, suppressor),
         batch=cfg.MODEL.RETINA_PLUGIN.TEST.VIEWS_PER_BATCH,
+    )
+
+
+def _versions(cfg: Any, suppressor: Suppressor) -> Versions:
+    node, limit = cfg.MODEL.RETINA_PLUGIN.TEST.AUG, cfg.TEST.DETECTIONS_PER_IMAGE
+    together: Merge = partial(suppress_together, suppressor=suppressor, max_detections=limit)
+    if not cfg.TEST.AUG.ENABLED:
+        return Versions(
+            min_sizes=(cfg.INPUT.MIN_SIZE_TEST,),
+            max_size=cfg.INPUT.MAX_SIZE_TEST,
+            flips=((False, False),),
+            merge=together,
+        )
+    mirrored = (False, True) if cfg.TEST.AUG.FLIP else (False,)
+    upside_down = (False, True) if node.VERTICAL_FLIP else (False,)
+    return Versions(
+        min_sizes=tuple(cfg.TEST.AUG.MIN_SIZES),
+        max_size=cfg.TEST.AUG.MAX_SIZE,
+        flips=tuple((x, y) for y in upside_down for x in mirrored),
+        merge=partial(fuse, threshold=node.WBF_THRESHOLD, max_detections=limit)
+        if node.MERGE == "wbf"
+        else together,
     )
 
 
 def _slices(cfg: Any, suppressor: Suppressor) -> Slices:
     node, limit = cfg.MODEL.RETINA_PLUGIN.TEST.SLICE, cfg.TEST.DETECTIONS_PER_IMAGE
-    merge = (
+    merge: Merge = (
         partial(merge_greedily, threshold=node.MERGE_THRESHOLD, max_detections=limit)
         if node.MERGE == "greedy"
         else partial(suppress_together, suppressor=suppressor, max_detections=limit)

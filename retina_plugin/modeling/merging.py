@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import torch
 
+from retina_plugin.layers.box_fusion import weighted_box_fusion
 from retina_plugin.layers.greedy_merge import greedy_merge
 from retina_plugin.modeling.structures import Detections
 from retina_plugin.modeling.suppressors import Suppressor
@@ -28,6 +29,21 @@ def merge_greedily(
         max_kept=max_detections,
     )
     return {"boxes": boxes, "scores": found["scores"][rows], "labels": found["labels"][rows]}
+
+
+def fuse(parts: Sequence[Detections], *, threshold: float, max_detections: int) -> Detections:
+    """Average the detections of all versions of an image within each class; see
+    :func:`retina_plugin.layers.box_fusion.weighted_box_fusion`."""
+    together = concatenate(parts)
+    boxes, scores, labels = weighted_box_fusion(
+        together["boxes"],
+        together["scores"],
+        together["labels"],
+        num_views=len(parts),
+        iou_threshold=threshold,
+    )
+    found = {"boxes": boxes, "scores": scores, "labels": labels}
+    return {name: x[:max_detections] for name, x in found.items()}
 
 
 def suppress_together(

@@ -71,12 +71,10 @@ class Preprocessor(nn.Module):
         """Reorder the channels of an RGB image (3, H, W) and resize it, for :meth:`forward`."""
         return resize(self._ordered(image), self.min_size, self.max_size)
 
-    def cut(self, image: Tensor, window: tuple[int, int, int, int], size: Size) -> Tensor:
-        """Cut a window (top, left, height, width) out of an RGB image (3, H, W), and resize it to
-        ``size``, for :meth:`forward`."""
-        top, left, height, width = window
-        pixels = image[:, top : top + height, left : left + width]
-        return resize_to(self._ordered(pixels), size)
+    def resize_to(self, image: Tensor, size: Size) -> Tensor:
+        """Reorder the channels of an RGB image (3, H, W) and resize it to ``size``, for
+        :meth:`forward`."""
+        return resize_to(self._ordered(image), size)
 
     def _ordered(self, image: Tensor) -> Tensor:
         return image.flip(0) if self.input_format == "BGR" else image

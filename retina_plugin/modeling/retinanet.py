@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import warnings
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -37,7 +38,7 @@ from retina_plugin.modeling.structures import (
     Predictions,
     Target,
 )
-from retina_plugin.modeling.views import Cut, Detect, Views
+from retina_plugin.modeling.views import Cut, Detect, View, Views
 
 
 class RetinaNet(nn.Module):
@@ -349,13 +350,16 @@ class RetinaNet(nn.Module):
     def _predict_views(self, image: Tensor) -> Detections:
         if is_jit_tracing():
             raise RuntimeError(
-                "torch.jit.trace cannot record predict() of a model with slices, because their "
-                "number depends on the image. Set MODEL.RETINA_PLUGIN.TEST.SLICE.SIZE 0"
+                "torch.jit.trace cannot record predict() of a model with several views, because "
+                "their sizes depend on the image. Set MODEL.RETINA_PLUGIN.TEST.SLICE.SIZE 0 and "
+                "TEST.AUG.ENABLED False"
             )
-        size = image.shape[-2], image.shape[-1]
-        return self.detect_views(
-            size, lambda view: self.preprocessor.cut(image, view.window, view.size)
-        )
+        return self.detect_views((image.shape[-2], image.shape[-1]), partial(self._cut, image))
+
+    def _cut(self, image: Tensor, view: View) -> Tensor:
+        top, left, height, width = view.window
+        pixels = image[:, top : top + height, left : left + width]
+        return view.flip(self.preprocessor.resize_to(pixels, view.size))
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""Detect the objects of an image in several views of it: in slices and in the whole image.
+"""Detect the objects of an image in several views of it: slices, sizes and mirror images.
 
 Axes: M boxes.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 from retina_plugin.layers.boxes import area, clip
@@ -18,24 +19,36 @@ from retina_plugin.modeling.structures import Detections, Target
 
 MIN_INSIDE = 0.7  # share of an object's area that a slice must contain for the object to count
 
+Merge = Callable[[Sequence[Detections]], Detections]
+
 
 class View(NamedTuple):
-    """A part of an image, at the size at which the network sees it.
+    """A part of an image, as the network sees it.
 
     Attributes:
         window: the part of the image.
         size: (height, width) at the network's input.
+        mirrored: whether left and right are exchanged.
+        upside_down: whether top and bottom are exchanged.
         is_measured: whether the view counts for validation losses.
     """
 
     window: Window
     size: Size
-    is_measured: bool
+    mirrored: bool = False
+    upside_down: bool = False
+    is_measured: bool = True
+
+    def flip(self, image: Tensor) -> Tensor:
+        """Exchange the sides of an image (3, H, W) as in this view."""
+        axes = [axis for axis, done in ((-1, self.mirrored), (-2, self.upside_down)) if done]
+        return image.flip(axes) if axes else image
 
     def to_image(self, detections: Detections) -> Detections:
         """Convert detections from pixels of the view to pixels of the image."""
         top, left, height, width = self.window
-        found = rescale_detections(detections, network_size=self.size, image_size=(height, width))
+        upright = {**detections, "boxes": self._flip_boxes(detections["boxes"])}
+        found = rescale_detections(upright, network_size=self.size, image_size=(height, width))
         corner = found["boxes"].new_tensor([left, top, left, top])
         return {**found, "boxes": found["boxes"] + corner}
 
@@ -51,7 +64,19 @@ class View(NamedTuple):
         kept = area(inside) >= MIN_INSIDE * area(boxes)
         scale_y, scale_x = self.size[0] / height, self.size[1] / width
         scale = boxes.new_tensor([scale_x, scale_y, scale_x, scale_y])
-        return {"boxes": inside[kept] * scale, "labels": target["labels"][kept]}
+        return {
+            "boxes": self._flip_boxes(inside[kept] * scale),
+            "labels": target["labels"][kept],
+        }
+
+    def _flip_boxes(self, boxes: Tensor) -> Tensor:
+        """Exchange the sides of boxes (M, 4) in pixels of the view; twice changes nothing."""
+        x0, y0, x1, y1 = boxes.unbind(dim=1)
+        if self.mirrored:
+            x0, x1 = self.size[1] - x1, self.size[1] - x0
+        if self.upside_down:
+            y0, y1 = self.size[0] - y1, self.size[0] - y0
+        return torch.stack([x0, y0, x1, y1], dim=1)
 
 
 class Slices(NamedTuple):
@@ -67,7 +92,23 @@ class Slices(NamedTuple):
     size: int
     overlap: float
     full_image: bool
-    merge: Callable[[Sequence[Detections]], Detections]
+    merge: Merge
+
+
+class Versions(NamedTuple):
+    """The versions of an image, or of each slice, in which objects are detected.
+
+    Attributes:
+        min_sizes: the shorter side of each resized version.
+        max_size: limit of the longer side.
+        flips: (mirrored, upside down) of each version; each flip is combined with each size.
+        merge: merges the detections of all versions. It is not called for one version.
+    """
+
+    min_sizes: tuple[int, ...]
+    max_size: int
+    flips: tuple[tuple[bool, bool], ...]
+    merge: Merge
 
 
 Cut = Callable[[View], Tensor]  # returns a view (3, height, width) as the model takes images
@@ -77,33 +118,43 @@ Detect = Callable[[list[Tensor], list[View]], list[Detections]]
 class Views:
     """Plans the views of an image, and merges their detections."""
 
-    def __init__(self, *, min_size: int, max_size: int, slices: Slices, batch: int) -> None:
+    def __init__(self, *, slices: Slices | None, versions: Versions, batch: int) -> None:
         """
         Args:
-            min_size, max_size: the size to which each view is resized, see
-                :func:`retina_plugin.modeling.preprocessing.resized_shape`.
-            slices: how images are cut.
+            slices: how images are cut; None for whole images.
+            versions: the versions of each slice.
             batch: the largest number of views that the network processes together.
         """
-        self.min_size, self.max_size = min_size, max_size
-        self.slices, self.batch = slices, batch
+        self.slices, self.versions, self.batch = slices, versions, batch
 
-    def plan(self, height: int, width: int) -> list[View]:
-        """Return the slices of an image; after them the whole image, if it is not the only slice
-        and ``full_image`` is set.
+    def plan(self, height: int, width: int) -> list[list[View]]:
+        """Return the versions of each slice of an image; after them those of the whole image, if it
+        is not the only slice and ``full_image`` is set.
 
         Objects can be too small in the whole image, so it does not count for validation losses.
         """
+        whole = (0, 0, height, width)
+        if self.slices is None:
+            return [self._versions(whole, is_measured=True)]
         windows = slice_windows(height, width, size=self.slices.size, overlap=self.slices.overlap)
-        views = [self._view(window, is_measured=True) for window in windows]
+        views = [self._versions(window, is_measured=True) for window in windows]
         if self.slices.full_image and len(windows) > 1:
-            views.append(self._view((0, 0, height, width), is_measured=False))
+            views.append(self._versions(whole, is_measured=False))
         return views
 
-    def _view(self, window: Window, *, is_measured: bool) -> View:
+    def _versions(self, window: Window, *, is_measured: bool) -> list[View]:
         _, _, height, width = window
-        size = resized_shape(height, width, self.min_size, self.max_size)
-        return View(window, size, is_measured)
+        return [
+            View(
+                window,
+                resized_shape(height, width, size, self.versions.max_size),
+                mirrored,
+                upside_down,
+                is_measured,
+            )
+            for size in self.versions.min_sizes
+            for mirrored, upside_down in self.versions.flips
+        ]
 
     def detect(self, image_size: Size, cut: Cut, detect: Detect) -> Detections:
         """Detect the objects of an image.
@@ -116,10 +167,15 @@ class Views:
         Returns:
             Detections in pixels of the image.
         """
-        views = self.plan(*image_size)
+        plan = self.plan(*image_size)
+        views = [view for versions in plan for view in versions]
         found = dict(self._detect_in_batches(views, cut, detect))
-        by_window = [found[index] for index in range(len(views))]
-        return by_window[0] if len(views) == 1 else self.slices.merge(by_window)
+        count = len(plan[0])  # of versions, the same for all slices
+        parts = [[found[i * count + j] for j in range(count)] for i in range(len(plan))]
+        merged = [self.versions.merge(x) if count > 1 else x[0] for x in parts]
+        if self.slices is None or len(merged) == 1:
+            return merged[0]
+        return self.slices.merge(merged)
 
     def _detect_in_batches(
         self, views: Sequence[View], cut: Cut, detect: Detect

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from retina_plugin.data import Dataset
 from retina_plugin.evaluation.bootstrap import Interval
+from retina_plugin.modeling.build_views import uses_views
 from retina_plugin.report.trend import Trend
 from retina_plugin.report.worst_class import WorstClass
 
@@ -105,8 +106,8 @@ def _larger_input(found: Findings) -> Iterator[str]:
     size, limit = found.cfg.INPUT.MIN_SIZE_TEST, found.cfg.INPUT.MAX_SIZE_TEST
     if found.interval is None or min(small, large) < FEWEST or not size:
         return
-    if found.cfg.MODEL.RETINA_PLUGIN.TEST.SLICE.SIZE:
-        return  # the slices decide the size of objects
+    if uses_views(found.cfg):
+        return  # the views decide the size of objects
     gap = found.metrics["APl"] - found.metrics["APs"]
     if gap > 2 * found.interval.half_width and found.metrics["APs"] <= found.metrics["APm"]:
         sizes = {"MIN_SIZE_TEST": size, "MAX_SIZE_TEST": limit}

@@ -264,7 +264,6 @@ PRECISE_BN = ["TEST.PRECISE_BN.ENABLED", True]
 @pytest.mark.parametrize(
     ("overrides", "words"),
     [
-        (["TEST.AUG.ENABLED", True], "TEST.AUG.ENABLED: expected False, because each image"),
         (PRECISE_BN, "TEST.PRECISE_BN.ENABLED: expected False, because no norm"),
         (["MODEL.MASK_ON", True], "MODEL.MASK_ON: expected False, because it detects only boxes"),
         (

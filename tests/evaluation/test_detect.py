@@ -76,7 +76,7 @@ def test_losses_in_slices(records: list[dict[str, Any]]) -> None:
         "labels": torch.tensor([a["category_id"] for a in record["annotations"]]),
     }
     parts = []
-    for view in model.views.plan(64, 80)[:2]:
+    for (view,) in model.views.plan(64, 80)[:2]:
         images, targets = [sample["views"](view)], [view.from_image(target)]
         assert images[0].shape == (3, 96, 96)
         parts += model.detect_and_measure(images, targets)[1]

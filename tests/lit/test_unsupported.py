@@ -16,7 +16,7 @@ from tests.scenes import write_run
             ["DATALOADER.SAMPLER_TRAIN", "RepeatFactorTrainingSampler"],
             "Keys that only Detectron2 reads are not supported",
         ),
-        (["TEST.AUG.ENABLED", "True"], r"unknown key TEST.AUG.ENABLED"),
+        (["TEST.PRECISE_BN.ENABLED", "True"], r"unknown key TEST.PRECISE_BN.ENABLED"),
         (
             ["MODEL.META_ARCHITECTURE", "RetinaNet"],
             "META_ARCHITECTURE is RetinaNet; without Detectron2 it must be Focal",

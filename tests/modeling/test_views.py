@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from functools import partial
 
 import pytest
@@ -10,45 +11,65 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 from retina_plugin.config import ConfigError, check_rules
-from retina_plugin.modeling.merging import merge_greedily
+from retina_plugin.modeling.merging import concatenate, fuse, merge_greedily
 from retina_plugin.modeling.structures import Detections, ImageLosses
-from retina_plugin.modeling.views import Slices, View, Views
+from retina_plugin.modeling.suppressors import NMS
+from retina_plugin.modeling.views import Slices, Versions, View, Views
 from tests.models import compact_cfg, compact_model
 
 SLICE = "MODEL__RETINA_PLUGIN__TEST__SLICE__"
 
 
-def views_of(*, full_image: bool, batch: int = 8, min_size: int = 0) -> Views:
+def views_of(
+    *, full_image: bool, batch: int = 8, min_sizes: tuple[int, ...] = (0,), flips: bool = False
+) -> Views:
     """Slices of 100 pixels."""
-    merge = partial(merge_greedily, threshold=0.5, max_detections=100)
-    slices = Slices(size=100, overlap=0.2, full_image=full_image, merge=merge)
-    return Views(min_size=min_size, max_size=1000, slices=slices, batch=batch)
+    greedy = partial(merge_greedily, threshold=0.5, max_detections=100)
+    average = partial(fuse, threshold=0.5, max_detections=100)
+    both = (False, True) if flips else (False,)
+    return Views(
+        slices=Slices(size=100, overlap=0.2, full_image=full_image, merge=greedy),
+        versions=Versions(min_sizes, 1000, tuple(itertools.product(both, both)), average),
+        batch=batch,
+    )
 
 
 def test_plan() -> None:
     """Slices of 100 pixels are resized to 50, and the image of 100 x 220 to 50 x 110."""
-    plan = views_of(full_image=True, min_size=50).plan(100, 220)
+    plan = views_of(full_image=True, min_sizes=(50,)).plan(100, 220)
     assert plan == [
-        View((0, 0, 100, 100), (50, 50), True),
-        View((0, 80, 100, 100), (50, 50), True),
-        View((0, 120, 100, 100), (50, 50), True),
-        View((0, 0, 100, 220), (50, 110), False),
+        [View((0, 0, 100, 100), (50, 50))],
+        [View((0, 80, 100, 100), (50, 50))],
+        [View((0, 120, 100, 100), (50, 50))],
+        [View((0, 0, 100, 220), (50, 110), is_measured=False)],
     ]
     assert views_of(full_image=False).plan(100, 220) == [
-        view._replace(size=(100, 100)) for view in plan[:3]
+        [view._replace(size=(100, 100))] for (view,) in plan[:3]
+    ]
+
+
+def test_versions() -> None:
+    plan = views_of(full_image=True, min_sizes=(50, 80), flips=True).plan(60, 100)
+    window = (0, 0, 60, 100)
+    assert plan == [
+        [
+            View(window, size, mirrored, upside_down)
+            for size in ((50, 83), (80, 133))
+            for mirrored, upside_down in itertools.product((False, True), (False, True))
+        ]
     ]
 
 
 @pytest.mark.parametrize("full_image", [True, False])
 def test_an_image_up_to_a_slice_is_one_view(full_image: bool) -> None:
-    expected = [View((0, 0, 100, 60), (100, 60), True)]
+    expected = [[View((0, 0, 100, 60), (100, 60))]]
     assert views_of(full_image=full_image).plan(100, 60) == expected
 
 
 def test_to_image() -> None:
     """The view shows 100 x 200 pixels from (y 30, x 40) on at half of the size. The second box
     reaches beyond the view, and the third one has no area there."""
-    view = View((30, 40, 100, 200), (50, 100), True)
+    view = View((30, 40, 100, 200), (50, 100))
     found = view.to_image(
         {
             "boxes": torch.tensor([[0.0, 5, 10, 15], [90, 40, 120, 60], [100, 0, 120, 9]]),
@@ -64,7 +85,7 @@ def test_to_image() -> None:
 def test_from_image() -> None:
     """Objects of 10 x 10 pixels, of which the whole, 0.7 and 0.6 are inside the view, and which is
     clipped; and one outside."""
-    view = View((100, 100, 50, 50), (100, 100), True)
+    view = View((100, 100, 50, 50), (100, 100))
     target = {
         "boxes": torch.tensor(
             [[110.0, 100, 120, 110], [97, 120, 107, 130], [96, 120, 106, 130], [0, 0, 9, 9]]
@@ -74,6 +95,26 @@ def test_from_image() -> None:
     found = view.from_image(target)
     assert_close(found["boxes"], torch.tensor([[20.0, 0, 40, 20], [0, 40, 14, 60]]))
     assert found["labels"].tolist() == [3, 2]
+
+
+@pytest.mark.parametrize(
+    ("mirrored", "upside_down", "box"),
+    [
+        (True, False, [70.0, 5, 90, 15]),
+        (False, True, [10.0, 35, 30, 45]),
+        (True, True, [70.0, 35, 90, 45]),
+    ],
+)
+def test_flipped_views(mirrored: bool, upside_down: bool, box: list[float]) -> None:
+    """A box in a view of 50 x 100 pixels, which shows 100 x 200 pixels of the image."""
+    view = View((30, 40, 100, 200), (50, 100), mirrored, upside_down)
+    target = {"boxes": torch.tensor([[60.0, 40, 100, 60]]), "labels": torch.tensor([1])}
+    found = view.from_image(target)
+    assert_close(found["boxes"], torch.tensor([box]))
+    assert_close(view.to_image({**found, "scores": torch.ones(1)})["boxes"], target["boxes"])
+    image = torch.arange(6.0).reshape(1, 2, 3)
+    expected = image.flip(2) if mirrored else image
+    assert_close(view.flip(image), expected.flip(1) if upside_down else expected)
 
 
 class Squares:
@@ -110,16 +151,26 @@ def test_objects_across_borders(full_image: bool, batch: int, batches: list[int]
     for label, (x0, y0, x1, y1) in enumerate(boxes, start=1):
         image[:, y0:y1, x0:x1] = label
 
-    def cut(view: View) -> Tensor:
-        top, left, height, width = view.window
-        return image[:, top : top + height, left : left + width]
-
     detect = Squares()
-    found = views_of(full_image=full_image, batch=batch).detect((100, 220), cut, detect)
+    views = views_of(full_image=full_image, batch=batch)
+    found = views.detect((100, 220), partial(cut, image), detect)
     order = found["labels"].argsort()
     assert found["labels"][order].tolist() == [1, 2, 3, 4]
     assert_close(found["boxes"][order], torch.tensor(boxes).float())
     assert detect.batches == batches + [1] * full_image
+
+    flipped = views_of(full_image=full_image, flips=True)
+    again = flipped.detect((100, 220), partial(cut, image), Squares())
+    assert_close(
+        {name: x[again["labels"].argsort()] for name, x in again.items()},
+        {name: x[order] for name, x in found.items()},
+    )
+
+
+def cut(image: Tensor, view: View) -> Tensor:
+    """Cut a view that is not resized."""
+    top, left, height, width = view.window
+    return view.flip(image[:, top : top + height, left : left + width])
 
 
 def images() -> list[Tensor]:
@@ -180,6 +231,33 @@ def test_merged_by_the_suppressor() -> None:
     assert_close(model.predict([image])[0]["scores"], expected, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize("merge", ["suppressor", "wbf"])
+def test_predict_with_augmentation(merge: str) -> None:
+    """Two sizes, and their mirror images."""
+    changes = {**CHANGES, "MODEL__RETINA_PLUGIN__TEST__AUG__MERGE": merge}
+    aug = {"TEST__AUG__ENABLED": True, "TEST__AUG__MIN_SIZES": [64, 96], "TEST__AUG__MAX_SIZE": 128}
+    model = compact_model(**changes, **aug)
+    randomise(model)
+    image, parts = images()[0], []
+    for size, flipped in itertools.product((64, 96), (False, True)):
+        plain = compact_model(**changes, INPUT__MIN_SIZE_TEST=size, INPUT__MAX_SIZE_TEST=128)
+        plain.load_state_dict(model.state_dict())
+        (found,) = plain.predict([image.flip(2) if flipped else image])
+        if flipped:
+            x0, y0, x1, y1 = found["boxes"].unbind(1)
+            found["boxes"] = torch.stack([160 - x1, y0, 160 - x0, y1], dim=1)
+        parts.append(found)
+    if merge == "wbf":
+        expected = fuse(parts, threshold=0.55, max_detections=30)
+    else:
+        expected = NMS(threshold=0.5)([concatenate(parts)], max_detections=30)[0]
+    assert len(expected["scores"]) == 30
+    (found,) = model.predict([image])
+    assert_close(found["scores"], expected["scores"], rtol=1e-3, atol=1e-4)
+    close = (found["boxes"] - expected["boxes"]).abs().amax(dim=1) < 0.1
+    assert close.float().mean() > 0.8  # boxes of nearly equal scores can be exchanged
+
+
 def test_losses_of_parts() -> None:
     parts = [ImageLosses({"a": 1.0, "b": 2.0}, 3), ImageLosses({"a": 0.5, "b": 0.0}, 0)]
     assert ImageLosses.sum(parts) == ImageLosses({"a": 1.5, "b": 2.0}, 3)
@@ -202,9 +280,35 @@ def test_values_out_of_range(key: str, value: object, message: str) -> None:
         check_rules(cfg)
 
 
-def test_other_architectures_have_no_slices() -> None:
-    cfg = compact_cfg(MODEL__META_ARCHITECTURE="RetinaNet", **{f"{SLICE}SIZE": 512})
-    message = "TEST.SLICE.SIZE for RetinaNet: expected 0, because only FocalRetinaNet"
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"MIN_SIZES": []}, "MIN_SIZES: expected sizes in pixels from 8 to 100000"),
+        ({"MIN_SIZES": [0]}, r"MIN_SIZES: expected sizes in pixels .*, found \[0\]"),
+        ({"MIN_SIZES": [400, 400]}, "MIN_SIZES: expected .* all different"),
+        (
+            {"MIN_SIZES": [400, 600], "MAX_SIZE": 500},
+            r"MIN_SIZES: expected sizes of at most TEST.AUG.MAX_SIZE 500.*, found \[400, 600\]",
+        ),
+        ({"MAX_SIZE": 0}, "MAX_SIZE: expected from 8 to 100000, found 0"),
+    ],
+)
+def test_sizes_of_augmentation_out_of_range(changes: dict[str, object], message: str) -> None:
+    cfg = compact_cfg(TEST__AUG__ENABLED=True)
+    cfg.TEST.AUG.update(changes)
+    with pytest.raises(ConfigError, match=rf"TEST.AUG.{message}"):
+        check_rules(cfg)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({f"{SLICE}SIZE": 512}, "TEST.SLICE.SIZE for RetinaNet: expected 0, because only Focal"),
+        ({"TEST__AUG__ENABLED": True}, "TEST.AUG.ENABLED for RetinaNet: expected False, because"),
+    ],
+)
+def test_other_architectures_have_one_view(changes: dict[str, object], message: str) -> None:
+    cfg = compact_cfg(MODEL__META_ARCHITECTURE="RetinaNet", **changes)
     with pytest.raises(ConfigError, match=message):
         check_rules(cfg)
 

@@ -131,6 +131,22 @@ def has_checkpoint(folder: str) -> bool:
     return bool(_checkpoints(folder)) or os.path.lexists(os.path.join(folder, LAST_CHECKPOINT))
 
 
+def last_checkpoints(folder: str, number: int) -> list[str]:
+    """Return the last checkpoints of a run, oldest first; ``model_final.pth`` is one of them.
+
+    Raises:
+        WeightsError: the folder has fewer than ``number`` checkpoints.
+    """
+    found = sorted(_checkpoints(folder), key=_iteration)
+    if len(found) < number:
+        raise WeightsError(
+            f"--last: expected {number} checkpoints in {folder}, found {len(found)}. Ask for fewer "
+            "(at least 2), or train with a smaller SOLVER.CHECKPOINT_PERIOD, and with "
+            f"MODEL.RETINA_PLUGIN.SOLVER.KEEP 0 or at least {number}"
+        )
+    return found[-number:]
+
+
 def list_models(folder: str) -> list[str]:
     """Return the sorted file names ``model_*.pth`` of a folder, without temporary files.
 

@@ -46,6 +46,15 @@ INFERENCE_KEYS: dict[str, Key] = {
         "MERGE greedy merges boxes whose intersection is at least this fraction of the smaller box",
         above(0) & at_most(1),
     ),
+    "INPUT.RandomSlice.WITH_OBJECT": Key(
+        0.5,
+        "share of the slices of the transform RandomSlice that are placed around a random object; "
+        "the others are placed anywhere",
+        between(0, 1),
+    ),
+    "INPUT.RandomSlice.FULL_IMAGE": Key(
+        0.2, "share of the samples of RandomSlice that show the whole image", between(0, 1)
+    ),
     "TEST.AUG.VERTICAL_FLIP": Key(
         False, "with TEST.AUG.ENABLED, also detect in the image upside down"
     ),

@@ -10,12 +10,14 @@ from retina_plugin.data.transforms.flip import RandomFlip
 from retina_plugin.data.transforms.registry import TRANSFORMS
 from retina_plugin.data.transforms.resize import ResizeShortestEdge
 from retina_plugin.data.transforms.sample import Draw, Sample, Transform
+from retina_plugin.data.transforms.slice import RandomSlice
 
 __all__ = [
     "TRANSFORMS",
     "Draw",
     "RandomCrop",
     "RandomFlip",
+    "RandomSlice",
     "ResizeShortestEdge",
     "Sample",
     "Transform",

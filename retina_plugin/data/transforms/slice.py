@@ -1,0 +1,88 @@
+"""Random slices of large images, of the size that evaluation uses."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from retina_plugin.data.transforms.crop import crop
+from retina_plugin.data.transforms.registry import TRANSFORMS
+from retina_plugin.data.transforms.sample import Draw, Sample
+from retina_plugin.modeling.views import MIN_INSIDE
+
+
+@TRANSFORMS.register(
+    reads={
+        "size": "MODEL.RETINA_PLUGIN.TEST.SLICE.SIZE",
+        "with_object": "MODEL.RETINA_PLUGIN.INPUT.RandomSlice.WITH_OBJECT",
+        "full_image": "MODEL.RETINA_PLUGIN.INPUT.RandomSlice.FULL_IMAGE",
+    }
+)
+class RandomSlice:
+    """Cuts a random slice out of an image that is larger than a slice.
+
+    Objects of which less than 0.7 is inside the slice are left out, as for validation losses;
+    other boxes are clipped. Resizing comes after this transform, because the size of a slice is
+    given in pixels of the image.
+    """
+
+    needs_pixels = False
+
+    def __init__(self, *, size: int, with_object: float, full_image: float) -> None:
+        """
+        Args:
+            size: side of a slice in pixels of the image.
+            with_object: share of the slices that are placed around a random object.
+            full_image: share of the samples that show the whole image.
+
+        Raises:
+            ValueError: ``size`` is 0.
+        """
+        if size == 0:
+            raise ValueError(
+                "the transform RandomSlice needs the size of slices, found "
+                "MODEL.RETINA_PLUGIN.TEST.SLICE.SIZE 0: set it, or leave RandomSlice out of "
+                "MODEL.RETINA_PLUGIN.INPUT.TRANSFORMS"
+            )
+        self.size, self.with_object, self.full_image = size, with_object, full_image
+
+    def __call__(self, sample: Sample, rng: np.random.Generator, draw: Draw) -> Sample:
+        sides = sample["image"].shape[:2]
+        if max(sides) <= self.size or rng.random() < self.full_image:
+            return sample
+        box = None
+        if rng.random() < self.with_object and len(sample["boxes"]):
+            box = sample["boxes"][rng.integers(len(sample["boxes"]))]
+        top = _start(rng, sides[0], self.size, None if box is None else (box[1], box[3]))
+        left = _start(rng, sides[1], self.size, None if box is None else (box[0], box[2]))
+        window = top, left, min(self.size, sides[0]), min(self.size, sides[1])
+        return _keep_inside(crop(sample, window))
+
+
+def _start(rng: np.random.Generator, side: int, size: int, span: tuple[float, float] | None) -> int:
+    """Draw where a slice starts along one side of an image.
+
+    Args:
+        rng: source of the random number.
+        side: length of the side of the image.
+        size: length of the slice.
+        span: the slice contains this part of the side, or lies inside it if the part is longer.
+    """
+    last = max(side - size, 0)
+    low, high = 0, last
+    if span is not None:
+        ends = sorted((int(np.ceil(span[1])) - size, int(span[0])))
+        low, high = (min(max(end, 0), last) for end in ends)
+    return int(rng.integers(low, high + 1))
+
+
+def _keep_inside(sample: Sample) -> Sample:
+    height, width = sample["image"].shape[:2]
+    boxes = sample["boxes"]
+    inside = boxes.clip(0, [width, height, width, height])
+    kept = _areas(inside) >= MIN_INSIDE * _areas(boxes)
+    return {**sample, "boxes": inside[kept], "labels": sample["labels"][kept]}
+
+
+def _areas(boxes: np.ndarray) -> np.ndarray:
+    areas: np.ndarray = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
+    return areas

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from retina_plugin.engine.plan.profile import DataProfile
+from retina_plugin.engine.plan.profile import Array, DataProfile
+from retina_plugin.modeling.slices import slice_windows
 
 SMALL = 24.0  # wanted size of small objects, pixels; images are not enlarged for it
 VISIBLE = 12.0  # images are enlarged if small objects are smaller, pixels
@@ -15,7 +16,8 @@ TYPICAL = 80.0  # wanted size of the median object, pixels; images are not enlar
 LEAST_SIDE = 256  # wanted shorter side, pixels; images are not enlarged for it
 MOST_ENLARGED = 2.0
 STEP = 32  # sides are multiples of the coarsest stride of the backbone
-WINDOW = 512  # side of the training windows that are cut out of larger images, pixels
+WINDOW = 512  # side of the windows or slices that are cut out of larger images, pixels
+OVERLAP = 0.2  # of slices
 LARGEST_WHOLE = 640  # training cuts windows out of images with a larger shorter side, on a CPU
 LARGEST_WHOLE_GPU = 1024
 CELLS = 1.75  # smallest width of a small object, in cells of the finest level
@@ -32,12 +34,16 @@ class InputSize:
         long_side: limit of the longer side, pixels.
         window: side in original pixels of the windows that training cuts out; 0 for whole images.
         reason: why this size was chosen.
+        sliced: whether evaluation cuts slices of the size of the windows.
+        full_image: whether the whole image is a further view besides its slices.
     """
 
     short_side: int
     long_side: int
     window: int
     reason: str
+    sliced: bool = False
+    full_image: bool = False
 
     @property
     def train_range(self) -> tuple[int, int]:
@@ -48,8 +54,18 @@ class InputSize:
     @property
     def train_pixels(self) -> float:
         """Pixels of an average training image."""
-        middle = sum(self.train_range) / 2
-        return middle**2 if self.window else middle**2 * self.long_side / self.short_side
+        middle, elongation = sum(self.train_range) / 2, self.long_side / self.short_side
+        # windows are padded to the size of a whole image in the same batch
+        return middle**2 * (elongation if self.full_image or not self.window else 1)
+
+    @property
+    def test_pixels(self) -> float:
+        """Pixels that the network sees of an average image in evaluation."""
+        if not self.sliced:
+            return self.short_side * self.long_side
+        slices = slice_windows(self.short_side, self.long_side, size=WINDOW, overlap=OVERLAP)
+        whole = self.long_side / self.short_side if self.full_image else 0.0
+        return WINDOW**2 * (len(slices) + whole)
 
     @property
     def object_side(self) -> float:
@@ -90,9 +106,24 @@ def choose_input_size(profile: DataProfile, *, gpu: bool, shrink: float = 1.0) -
     )
     if shrink < 1:
         reason += "; made smaller so that enough steps fit into the time"
+    long_side = math.ceil(side * profile.elongation)
     limit = LARGEST_WHOLE_GPU if gpu else LARGEST_WHOLE
     window = round(WINDOW / scale) if side > limit else 0
-    return InputSize(side, math.ceil(side * profile.elongation), window, reason)
+    in_whole = smallest * limit / original  # size of small objects
+    if not window or in_whole >= VISIBLE:
+        return InputSize(side, long_side, window, reason)
+    reason += (
+        f"; images are cut into slices, because in whole images of {limit} pixels small objects "
+        f"would have {in_whole:.0f}"
+    )
+    full_image = _largest(profile.sizes_at(side), profile) > WINDOW / 2
+    return InputSize(side, long_side, window, reason, sliced=True, full_image=full_image)
+
+
+def _largest(sizes: Array, profile: DataProfile) -> float:
+    """Return the 95th percentile of the sizes of the class with the largest objects."""
+    present = np.unique(profile.labels)
+    return float(max(np.percentile(sizes[profile.labels == k], 95) for k in present))
 
 
 def choose_strides(profile: DataProfile, size: InputSize) -> tuple[int, ...]:
@@ -102,9 +133,7 @@ def choose_strides(profile: DataProfile, size: InputSize) -> tuple[int, ...]:
     :data:`COARSEST` cells of the coarsest.
     """
     smallest, _ = profile.smallest_size_at(size.object_side, percentile=10)
-    sizes = profile.sizes_at(size.object_side)
-    labels = np.unique(profile.labels)
-    largest = max(np.percentile(sizes[profile.labels == k], 95) for k in labels)
+    largest = _largest(profile.sizes_at(size.object_side), profile)
     finest = next((s for s in (16, 8) if s <= smallest / CELLS), 4)
     coarsest = next((s for s in (16, 32, 64) if s >= largest / COARSEST), 128)
     coarsest = max(coarsest, 2 * finest)

@@ -125,7 +125,7 @@ def _costs(
         batch=batch,
         images=task.validation.num_images,
         train_pixels=size.train_pixels,
-        test_pixels=size.short_side * size.long_side,
+        test_pixels=size.test_pixels,
     )
     return Costs(step, evaluation, trial)
 

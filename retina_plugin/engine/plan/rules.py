@@ -13,7 +13,7 @@ import numpy as np
 
 from retina_plugin.config.keys import NODE
 from retina_plugin.engine.plan.anchors import AnchorShapes
-from retina_plugin.engine.plan.input_size import InputSize
+from retina_plugin.engine.plan.input_size import OVERLAP, InputSize
 from retina_plugin.engine.plan.machine import Machine
 from retina_plugin.engine.plan.plan import Entry
 from retina_plugin.engine.plan.profile import DataProfile
@@ -26,6 +26,7 @@ BASE_LR = 0.0015  # learning rate of AdamW for 8 images
 BYTES_PER_PIXEL = 1000
 BYTES_PER_PIXEL_GPU = 4500  # of the larger network; counted from the sizes of its feature maps
 MEMORY_SHARE = 0.5  # share of the free memory that a step may use
+FULL_IMAGE_SHARE = 0.2  # share of the samples that show the whole image, if some must
 
 
 @dataclass(frozen=True)
@@ -99,16 +100,22 @@ def pyramid_entries(
 
 
 def input_entries(size: InputSize, profile: DataProfile) -> list[Entry]:
-    """Set the sizes of images, windows and flips."""
+    """Set the sizes of images, windows or slices, and flips."""
     low, high = size.train_range
+    short_side, long_side = size.short_side, size.long_side
+    if size.sliced:  # a slice, and the whole image
+        short_side, long_side = high, math.ceil(high * profile.elongation)
+    cut = size.window and not size.full_image
     entries = [
-        Entry("INPUT.MIN_SIZE_TEST", size.short_side, size.reason, printed=True),
-        Entry("INPUT.MAX_SIZE_TEST", size.long_side),
+        Entry("INPUT.MIN_SIZE_TEST", short_side, size.reason, printed=True),
+        Entry("INPUT.MAX_SIZE_TEST", long_side),
         Entry("INPUT.MIN_SIZE_TRAIN", [low, high], "random sizes, at most the size of evaluation"),
         Entry("INPUT.MIN_SIZE_TRAIN_SAMPLING", "range"),
-        Entry("INPUT.MAX_SIZE_TRAIN", high if size.window else size.long_side),
+        Entry("INPUT.MAX_SIZE_TRAIN", high if cut else long_side),
     ]
-    if size.window:
+    if size.sliced:
+        entries += _slice_entries(size)
+    elif size.window:
         entries += [
             Entry(
                 "INPUT.CROP.ENABLED",
@@ -125,6 +132,25 @@ def input_entries(size: InputSize, profile: DataProfile) -> list[Entry]:
     if characters:
         flip, why = "none", "classes are single characters; a mirrored one is another class"
     return [*entries, Entry("INPUT.RANDOM_FLIP", flip, why, printed=True)]
+
+
+def _slice_entries(size: InputSize) -> list[Entry]:
+    """Cut slices in training and evaluation."""
+    whole = "no object is larger than half a slice"
+    if size.full_image:
+        whole = "some objects are larger than half a slice"
+    return [
+        Entry(
+            f"{NODE}.TEST.SLICE.SIZE",
+            size.window,
+            "side of the slices in pixels of the images, in training and evaluation",
+            printed=True,
+        ),
+        Entry(f"{NODE}.TEST.SLICE.OVERLAP", OVERLAP),
+        Entry(f"{NODE}.TEST.SLICE.FULL_IMAGE", size.full_image, whole),
+        Entry(f"{NODE}.INPUT.RandomSlice.FULL_IMAGE", FULL_IMAGE_SHARE if size.full_image else 0.0),
+        Entry(f"{NODE}.INPUT.TRANSFORMS", ["RandomSlice", "ResizeShortestEdge", "RandomFlip"]),
+    ]
 
 
 def batch_size(size: InputSize, profile: DataProfile, machine: Machine) -> Entry:

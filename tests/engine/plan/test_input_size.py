@@ -24,6 +24,30 @@ def test_side(image: tuple[int, int], object_size: int, side: int, window: int) 
     assert abs(size.window - window) <= 16
 
 
+@pytest.mark.parametrize(
+    ("image", "objects", "sliced", "full_image"),
+    [
+        pytest.param((3000, 4000), [60] * 9, False, False, id="12.8 pixels in images of 640"),
+        pytest.param((3000, 4000), [55] * 9, True, False, id="11.7 pixels"),
+        pytest.param((3000, 4000), [55] * 9 + [400], True, True, id="an object of 0.8 slices"),
+        pytest.param((600, 800), [13] * 9, False, False, id="images that are not cut"),
+    ],
+)
+def test_slices(image: tuple[int, int], objects: list[int], sliced: bool, full_image: bool) -> None:
+    """Slices of 512 pixels at the size of the network, which is that of the images here."""
+    data = profile(image=image, objects=[(side, side) for side in objects])
+    size = choose_input_size(data, gpu=False)
+    assert (size.sliced, size.full_image) == (sliced, full_image)
+    assert ("cut into slices" in size.reason) == sliced
+    if not sliced:
+        assert size.test_pixels == size.short_side * size.long_side
+        return
+    assert abs(size.short_side - 3000) <= 16
+    # steps of 410, for 3008 x 4011 pixels: 7 rows reach 6 * 410 + 512 = 2972, 9 columns 3792
+    whole = 512**2 * size.long_side / size.short_side
+    assert size.test_pixels == pytest.approx(80 * 512**2 + full_image * whole)
+
+
 def test_less_time_makes_images_smaller_but_small_objects_stay_visible() -> None:
     data = profile(image=(600, 600), objects=[(30, 30)])
     sides = [choose_input_size(data, gpu=False, shrink=s).short_side for s in (1, 0.7, 0.1)]

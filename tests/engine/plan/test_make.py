@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from retina_plugin.config import get_cfg
+from retina_plugin.data.transforms import TransformChain
 from retina_plugin.engine.plan.machine import Machine, seconds_per_step
 from retina_plugin.engine.plan.make import make_plan
 from retina_plugin.engine.plan.plan import Entry, Plan
@@ -121,6 +122,27 @@ def test_many_objects_in_an_image() -> None:
     assert plan["TEST.DETECTIONS_PER_IMAGE"] == 400
     with pytest.raises(KeyError):
         plan_of()["TEST.DETECTIONS_PER_IMAGE"]
+
+
+def test_slices_of_large_images(tmp_path: Path) -> None:
+    """Objects of 30 pixels in 3000 x 4000: slices of 512 pixels at the size of the images."""
+    plan = plan_of(image=(3000, 4000), objects=[(30.0, 30.0)])
+    node = "MODEL.RETINA_PLUGIN"
+    assert 500 < plan[f"{node}.TEST.SLICE.SIZE"] < 860
+    assert plan[f"{node}.TEST.SLICE.FULL_IMAGE"] is False
+    assert plan[f"{node}.INPUT.RandomSlice.FULL_IMAGE"] == 0.0
+    assert plan["INPUT.MIN_SIZE_TEST"] == plan["INPUT.MIN_SIZE_TRAIN"][1] == 512
+    with pytest.raises(KeyError):
+        plan["INPUT.CROP.ENABLED"]
+    (tmp_path / "plan.yaml").write_text(plan.text())
+    cfg = get_cfg()
+    cfg.merge_from_file(str(tmp_path / "plan.yaml"))
+    complete_config(cfg)
+    names = [name for name, _ in TransformChain.from_config(cfg).transforms]
+    assert names == ["RandomSlice", "ResizeShortestEdge", "RandomFlip"]
+    large = plan_of(image=(3000, 4000), objects=[(30.0, 30.0)] * 9 + [(500.0, 500.0)])
+    assert large[f"{node}.TEST.SLICE.FULL_IMAGE"] is True
+    assert large["INPUT.MAX_SIZE_TRAIN"] == large["INPUT.MAX_SIZE_TEST"] == 683
 
 
 def test_the_time_of_a_step_is_measured() -> None:

@@ -36,8 +36,9 @@ VARIANTS = {
     ],
     "augmented slices": [
         f"{SLICE}.SIZE", "60",
+        f"{SLICE}.FULL_IMAGE", "False",
         "TEST.AUG.ENABLED", "True",
-        "TEST.AUG.MIN_SIZES", "(60, 64)",
+        "TEST.AUG.MIN_SIZES", "(60,)",
         "MODEL.RETINA_PLUGIN.TEST.AUG.VERTICAL_FLIP", "True",
         "MODEL.RETINA_PLUGIN.TEST.AUG.MERGE", "wbf",
     ],
@@ -114,5 +115,8 @@ def test_losses_on_detectron2(config: Path) -> None:
     for output, detections, sample in zip(outputs, found, samples, strict=True):
         assert output["instances"].image_size == (sample["height"], sample["width"])
         assert_close(output["instances"].pred_boxes.tensor, detections["boxes"])
-    with torch.no_grad(), pytest.warns(UserWarning, match=r"SLICE.SIZE has no effect on images"):
+    with (
+        torch.no_grad(),
+        pytest.warns(UserWarning, match=r"TEST.AUG.ENABLED have no effect on images"),
+    ):
         model([{"image": samples[0]["image"]}])

@@ -43,18 +43,18 @@ def test_whole_images(records: list[dict[str, Any]]) -> None:
         for kind in (EvaluationDataset, ValidationDataset)
     )
     assert "views" not in plain[0]
-    found, no_losses = detect_samples(model, plain)
-    assert no_losses == []
-    for detections, sample in zip(found, plain, strict=True):
+    for sample, with_objects in zip(plain, measured, strict=True):
+        (detections,), no_losses = detect_samples(model, [sample])
+        assert no_losses == []
         (alone,) = model.detect_images([sample["image"]])
         size = sample["image"].shape[-2], sample["image"].shape[-1]
         file_size = sample["height"], sample["width"]
         expected = rescale_detections(alone, network_size=size, image_size=file_size)
         assert_close(detections, expected)
-    again, losses = detect_samples(model, measured)
-    assert_close(again, found)
-    targets = [{name: sample[name] for name in ("boxes", "labels")} for sample in measured]
-    assert losses == model.detect_and_measure([x["image"] for x in measured], targets)[1]
+        (again,), losses = detect_samples(model, [with_objects])
+        assert_close(again, expected)
+        target = {name: with_objects[name] for name in ("boxes", "labels")}
+        assert losses == model.detect_and_measure([with_objects["image"]], [target])[1]
 
 
 @torch.no_grad()

@@ -95,6 +95,7 @@ def test_same_as_sahi() -> None:
     combine = pytest.importorskip("sahi.postprocess.combine")
     prediction = pytest.importorskip("sahi.prediction")
     boxes, scores, groups = crowd(80)
+    boxes, scores = boxes.double(), scores.double()
     rows, merged = greedy_merge(boxes, scores, groups, threshold=0.5, max_kept=80)
     theirs = combine.GreedyNMMPostprocess(
         match_threshold=0.5, match_metric="IOS", class_agnostic=False
@@ -107,6 +108,6 @@ def test_same_as_sahi() -> None:
         ]
     )
     theirs.sort(key=lambda found: -found.score.value)
-    assert_close(merged, torch.tensor([found.bbox.to_xyxy() for found in theirs]))
-    assert_close(scores[rows], torch.tensor([found.score.value for found in theirs]))
+    assert_close(merged, torch.tensor([f.bbox.to_xyxy() for f in theirs]).double())
+    assert_close(scores[rows], torch.tensor([f.score.value for f in theirs]).double())
     assert groups[rows].tolist() == [found.category.id for found in theirs]

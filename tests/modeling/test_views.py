@@ -202,7 +202,7 @@ def test_predict_in_slices(per_batch: int) -> None:
     corners = [(top, left) for top in (0, 32) for left in (0, 52, 96)]
     parts = plain.predict([wide[:, y : y + 64, x : x + 64] for y, x in corners] + [wide])
     for part, (y, x) in zip(parts, corners, strict=False):
-        part["boxes"] += torch.tensor([x, y, x, y])
+        part["boxes"] = part["boxes"] + torch.tensor([x, y, x, y])
     expected = merge_greedily(parts, threshold=0.5, max_detections=30)
     assert 0 < len(expected["scores"]) <= 30
     assert_close(found[0], expected, rtol=1e-4, atol=1e-3)

@@ -595,11 +595,11 @@ def test_ctrl_c_keeps_what_was_found(
 ) -> None:
     detect, calls = tools["demo"].detect, []
 
-    def twice(model: RetinaNet, image: np.ndarray) -> Any:
+    def twice(model: RetinaNet, threshold: float, image: np.ndarray) -> Any:
         calls.append(image)
         if len(calls) > 2:
             raise KeyboardInterrupt
-        return detect(model, image)
+        return detect(model, threshold, image)
 
     monkeypatch.setattr(tools["demo"], "detect", twice)
     with pytest.raises(Interrupted, match="2") as ended:

@@ -36,10 +36,11 @@ INFERENCE_KEYS: dict[str, Key] = {
         True, "also detect objects in the whole image, for objects larger than a slice"
     ),
     "TEST.SLICE.MERGE": Key(
-        "greedy",
+        "auto",
         "how detections of slices are merged: greedy (a box takes and encloses the boxes of its "
-        "class that overlap it; see MERGE_THRESHOLD) or suppressor (by SUPPRESSOR)",
-        one_of("greedy", "suppressor"),
+        "class that overlap it; see MERGE_THRESHOLD), suppressor (by SUPPRESSOR), or auto (greedy "
+        "if MODEL.RETINANET.SCORE_THRESH_TEST is at least 0.1, else suppressor)",
+        one_of("auto", "greedy", "suppressor"),
     ),
     "TEST.SLICE.MERGE_THRESHOLD": Key(
         0.5,

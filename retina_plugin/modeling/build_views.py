@@ -9,6 +9,10 @@ from retina_plugin.modeling.merging import fuse, merge_greedily, suppress_togeth
 from retina_plugin.modeling.suppressors import Suppressor
 from retina_plugin.modeling.views import Merge, Slices, Versions, Views
 
+# With a lower score threshold, SAHI does not merge greedily either, because good boxes would grow
+# to enclose many wrong ones.
+LEAST_SCORE = 0.1
+
 
 def uses_views(cfg: Any) -> bool:
     """Return whether objects are detected in several views of an image."""
@@ -61,9 +65,10 @@ def _versions(cfg: Any, suppressor: Suppressor) -> Versions:
 
 def _slices(cfg: Any, suppressor: Suppressor) -> Slices:
     node, limit = cfg.MODEL.RETINA_PLUGIN.TEST.SLICE, cfg.TEST.DETECTIONS_PER_IMAGE
+    certain = cfg.MODEL.RETINANET.SCORE_THRESH_TEST >= LEAST_SCORE
     merge: Merge = (
         partial(merge_greedily, threshold=node.MERGE_THRESHOLD, max_detections=limit)
-        if node.MERGE == "greedy"
+        if node.MERGE == "greedy" or (node.MERGE == "auto" and certain)
         else partial(suppress_together, suppressor=suppressor, max_detections=limit)
     )
     return Slices(size=node.SIZE, overlap=node.OVERLAP, full_image=node.FULL_IMAGE, merge=merge)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from functools import partial
+from typing import Any
 
 import pytest
 import torch
@@ -11,7 +12,8 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 from retina_plugin.config import ConfigError, check_rules
-from retina_plugin.modeling.merging import concatenate, fuse, merge_greedily
+from retina_plugin.modeling.build_views import build_views
+from retina_plugin.modeling.merging import concatenate, fuse, merge_greedily, suppress_together
 from retina_plugin.modeling.structures import Detections, ImageLosses
 from retina_plugin.modeling.suppressors import NMS
 from retina_plugin.modeling.views import Slices, Versions, View, Views
@@ -191,7 +193,12 @@ def randomise(model: nn.Module) -> None:
 def test_predict_in_slices(per_batch: int) -> None:
     """The same as detecting in each slice alone; an image up to a slice as without slices."""
     sliced = compact_model(
-        **CHANGES, **{f"{SLICE}SIZE": 64, "MODEL__RETINA_PLUGIN__TEST__VIEWS_PER_BATCH": per_batch}
+        **CHANGES,
+        **{
+            f"{SLICE}SIZE": 64,
+            f"{SLICE}MERGE": "greedy",
+            "MODEL__RETINA_PLUGIN__TEST__VIEWS_PER_BATCH": per_batch,
+        },
     )
     randomise(sliced)
     plain = compact_model(**CHANGES)
@@ -207,6 +214,22 @@ def test_predict_in_slices(per_batch: int) -> None:
     assert 0 < len(expected["scores"]) <= 30
     assert_close(found[0], expected, rtol=1e-4, atol=1e-3)
     assert (found[2]["boxes"] <= torch.tensor([100, 40, 100, 40])).all()
+
+
+@pytest.mark.parametrize(
+    ("merge", "threshold", "function"),
+    [
+        ("auto", 0.05, suppress_together),
+        ("auto", 0.1, merge_greedily),
+        ("greedy", 0.05, merge_greedily),
+        ("suppressor", 0.1, suppress_together),
+    ],
+)
+def test_choice_of_the_merge(merge: str, threshold: float, function: Any) -> None:
+    changes = {f"{SLICE}SIZE": 64, f"{SLICE}MERGE": merge}
+    cfg = compact_cfg(MODEL__RETINANET__SCORE_THRESH_TEST=threshold, **changes)
+    views = build_views(cfg, NMS(threshold=0.5))
+    assert views.slices.merge.func is function
 
 
 def test_merged_by_the_suppressor() -> None:
@@ -270,7 +293,7 @@ def test_losses_of_parts() -> None:
         ("SIZE", -1, "expected 0, or from 8 to 100000, found -1"),
         ("OVERLAP", 1.0, "expected from 0 to 0.9, found 1.0"),
         ("OVERLAP", -0.1, "expected from 0 to 0.9, found -0.1"),
-        ("MERGE", "nms", "expected greedy or suppressor, found 'nms'"),
+        ("MERGE", "nms", "expected auto, greedy or suppressor, found 'nms'"),
         ("MERGE_THRESHOLD", 0.0, "expected above 0 and at most 1, found 0.0"),
     ],
 )

@@ -17,6 +17,7 @@ from retina_plugin.data.annotation_names import AnnotationNames
 from retina_plugin.data.box_coordinates import BoxCoordinates, convert_boxes, scale_fractions
 from retina_plugin.data.box_warnings import box_warnings
 from retina_plugin.data.coco_duplicates import duplicate_warnings
+from retina_plugin.data.coco_ids import id_order
 from retina_plugin.data.coco_json import read_json
 from retina_plugin.data.dataset import Dataset, Record
 from retina_plugin.data.entry_errors import is_collecting, reading_entry
@@ -90,6 +91,8 @@ def build_dataset(
         DatasetError: see :func:`read_coco`.
     """
     source, content, names = imported.source, imported.content, AnnotationNames(imported.places)
+    with reading_entry():
+        _require_classes(imported)
     categories = _categories(content["categories"], source)
     paths, spellings = _find_images(content["images"], source, imported.image_root)
     headers = dict(zip(paths, read_headers([*paths.values()]), strict=True))
@@ -98,10 +101,11 @@ def build_dataset(
     pairs = _pair_with_records(records, annotations, set(categories), source)
     suspicious = _convert(imported, pairs, records, rotated_headers(headers), box_coordinates)
     repairs = _add_boxes(pairs, list(categories), names)
-    if pairs and not any(record["annotations"] for record in records.values()):
-        raise DatasetError(
-            f"{source}: no box is left of {len(pairs)}: {'; '.join(repairs + suspicious)}"
-        )
+    with reading_entry():
+        if pairs and not any(record["annotations"] for record in records.values()):
+            raise DatasetError(
+                f"{source}: no box is left of {len(pairs)}: {'; '.join(repairs + suspicious)}"
+            )
     lines = [*imported.notes, *spellings, *suspicious, *repairs]
     lines += duplicate_warnings(categories, records.values(), names) + _unused_supercategories(
         content
@@ -155,21 +159,36 @@ def _convert(
     return lines
 
 
-def _categories(entries: list[dict[str, Any]], json_file: str) -> dict[Any, str]:
-    """Return {id: name}, sorted by id."""
-    if not entries:
-        raise DatasetError(
-            f"{json_file} has no categories: list the classes there, each with id and name"
+def _require_classes(imported: Imported) -> None:
+    if not imported.content["categories"]:
+        what = (
+            "no categories: list the classes there, each with id and name"
+            if imported.is_coco
+            else "no boxes and no list of classes: draw boxes around some objects"
         )
+        raise DatasetError(f"{imported.source} has {what}")
+
+
+def _categories(entries: list[dict[str, Any]], json_file: str) -> dict[Any, str]:
+    """Return {id: name}, sorted by id. Inside :func:`collecting_entry_errors`, names that occur
+    again get their id."""
     id_of: dict[str, Any] = {}
     for entry in entries:
-        if id_of.setdefault(entry["name"], entry["id"]) != entry["id"]:
-            raise DatasetError(
-                f"{json_file}: categories {id_of[entry['name']]!r} and {entry['id']!r} are both "
-                f"called {entry['name']!r}; "
-                "metrics and images show names only: rename one, or merge them"
-            )
-    return {coco_id: name for name, coco_id in sorted(id_of.items(), key=lambda item: item[1])}
+        with reading_entry():
+            if id_of.setdefault(entry["name"], entry["id"]) != entry["id"]:
+                raise DatasetError(
+                    f"{json_file}: categories {id_of[entry['name']]!r} and {entry['id']!r} are "
+                    f"both called {entry['name']!r}; "
+                    "metrics and images show names only: rename one, or merge them"
+                )
+    names = {
+        entry["id"]: name
+        if id_of[name := entry["name"]] == entry["id"]
+        else f"{name} ({entry['id']})"
+        for entry in entries
+    }
+    # in a check, ids can be numbers and text
+    return {i: names[i] for i in sorted(names, key=id_order)}
 
 
 def _unused_supercategories(content: dict[str, Any]) -> list[str]:
@@ -260,8 +279,8 @@ def _record_of(
         raise DatasetError(
             f"{json_file}: annotation {annotation['id']!r} of "
             f"{os.path.basename(record['file_name'])} has category_id "
-            f"{annotation['category_id']!r}, known are {sorted(category_ids)[:20]}. Correct "
-            "it, or add the category."
+            f"{annotation['category_id']!r}, known are "
+            f"{sorted(category_ids, key=id_order)[:20]}. Correct it, or add the category."
         )
     return record
 

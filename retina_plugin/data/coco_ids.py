@@ -75,6 +75,11 @@ class IdMatcher:
         return found[0] if len(found) == 1 else value
 
 
+def id_order(value: Any) -> tuple[bool, Any]:
+    """Return a sort key: numbers are before text."""
+    return isinstance(value, str), value
+
+
 def _to_int(value: Any) -> int | None:
     """Return the whole number of an id, or None if it is not a whole number."""
     if isinstance(value, str):

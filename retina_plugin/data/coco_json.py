@@ -122,10 +122,12 @@ def _check_entries(entries: list[Any], kind: str, json_file: str) -> None:
             _check_entry(entry, kind, f"{json_file}: entry {index} of {kind!r}", index_of, index)
             kept.append(entry)
     entries[:] = kept
-    if len({isinstance(number, str) for number in index_of}) > 1:
-        raise DatasetError(
-            f"{json_file}: some ids of {kind!r} are numbers and some are text; use one of the two"
-        )
+    with reading_entry():
+        if len({isinstance(number, str) for number in index_of}) > 1:
+            raise DatasetError(
+                f"{json_file}: some ids of {kind!r} are numbers and some are text; use one of the "
+                "two"
+            )
 
 
 def _annotation_id(entry: Any, kind: str) -> Any:

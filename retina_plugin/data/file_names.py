@@ -44,7 +44,7 @@ def find_images(names: Sequence[str], folder: str, json_file: str) -> tuple[list
         raise DatasetError(
             f"{len(missing)} of {len(names)} images of {json_file} are missing: "
             f"{_printable(shown)}. "
-            + (cause or "Check the image folder, or remove them from the JSON file.")
+            + (cause or "Check the image folder, or remove them from the annotations.")
         )
     return [path for path in found.paths if path is not None], found.lines
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from typing import Any
 
@@ -13,3 +14,12 @@ def is_number(value: Any) -> bool:
         and not isinstance(value, bool)
         and abs(value) <= sys.float_info.max
     )
+
+
+def parse_number(text: str) -> float | None:
+    """Return the finite number in a text, or None."""
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None

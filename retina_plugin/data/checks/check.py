@@ -20,6 +20,7 @@ from retina_plugin.data.checks.objects import check_number, check_small
 from retina_plugin.data.checks.read import read_checked
 from retina_plugin.data.checks.rules import RULES
 from retina_plugin.data.dataset import Dataset
+from retina_plugin.data.entry_errors import collecting_entry_errors
 from retina_plugin.data.thumbnails import read_thumbnails
 
 
@@ -68,7 +69,8 @@ def check_datasets(
     Raises:
         DatasetError: a data set does not exist, or its format is not recognised.
     """
-    with_splits = [full for name in names for full in names_of_splits(name).values()]
+    with collecting_entry_errors():  # read_checked finds them again
+        with_splits = [full for name in names for full in names_of_splits(name).values()]
     sets = [read_checked(name) for name in dict.fromkeys(with_splits)]
     with_boxes = [c.dataset for c in sets if len(BoxTable.of(c.dataset).boxes)]
     view = view_of(with_boxes[0]) if view_of is not None and with_boxes else None

@@ -146,7 +146,7 @@ def _build(imported: Imported, headers: Headers, name: str, add: AddFinding) -> 
 
 def _convert(imported: Imported, name: str, add: AddFinding) -> tuple[Dataset, BoxCoordinates]:
     """Build the data set. If its boxes have other coordinates than configured, add a finding and
-    use the detected coordinates."""
+    use the detected coordinates; if these are unknown, leave out the boxes."""
     coordinates = BoxCoordinates.parse(configured_box_coordinates())
     while True:
         try:
@@ -155,8 +155,9 @@ def _convert(imported: Imported, name: str, add: AddFinding) -> tuple[Dataset, B
             rotated = isinstance(error, BoxOrientationError)
             add("exif-rotation" if rotated else "wrong-coordinates", imported.source, str(error))
             if error.needed is None or error.needed == coordinates:
-                return Dataset(name, imported.source, imported.image_root, (), (), []), coordinates
-            coordinates = error.needed
+                imported.content["annotations"] = []  # the other rules are still checked
+            else:
+                coordinates = error.needed
         else:
             return dataset, coordinates
 

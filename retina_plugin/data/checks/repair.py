@@ -16,6 +16,7 @@ from retina_plugin.data.dataset import Dataset, Record
 from retina_plugin.data.errors import DatasetError
 
 LEFT_OUT = ("unreadable-image", "leaked-image", "leaked-near-copy")
+LOSES_BOXES = {"invalid-annotation", "wrong-coordinates", "exif-rotation"}
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ def repair_set(checked: CheckedSet) -> RepairedSet:
     boxes.
 
     Raises:
-        DatasetError: no image remains.
+        DatasetError: no image remains, or no box although there were some.
     """
     left_out = {f.file for f in checked.findings if f.rule in LEFT_OUT} | checked.unclear
     records = [r for r in checked.dataset.records if r["file_name"] not in left_out]
@@ -48,6 +49,9 @@ def repair_set(checked: CheckedSet) -> RepairedSet:
     records = [{**r, "annotations": _without_repeated(r["annotations"])} for r in records]
     if not records:
         raise DatasetError(f"{checked.dataset.name}: no image can be kept; nothing is written")
+    rules = {finding.rule for finding in checked.findings}
+    if rules & LOSES_BOXES and not any(record["annotations"] for record in records):
+        raise DatasetError(f"{checked.dataset.name}: no box can be kept; nothing is written")
     repaired, remaining = _count(checked, {record["file_name"] for record in records})
     return RepairedSet(dataclasses.replace(checked.dataset, records=records), repaired, remaining)
 

@@ -8,7 +8,9 @@ from collections.abc import Callable, Iterator, Sequence
 
 from retina_plugin.data.data_path import SPLIT_NAMES
 
-FOLDERS = frozenset({"annotation", "annotations", "ann", "anns", "label", "labels"})
+FOLDERS = frozenset(
+    {"annotation", "annotations", "annots", "ann", "anns", "label", "labels", "xml", "xmls"}
+)
 MOST_FILES = 50  # in one folder; a folder with more has one file for each image
 
 
@@ -47,13 +49,24 @@ def annotation_files(
 
 
 def _candidates(folder: str, suffixes: Sequence[str]) -> Iterator[str]:
-    folders = [folder]
-    with os.scandir(folder) as entries:
-        folders += sorted(e.path for e in entries if e.is_dir() and not e.name.startswith("."))
-    for place in folders:
+    for place in (folder, *(path for _, path in folders_in(folder))):
         files = files_in(place, suffixes)
         if len(files) <= MOST_FILES:
             yield from files
+
+
+def folders_in(folder: str) -> list[tuple[str, str]]:
+    """Return (name in lower case, path) of the folders in a folder, sorted, without hidden ones."""
+    with os.scandir(folder or ".") as entries:
+        found = sorted(e.path for e in entries if e.is_dir() and not e.name.startswith("."))
+    return [(os.path.basename(path).lower(), path) for path in found]
+
+
+def only_folder(folder: str, fits: Callable[[str], bool]) -> str | None:
+    """Return the folder in ``folder`` that has the files of a format; None if none or several
+    have."""
+    found = [path for _, path in folders_in(folder) if fits(path)]
+    return found[0] if len(found) == 1 else None
 
 
 def files_in(folder: str, suffixes: Sequence[str]) -> list[str]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
+from retina_plugin.data.entry_errors import reading_entry
 from retina_plugin.data.errors import DatasetError
+from retina_plugin.data.importers.collect_images import note_places
 from retina_plugin.data.importers.collector import Collector
-from retina_plugin.data.importers.image_places import ImageFinder, ImagePlaces, place_images
+from retina_plugin.data.importers.image_places import ImageFinder, place_images
 from retina_plugin.data.importers.imported import Imported
 
 
@@ -80,7 +81,7 @@ def collect_rows(
         collector.note("file has no coordinate above 1: boxes are fractions of the image", file)
     for name, of_image in zip(places.names, by_image.values(), strict=True):
         _add(collector, name, of_image)
-    note_moved(collector, places, file)
+    note_places(collector, places, finder, file)
     return collector.finish()
 
 
@@ -90,37 +91,42 @@ def _are_fractions(rows: Iterable[Sequence[BoxRow]]) -> bool:
     return bool(corners) and min(corners) >= 0 and max(corners) <= 1
 
 
-def note_moved(collector: Collector, places: ImagePlaces, file: str) -> None:
-    """Add a note for each image that is not at the path in the annotations."""
-    for written, found in places.moved:
-        collector.note(
-            "images are not where the annotations name them and were found by their base names",
-            f"{written!r} in {os.path.basename(file)} is {found!r}",
-        )
-
-
 def _add(collector: Collector, name: str, rows: Sequence[BoxRow]) -> None:
     first = rows[0]
     width, height = first.size or (None, None)
     image = collector.add_image(name, width=width, height=height)
+    has_boxes = any(row.class_name is not None for row in rows)
     seen: set[tuple[object, ...]] = set()
     for row in rows:
-        if row.size != first.size:
-            raise DatasetError(
-                f"{row.place}: expected image size {first.size} as in {first.place}, found "
-                f"{row.size}: both rows belong to image {row.image!r}"
-            )
-        for note in row.notes:
-            collector.note(note, row.place)
-        key = (row.class_name, row.xyxy, *sorted(row.flags.items()))
-        if key in seen:
-            collector.note("rows occur again and were left out", row.place)
-            continue
-        seen.add(key)
-        if row.class_name is not None and row.xyxy is not None:
-            collector.add_box(image, row.class_name, row.xyxy, place=row.place, **row.flags)
-        elif len(rows) > 1 and any(other.class_name is not None for other in rows):
-            collector.note(
-                "rows mark an image as having no boxes, but other rows have boxes for that image",
-                row.place,
-            )
+        with reading_entry(row.place):
+            if row.size != first.size:
+                raise DatasetError(
+                    f"{row.place}: expected image size {first.size} as in {first.place}, found "
+                    f"{row.size}: both rows belong to image {row.image!r}"
+                )
+            _add_row(collector, image, row, seen, has_boxes=has_boxes)
+
+
+def _add_row(
+    collector: Collector,
+    image: int,
+    row: BoxRow,
+    seen: set[tuple[object, ...]],
+    *,
+    has_boxes: bool,
+) -> None:
+    """Add the box of a row, unless an earlier row of the image, in ``seen``, has the same one."""
+    for note in row.notes:
+        collector.note(note, row.place)
+    key = (row.class_name, row.xyxy, *sorted(row.flags.items()))
+    if key in seen:
+        collector.note("rows occur again and were left out", row.place)
+        return
+    seen.add(key)
+    if row.class_name is not None and row.xyxy is not None:
+        collector.add_box(image, row.class_name, row.xyxy, place=row.place, **row.flags)
+    elif has_boxes:
+        collector.note(
+            "rows mark an image as having no boxes, but other rows have boxes for that image",
+            row.place,
+        )

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from retina_plugin.data.coco_json import read_json
+from retina_plugin.data.entry_errors import reading_entry
 from retina_plugin.data.importers.annotation_files import annotation_files, split_of
 from retina_plugin.data.importers.coco_images import find_image_root
 from retina_plugin.data.importers.imported import Imported
@@ -98,8 +99,9 @@ def _drop_unused_supercategories(content: dict[str, Any], others: list[str]) -> 
     """
     unused = _unused_supercategories(content)
     for file in others if unused else ():
-        other, _ = read_json(file)
-        unused &= _unused_supercategories(other)
+        with reading_entry(file):
+            other, _ = read_json(file)
+            unused &= _unused_supercategories(other)
     kept = [entry for entry in content["categories"] if entry["name"] not in unused]
     dropped = [entry for entry in content["categories"] if entry["name"] in unused]
     content["categories"] = kept

@@ -106,6 +106,43 @@ def head_rows(path: str, fits: Callable[[Rows], bool]) -> tuple[Rows, str] | Non
     return None
 
 
+def read_table(path: str, fits: Callable[[Rows], bool]) -> Iterator[Row]:
+    """Yield the rows of a file, without empty rows, with the delimiter that :func:`head_rows`
+    finds.
+
+    Raises:
+        DatasetError: see :func:`read_rows`.
+    """
+    found = head_rows(path, fits)
+    return read_rows(path, found[1] if found else ",")
+
+
+def read_header(rows: Iterator[Row]) -> Row:
+    """Return the first row, without empty cells at its end."""
+    header = next(rows)
+    while header.cells and not header.cells[-1]:
+        header.cells.pop()
+    return header
+
+
+def require_columns(header: Row, wanted: Sequence[str], missing: Sequence[str]) -> None:
+    """Check that no column is missing.
+
+    Args:
+        header: the header, for messages.
+        wanted: the names of all columns that are needed.
+        missing: those that the header lacks.
+
+    Raises:
+        DatasetError: ``missing`` is not empty.
+    """
+    if missing:
+        raise DatasetError(
+            f"{header.place}: expected the columns {', '.join(wanted)}; found "
+            f"{', '.join(header.cells)!r:.200}: {', '.join(missing)} missing"
+        )
+
+
 def read_rows(path: str, delimiter: str) -> Iterator[Row]:
     """Yield the rows of a file, without empty rows.
 

@@ -9,17 +9,17 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from retina_plugin.data.entry_errors import reading_entry
 from retina_plugin.data.errors import DatasetError
 from retina_plugin.data.importers.annotation_files import annotation_files, split_of
-from retina_plugin.data.importers.box_rows import note_moved
+from retina_plugin.data.importers.collect_images import collect_images
 from retina_plugin.data.importers.collector import Collector
 from retina_plugin.data.importers.cvat_shapes import box_of, label_names, whole_number
 from retina_plugin.data.importers.flags import read_flags
-from retina_plugin.data.importers.image_places import ImageFinder, place_images
+from retina_plugin.data.importers.image_places import ImageFinder
 from retina_plugin.data.importers.imported import Imported
 from retina_plugin.data.importers.registry import IMPORTERS
 from retina_plugin.data.importers.text_file import head_of
@@ -56,20 +56,16 @@ class CVAT:
         pictures = [*_images(root, subset, notes), *_frames(root, finder, notes)]
         if not pictures:
             raise DatasetError(f"{file}: expected images or tracks, found none")
-        places = place_images([[picture.name] for picture in pictures], finder, source=file)
-        collector = Collector(
+        return collect_images(
+            pictures,
+            names_of=lambda picture: [picture.name],
+            add=_add,
+            finder=finder,
             format="CVAT" + (f", {split} of {os.path.basename(file)}" if split else ""),
             source=file,
-            image_root=places.root,
+            notes=notes,
             class_names=label_names(root) or None,
-            watched=[file],
         )
-        for what, place in notes:
-            collector.note(what, place)
-        for picture, name in zip(pictures, places.names, strict=True):
-            _add(collector, picture, name)
-        note_moved(collector, places, file)
-        return collector.finish()
 
 
 def _fits(path: str) -> bool:
@@ -90,8 +86,9 @@ def _splits(path: str) -> dict[str, tuple[str, str]]:
     return {name: (files[""], subset) for name, subset in zip(names, subsets, strict=True)}
 
 
-def _images(root: Element, subset: str, notes: list[tuple[str, str]]) -> Iterator[Picture]:
-    """Yield the images of "CVAT for images"; of one subset if ``subset`` is not empty."""
+def _images(root: Element, subset: str, notes: list[tuple[str, str]]) -> list[Picture]:
+    """Return the images of "CVAT for images"; of one subset if ``subset`` is not empty."""
+    pictures: list[Picture] = []
     seen: dict[str, str] = {}
     for element in root.find_all("image"):
         name = element.attributes.get("subset") or "default"
@@ -103,11 +100,18 @@ def _images(root: Element, subset: str, notes: list[tuple[str, str]]) -> Iterato
                 notes.append(
                     (f"subset, {name}, was read together with {next(iter(seen))}", element.place)
                 )
-        picture = Picture(_required(element, "name"), _size(element))
-        for shape in element.children:
-            if shape.tag not in ("tag", "attribute"):
+        with reading_entry(element.place):
+            picture = Picture(_required(element, "name"), _size(element))
+            pictures.append(picture)
+            _read_shapes(element, picture)
+    return pictures
+
+
+def _read_shapes(image: Element, picture: Picture) -> None:
+    for shape in image.children:
+        if shape.tag != "attribute":
+            with reading_entry(shape.place):
                 picture.shapes.append((_required(shape, "label"), shape))
-        yield picture
 
 
 def _frames(root: Element, finder: ImageFinder, notes: list[tuple[str, str]]) -> Iterator[Picture]:
@@ -119,20 +123,31 @@ def _frames(root: Element, finder: ImageFinder, notes: list[tuple[str, str]]) ->
     names = _frame_files(finder)
     pictures = {number: Picture(name, size) for number, name in names.items()}
     for track in tracks:
-        label = _required(track, "label")
-        before = None
-        for shape in track.children:
-            number = whole_number(shape, "frame")
-            if before is not None and any(n in names for n in range(before + 1, number)):
-                notes.append(
-                    ("gaps in tracks: frames between two shapes have no shape", shape.place)
-                )
-            visible = shape.attributes.get("outside", "0") != "1"
-            before = number if visible else None
-            if visible:
+        with reading_entry(track.place):
+            label = _required(track, "label")
+            for number, shape in _visible_shapes(track, names, notes):
                 default = Picture(f"frame_{number:06d}", size)
                 pictures.setdefault(number, default).shapes.append((label, shape))
     yield from (pictures[number] for number in sorted(pictures))
+
+
+def _visible_shapes(
+    track: Element, frames: Container[int], notes: list[tuple[str, str]]
+) -> Iterator[tuple[int, Element]]:
+    """Yield (frame, shape) for each frame in which the object of a track is visible."""
+    before = None
+    for shape in track.children:
+        number = None
+        with reading_entry(shape.place):
+            number = whole_number(shape, "frame")
+        if number is None:
+            continue
+        if before is not None and any(n in frames for n in range(before + 1, number)):
+            notes.append(("gaps in tracks: frames between two shapes have no shape", shape.place))
+        visible = shape.attributes.get("outside", "0") != "1"
+        before = number if visible else None
+        if visible:
+            yield number, shape
 
 
 def _frame_files(finder: ImageFinder) -> dict[int, str]:
@@ -140,11 +155,12 @@ def _frame_files(finder: ImageFinder) -> dict[int, str]:
     found: dict[int, str] = {}
     for name in finder.files.names:
         match = FRAME.fullmatch(os.path.splitext(os.path.basename(name))[0])
-        if match and found.setdefault(int(match[1]), name) != name:
-            raise DatasetError(
-                f"{finder.root}: expected one file for each frame, found "
-                f"{found[int(match[1])]!r} and {name!r}. Give the image folder: PATH@FOLDER."
-            )
+        with reading_entry():
+            if match and found.setdefault(int(match[1]), name) != name:
+                raise DatasetError(
+                    f"{finder.root}: expected one file for each frame, found "
+                    f"{found[int(match[1])]!r} and {name!r}. Give the image folder: PATH@FOLDER."
+                )
     return found
 
 

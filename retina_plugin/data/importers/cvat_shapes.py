@@ -8,8 +8,8 @@ from retina_plugin.data.importers.csv_table import NUMBER
 from retina_plugin.data.importers.shapes import Box, Point, ellipse_box, enclosing_box, rotated_box
 from retina_plugin.data.importers.xml_file import Element
 
-WITH_BOXES = ("box", "polygon", "ellipse", "cuboid")
-LEFT_OUT = ("polyline", "points", "skeleton", "mask")
+WITH_BOXES = ("box", "polygon", "ellipse", "cuboid", "mask")
+LEFT_OUT = ("polyline", "points", "skeleton", "tag")
 CUBOID = [f"{corner}{face}" for face in (1, 2) for corner in ("tl", "bl", "tr", "br")]
 
 
@@ -29,7 +29,7 @@ def label_names(root: Element) -> list[str]:
         for holder in meta.children  # task, job or project
         for label in holder.find_all("labels", "label")
         if not label.text_at("parent")
-        and (label.text_at("type") not in ("tag", *LEFT_OUT) or label.text_at("name") in used)
+        and (label.text_at("type") not in LEFT_OUT or label.text_at("name") in used)
     ]
     return [name for name in dict.fromkeys(names) if name]
 
@@ -55,6 +55,9 @@ def box_of(shape: Element, collector: Collector) -> Box | None:
         return ellipse_box(center, (_number(shape, "rx"), _number(shape, "ry")), angle)
     if shape.tag == "polygon":
         return enclosing_box(_points(shape))
+    if shape.tag == "mask":  # the file has the enclosing box of the mask
+        left, top, width, height = (_number(shape, n) for n in ("left", "top", "width", "height"))
+        return left, top, left + width, top + height
     if shape.tag == "cuboid":
         collector.note("cuboids were replaced by their enclosing boxes", shape.place)
         return enclosing_box([(_number(shape, f"x{c}"), _number(shape, f"y{c}")) for c in CUBOID])

@@ -7,13 +7,13 @@ Source: https://github.com/fizyr/keras-retinanet#annotations-format
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Mapping
+from functools import partial
 
 from retina_plugin.data.entry_errors import reading_entry
 from retina_plugin.data.errors import DatasetError
-from retina_plugin.data.importers.annotation_files import annotation_files, files_in, folders_beside
-from retina_plugin.data.importers.box_rows import BoxRow, collect_rows
+from retina_plugin.data.importers.annotation_files import files_in, folders_beside
+from retina_plugin.data.importers.box_rows import BoxRow
+from retina_plugin.data.importers.csv_importer import CSVImporter, Table
 from retina_plugin.data.importers.csv_table import (
     DECIMAL_COMMA,
     NUMBER,
@@ -21,38 +21,40 @@ from retina_plugin.data.importers.csv_table import (
     Row,
     Rows,
     head_rows,
-    read_rows,
+    read_table,
     require_length,
 )
-from retina_plugin.data.importers.imported import Imported
 from retina_plugin.data.importers.registry import IMPORTERS
 
 COLUMNS = "path, x1, y1, x2, y2, class"
 
 
 @IMPORTERS.register("CSV of keras-retinanet")
-class FizyrCSV:
+class FizyrCSV(CSVImporter):
     """Reads the CSV files of keras-retinanet."""
 
-    def splits(self, path: str) -> Mapping[str, str] | None:
-        """See :class:`Importer`."""
-        return annotation_files(path, SUFFIXES, _is_boxes) or None
+    format = "CSV of keras-retinanet"
 
-    def read(self, path: str, split: str, *, image_folder: str = "") -> Imported:
-        """See :class:`Importer`."""
-        file = annotation_files(path, SUFFIXES, _is_boxes)[split]
+    def fits(self, rows: Rows) -> bool:
+        """Return whether there is no header and most rows are valid. Reading the file reports the
+        invalid rows."""
+        if not any(cell == "" or _is_number(cell) for cell in rows[0][1:5]):
+            return False
+        valid = sum(
+            len(row) >= 6
+            and row[0] != ""
+            and (not any(row[1:]) or all(map(_is_number, row[1:5])))
+            and not any(row[6:])
+            for row in rows
+        )
+        return 2 * valid > len(rows)
+
+    def open_table(self, file: str, path: str) -> Table:
+        """See :class:`CSVImporter`."""
         class_file = find_class_file(file, path)
         classes = None if class_file is None else _read_classes(class_file)
-        return collect_rows(
-            _read_boxes(file, classes, class_file),
-            format="CSV of keras-retinanet" + (f", {os.path.basename(file)}" if split else ""),
-            file=file,
-            path=path,
-            split=split,
-            image_folder=image_folder,
-            class_names=classes,
-            watched=[file] if class_file is None else [file, class_file],
-        )
+        parse = partial(_box, classes=classes, class_file=class_file)
+        return Table(read_table(file, self.fits), parse, classes, class_file)
 
 
 def find_class_file(file: str, path: str) -> str | None:
@@ -63,33 +65,15 @@ def find_class_file(file: str, path: str) -> str | None:
     """
     for folder in folders_beside(file, path):
         found = [name for name in files_in(folder, SUFFIXES) if _is_classes(name)]
-        if len(found) > 1:
-            raise DatasetError(
-                f"{file}: expected one file of classes (rows name,id) beside it, found "
-                f"{', '.join(found)}. Move the others to another folder."
-            )
+        with reading_entry(file):
+            if len(found) > 1:
+                raise DatasetError(
+                    f"{file}: expected one file of classes (rows name,id) beside it, found "
+                    f"{', '.join(found)}. Move the others to another folder."
+                )
         if found:
             return found[0]
     return None
-
-
-def _is_boxes(path: str) -> bool:
-    return path.lower().endswith(SUFFIXES) and head_rows(path, _has_boxes) is not None
-
-
-def _has_boxes(rows: Rows) -> bool:
-    """Return whether there is no header and most rows are valid. Reading the file reports the
-    invalid rows."""
-    if not any(cell == "" or _is_number(cell) for cell in rows[0][1:5]):
-        return False
-    valid = sum(
-        len(row) >= 6
-        and row[0] != ""
-        and (not any(row[1:]) or all(map(_is_number, row[1:5])))
-        and not any(row[6:])
-        for row in rows
-    )
-    return 2 * valid > len(rows)
 
 
 def _is_number(text: str) -> bool:
@@ -104,17 +88,7 @@ def _has_classes(rows: Rows) -> bool:
     return all(len(row) == 2 and row[0] != "" and row[1].isdecimal() for row in rows)
 
 
-def _read_boxes(file: str, classes: list[str] | None, class_file: str | None) -> Iterator[BoxRow]:
-    found = head_rows(file, _has_boxes)
-    for row in read_rows(file, found[1] if found else ","):
-        box = None
-        with reading_entry(row.place):
-            box = _box(row, classes, class_file)
-        if box is not None:
-            yield box
-
-
-def _box(row: Row, classes: list[str] | None, class_file: str | None) -> BoxRow:
+def _box(row: Row, *, classes: list[str] | None, class_file: str | None) -> BoxRow:
     require_length(row, 6, COLUMNS)
     image = row.text(0, "path")
     if not any(row.cells[1:]):
@@ -131,16 +105,18 @@ def _box(row: Row, classes: list[str] | None, class_file: str | None) -> BoxRow:
 
 def _read_classes(file: str) -> list[str]:
     """Return the class names in the order of their ids."""
-    found = head_rows(file, _has_classes)
     ids: dict[str, int] = {}
-    for row in read_rows(file, found[1] if found else ","):
-        require_length(row, 2, "name, id")
-        name, number = row.text(0, "name"), row.text(1, "id")
-        if not number.isdecimal():
-            raise DatasetError(f"{row.place}: expected a whole number as id, found {number!r:.80}")
-        if name in ids or int(number) in ids.values():
-            raise DatasetError(
-                f"{row.place}: expected each name and id once, found {name!r}, {number} again"
-            )
-        ids[name] = int(number)
+    for row in read_table(file, _has_classes):
+        with reading_entry(row.place):
+            require_length(row, 2, "name, id")
+            name, number = row.text(0, "name"), row.text(1, "id")
+            if not number.isdecimal():
+                raise DatasetError(
+                    f"{row.place}: expected a whole number as id, found {number!r:.80}"
+                )
+            if name in ids or int(number) in ids.values():
+                raise DatasetError(
+                    f"{row.place}: expected each name and id once, found {name!r}, {number} again"
+                )
+            ids[name] = int(number)
     return sorted(ids, key=ids.__getitem__)

@@ -7,23 +7,21 @@ images without boxes.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from functools import partial
 
-from retina_plugin.data.entry_errors import reading_entry
 from retina_plugin.data.errors import DatasetError
-from retina_plugin.data.importers.annotation_files import annotation_files
-from retina_plugin.data.importers.box_rows import BoxRow, collect_rows
+from retina_plugin.data.importers.box_rows import BoxRow
+from retina_plugin.data.importers.csv_importer import CSVImporter, Table
 from retina_plugin.data.importers.csv_table import (
-    SUFFIXES,
     Row,
     Rows,
-    head_rows,
-    read_rows,
+    read_header,
+    read_table,
+    require_columns,
     require_length,
 )
 from retina_plugin.data.importers.flags import flag_name, read_flags
-from retina_plugin.data.importers.imported import Imported
 from retina_plugin.data.importers.registry import IMPORTERS
 
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
@@ -38,39 +36,28 @@ SPELLINGS = {
     "height": ("height", "image_height"),
 }
 NEEDED = ("filename", "class", *CORNERS)
-NEEDED_TEXT = ", ".join(NEEDED)
 
 
 @IMPORTERS.register("CSV with a header")
-class HeaderCSV:
+class HeaderCSV(CSVImporter):
     """Reads tables with a header."""
 
-    def splits(self, path: str) -> Mapping[str, str] | None:
-        """See :class:`Importer`."""
-        return annotation_files(path, SUFFIXES, _fits) or None
+    format = "CSV with a header"
 
-    def read(self, path: str, split: str, *, image_folder: str = "") -> Imported:
-        """See :class:`Importer`."""
-        file = annotation_files(path, SUFFIXES, _fits)[split]
-        return collect_rows(
-            _read_boxes(file),
-            format="CSV with a header" + (f", {os.path.basename(file)}" if split else ""),
-            file=file,
-            path=path,
-            split=split,
-            image_folder=image_folder,
-        )
+    def fits(self, rows: Rows) -> bool:
+        """Return whether the header has a column of file names and at least two of corners. Reading
+        the file reports missing columns."""
+        found = _columns(rows[0])
+        return "filename" in found and sum(corner in found for corner in CORNERS) >= 2
 
-
-def _fits(path: str) -> bool:
-    return path.lower().endswith(SUFFIXES) and head_rows(path, _has_header) is not None
-
-
-def _has_header(rows: Rows) -> bool:
-    """Return whether the header has a column of file names and at least two of corners. Reading the
-    file reports missing columns."""
-    found = _columns(rows[0])
-    return "filename" in found and sum(corner in found for corner in CORNERS) >= 2
+    def open_table(self, file: str, path: str) -> Table:
+        """See :class:`CSVImporter`."""
+        rows = read_table(file, self.fits)
+        header = read_header(rows)
+        columns = _columns(header.cells)
+        require_columns(header, NEEDED, [name for name in NEEDED if name not in columns])
+        flags = {name: place for place, name in enumerate(header.cells) if flag_name(name)}
+        return Table(rows, partial(_box, columns=columns, flags=flags, length=len(header.cells)))
 
 
 def _columns(header: list[str]) -> dict[str, int]:
@@ -84,30 +71,8 @@ def _columns(header: list[str]) -> dict[str, int]:
     }
 
 
-def _read_boxes(file: str) -> Iterator[BoxRow]:
-    found = head_rows(file, _has_header)
-    rows = read_rows(file, found[1] if found else ",")
-    header = next(rows)
-    while header.cells and not header.cells[-1]:
-        header.cells.pop()
-    columns = _columns(header.cells)
-    missing = [name for name in NEEDED if name not in columns]
-    if missing:
-        raise DatasetError(
-            f"{header.place}: expected the columns {NEEDED_TEXT}; found "
-            f"{', '.join(header.cells)!r:.200}: {', '.join(missing)} missing"
-        )
-    flags = {name: place for place, name in enumerate(header.cells) if flag_name(name)}
-    for row in rows:
-        box = None
-        with reading_entry(row.place):
-            require_length(row, len(header.cells), "as many as the header has")
-            box = _box(row, columns, flags)
-        if box is not None:
-            yield box
-
-
-def _box(row: Row, columns: Mapping[str, int], flags: Mapping[str, int]) -> BoxRow:
+def _box(row: Row, *, columns: Mapping[str, int], flags: Mapping[str, int], length: int) -> BoxRow:
+    require_length(row, length, "as many as the header has")
     image = row.text(columns["filename"], "filename")
     size = _size(row, columns)
     if not any(row.cells[columns[name]] for name in ("class", *CORNERS)):

@@ -6,6 +6,7 @@ import os
 from collections import defaultdict
 from functools import cached_property
 from pathlib import PureWindowsPath
+from urllib.parse import unquote
 
 SUFFIXES = frozenset(
     {".avif", ".bmp", ".dib", ".gif", ".j2k", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".jpx"}
@@ -60,7 +61,8 @@ class ImageFolder:
         """Return the image with the name that an annotation has.
 
         Args:
-            name: may start with folders of another computer, and may lack the suffix.
+            name: may start with folders of another computer, may lack the suffix, and may be
+                URL-encoded.
 
         Returns:
             A path relative to the folder: ``name`` itself if that image exists, else the only image
@@ -71,7 +73,8 @@ class ImageFolder:
         if plain in self._known:
             return plain
         base = PureWindowsPath(name).name  # "/" and "\\" separate folders
-        for end in (base, os.path.splitext(base)[0] if is_image(base) else base):
+        stem = os.path.splitext(base)[0] if is_image(base) else base
+        for end in (base, stem, unquote(base), unquote(stem)):
             if len(self._by_end.get(end, ())) == 1:
                 return self._by_end[end][0]
         return None

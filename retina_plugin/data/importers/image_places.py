@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
+from urllib.parse import unquote
 
+from retina_plugin.data.entry_errors import reading_entry
 from retina_plugin.data.errors import DatasetError
 from retina_plugin.data.importers.annotation_files import FOLDERS, split_of
 from retina_plugin.data.importers.image_files import ImageFolder, is_image
@@ -27,7 +29,14 @@ class ImagePlaces(NamedTuple):
 
 
 class ImageFinder:
-    """Finds image files by the names in an annotation file."""
+    """Finds image files by the names in an annotation file.
+
+    Attributes:
+        root: the folder that is searched.
+        files: all images below it.
+        is_whole: whether the annotation file should have all images of the folder that the user
+            gave, because it has no splits.
+    """
 
     def __init__(
         self, annotation_file: str, *, path: str, split: str = "", image_folder: str = ""
@@ -36,21 +45,22 @@ class ImageFinder:
         Args:
             annotation_file: its folder is searched first.
             path: the file or folder that the user gave; a folder is searched too. If it is a file,
-                its folder is searched instead, or if that is named "annotations" or similar, the
-                folder above.
+                its folder is searched instead. If that is named "annotations" or similar, the
+                folder above is searched; for a folder ``path``, only if it has no images.
             split: folders with the name of the split are searched next.
             image_folder: the only folder to search, if the user gave one.
         """
         here = os.path.dirname(annotation_file)
         if image_folder:
             root = image_folder
-        elif os.path.isdir(path):
-            root = path
         else:
-            above = os.path.basename(os.path.abspath(here)).lower() in FOLDERS
-            root = os.path.join(here, os.pardir) if above else here
+            root = path if os.path.isdir(path) else here
+            of_annotations = os.path.basename(os.path.abspath(root)).lower() in FOLDERS
+            if of_annotations and not (root == path and ImageFolder(root).names):
+                root = os.path.join(root, os.pardir)
         self.root = os.path.normpath(root)
         self.split = split_of(split)
+        self.is_whole = os.path.isdir(path) and not split
         bases = [image_folder] if image_folder else [here, *self._folders(), self.root]
         self.bases = [*bases, *(os.path.join(base, "images") for base in bases)]
         self.files = ImageFolder(self.root)
@@ -72,14 +82,16 @@ class ImageFinder:
 
         Args:
             spellings: names that the image may have, the likeliest first. A name without folder and
-                suffix is an id, which any path matches.
+                suffix is an id, which any path matches. Names with backslashes and URL-encoded
+                names are also read as such.
         """
         slashed = [name.replace("\\", "/") for name in spellings]
-        for name in dict.fromkeys((*spellings, *slashed)):
+        decoded = [unquote(name) for name in slashed]
+        for name in dict.fromkeys((*spellings, *slashed, *decoded)):
             for base in self.bases:
                 if os.path.isfile(os.path.join(base, name)):
                     return os.path.normpath(os.path.join(base, name)), True
-        for name in slashed:
+        for name in dict.fromkeys((*slashed, *decoded)):
             found = self.files.find(name)
             if found is not None and not self._of_other_split(found):
                 is_id = not is_image(name) and "/" not in name
@@ -119,12 +131,13 @@ def place_images(
             continue
         path, as_written = found
         other = written.setdefault(path, spellings[0])
-        if other != spellings[0]:
-            raise DatasetError(
-                f"{source}: images {other!r} and {spellings[0]!r} are both found as {path}. Move "
-                "the images to the paths in the annotations, or give their folder: "
-                f"{source}@FOLDER."
-            )
+        with reading_entry(source):
+            if other != spellings[0]:
+                raise DatasetError(
+                    f"{source}: images {other!r} and {spellings[0]!r} are both found as {path}. "
+                    "Move the images to the paths in the annotations, or give their folder: "
+                    f"{source}@FOLDER."
+                )
         relative = os.path.relpath(path, finder.root)
         names.append(os.path.abspath(path) if relative.startswith(os.pardir) else relative)
         if not as_written:

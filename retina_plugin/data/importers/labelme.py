@@ -9,15 +9,21 @@ Source: https://github.com/wkentaro/labelme
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import PureWindowsPath
 from typing import Any
 
 from retina_plugin.data.coco_json import parse_json
 from retina_plugin.data.entry_errors import reading_entry
 from retina_plugin.data.errors import DatasetError
-from retina_plugin.data.importers.annotation_files import FOLDERS, split_of
-from retina_plugin.data.importers.box_rows import note_moved
+from retina_plugin.data.importers.annotation_files import (
+    FOLDERS,
+    files_in,
+    folders_in,
+    only_folder,
+    split_of,
+)
+from retina_plugin.data.importers.collect_images import note_moved
 from retina_plugin.data.importers.collector import Collector
 from retina_plugin.data.importers.flags import read_flags
 from retina_plugin.data.importers.image_files import is_image
@@ -31,8 +37,11 @@ from retina_plugin.data.importers.json_entries import (
 )
 from retina_plugin.data.importers.json_head import json_head
 from retina_plugin.data.importers.labelme_shapes import box_of
+from retina_plugin.data.importers.progress import with_progress
 from retina_plugin.data.importers.registry import IMPORTERS
 from retina_plugin.data.importers.shapes import Box, enclosing_box
+
+SAMPLE = 3  # number of JSON files of a folder that are inspected
 
 
 @IMPORTERS.register("LabelMe")
@@ -43,21 +52,23 @@ class LabelMe:
         """See :class:`Importer`. Folders train, val and test with LabelMe files are splits."""
         if os.path.isfile(path):
             return {"": path} if _is_labelme(path) else None
-        if _has_files(path):
+        folders = folders_in(path)
+        if any(_has_files(f) for f in (path, *(f for name, f in folders if name in FOLDERS))):
             return {"": path}
-        with os.scandir(path) as entries:
-            folders = sorted(e.path for e in entries if e.is_dir() and split_of(e.name))
-        found = {split_of(os.path.basename(f)) or "": f for f in folders if _has_files(f)}
-        return found or None
+        found = {
+            split: folder
+            for name, folder in folders
+            if (split := split_of(name)) and (_has_files(folder) or only_folder(folder, _has_files))
+        }
+        return found or ({"": path} if only_folder(path, _has_files) else None)
 
     def read(self, path: str, split: str, *, image_folder: str = "") -> Imported:
         """See :class:`Importer`."""
         source = (self.splits(path) or {})[split]
-        contents = {file: _read(file) for file in _files(source)}
-        shapes = {file: content for file, content in contents.items() if content is not None}
+        contents, others = _read(_files(source))
         folder = source if os.path.isdir(source) else path
-        collector = _collect(shapes, source, folder, image_folder)
-        for file in contents.keys() - shapes.keys():
+        collector = _collect(contents, source, folder, image_folder)
+        for file in others:
             collector.note("JSON files are not LabelMe's and were left out", file)
         _note_images_without_file(collector, source)
         return collector.finish()
@@ -75,16 +86,8 @@ def _files(source: str) -> list[str]:
 
 
 def _has_files(folder: str) -> bool:
-    """Return whether one of the first JSON files in a folder, or in its folder of annotations, has
-    LabelMe's format."""
-    for place in (folder, *(os.path.join(folder, name) for name in sorted(os.listdir(folder)))):
-        if place != folder and os.path.basename(place).lower() not in {*FOLDERS, "json", "jsons"}:
-            continue
-        if os.path.isdir(place):
-            names = sorted(n for n in os.listdir(place) if n.lower().endswith(".json"))
-            if any(_is_labelme(os.path.join(place, name)) for name in names[:3]):
-                return True
-    return False
+    """Return whether one of the first JSON files in a folder has LabelMe's format."""
+    return any(map(_is_labelme, files_in(folder, (".json",))[:SAMPLE]))
 
 
 def _is_labelme(path: str) -> bool:
@@ -95,13 +98,19 @@ def _is_labelme(path: str) -> bool:
     return bool(image) or head.keys >= {"shapes", "version", "flags"}
 
 
-def _read(file: str) -> dict[str, Any] | None:
-    """Return the content of a file; None if it is not LabelMe's."""
-    content = parse_json(file)
-    if not isinstance(content, dict) or not content.keys() & {"shapes", "imagePath"}:
-        return None
-    require_list(content, "shapes", file)
-    return content
+def _read(files: Sequence[str]) -> tuple[dict[str, dict[str, Any]], list[str]]:
+    """Return {file: content}, and the files that are not LabelMe's."""
+    contents: dict[str, dict[str, Any]] = {}
+    others = []
+    for file in with_progress(files, "JSON files"):
+        with reading_entry(file):
+            content = parse_json(file)
+            if isinstance(content, dict) and content.keys() & {"shapes", "imagePath"}:
+                require_list(content, "shapes", file)
+                contents[file] = content
+            else:
+                others.append(file)
+    return contents, others
 
 
 def _collect(
@@ -122,14 +131,15 @@ def _collect(
     )
     file_of: dict[str, str] = {}  # by image
     for file, content in contents.items():
-        name = _place(content, file, finders[os.path.dirname(file)], collector)
-        other = file_of.setdefault(name, file)
-        if other != file:
-            raise DatasetError(
-                f"{file}: expected one file for each image, found {name!r} in {other} too. Remove "
-                "one of them, or correct imagePath."
-            )
-        _add(collector, name, content, file)
+        with reading_entry(file):
+            name = _place(content, file, finders[os.path.dirname(file)], collector)
+            other = file_of.setdefault(name, file)
+            if other != file:
+                raise DatasetError(
+                    f"{file}: expected one file for each image, found {name!r} in {other} too. "
+                    "Remove one of them, or correct imagePath."
+                )
+            _add(collector, name, content, file)
     return collector
 
 

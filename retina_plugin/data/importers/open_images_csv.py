@@ -6,22 +6,24 @@ Source: https://storage.googleapis.com/openimages/web/download_v7.html
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from functools import partial
 
 from retina_plugin.data.entry_errors import reading_entry
 from retina_plugin.data.errors import DatasetError
-from retina_plugin.data.importers.annotation_files import annotation_files, files_in, folders_beside
-from retina_plugin.data.importers.box_rows import BoxRow, collect_rows
+from retina_plugin.data.importers.annotation_files import files_in, folders_beside
+from retina_plugin.data.importers.box_rows import BoxRow
+from retina_plugin.data.importers.csv_importer import CSVImporter, Table
 from retina_plugin.data.importers.csv_table import (
     SUFFIXES,
     Row,
     Rows,
     head_rows,
-    read_rows,
+    read_header,
+    read_table,
+    require_columns,
     require_length,
 )
-from retina_plugin.data.importers.imported import Imported
 from retina_plugin.data.importers.registry import IMPORTERS
 
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
@@ -32,38 +34,31 @@ UNKNOWN_GROUP = "boxes have IsGroupOf -1 (unknown) and are treated as single obj
 
 
 @IMPORTERS.register("CSV of Open Images")
-class OpenImagesCSV:
+class OpenImagesCSV(CSVImporter):
     """Reads the box files of Open Images."""
 
-    def splits(self, path: str) -> Mapping[str, str] | None:
-        """See :class:`Importer`."""
-        return annotation_files(path, SUFFIXES, _fits) or None
+    format = "CSV of Open Images"
+    unit = "fraction"
 
-    def read(self, path: str, split: str, *, image_folder: str = "") -> Imported:
-        """See :class:`Importer`."""
-        file = annotation_files(path, SUFFIXES, _fits)[split]
+    def fits(self, rows: Rows) -> bool:
+        """Return whether the header has ImageID and at least two corners. Reading the file reports
+        missing columns. Files of masks do not fit: their columns are BoxXMin, etc."""
+        found = {name.lower() for name in rows[0]}
+        return "imageid" in found and len(found & set(CORNERS)) >= 2
+
+    def open_table(self, file: str, path: str) -> Table:
+        """See :class:`CSVImporter`."""
         name_file = _find_names(file, path)
-        return collect_rows(
-            _read_boxes(file, name_file),
-            format="CSV of Open Images" + (f", {os.path.basename(file)}" if split else ""),
-            file=file,
-            path=path,
-            split=split,
-            image_folder=image_folder,
-            unit="fraction",
-            watched=[file] if name_file is None else [file, name_file],
+        names = {} if name_file is None else _read_names(name_file)
+        rows = read_table(file, self.fits)
+        header = read_header(rows)
+        columns = {name.lower(): place for place, name in enumerate(header.cells)}
+        missing = [name for key, name in NEEDED.items() if key not in columns]
+        require_columns(header, list(NEEDED.values()), missing)
+        parse = partial(
+            _box, columns=columns, names=names, name_file=name_file, length=len(header.cells)
         )
-
-
-def _fits(path: str) -> bool:
-    return path.lower().endswith(SUFFIXES) and head_rows(path, _has_header) is not None
-
-
-def _has_header(rows: Rows) -> bool:
-    """Return whether the header has ImageID and at least two corners. Reading the file reports
-    missing columns. Files of masks do not fit: their columns are BoxXMin, etc."""
-    found = {name.lower() for name in rows[0]}
-    return "imageid" in found and len(found & set(CORNERS)) >= 2
+        return Table(rows, parse, class_file=name_file)
 
 
 def _find_names(file: str, path: str) -> str | None:
@@ -80,44 +75,27 @@ def _has_names(rows: Rows) -> bool:
 
 def _read_names(file: str) -> dict[str, str]:
     """Return {class code: class name}."""
-    found = head_rows(file, _has_names)
     names: dict[str, str] = {}
-    for row in read_rows(file, found[1] if found else ","):
-        require_length(row, 2, "code and name of a class")
-        code, name = row.text(0, "code"), row.text(1, "name")
-        if names.setdefault(code, name) != name:
-            raise DatasetError(
-                f"{row.place}: {code} is {name!r}, but an earlier row has {names[code]!r}"
-            )
+    for row in read_table(file, _has_names):
+        with reading_entry(row.place):
+            require_length(row, 2, "code and name of a class")
+            code, name = row.text(0, "code"), row.text(1, "name")
+            if names.setdefault(code, name) != name:
+                raise DatasetError(
+                    f"{row.place}: {code} is {name!r}, but an earlier row has {names[code]!r}"
+                )
     return names
 
 
-def _read_boxes(file: str, name_file: str | None) -> Iterator[BoxRow]:
-    names = {} if name_file is None else _read_names(name_file)
-    found = head_rows(file, _has_header)
-    rows = read_rows(file, found[1] if found else ",")
-    header = next(rows)
-    while header.cells and not header.cells[-1]:
-        header.cells.pop()
-    columns = {name.lower(): place for place, name in enumerate(header.cells)}
-    missing = [name for key, name in NEEDED.items() if key not in columns]
-    if missing:
-        raise DatasetError(
-            f"{header.place}: expected the columns {', '.join(NEEDED.values())}; found "
-            f"{', '.join(header.cells)!r:.200}: {', '.join(missing)} missing"
-        )
-    for row in rows:
-        box = None
-        with reading_entry(row.place):
-            require_length(row, len(header.cells), "as many as the header has")
-            box = _box(row, columns, names, name_file)
-        if box is not None:
-            yield box
-
-
 def _box(
-    row: Row, columns: Mapping[str, int], names: Mapping[str, str], name_file: str | None
+    row: Row,
+    *,
+    columns: Mapping[str, int],
+    names: Mapping[str, str],
+    name_file: str | None,
+    length: int,
 ) -> BoxRow:
+    require_length(row, length, "as many as the header has")
     image = row.text(columns["imageid"], "ImageID")
     if not any(row.cells[columns[name]] for name in ("labelname", *CORNERS)):
         return BoxRow(image, row.place)

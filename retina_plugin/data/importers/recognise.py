@@ -7,14 +7,20 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
+from retina_plugin.data.coco_json import parse_json
 from retina_plugin.data.data_path import SPLIT_NAMES
 from retina_plugin.data.errors import DatasetError
+from retina_plugin.data.importers.annotation_files import files_in, folders_in
 from retina_plugin.data.importers.image_files import is_image
 from retina_plugin.data.importers.imported import Importer
 from retina_plugin.data.importers.registry import IMPORTERS
+from retina_plugin.data.importers.xml_file import read_xml
 
 FORMATS_PAGE = "docs/your_own_data.md"
 DEPTH = 3  # levels of folders whose files are counted for an error message
+FEW = 20  # number of files that are read for an error message
+LARGEST = 1 << 24  # bytes of such a file
+CHECKED = (".json", ".xml", ".csv", ".yaml", ".yml")
 MOST = 10_000  # largest number of files that are counted for an error message
 
 
@@ -103,8 +109,9 @@ def _files(found: Recognised) -> str:
 def _what_is_there(path: str) -> str:
     """Describe the files of a path without a known format, and what the user can do."""
     formats = f"Known formats: {', '.join(IMPORTERS)}; see {FORMATS_PAGE}."
+    broken = next(filter(None, map(_fault, _first_files(path))), "")
     if os.path.isfile(path):
-        return formats
+        return f"{broken}{formats}"
     counts = Counter(_kinds(path))
     if not counts:
         return "The folder has no files."
@@ -122,7 +129,31 @@ def _what_is_there(path: str) -> str:
             f"It has {kinds}, but no annotations. If they are elsewhere, name the data set "
             f"ANNOTATIONS@{path}. {formats}"
         )
-    return f"It has {kinds}. {formats}"
+    without = "" if counts["images"] else "There are no images in it. "
+    return f"It has {kinds}. {without}{broken}{formats}"
+
+
+def _first_files(path: str) -> list[str]:
+    """Return some files that may have annotations: of a folder, and of the folders in it."""
+    if os.path.isfile(path):
+        return [path]
+    folders = [path, *(folder for _, folder in folders_in(path))]
+    return [file for folder in folders for file in files_in(folder, CHECKED)[:FEW]][:FEW]
+
+
+def _fault(file: str) -> str:
+    """Return why a file cannot be read in any format; "" if nothing is known."""
+    size, name = os.path.getsize(file), file.lower()
+    if not size:
+        return f"{file} is empty. "
+    try:
+        if name.endswith(".json") and size <= LARGEST:
+            parse_json(file)
+        elif name.endswith(".xml") and size <= LARGEST:
+            read_xml(file)
+    except DatasetError as error:
+        return f"{str(error).rstrip('.')}. "
+    return ""
 
 
 def _kinds(folder: str) -> Iterator[str]:

@@ -26,6 +26,14 @@ class Region(NamedTuple):
     place: str
 
 
+class ViaImage(NamedTuple):
+    """An image: the names that its file may have, the likeliest first; its regions; its place."""
+
+    names: list[str]
+    regions: list[Region]
+    place: str
+
+
 def box_of(region: Region, collector: Collector) -> Box | None:
     """Return the box of a region; None, with a note, if it has no area.
 
@@ -55,41 +63,43 @@ def box_of(region: Region, collector: Collector) -> Box | None:
     raise DatasetError(f"{place}: expected one of {known}; found {kind!r:.80}")
 
 
-def classes_of(regions: Sequence[Region], collector: Collector, file: str) -> list[list[str]]:
-    """Return the classes of each region, from the attribute that has the class.
-
-    If no region has attributes, the class of all regions is "object".
+def class_key_of(regions: Sequence[Region], file: str) -> str | None:
+    """Return the key of the attribute that has the class: the only key, else the only key in
+    :data:`CLASS_KEYS`, else the only key that all regions with an area have. None if none of these
+    regions has attributes.
 
     Raises:
-        DatasetError: several attributes could be the class, or a region has no class.
+        DatasetError: several attributes could be the class.
     """
-    keys = dict.fromkeys(k for r in regions for k in r.attributes if flag_name(k) is None)
+    regions = [region for region in regions if region.shape.get("name") not in OPEN]
+    keys = list(dict.fromkeys(k for r in regions for k in r.attributes if flag_name(k) is None))
     if not keys:
-        for region in regions:
-            collector.note(
-                f"regions have no attributes and get the class {ONLY_CLASS!r}", region.place
-            )
-        return [[ONLY_CLASS] for _ in regions]
-    key = _class_key(list(keys), regions, file)
-    return [[] if region.shape.get("name") in OPEN else _values(region, key) for region in regions]
-
-
-def _class_key(keys: Sequence[str], regions: Sequence[Region], file: str) -> str:
-    """Return the only key, else the only key in :data:`CLASS_KEYS`, else the only key that all
-    regions have."""
+        return None
     named = [key for key in keys if key.strip().lower() in CLASS_KEYS]
     everywhere = [key for key in keys if all(region.attributes.get(key) for region in regions)]
     for choice in (keys, named, everywhere):
         if len(choice) == 1:
             return choice[0]
     raise DatasetError(
-        f"{file}: expected one key with the class in 'region_attributes', found "
-        f"{', '.join(keys)!r:.200}. Rename the key that has the class to 'class'."
+        f"{file}: expected one attribute of regions that has the class, found "
+        f"{', '.join(keys)!r:.200}. Rename the attribute that has the class to 'class'."
     )
 
 
-def _values(region: Region, key: str) -> list[str]:
-    """Return the classes at a key: text, a number, or the choices of a checkbox, {"cat": true}."""
+def classes_of(region: Region, key: str | None, collector: Collector) -> list[str]:
+    """Return the classes of a region.
+
+    Args:
+        region: its value at the key is text, a number, or the choices of a checkbox, {"cat": true}.
+        key: the result of :func:`class_key_of`; for None, the class is "object", with a note.
+        collector: gets the notes.
+
+    Raises:
+        DatasetError: the region has no class.
+    """
+    if key is None:
+        collector.note(f"regions have no attributes and get the class {ONLY_CLASS!r}", region.place)
+        return [ONLY_CLASS]
     value = region.attributes.get(key)
     if isinstance(value, dict):
         names = [str(name) for name, chosen in value.items() if chosen]
@@ -98,9 +108,11 @@ def _values(region: Region, key: str) -> list[str]:
     names = [name.strip() for name in names if name.strip()]
     if not names:
         raise DatasetError(
-            f"{region.place}: expected a class at {key!r} of 'region_attributes', found "
+            f"{region.place}: expected a class at {key!r} of the region's attributes, found "
             f"{value!r:.80}"
         )
+    if len(names) > 1:
+        collector.note("regions have several classes and give a box for each", region.place)
     return names
 
 

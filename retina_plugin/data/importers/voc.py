@@ -10,20 +10,17 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 
-from tqdm import tqdm
-
 from retina_plugin.data.entry_errors import reading_entry
 from retina_plugin.data.errors import DatasetError
 from retina_plugin.data.importers.collector import Collector
 from retina_plugin.data.importers.image_files import ImageFolder
 from retina_plugin.data.importers.imported import Imported
+from retina_plugin.data.importers.progress import with_progress
 from retina_plugin.data.importers.registry import IMPORTERS
 from retina_plugin.data.importers.voc_layout import VocLayout, find_layout, image_of
 from retina_plugin.data.importers.voc_objects import read_object
 from retina_plugin.data.importers.voc_offset import KEY, voc_offset
 from retina_plugin.data.importers.xml_file import Element, read_xml
-
-PROGRESS_DELAY = 2  # seconds after which the progress bar appears
 
 
 @IMPORTERS.register("Pascal VOC")
@@ -53,7 +50,7 @@ class VocImporter:
             class_names=None,
             watched=[path] if os.path.isfile(path) else [layout.root],
         )
-        for file in _with_progress(files):
+        for file in with_progress(files, "XML files"):
             with reading_entry(file):
                 _add(collector, file, read_xml(file), images)
         classes = {box["class"] for box in collector.boxes}
@@ -62,15 +59,11 @@ class VocImporter:
         return collector.finish()
 
 
-def _with_progress(files: list[str]) -> tqdm[str]:
-    return tqdm(files, desc="XML files", unit="file", leave=False, delay=PROGRESS_DELAY)
-
-
 def _other_classes(layout: VocLayout, *, known: set[str]) -> set[str]:
     """Return the class names in the XML files of all splits, except the files ``known``."""
     files = {file for _, found in layout.splits.values() for file in found} - known
     names: set[str] = set()
-    for file in _with_progress(sorted(files)):
+    for file in with_progress(sorted(files), "XML files"):
         with reading_entry(file):
             names |= {element.text_at("name") for element in read_xml(file).find_all("object")}
     return names - {""}
@@ -78,6 +71,8 @@ def _other_classes(layout: VocLayout, *, known: set[str]) -> set[str]:
 
 def _add(collector: Collector, file: str, root: Element, images: ImageFolder) -> None:
     """Add the image of an XML file with its boxes."""
+    if root.tag != "annotation":
+        raise DatasetError(f"{root.place}: expected <annotation>, found <{root.tag:.80}>")
     written = root.text_at("filename")
     name, as_written = image_of(file, written, images)
     if not as_written:
@@ -113,6 +108,7 @@ def _note_other_images(
         for _, found in layout.splits.values()
         for file in found
     }
+    used = {image["file_name"] for image in collector.images}
     for name in images.names:
-        if os.path.splitext(os.path.basename(name))[0] not in stems:
+        if os.path.splitext(os.path.basename(name))[0] not in stems and name not in used:
             collector.note("images have no XML file and are not used", name)

@@ -9,9 +9,15 @@ from dataclasses import dataclass
 from pathlib import PureWindowsPath
 
 from retina_plugin.data.data_path import SPLIT_NAMES
+from retina_plugin.data.entry_errors import reading_entry
 from retina_plugin.data.errors import DatasetError
-from retina_plugin.data.importers.annotation_files import FOLDERS, files_in
-from retina_plugin.data.importers.image_files import ImageFolder
+from retina_plugin.data.importers.annotation_files import (
+    FOLDERS,
+    files_in,
+    folders_in,
+    only_folder,
+)
+from retina_plugin.data.importers.image_files import ImageFolder, is_image
 from retina_plugin.data.importers.text_file import head_of, read_text
 
 ROOT_TAG = re.compile(r"<annotation[\s>]")
@@ -42,7 +48,8 @@ def find_layout(path: str) -> VocLayout | None:
 
     Args:
         path: an XML file; a folder of XML files; a folder with the folder Annotations, and
-            ImageSets/Main if there are splits; or a folder with folders named like splits.
+            ImageSets/Main if there are splits; a folder with folders named like splits; or a folder
+            in which only one folder has XML files.
 
     Raises:
         DatasetError: the list of a split has an image without XML file.
@@ -51,32 +58,52 @@ def find_layout(path: str) -> VocLayout | None:
         folder = os.path.dirname(path)
         return VocLayout(path, _images_of(folder), {"": (path, [path])}) if _is_voc(path) else None
     for folder in (*_named(path, FOLDERS), path):
-        files = _xml_files(folder)
-        if files:
-            images = path if folder != path else _images_of(path)
-            lists = _splits_by_list(path, folder)
-            known = [name for name in IMAGE_FOLDERS if os.path.isdir(os.path.join(path, name))]
-            images = os.path.join(path, known[0]) if known else images
-            return VocLayout(path, images, lists or {"": (folder, files)}, bool(lists))
+        if _xml_files(folder):
+            return _layout_of(path, folder)
     splits = {
         SPLIT_NAMES[os.path.basename(folder).lower()]: (folder, files)
         for folder in _named(path, SPLIT_NAMES)
-        if (files := [f for place in (*_named(folder, FOLDERS), folder) for f in _xml_files(place)])
+        if (files := _xml_files_below(folder))
     }
-    return VocLayout(path, path, splits) if splits else None
+    if splits:
+        return VocLayout(path, path, splits)
+    only = only_folder(path, lambda folder: bool(_xml_files(folder)))
+    if only is None:
+        return None
+    return find_layout(only) if ImageFolder(only).names else _layout_of(path, only)
+
+
+def _layout_of(path: str, folder: str) -> VocLayout:
+    """Return the layout of a data set ``path`` with all XML files in ``folder``."""
+    lists = _splits_by_list(path, folder)
+    known = [name for name in IMAGE_FOLDERS if os.path.isdir(os.path.join(path, name))]
+    images = path if folder != path else _images_of(path)
+    return VocLayout(
+        path,
+        os.path.join(path, known[0]) if known else images,
+        lists or {"": (folder, _xml_files(folder))},
+        bool(lists),
+    )
 
 
 def _named(path: str, names: Container[str]) -> Iterator[str]:
     """Yield the subfolders whose names in lower case are in ``names``."""
-    with os.scandir(path) as entries:
-        found = sorted(entry.path for entry in entries if entry.is_dir())
-    yield from (folder for folder in found if os.path.basename(folder).lower() in names)
+    yield from (folder for name, folder in folders_in(path) if name in names)
 
 
 def _xml_files(folder: str) -> list[str]:
-    """Return the XML files of a folder; none if the first ones are not Pascal VOC."""
+    """Return the XML files of a folder; none if none of the first ones is Pascal VOC."""
     files = files_in(folder, (".xml",))
-    return files if files and all(map(_is_voc, files[:SAMPLE])) else []
+    return files if any(map(_is_voc, files[:SAMPLE])) else []
+
+
+def _xml_files_below(folder: str) -> list[str]:
+    """Return the XML files of a split: in its folders of annotations and in the folder itself, or
+    else in the only folder that has some."""
+    places = (*_named(folder, FOLDERS), folder)
+    files = [file for place in places for file in _xml_files(place)]
+    only = None if files else only_folder(folder, lambda place: bool(_xml_files(place)))
+    return files if only is None else _xml_files(only)
 
 
 def _is_voc(path: str) -> bool:
@@ -87,12 +114,20 @@ def _images_of(folder: str) -> str:
     """Return the image folder for a folder of XML files."""
     here = os.path.abspath(folder)
     above = os.path.dirname(here)
-    if os.path.basename(here).lower() not in FOLDERS:
+    is_named = os.path.basename(here).lower() in FOLDERS
+    if not is_named and ImageFolder(folder or ".").names:
         return folder or "."
     for name in IMAGE_FOLDERS:
         if os.path.isdir(os.path.join(above, name)):
             return os.path.join(above, name)
-    return above
+    return above if is_named else only_folder(above, _has_images) or folder or "."
+
+
+def _has_images(folder: str) -> bool:
+    if not os.access(folder, os.R_OK | os.X_OK):  # of another user
+        return False
+    with os.scandir(folder) as entries:
+        return any(is_image(entry.name) for entry in entries)
 
 
 def _splits_by_list(path: str, folder: str) -> dict[str, tuple[str, list[str]]]:
@@ -115,11 +150,13 @@ def _listed(file: str, folder: str) -> Iterator[str]:
             spellings = (f"{name}.xml", f"{name.split()[0]}.xml")
             paths = [os.path.join(folder, spelling) for spelling in spellings]
             existing = next((path for path in paths if os.path.isfile(path)), None)
-            if existing is None:
+            if existing is not None:
+                yield existing
+                continue
+            with reading_entry(f"{file}, line {number}"):
                 raise DatasetError(
                     f"{file}, line {number}: no XML file {paths[0]}. Add it, or remove the line"
                 )
-            yield existing
 
 
 def image_of(file: str, written: str, images: ImageFolder) -> tuple[str, bool]:

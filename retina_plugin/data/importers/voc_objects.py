@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import NamedTuple
 
 from retina_plugin.data.errors import DatasetError
+from retina_plugin.data.finite import parse_number
 from retina_plugin.data.importers.shapes import Box
 from retina_plugin.data.importers.voc_offset import KEY, OFFSETS, voc_offset
 from retina_plugin.data.importers.xml_file import Element
@@ -62,13 +62,11 @@ def read_object(element: Element, *, note: Callable[[str, str], None]) -> VocObj
 
 
 def _number(box: Element, key: str) -> float:
-    text = box.text_at(key)
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
-        raise DatasetError(f"{box.place}: expected a number in <{key}>, found {text!r:.80}")
+    value = parse_number(box.text_at(key))
+    if value is None:
+        raise DatasetError(
+            f"{box.place}: expected a number in <{key}>, found {box.text_at(key)!r:.80}"
+        )
     return value
 
 

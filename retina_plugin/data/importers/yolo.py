@@ -9,32 +9,29 @@ import functools
 import os
 from collections.abc import Mapping, Sequence
 
-from tqdm import tqdm
-
 from retina_plugin.data.entry_errors import reading_entry
 from retina_plugin.data.errors import DatasetError
 from retina_plugin.data.importers.collector import Collector
 from retina_plugin.data.importers.imported import Imported
+from retina_plugin.data.importers.progress import with_progress
 from retina_plugin.data.importers.registry import IMPORTERS
 from retina_plugin.data.importers.text_file import lines_of_head, read_text
 from retina_plugin.data.importers.yolo_layout import (
     NAME_FILES,
+    find_entry,
     find_folders,
     find_yaml,
     label_file,
     list_images,
-    name_file,
-    resolve_entry,
+    name_files,
 )
 from retina_plugin.data.importers.yolo_rows import Row, is_row, parse_row
 from retina_plugin.data.importers.yolo_yaml import (
     DataYaml,
+    different_names,
     read_data_yaml,
     read_names,
-    require_different,
 )
-
-PROGRESS_DELAY = 2  # seconds after which the progress bar appears
 
 
 @IMPORTERS.register("YOLO")
@@ -80,11 +77,30 @@ def _find(path: str) -> DataYaml | None:
     folders = find_folders(path)
     if not folders:
         return None
-    names = name_file(path, *(folder for found in folders.values() for folder in found))
-    class_names = read_names(names) if names else []
-    require_different(class_names, names or path)
+    file, class_names = _class_names(path, [f for found in folders.values() for f in found])
     splits = {split: tuple(map(os.path.abspath, found)) for split, found in folders.items()}
-    return DataYaml(path, path, tuple(class_names), splits)
+    return DataYaml(path, path, tuple(different_names(class_names, file)), splits)
+
+
+def _class_names(path: str, folders: Sequence[str]) -> tuple[str, list[str]]:
+    """Return the file of class names and the names: of ``path`` if it has such a file, else of its
+    folders; (path, []) if there is none.
+
+    Raises:
+        DatasetError: files in different folders have different classes.
+    """
+    files = name_files(path)[:1] or name_files(*folders)
+    if not files:
+        return path, []
+    names = read_names(files[0])
+    for file in files[1:]:
+        with reading_entry(file):
+            if read_names(file) != names:
+                raise DatasetError(
+                    f"{files[0]} and {file} have different classes. Correct one of them, or use "
+                    "the path of one of the folders."
+                )
+    return files[0], names
 
 
 def _format(split: str, data: DataYaml) -> str:
@@ -93,12 +109,13 @@ def _format(split: str, data: DataYaml) -> str:
 
 
 def _require_labels(images: Sequence[str], labels: Sequence[str | None], data: DataYaml) -> None:
-    if not any(labels):
-        raise DatasetError(
-            f"{data.file}: none of {len(images)} images has a label file (first: {images[0]}). "
-            "Labels are expected in the folder labels beside the folder images, or beside each "
-            "image, with the name of the image and the suffix .txt"
-        )
+    with reading_entry(data.file):
+        if not any(labels):
+            raise DatasetError(
+                f"{data.file}: none of {len(images)} images has a label file (first: {images[0]}). "
+                "Labels are expected in the folder labels beside the folder images, or beside each "
+                "image, with the name of the image and the suffix .txt"
+            )
 
 
 def _watched(
@@ -110,7 +127,8 @@ def _watched(
     """Return the files and folders to watch for changes, see :class:`Imported`."""
     if not os.path.isfile(data.file):
         return [data.file]
-    found = {os.path.abspath(resolve_entry(entry, data)) for entry in entries}
+    resolved = filter(None, (find_entry(entry, data) for entry in entries))
+    found = {os.path.abspath(path) for path in resolved}
     found |= {os.path.abspath(os.path.dirname(file)) for file in (*images, *filter(None, labels))}
     outermost = [path for path in found if not _is_below(path, found)]
     return [data.file, *sorted(outermost)]
@@ -128,12 +146,15 @@ def _collect(
 ) -> None:
     rows: list[tuple[int, Row, str]] = []
     pairs = list(zip(images, labels, strict=True))
-    for image, label in tqdm(pairs, desc="labels", unit="file", leave=False, delay=PROGRESS_DELAY):
-        number = collector.add_image(os.path.relpath(image, collector.image_root))
+    for image, label in with_progress(pairs, "labels"):
         if label is None:
+            collector.add_image(os.path.relpath(image, collector.image_root))
             collector.note("images have no label file and count as images without objects", image)
             continue
-        rows += [(number, row, place) for row, place in _read_rows(label, data, collector)]
+        with reading_entry(label):
+            found = _read_rows(label, data, collector)
+            number = collector.add_image(os.path.relpath(image, collector.image_root))
+            rows += [(number, row, place) for row, place in found]
     names = data.class_names
     if not names:
         last = max((row.label for _, row, _ in rows), default=0)
@@ -168,7 +189,11 @@ def _note_unused(collector: Collector, labels: Sequence[str]) -> None:
     for folder in sorted({os.path.dirname(label) for label in labels}):
         for name in sorted(os.listdir(folder)):
             path = os.path.join(folder, name)
-            if name.lower().endswith(".txt") and path not in used and name not in NAME_FILES:
+            if (
+                name.lower().endswith(".txt")
+                and path not in used
+                and name.lower() not in NAME_FILES
+            ):
                 lines = [line for line in lines_of_head(path) if line.strip()]
                 if lines and is_row(lines[0]):
                     collector.note("label files have no image and are not used", path)

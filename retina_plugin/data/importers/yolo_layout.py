@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 
 from retina_plugin.data.data_path import SPLIT_NAMES
+from retina_plugin.data.entry_errors import reading_entry
 from retina_plugin.data.errors import DatasetError
+from retina_plugin.data.importers.annotation_files import folders_in
 from retina_plugin.data.importers.image_files import ImageFolder, is_image
 from retina_plugin.data.importers.text_file import lines_of_head, read_text
 from retina_plugin.data.importers.yolo_rows import is_row
@@ -14,6 +17,7 @@ from retina_plugin.data.importers.yolo_yaml import DataYaml, find_listed, is_dat
 
 NAME_FILES = ("classes.txt", "obj.names", "classes.names", "_darknet.labels")
 YAML_NAMES = ("data.yaml", "data.yml", "dataset.yaml", "dataset.yml", "obj.data")
+MOST_FOLDERS = 200  # number of folders with images that are inspected
 SAMPLE = 100  # approximate number of images of a folder whose label files are inspected
 
 
@@ -40,7 +44,8 @@ def find_folders(path: str) -> dict[str, list[str]]:
     """Return {split: image folders} of a data set without data.yaml; empty if it is not YOLO.
 
     The known layouts are images/SPLIT with labels/SPLIT, SPLIT/images with SPLIT/labels, SPLIT with
-    a label file beside each image, and the same without SPLIT.
+    a label file beside each image, and the same without SPLIT. Images may be in subfolders of
+    these folders.
     """
     if not os.path.isdir(path):
         return {}
@@ -48,48 +53,80 @@ def find_folders(path: str) -> dict[str, list[str]]:
     for base, below in ((images, ""), (path, "images"), (path, "")):
         found: dict[str, list[str]] = {}
         for split, folder in _split_folders(base):
-            if _has_labels(os.path.join(folder, below)):
+            if _has_labels_below(os.path.join(folder, below)):
                 found.setdefault(split, []).append(os.path.join(folder, below))
         if found:
             return found
-    return next(({"": [folder]} for folder in (images, path) if _has_labels(folder)), {})
+    if _has_labels_below(images):
+        return {"": [images]}
+    if _has_labels(path):
+        return {"": [path]}
+    # a folder with a folder "labels" of its own is a data set of its own
+    nested = islice(_image_folders(path), MOST_FOLDERS)
+    beside = any(_has_rows(folder, _labels_beside(folder)) for folder in nested)
+    return {"": list(_image_folders(path))} if beside else {}
 
 
 def _split_folders(base: str) -> Iterator[tuple[str, str]]:
     if os.path.isdir(base):
-        for name in sorted(os.listdir(base)):
-            folder = os.path.join(base, name)
-            if name.lower() in SPLIT_NAMES and os.path.isdir(folder):
-                yield SPLIT_NAMES[name.lower()], folder
+        for name, folder in folders_in(base):
+            if name in SPLIT_NAMES:
+                yield SPLIT_NAMES[name], folder
+
+
+def _has_labels_below(folder: str) -> bool:
+    return any(map(_has_labels, islice(_image_folders(folder), MOST_FOLDERS)))
+
+
+def _image_folders(folder: str) -> Iterator[str]:
+    """Yield the folder and the folders below it that have images."""
+    for base, folders, files in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        if any(is_image(name) for name in files):
+            yield base
 
 
 def _has_labels(folder: str) -> bool:
-    """Return whether the first non-empty label file of some images starts with a YOLO row; if all
-    are empty, whether there is a file of class names."""
-    if not os.path.isdir(folder):
-        return False
-    entries = sorted(name for name in os.listdir(folder) if is_image(name))
+    return os.path.isdir(folder) and _has_rows(folder, map(label_file, _sample(folder)))
+
+
+def _labels_beside(folder: str) -> Iterator[str | None]:
+    return (_text_file(os.path.splitext(image)[0]) for image in _sample(folder))
+
+
+def _sample(folder: str) -> list[str]:
+    """Return some images of a folder."""
+    names = sorted(name for name in os.listdir(folder) if is_image(name))
+    return [os.path.join(folder, name) for name in names[:: max(1, len(names) // SAMPLE)]]
+
+
+def _has_rows(folder: str, labels: Iterable[str | None]) -> bool:
+    """Return whether the first label file that is not empty starts with a YOLO row; if all are
+    empty, whether there is a file of class names."""
     found = 0
-    for name in entries[:: max(1, len(entries) // SAMPLE)]:
-        label = label_file(os.path.join(folder, name))
+    for label in labels:
         if label is None:
             continue
         found += 1
         lines = [line for line in lines_of_head(label) if line.strip()]
         if lines:
             return is_row(lines[0])
-    return found > 0 and name_file(folder) is not None
+    return found > 0 and bool(name_files(folder, os.path.dirname(os.path.abspath(folder))))
 
 
-def name_file(folder: str, *more: str) -> str | None:
-    """Return the first file of class names in folders and their label folders, or None."""
-    for place in (folder, *more):
-        for base in dict.fromkeys((place, _labels_of(place), os.path.join(place, "labels"))):
-            for name in NAME_FILES:
-                path = os.path.join(base, name)
-                if os.path.isfile(path):
-                    return path
-    return None
+def name_files(*folders: str) -> list[str]:
+    """Return the files of class names in folders and in their label folders, one a folder."""
+    bases = dict.fromkeys(
+        base
+        for folder in folders
+        for base in (folder, _labels_of(folder), os.path.join(folder, "labels"))
+    )
+    names = (*NAME_FILES, *map(str.upper, NAME_FILES))
+    found = [
+        next((path for name in names if os.path.isfile(path := os.path.join(base, name))), "")
+        for base in bases
+    ]
+    return list(filter(None, found))
 
 
 def list_images(entries: Sequence[str], data: DataYaml) -> list[str]:
@@ -104,16 +141,18 @@ def list_images(entries: Sequence[str], data: DataYaml) -> list[str]:
     """
     found: list[str] = []
     for entry in entries:
-        path = resolve_entry(entry, data)
-        if os.path.isdir(path):
-            found += [os.path.join(path, name) for name in ImageFolder(path).names]
-        elif path.lower().endswith(".txt"):
-            found += _listed_images(path, data)
-        else:
-            found.append(path)
+        with reading_entry(data.file):
+            found += _images_of(resolve_entry(entry, data), data)
     if not found:
         raise DatasetError(f"{data.file}: no images in {', '.join(entries)}")
     return list(dict.fromkeys(os.path.normpath(path) for path in found))
+
+
+def _images_of(path: str, data: DataYaml) -> list[str]:
+    """Return the images of a folder, a list of images, or an image."""
+    if os.path.isdir(path):
+        return [os.path.join(path, name) for name in ImageFolder(path).names]
+    return list(_listed_images(path, data)) if path.lower().endswith(".txt") else [path]
 
 
 def resolve_entry(entry: str, data: DataYaml) -> str:
@@ -122,9 +161,9 @@ def resolve_entry(entry: str, data: DataYaml) -> str:
     Raises:
         DatasetError: the path does not exist.
     """
-    folder = os.path.dirname(data.file) or "."
-    path = find_listed(entry, data.root, folder)
+    path = find_entry(entry, data)
     if path is None:
+        folder = os.path.dirname(data.file) or "."
         where = " and ".join(dict.fromkeys((os.path.abspath(data.root), os.path.abspath(folder))))
         raise DatasetError(
             f"{data.file} names {entry}, which is not below {where}. Correct the path, or put "
@@ -133,28 +172,39 @@ def resolve_entry(entry: str, data: DataYaml) -> str:
     return path
 
 
+def find_entry(entry: str, data: DataYaml) -> str | None:
+    """Return the path of a folder or file in a data.yaml; None if it does not exist."""
+    return find_listed(entry, data.root, os.path.dirname(data.file) or ".")
+
+
 def _listed_images(file: str, data: DataYaml) -> Iterator[str]:
     folder = os.path.dirname(file)
     for number, line in enumerate(read_text(file).splitlines(), start=1):
         if line.strip():
             path = find_listed(line, folder, data.root, os.path.dirname(data.file))
-            if path is None:
+            if path is not None:
+                yield path
+                continue
+            with reading_entry(f"{file}, line {number}"):
                 raise DatasetError(
                     f"{file}, line {number}: no image {line.strip()!r:.200} below {folder or '.'}"
                 )
-            yield path
 
 
 def label_file(image: str) -> str | None:
     """Return the label file of an image, or None. It is searched for in the image's folder with the
     last part "images" replaced by "labels", beside the image, and in "labels" beside the image."""
     folder, name = os.path.split(image)
-    label = f"{os.path.splitext(name)[0]}.txt"
+    stem = os.path.splitext(name)[0]
     for base in dict.fromkeys((_labels_of(folder), folder, os.path.join(folder, "labels"))):
-        path = os.path.join(base, label)
-        if os.path.isfile(path):
+        path = _text_file(os.path.join(base, stem))
+        if path is not None:
             return path
     return None
+
+
+def _text_file(stem: str) -> str | None:
+    return next((path for end in (".txt", ".TXT") if os.path.isfile(path := stem + end)), None)
 
 
 def _labels_of(folder: str) -> str:

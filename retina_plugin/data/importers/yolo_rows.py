@@ -6,11 +6,11 @@ Source: https://docs.ultralytics.com/datasets/detect/
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from retina_plugin.data.errors import DatasetError
+from retina_plugin.data.finite import parse_number
 from retina_plugin.data.importers.shapes import Box, enclosing_box
 
 TOLERANCE = 0.01  # fractions may be outside 0..1 by this much: annotation tools round
@@ -74,15 +74,12 @@ def is_row(line: str) -> bool:
         values = [float(word) for word in words]
     except ValueError:
         return False
-    return len(values) >= 5 and values[0] >= 0 and values[0] == int(values[0])
+    return len(values) >= 5 and values[0] >= 0 and values[0].is_integer()
 
 
 def _number(word: str, place: str) -> float:
-    try:
-        value = float(word)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
+    value = parse_number(word)
+    if value is None:
         raise DatasetError(f"{place}: expected numbers, found {word!r:.80}")
     return value
 

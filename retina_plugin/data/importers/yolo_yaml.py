@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from retina_plugin.data.data_path import SPLIT_NAMES
+from retina_plugin.data.entry_errors import reading_entry
 from retina_plugin.data.errors import DatasetError
 from retina_plugin.data.importers.text_file import HEAD, head_of, read_text
 
@@ -144,32 +145,36 @@ def read_names(path: str) -> list[str]:
 
 
 def _checked_names(names: list[str], count: str, path: str) -> tuple[str, ...]:
-    require_different(names, path)
+    names = different_names(names, path)
     if count.strip().lower() in NOTHING:
         return tuple(names)
     if not count.strip().isdigit():
         raise DatasetError(f"{path}: nc: expected the number of classes, found {count!r:.80}")
-    if names and len(names) != int(count):
-        raise DatasetError(
-            f"{path}: nc is {count}, but names has {len(names)} classes: "
-            f"{', '.join(names)!s:.200}. Make them agree."
-        )
+    with reading_entry(path):
+        if names and len(names) != int(count):
+            raise DatasetError(
+                f"{path}: nc is {count}, but names has {len(names)} classes: "
+                f"{', '.join(names)!s:.200}. Make them agree."
+            )
     return tuple(names) or tuple(f"class {index}" for index in range(int(count)))
 
 
-def require_different(names: list[str], path: str) -> None:
-    """Check that class names differ.
+def different_names(names: list[str], path: str) -> list[str]:
+    """Check that class names differ, and return them. Inside :func:`collecting_entry_errors`, equal
+    names get their index.
 
     Raises:
         DatasetError: two class names are equal.
     """
     first: dict[str, int] = {}
     for index, name in enumerate(names):
-        if first.setdefault(name, index) != index:
-            raise DatasetError(
-                f"{path}: classes {first[name]} and {index} are both called {name!r}: rename one, "
-                "or give their boxes the same class"
-            )
+        with reading_entry(path):
+            if first.setdefault(name, index) != index:
+                raise DatasetError(
+                    f"{path}: classes {first[name]} and {index} are both called {name!r}: rename "
+                    "one, or give their boxes the same class"
+                )
+    return [n if first[n] == index else f"{n} ({index})" for index, n in enumerate(names)]
 
 
 def _keypoints(shape: Any, path: str) -> int:

@@ -83,7 +83,7 @@ CASES = [
     ("id twice", lambda s: s.add_box(1, 1, [9, 9, 9, 9]) or s.annotations[-1].update(id=3),
      {"invalid-annotation": [3]}),
     ("class name twice", lambda s: s.categories.append({"id": 3, "name": "ant"}),
-     {"invalid-annotation": ["a.json"]}),
+     {"invalid-annotation": ["a.json"], "unused-class": ["a.json"]}),
     ("missing image", lambda s: s.path(3).unlink(), {"missing-image": ["3.png"]}),
     ("truncated", truncate, {"unreadable-image": ["3.png"]}),
     ("not an image", lambda s: s.path(3).write_text("no"), {"unreadable-image": ["3.png"]}),
@@ -242,10 +242,12 @@ def test_a_path_without_data_is_an_error(tmp_path):
         check_datasets([str(tmp_path)], show=False)
 
 
-@pytest.mark.parametrize("content", ["{", '{"images": [], "annotations": [], "categories": []}'])
-def test_a_file_that_cannot_be_used_at_all(tmp_path, content):
+@pytest.mark.parametrize(
+    ("content", "number"), [("{", 1), ('{"images": [], "annotations": [], "categories": []}', 2)]
+)
+def test_a_file_that_cannot_be_used_at_all(tmp_path, content, number):
     (tmp_path / "a.json").write_text(content)
-    assert found(f"{tmp_path / 'a.json'}@{tmp_path}") == {"invalid-annotation": ["a.json"]}
+    assert found(f"{tmp_path / 'a.json'}@{tmp_path}") == {"invalid-annotation": ["a.json"] * number}
 
 
 def test_the_page_states_every_rule():

@@ -49,8 +49,13 @@ def image(*shapes: str, name: str = "a.png", more: str = "") -> str:
             'ybr2="18"/>',
             (1, 1, 12, 20),
         ),
+        # 3 pixels from 10 on: the right edge is 13
+        (
+            '<mask label="dog" rle="1, 1, 4" left="10" top="20" width="3" height="2"/>',
+            (10, 20, 13, 22),
+        ),
     ],
-    ids=["box", "90", "180", "45", "polygon", "ellipse", "rotated ellipse", "cuboid"],
+    ids=["box", "90", "180", "45", "polygon", "ellipse", "rotated ellipse", "cuboid", "mask"],
 )
 def test_boxes_of_shapes(tmp_path: Path, shape: str, expected: tuple[float, ...]) -> None:
     write_images(tmp_path, "a.png")
@@ -68,11 +73,11 @@ def test_images_without_boxes_flags_and_shapes_that_are_left_out(tmp_path: Path)
     content = image(
         '<box label="dog" xtl="1" ytl="2" xbr="3" ybr="4"><attribute name="difficult">true'
         "</attribute></box>",
-        '<mask label="dog" rle="1, 2" left="1" top="1" width="3" height="1"/>',
+        '<skeleton label="dog"><points label="1" points="1,2" outside="0"/></skeleton>',
         '<points label="dog" points="1,2"/>',
         '<polyline label="dog" points="1,2;3,4"/>',
         '<tag label="dog"/>',
-        '<mask label="cat" rle="1, 2" left="1" top="1" width="3" height="1"/>',
+        '<skeleton label="cat"/>',
     )
     imported = read(write(tmp_path, content + image(name="b.png")))
     assert boxes(imported) == {
@@ -80,9 +85,10 @@ def test_images_without_boxes_flags_and_shapes_that_are_left_out(tmp_path: Path)
         "images/b.png": [],
     }
     assert [note.split(" (")[0] for note in imported.notes] == [
-        "2 shapes <mask> were left out",
+        "2 shapes <skeleton> were left out",
         "1 shapes <points> were left out",
         "1 shapes <polyline> were left out",
+        "1 shapes <tag> were left out",
     ]
     assert imported.content["images"][0]["width"] == 100
 
@@ -104,16 +110,18 @@ def test_tracks(tmp_path: Path) -> None:
     content += track(
         '<polygon frame="1" outside="0" points="5,9;7,1;3,4"/>',
         moving(2, 1, 'outside="1"'),
+        '<mask frame="3" outside="0" rle="6" left="1" top="2" width="3" height="2"/>',
         label="cat",
     )
+    content += track('<skeleton frame="0" outside="0"/>', label="dog")
     imported = read(write(tmp_path, content, f"<task>{LABELS}{size}</task>"))
     assert boxes(imported) == {
         names[0]: [("dog", 1, 2, 30, 40)],
         names[1]: [("dog", 2, 2, 30, 40), ("cat", 3, 1, 7, 9)],
         names[2]: [],
-        names[3]: [],
+        names[3]: [("cat", 1, 2, 4, 4)],
     }
-    assert imported.notes == ()
+    assert [note.split(" (")[0] for note in imported.notes] == ["1 shapes <skeleton> were left out"]
     assert imported.content["images"][3]["height"] == 50
 
 

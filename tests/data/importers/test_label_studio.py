@@ -229,3 +229,70 @@ def test_wrong_entries(tmp_path: Path, entry: Any, message: str) -> None:
 def test_no_finished_task(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match=r"expected tasks with an annotation, found none; tasks"):
         read(write(tmp_path, task()))
+
+
+# ---------------------------------------------------------------------------- target storage
+
+
+def store(folder: Path, **files: Any) -> None:
+    write_images(folder.parent, "images/a.png", "images/b.png", size=(1000, 500))
+    folder.mkdir(parents=True)
+    for name, content in files.items():
+        (folder / name.replace("_", ".")).write_text(json.dumps(content), encoding="utf-8")
+
+
+DOG = ("dog", 200, 100, 500, 200)
+
+
+@pytest.mark.parametrize("key", ["annotations", "completions"])
+def test_a_file_for_each_task(tmp_path: Path, key: str) -> None:
+    store(
+        tmp_path / "labelled",
+        **{
+            "10_json": {"id": 10, "data": {"image": "b.png"}, key: [done()]},
+            "9_json": {"id": 9, key: [done(rectangle(20, 20, 30, 20))], "data": {"image": "a.png"}},
+            "11_json": {"id": 11, "data": {"image": "c.png"}, key: [done(was_cancelled=True)]},
+            "config_json": {"label_config": "<View/>"},
+        },
+    )
+    for path in (tmp_path, tmp_path / "labelled", tmp_path / "labelled/9.json"):
+        imported = read(path, image_folder="" if path == tmp_path else f"{tmp_path}/images")
+        names = ["a.png"] if path.suffix else ["a.png", "b.png"]
+        assert [Path(name).name for name in boxes(imported)] == names
+        assert next(iter(boxes(imported).values())) == [DOG]
+    notes = " ".join(read(tmp_path).notes)
+    assert f"1 tasks were skipped and are not used (first: {tmp_path}/labelled/11.json)" in notes
+    assert "1 JSON files are not Label Studio's and were left out" in notes
+    assert imported.places == [
+        f"{tmp_path}/labelled/9.json, entry 0 of '{key}', entry 0 of 'result'"
+    ]
+
+
+def test_a_file_for_each_annotation(tmp_path: Path) -> None:
+    """Names have no suffix; two annotations of a task are those of one image."""
+    tasks = [{"id": 7, "data": {"image": "a.png"}}, {"id": 8, "data": {"image": "b.png"}}]
+    old, new = {"updated_at": "2024-01-01"}, {"updated_at": "2024-02-01"}
+    store(
+        tmp_path / "annotations",
+        **{
+            "1": {**done(rectangle(1, 1, 2, 2), **old), "task": tasks[0]},
+            "2": {**done(), "task": tasks[1]},
+            "3": {**done(rectangle(20, 20, 30, 20), **new), "task": tasks[0]},
+        },
+    )
+    for path in (tmp_path, tmp_path / "annotations"):
+        imported = read(path)
+        assert boxes(imported) == {"images/a.png": [DOG], "images/b.png": []}
+        assert imported.places == [f"{tmp_path}/annotations/3, entry 0 of 'result'"]
+        assert imported.notes[0].startswith("1 tasks have several annotations")
+        assert f"{tmp_path}/annotations/3" in imported.watched
+    (tmp_path / "annotations/4").write_text(json.dumps({**done(), "task": 9}))
+    with pytest.raises(DatasetError, match=r"annotations/4, 'task': expected an object, found 9"):
+        read(tmp_path)
+
+
+def test_an_export_beside_a_storage(tmp_path: Path) -> None:
+    store(tmp_path / "storage", **{"1_json": task(done())})
+    write(tmp_path, task(done(rectangle(20, 20, 30, 20))))
+    assert boxes(read(tmp_path, "export")) == {"a.png": [DOG]}
+    assert boxes(read(tmp_path, "storage")) == {"a.png": []}

@@ -191,3 +191,14 @@ def test_utf_16_with_a_mark(tmp_path: Path) -> None:
     for encoding in ("utf-8-sig", "utf-16"):
         file.write_text(text, encoding=encoding)
         assert boxes(read(file)) == {"a.png": [("čáp", 1, 2, 3, 4)]}
+
+
+def test_a_folder_of_json_files_with_any_name(tmp_path: Path) -> None:
+    write_images(tmp_path, "images/a.png", "images/b.png")
+    for name in "ab":
+        entry = shape("dog", [[1, 2], [30, 40]], "rectangle")
+        write(tmp_path / f"drawn/{name}.json", entry, image=f"{name}.png")
+    dog = [("dog", 1, 2, 30, 40)]
+    assert boxes(read(tmp_path)) == {"images/a.png": dog, "images/b.png": dog}
+    write(tmp_path / "other/c.json")
+    assert IMPORTERS.get("LabelMe")().splits(str(tmp_path)) is None  # which one is meant?

@@ -145,7 +145,7 @@ def test_wrong_regions(tmp_path: Path, entry: Any, message: str) -> None:
 
 def test_several_keys_that_may_have_the_class(tmp_path: Path) -> None:
     file = write(tmp_path, region(kind="dog", color="red"))
-    with pytest.raises(DatasetError, match=r"one key with the class .*found 'kind, color'. Rename"):
+    with pytest.raises(DatasetError, match=r"one attribute .*found 'kind, color'. Rename"):
         read(file)
 
 
@@ -154,3 +154,97 @@ def test_wrong_images(tmp_path: Path) -> None:
         read(write(tmp_path, filename=""))
     with pytest.raises(DatasetError, match=r"'b.png-1': expected each image once, found 'b.png'"):
         read(write(tmp_path, filename="b.png"))
+
+
+# ---------------------------------------------------------------------------- projects of VIA 3
+
+
+def project(*regions: Any, attributes: Any = None, **more: Any) -> dict[str, Any]:
+    """A project with the images a.png, whose regions these are, and b.png."""
+    files = {
+        "1": {"fid": "1", "fname": "a.png", "type": 2, "loc": 1, "src": ""},
+        "2": {"fid": 2, "fname": "B", "type": 2, "loc": 3, "src": "/home/me/b.png"},
+    }
+    name = {"aname": "kind", "anchor_id": "FILE1_Z0_XY1", "type": 1, "options": {}}
+    return {
+        "project": {"pid": "__VIA_PROJECT_ID__", "vid_list": ["1", "2"]},
+        "config": {"file": {"loc_prefix": {"1": "", "3": ""}}},
+        "attribute": {"7": name} if attributes is None else attributes,
+        "file": files,
+        "view": {"1": {"fid_list": [1]}, "2": {"fid_list": ["2"]}},
+        "metadata": {f"1_{number}": entry for number, entry in enumerate(regions)},
+    } | more
+
+
+def drawn(*xy: float, vid: Any = "1", z: Any = (), **av: Any) -> dict[str, Any]:
+    return {"vid": vid, "flg": 0, "z": list(z), "xy": list(xy), "av": av or {"7": "dog"}}
+
+
+@pytest.mark.parametrize(
+    ("xy", "expected"),
+    [
+        ((2, 10, 20, 40, 50), (10, 20, 50, 70)),
+        ((3, 20, 20, 5.5), (14.5, 14.5, 25.5, 25.5)),
+        ((4, 20, 20, 10, 5), (10, 15, 30, 25)),
+        ((7, 5, 9, 7, 1, 3, 4), (3, 1, 7, 9)),
+        ((8, 5, 1, 9, 4, 6, 8, 2, 5), (2, 1, 9, 8)),
+        ((9, 25, 20, 20, 25, 15, 20), (15, 15, 25, 25)),  # about (20, 20)
+    ],
+    ids=["rectangle", "circle", "ellipse", "polygon", "extreme rectangle", "extreme circle"],
+)
+def test_shapes_of_version_3(tmp_path: Path, xy: tuple[float, ...], expected: Any) -> None:
+    write_images(tmp_path, "a.png", "images/b.png")
+    imported = read(dump(tmp_path, project(drawn(*xy))))
+    assert boxes(imported) == {"a.png": [("dog", *expected)], "images/b.png": []}
+    assert imported.places[0].endswith("entry '1_0' of 'metadata'")
+
+
+def test_options_of_version_3(tmp_path: Path) -> None:
+    """Radio buttons, lists and checkboxes store the ids of their options."""
+    write_images(tmp_path, "a.png", "b.png")
+    options = {"0": "dog", "1": "cat"}
+    for kind, value, expected in ((4, "1", ["cat"]), (2, "0,1", ["dog", "cat"])):
+        attributes = {"7": {"aname": "kind", "type": kind, "options": options}}
+        content = project(drawn(2, 1, 2, 3, 4, **{"7": value}), attributes=attributes)
+        assert [b[0] for b in boxes(read(dump(tmp_path, content)))["a.png"]] == expected
+    content = project(drawn(2, 1, 2, 3, 4, **{"7": "5"}), attributes=attributes)
+    with pytest.raises(DatasetError, match=r"an option of attribute 'kind', found '5'; it has '0,"):
+        read(dump(tmp_path, content))
+
+
+def test_what_version_3_leaves_out(tmp_path: Path) -> None:
+    write_images(tmp_path, "a.png", "b.png")
+    content = project(
+        drawn(2, 1, 2, 3, 4),
+        drawn(1, 1, 2),
+        drawn(),
+        drawn(2, 1, 2, 3, 4, z=[1.5]),
+        drawn(2, 1, 2, 3, 4, vid=3),
+        view={"1": {"fid_list": [1]}, "2": {"fid_list": [1, 2]}, "3": {"fid_list": [3]}},
+    )
+    content["file"]["3"] = {"fname": "c.mp4", "type": 4, "loc": 1, "src": ""}
+    imported = read(dump(tmp_path, content))
+    assert boxes(imported) == {"a.png": [("dog", 1, 2, 4, 6)]}
+    assert sorted(note.split(" (")[0] for note in imported.notes) == [
+        "1 entries describe files or times without a region and are not used",
+        "1 files are videos or sounds and are not used",
+        "1 regions of shape 'point' have no area and were left out",
+        "1 views of several files are not used",
+        "2 regions of videos, or of views of several files, are not used",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        (drawn(2, 1, 2, 3), r"expected a number at 'height'"),
+        (drawn(12, 1, 2), r"expected a shape 1..9 at 'xy', found 12"),
+        (drawn(9, 0, 0, 1, 1, 2, 2), r"3 points of a circle, found points in a line"),
+        (drawn(2, 1, 2, 3, 4, vid=8), r"expected a key of 'view' at 'vid', found '8'"),
+        (drawn(2, 1, 2, 3, 4, **{"9": "x"}), r"attribute '9': expected an object, found None"),
+    ],
+)
+def test_wrong_entries_of_version_3(tmp_path: Path, entry: Any, message: str) -> None:
+    write_images(tmp_path, "a.png", "b.png")
+    with pytest.raises(DatasetError, match=f"entry '1_0' of 'metadata'.*{message}"):
+        read(dump(tmp_path, project(entry)))

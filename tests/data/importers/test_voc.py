@@ -169,3 +169,27 @@ def test_an_image_that_is_missing(tmp_path: Path) -> None:
     write_xml(tmp_path / "Annotations/a.xml", ANT, filename="a.png")
     with pytest.raises(DatasetError, match=r"1 of 1 images of .* are missing: .*a.png"):
         load_dataset(str(tmp_path))
+
+
+@pytest.mark.parametrize("split", ["", "train/"])
+def test_a_folder_of_xml_files_with_any_name(tmp_path: Path, split: str) -> None:
+    """The layout of "kangaroo": annots/*.xml beside images/*.jpg."""
+    write_images(tmp_path, f"{split}images/a.png")
+    write_xml(tmp_path / f"{split}my_boxes/a.xml", ANT, filename="a.png")
+    assert [list(boxes(read(tmp_path, split[:-1])).values())] == [[[BOX]]]
+    dataset = load_dataset(f"{tmp_path}/{split}my_boxes")
+    assert dataset.records[0]["file_name"] == f"{tmp_path}/{split}images/a.png"
+
+
+def test_several_folders_of_xml_files(tmp_path: Path) -> None:
+    write_images(tmp_path, "images/a.png")
+    for name in ("first", "second"):
+        write_xml(tmp_path / f"{name}/a.xml", ANT, filename="a.png")
+    with pytest.raises(DatasetError, match=r"known formats: .*/first \(Pascal VOC\), .*/second"):
+        load_dataset(str(tmp_path))
+
+
+def test_a_data_set_one_folder_below(tmp_path: Path) -> None:
+    write_images(tmp_path, "unpacked/a.png", "preview.png")
+    write_xml(tmp_path / "unpacked/a.xml", ANT)
+    assert boxes(read(tmp_path)) == {"a.png": [BOX]}

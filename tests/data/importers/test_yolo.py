@@ -268,3 +268,45 @@ def test_image_folder(tmp_path: Path) -> None:
     write(tmp_path, {"data.yaml": "train: gone\n" + NAMES} | image("elsewhere/images"))
     name = f"{tmp_path}/data.yaml@{tmp_path}/elsewhere/images"
     assert len(load_dataset(name).records[0]["annotations"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("layout", "split"),
+    [
+        (("images/cam1", "images/cam2"), ""),
+        (("images/train/cam1", "images/train/cam2"), "train"),
+        (("train/images/cam1", "train/images/cam2/x"), "train"),
+    ],
+)
+def test_images_in_subfolders_without_data_yaml(
+    tmp_path: Path, layout: tuple[str, ...], split: str
+) -> None:
+    write(tmp_path, {"classes.txt": "cat\nant\n"} | image(*layout))
+    imported = read(tmp_path, split)
+    assert boxes(imported) == {f"{folder}/a.png": [BOX] for folder in layout}
+    assert imported.notes == ()
+
+
+def test_labels_beside_images_in_subfolders(tmp_path: Path) -> None:
+    """LabelImg writes classes.txt into each folder."""
+    files = {f"{folder}/a.txt": ROW for folder in ("x", "y/z")}
+    names = {f"{folder}/classes.txt": "cat\nant\n" for folder in ("x", "y/z")}
+    write(tmp_path, files | names | {"x/a.png": "", "y/z/a.png": "", "w/empty.png": ""})
+    imported = read(tmp_path)
+    assert boxes(imported) == {"w/empty.png": [], "x/a.png": [BOX], "y/z/a.png": [BOX]}
+    assert classes(imported) == ["cat", "ant"]
+    (tmp_path / "y/z/classes.txt").write_text("dog\nant\n")
+    with pytest.raises(DatasetError, match=r"x/classes.txt and .*z/classes.txt have different cla"):
+        load_dataset(str(tmp_path))
+
+
+def test_folders_that_are_data_sets_of_their_own_are_not_merged(tmp_path: Path) -> None:
+    write(tmp_path, image("pets/images", "cars/images"))
+    with pytest.raises(DatasetError, match=r"known formats: .*/cars \(YOLO\), .*/pets \(YOLO\)"):
+        load_dataset(str(tmp_path))
+
+
+def test_a_label_file_that_starts_with_infinity_is_not_yolo(tmp_path: Path) -> None:
+    write(tmp_path, {"a.png": "", "a.txt": "inf 0.5 0.5 0.1 0.1\n"})
+    with pytest.raises(DatasetError, match="no annotation format is recognised"):
+        load_dataset(str(tmp_path))

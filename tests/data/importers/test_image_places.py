@@ -44,6 +44,11 @@ def test_splits_in_names(name: str, split: str | None) -> None:
         ("annotations/boxes.csv", "images/a.png", "a.png", "images/a.png"),
         ("annotations/boxes.csv", "images/a.png", "../images/a.png", "images/a.png"),
         ("boxes.csv", "x/y/a.png", "/home/me/a.png", "x/y/a.png"),
+        ("boxes.csv", "x/y/a.PNG", "C:\\me\\a.png", "x/y/a.PNG"),
+        ("boxes.csv", "x/y/a.jpg", "a.png", "x/y/a.jpg"),
+        ("boxes.csv", "images/my a.png", "my%20a.png", "images/my a.png"),
+        ("boxes.csv", "x/y/my a.png", "/home/me/my%20a.png", "x/y/my a.png"),
+        ("boxes.csv", "images/my%20a.png", "my%20a.png", "images/my%20a.png"),
         ("boxes.csv", "x/a.png", "missing.png", "missing.png"),
     ],
 )
@@ -83,3 +88,12 @@ def test_no_image_of_another_split(tmp_path: Path) -> None:
     write(tmp_path / "train.csv", "a.png", "b.png")
     write(tmp_path / "val.csv", "b.png")
     assert list(boxes(read(tmp_path, "train"))) == ["train/a.png", "b.png"]
+
+
+def test_images_that_the_only_file_does_not_name_are_noted(tmp_path: Path) -> None:
+    write_images(tmp_path, "images/a.png", "images/b.png", "other/c.png")
+    file = write(tmp_path / "boxes.csv", "images/a.png")
+    assert read(tmp_path).notes == (
+        "1 images are not in the annotations and are not used (first: images/b.png)",
+    )
+    assert read(file).notes == ()  # another file may name them

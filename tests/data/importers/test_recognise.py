@@ -137,10 +137,29 @@ def test_what_is_not_recognised(tmp_path: Path) -> None:
         load_dataset(str(tmp_path))
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("a.json", "", "a.json is empty"),
+        ("a.json", '{"images": [], "annot', r"a.json is not JSON .*may be truncated"),
+        ("xml/a.xml", "<annotations><im", r"a.xml, line 1: expected XML, found unclosed token"),
+    ],
+)
+def test_files_that_are_empty_or_cut_off(
+    tmp_path: Path, name: str, text: str, message: str
+) -> None:
+    write_images(tmp_path, "a.png")
+    (tmp_path / "xml").mkdir()
+    (tmp_path / name).write_text(text)
+    for path in (tmp_path, tmp_path / name):
+        with pytest.raises(DatasetError, match=message):
+            load_dataset(str(path))
+
+
 def test_annotations_without_images(tmp_path: Path) -> None:
     write_yolo(tmp_path, "")
     os.remove(tmp_path / "images/a.png")
-    with pytest.raises(DatasetError, match=r"no annotation format is recognised. It has 2 \.txt"):
+    with pytest.raises(DatasetError, match=r"is recognised. It has 2 \.txt. There are no images"):
         load_dataset(str(tmp_path))
     json_file, _ = write_coco(tmp_path / "coco")
     os.remove(tmp_path / "coco/images/a.png")

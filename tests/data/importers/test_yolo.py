@@ -310,3 +310,13 @@ def test_a_label_file_that_starts_with_infinity_is_not_yolo(tmp_path: Path) -> N
     write(tmp_path, {"a.png": "", "a.txt": "inf 0.5 0.5 0.1 0.1\n"})
     with pytest.raises(DatasetError, match="no annotation format is recognised"):
         load_dataset(str(tmp_path))
+
+
+def test_files_with_suffixes_in_upper_case(tmp_path: Path) -> None:
+    write(tmp_path, {"CLASSES.TXT": "cat\nant\n", "labels/a.TXT": ROW})
+    Image.new("RGB", (100, 50)).save(tmp_path / "labels/a.PNG")
+    (tmp_path / "images").mkdir()
+    (tmp_path / "labels/a.PNG").rename(tmp_path / "images/a.PNG")
+    imported = read(tmp_path)
+    assert boxes(imported) == {"images/a.PNG": [BOX]}
+    assert imported.notes == ()

@@ -50,7 +50,7 @@ ALLOWED = {  # package or file -> libraries besides torch; in pure packages insi
     "evaluation": {"numpy", "pycocotools", "faster_coco_eval"},
     "engine": {"numpy", "tensorboard"},
     "engine/hosts.py": {"detectron2"},
-    "engine/plan/trial.py": {"numpy", "tqdm"},
+    "engine/plan/trial.py": {"tqdm"},
     "report": {"numpy", "PIL", "cv2", "matplotlib"},
     "d2": {"detectron2", "fvcore", "numpy", "PIL", "pycocotools"},
     "lit": {"lightning", "tqdm"},

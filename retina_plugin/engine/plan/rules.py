@@ -20,11 +20,13 @@ from retina_plugin.engine.plan.profile import DataProfile
 
 LARGEST_BATCH = 8
 BASE_LR = 0.0015  # learning rate of AdamW for 8 images
-# Memory of a training step for each pixel of the batch. Measured on a CPU with 8 images of 384 x
-# 512, 3 classes, levels from P3: 600 from scratch and 760 with ImageNet weights, of which about 100
-# do not depend on the number of pixels; levels from P2 add about 200.
-BYTES_PER_PIXEL = 1000
-BYTES_PER_PIXEL_GPU = 4500  # of the larger network; counted from the sizes of its feature maps
+# Memory of a training step for each pixel of the batch, measured on a CPU with 4 or 8 images of 384
+# x 512 and 3 classes: 600 to 760 with levels from P3, 880 to 1040 from P2; with 80 classes and P2
+# up to 1070.
+BYTES_PER_PIXEL = 1100
+# Of the ResNet-50, measured on a CPU, not on a GPU, as the difference of 2 and 4 images of 256 x
+# 320: 2200 with levels from P3, 3800 from P2. About 550 MiB do not depend on the images.
+BYTES_PER_PIXEL_GPU = 4500
 MEMORY_SHARE = 0.5  # share of the free memory that a step may use
 FULL_IMAGE_SHARE = 0.2  # share of the samples that show the whole image, if some must
 

@@ -92,9 +92,9 @@ def detect_format(
         return CheckpointFormat("EfficientNet-PyTorch, mapped to timm by position", renamed)
     if is_mmdet(state):
         # its models with "caffe" in the name have a ResNet of Caffe
-        inputs = MSRA if "caffe" in os.path.basename(path) else TORCHVISION
+        trained_with = MSRA if "caffe" in os.path.basename(path) else TORCHVISION
         renamed = mmdet_names(state, model_state, anchors)
-        return CheckpointFormat("MMDetection", renamed, inputs)
+        return CheckpointFormat("MMDetection", renamed, trained_with)
     if any(name.startswith("backbone.body.") for name in state):
         return _torchvision_detector(state, model_state, anchors)
     if any(CAFFE2_NAME.match(name) for name in state):

@@ -49,18 +49,18 @@ def _advice(found: CheckpointMatch, mismatches: list[str]) -> str:
         return "The file has only a backbone: training can start from it, but it cannot detect."
     branch = [name for name in mismatches if name.startswith("head.quality_pred.")]
     if branch:
-        theirs = any(name in found.state for name in branch)
+        in_file = any(name in found.state for name in branch)
         return (
-            f"{'The file' if theirs else 'Only the model'} has a quality branch in its head: set "
-            f"MODEL.RETINA_PLUGIN.HEAD.QUALITY to {'centerness or iou' if theirs else 'none'}, as "
+            f"{'The file' if in_file else 'Only the model'} has a quality branch in its head: set "
+            f"MODEL.RETINA_PLUGIN.HEAD.QUALITY to {'centerness or iou' if in_file else 'none'}, as "
             "in the file's training."
         )
-    if "head.bbox_pred.bias" in found.shape_mismatches and _numbers_of_a_box(found):
-        theirs, ours = _numbers_of_a_box(found)
+    numbers = _numbers_of_a_box(found)
+    if numbers is not None:
         return (
-            f"The file has {theirs} numbers for the box of an anchor, the model has {ours}: change "
-            "MODEL.RETINA_PLUGIN.BOX_CODER.NAME (4 is DeltaCoder, a larger number "
-            "DistributionCoder with BINS)."
+            f"The file has {numbers[0]} numbers for the box of an anchor, the model has "
+            f"{numbers[1]}: change MODEL.RETINA_PLUGIN.BOX_CODER.NAME (4 is DeltaCoder, a larger "
+            "number DistributionCoder with BINS)."
         )
     if "head.bbox_pred.bias" in found.shape_mismatches:
         theirs, ours = (
@@ -110,11 +110,12 @@ def _advice(found: CheckpointMatch, mismatches: list[str]) -> str:
     )
 
 
-def _numbers_of_a_box(found: CheckpointMatch) -> tuple[int, int] | tuple[()]:
-    """Return how many numbers encode a box in the file and in the model, if the number of anchors
-    per cell is the same, as the class scores show; otherwise ()."""
-    if "head.cls_score.bias" not in found.matched:
-        return ()
+def _numbers_of_a_box(found: CheckpointMatch) -> tuple[int, int] | None:
+    """Return how many numbers encode a box in the file and in the model, if they differ and the
+    number of anchors per cell is the same, as the class scores show; otherwise None."""
+    boxes = "head.bbox_pred.bias"
+    if boxes not in found.shape_mismatches or "head.cls_score.bias" not in found.matched:
+        return None
     theirs, ours = (math.prod(shape) for shape in found.shape_mismatches["head.bbox_pred.bias"])
     anchors = math.gcd(theirs, ours) // 4
     return theirs // max(anchors, 1), ours // max(anchors, 1)

@@ -172,8 +172,9 @@ def _implementation(
     terms: Terms | SoftTerms, logits: Tensor
 ) -> Callable[..., tuple[Tensor, Tensor]]:
     """Return the fastest function for these logits, with the interface of ``chunked_loss``."""
-    hard = not isinstance(terms, SoftTerms)
-    if hard and logits.is_cuda and importlib.util.find_spec("triton"):
+    if isinstance(terms, SoftTerms):
+        return chunked_loss
+    if logits.is_cuda and importlib.util.find_spec("triton"):
         from retina_plugin.losses import triton_focal
 
         if triton_focal.can_run(terms, logits):

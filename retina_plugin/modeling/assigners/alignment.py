@@ -25,6 +25,9 @@ from retina_plugin.modeling.assigners.overlaps import (
     iou_coordinates_first,
 )
 
+FIRST_TILES = 4  # tiles of each box from which the bound of its alignments is computed
+SLACK = 1e-4  # for the rounding of powers
+
 
 class Aligned(NamedTuple):
     """The best anchors of each box.
@@ -88,29 +91,21 @@ def align_in_tiles(
     """Compute the same as :func:`align_with_all`, only from anchors that can be among the best.
 
     For each tile of anchors, only the highest IoU with each box that it intersects is computed
-    first. The k tiles with the highest IoUs give a lower bound of a box's k-th best alignment. As a
-    score is at most 1, other tiles are needed only if their IoU^beta reaches this bound.
+    first. The tiles with the highest IoUs give a lower bound of a box's k-th best alignment. As a
+    score is at most 1, scores are needed only for IoUs that reach this bound by IoU^beta.
 
     Args:
         logits, boxes, labels, rule: see :func:`align_with_all`.
         decode: returns the predicted boxes (P, 4) of a slice of the anchors.
     """
     count = min(rule.topk, len(logits))
+    if count == 0 or len(boxes) == 0:
+        return _best(*(boxes.new_zeros(0) for _ in range(4)), shape=(len(boxes), count))
     pairs = _Pairs(logits, coordinates_first(boxes), labels, rule)
     tile, box, highest = pairs.highest_of_tiles(decode)
-    order, rank = _rank(box, highest, len(boxes))
-    tile, box, highest = tile[order], box[order], highest[order]
-    first = rank < count
-    # (M, count, T): a box with fewer tiles has alignments of 0 in the other rows
-    alignment = highest.new_zeros(len(boxes), count, tiles.TILE)
-    index, iou = torch.zeros_like(alignment, dtype=torch.int64), torch.zeros_like(alignment)
-    place = box[first], rank[first]
-    index[place], alignment[place], iou[place] = pairs.values(tile[first], box[first])
-    best, column = alignment.flatten(1).topk(count, dim=1)
-    found = Aligned(index.flatten(1).gather(1, column), best, iou.flatten(1).gather(1, column))
-    bound = best[:, -1] if count else highest.new_zeros(len(boxes))
-    more = ~first & (highest.pow(rule.beta) >= bound[box])
-    return _merge(found, *pairs.above(tile[more], box[more], bound)) if more.any() else found
+    bound = pairs.bounds(tile, box, highest, count)
+    used = highest.pow(rule.beta) >= bound[box]
+    return _best(*pairs.above(tile[used], box[used], bound), shape=(len(boxes), count))
 
 
 class _Pairs:
@@ -119,7 +114,7 @@ class _Pairs:
     def __init__(self, logits: Tensor, boxes: Tensor, labels: Tensor, rule: Rule) -> None:
         """Takes logits (R, K), boxes (4, M), labels (M,) and the rule."""
         self.logits, self.boxes, self.labels, self.rule = logits, boxes, labels, rule
-        self.predicted = boxes.new_zeros(len(logits), 4)
+        self.tiles = boxes.new_zeros(4, -(-len(logits) // tiles.TILE), tiles.TILE)
 
     def highest_of_tiles(self, decode: Callable[[slice], Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         """Decode all boxes, and return the pairs that overlap: tiles (Q,), boxes (Q,) and the
@@ -128,70 +123,92 @@ class _Pairs:
         found = {-1: [(none, none, self.boxes.new_zeros(0))]}  # by the start of the part
 
         def compute_part(part: slice) -> None:
-            self.predicted[part] = decode(part)
-            parts, rows = tiles.to_tiles(self.predicted[part]), []
+            parts, rows, start = tiles.to_tiles(decode(part)), [], part.start // tiles.TILE
+            self.tiles[:, start : start + parts.shape[1]] = parts
             for tile, box in tiles.group_tiles(tiles.intersects(parts, self.boxes)):
                 iou = iou_coordinates_first(self.boxes[:, box, None], parts[:, tile, None])
                 highest = iou.amax(dim=2)  # (G, W)
                 # narrower tiles of the group repeat their last box
                 used = F.pad(box[:, 1:] != box[:, :-1], (1, 0), value=True) & (highest > 0)
-                tile = tile[:, None].expand_as(box) + part.start // tiles.TILE
+                tile = tile[:, None].expand_as(box) + start
                 rows.append((tile[used], box[used], highest[used]))
             found[part.start] = rows
 
-        step = tiles.PART_TILES * tiles.TILE
-        parts = [
-            slice(i, min(i + step, len(self.logits))) for i in range(0, len(self.logits), step)
-        ]
-        run_in_threads(compute_part, parts[::-1])
+        step, number = tiles.PART_TILES * tiles.TILE, len(self.logits)
+        slices = [slice(start, min(start + step, number)) for start in range(0, number, step)]
+        run_in_threads(compute_part, slices[::-1])
         # in the order of the anchors, so that the result does not depend on the threads
         ordered = [row for start in sorted(found) for row in found[start]]
         tile, box, highest = (torch.cat(column) for column in zip(*ordered, strict=True))
         return tile, box, highest
 
-    def values(self, tile: Tensor, box: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the anchors, their alignments and their IoUs, (Q, T) each, for pairs (Q,)."""
+    def bounds(self, tile: Tensor, box: Tensor, highest: Tensor, count: int) -> Tensor:
+        """Return a lower bound of the ``count``-th best alignment of each box, (M,).
+
+        It is the lowest alignment of ``count`` anchors with high IoUs, or 0 for a box that overlaps
+        fewer of them.
+        """
+        order, rank = _rank(box, highest, len(self.labels))
+        number = max(FIRST_TILES, -(-count // tiles.TILE))
+        first = rank < number
+        tile, box, place = tile[order][first], box[order][first], rank[first]
+        iou = highest.new_zeros(len(self.labels), number, tiles.TILE)
+        of_box = torch.zeros_like(iou[..., 0], dtype=torch.int64)
+        iou[box, place], of_box[box, place] = self.iou(tile, box), tile
+        best, column = iou.flatten(1).topk(count, dim=1)
+        anchor = of_box.gather(1, column // tiles.TILE) * tiles.TILE + column % tiles.TILE
+        anchor = anchor.clamp(max=len(self.logits) - 1)  # of entries with IoU 0
+        return self.rule.alignment(self.logits[anchor, self.labels[:, None]], best).amin(dim=1)
+
+    def iou(self, tile: Tensor, box: Tensor) -> Tensor:
+        """Return the IoUs (Q, T) of pairs (Q,); 0 for the filling of the last tile."""
+        iou = iou_coordinates_first(self.boxes[:, box, None], self.tiles[:, tile])
         offsets = torch.arange(tiles.TILE, device=tile.device)
-        index = tile[:, None] * tiles.TILE + offsets
-        inside = index < len(self.logits)
-        index = index.clamp(max=len(self.logits) - 1)
-        alignment = self.boxes.new_empty(index.shape)
-        iou = torch.empty_like(alignment)
-
-        def compute_part(part: slice) -> None:
-            anchors = coordinates_first(self.predicted[index[part]])
-            found = iou_coordinates_first(self.boxes[:, box[part], None], anchors)
-            found = found.where(inside[part], 0)  # the last tile may be filled
-            logits = self.logits[index[part], self.labels[box[part], None]]
-            alignment[part], iou[part] = self.rule.alignment(logits, found), found
-
-        step = max(1, tiles.GROUP_ELEMENTS // tiles.TILE)
-        run_in_threads(compute_part, [slice(i, i + step) for i in range(0, len(tile), step)])
-        return index, alignment, iou
+        return iou.where(tile[:, None] * tiles.TILE + offsets < len(self.logits), 0)
 
     def above(self, tile: Tensor, box: Tensor, bound: Tensor) -> tuple[Tensor, ...]:
         """Return box, anchor, alignment and IoU of all anchors of the pairs (Q,) whose alignment is
         above 0 and at least the bound (M,) of their box."""
-        index, alignment, iou = self.values(tile, box)
-        used = (alignment > 0) & (alignment >= bound[box, None])
-        return box[:, None].expand_as(index)[used], index[used], alignment[used], iou[used]
+        found: dict[int, tuple[Tensor, ...]] = {}
+        least = bound.pow(1 / self.rule.beta) * (1 - SLACK)
+
+        def compute_part(part: slice) -> None:
+            iou, of_box = self.iou(tile[part], box[part]), box[part]
+            row, column = ((iou >= least[of_box, None]) & (iou > 0)).nonzero(as_tuple=True)
+            anchor, of_box, iou = (
+                tile[part][row] * tiles.TILE + column,
+                of_box[row],
+                iou[row, column],
+            )
+            alignment = self.rule.alignment(self.logits[anchor, self.labels[of_box]], iou)
+            used = (alignment > 0) & (alignment >= bound[of_box])
+            found[part.start] = tuple(x[used] for x in (of_box, anchor, alignment, iou))
+
+        step = max(1, tiles.GROUP_ELEMENTS // tiles.TILE)
+        run_in_threads(
+            compute_part, [slice(i, i + step) for i in range(0, max(len(tile), 1), step)]
+        )
+        columns = zip(*(found[start] for start in sorted(found)), strict=True)
+        return tuple(torch.cat(column) for column in columns)
 
 
-def _merge(found: Aligned, box: Tensor, index: Tensor, alignment: Tensor, iou: Tensor) -> Aligned:
-    """Return the best of ``found`` and of further anchors, each given with its box."""
-    number, count = found.alignment.shape
-    boxes = torch.arange(number, device=box.device)[:, None].expand(number, count)
-    columns = [
-        torch.cat([table.flatten(), more])
-        for table, more in zip((boxes, *found), (box, index, alignment, iou), strict=True)
-    ]
-    order, rank = _rank(columns[0], columns[2], number)
-    order, rank = order[rank < count], rank[rank < count]
-    place = columns[0][order] * count + rank
-    merged = [torch.zeros_like(table).flatten() for table in found]
-    for table, values in zip(merged, columns[1:], strict=True):
+def _best(
+    box: Tensor, index: Tensor, alignment: Tensor, iou: Tensor, *, shape: tuple[int, int]
+) -> Aligned:
+    """Return the k best of anchors that are given with their box, (Q,) each.
+
+    Args:
+        box, index, alignment, iou: the box and the anchor of each pair, and its values.
+        shape: M and k.
+    """
+    box, index = box.long(), index.long()
+    order, rank = _rank(box, alignment, shape[0])
+    order, rank = order[rank < shape[1]], rank[rank < shape[1]]
+    place = box[order], rank
+    tables = [values.new_zeros(shape) for values in (index, alignment, iou)]
+    for table, values in zip(tables, (index, alignment, iou), strict=True):
         table[place] = values[order]
-    return Aligned(*(table.view(number, count) for table in merged))
+    return Aligned(*tables)
 
 
 def _rank(group: Tensor, value: Tensor, num_groups: int) -> tuple[Tensor, Tensor]:

@@ -25,7 +25,7 @@ class AllBoxes(NamedTuple):
         boxes: (M, 4) XYXY pixels.
         labels: (M,) int64.
         image: (M,) int64, the image of each box.
-        index: (M,) int64, the index of each box in its image.
+        number: (M,) int64, the index of each box in its image.
         valid: (M,) bool, False for padding, whose boxes and labels may have any value; None if
             there is no padding.
         counts: the number of boxes of each image, N numbers.
@@ -34,7 +34,7 @@ class AllBoxes(NamedTuple):
     boxes: Tensor
     labels: Tensor
     image: Tensor
-    index: Tensor
+    number: Tensor
     valid: Tensor | None
     counts: list[int]
 
@@ -51,7 +51,8 @@ class AllBoxes(NamedTuple):
     def split(self) -> list[tuple[Tensor, Tensor]]:
         """Return boxes and labels of each image; the label of padding is 0."""
         labels = self.labels if self.valid is None else self.labels.where(self.valid, 0)
-        return list(zip(self.boxes.split(self.counts), labels.split(self.counts), strict=True))
+        columns = (torch.split(column, self.counts) for column in (self.boxes, labels))
+        return list(zip(*columns, strict=True))
 
 
 def collect_boxes(targets: Sequence[Target], *, like: Tensor) -> AllBoxes:
@@ -66,13 +67,13 @@ def collect_boxes(targets: Sequence[Target], *, like: Tensor) -> AllBoxes:
         mask = targets.mask.flatten()
         return AllBoxes(boxes, labels, image.flatten(), index.flatten(), mask, [m] * n)
     counts = [len(target["labels"]) for target in targets]
-    index = [torch.arange(count, device=like.device) for count in counts]
-    image = [torch.full_like(x, number) for number, x in enumerate(index)]
+    indices = [torch.arange(count, device=like.device) for count in counts]
+    images = [torch.full_like(x, number) for number, x in enumerate(indices)]
     return AllBoxes(
         torch.cat([target["boxes"].to(like.dtype) for target in targets]),
         torch.cat([target["labels"].long() for target in targets]),
-        torch.cat(image),
-        torch.cat(index),
+        torch.cat(images),
+        torch.cat(indices),
         None,
         counts,
     )
@@ -95,7 +96,7 @@ def matches_by_iou(
         :data:`BACKGROUND`.
     """
     place = places(boxes, candidates, num_anchors)
-    index = boxes.index[:, None].expand_as(candidates)
+    index = boxes.number[:, None].expand_as(candidates)
     if needs_fixed_shapes(iou):
         place, index, iou = (x.flatten() for x in (place, index, iou.where(positive, -1)))
     else:

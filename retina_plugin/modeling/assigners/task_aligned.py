@@ -79,7 +79,7 @@ class TaskAlignedAssigner:
         count = len(anchors.boxes)
         matches = matches_by_iou(boxes, candidates, positive, iou, num_anchors=count)
         place = places(boxes, candidates, count)
-        matched = positive & (matches.flatten()[place] == boxes.index[:, None])
+        matched = positive & (matches.flatten()[place] == boxes.number[:, None])
         quality = _soft_targets(aligned.alignment, iou, matched)
         spread = quality.new_zeros(matches.numel())
         spread = spread.scatter_reduce(0, place.flatten(), quality.flatten(), "amax")

@@ -156,8 +156,8 @@ def _collect(
             number = collector.add_image(os.path.relpath(image, collector.image_root))
             rows += [(number, row, place) for row, place in found]
     names = data.class_names
-    if not names:
-        last = max((row.label for _, row, _ in rows), default=0)
+    if not names and rows:
+        last = max(row.label for _, row, _ in rows)
         names = tuple(f"class {index}" for index in range(last + 1))
         collector.note("class names are missing: write them into classes.txt", data.file)
     collector.class_names = list(names)

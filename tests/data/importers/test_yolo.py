@@ -320,3 +320,11 @@ def test_files_with_suffixes_in_upper_case(tmp_path: Path) -> None:
     imported = read(tmp_path)
     assert boxes(imported) == {"images/a.PNG": [BOX]}
     assert imported.notes == ()
+
+
+def test_empty_labels_and_no_class_names(tmp_path: Path) -> None:
+    write(tmp_path, {"images/a.png": "", "labels/a.txt": "", "classes.txt": ""})
+    with pytest.raises(DatasetError, match="has no boxes and no list of classes: draw boxes"):
+        load_dataset(str(tmp_path))
+    (tmp_path / "classes.txt").write_text("cat\nant\n")
+    assert load_dataset(str(tmp_path)).class_names == ("cat", "ant")

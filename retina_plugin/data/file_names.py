@@ -8,6 +8,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from urllib.parse import unquote
 
+from retina_plugin.config.printable import printable
 from retina_plugin.data.errors import DatasetError
 
 # encodings of file names on Windows and DOS, where other systems use UTF-8
@@ -43,7 +44,7 @@ def find_images(names: Sequence[str], folder: str, json_file: str) -> tuple[list
         cause = found.explain_missing(names[missing[0]])
         raise DatasetError(
             f"{len(missing)} of {len(names)} images of {json_file} are missing: "
-            f"{_printable(shown)}. "
+            f"{printable(shown)}. "
             + (cause or "Check the image folder, or remove them from the annotations.")
         )
     return [path for path in found.paths if path is not None], found.lines
@@ -231,8 +232,3 @@ def _explain_encoding(folder: str, name: str, listings: _FolderListings) -> str:
                 "images again."
             )
     return ""
-
-
-def _printable(text: str) -> str:
-    """Escape line breaks and other characters that cannot be printed."""
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)

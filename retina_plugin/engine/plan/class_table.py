@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from retina_plugin.config.printable import printable
 from retina_plugin.engine.plan.anchors import AnchorShapes, Array
 from retina_plugin.engine.plan.input_size import InputSize
 from retina_plugin.engine.plan.profile import DataProfile
@@ -27,9 +28,10 @@ def class_table(profile: DataProfile, size: InputSize, before: Array, after: Arr
         before, after: (K,) recall of Detectron2's anchors and of the planned anchors.
     """
     sizes = profile.sizes_at(size.short_side)
-    width = max(map(len, ("class", *profile.class_names)))
+    names = [printable(name) for name in profile.class_names]
+    width = max(map(len, ("class", *names)))
     rows = []
-    for k, name in enumerate(profile.class_names):
+    for k, name in enumerate(names):
         own = sizes[profile.labels == k]
         if not len(own):
             rows.append(f"{name:<{width}}       0")

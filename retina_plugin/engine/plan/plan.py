@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from retina_plugin.config.printable import printable
 from retina_plugin.config.yaml_text import yaml_text
 
 WIDTH = 100
@@ -69,8 +70,12 @@ class Plan:
         ]
 
     def text(self) -> str:
-        """Return the YAML file, with reasons as comments."""
-        head = [f"# {line}".rstrip() for line in self.head]
+        """Return the YAML file, with reasons as comments.
+
+        Characters of comments that cannot be printed are escaped: names of classes and files can
+        have any.
+        """
+        head = [f"# {printable(line)}".rstrip() for line in self.head]
         return "\n".join([*head, *_lines(_tree(self.entries), 0), "VERSION: 2", ""])
 
 
@@ -89,7 +94,7 @@ def _lines(node: Mapping[str, Any], depth: int) -> Iterator[str]:
     indent = "  " * depth
     for name, child in node.items():
         if isinstance(child, Entry):
-            comment = textwrap.wrap(child.reason, WIDTH - len(indent) - 2)
+            comment = textwrap.wrap(printable(child.reason), WIDTH - len(indent) - 2)
             yield from (f"{indent}# {line}" for line in comment)
             yield f"{indent}{name}: {yaml_text(child.value)}"
         else:

@@ -6,11 +6,14 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 
 from retina_plugin.config import get_cfg
 from retina_plugin.data.transforms import TransformChain
+from retina_plugin.engine.plan.class_table import class_table
+from retina_plugin.engine.plan.input_size import choose_input_size
 from retina_plugin.engine.plan.machine import Machine, seconds_per_step
 from retina_plugin.engine.plan.make import make_plan
 from retina_plugin.engine.plan.plan import Entry, Plan
@@ -71,6 +74,23 @@ def test_every_reason_stands_above_its_value() -> None:
     assert lines[:5] == ["# head", "A:", "  # why", "  B: [1, 2]", "  C:"]
     assert max(map(len, lines)) <= 100
     assert yaml.safe_load("\n".join(lines))["A"] == {"B": [1, 2], "C": {"D": "x"}, "E": True}
+
+
+@pytest.mark.parametrize("name", ["car\n", "a\rb", "\x07", "\x85", "\u2028", "\ud83d", "日本 😀"])
+def test_names_with_any_characters_in_comments(tmp_path: Path, name: str) -> None:
+    plan = Plan((Entry("SEED", 7, f"{name} is rare"),), (f"{name}  3 boxes", name))
+    (tmp_path / "plan.yaml").write_text(plan.text(), encoding="utf-8")
+    cfg = get_cfg()
+    cfg.merge_from_file(str(tmp_path / "plan.yaml"))
+    assert cfg.SEED == 7
+
+
+def test_the_table_of_classes_has_a_line_for_each() -> None:
+    data = profile(names=("car\n", "bus"))
+    size, recalls = choose_input_size(data, gpu=False), np.array([0.5, 0.5])
+    *_, header, car, bus = class_table(data, size, recalls, recalls)
+    assert car.startswith("car\\n ")
+    assert len(header) == len(car) == len(bus)
 
 
 def test_an_entry_of_the_user_replaces_that_of_the_plan() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -17,6 +18,7 @@ SMALL, LARGE = 32**2, 96**2  # COCO's limits of areas in pixels
 FEWEST = 20  # a rule uses an AP only if it has at least this many boxes
 OVERFITTING = 1.05  # a model overfits if last / lowest validation loss is above this
 LARGER = 1.5  # factor of the input size
+ROUNDING = 0.05  # smaller values of AP are printed as 0.0
 
 
 class Findings(NamedTuple):
@@ -42,7 +44,7 @@ class Findings(NamedTuple):
 
 
 def next_steps(found: Findings) -> list[str]:
-    """Return one or two lines, each with a command or keys and the number that supports it."""
+    """Return at most two lines, each with a command or keys and the number that supports it."""
     rules = (
         _nothing_found,
         _longer,
@@ -57,12 +59,12 @@ def next_steps(found: Findings) -> list[str]:
 
 
 def _nothing_found(found: Findings) -> Iterator[str]:
-    if math.isnan(found.metrics["AP"]):
+    ap, longer = found.metrics["AP"], f"train longer, {_twice_as_long(found.cfg)}"
+    if math.isnan(ap):
         score = found.cfg.MODEL.RETINANET.SCORE_THRESH_TEST
-        yield (
-            f"train longer, {_twice_as_long(found.cfg)}: no score reached "
-            f"MODEL.RETINANET.SCORE_THRESH_TEST {score:g}"
-        )
+        yield f"{longer}: no score reached MODEL.RETINANET.SCORE_THRESH_TEST {score:g}"
+    elif ap < ROUNDING:
+        yield f"{longer}: AP is {ap:.1f}, so hardly any object is found yet"
 
 
 def _twice_as_long(cfg: Any) -> str:
@@ -80,7 +82,7 @@ def _length(cfg: Any, factor: float) -> tuple[str, str]:
 
 def _longer(found: Findings) -> Iterator[str]:
     trend = found.trend
-    if trend and trend.may_rise:
+    if trend and trend.may_rise and found.metrics["AP"] >= ROUNDING:
         reason = "AP was still rising" if trend.is_rising else "to see whether AP still rises"
         basis = f"{trend.evaluations} evaluations" if trend.is_coarse else f"by {trend.gain:.1f}"
         yield f"train longer, {_twice_as_long(found.cfg)}: {reason} ({basis})"
@@ -153,16 +155,18 @@ def _exactness(found: Findings) -> Iterator[str]:
 
 
 def _check(found: Findings) -> str:
-    return f"retina data check {found.cfg.DATASETS.TRAIN[0]}"
+    return f"retina data check {shlex.quote(found.cfg.DATASETS.TRAIN[0])}"
 
 
 def _more_images(found: Findings) -> Iterator[str]:
-    images = len(found.dataset.records)
-    if math.isnan(found.metrics["AP"]):
+    images, ap = len(found.dataset.records), found.metrics["AP"]
+    if math.isnan(ap):
         return
     if found.interval is None:
         yield f"more images to evaluate on: {images} are too few to tell whether a run is better"
-    else:
+    elif ap > 100 - ROUNDING:
+        yield f"harder images to evaluate on: AP is {ap:.1f}, and no run can reach more"
+    elif found.interval.half_width >= ROUNDING:
         yield (
             f"more images to evaluate on than these {images}, to tell runs apart that differ by "
             f"less than {found.interval.half_width:.1f} AP; four times as many halve this number"

@@ -102,6 +102,14 @@ def test_a_later_call_continues(server: FileServer, own_cache: Path) -> None:
     assert kept(own_cache) == ["x.pth"]
 
 
+def test_a_server_that_states_no_version_is_not_continued(server: FileServer) -> None:
+    server.files["/x.pth"], server.etag = CONTENT, ""
+    server.breaks = [300_000, 0]
+    with pytest.raises(WeightsError, match="cannot be downloaded") as error:
+        fetch(address(server))
+    assert "continued" not in str(error.value)
+
+
 @pytest.mark.parametrize("cause", ["changed", "no ranges", "no version"])
 def test_a_file_that_cannot_be_continued_starts_again(
     server: FileServer, own_cache: Path, cause: str

@@ -159,6 +159,18 @@ NEXT = {
         ["lon", "of dog"],
     ),
     "one image": ({"interval": None}, ["50 are too few"]),
+    "nothing is found yet": (
+        {"metrics": dict.fromkeys(METRICS, 0.0), "interval": Interval(0.0, 0.0), "trend": RISING},
+        ["longer, SOLVER.MAX_ITER 80000 instead of 40000: AP is 0.0, so hardly any"],
+    ),
+    "everything is found": (
+        {"metrics": dict.fromkeys(METRICS, 100.0), "interval": Interval(100.0, 100.0)},
+        ["harder images to evaluate on: AP is 100.0"],
+    ),
+    "the interval is narrow": (
+        {"interval": Interval(49.99, 50.01), "metrics": {**METRICS, "APl": 48.0}},
+        [],
+    ),
     "nothing was detected": (
         {"metrics": dict.fromkeys(METRICS, math.nan), "interval": None, "trend": None},
         ["MAX_ITER 80000 instead of 40000: no score reached MODEL.RETINANET.SCORE_THRESH"],
@@ -180,6 +192,14 @@ def test_next_steps(case: str) -> None:
     for line, words in zip(lines, expected, strict=True):
         assert line.startswith("next: ")
         assert re.search(words, line), line
+
+
+def test_the_command_of_a_check_is_quoted() -> None:
+    cfg = get_cfg()
+    cfg.DATASETS.TRAIN = ("my photos/a.json@my photos",)
+    data = dataset_of([[box(0, HERE)]] * 50)
+    found = Findings(cfg, data, METRICS, Interval(48, 52), FLAT, COMMON, losses={})
+    assert "retina data check 'my photos/a.json@my photos':" in next_steps(found)[0]
 
 
 def test_reached() -> None:

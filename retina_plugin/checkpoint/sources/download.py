@@ -231,7 +231,9 @@ def _require_room(size: int, start: int, path: str, limit: int, url: str) -> Non
 
 def _unreachable(url: str, error: Exception, path: str) -> str:
     reason = getattr(error, "reason", None) or error
-    kept = f" {format_size(_size(path))} are kept and will be continued." if _size(path) else ""
+    size, version = _size(path), _read_text(f"{path}.state")
+    # without a version, the next call cannot know whether the rest belongs to the same file
+    kept = f" {format_size(size)} are kept and will be continued." if size and version else ""
     return (
         f"{url} cannot be downloaded ({reason}).{kept} Without a network, download the file on "
         "another machine and give its path, or '' to start from random weights."

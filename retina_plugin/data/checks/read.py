@@ -41,13 +41,13 @@ from retina_plugin.data.read_headers import read_headers
 def read_checked(name: str) -> CheckedSet:
     """Read a data set; leave out entries and images that cannot be used, and add findings for them.
 
-    If the annotations cannot be read at all, the data set has no records and no classes.
+    If the annotations cannot be read at all, the data set has no records, no classes and no format.
 
     Args:
         name: as for :func:`retina_plugin.data.load_dataset`.
     """
     findings: list[Finding] = []
-    checked = CheckedSet(Dataset(name, name, "", (), (), []))
+    checked = CheckedSet(Dataset(name, name, "", (), (), [], format="cannot be read"))
     where = parse_data_path(name)
     source = name if where is None else where.path
 

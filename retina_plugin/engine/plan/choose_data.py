@@ -63,7 +63,7 @@ def choose_data(data: str, val: str, *, prefix: str, group_by: str = "") -> Chos
         DatasetError: a data set cannot be used, has no ground truth or has no boxes; or
             ``group_by`` is given, but nothing is split.
     """
-    training = _load(data)
+    training = _load(data, "learn")
     other = val or _validation_split(data)
     if not other:
         return _split(training, prefix, group_by)
@@ -72,7 +72,7 @@ def choose_data(data: str, val: str, *, prefix: str, group_by: str = "") -> Chos
             f"--group-by splits the images of {data}, but {other} is the validation set: leave "
             "--group-by out, or name the training images alone"
         )
-    validation = _load(other)
+    validation = _load(other, "measure")
     lines = [_describe("training", training), _describe("validation", validation)]
     if validation.class_names == training.class_names:
         names = Datasets(train=(data,), validation=(other,))
@@ -83,10 +83,12 @@ def choose_data(data: str, val: str, *, prefix: str, group_by: str = "") -> Chos
     return _with_files(training, validation, prefix, lines)
 
 
-def _load(name: str) -> Dataset:
+def _load(name: str, purpose: str) -> Dataset:
     dataset = load_dataset(name)
     if not any(not a["iscrowd"] for record in dataset.records for a in record["annotations"]):
-        raise DatasetError(f"{name}: {len(dataset.records)} images, but no boxes: nothing to learn")
+        raise DatasetError(
+            f"{name}: {len(dataset.records)} images, but no boxes: nothing to {purpose}"
+        )
     return dataset
 
 

@@ -15,6 +15,8 @@ from retina_plugin.data import DatasetError
 from retina_plugin.data.checks import RULES, NetworkView, check_datasets
 from retina_plugin.data.checks.box_table import BoxTable
 from retina_plugin.data.checks.boxes import same_place_pairs
+from retina_plugin.data.checks.read import read_checked
+from retina_plugin.data.checks.report import describe
 from tests.data.checks.sets import HEIGHT, VIEW, WIDTH, Scene, found, picture
 
 CUT = 40  # bytes that are missing at the end of a truncated file
@@ -248,6 +250,13 @@ def test_a_path_without_data_is_an_error(tmp_path):
 def test_a_file_that_cannot_be_used_at_all(tmp_path, content, number):
     (tmp_path / "a.json").write_text(content)
     assert found(f"{tmp_path / 'a.json'}@{tmp_path}") == {"invalid-annotation": ["a.json"] * number}
+
+
+def test_a_file_that_cannot_be_read_has_no_format(tmp_path):
+    header = "filename,width,height,class,xmin,ymin,xmax,ymax\n"
+    (tmp_path / "boxes.csv").write_text(header)
+    shown = describe(read_checked(str(tmp_path)).dataset)
+    assert shown == f"{tmp_path} (cannot be read): 0 images, 0 boxes, 0 classes"
 
 
 def test_the_page_states_every_rule():

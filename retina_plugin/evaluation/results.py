@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from retina_plugin.data import final_sets
+from retina_plugin.data import evaluated_sets, final_sets
 
 RESULTS_FILE = "coco_instances_results.json"
 
@@ -17,14 +18,24 @@ def results_folder(cfg: Any, name: str) -> str:
     """Return the folder in ``OUTPUT_DIR`` for the results of a data set.
 
     It is ``inference`` if the run evaluates only this data set at its end, else
-    ``inference/<name>``.
+    ``inference/<name>``, with "_" for characters that folders cannot have.
     """
     folder = os.path.join(cfg.OUTPUT_DIR, "inference")
-    return (
-        folder
-        if final_sets(cfg) == [name]
-        else os.path.join(folder, re.sub(r"[^\w.-]+", "_", name))
-    )
+    if final_sets(cfg) == [name]:
+        return folder
+    return os.path.join(folder, _folder_names([*evaluated_sets(cfg), name])[name])
+
+
+def _folder_names(names: Sequence[str]) -> dict[str, str]:
+    """Return {name: name of its folder}. The second of two equal names gets the ending ".2"."""
+    found: dict[str, str] = {}
+    for name in dict.fromkeys(names):
+        plain = re.sub(r"[^\w.-]+|^\.+$", "_", name)
+        numbered = (f"{plain}.{n}" if n > 1 else plain for n in itertools.count(1))
+        # some file systems do not distinguish case
+        taken = {folder.lower() for folder in found.values()}
+        found[name] = next(folder for folder in numbered if folder.lower() not in taken)
+    return found
 
 
 def read_results(cfg: Any, name: str) -> list[dict[str, Any]]:

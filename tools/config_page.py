@@ -26,7 +26,9 @@ HEAD = """# Config keys
 <!-- Written by tools/config_page.py from retina_plugin/config/keys.py; change the text there. -->
 
 A config is a YAML file of keys in groups. `_BASE_` names a file that is read first, relative to the
-folder of the config. Values on the command line replace the values of both files:
+folder of the config. `${configDir}` in a value is the folder of the file that has it: data sets in
+the folder of a run have such names in its `config.yaml`, so the folder can be moved. Values on the
+command line replace the values of both files:
 
 ```bash
 python tools/train_net.py --config-file configs/digits/retinanet_compact.yaml \\

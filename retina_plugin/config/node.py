@@ -12,6 +12,7 @@ from typing import Any, cast
 
 from fvcore.common.config import CfgNode as FvcoreCfgNode
 
+from retina_plugin.config.config_dir import expand_config_dir
 from retina_plugin.config.errors import ConfigError
 from retina_plugin.config.imports import IMPORTS, import_modules, part_keys, part_keys_of
 from retina_plugin.config.keys import (
@@ -44,6 +45,8 @@ class SafeMerge:
 
     def merge_from_file(self, cfg_filename: str, allow_unsafe: bool = False) -> None:
         """Merge a YAML file after the files that it names in ``_BASE_``.
+
+        ``${configDir}`` in a value is the folder of the file that has it.
 
         Args:
             cfg_filename: a path, or the name of a packaged config; see
@@ -178,7 +181,9 @@ def read_files(name: str) -> list[tuple[str, list[Entry]]]:
         if seen[-1] in seen[:-1]:
             raise ConfigError(f"{path}: _BASE_ is circular: {' -> '.join(seen)}")
         entries = read_yaml(path)
-        files.insert(0, (path, [entry for entry in entries if entry.key != "_BASE_"]))
+        folder = os.path.dirname(path)
+        expanded = [e._replace(value=expand_config_dir(e.value, folder)) for e in entries]
+        files.insert(0, (path, [entry for entry in expanded if entry.key != "_BASE_"]))
         bases = [entry for entry in entries if entry.key == "_BASE_"]
         if not bases:
             return files
@@ -188,7 +193,7 @@ def read_files(name: str) -> list[tuple[str, list[Entry]]]:
                 f"{path}, line {line}: _BASE_: expected the name of one file, found {base!r}"
             )
         _require_plain(base, f"{path}, line {line}: _BASE_")
-        path = find_config(base, relative_to=os.path.dirname(path))
+        path = find_config(base, relative_to=folder)
 
 
 def value_sources(config_file: str, overrides: Sequence[Any]) -> dict[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 VALIDATION = "MODEL.RETINA_PLUGIN.DATASETS.VALIDATION"
+DATASET_KEYS = ("DATASETS.TRAIN", "DATASETS.TEST", VALIDATION)  # lists of names
 
 
 def validation_sets(cfg: Any) -> list[str]:

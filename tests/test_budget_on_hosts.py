@@ -122,7 +122,7 @@ def test_a_run_with_a_budget(
     shown = capfd.readouterr()
     assert "training: 1 minutes in all, first estimate 40 steps" in shown.out
     assert "left, about 49 steps in all" in shown.out + shown.err
-    assert "the time budget was enough for 49 steps" in shown.out
+    assert "repeats the run, without a time budget: SOLVER.MAX_ITER 49" in shown.out
     first, record = get_cfg(), get_cfg()
     first.merge_from_file(str(out / "config.yaml"))
     record.merge_from_file(str(out / "config_final.yaml"))
@@ -152,6 +152,17 @@ def test_a_resumed_run(train: Train, tmp_path: Path, clock: Clock) -> None:
     assert max(line["iteration"] for line in metrics(out)) == 56
     train("--resume", "--minutes", "1.5", "DATASETS.TEST", "()")
     assert read_checkpoint(str(out / "model_final.pth"))["iteration"] == 86
+
+
+@pytest.mark.slow
+def test_a_finished_run_without_a_budget_is_evaluated(
+    train: Train, tmp_path: Path, clock: Clock, capfd: pytest.CaptureFixture
+) -> None:
+    """Only a larger MAX_ITER gives it steps, for the minutes that are given then."""
+    train("SOLVER.MAX_ITER", "4", "SOLVER.CHECKPOINT_PERIOD", "50")
+    train("SOLVER.MAX_ITER", "4", "SOLVER.CHECKPOINT_PERIOD", "50", "--resume", "--minutes", "1")
+    assert read_checkpoint(str(tmp_path / "out/model_final.pth"))["iteration"] == 3
+    assert "is now evaluated; to train on for the 1 minutes of MODEL" in capfd.readouterr().out
 
 
 @pytest.mark.slow

@@ -150,7 +150,7 @@ def _train(
     with stopping.defer_signals():
         trainer.train()
         if budget is not None and comm.is_main_process():
-            write_finished_config(cfg, trainer.max_iter, HOST.dump)
+            write_finished_config(cfg, budget, HOST.dump)
         return _final_results(cfg, trainer)
 
 

@@ -128,8 +128,11 @@ class Budget:
         return not self.is_finished and self._evaluations_passed() > self.evaluations
 
     def skip_to(self, steps: int) -> None:
-        """Continue a run after ``steps`` steps whose times are not known."""
-        self.steps, self.steps_left = steps, max(self._first_guess - steps, 1)
+        """Continue a run after ``steps`` steps whose times are not known.
+
+        No step is left if these are all steps of the first guess.
+        """
+        self.steps, self.steps_left = steps, max(self._first_guess - steps, 0)
         self.progress = steps / self.predicted_steps
         self.evaluations = self._evaluations_passed()
 

@@ -88,6 +88,12 @@ def _silence_resource_tracker() -> None:
     os.environ["PYTHONWARNINGS"] = ",".join(filter(None, [warnings, "ignore:resource_tracker"]))
 
 
+def current_rank() -> int:
+    """Return the rank of this process; 0 without a process group."""
+    distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
+    return torch.distributed.get_rank() if distributed else 0
+
+
 def free_port() -> int:
     """Return a free TCP port of this machine."""
     with socket.socket() as listener:

@@ -17,7 +17,7 @@ from retina_plugin.config.errors import ConfigError
 from retina_plugin.config.files import atomic_file, write_atomically
 from retina_plugin.config.keys import MINUTES, NODE
 from retina_plugin.data.data_path import absolute_name
-from retina_plugin.data.evaluation_sets import VALIDATION
+from retina_plugin.data.evaluation_sets import DATASET_KEYS, VALIDATION
 from retina_plugin.engine.budget_state import budget_state, is_finished, planned_steps
 from retina_plugin.engine.checkpoints import FINAL, LAST_CHECKPOINT, list_models, newest_checkpoint
 
@@ -64,8 +64,6 @@ CHANGEABLE_KEYS = (
 )
 # the folder of a run may be moved
 IGNORED_KEYS = ("OUTPUT_DIR",)
-# keys whose values may be paths
-PATHS = ("DATASETS.TRAIN", "DATASETS.TEST", VALIDATION)
 
 
 def checkpoint_to_resume(
@@ -117,12 +115,20 @@ def checkpoint_to_resume(
     if finished:
         path = _copy_to_final(path)
     how = (
-        f"was trained for all {step} steps and is now evaluated"
+        f"was trained for all {step} steps and is now evaluated{_how_to_continue(cfg, checkpoint)}"
         if finished
         else f"continues at step {step} of {planned_steps(cfg, checkpoint)}"
     )
     print("\n".join([f"resume: {path} {how}", *applied]), flush=True)
     return path
+
+
+def _how_to_continue(cfg: Any, checkpoint: Mapping[str, Any]) -> str:
+    """Return advice for a finished run that had no time budget and is resumed with one."""
+    minutes = cfg.MODEL.RETINA_PLUGIN.SOLVER.MINUTES
+    if not minutes or budget_state(cfg, checkpoint) is not None:
+        return ""
+    return f"; to train on for the {minutes:g} minutes of {MINUTES}, raise SOLVER.MAX_ITER"
 
 
 def _copy_to_final(path: str) -> str:
@@ -323,6 +329,6 @@ def _refused_keys_message(folder: str, lines: Sequence[str], keys: Sequence[str]
 
 def _comparable(key: str, value: Any) -> Any:
     """Return a value in the form used for comparison: tuples as lists, paths as absolute paths."""
-    if key in PATHS and isinstance(value, (list, tuple)):
+    if key in DATASET_KEYS and isinstance(value, (list, tuple)):
         return [absolute_name(name) for name in value]
     return [_comparable("", item) for item in value] if isinstance(value, (list, tuple)) else value

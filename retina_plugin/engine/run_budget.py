@@ -15,6 +15,8 @@ from retina_plugin.config.files import write_atomically
 from retina_plugin.config.keys import MINUTES
 from retina_plugin.data import final_sets, load_dataset, validation_sets
 from retina_plugin.engine.budget import Budget, format_time
+from retina_plugin.engine.portable_names import portable_config
+from retina_plugin.engine.ranks import current_rank
 
 logger = logging.getLogger("retina_plugin")
 FINAL_CONFIG = "config_final.yaml"
@@ -80,7 +82,7 @@ def start_steps(budget: Budget, *, evaluation_seconds: float) -> None:
         ConfigError: no time is left for a step.
     """
     budget.start(evaluation_seconds=evaluation_seconds)
-    if budget.is_exceeded and _rank() == 0:
+    if budget.is_exceeded and current_rank() == 0:
         raise ConfigError(_used_up(budget) if budget.steps else _too_small(budget))
 
 
@@ -97,11 +99,11 @@ def finish_step(budget: Budget, cfg: Any) -> None:
         ConfigError: the first step has shown that the budget is too small.
     """
     budget.finish_step()
-    if budget.steps == 1 and budget.is_exceeded and _rank() == 0:
+    if budget.steps == 1 and budget.is_exceeded and current_rank() == 0:
         raise ConfigError(_too_small(budget))
     _follow_first_process(budget)
     steps, warmup = budget.predicted_steps, cfg.SOLVER.WARMUP_ITERS
-    if budget.steps == WARNED_STEP and steps < 2 * warmup and _rank() == 0:
+    if budget.steps == WARNED_STEP and steps < 2 * warmup and current_rank() == 0:
         logger.warning(
             "SOLVER.WARMUP_ITERS is %d, and about %d steps fit into the time budget: set it to at "
             "most %d",
@@ -109,11 +111,6 @@ def finish_step(budget: Budget, cfg: Any) -> None:
             steps,
             max(steps // 10, 1),
         )
-
-
-def _rank() -> int:
-    distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
-    return torch.distributed.get_rank() if distributed else 0
 
 
 def _follow_first_process(budget: Budget) -> None:
@@ -162,6 +159,15 @@ def _minutes(seconds: float) -> float:
     return math.ceil(minutes) if minutes >= 10 else math.ceil(minutes * 10) / 10
 
 
+def steps_of_schedule(budget: Budget) -> int:
+    """Return the number of steps after which the progress of a run is 1.
+
+    For a run that ended early, for example because of ``PATIENCE``, these are more steps than it
+    took: at constant speed, its learning rates are those of the first steps of such a schedule.
+    """
+    return round(budget.steps / budget.progress) if budget.progress else budget.predicted_steps
+
+
 def finished_config(cfg: Any, steps: int) -> Any:
     """Return a config without a time budget that repeats a finished run.
 
@@ -169,7 +175,7 @@ def finished_config(cfg: Any, steps: int) -> Any:
 
     Args:
         cfg: the config of the run, which had a budget; it is not changed.
-        steps: the number of steps that the run took.
+        steps: see :func:`steps_of_schedule`.
     """
     found = cfg.clone()
     found.defrost()
@@ -183,15 +189,20 @@ def finished_config(cfg: Any, steps: int) -> Any:
     return found
 
 
-def write_finished_config(cfg: Any, steps: int, dump: Callable[[Any], str]) -> None:
+def write_finished_config(cfg: Any, budget: Budget, dump: Callable[[Any], str]) -> None:
     """Write :func:`finished_config` as ``config_final.yaml`` into ``OUTPUT_DIR``.
 
     Args:
+        cfg: the config of the run.
+        budget: the budget of the run, after the last step.
         dump: returns the text of a config.
     """
+    steps = steps_of_schedule(budget)
     path = os.path.join(cfg.OUTPUT_DIR, FINAL_CONFIG)
-    write_atomically(path, dump(finished_config(cfg, steps)))
+    found = portable_config(finished_config(cfg, steps), cfg.OUTPUT_DIR)
+    write_atomically(path, dump(found))
+    early = "" if budget.is_finished else f", which ended early after step {budget.steps}"
     print(
-        f"the time budget was enough for {steps} step{'s' * (steps != 1)}; {path} repeats the run",
+        f"{path} repeats the run{early}, without a time budget: SOLVER.MAX_ITER {steps}",
         flush=True,
     )

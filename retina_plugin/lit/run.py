@@ -246,7 +246,7 @@ def _train(trainer: lightning.Trainer, module: RetinaNetModule, resumed: str | N
     message = stopping.stopped_message(trainer.global_step, trainer.max_steps, path)
     _stop_if_requested(message)
     if module.budget and trainer.is_global_zero:
-        write_finished_config(cfg, trainer.global_step, HOST.dump)
+        write_finished_config(cfg, module.budget, HOST.dump)
     return message
 
 

@@ -245,6 +245,13 @@ def test_a_run_without_times_in_its_checkpoint() -> None:
     assert len(run.evaluations) == 7
 
 
+def test_a_finished_run_without_times_in_its_checkpoint() -> None:
+    budget = budget_of(Machine())
+    budget.skip_to(1000)
+    assert budget.is_finished
+    assert (budget.predicted_steps, budget.progress) == (1000, 1.0)
+
+
 def test_other_processes_follow() -> None:
     machine = Machine()
     budget, other = budget_of(machine), budget_of(machine)

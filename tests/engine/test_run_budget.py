@@ -18,6 +18,7 @@ from retina_plugin.engine.run_budget import (
     finish_step,
     finished_config,
     start_steps,
+    steps_of_schedule,
     write_finished_config,
 )
 from tests.engine.test_budget import Machine, budget_of
@@ -100,13 +101,42 @@ def test_config_of_a_finished_run(overrides: list[Any], steps: int, expected: An
 def test_the_file_of_a_finished_run_reads_back(
     tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
-    cfg = cfg_of("OUTPUT_DIR", str(tmp_path), "SOLVER.STEPS", (100, 20000))
-    write_finished_config(cfg, 90, lambda found: found.dump())
-    assert f"{tmp_path / FINAL_CONFIG} repeats the run" in capsys.readouterr().out
+    cfg, budget = (
+        cfg_of("OUTPUT_DIR", str(tmp_path), "SOLVER.STEPS", (100, 20000)),
+        budget_of(Machine(), steps=90),
+    )
+    budget.skip_to(90)
+    write_finished_config(cfg, budget, lambda found: found.dump())
+    printed = capsys.readouterr().out
+    assert printed.startswith(f"{tmp_path / FINAL_CONFIG} repeats the run, without a time budget")
     again = get_cfg()
     again.merge_from_file(str(tmp_path / FINAL_CONFIG))
     assert again.SOLVER.MAX_ITER == 90
     assert [path.name for path in tmp_path.iterdir()] == [FINAL_CONFIG]
+
+
+def test_the_config_of_a_run_that_ended_early_keeps_the_schedule(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    """PATIENCE ends a run after 30 of 120 steps: its learning rates are the first quarter of the
+    schedule, and an evaluation every 10% of it stays one every 12 steps."""
+    machine = Machine()
+    options = {"final_evaluations": 0.0, "closing_seconds": 0.0}
+    budget = budget_of(machine, 120.0, steps=120, **options)
+    budget.start(evaluation_seconds=0.0)
+    for _ in range(30):
+        machine.work(1.0)
+        budget.finish_step()
+    steps = steps_of_schedule(budget)
+    assert steps == pytest.approx(120, abs=2)
+    cfg = cfg_of("OUTPUT_DIR", str(tmp_path), "SOLVER.MAX_ITER", 1000, "TEST.EVAL_PERIOD", 100)
+    cfg.merge_from_list(["SOLVER.STEPS", ()])
+    write_finished_config(cfg, budget, lambda found: found.dump())
+    assert "repeats the run, which ended early after step 30," in capsys.readouterr().out
+    again = get_cfg()
+    again.merge_from_file(str(tmp_path / FINAL_CONFIG))
+    assert steps == again.SOLVER.MAX_ITER
+    assert again.TEST.EVAL_PERIOD == 12
 
 
 def test_a_budget_below_one_step_says_what_was_measured_and_what_to_give() -> None:
@@ -187,6 +217,16 @@ def test_a_checkpoint_without_a_budget() -> None:
     budget = budget_of(Machine())
     continue_budget(budget, {}, steps=250)
     assert (budget.steps, budget.progress) == (250, 0.25)
+
+
+@pytest.mark.parametrize(("step", "finished"), [(999, False), (1000, True)])
+def test_a_checkpoint_without_a_budget_has_as_many_steps_left_as_max_iter_says(
+    step: int, finished: bool
+) -> None:
+    budget = budget_of(Machine(), steps=1000)
+    continue_budget(budget, {}, steps=step)
+    assert budget.is_finished == finished
+    assert is_finished(cfg_of("SOLVER.MAX_ITER", 1000), {}, step=step) == finished
 
 
 @pytest.mark.parametrize(

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from retina_plugin.checkpoint import WeightsError, read_checkpoint
 from retina_plugin.checkpoint.checksum import save_with_checksum, saved_size
 from retina_plugin.config.errors import ConfigError
 from retina_plugin.config.files import atomic_file
@@ -15,11 +17,16 @@ from retina_plugin.data import final_sets, validation_sets
 from retina_plugin.data.evaluation_sets import VALIDATION
 from retina_plugin.engine.budget import Budget
 from retina_plugin.engine.checkpoints import BEST, FINAL
+from retina_plugin.engine.portable_names import portable_name
+from retina_plugin.engine.ranks import current_rank
+from retina_plugin.engine.resume import completed_steps
 from retina_plugin.engine.run_thresholds import threshold_metadata
 from retina_plugin.engine.summary import flatten_results
 
 KEY = "MODEL.RETINA_PLUGIN.SOLVER.BEST_METRIC"
 LOSSES = ("total_loss", "loss_cls", "loss_box_reg", "loss_quality")
+# the names of losses in evaluations; CRITERION can have more than those of LOSSES
+LOSS = re.compile(r"validation/(total_loss|loss_[^/]*)")
 METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl")
 
 
@@ -172,8 +179,9 @@ class BestModel:
 
     @property
     def lower_is_better(self) -> bool:
-        """Whether the metric is a loss."""
-        return "loss" in self.metric.rpartition("/")[2]
+        """Whether the metric is a loss. The AP of a class called loss is none."""
+        names = [self.metric, *(self.metric.removeprefix(f"{name}/") for name in self.sets)]
+        return any(LOSS.fullmatch(name) for name in names)
 
     @property
     def is_exhausted(self) -> bool:
@@ -211,7 +219,8 @@ class BestModel:
             note = f"weights of the results below: {final}, after step {step}"
             return FinalEvaluation(names, final, of_validation, "test/", note)
         note = f"weights of the results below: {best}, {self}"
-        is_done = of_validation and self.step == step
+        # the weights of step can be those of an earlier attempt, see load_state_dict
+        is_done = of_validation and self.step == step and self.waited == 0
         return FinalEvaluation(names, best, is_done, "" if of_validation else "test/", note)
 
     def write(self, model: Mapping[str, Any], metadata: Mapping[str, Any]) -> None:
@@ -229,7 +238,8 @@ class BestModel:
         """
         if not self.keeps_weights:
             return
-        best = {"metric": self.metric, "value": self.value, "sets": self.sets}
+        sets = self._portable_sets(self.sets)
+        best = {"metric": self.metric, "value": self.value, "sets": sets}
         self._thresholds = self.step, threshold_metadata(self._cfg)
         content = {
             "model": dict(model),
@@ -258,12 +268,42 @@ class BestModel:
         return f"best {self.metric} {self.value:.4g}, after step {self.step}"
 
     def state_dict(self) -> dict[str, Any]:
-        names = ("metric", "sets", "value", "step", "waited", "evaluated_at")
-        return {name: getattr(self, name) for name in names}
+        names = ("metric", "value", "step", "waited", "evaluated_at")
+        sets = self._portable_sets(self.sets)
+        return {"sets": sets, **{name: getattr(self, name) for name in names}}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue from a checkpoint, unless the metric or the validation sets have changed."""
-        if (state["metric"], state["sets"]) != (self.metric, self.sets):
-            return  # the values cannot be compared
+        """Continue from a checkpoint, unless the metric or the validation sets have changed.
+
+        The best evaluation is that of ``model_best.pth``, which a killed run may have written after
+        the checkpoint. Without the file, the next evaluation is the best one.
+        """
+        if not self._is_comparable(state):
+            return
         self.value, self.step, self.waited = state["value"], state["step"], state["waited"]
         self.evaluated_at = state["evaluated_at"]
+        if not self.keeps_weights:
+            return
+        self.value, self.step = self._read_saved()
+        if self.step > state["step"] and current_rank() == 0:
+            print(f"{BEST}: {self}, which was after this checkpoint; it is kept", flush=True)
+
+    def _read_saved(self) -> tuple[float | None, int]:
+        """Return value and step of ``model_best.pth``; None and 0 without a file of this metric."""
+        try:
+            checkpoint = read_checkpoint(os.path.join(self.folder, BEST))
+        except WeightsError:
+            return None, 0
+        best = checkpoint.get("best", {})
+        return (
+            (best["value"], completed_steps(checkpoint)) if self._is_comparable(best) else (None, 0)
+        )
+
+    def _portable_sets(self, names: Sequence[str]) -> list[str]:
+        """Return names of data sets that are the same if the folder of the run is moved."""
+        return [portable_name(name, self.folder) for name in names]
+
+    def _is_comparable(self, other: Mapping[str, Any]) -> bool:
+        """Return whether "metric" and "sets" of ``other`` are those of this run."""
+        sets = self._portable_sets(other.get("sets", ()))
+        return (other.get("metric"), sets) == (self.metric, self._portable_sets(self.sets))

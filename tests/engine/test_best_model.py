@@ -27,11 +27,15 @@ NODE = "MODEL.RETINA_PLUGIN"
 NAN = math.nan
 
 
-def best_of(**changes: Any) -> BestModel:
+def get_cfg_of(changes: dict[str, Any]) -> Any:
     cfg = get_cfg()
     pairs = {"TEST.EVAL_PERIOD": 10, "DATASETS.TEST": ("a",), **changes}
     cfg.merge_from_list([item for pair in pairs.items() for item in pair])
-    return BestModel(cfg)
+    return cfg
+
+
+def best_of(**changes: Any) -> BestModel:
+    return BestModel(get_cfg_of(changes))
 
 
 def bbox(**values: float) -> dict[str, Any]:
@@ -74,6 +78,23 @@ def test_the_best_evaluation(metric: str, values: list[float], best: int, waited
     assert model.step == best
     assert model.waited == waited
     assert [step for step, new in enumerate(news, 1) if new][-1:] == ([best] if best else [])
+
+
+@pytest.mark.parametrize(
+    ("metric", "lower"),
+    [
+        ("validation/total_loss", True),
+        ("b/validation/loss_box_reg", True),  # of one of several sets
+        ("validation/loss_of_a_plugin", True),
+        ("bbox/AP-floss", False),  # the AP of a class
+        ("b/bbox/AP-hair loss", False),
+        ("bbox/AP-a/validation/loss_x", False),
+        ("bbox/AP", False),
+    ],
+)
+def test_only_losses_are_minimised(metric: str, lower: bool) -> None:
+    sets = {f"{NODE}.DATASETS.VALIDATION": ("a", "b")}
+    assert best_of(**sets, **{f"{NODE}.SOLVER.BEST_METRIC": metric}).lower_is_better == lower
 
 
 def test_several_validation_sets() -> None:
@@ -121,6 +142,48 @@ def test_values_that_cannot_be_compared_are_forgotten(changes: dict[str, Any]) -
     assert after.misses_evaluation(10, 40)
 
 
+def evaluate(model: BestModel, ap: float, *, step: int) -> None:
+    if model.update(bbox(AP=ap), step=step):
+        model.write({"weight": torch.tensor([float(step)])}, {})
+
+
+def test_a_best_model_that_is_newer_than_the_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A run is killed after the evaluation of step 20, whose model_best.pth is newer than its last
+    checkpoint. The resumed run is worse at step 20."""
+    monkeypatch.setattr(best_model, "threshold_metadata", lambda cfg: {})
+    sets = {f"{NODE}.DATASETS.VALIDATION": ("b",), "DATASETS.TEST": ()}
+    options = {"OUTPUT_DIR": str(tmp_path), **sets}
+    killed, resumed = best_of(**options), best_of(**options)
+    evaluate(killed, 50.0, step=10)
+    checkpoint = killed.state_dict()
+    evaluate(killed, 60.0, step=20)
+    capsys.readouterr()
+    resumed.load_state_dict(checkpoint)
+    assert (resumed.value, resumed.step, resumed.evaluated_at) == (60.0, 20, 10)
+    assert "best bbox/AP 60, after step 20, which was after this" in capsys.readouterr().out
+    evaluate(resumed, 55.0, step=20)
+    assert read_checkpoint(str(tmp_path / "model_best.pth"))["best"]["value"] == 60.0
+    final = resumed.final_evaluation(get_cfg_of(options), 20)
+    assert "best bbox/AP 60, after step 20" in final.note
+    assert not final.is_done  # the last evaluation was not that of model_best.pth
+    evaluate(resumed, 65.0, step=30)
+    assert read_checkpoint(str(tmp_path / "model_best.pth"))["iteration"] == 29
+
+
+def test_without_the_file_the_next_evaluation_is_the_best(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(best_model, "threshold_metadata", lambda cfg: {})
+    before, after = (best_of(OUTPUT_DIR=str(tmp_path)) for _ in range(2))
+    evaluate(before, 50.0, step=10)
+    (tmp_path / "model_best.pth").unlink()
+    after.load_state_dict(before.state_dict())
+    evaluate(after, 40.0, step=20)
+    assert (after.value, after.step) == (40.0, 20)
+
+
 @pytest.mark.parametrize(
     ("step", "evaluated_at", "missing"),
     [(0, -1, False), (10, -1, True), (10, 10, False), (15, 10, False), (40, 30, True)],
@@ -145,9 +208,7 @@ def test_a_missing_evaluation(step: int, evaluated_at: int, missing: bool) -> No
     ],
 )
 def test_refused(changes: dict[str, Any], words: str) -> None:
-    cfg = get_cfg()
-    pairs = {"TEST.EVAL_PERIOD": 10, "DATASETS.TEST": ("a",), **changes}
-    cfg.merge_from_list([item for pair in pairs.items() for item in pair])
+    cfg = get_cfg_of(changes)
     with pytest.raises(ConfigError, match=words):
         check_selection(cfg, ["square", "bar"])
 

@@ -13,15 +13,22 @@ from torch.testing import assert_close
 
 from retina_plugin.checkpoint import read_checkpoint
 from retina_plugin.cli.command import main
+from retina_plugin.config import get_cfg
+from retina_plugin.config.disk import DiskError
 from retina_plugin.config.errors import ConfigError
 from retina_plugin.data import load_dataset, use_box_coordinates
 from retina_plugin.data.errors import DatasetError
+from retina_plugin.engine import disk_space, own_data, run_folder
+from retina_plugin.engine.host import Request
 from retina_plugin.engine.launch import host_of
-from retina_plugin.engine.own_data import OwnData, plan_run
+from retina_plugin.engine.own_data import OwnData, plan_run, train_own_data
 from retina_plugin.engine.plan import choose_network
 from retina_plugin.engine.plan.choose_data import choose_data
 from retina_plugin.engine.plan.rules import Datasets
+from retina_plugin.engine.read_config import merge
+from retina_plugin.engine.run_budget import write_finished_config
 from retina_plugin.lit.run import HOST
+from tests.engine.test_run_budget import finished_budget
 from tests.scenes import write_scenes
 from tests.test_end_to_end import HOSTS
 
@@ -123,6 +130,9 @@ def test_data_without_boxes(tmp_path: Path) -> None:
     file.write_text(json.dumps(json.loads(file.read_text()) | {"annotations": []}))
     with pytest.raises(DatasetError, match="2 images, but no boxes: nothing to learn"):
         choose_data(name, "", prefix=str(tmp_path / "plan"))
+    training = write_scenes(tmp_path / "other", count=4, seed=0)
+    with pytest.raises(DatasetError, match="2 images, but no boxes: nothing to measure"):
+        choose_data(training, name, prefix=str(tmp_path / "plan"))
 
 
 @pytest.mark.parametrize(
@@ -151,6 +161,114 @@ def test_mistakes_leave_nothing_behind(scenes: Path, tmp_path: Path) -> None:
     with pytest.raises(DatasetError):
         main([*run, str(scenes)])
     assert not (tmp_path / "out").exists()
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Plans do not measure a step."""
+    monkeypatch.setattr(own_data, "seconds_per_step", lambda cfg, **size: 0.1)
+
+
+def plan(data: Path | str, path: Path | str, *, overwrite: bool = False) -> None:
+    own = OwnData(str(data), minutes=5.0)
+    plan_run(own, str(path), TINY, HOST, overwrite=overwrite).write()
+
+
+def images_of(config: str | Path) -> int:
+    cfg = get_cfg()
+    cfg.merge_from_file(str(config))
+    sets = [*cfg.DATASETS.TRAIN, *cfg.MODEL.RETINA_PLUGIN.DATASETS.VALIDATION]
+    return sum(len(load_dataset(name).records) for name in sets)
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_plan_and_its_data_stay_together(
+    scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also if the folder is renamed, as --overwrite does, and from another current folder."""
+    monkeypatch.chdir(tmp_path)
+    plan(scenes, "run/plan.yaml")
+    cfg = merge(get_cfg(), "run/plan.yaml", ["OUTPUT_DIR", "run"])
+    assert cfg.DATASETS.TRAIN == ("run/plan.train.json@",)
+    run_folder._write_config(cfg, HOST)
+    write_finished_config(cfg, finished_budget(60.0), HOST.dump)
+    (tmp_path / "run").rename("run.1")
+    write_scenes(tmp_path / "other", count=6, seed=3)
+    plan("other", "run/plan.yaml")
+    names = ["run/plan.yaml", *(f"run.1/{n}.yaml" for n in ("plan", "config", "config_final"))]
+    assert [images_of(name) for name in names] == [6, 15, 15, 15]
+    monkeypatch.chdir(scenes)
+    assert [images_of(tmp_path / name) for name in names] == [6, 15, 15, 15]
+    monkeypatch.chdir(tmp_path / "run.1")
+    assert images_of("plan.yaml") == 15
+
+
+@pytest.mark.usefixtures("quick")
+def test_existing_files_are_not_replaced(scenes: Path, tmp_path: Path) -> None:
+    for name in ("plan.yaml", "plan.val.json"):
+        (tmp_path / name).write_text("mine")
+        with pytest.raises(ConfigError, match=rf"{name} exists: give --overwrite to replace it"):
+            plan(scenes, tmp_path / "plan.yaml")
+        (tmp_path / name).unlink()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["scenes"]
+    plan(scenes, tmp_path / "plan.yaml")
+    plan(scenes, tmp_path / "plan.yaml", overwrite=True)
+    train = tmp_path / "plan.train.json"
+    content = train.read_bytes()
+    with pytest.raises(ConfigError, match=r"plan.train.json, which is the data of the run"):
+        plan(f"{train}@", tmp_path / "plan.yaml", overwrite=True)
+    assert train.read_bytes() == content
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_disk_or_folder_that_cannot_be_used_is_found_before_the_plan(
+    scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(ConfigError, match=r"file/run cannot be written to: Not a directory"):
+        plan(tmp_path / "no data", tmp_path / "file/run/plan.yaml")
+    monkeypatch.setattr(disk_space, "free_space", lambda folder: 50_000)
+    with pytest.raises(DiskError, match=r"50000 bytes are free, and one checkpoint .* needs"):
+        plan(scenes, tmp_path / "a/b/plan.yaml")
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_run_that_does_not_start_leaves_no_plan(
+    scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*args: Any, **options: Any) -> None:
+        assert (tmp_path / "out/plan.yaml").exists()
+        raise DiskError("the disk is full")
+
+    monkeypatch.setattr(own_data, "launch", fail)
+    run = ["train", "--host", "lightning", "--data", str(scenes), "--output", str(tmp_path / "out")]
+    with pytest.raises(DiskError):
+        main([*run, *TINY])
+    assert not list((tmp_path / "out").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("request_", "processes", "words"),
+    [
+        (Request(num_machines=2), "", "found --num-machines 2"),
+        (Request(), "4", "found 4 processes, which a launcher such as torchrun"),
+    ],
+)
+def test_only_one_process_plans(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    request_: Request,
+    processes: str,
+    words: str,
+) -> None:
+    if processes:
+        monkeypatch.setenv("LOCAL_RANK", "0")
+        monkeypatch.setenv("WORLD_SIZE", processes)
+    output = ["OUTPUT_DIR", str(tmp_path / "out")]
+    with pytest.raises(ConfigError, match=f"{words}.*give --config-file plan.yaml to all"):
+        train_own_data(OwnData("my"), output, request_, host="lightning")
 
 
 def test_box_coordinates_are_converted_once(scenes: Path, tmp_path: Path) -> None:

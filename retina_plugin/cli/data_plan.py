@@ -29,18 +29,14 @@ def add_arguments(parser: Parser) -> None:
         "--output", metavar="FILE", default="plan.yaml", help="the plan (plan.yaml)"
     )
     parser.add_argument(
-        "--overwrite", action="store_true", help="replace an existing file of that name"
+        "--overwrite", action="store_true", help="replace existing files of the plan"
     )
     add_host(parser)
 
 
 def run(args: argparse.Namespace) -> None:
-    import os
-
-    from retina_plugin.config.errors import ConfigError
     from retina_plugin.engine.launch import host_of
     from retina_plugin.engine.own_data import plan_run
 
-    if os.path.exists(args.output) and not args.overwrite:
-        raise ConfigError(f"--output {args.output} exists: give --overwrite, or another name")
-    plan_run(own_data_of(args), args.output, [], host_of(args.host)).write()
+    own, host = own_data_of(args), host_of(args.host)
+    plan_run(own, args.output, [], host, overwrite=args.overwrite).write()

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from retina_plugin.config.disk import DiskError, format_size, free_space
 from retina_plugin.data import validation_sets
 from retina_plugin.engine.checkpoints import BEST
+from retina_plugin.modeling.build import build_model
 
 KEEP = "MODEL.RETINA_PLUGIN.SOLVER.KEEP"
 IMAGE_BYTES = 2_000_000  # an image that shows detections beside ground truth, about 1300x800 each
@@ -48,6 +50,26 @@ def require_space(cfg: Any, model: nn.Module, *, first_step: int) -> None:
         f"steps){others}. Make room, raise SOLVER.CHECKPOINT_PERIOD, set {KEEP} to the number of "
         "checkpoints to keep, or set OUTPUT_DIR to a folder on another disk."
     )
+
+
+def require_space_for_checkpoint(cfg: Any, folder: str) -> None:
+    """Check that the disk of a folder has room for one checkpoint, before a run is planned.
+
+    Args:
+        cfg: a complete config; its network is built.
+        folder: it need not exist.
+
+    Raises:
+        DiskError: the free space is too small.
+    """
+    with torch.random.fork_rng():
+        need = checkpoint_size(cfg, build_model(cfg)) + OTHER_BYTES
+    free = free_space(os.path.abspath(folder))
+    if need > free:
+        raise DiskError(
+            f"{folder or os.curdir}: {format_size(free)} are free, and one checkpoint of this run "
+            f"needs {format_size(need)}. Make room, or choose a folder on another disk."
+        )
 
 
 def number_of_checkpoints(cfg: Any, first_step: int) -> int:

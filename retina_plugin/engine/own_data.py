@@ -10,13 +10,15 @@ from typing import Any
 
 from retina_plugin.config import leaves
 from retina_plugin.config.errors import ConfigError
-from retina_plugin.config.files import write_atomically
 from retina_plugin.config.keys import MINUTES
 from retina_plugin.data import Dataset, class_counts
 from retina_plugin.data.box_coordinates import KEY as BOX_COORDINATES
 from retina_plugin.engine.checks import prepare_data, resolve_alpha, resolve_prior
+from retina_plugin.engine.disk_space import require_space_for_checkpoint
+from retina_plugin.engine.folder_lock import require_unlocked
 from retina_plugin.engine.host import Host, Request
 from retina_plugin.engine.launch import host_of, launch
+from retina_plugin.engine.output_folder import require_writable
 from retina_plugin.engine.plan.choose_data import ChosenData, choose_data
 from retina_plugin.engine.plan.machine import seconds_per_step, this_machine
 from retina_plugin.engine.plan.make import make_plan
@@ -25,8 +27,9 @@ from retina_plugin.engine.plan.plan import Entry, Plan
 from retina_plugin.engine.plan.profile import profile_of
 from retina_plugin.engine.plan.task import Task
 from retina_plugin.engine.plan.trial import Trial, TrialSize, try_both
+from retina_plugin.engine.planned_run import PlannedRun, require_free
 from retina_plugin.engine.read_config import complete_config, merge
-from retina_plugin.engine.run_folder import rename_old_run, require_unused
+from retina_plugin.engine.run_folder import describe_run, rename_old_run, require_unused
 
 PLAN = "plan.yaml"
 
@@ -51,7 +54,8 @@ def train_own_data(
 ) -> None:
     """Plan a run, write the plan into ``OUTPUT_DIR``, and train.
 
-    ``--resume`` uses the existing plan and its data; overrides then change keys that may change.
+    ``--resume`` uses the existing plan and its data; overrides then change keys that may change. If
+    the run ends before it has anything to continue from, the files of the plan are removed again.
 
     Args:
         own: the data and the time limit.
@@ -70,17 +74,43 @@ def train_own_data(
         if not os.path.exists(path):
             raise ConfigError(f"--resume: {folder} has no {PLAN}, so there is no run to continue")
         print(f"--resume: {path} names the data, and --data and --val are not read", flush=True)
+        changed = _overrides_of_resumed_run(own, overrides)
+        launch(path, ["OUTPUT_DIR", folder, *changed], request, host=host)
+        return
+    _require_one_process(request)
+    require_unlocked(folder)
+    if not request.overwrite:
+        require_unused(folder, the_host)
+    planned = plan_run(own, path, overrides, the_host, overwrite=request.overwrite)
+    if request.overwrite:  # after planning, so that an error in the data changes no file
+        rename_old_run(folder, the_host, inputs=[own.data, own.val])
+    planned.write()
+    request = dataclasses.replace(request, overwrite=False)  # the old run is renamed already
+    try:
+        # the plan contains the overrides and the time budget
+        launch(path, ["OUTPUT_DIR", folder], request, host=host)
+    finally:
+        if describe_run(folder, the_host) is None:
+            planned.remove()
+
+
+def _require_one_process(request: Request) -> None:
+    """Check that no other process plans and writes the same run.
+
+    Raises:
+        ConfigError: torchrun has started several processes, or there are several machines.
+    """
+    processes = os.environ.get("WORLD_SIZE", "1") if "LOCAL_RANK" in os.environ else "1"
+    if request.num_machines > 1:
+        found = f"--num-machines {request.num_machines}"
+    elif processes != "1":
+        found = f"{processes} processes, which a launcher such as torchrun has started"
     else:
-        if not request.overwrite:
-            require_unused(folder, the_host)
-        planned = plan_run(own, path, overrides, the_host)
-        if request.overwrite:  # after planning, so that an error in the data changes no file
-            rename_old_run(folder, the_host, inputs=[own.data, own.val])
-        planned.write()
-        request = dataclasses.replace(request, overwrite=False)  # the old run is renamed already
-    # the plan of a new run contains the overrides and the time budget
-    changed = _overrides_of_resumed_run(own, overrides) if request.resume else []
-    launch(path, ["OUTPUT_DIR", folder, *changed], request, host=host)
+        return
+    raise ConfigError(
+        f"--data: expected one process, which plans the run, found {found}. Plan it first, with "
+        f"retina data plan DATA --output {PLAN}, and give --config-file {PLAN} to all processes."
+    )
 
 
 def _overrides_of_resumed_run(own: OwnData, overrides: Sequence[str]) -> list[str]:
@@ -89,33 +119,9 @@ def _overrides_of_resumed_run(own: OwnData, overrides: Sequence[str]) -> list[st
     return [*given, MINUTES, repr(own.minutes)] if own.minutes else given
 
 
-@dataclass(frozen=True)
-class PlannedRun:
-    """A plan and its data, before anything is written.
-
-    Attributes:
-        path: the file to which the plan will be written.
-        plan: its values.
-        data: the data sets, with the COCO files that the plan names.
-    """
-
-    path: str
-    plan: Plan
-    data: ChosenData
-
-    def write(self) -> None:
-        """Write the plan and the COCO files beside it.
-
-        Raises:
-            DiskError: a file cannot be written.
-        """
-        os.makedirs(os.path.dirname(os.path.abspath(self.path)), exist_ok=True)
-        self.data.write_files()
-        write_atomically(self.path, self.plan.text())
-        print(f"plan: {self.path}", flush=True)
-
-
-def plan_run(own: OwnData, path: str, overrides: Sequence[str], host: Host) -> PlannedRun:
+def plan_run(
+    own: OwnData, path: str, overrides: Sequence[str], host: Host, *, overwrite: bool = False
+) -> PlannedRun:
     """Plan a run, and print the plan.
 
     Args:
@@ -123,20 +129,26 @@ def plan_run(own: OwnData, path: str, overrides: Sequence[str], host: Host) -> P
         path: the file to which the plan will be written.
         overrides: ``[KEY, VALUE, ...]``; they replace values of the plan.
         host: its config checks the values.
+        overwrite: whether the plan and its COCO files may replace existing files.
 
     Raises:
-        ConfigError: an override cannot be used, or the time is too short.
+        ConfigError: an override cannot be used, the time is too short, the folder of the plan
+            cannot be written to, or a file of the plan exists.
         DatasetError: the data cannot be used.
+        DiskError: there is no room for one checkpoint.
     """
     given = _given_entries(overrides, host)
+    require_free([path], [own.data, own.val], overwrite=overwrite)
+    require_writable(os.path.dirname(path) or os.curdir, key="folder")
     prepare_data(merge(host.get_cfg(), None, overrides))
     chosen = choose_data(
         own.data, own.val, prefix=path.removesuffix(".yaml"), group_by=own.group_by
     )
+    require_free([*chosen.files], [own.data, own.val], overwrite=overwrite)
     print("\n".join(chosen.lines), flush=True)
     if chosen.files:  # their boxes are converted already
         given = [entry for entry in given if entry.key != BOX_COORDINATES]
-    plan = _plan(own, chosen, given, host).with_entries(given)
+    plan = _plan(own, chosen, given, host, folder=os.path.dirname(path)).with_entries(given)
     print("\n".join([*plan.head, *plan.summary()]), flush=True)
     return PlannedRun(path, plan, chosen)
 
@@ -170,7 +182,7 @@ def _complete(cfg: Any, dataset: Dataset) -> Any:
     return cfg
 
 
-def _plan(own: OwnData, chosen: ChosenData, given: list[Entry], host: Host) -> Plan:
+def _plan(own: OwnData, chosen: ChosenData, given: list[Entry], host: Host, *, folder: str) -> Plan:
     values = {entry.key: entry.value for entry in given}
     task = Task(
         chosen.names,
@@ -189,8 +201,10 @@ def _plan(own: OwnData, chosen: ChosenData, given: list[Entry], host: Host) -> P
         return _complete(cfg, chosen.training)
 
     def measure(plan: Plan, height: int, width: int) -> float:
+        cfg = config_of(plan)
+        require_space_for_checkpoint(cfg, folder)
         print("measuring the time of a training step", flush=True)
-        return seconds_per_step(config_of(plan), height=height, width=width)
+        return seconds_per_step(cfg, height=height, width=width)
 
     def run_trial(weights: Plan, scratch: Plan, size: TrialSize) -> Trial:
         networks = "a network with ImageNet weights and one from scratch"

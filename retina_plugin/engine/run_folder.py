@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import itertools
 import json
 import os
@@ -20,6 +19,8 @@ from retina_plugin.engine.checkpoints import has_checkpoint, list_models, newest
 from retina_plugin.engine.folder_lock import NAME as LOCK
 from retina_plugin.engine.folder_lock import FolderLock, require_unlocked
 from retina_plugin.engine.host import Host, Request
+from retina_plugin.engine.output_folder import make_folder
+from retina_plugin.engine.portable_names import portable_config
 from retina_plugin.engine.resume import (
     CONFIG,
     checkpoint_to_evaluate,
@@ -170,27 +171,11 @@ def _logged_steps(path: str) -> int | None:
     return steps
 
 
-def _make_output_dir(folder: str) -> None:
-    """Make ``OUTPUT_DIR`` unless it exists.
-
-    Raises:
-        ConfigError: it cannot be made, or no file can be written into it.
-    """
-    try:
-        os.makedirs(folder, exist_ok=True)
-        writable = os.access(folder, os.W_OK | os.X_OK)
-        cause: object = "" if writable else os.strerror(errno.EACCES)
-    except OSError as error:
-        cause = error.strerror or error
-    if cause:
-        raise ConfigError(f"OUTPUT_DIR {folder} cannot be written to: {cause}. Choose another one.")
-
-
 def _enter_for_evaluation(cfg: Any, request: Request, host: Host) -> str:
     folder = cfg.OUTPUT_DIR
     path = checkpoint_to_evaluate(cfg, resume=request.resume)
     print(f"evaluation of {path}", flush=True)
-    _make_output_dir(folder)
+    make_folder(folder)
     if not (
         has_checkpoint(folder) or list_models(folder) or os.path.exists(os.path.join(folder, LOCK))
     ):
@@ -208,7 +193,7 @@ def _enter_for_training(
 ) -> str | None:
     if request.overwrite:
         rename_old_run(cfg.OUTPUT_DIR, host, inputs=_inputs(cfg))
-    _make_output_dir(cfg.OUTPUT_DIR)
+    make_folder(cfg.OUTPUT_DIR)
     stack.enter_context(FolderLock(cfg.OUTPUT_DIR))
     remove_temporary_files(cfg.OUTPUT_DIR)
     found = None
@@ -235,7 +220,8 @@ def _checkpoint_of_main_process(cfg: Any, request: Request) -> str | None:
 
 
 def _write_config(cfg: Any, host: Host) -> None:
-    write_atomically(os.path.join(cfg.OUTPUT_DIR, CONFIG), host.dump(cfg))
+    text = host.dump(portable_config(cfg, cfg.OUTPUT_DIR))
+    write_atomically(os.path.join(cfg.OUTPUT_DIR, CONFIG), text)
 
 
 def require_unused(folder: str, host: Host) -> None:

@@ -158,11 +158,16 @@ def test_a_resumed_run(train: Train, tmp_path: Path, clock: Clock) -> None:
 def test_a_finished_run_without_a_budget_is_evaluated(
     train: Train, tmp_path: Path, clock: Clock, capfd: pytest.CaptureFixture
 ) -> None:
-    """Only a larger MAX_ITER gives it steps, for the minutes that are given then."""
-    train("SOLVER.MAX_ITER", "4", "SOLVER.CHECKPOINT_PERIOD", "50")
-    train("SOLVER.MAX_ITER", "4", "SOLVER.CHECKPOINT_PERIOD", "50", "--resume", "--minutes", "1")
-    assert read_checkpoint(str(tmp_path / "out/model_final.pth"))["iteration"] == 3
+    """Only a larger MAX_ITER gives it steps. Then the minutes decide, until it has no budget."""
+    final, steps = str(tmp_path / "out/model_final.pth"), "SOLVER.MAX_ITER"
+    train(steps, "4")
+    train(steps, "4", "--resume", "--minutes", "1")
+    assert read_checkpoint(final)["iteration"] == 3
     assert "is now evaluated; to train on for the 1 minutes of MODEL" in capfd.readouterr().out
+    train(steps, "8", "--resume", "--minutes", "1")
+    assert read_checkpoint(final)["iteration"] > 40
+    train(steps, "70", "--resume")
+    assert read_checkpoint(final)["iteration"] == 69
 
 
 @pytest.mark.slow

@@ -75,9 +75,17 @@ def build_lr_scheduler(optimizer: torch.optim.Optimizer, solver: Any) -> LambdaL
     return LambdaLR(optimizer, lambda step: schedule(min(step / solver.MAX_ITER, 1.0)))
 
 
+class ProgressScheduler(LambdaLR):
+    """A ``LambdaLR`` that also continues from the state of another scheduler, such as Detectron2's
+    ``LRMultiplier``: a run without a time budget can be resumed with one."""
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        super().load_state_dict({"lr_lambdas": [None] * len(self.lr_lambdas), **state_dict})
+
+
 def build_progress_scheduler(
     optimizer: torch.optim.Optimizer, solver: Any, progress: Callable[[], float]
-) -> LambdaLR:
+) -> ProgressScheduler:
     """Build a scheduler for a run whose number of steps is not known in advance; step it after
     every optimizer step.
 
@@ -93,7 +101,7 @@ def build_progress_scheduler(
         ValueError: see :func:`build_schedule`.
     """
     after, warmup = _after_warmup(solver), _warmup(solver)
-    return LambdaLR(optimizer, lambda step: warmup(step) * after(min(progress(), 1.0)))
+    return ProgressScheduler(optimizer, lambda step: warmup(step) * after(min(progress(), 1.0)))
 
 
 def _warmup(solver: Any) -> Callable[[int], float]:

@@ -295,9 +295,9 @@ class BestModel:
         except WeightsError:
             return None, 0
         best = checkpoint.get("best", {})
-        return (
-            (best["value"], completed_steps(checkpoint)) if self._is_comparable(best) else (None, 0)
-        )
+        if not self._is_comparable(best):
+            return None, 0
+        return best["value"], completed_steps(checkpoint)
 
     def _portable_sets(self, names: Sequence[str]) -> list[str]:
         """Return names of data sets that are the same if the folder of the run is moved."""

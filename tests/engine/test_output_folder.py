@@ -27,6 +27,6 @@ def test_the_check_leaves_no_folder(tmp_path: Path) -> None:
     before = sorted(tmp_path.rglob("*"))
     require_writable(str(tmp_path / "old/new/run"))
     require_writable(str(tmp_path / "old"))
-    with pytest.raises(ConfigError, match="folder .*file/a/b cannot be written to"):
+    with pytest.raises(ConfigError, match=r"folder .*file/a/b cannot be written to"):
         require_writable(str(tmp_path / "file/a/b"), key="folder")
     assert sorted(tmp_path.rglob("*")) == before

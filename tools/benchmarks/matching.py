@@ -21,7 +21,7 @@ from retina_plugin.modeling.assigners import (
     match_anchors,
 )
 from retina_plugin.modeling.box_coders import DeltaCoder
-from retina_plugin.modeling.structures import Anchors, Predictions
+from retina_plugin.modeling.structures import Anchors, Assignment, Predictions
 
 LOW, HIGH, CLASSES = 0.4, 0.5, 80
 STRIDES = (8, 16, 32, 64, 128)
@@ -76,7 +76,7 @@ def _assigners(height: int, width: int, number: int, device: str) -> Comparison:
 
 def _assign_work(name: str, height: int, width: int, number: int, device: str) -> Work:
     coder = DeltaCoder(weights=(1.0, 1.0, 1.0, 1.0))
-    assigners = {
+    assigners: dict[str, Callable[..., Assignment]] = {
         "MaxIoUAssigner": MaxIoUAssigner(thresholds=(LOW, HIGH)),
         "ATSSAssigner": ATSSAssigner(topk=9),
         "TaskAlignedAssigner": TaskAlignedAssigner(topk=13, alpha=1.0, beta=6.0, box_coder=coder),

@@ -54,6 +54,7 @@ PAGES = [
     "docs/your_own_data.md",
     "docs/data_checks.md",
     "docs/training.md",
+    "docs/augmentation.md",
     "docs/detection.md",
     "docs/weights.md",
     "docs/theory.md",

@@ -5,6 +5,7 @@ the results are equal, then time the implementations in turns.
     python tools/benchmark.py step infer                 # R-50-FPN: a training step; a detection
     python tools/benchmark.py step infer --device cuda --amp
     python tools/benchmark.py eval --json eval.json      # COCO metrics
+    python tools/benchmark.py input --threads 1          # training samples from JPEG files
 
 Detectron2, fvcore, torchvision and faster-coco-eval are compared if they are installed. If results
 differ, the tool ends with an error before it times that comparison. Run nothing else on the machine
@@ -26,7 +27,7 @@ import platform
 from typing import Any
 
 import torch
-from benchmarks import detection, evaluation, losses, matching
+from benchmarks import detection, evaluation, loading, losses, matching
 from benchmarks.measure import Comparison, measure, peak_memory, table
 
 from retina_plugin.config.files import write_atomically
@@ -41,6 +42,7 @@ PARTS = {
     "step": detection.steps,
     "infer": detection.inferences,
     "eval": evaluation.comparisons,
+    "input": loading.comparisons,
 }
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import logging
+import operator
 from typing import Any
 
 from retina_plugin.config.errors import ConfigError
@@ -25,9 +27,6 @@ logger = logging.getLogger("retina_plugin")
 
 # Rules for keys that only Detectron2's config has and that its training reads.
 DETECTRON2_RULES: dict[str, Rule] = {
-    "DATALOADER.REPEAT_THRESHOLD": FRACTION,
-    # RandomSubsetTrainingSampler needs a key that Detectron2's default config lacks
-    "DATALOADER.SAMPLER_TRAIN": one_of("TrainingSampler", "RepeatFactorTrainingSampler"),
     "MODEL.RESNETS.RES5_DILATION": one_of(1, 2),
     "SOLVER.REFERENCE_WORLD_SIZE": between(0, 100_000),
     "TEST.PRECISE_BN.NUM_ITER": STEPS,
@@ -82,6 +81,8 @@ def check_rules(cfg: Any) -> None:
     _check_loss(cfg)
     _check_thresholds(cfg.MODEL.RETINANET)
     _check_sizes(cfg.INPUT)
+    _check_augmentation(cfg.MODEL.RETINA_PLUGIN.INPUT)
+    _check_sampler(cfg.DATALOADER)
     _check_solver(cfg.SOLVER, cfg.MODEL.RETINA_PLUGIN.OPTIMIZER)
     _check_budget(cfg)
     if focal_retinanet and "TEST.PRECISE_BN.ENABLED" in values:
@@ -100,13 +101,48 @@ def _check_parts(cfg: Any, *, focal_retinanet: bool) -> None:
         except KeyError as error:
             raise ConfigError(error.args[0]) from error
     if not focal_retinanet:
-        key = f"{NODE}.INPUT.TRANSFORMS"
-        default = PLUGIN_KEYS[key].default
-        only = Rule(
-            lambda v: v == default, f"{default}, because only FocalRetinaNet uses other transforms"
+        _check_transforms(cfg, cfg.MODEL.META_ARCHITECTURE, "only FocalRetinaNet uses other ones")
+        theirs = Rule(
+            lambda v: v != "ClassAwareSampler",
+            "a sampler of Detectron2, because only FocalRetinaNet uses ClassAwareSampler",
         )
-        found = cfg.MODEL.RETINA_PLUGIN.INPUT.TRANSFORMS
-        _check(f"{key} for {cfg.MODEL.META_ARCHITECTURE}", found, only)
+        key = f"DATALOADER.SAMPLER_TRAIN for {cfg.MODEL.META_ARCHITECTURE}"
+        _check(key, cfg.DATALOADER.SAMPLER_TRAIN, theirs)
+    elif cfg.MODEL.RETINA_PLUGIN.INPUT.MAPPER == "detectron2":
+        reason = "Detectron2's mapper does not use them"
+        _check_transforms(cfg, f"{NODE}.INPUT.MAPPER detectron2", reason)
+
+
+def _check_transforms(cfg: Any, user: str, reason: str) -> None:
+    """Check that the transforms of this project are at their defaults, because ``user`` gets the
+    samples of Detectron2's mapper."""
+    inputs = cfg.MODEL.RETINA_PLUGIN.INPUT
+    for name, value in (("TRANSFORMS", inputs.TRANSFORMS), ("AUGMENTATION", inputs.AUGMENTATION)):
+        key = f"{NODE}.INPUT.{name}"
+        default = PLUGIN_KEYS[key].default
+        only = Rule(functools.partial(operator.eq, default), f"{default}, because {reason}")
+        _check(f"{key} for {user}", value, only)
+
+
+def _check_augmentation(inputs: Any) -> None:
+    policy, default = inputs.AUGMENTATION, PLUGIN_KEYS[f"{NODE}.INPUT.TRANSFORMS"].default
+    if policy == "none":
+        return
+    only = Rule(
+        lambda v: list(v) == default,
+        f"its default {default}, because the policy lists transforms of its own. To change the "
+        f"list of a policy, set {NODE}.INPUT.AUGMENTATION none and name all transforms in "
+        "TRANSFORMS (augmentation.md has the lists)",
+    )
+    key = f"{NODE}.INPUT.TRANSFORMS for {NODE}.INPUT.AUGMENTATION {policy}"
+    _check(key, inputs.TRANSFORMS, only)
+
+
+def _check_sampler(loader: Any) -> None:
+    if loader.SAMPLER_TRAIN == "RepeatFactorTrainingSampler":
+        key = "DATALOADER.REPEAT_THRESHOLD for DATALOADER.SAMPLER_TRAIN RepeatFactorTrainingSampler"
+        repeats = Rule(above(0).accepts, "above 0, otherwise no image is repeated")
+        _check(key, loader.REPEAT_THRESHOLD, repeats)
 
 
 def _check_views(cfg: Any) -> None:
@@ -128,10 +164,6 @@ def _check_views(cfg: Any) -> None:
 
 def _check_detectron2(cfg: Any) -> None:
     """Check keys that only Detectron2 has and whose rules depend on other keys."""
-    if cfg.DATALOADER.SAMPLER_TRAIN == "RepeatFactorTrainingSampler":
-        key = "DATALOADER.REPEAT_THRESHOLD for DATALOADER.SAMPLER_TRAIN RepeatFactorTrainingSampler"
-        repeats = Rule(above(0).accepts, "above 0, otherwise no image is repeated")
-        _check(key, cfg.DATALOADER.REPEAT_THRESHOLD, repeats)
     resnet = cfg.MODEL.BACKBONE.NAME.startswith("build_retina_resnet")
     if resnet:
         dilation_key = f"MODEL.RESNETS.RES5_DILATION for {cfg.MODEL.BACKBONE.NAME}"

@@ -12,6 +12,7 @@ from numbers import Integral
 
 from retina_plugin.config.key import Key
 from retina_plugin.config.keys_assignment import ASSIGNMENT_KEYS
+from retina_plugin.config.keys_augmentation import AUGMENTATION_KEYS
 from retina_plugin.config.keys_inference import INFERENCE_KEYS
 from retina_plugin.config.rules import (
     Rule,
@@ -254,6 +255,7 @@ PLUGIN_KEYS: dict[str, Key] = {
         "INPUT.CROP, the sizes and INPUT.RANDOM_FLIP",
         list_of(text("that are text"), what="names", empty=True),
     ),
+    **{f"{NODE}.INPUT.{name}": key for name, key in AUGMENTATION_KEYS.items()},
     f"{NODE}.LIGHTNING.CALLBACKS": Key(
         [],
         "additional callbacks for Lightning's trainer, each {class_path: ..., init_args: {...}}",
@@ -442,6 +444,22 @@ DETECTRON2_KEYS: dict[str, Key] = {
     "DATALOADER.ASPECT_RATIO_GROUPING": Key(
         True,
         "put wide training images and other images into separate batches, which need less padding",
+    ),
+    "DATALOADER.SAMPLER_TRAIN": Key(
+        "TrainingSampler",
+        "order of the training images: TrainingSampler (each once in an epoch), "
+        "RepeatFactorTrainingSampler (images of rare classes are repeated) or this project's "
+        "ClassAwareSampler (all classes come equally often)",
+        one_of("TrainingSampler", "RepeatFactorTrainingSampler", "ClassAwareSampler"),
+    ),
+    "DATALOADER.REPEAT_THRESHOLD": Key(
+        0.0,
+        "for RepeatFactorTrainingSampler: images of a class that is in a smaller share f of the "
+        "images are repeated, REPEAT_THRESHOLD / f times or its square root",
+        FRACTION,
+    ),
+    "DATALOADER.REPEAT_SQRT": Key(
+        True, "for RepeatFactorTrainingSampler: take the square root of the number of repeats"
     ),
     "DATALOADER.FILTER_EMPTY_ANNOTATIONS": Key(True, "leave out images without boxes in training"),
     "SOLVER.IMS_PER_BATCH": Key(16, "batch size over all GPUs", between(1, 100_000)),

@@ -2,7 +2,8 @@
 :mod:`retina_plugin.data.sampler`.
 
 FocalRetinaNet gets the samples of :mod:`retina_plugin.data.samples`, as on Lightning. Other
-meta-architectures get the samples of Detectron2's mapper.
+meta-architectures, and ``MODEL.RETINA_PLUGIN.INPUT.MAPPER`` detectron2, get those of Detectron2's
+mapper.
 """
 
 from __future__ import annotations
@@ -16,17 +17,15 @@ from detectron2.data import (
     build_detection_test_loader,
     build_detection_train_loader,
 )
-from detectron2.data.samplers import InferenceSampler, RepeatFactorTrainingSampler
+from detectron2.data.samplers import InferenceSampler
 from detectron2.utils import comm
 from torch.utils.data import DataLoader
 
-from retina_plugin.config.errors import ConfigError
 from retina_plugin.d2.datasets import dataset_errors, register_datasets, training_dicts
 from retina_plugin.d2.mapper import MappedDataset, RetinaDatasetMapper
-from retina_plugin.d2.repeat_factor_sampler import RepeatFactorBatchSampler
 from retina_plugin.d2.samples import RecordsOfDicts, from_detectron2, to_detectron2
 from retina_plugin.data import load_dataset
-from retina_plugin.data.sampler import InfiniteBatchSampler, shape_groups
+from retina_plugin.data.batches import TrainingBatches, training_batches
 from retina_plugin.data.samples import EvaluationDataset, TrainingDataset
 from retina_plugin.data.training import filter_empty_records, samples_in_rgb
 from retina_plugin.engine import stopping
@@ -42,14 +41,15 @@ class TrainingLoader(DataLoader[Any]):
         self,
         dataset: TrainingDataset | MappedDataset,
         *,
-        batches: InfiniteBatchSampler | RepeatFactorBatchSampler,
+        batches: TrainingBatches,
         num_workers: int,
         collate: Callable[[list[Any]], list[Record]],
     ) -> None:
         """
         Args:
-            dataset: returns the sample of (number of the sample in the run, index of the image).
-            batches: yields lists of such pairs.
+            dataset: returns the sample of (number of the sample in the run, index of the image,
+                progress of the run).
+            batches: yields lists of such keys.
             num_workers: number of processes that load images.
             collate: converts samples to Detectron2's dicts.
         """
@@ -64,14 +64,19 @@ class TrainingLoader(DataLoader[Any]):
 
     def start_at(self, step: int) -> None:
         """Start with the batch of ``step``. Call this before the first batch is loaded."""
-        self._batches.first_step = step
+        self._batches.start_at(step, seed=self._samples.seed)
+
+    def follow(self, progress: Callable[[], float]) -> None:
+        """Take the progress of the run from a function, instead of from the number of steps."""
+        self._batches.progress = lambda step: progress()
 
     def state_dict(self) -> int:
         return self._samples.seed
 
     def load_state_dict(self, seed: int) -> None:
-        """Continue with the seed of a checkpoint."""
-        self._samples.seed = self._batches.seed = seed
+        """Continue with the seed of a checkpoint, at the first step."""
+        self._samples.seed = seed
+        self.start_at(0)
 
 
 def training_loader(cfg: Any) -> Any:
@@ -91,41 +96,18 @@ def training_loader(cfg: Any) -> Any:
     dicts = training_dicts(cfg, filter_empty=filter_empty)
     if is_focal:
         dicts = filter_empty_records(cfg, dicts)
-    batches = _batches(cfg, dicts, seed)
+    rank, ranks = comm.get_rank(), comm.get_world_size()
+    batches = training_batches(cfg, dicts, seed=seed, rank=rank, world_size=ranks)
     records = DatasetFromList(dicts, copy=False)  # serialized, so that workers share the memory
     dataset: TrainingDataset | MappedDataset
     collate: Callable[[list[Any]], list[Record]] = list
-    if not is_focal:
+    if not is_focal or cfg.MODEL.RETINA_PLUGIN.INPUT.MAPPER == "detectron2":
         dataset = MappedDataset(records, RetinaDatasetMapper(cfg, is_train=True), seed=seed)
     else:
         dataset = TrainingDataset.from_config(cfg, RecordsOfDicts(records), seed=seed)
         collate = to_detectron2
     return TrainingLoader(
         dataset, batches=batches, num_workers=cfg.DATALOADER.NUM_WORKERS, collate=collate
-    )
-
-
-def _batches(
-    cfg: Any, dicts: list[Record], seed: int
-) -> InfiniteBatchSampler | RepeatFactorBatchSampler:
-    name, loader = cfg.DATALOADER.SAMPLER_TRAIN, cfg.DATALOADER
-    shared: dict[str, Any] = {
-        "groups": shape_groups(dicts, grouped=loader.ASPECT_RATIO_GROUPING),
-        "batch_size": cfg.SOLVER.IMS_PER_BATCH,
-        "seed": seed,
-    }
-    if name == "TrainingSampler":
-        return InfiniteBatchSampler(
-            **shared, rank=comm.get_rank(), world_size=comm.get_world_size()
-        )
-    if name == "RepeatFactorTrainingSampler":
-        factors = RepeatFactorTrainingSampler.repeat_factors_from_category_frequency(
-            dicts, loader.REPEAT_THRESHOLD, sqrt=loader.REPEAT_SQRT
-        )
-        return RepeatFactorBatchSampler(**shared, factors=factors)
-    raise ConfigError(
-        "DATALOADER.SAMPLER_TRAIN: expected TrainingSampler or RepeatFactorTrainingSampler, "
-        f"found {name!r}"
     )
 
 

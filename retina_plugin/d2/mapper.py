@@ -18,7 +18,7 @@ from PIL import Image
 from torch.utils.data import Dataset
 
 from retina_plugin.data import image_options, read_record
-from retina_plugin.data.sampler import SampleKey
+from retina_plugin.data.sampler import ProgressKey
 from retina_plugin.engine import stopping
 
 Record = dict[str, Any]
@@ -50,7 +50,7 @@ class RetinaDatasetMapper(DatasetMapper):
 
 
 class MappedDataset(Dataset[Record]):
-    """Maps (number of the sample in the run, index of the image) to the mapper's sample.
+    """Maps (number of the sample in the run, index of the image, progress) to the mapper's sample.
 
     Random augmentation depends on the seed and the number of the sample only.
     """
@@ -60,8 +60,8 @@ class MappedDataset(Dataset[Record]):
     ) -> None:
         self.records, self.mapper, self.seed = records, mapper, seed
 
-    def __getitem__(self, key: SampleKey) -> Record:
-        sample_number, index = key
+    def __getitem__(self, key: ProgressKey) -> Record:
+        sample_number, index, _ = key
         with seeded(self.seed, sample_number):
             return self.mapper(self.records[index])
 

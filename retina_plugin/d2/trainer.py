@@ -161,6 +161,8 @@ class RetinaTrainer(DefaultTrainer):
             self.scheduler = build_progress_scheduler(
                 self.optimizer, cfg.SOLVER, lambda: budget.progress
             )
+            if isinstance(self._trainer.data_loader, TrainingLoader):
+                self._trainer.data_loader.follow(lambda: budget.progress)
         if comm.is_main_process():
             print(step_summary(cfg, processes=comm.get_world_size()), flush=True)
 

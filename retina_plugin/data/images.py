@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from retina_plugin.data.decode import decode_jpeg
 from retina_plugin.data.errors import DatasetError
 from retina_plugin.data.finite import is_number
 from retina_plugin.data.headers import (
@@ -56,9 +57,10 @@ def read_image(
 ) -> np.ndarray:
     """Read an image file.
 
-    Pillow decodes the file, or OpenCV if Pillow would lose bits. The EXIF orientation is applied.
-    Grayscale and palette images get three channels; an alpha channel is dropped. Only the first
-    page or frame is read.
+    Pillow decodes the file, or OpenCV if Pillow would lose bits; JPEG files are decoded by
+    :func:`retina_plugin.data.decode.decode_jpeg`, with the same pixels. The EXIF orientation is
+    applied. Grayscale and palette images get three channels; an alpha channel is dropped. Only the
+    first page or frame is read.
 
     Args:
         path: a regular file.
@@ -82,13 +84,25 @@ def read_image(
         _require_readable(source, max_pixels)
         if not source.pixels.needs_range:
             with reraise_as_dataset_error(path):
-                return np.asarray(_rotate_upright(_pillow_image(source)).convert("RGB"))
+                return _decode_8_bits(source)
         if pixel_range is None:
             raise DatasetError(missing_range_message(path, source.pixels))
         values = _stored_values(source)
     image = scale_to_uint8(values, pixel_range)
     image = 255 - image if source.pixels.inverted else image
     return image if image.ndim == 3 else np.repeat(image[:, :, None], 3, axis=2)
+
+
+def _decode_8_bits(source: ImageSource) -> np.ndarray:
+    """Return the upright image (H, W, 3) uint8 RGB of a file with 8 bits per channel."""
+    image = _pillow_image(source)
+    if image.format == "JPEG" and image.mode in ("RGB", "L"):
+        source.raw.seek(0)
+        found = decode_jpeg(source.raw.read())
+        if found is not None:
+            transpose = TRANSPOSE_OF_ORIENTATION.get(exif_orientation(image))
+            return found if transpose is None else _transpose(found, transpose)
+    return np.asarray(_rotate_upright(image).convert("RGB"))
 
 
 def _require_range(pixel_range: Any) -> None:

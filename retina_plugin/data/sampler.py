@@ -5,7 +5,7 @@ Axes: B images in a batch, over all processes.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from itertools import count, islice
 from typing import Any
 
@@ -14,6 +14,8 @@ from torch.utils.data import Sampler
 
 # (position in the run, which seeds the transforms; index of the image)
 SampleKey = tuple[int, int]
+# the same, and the progress of the run when the sample is loaded, 0 to 1
+ProgressKey = tuple[int, int, float]
 
 
 def shape_groups(records: Sequence[dict[str, Any]], *, grouped: bool) -> list[Hashable]:
@@ -34,11 +36,11 @@ def shape_groups(records: Sequence[dict[str, Any]], *, grouped: bool) -> list[Ha
 class InfiniteBatchSampler(Sampler[list[SampleKey]]):
     """Yields endless batches of (position in the run, index of the image), from any step on.
 
-    The order is a sequence of epochs, each a random permutation of all images. An image's position
-    in this order is its position in the run. The order is cut into windows of about an epoch, a
-    whole number of batches each. Within a window, B images of one group form a batch; the remaining
-    images at its end form batches of mixed groups. Thus no image is skipped, and a batch follows
-    from the seed and its number without generating the windows before.
+    The order is a sequence of epochs, by default random permutations of all images. An image's
+    position in this order is its position in the run. The order is cut into windows of about an
+    epoch, a whole number of batches each. Within a window, B images of one group form a batch; the
+    remaining images at its end form batches of mixed groups. Thus no image is skipped, and a batch
+    follows from the seed and its number without generating the windows before.
 
     The sampler has no length: training ends at ``SOLVER.MAX_ITER``.
     """
@@ -52,6 +54,7 @@ class InfiniteBatchSampler(Sampler[list[SampleKey]]):
         first_step: int = 0,
         rank: int = 0,
         world_size: int = 1,
+        epoch: Callable[[int], list[int]] | None = None,
     ) -> None:
         """
         Args:
@@ -62,7 +65,9 @@ class InfiniteBatchSampler(Sampler[list[SampleKey]]):
             first_step: number of the first batch; can be changed until iteration begins.
             rank, world_size: number of this process and of all processes; each process gets its
                 part of every batch.
+            epoch: returns N images, the order of an epoch, for a seed; None permutes all images.
         """
+        self.epoch = epoch or self._permutation
         self.groups, self.batch_size, self.seed = groups, batch_size, seed
         self.first_step, self.rank, self.world_size = first_step, rank, world_size
 
@@ -81,10 +86,14 @@ class InfiniteBatchSampler(Sampler[list[SampleKey]]):
         num_images = len(self.groups)
         number, skipped = divmod(position, num_images)
         while True:
-            generator = torch.Generator().manual_seed(self.seed + number)
-            permutation = torch.randperm(num_images, generator=generator).tolist()
-            yield from islice(zip(count(number * num_images), permutation), skipped, None)
+            images = self.epoch(self.seed + number)
+            yield from islice(zip(count(number * num_images), images), skipped, None)
             number, skipped = number + 1, 0
+
+    def _permutation(self, seed: int) -> list[int]:
+        generator = torch.Generator().manual_seed(seed)
+        images: list[int] = torch.randperm(len(self.groups), generator=generator).tolist()
+        return images
 
     def _batches(self, window: Iterable[SampleKey]) -> Iterator[list[SampleKey]]:
         waiting: dict[Hashable, list[SampleKey]] = {}

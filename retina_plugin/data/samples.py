@@ -14,8 +14,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset as TorchDataset
 
+from retina_plugin.data.image_cache import ImageCache
 from retina_plugin.data.images import image_options, read_record
-from retina_plugin.data.sampler import SampleKey
+from retina_plugin.data.sampler import ProgressKey, SampleKey
 from retina_plugin.data.transforms import Sample, TransformChain
 from retina_plugin.data.transforms.resize import resize, resize_image
 from retina_plugin.data.transforms.sample import clip_boxes
@@ -28,9 +29,11 @@ ReadImage = Callable[[Record], np.ndarray]  # a record -> its image (H, W, 3) ui
 
 
 class TrainingDataset(TorchDataset[dict[str, Any]]):
-    """Maps (position in the run, index) to a transformed sample.
+    """Maps (position in the run, index), or these and the progress of the run, to a transformed
+    sample.
 
-    Random transforms depend only on the seed and the position.
+    Random transforms depend only on the seed and the position; whether a transform is switched off
+    depends on the progress, which is 0 if it is not given.
     """
 
     def __init__(
@@ -41,6 +44,7 @@ class TrainingDataset(TorchDataset[dict[str, Any]]):
         read: ReadImage,
         input_format: str,
         seed: int,
+        cache: ImageCache | None = None,
     ) -> None:
         """
         Args:
@@ -49,29 +53,36 @@ class TrainingDataset(TorchDataset[dict[str, Any]]):
             read: reads the image of a record; :func:`read_without_pixels` is enough for boxes.
             input_format: order of the channels of "image", BGR or RGB.
             seed: random seed of the transforms.
+            cache: keeps decoded images, for transforms that draw other records.
         """
         self.records, self.transforms, self.read = records, transforms, read
         self.input_format, self.seed = input_format, seed
+        self.cache = cache or ImageCache(megabytes=0)
 
     @classmethod
     def from_config(cls, cfg: Any, records: Sequence[Record], *, seed: int) -> TrainingDataset:
         """Build the dataset from a config.
 
         Raises:
+            DatasetError: a transform needs more images.
             KeyError, ValueError: see :meth:`TransformChain.from_config`.
         """
+        transforms = TransformChain.from_config(cfg)
+        transforms.require_images(len(records), source=", ".join(cfg.DATASETS.TRAIN))
+        megabytes = cfg.MODEL.RETINA_PLUGIN.INPUT.CACHE_MEGABYTES
         return cls(
             records,
-            transforms=TransformChain.from_config(cfg),
+            transforms=transforms,
             read=partial(read_record, **image_options(cfg)),
             input_format=cfg.INPUT.FORMAT,
             seed=seed,
+            cache=ImageCache(megabytes=megabytes if transforms.draws_images else 0),
         )
 
     def __len__(self) -> int:
         return len(self.records)
 
-    def __getitem__(self, key: SampleKey) -> dict[str, Any]:
+    def __getitem__(self, key: SampleKey | ProgressKey) -> dict[str, Any]:
         """
         Returns:
             {"image" (3, H, W) uint8; "boxes" (M, 4) float32 XYXY and "labels" (M,) int64, without
@@ -80,12 +91,10 @@ class TrainingDataset(TorchDataset[dict[str, Any]]):
         Raises:
             DatasetError: the file cannot be used, or a transform returns an invalid sample.
         """
-        position, index = key
-        record = self.records[index]
-        original = self._load(record)
-        sample = self._transform(
-            record, original, index, np.random.default_rng((self.seed, position))
-        )
+        position, index, *progress = key
+        record, original = self.records[index], self._load(index)
+        rng = np.random.default_rng((self.seed, position))
+        sample = self._transform(original, index, rng, progress=sum(progress))
         return {
             **_tensors(sample, self.input_format),
             **_metadata(record, original["image"]),
@@ -93,23 +102,28 @@ class TrainingDataset(TorchDataset[dict[str, Any]]):
 
     def sample(self, index: int, rng: np.random.Generator) -> Sample:
         """Return the transformed sample of a record; errors as for :meth:`__getitem__`."""
-        record = self.records[index]
-        return self._transform(record, self._load(record), index, rng)
+        return self._transform(self._load(index), index, rng, progress=0.0)
 
     def _transform(
-        self, record: Record, original: Sample, index: int, rng: np.random.Generator
+        self, original: Sample, index: int, rng: np.random.Generator, *, progress: float
     ) -> Sample:
-        draw = partial(self._draw_other, index)
-        return self.transforms(original, rng, draw, file_name=record["file_name"])
+        return self.transforms(
+            original,
+            rng,
+            partial(self._draw_other, index),
+            file_name=self.records[index]["file_name"],
+            progress=progress,
+        )
 
     def _draw_other(self, index: int, rng: np.random.Generator) -> Sample:
         """Return the untransformed sample of a random record; not ``index`` if there are others."""
         others = len(self.records) - 1
         drawn = int(rng.integers(others)) if others else 0
-        return self._load(self.records[drawn + (others > 0 and drawn >= index)])
+        return self._load(drawn + (others > 0 and drawn >= index))
 
-    def _load(self, record: Record) -> Sample:
-        return _load(record, self.read)
+    def _load(self, index: int) -> Sample:
+        record = self.records[index]
+        return _load(record, lambda found: self.cache.get(index, partial(self.read, found)))
 
 
 def read_without_pixels(record: Record) -> np.ndarray:

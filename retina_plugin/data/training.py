@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from torch import Tensor
@@ -12,6 +12,7 @@ from retina_plugin.data.catalog import load_dataset
 from retina_plugin.data.coco import logger
 from retina_plugin.data.dataset import Dataset
 from retina_plugin.data.errors import DatasetError
+from retina_plugin.data.samples import TrainingDataset
 
 Record = dict[str, Any]
 
@@ -44,6 +45,21 @@ def filter_empty_records(cfg: Any, records: list[Record]) -> list[Record]:
     if not with_boxes:
         raise _no_box(f"{len(records)} images of {', '.join(cfg.DATASETS.TRAIN)}")
     return with_boxes if cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS else records
+
+
+def check_transforms(cfg: Any, records: Iterable[Mapping[str, Any]]) -> None:
+    """Check before a run that the transforms can be built and have enough images.
+
+    Args:
+        cfg: the config of either host.
+        records: the records of all of ``DATASETS.TRAIN``.
+
+    Raises:
+        DatasetError: no record has a box, or a transform needs more images.
+        KeyError, ValueError: see :meth:`TrainingDataset.from_config`.
+    """
+    used = filter_empty_records(cfg, [dict(record) for record in records])
+    TrainingDataset.from_config(cfg, used, seed=0)
 
 
 def _has_boxes(record: Record) -> bool:

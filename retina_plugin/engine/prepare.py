@@ -13,6 +13,7 @@ from retina_plugin.config.registry import unknown_name_message
 from retina_plugin.data import evaluated_sets, final_sets
 from retina_plugin.data.catalog import format_lines
 from retina_plugin.data.fingerprint import fingerprint
+from retina_plugin.data.training import check_transforms
 from retina_plugin.engine.best_model import check_selection, selection_note
 from retina_plugin.engine.checkpoints import has_checkpoint
 from retina_plugin.engine.checks import (
@@ -110,6 +111,8 @@ def prepare(cfg: Any, request: Request, host: Host, *, main: bool) -> Run:
         check_selection(cfg, names)
     host.check_data(cfg, request)
     records = functools.cache(host.records)  # a data set function of the user may be slow
+    if not request.eval_only and cfg.MODEL.META_ARCHITECTURE == "FocalRetinaNet":
+        check_transforms(cfg, [r for name in cfg.DATASETS.TRAIN for r in records(name)])
     lines = [prepare_images(cfg, request, host, records, show=main)]
     lines += format_lines(
         final_sets(cfg) if request.eval_only else [*cfg.DATASETS.TRAIN, *evaluated_sets(cfg)]

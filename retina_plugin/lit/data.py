@@ -10,7 +10,7 @@ import lightning
 from torch.utils.data import DataLoader, Dataset
 
 from retina_plugin.data import load_dataset, training_records
-from retina_plugin.data.sampler import InfiniteBatchSampler, shape_groups
+from retina_plugin.data.batches import training_batches
 from retina_plugin.data.samples import EvaluationDataset, TrainingDataset, ValidationDataset
 from retina_plugin.data.training import samples_in_rgb
 from retina_plugin.engine import stopping
@@ -19,16 +19,10 @@ from retina_plugin.lit.module import RetinaNetModule
 
 def training_samples(cfg: Any) -> Iterator[dict[str, Any]]:
     """Yield the samples of the training loader, "image" in RGB, endlessly; for visualization."""
-    images = TrainingDataset.from_config(cfg, training_records(cfg), seed=max(cfg.SEED, 0))
-    sample_keys = chain.from_iterable(_batches(cfg, images))
+    records, seed = training_records(cfg), max(cfg.SEED, 0)
+    images = TrainingDataset.from_config(cfg, records, seed=seed)
+    sample_keys = chain.from_iterable(training_batches(cfg, records, seed=seed))
     return samples_in_rgb(cfg, map(images.__getitem__, sample_keys))
-
-
-def _batches(cfg: Any, images: TrainingDataset, **options: int) -> InfiniteBatchSampler:
-    groups = shape_groups(images.records, grouped=cfg.DATALOADER.ASPECT_RATIO_GROUPING)
-    return InfiniteBatchSampler(
-        groups=groups, batch_size=cfg.SOLVER.IMS_PER_BATCH, seed=images.seed, **options
-    )
 
 
 class DetectionDataModule(lightning.LightningDataModule):
@@ -42,15 +36,19 @@ class DetectionDataModule(lightning.LightningDataModule):
         cfg, trainer = self.cfg, self.trainer
         assert trainer is not None
         assert isinstance(trainer.lightning_module, RetinaNetModule)
-        seed = trainer.lightning_module.seed
-        images = TrainingDataset.from_config(cfg, training_records(cfg), seed=seed)
-        batches = _batches(
+        seed, budget = trainer.lightning_module.seed, trainer.lightning_module.budget
+        records = training_records(cfg)
+        batches = training_batches(
             cfg,
-            images,
-            first_step=trainer.global_step,
+            records,
+            seed=seed,
             rank=trainer.global_rank,
             world_size=trainer.world_size,
         )
+        batches.start_at(trainer.global_step, seed=seed)
+        if budget is not None:
+            batches.progress = lambda step: budget.progress
+        images = TrainingDataset.from_config(cfg, records, seed=seed)
         return self._loader(images, batch_sampler=batches)
 
     def val_dataloader(self) -> list[stopping.StoppableLoader]:

@@ -77,13 +77,19 @@ def _check(cfg: Any, request: Request) -> None:
     """Check that Lightning supports the config.
 
     Raises:
-        ConfigError: another meta-architecture, or a callback or logger that cannot be used.
+        ConfigError: another meta-architecture, Detectron2's mapper, or a callback or logger that
+            cannot be used.
     """
     if cfg.MODEL.META_ARCHITECTURE != "FocalRetinaNet":
         raise ConfigError(
             f"MODEL.META_ARCHITECTURE is {cfg.MODEL.META_ARCHITECTURE}; without Detectron2 it must "
             "be FocalRetinaNet. "
             "_BASE_: configs/Base-RetinaNet.yaml sets it."
+        )
+    if cfg.MODEL.RETINA_PLUGIN.INPUT.MAPPER == "detectron2":
+        raise ConfigError(
+            "MODEL.RETINA_PLUGIN.INPUT.MAPPER is detectron2, which Lightning does not have: choose "
+            "--host detectron2, or shared"
         )
     check_classes(cfg)
 

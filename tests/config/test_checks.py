@@ -255,8 +255,41 @@ def test_valid_values_are_accepted(host: str, overrides: list[Any]) -> None:
     check_rules(cfg)
 
 
+INPUT = "MODEL.RETINA_PLUGIN.INPUT"
+DEFAULT_TRANSFORMS = ["RandomCrop", "ResizeShortestEdge", "RandomFlip"]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (["AUGMENTATION", "string"], "AUGMENTATION: expected none, light, medium or strong, found"),
+        (
+            ["AUGMENTATION", "light", f"{INPUT}.TRANSFORMS", ["RandomFlip"]],
+            r"TRANSFORMS for .*AUGMENTATION light: expected its default .*AUGMENTATION none and "
+            r"name all .*found \['RandomFlip'\]",
+        ),
+        (
+            ["MAPPER", "detectron2", f"{INPUT}.AUGMENTATION", "light"],
+            "AUGMENTATION for .*MAPPER detectron2: expected none, because Detectron2's mapper",
+        ),
+        (["Mosaic.PROBABILITY", 1.5], "Mosaic.PROBABILITY: expected from 0 to 1, found 1.5"),
+        (["Mosaic.SCALE", [1.0, 0.5]], "Mosaic.SCALE: expected two rising numbers"),
+        (["AUGMENTATION", "strong", f"{INPUT}.TRANSFORMS", DEFAULT_TRANSFORMS], None),
+        (["AUGMENTATION", "none", f"{INPUT}.TRANSFORMS", ["Mosaic"]], None),
+    ],
+)
+def test_augmentation(overrides: list[Any], words: str | None) -> None:
+    cfg = importlib.import_module(HOSTS["lightning"]).get_cfg()
+    cfg.MODEL.META_ARCHITECTURE = "FocalRetinaNet"
+    cfg.merge_from_list([f"{INPUT}.{overrides[0]}", *overrides[1:]])
+    if words is None:
+        check_rules(cfg)
+        return
+    with pytest.raises(ConfigError, match=words):
+        check_rules(cfg)
+
+
 DETECTRON2 = pytest.mark.skipif("detectron2" not in HOSTS, reason="keys of Detectron2")
-REPEAT = ["DATALOADER.SAMPLER_TRAIN", "RepeatFactorTrainingSampler", "DATALOADER.REPEAT_THRESHOLD"]
 PRECISE_BN = ["TEST.PRECISE_BN.ENABLED", True]
 
 
@@ -278,9 +311,6 @@ PRECISE_BN = ["TEST.PRECISE_BN.ENABLED", True]
         (["MODEL.RESNETS.RES5_DILATION", 2], "RES5_DILATION for build_retina.*: expected 1,"),
         (["SOLVER.REFERENCE_WORLD_SIZE", -3], "REFERENCE_WORLD_SIZE: expected from 0"),
         (["MODEL.ANCHOR_GENERATOR.NAME", "X"], "ANCHOR_GENERATOR.NAME: expected Default"),
-        (["DATALOADER.SAMPLER_TRAIN", "X"], "SAMPLER_TRAIN: expected TrainingSampler or Repeat"),
-        ([*REPEAT, 0.0], "REPEAT_THRESHOLD for DATALOADER.SAMPLER_TRAIN .*: expected above 0"),
-        ([*REPEAT, 0.3], None),
         ([*PRECISE_BN, "MODEL.FPN.NORM", "BN"], None),
     ],
 )

@@ -174,12 +174,15 @@ CHANCE = {
 }
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-def test_the_stream_of_samples_is_equal_to_the_bit(strange_images: str, workers: int) -> None:
-    """With crops, sizes and flips: the same images at the same positions with the same random
-    numbers."""
+@pytest.mark.parametrize(("workers", "policy"), [(0, "none"), (2, "none"), (2, "strong")])
+def test_the_stream_of_samples_is_equal_to_the_bit(
+    strange_images: str, workers: int, policy: str
+) -> None:
+    """With crops, sizes and flips, and with the last tenth of the steps of a run: the same images
+    at the same positions with the same random numbers."""
     cfg = cfg_of(DATASETS__TRAIN=(strange_images,), **CHANCE)
-    cfg.DATALOADER.NUM_WORKERS = workers
+    cfg.DATALOADER.NUM_WORKERS, cfg.SOLVER.IMS_PER_BATCH, cfg.SOLVER.MAX_ITER = workers, 2, 15
+    cfg.MODEL.RETINA_PLUGIN.INPUT.AUGMENTATION = policy
     pairs = zip(training_samples(cfg), lit_samples(cfg), range(30), strict=False)
     for theirs, ours, _ in pairs:
         assert theirs["file_name"] == ours["file_name"]

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from detectron2.utils import comm
 from torch.testing import assert_close
 
 from retina_plugin.config import ConfigError
@@ -20,7 +19,7 @@ from retina_plugin.d2.config import CfgNode
 from retina_plugin.d2.datasets import register_datasets
 from retina_plugin.d2.loader import TrainingLoader, training_loader
 from retina_plugin.d2.mapper import RetinaDatasetMapper, seeded
-from retina_plugin.d2.repeat_factor_sampler import RepeatFactorBatchSampler
+from retina_plugin.data.repeat_factor_sampler import RepeatFactorBatchSampler
 from tests.scenes import write_scenes
 
 pytestmark = pytest.mark.slow
@@ -138,15 +137,15 @@ def test_repeats_are_those_of_detectron2(cfg: CfgNode) -> None:
     assert ours == theirs
 
 
-def test_ranks_share_the_positions_of_repeated_images(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ranks_share_the_positions_of_repeated_images() -> None:
     """Two ranks split the sequence of images that one rank has; the position of an image decides
     its transforms."""
     factors, groups = torch.tensor([1.0, 1.0, 3.0, 1.0]), [None] * 4
 
     def pairs(rank: int, ranks: int) -> list[tuple[int, int]]:
-        monkeypatch.setattr(comm, "get_rank", lambda: rank)
-        monkeypatch.setattr(comm, "get_world_size", lambda: ranks)
-        rows = RepeatFactorBatchSampler(factors=factors, groups=groups, batch_size=4, seed=1)
+        rows = RepeatFactorBatchSampler(
+            factors=factors, groups=groups, batch_size=4, seed=1, rank=rank, world_size=ranks
+        )
         return [pair for batch in islice(rows, 12 // (4 // ranks)) for pair in batch]
 
     alone = pairs(0, 1)
@@ -174,7 +173,13 @@ def test_detectron2s_other_samplers(
     assert len(next(iter(loader))) == 4
 
 
-def test_which_transforms(cfg: CfgNode) -> None:
-    dataset = training_loader(cfg).dataset
+@pytest.mark.parametrize("mapper", ["shared", "detectron2"])
+def test_which_transforms(cfg: CfgNode, mapper: str) -> None:
+    """Detectron2's mapper serves its own models, and FocalRetinaNet by one key. Its samples have
+    the same form."""
+    cfg.MODEL.RETINA_PLUGIN.INPUT.MAPPER = mapper
+    loader = training_loader(cfg)
+    dataset, (sample, *_) = loader.dataset, next(iter(loader))
+    assert {"image", "instances", "image_id", "file_name", "height", "width"} == set(sample)
     theirs = isinstance(getattr(dataset, "mapper", None), RetinaDatasetMapper)
-    assert theirs == (cfg.MODEL.META_ARCHITECTURE == "RetinaNet")
+    assert theirs == (cfg.MODEL.META_ARCHITECTURE == "RetinaNet" or mapper == "detectron2")

@@ -13,13 +13,17 @@ from tests.scenes import write_run
     ("overrides", "words"),
     [
         (
-            ["DATALOADER.SAMPLER_TRAIN", "RepeatFactorTrainingSampler"],
+            ["DATALOADER.RANDOM_SUBSET_RATIO", "0.5"],
             "Keys that only Detectron2 reads are not supported",
         ),
         (["TEST.PRECISE_BN.ENABLED", "True"], r"unknown key TEST.PRECISE_BN.ENABLED"),
         (
             ["MODEL.META_ARCHITECTURE", "RetinaNet"],
             "META_ARCHITECTURE is RetinaNet; without Detectron2 it must be Focal",
+        ),
+        (
+            ["MODEL.RETINA_PLUGIN.INPUT.MAPPER", "detectron2"],
+            "INPUT.MAPPER is detectron2, which Lightning does not have",
         ),
         (["SOLVER.REFERENCE_WORLD_SIZE", "8"], r"unknown key SOLVER.REFERENCE_WORLD_SIZE"),
     ],

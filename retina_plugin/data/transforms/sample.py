@@ -39,7 +39,9 @@ class Transform(Protocol):
     untransformed sample of another record.
 
     A class with the attribute ``needs_pixels = False`` must also accept images without channels
-    (H, W, 0) and return such images; boxes can then be counted without reading files.
+    (H, W, 0) and return such images; boxes can then be counted without reading files. One with
+    ``least_images = 2`` is refused for training sets with fewer images, and decoded images are
+    kept for its ``draw``. One with ``until = 0.9`` is switched off for the last tenth of the steps.
     """
 
     def __call__(self, sample: Sample, rng: np.random.Generator, draw: Draw) -> Sample: ...

@@ -1,0 +1,45 @@
+"""Random blur."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from retina_plugin.data.transforms.registry import TRANSFORMS, own_keys
+from retina_plugin.data.transforms.sample import Draw, Sample
+
+
+@TRANSFORMS.register(reads=own_keys("GaussianBlur"))
+class GaussianBlur:
+    """Blurs an image with torchvision's v2 ``gaussian_blur``; boxes stay."""
+
+    needs_pixels = False
+
+    def __init__(self, *, probability: float, sigma: Sequence[float]) -> None:
+        """
+        Args:
+            probability: that an image is blurred.
+            sigma: smallest and largest standard deviation, pixels.
+        """
+        self.probability, self.sigma = probability, sigma
+
+    def __call__(self, sample: Sample, rng: np.random.Generator, draw: Draw) -> Sample:
+        chosen, sigma = rng.random() < self.probability, rng.uniform(self.sigma[0], self.sigma[1])
+        if not chosen or not sample["image"].shape[2]:
+            return sample
+        return {**sample, "image": blur(sample["image"], sigma=sigma)}
+
+
+def blur(image: np.ndarray, *, sigma: float) -> np.ndarray:
+    """Blur an image (H, W, 3) uint8. The kernel reaches three standard deviations, but not beyond
+    the image, because its edges are mirrored."""
+    from torchvision.transforms.v2.functional import gaussian_blur  # slow to import
+
+    reach = [min(math.ceil(3 * sigma), side - 1) for side in image.shape[1::-1]]
+    size = [2 * side + 1 for side in reach]
+    pixels = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
+    blurred: np.ndarray = gaussian_blur(pixels, size, [sigma, sigma]).numpy().transpose(1, 2, 0)
+    return blurred

@@ -1,0 +1,77 @@
+"""MixUp: the mean of two images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from retina_plugin.data.transforms.canvas import Colour, draw_corner, fit, place
+from retina_plugin.data.transforms.registry import TRANSFORMS, own_keys
+from retina_plugin.data.transforms.resize import RESIZER
+from retina_plugin.data.transforms.sample import Draw, Sample
+from retina_plugin.data.transforms.visible import MIN_VISIBLE, mean_colour
+
+
+@TRANSFORMS.register(
+    reads=own_keys("MixUp") | {"min_visible": MIN_VISIBLE, "fill": mean_colour, "resizer": RESIZER}
+)
+class MixUp:
+    """Adds a random other image to a sample, each with about half of its contrast.
+
+    The share of the sample is drawn from Beta(32, 32), which is close to a half. Boxes of both
+    images count fully (Zhang et al., arXiv 1902.04103). The other image is scaled to a random size
+    and placed on the mean colour.
+    """
+
+    needs_pixels = False
+    least_images = 2
+
+    def __init__(
+        self,
+        *,
+        probability: float,
+        scale: Sequence[float],
+        until: float,
+        min_visible: float,
+        fill: Colour,
+        resizer: str = "pillow",
+    ) -> None:
+        """
+        Args:
+            probability: that a sample is mixed with another one.
+            scale: smallest and largest size of the other image; 1 fits it into the sample's.
+            until: share of the steps after which no images are mixed.
+            min_visible: see :func:`retina_plugin.data.transforms.visible.clip_visible`.
+            fill: the colour around the other image.
+            resizer: "pillow" or "torch".
+        """
+        self.probability, self.scale, self.until = probability, scale, until
+        self.min_visible, self.fill, self.resizer = min_visible, fill, resizer
+
+    def __call__(self, sample: Sample, rng: np.random.Generator, draw: Draw) -> Sample:
+        if rng.random() >= self.probability:
+            return sample
+        shape = sample["image"].shape[:2]
+        scale = rng.uniform(self.scale[0], self.scale[1])
+        scaled = fit(draw(rng), shape, scale=scale, resizer=self.resizer)
+        corner = draw_corner(scaled["image"].shape[:2], shape, rng)
+        other = place(scaled, shape, corner, fill=self.fill, min_visible=self.min_visible)
+        return mix(sample, other, share=rng.beta(32, 32))
+
+
+def mix(sample: Sample, other: Sample, *, share: float) -> Sample:
+    """Return the weighted mean of two images of one shape, with the boxes of both.
+
+    Args:
+        share: the weight of ``sample``, 0 to 1; it is rounded to 256ths.
+    """
+    weight = round(256 * share)
+    total = sample["image"].astype(np.uint16) * np.uint16(weight)
+    total += other["image"].astype(np.uint16) * np.uint16(256 - weight)
+    total += np.uint16(128)  # rounds to the nearest
+    return {
+        "image": (total >> 8).astype(np.uint8),
+        "boxes": np.concatenate([sample["boxes"], other["boxes"]]),
+        "labels": np.concatenate([sample["labels"], other["labels"]]),
+    }

@@ -1,0 +1,32 @@
+"""Random quarter turns."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from retina_plugin.data.transforms.registry import TRANSFORMS
+from retina_plugin.data.transforms.sample import Draw, Sample
+
+
+@TRANSFORMS.register()
+class RandomQuarterTurn:
+    """Turns an image by 0, 90, 180 or 270 degrees, each with probability 0.25.
+
+    It is for images without an upright, such as those of microscopes, and aerial ones. With
+    ``RandomFlip`` it gives all eight orientations.
+    """
+
+    needs_pixels = False
+
+    def __call__(self, sample: Sample, rng: np.random.Generator, draw: Draw) -> Sample:
+        return turn(sample, quarters=int(rng.integers(4)))
+
+
+def turn(sample: Sample, *, quarters: int) -> Sample:
+    """Turn a sample counterclockwise by a number of quarter turns, 0 to 3."""
+    image, boxes = sample["image"], sample["boxes"]
+    for _ in range(quarters):
+        width = image.shape[1]
+        x0, y0, x1, y1 = boxes.T
+        image, boxes = np.rot90(image), np.stack([y0, width - x1, y1, width - x0], axis=1)
+    return {**sample, "image": image, "boxes": boxes}

@@ -197,15 +197,16 @@ class Registry:
         self.require_known(value_of(cfg, self.choice_key))
         return self.construct(value_of(cfg, self.choice_key), cfg, **given)
 
-    def build_all(self, cfg: Any) -> list[tuple[str, Any]]:
-        """Construct the parts that ``cfg`` lists, as [(name, part)] in order.
+    def build_all(self, cfg: Any, names: Iterable[str]) -> list[tuple[str, Any]]:
+        """Construct the parts of the given names, as [(name, part)] in order.
 
         Raises:
-            KeyError: a listed name is not registered.
+            KeyError: a name is not registered.
             ConfigError: ``cfg`` lacks a key that a part reads.
         """
-        self.require_known(*value_of(cfg, self.choice_key))
-        return [(name, self.construct(name, cfg)) for name in value_of(cfg, self.choice_key)]
+        names = list(names)
+        self.require_known(*names)
+        return [(name, self.construct(name, cfg)) for name in names]
 
     def require_known(self, *names: str) -> None:
         """Check that names are registered.

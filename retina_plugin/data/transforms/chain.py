@@ -42,9 +42,7 @@ class TransformChain:
             ValueError: a transform cannot use a value of the config.
         """
         number = cfg.MODEL.RETINANET.NUM_CLASSES
-        names = transform_names(cfg)
-        TRANSFORMS.require_known(*names)
-        transforms = [(name, TRANSFORMS.construct(name, cfg)) for name in names]
+        transforms = TRANSFORMS.build_all(cfg, transform_names(cfg))
         return cls(transforms, num_classes=number if number > 0 else None)
 
     @property

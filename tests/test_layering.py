@@ -45,7 +45,7 @@ ALLOWED = {  # package or file -> libraries besides torch; in pure packages insi
     "checkpoint/read.py": {"safetensors"},
     "checkpoint/sources/catalogs.py": {"timm", "huggingface_hub", "torchvision"},
     "solver": {"fvcore"},
-    "data": {"numpy", "cv2", "PIL", "sklearn", "tqdm"},
+    "data": {"numpy", "cv2", "PIL", "simplejpeg", "sklearn", "torchvision", "tqdm"},
     "data/importers/yolo_yaml.py": {"yaml"},
     "evaluation": {"numpy", "pycocotools", "faster_coco_eval"},
     "engine": {"numpy", "tensorboard"},

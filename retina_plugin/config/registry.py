@@ -226,7 +226,7 @@ class Registry:
         parameters = inspect.signature(part.build).parameters.values()
         wanted = {p.name for p in parameters}
         if any(p.kind is p.VAR_KEYWORD for p in parameters):
-            wanted |= {*sources, *given}
+            wanted |= {*sources, *(name for name in given if _passes_on(part.build, name))}
         try:
             arguments = {a: _read_source(cfg, s) for a, s in sources.items() if a in wanted}
         except KeyError as error:
@@ -329,3 +329,20 @@ def nearest_names(name: str, known: Iterable[str], limit: int = 20) -> str:
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
     rest = f", ... ({len(known)})" if len(known) > limit else ""
     return f"Nearest: {', '.join(near)}." if near else f"Known: {', '.join(known[:limit])}{rest}."
+
+
+def _passes_on(build: Callable[..., Any], argument: str) -> bool:
+    """Return whether a class with ``**arguments`` passes an argument to a base class that takes it.
+
+    The answer is also True for a function, and for a class whose base classes have no fixed list of
+    arguments.
+    """
+    for base in getattr(build, "__mro__", ()):
+        if "__init__" not in vars(base) or base is object:
+            continue
+        parameters = inspect.signature(vars(base)["__init__"]).parameters
+        if argument in parameters:
+            return True
+        if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+            return False
+    return True

@@ -35,7 +35,7 @@ def detections(folder: Path) -> list[dict[str, Any]]:
     return sorted(found, key=lambda one: (one["image_id"], -one["score"]))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("host", HOSTS)
 def test_checkpoints_of_one_host_are_evaluated_on_the_other(
     host: str, tmp_path: Path, train_net: Any, root: Path
@@ -67,7 +67,7 @@ def test_checkpoints_of_one_host_are_evaluated_on_the_other(
         assert [one["category_id"] for one in found] == [one["category_id"] for one in expected]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("host", HOSTS)
 def test_training_starts_from_a_file_of_timm(
     host: str, tmp_path: Path, train_net: Any, root: Path, capfd: pytest.CaptureFixture

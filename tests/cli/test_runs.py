@@ -107,7 +107,7 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_lightning_imports_no_detectron2(tmp_path: Path) -> None:
     """A fake Detectron2 fails on import, in the program and in the processes that several GPUs
     start."""

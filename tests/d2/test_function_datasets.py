@@ -61,7 +61,7 @@ def config(tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
     sys.modules.pop("scenes_of_mine", None)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_every_tool(tmp_path: Path, config: str, capsys: pytest.CaptureFixture) -> None:
     pictures = ["--max-images", "2", "--output-dir", str(tmp_path / "pictures")]
     load_tool("visualize_data").main(["--config-file", config, *pictures])

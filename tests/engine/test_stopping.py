@@ -258,6 +258,7 @@ def test_a_signal_to_the_whole_group(
 
 
 @pytest.mark.long
+@pytest.mark.long
 @pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
 def test_a_killed_rank_or_worker_ends_the_run(tmp_path: Path, root: Path) -> None:
     process = started(root, write_run(tmp_path, root), "lightning", "--num-gpus", "2")

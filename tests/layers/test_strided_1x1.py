@@ -34,7 +34,7 @@ print("alive")
 """
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_process_does_not_crash() -> None:
     """In a child process, because a crash would end this one. Models of timm have such
     convolutions."""

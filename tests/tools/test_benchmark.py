@@ -87,6 +87,7 @@ def test_without_optional_libraries(
 
 
 @pytest.mark.long
+@pytest.mark.long
 def test_memory_is_measured_in_a_fresh_process(
     root: Path, tool: ModuleType, measure: ModuleType
 ) -> None:

@@ -23,6 +23,7 @@ def tool() -> Any:
 
 
 @pytest.mark.long
+@pytest.mark.long
 def test_runs_end_in_a_table_and_a_figure_and_are_not_repeated(
     tool: Any,
     tmp_path: Path,

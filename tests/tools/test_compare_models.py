@@ -22,6 +22,7 @@ def tool(root: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 
 @pytest.mark.long
+@pytest.mark.long
 def test_a_run_keeps_to_its_minutes_and_is_not_repeated(
     tool: ModuleType,
     tmp_path: Path,

@@ -13,7 +13,15 @@ from pycocotools.cocoeval import COCOeval
 
 from retina_plugin.data import Dataset
 from retina_plugin.evaluation.coco import ground_truth
-from retina_plugin.evaluation.matches import IOU_THRESHOLDS, match_detections, merge
+from retina_plugin.evaluation.matches import (
+    IOU_THRESHOLDS,
+    match_detections,
+    matches_of,
+    merge,
+)
+from retina_plugin.evaluation.matching import match
+from retina_plugin.evaluation.overlaps import compute_overlaps
+from retina_plugin.evaluation.sizes import RANGES
 from tests.random_detections import CATEGORY_IDS, box, dataset_of, random_scene, result
 
 A, NEAR_A, HALF_A = [10, 10, 20, 20], [12, 10, 20, 20], [10, 10, 20, 11]  # IoU 1, 0.82, 0.55
@@ -96,10 +104,38 @@ def test_matches_are_those_of_pycocotools(seed: int, digits: int) -> None:
             np.testing.assert_array_equal(getattr(found, key)[..., part], expected[key])
 
 
+@pytest.mark.parametrize("area", [1, 2, 3], ids=["small", "medium", "large"])
+@pytest.mark.parametrize("seed", range(3))
+def test_matches_of_sizes_are_those_of_pycocotools(seed: int, area: int) -> None:
+    """The images are enlarged, so that there are boxes of all sizes, and detections of boxes of
+    another size."""
+    dataset, results = random_scene(seed)
+    for entry in [a for record in dataset.records for a in record["annotations"]]:
+        entry["bbox"] = [4 * v for v in entry["bbox"]]
+        entry["area"] *= 16
+    results = [{**r, "bbox": [4 * v for v in r["bbox"]]} for r in results]
+    overlaps = compute_overlaps(dataset, results, max_detections=100)
+    matching = match(overlaps, IOU_THRESHOLDS, areas=list(RANGES.values())[area])
+    found = matches_of(overlaps, matching, IOU_THRESHOLDS)
+    assert found.ignored.any()
+    for number, part in enumerate(found.of_classes()):
+        expected = coco_matches(dataset, results, number, max_detections=100, area=area)
+        for key in ("scores", "hits", "ignored"):
+            np.testing.assert_array_equal(getattr(found, key)[..., part], expected[key])
+
+
 def coco_matches(
-    dataset: Dataset, results: list[dict[str, Any]], class_index: int, *, max_detections: int
+    dataset: Dataset,
+    results: list[dict[str, Any]],
+    class_index: int,
+    *,
+    max_detections: int,
+    area: int = 0,
 ) -> dict[str, np.ndarray]:
-    """Return the detections of a class in the order of pycocotools' accumulation."""
+    """Return the detections of a class in the order of pycocotools' accumulation.
+
+    ``area`` is the index of one of COCO's four ranges of areas, of which the first is all.
+    """
     numbered = [{**r, "category_id": CATEGORY_IDS.index(r["category_id"]) + 1} for r in results]
     with contextlib.redirect_stdout(io.StringIO()):
         coco = COCO()
@@ -109,7 +145,7 @@ def coco_matches(
         evaluator.params.maxDets = [max_detections]
         evaluator.evaluate()
     images = len(dataset.records)
-    start = class_index * 4 * images  # four ranges of areas, of which the first is all
+    start = (class_index * 4 + area) * images
     found = [image for image in evaluator.evalImgs[start : start + images] if image is not None]
     scores = np.concatenate([image["dtScores"] for image in found])
     order = np.argsort(-scores, kind="stable")

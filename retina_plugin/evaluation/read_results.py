@@ -1,0 +1,87 @@
+"""Read a results file, and check that it belongs to a data set."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+from retina_plugin.data import Dataset, DatasetError
+from retina_plugin.data.coco_ids import IdMatcher
+
+KINDS: dict[str, Any] = {  # key of a result -> type of its value
+    "image_id": (int, float, str),
+    "category_id": (int, float, str),
+    "bbox": list,
+    "score": (int, float),
+}
+AGAIN = "Evaluate again with retina eval"
+
+
+def read_checked_results(dataset: Dataset, path: str) -> list[dict[str, Any]]:
+    """Read detections in COCO's results format.
+
+    Args:
+        dataset: the data set of the detections.
+        path: the file.
+
+    Returns:
+        {"image_id", "category_id", "bbox" XYWH, "score"} of each detection, with the ids of the
+        data set.
+
+    Raises:
+        DatasetError: the file is empty or broken, or an entry has ids that the data set does not
+            have, a box that is not four numbers, or a score outside of 0..1.
+        OSError: the file cannot be read.
+    """
+    entries = _read_list(path)
+    images = IdMatcher(record["image_id"] for record in dataset.records)
+    categories = IdMatcher(dataset.category_ids)
+    return [
+        _checked(entry, f"{path}, result {number}", dataset, images, categories)
+        for number, entry in enumerate(entries, start=1)
+    ]
+
+
+def _read_list(path: str) -> list[Any]:
+    with open(path, encoding="utf-8") as file:
+        text = file.read()
+    if not text.strip():
+        raise DatasetError(f"{path} is empty: expected a list of results. {AGAIN}")
+    try:
+        entries = json.loads(text)
+    except ValueError as error:
+        raise DatasetError(f"{path} is not valid JSON ({error}). {AGAIN}") from error
+    if not isinstance(entries, list):
+        raise DatasetError(
+            f"{path}: expected a list of results, found {type(entries).__name__}. {AGAIN}"
+        )
+    return entries
+
+
+def _checked(
+    entry: Any, place: str, dataset: Dataset, images: IdMatcher, categories: IdMatcher
+) -> dict[str, Any]:
+    if not isinstance(entry, dict) or not all(isinstance(entry.get(k), KINDS[k]) for k in KINDS):
+        raise DatasetError(f"{place}: expected {', '.join(KINDS)}, found {entry!r:.100}. {AGAIN}")
+    image, category = images(entry["image_id"]), categories(entry["category_id"])
+    for key, value, known in (
+        ("image_id", image, images.ids),
+        ("category_id", category, categories.ids),
+    ):
+        if value not in known:
+            raise DatasetError(
+                f"{place}: {key} {value!r} is not in {dataset.json_file}. The results belong to "
+                f"another data set. {AGAIN}"
+            )
+    if not _are_numbers(entry["bbox"], 4):
+        raise DatasetError(f"{place}: expected bbox of 4 numbers, found {entry['bbox']!r:.80}")
+    if not _are_numbers([entry["score"]], 1) or not 0 <= entry["score"] <= 1:
+        raise DatasetError(f"{place}: expected a score from 0 to 1, found {entry['score']!r:.80}")
+    return {**entry, "image_id": image, "category_id": category}
+
+
+def _are_numbers(values: list[Any], count: int) -> bool:
+    return len(values) == count and all(
+        type(v) in (int, float) and math.isfinite(v) for v in values
+    )

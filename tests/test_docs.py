@@ -56,6 +56,7 @@ PAGES = [
     "docs/training.md",
     "docs/augmentation.md",
     "docs/detection.md",
+    "docs/report.md",
     "docs/weights.md",
     "docs/theory.md",
     "docs/benchmarks.md",

@@ -36,6 +36,24 @@ def read_series(folder: str, key: str, sets: Sequence[str]) -> dict[int, float]:
     return dict(sorted(series.items()))
 
 
+def read_scalars(folder: str) -> dict[str, dict[int, float]]:
+    """Read all scalars of ``metrics.json``.
+
+    Args:
+        folder: ``OUTPUT_DIR`` of the run.
+
+    Returns:
+        {name: {completed steps: value}}, by name and steps, without NaN. For a step that was
+        repeated after ``--resume``, the last value is used.
+    """
+    found: dict[str, dict[int, float]] = {}
+    for line in _parsed(_lines(folder)):
+        for name, value in line.items():
+            if name != "iteration" and type(value) in (int, float) and math.isfinite(value):
+                found.setdefault(name, {})[line["iteration"] + 1] = float(value)
+    return {name: dict(sorted(values.items())) for name, values in sorted(found.items())}
+
+
 def add_to_evaluation(folder: str, key: str, values: Mapping[str, float], *, step: int) -> None:
     """Add values to the line of an evaluation in ``metrics.json``.
 

@@ -36,7 +36,8 @@ class Analysis:
         dataset: the data set.
         overlaps: its boxes, the detections and their IoU.
         matching: which detection found which box.
-        sizes: AP at COCO's IoU thresholds by size, see :data:`retina_plugin.evaluation.sizes.RANGES`.
+        sizes: AP at COCO's IoU thresholds by size, see
+            :data:`retina_plugin.evaluation.sizes.RANGES`.
         curves: K curves of precision and recall; None for a class without boxes or detections.
         errors, costs: the kinds of errors, and the AP that they cost.
         point: precision and recall at the score thresholds.

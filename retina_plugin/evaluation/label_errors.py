@@ -53,6 +53,13 @@ class LabelError(NamedTuple):
     box: int
 
 
+def image_of(error: LabelError, overlaps: Overlaps) -> int:
+    """Return the index of the record of an error."""
+    if error.box >= 0:
+        return int(overlaps.box_images[error.box])
+    return int(overlaps.detection_images[error.detection])
+
+
 def find_label_errors(
     overlaps: Overlaps, matching: Matching, errors: Errors, thresholds: np.ndarray
 ) -> list[LabelError]:

@@ -61,7 +61,7 @@ def report_ending(cfg: Any, results: Mapping[str, Any], host: Host) -> None:
     evaluated = _evaluated_sets(cfg, results)
     if not evaluated:
         return
-    path = _reported_checkpoint(cfg)
+    path = reported_checkpoint(cfg)
     checkpoint = read_checkpoint(path)
     step = completed_steps(checkpoint)
     lines = [
@@ -96,7 +96,7 @@ def _training_counts(cfg: Any, host: Host) -> dict[str, int]:
     return counts
 
 
-def _reported_checkpoint(cfg: Any) -> str:
+def reported_checkpoint(cfg: Any) -> str:
     """Return the checkpoint of the results; see
     :meth:`retina_plugin.engine.best_model.BestModel.final_evaluation`."""
     best = os.path.join(cfg.OUTPUT_DIR, BEST)

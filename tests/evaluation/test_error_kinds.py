@@ -178,6 +178,9 @@ def test_costs_are_those_of_tidecv(seed: int) -> None:
     expected = {error.short_name: cost for error, cost in run.fix_main_errors().items()}
     counts = {error.short_name: count for error, count in run.count_errors().items()}
     _, _, costs = split(dataset, results)
-    assert np.nanmean(costs.ap50) == pytest.approx(run.ap)
+    # its grid of recalls is n / 100 and COCO's is linspace, so recalls on the grid may be rounded
+    # to different sides; this moves one of 101 points
+    close = dict(abs=0.2)
+    assert np.nanmean(costs.ap50) == pytest.approx(run.ap, **close)
     assert costs.counts.sum(axis=1).tolist() == [counts[name] for name in names]
-    assert costs.total.tolist() == pytest.approx([expected[name] for name in names])
+    assert costs.total.tolist() == pytest.approx([expected[name] for name in names], **close)

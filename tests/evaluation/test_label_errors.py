@@ -10,7 +10,7 @@ import pytest
 
 from retina_plugin.data import Dataset
 from retina_plugin.evaluation.error_kinds import find_errors
-from retina_plugin.evaluation.label_errors import LabelError, find_label_errors
+from retina_plugin.evaluation.label_errors import LabelError, find_label_errors, image_of
 from retina_plugin.evaluation.matching import match
 from retina_plugin.evaluation.overlaps import compute_overlaps
 from tests.random_detections import box, dataset_of, result
@@ -83,13 +83,5 @@ def test_errors_made_on_purpose_are_found() -> None:
     records[4]["annotations"][1] = box(DOG, OFF_FAR)
     assert find(clean, results) == []
     overlaps = compute_overlaps(broken, results, max_detections=100)
-    found = {
-        (
-            e.kind,
-            int(
-                overlaps.box_images[e.box] if e.box >= 0 else overlaps.detection_images[e.detection]
-            ),
-        )
-        for e in find(broken, results)
-    }
+    found = {(error.kind, image_of(error, overlaps)) for error in find(broken, results)}
     assert found == {("wrong class", 1), ("overlooked", 2), ("spurious", 3), ("misplaced", 4)}

@@ -1,0 +1,55 @@
+"""Where errors come from: the AP that each kind costs."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from retina_plugin.evaluation.analysis import Analysis
+from retina_plugin.evaluation.error_kinds import KINDS
+from retina_plugin.report.page.chart import bar_chart
+from retina_plugin.report.page.html import Html, note, section, table, tag
+from retina_plugin.report.page.numbers import number
+from retina_plugin.report.page.summary import MEANINGS
+
+RULE = (
+    "This is TIDE (arXiv 2008.08115) at IoU 0.5. All errors of one kind are corrected, and AP50 is "
+    "computed again; the gain is what the kind costs. Gains of several kinds do not add up. "
+    "Detections of all scores count. A wrong detection has the first kind that applies: background "
+    "if the image has no boxes; misplaced if its highest IoU with a box of its class is at least "
+    "0.1; wrong class if its IoU with a box of another class is at least 0.5; duplicate if "
+    "another detection has found the box; background if all IoU are at most 0.1; else both. A box "
+    "is missed if no detection found it, and no misplaced detection or wrong class is about it."
+)
+
+
+def error_section(one: Analysis, prefix: str) -> Html:
+    """Build the section."""
+    costs, total = one.costs, one.costs.total
+    chart = bar_chart(
+        KINDS, total.tolist(), title="AP50 that each kind of error costs", unit="AP50"
+    )
+    meanings = [tag("li", tag("b", kind), f": {MEANINGS[kind]}") for kind in KINDS]
+    order = np.argsort(np.nan_to_num(costs.ap50, nan=np.inf), kind="stable")
+    rows = [
+        [one.dataset.class_names[i], number(float(costs.ap50[i])), *_cells(one, i)] for i in order
+    ]
+    return section(
+        f"{prefix}errors",
+        "Where errors come from",
+        tag("div", chart, tag("ul", *meanings), class_="row"),
+        table(
+            ["class", "AP50", *KINDS],
+            rows,
+            caption="AP50 that each kind of error costs in a class, and the number of errors",
+        ),
+        note(RULE),
+    )
+
+
+def _cells(one: Analysis, index: int) -> list[Html]:
+    return [
+        Html(f"{number(float(cost))}{tag('span', int(count), class_='interval')}")
+        for cost, count in zip(
+            one.costs.of_classes[:, index], one.costs.counts[:, index], strict=True
+        )
+    ]

@@ -1,0 +1,160 @@
+"""Read what a run folder has for a report."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from retina_plugin.checkpoint import metadata_of, read_checkpoint
+from retina_plugin.config import get_cfg
+from retina_plugin.config.errors import ConfigError
+from retina_plugin.data import (
+    Dataset,
+    DatasetError,
+    class_counts,
+    final_sets,
+    load_dataset,
+    validation_sets,
+)
+from retina_plugin.engine.checks import prepare_data
+from retina_plugin.engine.metrics_log import read_scalars
+from retina_plugin.engine.read_config import merge
+from retina_plugin.engine.resume import CONFIG, completed_steps
+from retina_plugin.evaluation.analysis import Analysis, analyse
+from retina_plugin.evaluation.read_results import read_checked_results
+from retina_plugin.evaluation.results import RESULTS_FILE, results_folder
+from retina_plugin.report.ending import reported_checkpoint
+
+
+@dataclass(frozen=True)
+class RunReport:
+    """A run and the analyses of its last evaluation.
+
+    Attributes:
+        folder: the run folder.
+        cfg: its config; OUTPUT_DIR is the folder.
+        checkpoint: path of the evaluated checkpoint; None if the folder has none.
+        step: its number of completed steps; None without a checkpoint.
+        metadata: its metadata.
+        analyses: one for each evaluated data set with ground truth and results; may be empty.
+        scalars: see :func:`retina_plugin.engine.metrics_log.read_scalars`; may be empty.
+        training_counts: {class name: number of boxes in the training sets}; empty if they cannot be
+            read.
+        notes: why something is missing in the report.
+    """
+
+    folder: str
+    cfg: Any
+    checkpoint: str | None
+    step: int | None
+    metadata: Mapping[str, Any]
+    analyses: list[Analysis]
+    scalars: dict[str, dict[int, float]]
+    training_counts: dict[str, int]
+    notes: list[str]
+
+    @property
+    def validation_sets(self) -> list[str]:
+        return validation_sets(self.cfg)
+
+
+def read_run(folder: str) -> RunReport:
+    """Read a run folder, and analyse its last evaluation.
+
+    Raises:
+        ConfigError: the folder has no config, or neither results nor metrics.
+        DatasetError: a data set cannot be read, or the results are not of this data set.
+        WeightsError: the checkpoint cannot be read.
+    """
+    cfg = _read_cfg(folder)
+    scalars = read_scalars(folder)
+    path = reported_checkpoint(cfg)
+    checkpoint = read_checkpoint(path) if os.path.isfile(path) else {}
+    metadata = metadata_of(checkpoint)
+    notes: list[str] = []
+    datasets = _datasets_with_results(cfg, notes)
+    if not datasets and not scalars:
+        raise ConfigError(f"{folder} has nothing to report: {' '.join(notes)}")
+    analyses = [
+        analyse(
+            dataset,
+            read_checked_results(dataset, _results_path(cfg, dataset.name)),
+            max_detections=cfg.TEST.DETECTIONS_PER_IMAGE,
+            thresholds=metadata.get("score_thresholds"),
+        )
+        for dataset in datasets
+    ]
+    return RunReport(
+        folder=folder,
+        cfg=cfg,
+        checkpoint=path if checkpoint else None,
+        step=completed_steps(checkpoint) if checkpoint else None,
+        metadata=metadata,
+        analyses=analyses,
+        scalars=scalars,
+        training_counts=_training_counts(cfg, notes),
+        notes=notes,
+    )
+
+
+def _read_cfg(folder: str) -> Any:
+    config_file = os.path.join(folder, CONFIG)
+    if not os.path.isfile(config_file):
+        kind = f"has no {CONFIG}" if os.path.isdir(folder) else "is not a folder"
+        raise ConfigError(f"{folder} {kind}: expected the folder of a run")
+    cfg = merge(get_cfg(), config_file, ["OUTPUT_DIR", folder])
+    prepare_data(cfg)
+    return cfg
+
+
+def _results_path(cfg: Any, name: str) -> str:
+    return os.path.join(results_folder(cfg, name), RESULTS_FILE)
+
+
+def _datasets_with_results(cfg: Any, notes: list[str]) -> list[Dataset]:
+    """Return the evaluated data sets that can be analysed; add a note for each other one."""
+    names = final_sets(cfg)
+    if not names:
+        notes.append(
+            "The run has no validation images: MODEL.RETINA_PLUGIN.DATASETS.VALIDATION and "
+            "DATASETS.TEST are empty."
+        )
+    found = []
+    for name in names:
+        path = _results_path(cfg, name)
+        if not os.path.isfile(path):
+            notes.append(
+                f"There are no results of {name}: {path} does not exist, because the run was "
+                f"interrupted or has not evaluated. retina eval {cfg.OUTPUT_DIR} writes it."
+            )
+        elif not (dataset := _load(name, cfg)).has_ground_truth:
+            notes.append(f"{name} has no annotations, so its detections cannot be evaluated.")
+        else:
+            found.append(dataset)
+    return found
+
+
+def _load(name: str, cfg: Any) -> Dataset:
+    try:
+        return load_dataset(name)
+    except DatasetError as error:
+        raise DatasetError(
+            f"{cfg.OUTPUT_DIR}: {error} Relative paths in its {CONFIG} start in the folder where "
+            "the run was started: start the report there too."
+        ) from error
+
+
+def _training_counts(cfg: Any, notes: list[str]) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for name in cfg.DATASETS.TRAIN:
+        try:
+            dataset = load_dataset(name)
+        except DatasetError as error:
+            notes.append(f"The training images could not be read: {error}")
+            return {}
+        numbers = class_counts(dataset.records, dataset.num_classes)
+        for class_name, number in zip(dataset.class_names, numbers, strict=True):
+            counts[class_name] = counts.get(class_name, 0) + number
+    return counts

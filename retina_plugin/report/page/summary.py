@@ -1,0 +1,135 @@
+"""The first section of the report: how good the model is, what it does worst, and how to use it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import numpy as np
+
+from retina_plugin.evaluation.analysis import Analysis
+from retina_plugin.evaluation.bootstrap import CONFIDENCE, interval_of
+from retina_plugin.evaluation.error_kinds import KINDS
+from retina_plugin.evaluation.label_errors import image_of
+from retina_plugin.report.page.html import Html, join, section, tag
+from retina_plugin.report.page.numbers import number, percent
+from retina_plugin.report.page.run_report import RunReport
+from retina_plugin.report.worst_class import find_worst_class
+
+LISTED = 12  # classes whose thresholds are listed
+MEANINGS = {  # kind of error -> what it is
+    "wrong class": "the box is right, but the class is wrong",
+    "misplaced": "the class is right, but the box is only near the object: IoU from 0.1 to 0.5",
+    "both": "near an object of another class: IoU from 0.1 to 0.5",
+    "duplicate": "a second detection of an object",
+    "background": "there is no annotated object",
+    "missed": "an object that no detection is about",
+}
+
+
+def summary_section(run: RunReport, one: Analysis, prefix: str) -> Html:
+    """Build the section.
+
+    Args:
+        run: the run.
+        one: the analysis of the first evaluated set.
+        prefix: start of identifiers in the page.
+    """
+    lines = [
+        *_reached(run, one),
+        *_worst(run, one),
+        *_thresholds(run, one),
+        *_labels(run, one, prefix),
+    ]
+    return section(f"{prefix}summary", "In short", tag("ul", *(tag("li", line) for line in lines)))
+
+
+def _reached(run: RunReport, one: Analysis) -> Iterator[str]:
+    found = one.sizes[""]
+    interval = None if found.resamples is None else interval_of(found.resamples.ap)
+    ends = (
+        ""
+        if interval is None
+        else f" ({CONFIDENCE}% of random draws of the images: {interval.low:.1f} to "
+        f"{interval.high:.1f})"
+    )
+    weights = "" if run.checkpoint is None else f", with {os.path.basename(run.checkpoint)}"
+    after = "" if run.step is None else f" after step {run.step}"
+    yield (
+        f"AP {number(found.ap)}{ends} and AP50 {number(found.ap50)} on {len(one.dataset.records)} "
+        f"images of {one.dataset.name}{weights}{after}."
+    )
+    if not len(one.overlaps.scores):
+        yield (
+            "Nothing was detected: no score reached MODEL.RETINANET.SCORE_THRESH_TEST "
+            f"({run.cfg.MODEL.RETINANET.SCORE_THRESH_TEST:g}). Train longer, or lower it."
+        )
+
+
+def _worst(run: RunReport, one: Analysis) -> Iterator[str]:
+    of_classes = one.sizes[""].of_classes
+    metrics = dict(zip((f"AP-{n}" for n in one.dataset.class_names), of_classes, strict=True))
+    counts = {name: run.training_counts.get(name, 0) for name in one.dataset.class_names}
+    found = find_worst_class(metrics, one.sizes[""].resamples, one.dataset, training_counts=counts)
+    if found is None:
+        return
+    text = str(found)
+    yield f"{text[0].upper()}{text[1:]}. {_why(one, one.dataset.class_names.index(found.name))}"
+
+
+def _why(one: Analysis, index: int) -> str:
+    """Explain the AP of a class by its errors at IoU 0.5 and by the exactness of its boxes."""
+    costs, ap50 = one.costs.of_classes[:, index], one.costs.ap50[index]
+    kind = int(np.argmax(costs))
+    text = f"At IoU 0.5 its AP is {ap50:.1f}."
+    if costs[kind] > 0:
+        text += (
+            f" Its costliest errors are of the kind {KINDS[kind]} ({MEANINGS[KINDS[kind]]}): "
+            f"without them, this AP would be {costs[kind]:.1f} higher."
+        )
+    location = one.lrp[index].location
+    if ap50 - one.sizes[""].of_classes[index] > 100 - ap50:
+        text += (
+            " Most of its AP is lost at higher IoU, because boxes are inexact: those that are "
+            f"found have a mean IoU of {number(1 - location, 2)}."
+        )
+    return text
+
+
+def _thresholds(run: RunReport, one: Analysis) -> Iterator[str]:
+    point = one.point
+    order = np.argsort(-(point.found + point.missed), kind="stable")[:LISTED]
+    parts = [
+        f"{one.dataset.class_names[i]} {number(point.thresholds[i], 2)} (precision "
+        f"{percent(point.precision[i])}, recall {percent(point.recall[i])})"
+        for i in order
+    ]
+    more = len(point.thresholds) - len(order)
+    yield (
+        f"Keep detections with at least these scores: {'; '.join(parts)}"
+        f"{f'; and {more} more classes' if more else ''}. {threshold_source(run)}"
+    )
+
+
+def threshold_source(run: RunReport) -> str:
+    """Return where the thresholds come from, as a sentence."""
+    if "score_thresholds" not in run.metadata:
+        return (
+            "The thresholds have the highest F1 at IoU 0.5 on these images, because no checkpoint "
+            "has thresholds; on new images, precision and recall tend to be lower."
+        )
+    source = run.metadata.get("score_thresholds_from", {})
+    return (
+        f"The thresholds are stored in {os.path.basename(run.checkpoint or '')}; each has the "
+        f"highest F1 at IoU 0.5 on {', '.join(source.get('sets', [])) or 'the validation images'}."
+    )
+
+
+def _labels(run: RunReport, one: Analysis, prefix: str) -> Iterator[Html]:
+    images = {image_of(error, one.overlaps) for error in one.label_errors}
+    if images and one.dataset.name not in run.cfg.DATASETS.TRAIN:
+        text = (
+            f"{len(one.label_errors)} annotations in {len(images)} images are likely wrong or "
+            "absent: see "
+        )
+        yield join(text, tag("a", "Likely label errors", href=f"#{prefix}labels"), ".")

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 EXAMPLES = """Write one HTML page about a run: AP by class and size, curves, confusions, where
 errors come from, calibration, learning curves, the worst images and likely label errors. The page
 needs no network and no other file. It is made from what the last evaluation has written; the model
-does not run. Several runs are compared with the first.
+runs on eight images only. Several runs are compared with the first.
 
     retina report out
     retina report out other_run --output comparison.html

@@ -7,9 +7,9 @@ Axes: R anchors of some images, K classes, G values of gamma.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -130,19 +130,51 @@ def anchor_losses(
         P may be 0.
     """
     losses_of_images: list[tuple[Tensor, Tensor]] = []
+    for found in labelled_logits(model, records, **(options or {})):
+        rows = _focal_losses(found.logits, found.labels, gammas)
+        background = (found.labels == model.num_classes).cpu()
+        objects = (found.labels >= 0).cpu() & ~background
+        losses_of_images.append((rows[:, objects], rows[:, background]))
+    objects, background = (torch.cat(parts, dim=1) for parts in zip(*losses_of_images, strict=True))
+    return objects, background
+
+
+class LabelledLogits(NamedTuple):
+    """The class logits of an image and their labels.
+
+    Attributes:
+        logits: (R, K).
+        labels: (R,) int64, see :func:`retina_plugin.losses.sigmoid_focal_loss`.
+        counts: number of anchors in each level, L numbers.
+    """
+
+    logits: Tensor
+    labels: Tensor
+    counts: tuple[int, ...]
+
+
+@torch.no_grad()
+def labelled_logits(
+    model: RetinaNet, records: Iterable[Mapping[str, Any]], **options: Any
+) -> Iterator[LabelledLogits]:
+    """Yield the logits of each image, with the labels of the model's assigner.
+
+    Args:
+        model: a trained model.
+        records: see :class:`retina_plugin.data.Dataset`; images are resized as for evaluation.
+        options: arguments for reading images, see :func:`retina_plugin.data.image_options`.
+
+    Raises:
+        ValueError: the assigner gives soft class targets.
+    """
     criterion = cast(DenseCriterion, model.criterion)  # or another criterion with ``labels``
     with evaluation_mode(model):
         for record in records:
-            image, target = _resized_sample(model, record, **(options or {}))
+            image, target = _resized_sample(model, record, **options)
             predictions, anchors = model.predict_dense(model.preprocess([image])[0])
             assignment = model.assigner(anchors, [target], predictions)
             labels = criterion.labels(assignment, [target])[0]
-            rows = _focal_losses(predictions.logits[0], labels, gammas)
-            background = (labels == model.num_classes).cpu()
-            objects = (labels >= 0).cpu() & ~background
-            losses_of_images.append((rows[:, objects], rows[:, background]))
-    objects, background = (torch.cat(parts, dim=1) for parts in zip(*losses_of_images, strict=True))
-    return objects, background
+            yield LabelledLogits(predictions.logits[0], labels, anchors.counts)
 
 
 def _focal_losses(logits: Tensor, labels: Tensor, gammas: Sequence[float]) -> Tensor:

@@ -17,6 +17,7 @@ from retina_plugin.report.page.confusion_section import confusion_section
 from retina_plugin.report.page.curve_section import curve_section
 from retina_plugin.report.page.data_section import data_section
 from retina_plugin.report.page.error_section import error_section
+from retina_plugin.report.page.focal_section import focal_section
 from retina_plugin.report.page.html import Html, join, tag
 from retina_plugin.report.page.image_section import image_section
 from retina_plugin.report.page.label_section import label_csv, label_section
@@ -123,9 +124,10 @@ SECTIONS = (
     ("confusion", "Confusion"),
     ("errors", "Errors"),
     ("calibration", "Calibration"),
-    ("learning", "Learning"),
     ("images", "Images"),
     ("labels", "Labels"),
+    ("learning", "Learning"),
+    ("focal", "Focal loss"),
     ("data", "Data"),
     ("run", "Run"),
 )
@@ -145,8 +147,14 @@ def _contents(runs: Sequence[RunReport], analysed: Sequence[tuple[str, Analysis]
 
 
 def _present(run: RunReport) -> list[tuple[str, str]]:
-    always = {"data", "run"} | ({"learning"} if run.scalars else set())
-    return [(place, name) for place, name in SECTIONS if run.analyses or place in always]
+    absent = set()
+    if not run.analyses:
+        absent = {place for place, _ in SECTIONS} - {"data", "run", "learning"}
+    if not run.scalars:
+        absent.add("learning")
+    if not run.checkpoint:
+        absent.add("focal")
+    return [(place, name) for place, name in SECTIONS if place not in absent]
 
 
 def _sections(run: RunReport, prefix: str, csv_name: str) -> list[Html]:
@@ -162,6 +170,7 @@ def _sections(run: RunReport, prefix: str, csv_name: str) -> list[Html]:
         noise = interval.half_width if interval and number == 0 else noise
     found += [
         learning_section(run, prefix, noise=noise),
+        focal_section(run, run.analyses[0], prefix) if run.analyses else None,
         data_section(run, prefix),
         run_section(run, prefix),
     ]

@@ -1,0 +1,139 @@
+"""What focal loss does on the data of a run."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from retina_plugin.checkpoint import load_weights
+from retina_plugin.data import image_options
+from retina_plugin.evaluation.analysis import Analysis
+from retina_plugin.losses import auto_alpha
+from retina_plugin.modeling import build_model
+from retina_plugin.report.focal_effect import GAMMAS, GROUPS, VARIANTS, FocalEffect, focal_effect
+from retina_plugin.report.page.chart import Axis, Line, line_chart
+from retina_plugin.report.page.html import Html, note, section, table, tag
+from retina_plugin.report.page.numbers import number
+from retina_plugin.report.page.run_report import RunReport
+
+IMAGES = 8
+TITLE = "What focal loss does on this data"
+
+
+def focal_section(run: RunReport, one: Analysis, prefix: str) -> Html | None:
+    """Build the section; the model runs on :data:`IMAGES` images.
+
+    Returns:
+        None without a checkpoint.
+    """
+    if run.checkpoint is None:
+        return None
+    try:
+        found = measure_focal_effect(run, one, run.checkpoint)
+    except ValueError as error:  # the assigner has soft targets, or an image cannot be read
+        return section(f"{prefix}focal", TITLE, tag("p", f"It was not measured: {error}"))
+    return section(
+        f"{prefix}focal",
+        TITLE,
+        tag("p", _example(found)),
+        _shares(found),
+        tag(
+            "div",
+            _curves("Positives", found.positives),
+            _curves("Negatives", found.negatives),
+            class_="row",
+        ),
+        tag("div", _anchors(found), _alpha(run), class_="row"),
+        note(
+            f"Measured on {found.images} of the evaluated images with the evaluated weights. A "
+            "logit is one class score of an anchor. It is positive if the anchor is assigned to a "
+            "box of this class; ignored anchors do not count. A negative is easy if its score is "
+            "at most 0.1. The model was trained with one of these losses; the others would have "
+            "led to other scores. The curves are those of figure 4 of arXiv 1708.02002: the share "
+            "of the loss that the easiest part of the logits has."
+        ),
+    )
+
+
+def measure_focal_effect(run: RunReport, one: Analysis, checkpoint: str) -> FocalEffect:
+    """Measure the losses on evaluated images that are spread over the data set."""
+    cfg = run.cfg.clone()
+    cfg.defrost()
+    cfg.MODEL.DEVICE = "cpu"
+    if cfg.MODEL.RETINANET.NUM_CLASSES == -1:
+        cfg.MODEL.RETINANET.NUM_CLASSES = one.dataset.num_classes
+    model = build_model(cfg)
+    load_weights(model, checkpoint)
+    with_boxes = [record for record in one.dataset.records if record["annotations"]]
+    records = with_boxes or one.dataset.records
+    chosen = np.unique(np.linspace(0, len(records) - 1, min(IMAGES, len(records))).round())
+    return focal_effect(model, [records[int(i)] for i in chosen], **image_options(cfg))
+
+
+def _example(found: FocalEffect) -> str:
+    """Compare the measured losses with the example of 100,000 easy and 100 hard logits."""
+    easy, *others = (float(share) for share in found.losses[0])
+    ratio = easy / sum(others) if sum(others) else math.nan
+    gamma = next(i for i, v in enumerate(VARIANTS) if v.gamma == 2)
+    easy2, *others2 = (float(share) for share in found.losses[gamma])
+    ratio2 = easy2 / sum(others2) if sum(others2) else math.nan
+    return (
+        f"Under cross entropy, the {int(found.logits[0]):,} easy negatives have a loss "
+        f"{ratio:.2g} times that of the {int(found.logits[1:].sum()):,} hard negatives and "
+        f"positives; under focal loss with gamma 2 and alpha 0.25, {ratio2:.2g} times. (For "
+        "100,000 easy logits with cross entropy 0.1 and 100 hard ones with 2.3, the number is 43 "
+        "under cross entropy.)"
+    )
+
+
+def _shares(found: FocalEffect) -> Html:
+    rows: list[list[Any]] = []
+    for variant, losses, gradients in zip(VARIANTS, found.losses, found.gradients, strict=True):
+        rows.append([variant.name, *(number(100 * float(v)) for v in (*losses, *gradients))])
+    counts = found.logits / found.logits.sum().clamp(min=1)
+    rows.insert(0, ["number of logits", *(number(100 * float(v), 2) for v in counts), "", "", ""])
+    head = ["", *(f"loss: {g}" for g in GROUPS), *(f"gradient: {g}" for g in GROUPS)]
+    return table(head, rows, caption="Shares in percent of the loss, and of the absolute gradient")
+
+
+def _curves(title: str, rows: Tensor) -> Html:
+    parts = torch.linspace(0, 1, rows.shape[1]).tolist()
+    lines = [
+        Line(f"gamma {gamma:g}", parts, row.tolist())
+        for gamma, row in zip(GAMMAS, rows, strict=True)
+    ]
+    axes = Axis("share of the logits, easiest first", 0, 1), Axis("share of the loss", 0, 1)
+    return line_chart(lines, *axes, title=f"{title}: cumulative loss")
+
+
+def _anchors(found: FocalEffect) -> Html:
+    rows: list[list[Any]] = [
+        [f"level {level}", *(f"{float(v):,.1f}" for v in counts)]
+        for level, counts in enumerate(found.anchors, start=1)
+    ]
+    rows.append(["all levels", *(f"{float(v):,.1f}" for v in found.anchors.sum(dim=0))])
+    head = ["", "positive", "ignored", "negative"]
+    return table(head, rows, caption="Anchors in an image (mean), finest level first")
+
+
+def _alpha(run: RunReport) -> Html | None:
+    if not run.training_counts:
+        return None
+    counts = list(run.training_counts.values())
+    weights = auto_alpha(counts)
+    total = max(sum(counts), 1)
+    rows: list[list[Any]] = [
+        [name, count, f"{count / total:.1%}", f"{weight:.3f}"]
+        for (name, count), weight in zip(run.training_counts.items(), weights, strict=True)
+    ]
+    rows.sort(key=lambda row: row[1])
+    used = run.cfg.MODEL.RETINANET.FOCAL_LOSS_ALPHA
+    caption = (
+        "Boxes in training and the weight alpha of positives by class frequency (auto); this run "
+        f"has {used}"
+    )
+    return table(["class", "boxes", "share", "alpha auto"], rows, caption=caption)

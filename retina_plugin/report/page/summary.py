@@ -73,7 +73,8 @@ def _worst(run: RunReport, one: Analysis) -> Iterator[str]:
     found = find_worst_class(metrics, one.sizes[""].resamples, one.dataset, training_counts=counts)
     if found is None:
         return
-    text = str(found)
+    unknown = f"worst class: {found.name} with AP {found.ap:.1f}"  # its boxes in training
+    text = str(found) if run.training_counts else unknown
     yield f"{text[0].upper()}{text[1:]}. {_why(one, one.dataset.class_names.index(found.name))}"
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import math
+import os
 from typing import Any
 
 from retina_plugin.data import Dataset, DatasetError
 from retina_plugin.data.coco_ids import IdMatcher
+from retina_plugin.data.coco_json import parse_json
 
 KINDS: dict[str, Any] = {  # key of a result -> type of its value
     "image_id": (int, float, str),
@@ -30,9 +31,8 @@ def read_checked_results(dataset: Dataset, path: str) -> list[dict[str, Any]]:
         data set.
 
     Raises:
-        DatasetError: the file is empty or broken, or an entry has ids that the data set does not
+        DatasetError: the file is missing, empty or broken, or an entry has ids that the data set does not
             have, a box that is not four numbers, or a score outside of 0..1.
-        OSError: the file cannot be read.
     """
     entries = _read_list(path)
     images = IdMatcher(record["image_id"] for record in dataset.records)
@@ -44,14 +44,9 @@ def read_checked_results(dataset: Dataset, path: str) -> list[dict[str, Any]]:
 
 
 def _read_list(path: str) -> list[Any]:
-    with open(path, encoding="utf-8") as file:
-        text = file.read()
-    if not text.strip():
+    if os.path.isfile(path) and not os.path.getsize(path):
         raise DatasetError(f"{path} is empty: expected a list of results. {AGAIN}")
-    try:
-        entries = json.loads(text)
-    except ValueError as error:
-        raise DatasetError(f"{path} is not valid JSON ({error}). {AGAIN}") from error
+    entries = parse_json(path)
     if not isinstance(entries, list):
         raise DatasetError(
             f"{path}: expected a list of results, found {type(entries).__name__}. {AGAIN}"

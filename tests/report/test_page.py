@@ -210,10 +210,10 @@ def data_is_gone(out: Path) -> None:
         (other_classes, "result 1: category_id 1 is not in .* another data set"),
         (broken_box, "result 1: expected bbox of 4 numbers"),
         (no_score, "result 1: expected image_id, category_id, bbox, score"),
-        (not_json, "is not valid JSON"),
+        (not_json, "is not JSON"),
         (no_config, "has no config.yaml: expected the folder of a run"),
         (nothing, "has nothing to report: There are no results"),
-        (data_is_gone, "gone/annotations.json .*Relative paths"),
+        (data_is_gone, "gone/annotations.json.*Relative paths"),
     ],
     ids=lambda value: value.__name__ if callable(value) else "",
 )

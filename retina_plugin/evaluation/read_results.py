@@ -31,8 +31,8 @@ def read_checked_results(dataset: Dataset, path: str) -> list[dict[str, Any]]:
         data set.
 
     Raises:
-        DatasetError: the file is missing, empty or broken, or an entry has ids that the data set does not
-            have, a box that is not four numbers, or a score outside of 0..1.
+        DatasetError: the file is missing, empty or broken, or an entry has ids that the data set
+            does not have, a box that is not four numbers, or a score outside of 0..1.
     """
     entries = _read_list(path)
     images = IdMatcher(record["image_id"] for record in dataset.records)

@@ -53,7 +53,7 @@ class Axis(NamedTuple):
         return mapped
 
     def ticks(self) -> list[float]:
-        """Return 3 to 8 round numbers."""
+        """Return 3 to 9 round numbers."""
         span = self.high - self.low
         if span <= 0 or not math.isfinite(span):
             return [self.low]

@@ -60,9 +60,8 @@ def match_detections(
     """Match the detections of each image and class with boxes of all sizes.
 
     Args:
-        dataset: a data set with ground truth.
-        results: detections of all images in COCO's results format; may be empty.
-        max_detections: number of best detections of each image and class that are used.
+        dataset, results, max_detections: see
+            :func:`retina_plugin.evaluation.overlaps.compute_overlaps`.
         iou_thresholds: ascending, at most 1.
     """
     overlaps = compute_overlaps(dataset, results, max_detections=max_detections)

@@ -39,11 +39,8 @@ RULE = (
 def label_section(cfg: Any, one: Analysis, prefix: str, csv_name: str) -> Html:
     """Build the section.
 
-    Args:
-        cfg: config of the run.
-        one: the analysis.
-        prefix: start of identifiers in the page.
-        csv_name: name of the CSV file beside the page.
+    ``csv_name`` is the name of the CSV file beside the page; for the other arguments see
+    :func:`retina_plugin.report.page.image_section.image_section`.
     """
     errors = one.label_errors
     title = "Likely label errors"

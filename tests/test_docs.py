@@ -63,6 +63,7 @@ PAGES = [
     "docs/config.md",
     "docs/models.md",
     "docs/architecture.md",
+    "docs/accuracy.md",
 ]
 PACKAGED_FOLDERS = ("bccd", "cards", "coco", "digits")
 # Overrides that let every run of these pages take seconds.

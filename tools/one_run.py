@@ -14,9 +14,12 @@ from retina_plugin.config.files import write_atomically
 
 ROOT = Path(__file__).resolve().parents[1]
 RUNNING: set[subprocess.Popen[bytes]] = set()
+DONE = "run.json"  # the result of a finished run
 
 
-def one_run(folder: Path, config: str, options: Sequence[str], *, threads: int) -> dict[str, Any]:
+def one_run(
+    folder: Path, config: str, options: Sequence[str], *, threads: int, host: str = "auto"
+) -> dict[str, Any]:
     """Train and evaluate. Continue an interrupted run, and only read the results of a finished run.
 
     Args:
@@ -24,19 +27,22 @@ def one_run(folder: Path, config: str, options: Sequence[str], *, threads: int) 
         config: a path relative to the repository.
         options: overrides ``[KEY, VALUE, KEY, VALUE, ...]`` without ``OUTPUT_DIR``.
         threads: number of CPU threads.
+        host: see :func:`retina_plugin.engine.hosts.choose_host`.
 
     Returns:
         "metrics": the last value of each logged scalar. "cpu_seconds": the CPU time of the last
-        process of the run.
+        process of the run. "resumed": whether there were earlier processes.
 
     Raises:
         ValueError: the folder contains a run with other arguments.
         ChildProcessError: the run failed; the message names its log.
     """
-    arguments = ["--config-file", str(ROOT / config), *options]
+    on_host = [] if host == "auto" else ["--host", host]
+    arguments = ["--config-file", str(ROOT / config), *on_host, *options]
     reserve_folder(folder, arguments)
-    done = folder / "run.json"
+    done = folder / DONE
     if not done.is_file():
+        resumed = (folder / "log.txt").exists()
         command = [
             sys.executable,
             str(ROOT / "tools/train_net.py"),
@@ -61,10 +67,9 @@ def one_run(folder: Path, config: str, options: Sequence[str], *, threads: int) 
             raise ChildProcessError(f"{' '.join(command)} failed, see {folder / 'log.txt'}")
         lines = (folder / "metrics.json").read_text(encoding="utf-8").splitlines()
         metrics = {key: value for line in lines for key, value in json.loads(line).items()}
-        write_atomically(
-            str(done),
-            json.dumps({"metrics": metrics, "cpu_seconds": usage.ru_utime + usage.ru_stime}),
-        )
+        cpu_seconds = usage.ru_utime + usage.ru_stime
+        content = {"metrics": metrics, "cpu_seconds": cpu_seconds, "resumed": resumed}
+        write_atomically(str(done), json.dumps(content))
     result: dict[str, Any] = json.loads(done.read_text(encoding="utf-8"))
     return result
 

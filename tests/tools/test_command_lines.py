@@ -28,6 +28,7 @@ def tools() -> dict[str, Any]:
         "benchmark",
         "compare_losses",
         "compare_models",
+        "compare_recipes",
         "demo",
         "plot_losses",
         "train_net",
@@ -54,6 +55,7 @@ def error(capsys: pytest.CaptureFixture, main: Any, *argv: object) -> str:
         ("benchmark", ("loss",), "--threads", ["0", "-1", "1000000"]),
         ("compare_losses", (), "--jobs", ["0", "-1", "x", "9" * 30]),
         ("compare_models", (), "--minutes", ["0", "-1", "nan", "inf", "1e300"]),
+        ("compare_recipes", ("a.yaml",), "--jobs", ["0", "-1", "x", "9" * 30]),
         ("demo", (*CONFIG, "--input", "a"), "--max-frames", ["-1", "x", "9" * 30]),
         (
             "demo",

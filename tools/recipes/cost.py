@@ -19,7 +19,9 @@ from retina_plugin.solver import build_optimizer, clip_gradients
 LOADERS = {"lightning": "retina_plugin.lit.data", "detectron2": "retina_plugin.d2.loader"}
 WARM_UP = 2  # steps of each row that are not counted
 PAIRS = 12  # counted steps of the base, and of the row
-TOLERANCE = 0.02  # a smaller difference of a row from the base is noise and is not counted
+# A smaller difference of a row from the base is not counted: on a busy machine, rows whose step is
+# that of the base were measured up to 3.5% slower.
+TOLERANCE = 0.05
 
 
 class StepCost(NamedTuple):

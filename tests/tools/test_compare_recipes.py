@@ -139,7 +139,8 @@ def run(tool: Any, path: Path, *more: str) -> str:
 def test_runs_are_interleaved_and_of_equal_time(
     tool: Any, write: Callable[..., Path], fake_runs: list[tuple[str, list[str]]]
 ) -> None:
-    page = run(tool, write())
+    page = run(tool, write("note: Small images.\n" + FILE))
+    assert "\n\nSmall images.\n\n" in page
     rows = ["base", "average", "more_2.0"]
     assert [name for name, _ in fake_runs] == [f"{row}-{seed}" for seed in (1, 2) for row in rows]
     options = [dict(zip(o[::2], o[1::2], strict=True)) for _, o in fake_runs]

@@ -50,6 +50,7 @@ class Comparison:
             evaluated on the test set of the base.
         seed_noise: standard deviation of AP between seeds, known from another comparison; 0 if it
             is not known.
+        note: a remark for the section of the page; may be empty.
         rows: the base and the other rows.
     """
 
@@ -60,6 +61,7 @@ class Comparison:
     seeds: tuple[int, ...]
     held_out: float
     seed_noise: float
+    note: str
     rows: tuple[Row, ...]
 
     @property
@@ -84,7 +86,11 @@ def _is_integer(value: Any, low: int, high: int) -> bool:
 
 def _is_title(value: Any) -> bool:
     # Method is the title of another section of the page
-    return isinstance(value, str) and value.strip() not in ("", "Method") and "\n" not in value
+    return _is_line(value) and value.strip() not in ("", "Method")
+
+
+def _is_line(value: Any) -> bool:
+    return isinstance(value, str) and "\n" not in value
 
 
 def _are_seeds(value: Any) -> bool:
@@ -105,6 +111,7 @@ SETTINGS = {
     "seeds": _Setting(None, _are_seeds, "a list of different whole numbers from 0 on"),
     "held_out": _Setting(None, lambda v: _is_number(v, 0, 0.9), "a fraction from 0 to 0.9"),
     "seed_noise": _Setting(0.0, lambda v: _is_number(v, 0.001, 100), "AP from 0.001 to 100"),
+    "note": _Setting("", _is_line, "a line of text"),
 }
 
 

@@ -128,9 +128,10 @@ def section_of(
         _summary(comparison, seeds, noise, facts),
         "\n".join(f"| {line} |" for line in lines),
         _verdicts(results, failed),
+        comparison.note,
         "\n".join(keys),
     ]
-    return "\n\n".join(parts)
+    return "\n\n".join(filter(None, parts))
 
 
 def _summary(

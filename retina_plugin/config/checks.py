@@ -130,7 +130,7 @@ def _check_augmentation(inputs: Any) -> None:
         return
     only = Rule(
         lambda v: list(v) == default,
-        f"its default {default}, because the policy lists transforms of its own. To change the "
+        f"its default {default}, because the policy lists its own transforms. To change the "
         f"list of a policy, set {NODE}.INPUT.AUGMENTATION none and name all transforms in "
         "TRANSFORMS (augmentation.md has the lists)",
     )

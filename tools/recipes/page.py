@@ -18,7 +18,8 @@ from retina_plugin.evaluation.bootstrap import CONFIDENCE, RESAMPLES
 TITLE = "# Which recipes raise AP"
 METHOD = f"""{TITLE}
 
-`tools/compare_recipes.py` trains a base recipe and variants of it for the same CPU time, and writes this page:
+`tools/compare_recipes.py` trains a base recipe and variants of it for the same CPU time, and writes
+this page:
 
 ```bash
 python tools/compare_recipes.py tools/comparisons/digits_screening.yaml --page docs/accuracy.md
@@ -38,21 +39,31 @@ rows:  # name: [KEY, VALUE, KEY, VALUE, ...]
 
 ## Method
 
-- **Same CPU time.** Each run is one process with one thread, and loads its images itself. Before training, the CPU time of a step is measured for each row
-  in turns with the base, {PAIRS} steps each, data loader included. The median ratio gives the number of steps: a row whose step takes twice as long gets half the
-  steps. A ratio within {100 * TOLERANCE:.0f}% of 1 counts as 1. Other programs slow down both steps of a pair alike, and the numbers of steps are fixed before training, so
-  results do not depend on the load of the machine. Start, evaluation and averaging of weights are not counted. The column "CPU s" is the time of a whole
-  run.
-- **Same schedule.** `SOLVER.STEPS` and `SOLVER.WARMUP_ITERS` of a row count steps of the base's `SOLVER.MAX_ITER`, and are scaled with the number of steps.
-- **Images.** With `held_out`, a part of the training images is split off (stratified by class, near-copies on one side), and the runs are evaluated on it.
-  Recipes are chosen on such a part. The test set is used once, to compare the chosen recipes. Each run is evaluated after its last step.
-- **Order.** All rows are trained with the first seed, then with the next one. The same command continues a comparison that was stopped.
-- **Intervals** contain {CONFIDENCE}%. For AP, the images are drawn again with replacement, {RESAMPLES} times. The difference from the base has two causes, joined as the root of
-  the sum of squares: the images, drawn alike for both rows, and the noise between seeds. All rows together measure this noise: it is the residual of a
-  two-way analysis of variance of rows and seeds, with Student's distribution.
-- **Verdict.** A row is a gain if the interval of its difference is above 0, a loss if it is below 0, and otherwise not decided. One seed cannot measure the
-  noise between seeds. Then the interval is that of the images, and nothing is decided, unless the key `seed_noise` gives the noise of another comparison.
-"""  # noqa: E501
+- **Same CPU time.** Each run is one process with one thread, and loads its images itself. Before
+  training, the CPU time of a step is measured for each row in turns with the base, {PAIRS} steps
+  each, data loader included. The median ratio gives the number of steps: a row whose step takes
+  twice as long gets half the steps. A ratio within {100 * TOLERANCE:.0f}% of 1 counts as 1.
+  Other programs slow down both steps of a pair alike, and the numbers of steps are fixed before
+  training, so results do not depend on the load of the machine. Start, evaluation and averaging
+  of weights are not counted. The column "CPU s" is the time of a whole run.
+- **Same schedule.** `SOLVER.STEPS` and `SOLVER.WARMUP_ITERS` of a row count steps of the base's
+  `SOLVER.MAX_ITER`, and are scaled with the number of steps.
+- **Images.** With `held_out`, a part of the training images is split off (stratified by class,
+  near-copies on one side), and the runs are evaluated on it. Recipes are chosen on such a part.
+  The test set is used once, to compare the chosen recipes. Each run is evaluated after its last
+  step.
+- **Order.** All rows are trained with the first seed, then with the next one. The same command
+  continues a comparison that was stopped.
+- **Intervals** contain {CONFIDENCE}%. For AP, the images are drawn again with replacement,
+  {RESAMPLES} times. The difference from the base has two causes, joined as the root of the sum
+  of squares: the images, drawn alike for both rows, and the noise between seeds. All rows
+  together measure this noise: it is the residual of a two-way analysis of variance of rows and
+  seeds, with Student's distribution.
+- **Verdict.** A row is a gain if the interval of its difference is above 0, a loss if it is
+  below 0, and otherwise not decided. One seed cannot measure the noise between seeds. Then the
+  interval is that of the images, and nothing is decided, unless the key `seed_noise` gives the
+  noise of another comparison.
+"""
 SECTION = re.compile(r"^## ", re.MULTILINE)
 
 

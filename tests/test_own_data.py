@@ -32,6 +32,8 @@ from tests.engine.test_run_budget import finished_budget
 from tests.scenes import write_scenes
 from tests.test_end_to_end import HOSTS
 
+pytestmark = pytest.mark.slow
+
 TINY = [
     "MODEL.DEVICE", "cpu",
     "MODEL.WEIGHTS", "",
@@ -64,7 +66,6 @@ def write_classes(folder: Path, names: list[str], *, count: int = 4) -> str:
     return name
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("host", HOSTS)
 def test_a_folder_is_planned_trained_and_repeated(scenes: Path, tmp_path: Path, host: str) -> None:
     out, again = tmp_path / "out", tmp_path / "again"
@@ -80,7 +81,6 @@ def test_a_folder_is_planned_trained_and_repeated(scenes: Path, tmp_path: Path, 
     assert_close(weights[0], weights[1], rtol=0, atol=0)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("host", HOSTS)
 def test_resume_and_overwrite(scenes: Path, tmp_path: Path, host: str) -> None:
     arguments = ["train", "--host", host, "--data", str(scenes), "--output", str(tmp_path / "out")]
@@ -293,7 +293,6 @@ def test_box_coordinates_are_converted_once(scenes: Path, tmp_path: Path) -> Non
             assert [a["bbox"] for a in record["annotations"]] == boxes[record["file_name"]]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("host", HOSTS)
 def test_a_trial_of_both_networks(
     scenes: Path, tmp_path: Path, host: str, monkeypatch: pytest.MonkeyPatch

@@ -18,6 +18,8 @@ from retina_plugin.engine import process
 from tests.load_tools import load_tool
 from tests.models import compact_model
 
+pytestmark = pytest.mark.slow
+
 
 def write(folder: Path, name: str, model: dict[str, Tensor], **others: Any) -> str:
     """Write a checkpoint with two classes."""

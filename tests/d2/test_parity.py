@@ -22,8 +22,9 @@ from retina_plugin.modeling.heads.retina_head import RetinaHead
 from tests.d2.reference import batch, pair
 from tests.parts import box_loss
 
+pytestmark = pytest.mark.slow
 
-@pytest.mark.slow
+
 @pytest.mark.parametrize("num_classes", [80, 3])
 def test_losses(root, num_classes: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Three steps, because the normalizer averages over steps; with Winograd convolutions, as for
@@ -36,7 +37,6 @@ def test_losses(root, num_classes: int, monkeypatch: pytest.MonkeyPatch) -> None
             assert_close(own(inputs), reference(inputs), rtol=1e-5, atol=0)
 
 
-@pytest.mark.slow
 def test_gradients(root) -> None:
     """In float64, because in float32 rounding decides the sign of activations near 0, and each ReLU
     then changes a gradient by a jump."""
@@ -57,7 +57,6 @@ def test_gradients(root) -> None:
             assert error < 1e-5, name  # Detectron2's focal loss stays in float32
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("num_classes", [80, 3])
 def test_detections(root, num_classes: int) -> None:
     """One image at a time: Detectron2 pads a batch to its largest image, which changes the
@@ -92,7 +91,6 @@ def test_detections(root, num_classes: int) -> None:
         assert same.any(dim=1).all()
 
 
-@pytest.mark.slow
 def test_state_dicts_load_into_each_other(root) -> None:
     reference, own = pair(root, MODEL__RETINANET__NUM_CLASSES=3)
     state = own.state_dict()
@@ -100,7 +98,6 @@ def test_state_dicts_load_into_each_other(root) -> None:
     reference.load_state_dict(state, strict=True)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("depth", [18, 34, 101])
 @pytest.mark.parametrize("norm", ["FrozenBN", "BN", "GN"])
 def test_backbones_of_other_depths(root, depth: int, norm: str) -> None:
@@ -121,7 +118,6 @@ def test_backbones_of_other_depths(root, depth: int, norm: str) -> None:
     }
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
     [

@@ -27,6 +27,8 @@ from tests.checkpoint.test_weights import Payload
 from tests.d2.reference import batch, our_cfg, their_cfg
 from tests.file_server import FileServer, server
 
+pytestmark = pytest.mark.slow
+
 __all__ = ["server"]
 CAFFE2 = {"conv1": "branch2a", "conv2": "branch2b", "conv3": "branch2c", "shortcut": "branch1"}
 KINDS = {"weight": "gamma", "bias": "beta"}
@@ -81,7 +83,6 @@ def assert_backbone(model: nn.Module, arrays: dict[str, Any], **tolerances: floa
         )
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("depth", "suffix"), [(50, ".pkl"), (101, ".pth")], ids=["R-50.pkl", "R-101.pth"]
 )
@@ -144,7 +145,6 @@ def lively(model: nn.Module) -> nn.Module:
     return model.to(memory_format=torch.channels_last)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("layout", ["Caffe2", "Caffe2, protocol 0", "torchvision"])
 def test_a_backbone_of_the_zoo(
     root: Path, tmp_path: Path, layout: str, capsys: pytest.CaptureFixture

@@ -22,6 +22,8 @@ from retina_plugin.modeling.postprocessing import PostProcessor
 from tests.load_tools import load_tool
 from tests.scenes import write_run
 
+pytestmark = pytest.mark.slow
+
 HOSTS = ["lightning"] + ["detectron2"] * (importlib.util.find_spec("detectron2") is not None)
 CATEGORIES = [{"id": 3, "name": "square"}, {"id": 7, "name": "bar"}, {"id": 20, "name": "nothing"}]
 Box = list[float]
@@ -131,7 +133,6 @@ def test_perfect_detections_of_cleaned_boxes(
     assert "category 20 ('nothing') is only the supercategory of others" in printed
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("host", HOSTS)
 @pytest.mark.parametrize(("limit", "ap"), [(150, 100), (100, 100 * 84 / 101)])
 def test_more_than_100_boxes(
@@ -161,7 +162,6 @@ FLOAT_IDS = {
 }
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("host", HOSTS)
 @pytest.mark.parametrize("ids", [TEXT_IDS, FLOAT_IDS, {}], ids=["text", "floats", "numbers"])
 def test_the_results_of_a_run_can_be_visualized(
@@ -203,7 +203,6 @@ def test_without_annotations_detections_are_written(
     look_at(name, tmp_path)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("host", HOSTS)
 def test_training_with_a_test_set_without_annotations(
     train_net: Any, tmp_path: Path, root: Path, host: str, capsys: pytest.CaptureFixture
@@ -222,7 +221,6 @@ def test_training_with_a_test_set_without_annotations(
     assert not any(key.startswith(f"{name}/") for line in metrics(tmp_path / "out") for key in line)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("host", HOSTS)
 def test_each_evaluation_is_a_line(train_net: Any, tmp_path: Path, root: Path, host: str) -> None:
     """This includes evaluations between two lines of losses, which come every 20 steps."""

@@ -23,6 +23,8 @@ from retina_plugin.modeling.structures import ImageLosses, Target
 from tests.models import compact_model
 from tests.scenes import write_run
 
+pytestmark = pytest.mark.slow
+
 HOSTS = ["lightning"] + ["detectron2"] * (importlib.util.find_spec("detectron2") is not None)
 
 
@@ -101,7 +103,6 @@ def test_samples_with_ground_truth(tmp_path: Path, root: Path) -> None:
     assert_close(plain["image"], crowd["image"], rtol=0, atol=0)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("host", HOSTS)
 def test_runs(tmp_path: Path, root: Path, host: str, capsys: pytest.CaptureFixture[str]) -> None:
     """The losses in metrics.json are those of the checkpoint on the validation images."""

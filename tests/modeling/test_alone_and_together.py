@@ -16,6 +16,8 @@ from retina_plugin.modeling.preprocessing import group_by_padded_size, padded_si
 from retina_plugin.modeling.retinanet import RetinaNet
 from tests.models import compact_cfg
 
+pytestmark = pytest.mark.slow
+
 HOSTS = ["lightning"] + ["detectron2"] * (importlib.util.find_spec("detectron2") is not None)
 TIMM = pytest.mark.skipif(importlib.util.find_spec("timm") is None, reason="needs timm")
 # two pairs have the same padded size
@@ -64,7 +66,6 @@ def assert_alone(
     assert_close(together, alone, rtol=1e-4, atol=1e-3)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("neck", ["fpn", "pafpn", "bifpn"])
 @pytest.mark.parametrize("norm", NORMS)
 @pytest.mark.parametrize("backbone", ["resnet", pytest.param("timm", marks=TIMM)])

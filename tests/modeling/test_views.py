@@ -19,6 +19,8 @@ from retina_plugin.modeling.suppressors import NMS
 from retina_plugin.modeling.views import Slices, Versions, View, Views
 from tests.models import compact_cfg, compact_model
 
+pytestmark = pytest.mark.slow
+
 SLICE = "MODEL__RETINA_PLUGIN__TEST__SLICE__"
 
 

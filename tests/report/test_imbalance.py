@@ -28,6 +28,8 @@ from retina_plugin.report.imbalance import (
 from tests.models import compact_model
 from tests.scenes import write_scenes
 
+pytestmark = pytest.mark.slow
+
 CE = 100_000 * 0.1 / (100 * 2.3)
 # 1 - q of an easy example divided by that of a hard one: 0.0952 / 0.8997
 WRONG = (1 - math.exp(-0.1)) / (1 - math.exp(-2.3))
@@ -159,7 +161,6 @@ def test_lines_are_the_formulas(monkeypatch: pytest.MonkeyPatch) -> None:
             np.testing.assert_allclose(y, formula[axes], rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "draw",
     [

@@ -23,6 +23,8 @@ from retina_plugin.report.page.chart import Axis
 from retina_plugin.report.page.html import Html, escape, join, table, tag
 from tests.report.finished_run import NAME, write_finished_run, write_metrics, write_results
 
+pytestmark = pytest.mark.slow
+
 BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
 SECTIONS = {
     *("summary", "ap", "thresholds", "curves", "confusion", "errors", "calibration"),
@@ -286,7 +288,6 @@ addEventListener("load", () => {
 """
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(BROWSER is None, reason="needs Chromium")
 @pytest.mark.parametrize("width", [390, 1280], ids=["phone", "desktop"])
 def test_the_page_works_in_a_browser(written: Path, tmp_path: Path, width: int) -> None:

@@ -34,6 +34,8 @@ from tests.full_disk import FullDisk
 from tests.models import compact_model
 from tests.scenes import write_scenes
 
+pytestmark = pytest.mark.slow
+
 cv2 = pytest.importorskip("cv2")
 
 GRAY = np.full((200, 300, 3), 128, dtype=np.uint8)

@@ -13,6 +13,8 @@ from retina_plugin.modeling.build import build_model
 from retina_plugin.modeling.build_backbone import set_timm_pixel_constants
 from tests.models import compact_cfg, compact_model
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def tool(root: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
@@ -20,7 +22,6 @@ def tool(root: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     return importlib.import_module("analyze_model")
 
 
-@pytest.mark.slow
 def test_costs_of_parts_by_hand(tool: ModuleType) -> None:
     """An FPN with 32 channels on maps with 32, 64 and 128; a head with 2 + 2 convolutions without
     norm, A = 6, K = 3.
@@ -59,7 +60,6 @@ def test_a_backbone_without_a_neck_has_one_part(tool: ModuleType) -> None:
     assert list(tool.modules_of(model)) == ["backbone", "neck", "head"]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", ["mobilevit_xxs", "pvt_v2_b0"])
 def test_fused_attention_counts_as_its_two_products(tool: ModuleType, name: str) -> None:
     """timm's models can also run without fused attention; then fvcore counts the two matrix

@@ -20,6 +20,8 @@ from retina_plugin.data import load_dataset
 from tests.load_tools import load_tool
 from tests.scenes import write_run
 
+pytestmark = pytest.mark.slow
+
 HOSTS = ["lightning"] + ["detectron2"] * (importlib.util.find_spec("detectron2") is not None)
 EMA = "MODEL.RETINA_PLUGIN.SOLVER.EMA"
 HEAD = "MODEL.RETINANET.NUM_CONVS"

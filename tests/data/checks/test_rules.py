@@ -19,6 +19,8 @@ from retina_plugin.data.checks.read import read_checked
 from retina_plugin.data.checks.report import describe
 from tests.data.checks.sets import HEIGHT, VIEW, WIDTH, Scene, found, picture
 
+pytestmark = pytest.mark.slow
+
 CUT = 40  # bytes that are missing at the end of a truncated file
 
 

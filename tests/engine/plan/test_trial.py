@@ -16,6 +16,8 @@ from retina_plugin.modeling.structures import ImageLosses
 from tests.models import compact_cfg
 from tests.scenes import write_scenes
 
+pytestmark = pytest.mark.slow
+
 # (sum of the losses, positives) of three images
 ONE = [(4.0, 1), (6.0, 3), (5.0, 0)]
 

@@ -37,7 +37,8 @@ from retina_plugin.data.repairs import Repairs, clip_box
 
 logger = logging.getLogger("retina_plugin.data")
 
-FLAGS = ("difficult", "group_of")  # reasons for "iscrowd"
+# reasons for "iscrowd", and the keys that give them
+FLAG_KEYS = (("difficult", "difficult"), ("group_of", "group_of"), ("group_of", "is_group_of"))
 
 
 def read_coco(
@@ -311,13 +312,14 @@ def object_entry(annotation: Mapping[str, Any], box: list[float], label: int) ->
     # if the box was clipped, its mask is not larger than the clipped box either
     if not math.isclose(box_area, annotation["bbox"][2] * annotation["bbox"][3]):
         area = min(area, box_area)
+    flags = {flag: 1 for flag, key in FLAG_KEYS if annotation.get(key)}
     return {
         "id": annotation["id"],
         "bbox": box,
         "category_id": label,
-        "iscrowd": int(annotation.get("iscrowd") or 0),
+        "iscrowd": int(bool(flags or annotation.get("iscrowd"))),
         "area": area,
-        **{flag: 1 for flag in FLAGS if annotation.get(flag)},
+        **flags,
     }
 
 

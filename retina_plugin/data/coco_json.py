@@ -38,7 +38,8 @@ PIXELS: Rule = (
 
 RULES: dict[str, dict[str, Rule]] = {
     "images": {"id": ID, "file_name": TEXT, "height": PIXELS, "width": PIXELS},
-    "annotations": {"id": ID, "image_id": ID, "category_id": ID, "bbox": BOX, "iscrowd": FLAG},
+    "annotations": {"id": ID, "image_id": ID, "category_id": ID, "bbox": BOX}
+    | dict.fromkeys(("iscrowd", "difficult", "group_of", "is_group_of"), FLAG),
     "categories": {"id": ID, "name": TEXT},
 }
 

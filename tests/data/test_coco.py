@@ -274,6 +274,7 @@ ENTRIES = {
     "box beyond floats": (("annotations", 0, {"bbox": [10**400, 2, 3, 4]}), "needs bbox: .* found"),
     "strange iscrowd": (("annotations", 0, {"iscrowd": "yes"}), "needs iscrowd: 0 or 1; found "
                                                                 "'yes'"),
+    "strange difficult": (("annotations", 0, {"difficult": "no"}), "needs difficult: 0 or 1"),
     "strange width": (("images", 0, {"width": "20"}), r"entry 0 of 'images' \(id 5\) needs width: "
                                                       r"a whole number of pixels; found '20'"),
     "broken height": (("images", 0, {"height": 10.5}), "needs height: a whole number of pixels; "
@@ -425,3 +426,17 @@ def test_the_parent_category_of_roboflow(tmp_path: Path) -> None:
     content["annotations"][0]["category_id"] = 0
     assert read_coco(*write_coco(tmp_path, content)).warnings == ()
     assert read_coco(*write_coco(tmp_path, {**content, "annotations": []})).warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("key", "flag"),
+    [("difficult", "difficult"), ("group_of", "group_of"), ("is_group_of", "group_of")],
+)
+def test_boxes_with_flags_are_not_learned(tmp_path: Path, key: str, flag: str) -> None:
+    content = changed("annotations", 0, iscrowd=0, **{key: True})
+    entry = read_coco(*write_coco(tmp_path, content)).records[0]["annotations"][0]
+    assert (entry["iscrowd"], entry[flag]) == (1, 1)
+    content = changed("annotations", 0, **{key: 0})
+    entry = read_coco(*write_coco(tmp_path, content)).records[0]["annotations"][0]
+    assert entry["iscrowd"] == 0
+    assert flag not in entry

@@ -11,6 +11,7 @@ from retina_plugin.config.files import write_atomically
 from retina_plugin.data.dataset import Dataset, Record
 from retina_plugin.data.exporters.image_copies import ImageCopies
 from retina_plugin.data.exporters.splits import FLAGS, count_flags, named_records
+from retina_plugin.data.importers.yolo_layout import labels_folder
 
 
 def write_yolo(datasets: Mapping[str, Dataset], copies: ImageCopies) -> list[str]:
@@ -18,9 +19,11 @@ def write_yolo(datasets: Mapping[str, Dataset], copies: ImageCopies) -> list[str
     left out, as in Ultralytics' converters from COCO and Pascal VOC."""
     for split, dataset in datasets.items():
         for record, name in named_records(split, dataset):
-            copies.add(record["file_name"], os.path.join("images", split, name))
-            label = f"{os.path.splitext(name)[0]}.txt"
-            path = os.path.join(copies.folder, "labels", split, label)
+            image = os.path.join("images", split, name)
+            copies.add(record["file_name"], image)
+            folder, file = os.path.split(image)
+            label = f"{os.path.splitext(file)[0]}.txt"
+            path = os.path.join(copies.folder, labels_folder(folder), label)
             os.makedirs(os.path.dirname(path), exist_ok=True)
             write_atomically(path, "".join(_row(a, record) for a in _boxes(record)))
     class_names = next(iter(datasets.values())).class_names
@@ -42,11 +45,14 @@ def _row(annotation: Mapping[str, Any], record: Record) -> str:
 
 def _data_yaml(datasets: Mapping[str, Dataset], class_names: tuple[str, ...]) -> str:
     """Return the text of data.yaml. Text is quoted as in JSON, which is valid YAML."""
-    lines = [
-        f"{split or 'train'}: {json.dumps(f'images/{split}'.rstrip('/'))}" for split in datasets
-    ]
-    lines += ["names:", *(f"  {i}: {json.dumps(name)}" for i, name in enumerate(class_names))]
+    lines = [f"{split or 'train'}: {_quoted(f'images/{split}'.rstrip('/'))}" for split in datasets]
+    lines += ["names:", *(f"  {i}: {_quoted(name)}" for i, name in enumerate(class_names))]
     return "\n".join([*lines, ""])
+
+
+def _quoted(text: str) -> str:
+    """Quote text; YAML does not join the two escapes that JSON has for an emoji."""
+    return json.dumps(text, ensure_ascii=False)
 
 
 def _notes(datasets: Mapping[str, Dataset]) -> list[str]:

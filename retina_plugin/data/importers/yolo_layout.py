@@ -119,7 +119,7 @@ def name_files(*folders: str) -> list[str]:
     bases = dict.fromkeys(
         base
         for folder in folders
-        for base in (folder, _labels_of(folder), os.path.join(folder, "labels"))
+        for base in (folder, labels_folder(folder), os.path.join(folder, "labels"))
     )
     names = (*NAME_FILES, *map(str.upper, NAME_FILES))
     found = [
@@ -196,7 +196,7 @@ def label_file(image: str) -> str | None:
     last part "images" replaced by "labels", beside the image, and in "labels" beside the image."""
     folder, name = os.path.split(image)
     stem = os.path.splitext(name)[0]
-    for base in dict.fromkeys((_labels_of(folder), folder, os.path.join(folder, "labels"))):
+    for base in dict.fromkeys((labels_folder(folder), folder, os.path.join(folder, "labels"))):
         path = _text_file(os.path.join(base, stem))
         if path is not None:
             return path
@@ -207,8 +207,11 @@ def _text_file(stem: str) -> str | None:
     return next((path for end in (".txt", ".TXT") if os.path.isfile(path := stem + end)), None)
 
 
-def _labels_of(folder: str) -> str:
-    """Replace the last part "images" of a path by "labels", if it has such a part."""
+def labels_folder(folder: str) -> str:
+    """Return the folder of the labels of a folder of images.
+
+    The last part "images" of the path becomes "labels", if it has such a part.
+    """
     parts = folder.split(os.sep)
     for place in range(len(parts) - 1, -1, -1):
         if parts[place].lower() == "images":

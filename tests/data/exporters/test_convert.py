@@ -16,7 +16,7 @@ from retina_plugin.data import Dataset, DatasetError, load_dataset, splits_of, u
 from retina_plugin.data.exporters import EXPORTERS, convert
 from tests.imported_boxes import write_images
 
-NAMES = ["zebra", 'ant: the "big" one', "no"]
+NAMES = ["zebra", 'ant: the "big" one \U0001f41c', "no"]
 # with digits that binary floats do not have
 BOXES = [[10.1, 5.3, 29.7, 20.9], [0, 0, 100, 50], [33.333333333333336, 1e-3, 2.1, 48.7]]
 
@@ -28,9 +28,9 @@ def default_offset() -> Iterator[None]:
 
 
 def write_coco(folder: Path) -> None:
-    """Splits train and val of 2 images each; one has no box, and one a name in a folder."""
+    """Splits train and val of 2 images each; one has no box, and one a name in folders."""
     for split in ("train", "val"):
-        names = [f"{split} 1.png", f"deeper/{split} ž.jpg"]
+        names = [f"{split} 1.png", f"deeper/images/{split} ž.jpg"]
         write_images(folder / "images" / split, *names)
         boxes = [
             {"id": 7 + i, "image_id": 5, "category_id": 30 - 10 * i, "bbox": box}
@@ -96,9 +96,9 @@ def test_coco_is_exact(tmp_path: Path) -> None:
     assert sorted(str(p.relative_to(root)) for p in root.rglob("*") if p.is_file()) == [
         "annotations/train.json",
         "annotations/val.json",
-        "images/train/deeper/train ž.jpg",
+        "images/train/deeper/images/train ž.jpg",
         "images/train/train 1.png",
-        "images/val/deeper/val ž.jpg",
+        "images/val/deeper/images/val ž.jpg",
         "images/val/val 1.png",
     ]
 

@@ -36,14 +36,14 @@ class DataPath(NamedTuple):
 def parse_data_path(name: str) -> DataPath | None:
     """Parse ``PATH``, ``PATH:SPLIT``, ``PATH@IMAGE_FOLDER`` or ``PATH:SPLIT@IMAGE_FOLDER``.
 
-    An existing path may contain ``:`` or ``@``.
+    An existing path may contain ``:`` or ``@``; the longest one is used.
 
     Returns:
         None if the name is not a path: no such file exists, and the name has neither a separator
         nor the suffix of an annotation file.
     """
     text = os.path.expanduser(name)
-    for end in [len(text), *(i for i, c in enumerate(text) if c == "@")]:
+    for end in reversed([*(i for i, c in enumerate(text) if c == "@"), len(text)]):
         found = _with_split(text[:end])
         if found is not None and os.path.exists(found.path):
             return found._replace(image_folder=os.path.expanduser(text[end + 1 :]))

@@ -46,6 +46,7 @@ def write_yolo(folder: Path, *splits: str) -> None:
         ("gone/data.yaml:val", DataPath("gone/data.yaml", "val")),
         ("gone", None),
         ("gone.json@my", DataPath("gone.json", "", "my")),
+        ("my@b/b.csv@my@b/photos", DataPath("my@b/b.csv", "", "my@b/photos")),
     ],
 )
 def test_paths(
@@ -53,7 +54,8 @@ def test_paths(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "my").mkdir()
-    for file in ("my/data.yaml", "a.csv", "a:b", "a@b"):
+    (tmp_path / "my@b").mkdir()
+    for file in ("my/data.yaml", "a.csv", "a:b", "a@b", "my@b/b.csv"):
         (tmp_path / file).touch()
     assert parse_data_path(name) == expected
 

@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 
     from retina_plugin.cli.parser import Parser
 
-EXAMPLES = """Write one HTML page about a run: AP by class and size, curves, confusions, where
-errors come from, calibration, learning curves, the worst images and likely label errors. The page
-needs no network and no other file. It is made from what the last evaluation has written; the model
-runs on eight images only. Several runs are compared with the first.
+EXAMPLES = """Write one HTML page about a run: AP by class and size, curves, confusions, kinds of
+errors, calibration, learning curves, the worst images and likely label errors. The page needs no
+network and no other file. It is made from the files of the last evaluation; the model runs on eight
+images only. If several runs are given, the page compares them with the first.
 
     retina report out
     retina report out other_run --output comparison.html

@@ -30,21 +30,21 @@ from retina_plugin.evaluation.thresholds import score_thresholds
 
 @dataclass(frozen=True)
 class Analysis:
-    """All evaluations of a data set with K classes. Those without a note are at IoU 0.5.
+    """All evaluations of a data set with K classes, at IoU 0.5 unless stated otherwise.
 
     Attributes:
         dataset: the data set.
         overlaps: its boxes, the detections and their IoU.
-        matching: which detection found which box.
-        sizes: AP at COCO's IoU thresholds by size, see
+        matching: the box that each detection found.
+        sizes: AP at COCO's IoU thresholds by object size, see
             :data:`retina_plugin.evaluation.sizes.RANGES`.
         curves: K curves of precision and recall; None for a class without boxes or detections.
         errors, costs: the kinds of errors, and the AP that they cost.
         point: precision and recall at the score thresholds.
         confusion: (K + 1, K + 1), see :mod:`retina_plugin.evaluation.confusion`.
-        calibration: of all detections.
-        of_classes: K calibrations.
-        lrp: K oLRP errors.
+        calibration: calibration of the detections of all classes.
+        of_classes: the calibration of each class.
+        lrp: oLRP of each class.
         label_errors: likely errors of the annotations.
     """
 

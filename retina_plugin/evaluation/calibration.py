@@ -1,8 +1,8 @@
 """Compare scores with precision: reliability diagram and D-ECE.
 
 A detector is calibrated if 80% of the detections with score 0.8 find a box at IoU 0.5. D-ECE is the
-expected calibration error of detections (Kueppers et al., CVPR Workshops 2020): the mean difference
-of score and precision over bins of the score, weighted by the number of detections.
+expected calibration error of detections (Kueppers et al., CVPR Workshops 2020): the mean absolute
+difference of score and precision over bins of the score, weighted by the number of detections.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ class Calibration(NamedTuple):
 
     Attributes:
         counts: (B,) int64.
-        scores, precision: (B,) mean score and share of detections that found a box; NaN for an
-            empty bin.
+        scores: (B,) mean score; NaN for an empty bin.
+        precision: (B,) share of detections that found a box; NaN for an empty bin.
     """
 
     counts: np.ndarray

@@ -1,9 +1,9 @@
 """The confusion matrix of a detector with background, at one operating point.
 
-Projects disagree about this matrix. Here its diagonal, the sums of its rows and the sums of its
-columns are the numbers of :mod:`retina_plugin.evaluation.operating_point`: a detection and a box of
-the same class are paired as for AP, best score first. The other detections and boxes are then
-paired without regard to classes, highest IoU first, each once.
+Projects compute this matrix in different ways. Here the diagonal and the sums of rows and columns
+equal the counts of :mod:`retina_plugin.evaluation.operating_point`: detections and boxes of the
+same class are paired first, as for AP. The remaining detections and boxes are then paired with
+those of other classes, highest IoU first. Each is paired at most once.
 """
 
 from __future__ import annotations

@@ -10,11 +10,11 @@ from retina_plugin.evaluation.matches import Matches
 
 
 class Curve(NamedTuple):
-    """Precision and recall if the detections with at least a score are kept.
+    """Precision and recall at each score threshold.
 
     Attributes:
-        scores: (S,) the different scores, descending; each can be a threshold.
-        precision, recall: (S,) in 0..1.
+        scores: (S,) the distinct scores of the detections, descending.
+        precision, recall: (S,) in 0..1, of the detections with at least this score.
     """
 
     scores: np.ndarray
@@ -32,8 +32,7 @@ class Curve(NamedTuple):
 def curve_of(matches: Matches, class_index: int) -> Curve | None:
     """Return the curve of a class at the lowest IoU threshold of ``matches``.
 
-    Detections in crowds and crowds do not count. Precision is that of the detections with at least
-    the score; it is not interpolated as in COCO's AP.
+    Crowds and detections in crowds do not count. Precision is not interpolated as in COCO's AP.
 
     Returns:
         None if the class has no boxes, or no detections outside of crowds.
@@ -51,7 +50,10 @@ def curve_of(matches: Matches, class_index: int) -> Curve | None:
 
 
 def mean_curve(curves: list[Curve], thresholds: np.ndarray) -> np.ndarray:
-    """Return the mean F1 of some classes at (S,) thresholds, as (S,); 0 above the highest score."""
+    """Return the mean F1 (S,) of some classes at (S,) thresholds.
+
+    The F1 of a class is 0 at thresholds above its highest score.
+    """
     values = []
     for curve in curves:
         # the last score that is at least the threshold

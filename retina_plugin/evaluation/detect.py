@@ -22,12 +22,12 @@ def detect_samples(
     """Detect the objects of samples of :class:`retina_plugin.data.samples.EvaluationDataset`.
 
     Args:
-        model: a model of the config of the samples, in evaluation mode.
-        samples: N samples. For those of ``ValidationDataset``, losses are also measured, on the
-            same predictions.
+        model: a model in evaluation mode, built from the config of the samples.
+        samples: N samples. Samples of ``ValidationDataset`` have ground truth, so their losses
+            are measured too, on the same predictions.
 
     Returns:
-        N detections in pixels of the files, and N losses; no losses without ground truth.
+        N detections in pixels of the image files, and N losses; no losses without ground truth.
     """
     if "views" in samples[0]:
         pairs = [_detect_views(model, sample) for sample in samples]
@@ -51,8 +51,10 @@ def _target(model: RetinaNet, sample: Sample) -> Target:
 
 
 def _detect_views(model: RetinaNet, sample: Sample) -> tuple[Detections, list[ImageLosses]]:
-    """Return the detections of one image; and its losses, summed over its views, if the sample has
-    ground truth."""
+    """Return the detections of one image, and its losses summed over its views.
+
+    There are no losses if the sample has no ground truth.
+    """
     size, cut = (sample["height"], sample["width"]), sample["views"]
     if "boxes" not in sample:
         return model.detect_views(size, cut), []

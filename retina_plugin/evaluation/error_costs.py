@@ -3,14 +3,14 @@
 All errors of one kind are corrected, and AP at IoU 0.5 is computed again. The gain is the cost of
 the kind. The costs of several kinds do not add up. These are the corrections:
 
-- wrong class: the detection gets the class of its box;
-- misplaced: the detection finds its box, with the same score;
+- wrong class: the detection gets the class of its target box;
+- misplaced: the detection finds its target box, with the same score;
 - both, duplicate, background: the detection is removed;
-- missed: the box is removed. If a class has no boxes left, its AP is then 100. (TIDE's code says 0,
-  so that missing every box of a class would cost nothing.)
+- missed: the box is removed. If a class has no boxes left, its AP is 100. (In TIDE's code it is 0,
+  so missing every box of a class costs nothing.)
 
-A wrong class or a misplaced detection is removed if another detection found the box, or if another
-error of these two kinds about the same box has a higher score.
+A wrong-class or misplaced detection is removed if another detection found its target, or if another
+error of these two kinds with the same target has a higher score.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class ErrorCosts(NamedTuple):
         ap50: (K,), NaN for a class without boxes.
         of_classes: (6, K) cost by kind and class, at least 0; NaN for a class without boxes.
         total: (6,) gain of the mean over the classes with boxes, at least 0.
-        counts: (6, K) int64, number of errors: detections by their class, missed boxes by theirs.
+        counts: (6, K) int64, number of errors, by the class of the detection or the missed box.
     """
 
     ap50: np.ndarray
@@ -102,7 +102,7 @@ def _ap(matches: Matches) -> np.ndarray:
 
 
 def _mean(values: np.ndarray) -> float:
-    """Return the mean of the classes with boxes; NaN without any."""
+    """Return the mean of the classes with boxes; NaN if no class has boxes."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)
         return float(np.nanmean(values)) if values.size else float("nan")

@@ -1,17 +1,19 @@
 """Sort errors into the six kinds of TIDE (Bolya et al., arXiv 2008.08115) at IoU 0.5.
 
-A detection is an error if it found no box and lies in no crowd. It has the first kind that applies:
+A detection finds a box if it is matched to it as for AP. It is an error if it finds no box and is
+not in a crowd. It has the first kind that applies:
 
 1. background, if its image has no boxes;
 2. misplaced: its highest IoU with a box of its class is in [0.1, 0.5);
 3. wrong class: its highest IoU with a box of another class is at least 0.5;
 4. duplicate: its IoU with a box of its class that another detection found is at least 0.5;
 5. background: its highest IoU with any box is at most 0.1;
-6. wrong class and misplaced: the rest.
+6. both, wrong class and misplaced: all others.
 
-A box is missed if no detection found it, and no error of kind 2 or 3 is about it. This is the order
-of TIDE's code; the paper has kind 3 before kind 2. In TIDE's code, a detection in a crowd can be an
-error too. Scores do not matter: all detections of the evaluation count.
+The box with the highest IoU in kind 2 or 3 is the target of the error. A box is missed if no
+detection found it and it is not a target. This is the order of TIDE's code; the paper has kind 3
+before kind 2. In TIDE's code, a detection in a crowd can be an error too. Detections of all scores
+are used.
 """
 
 from __future__ import annotations
@@ -25,19 +27,19 @@ from retina_plugin.evaluation.overlaps import Overlaps
 
 KINDS = ("wrong class", "misplaced", "both", "duplicate", "background", "missed")
 WRONG_CLASS, MISPLACED, BOTH, DUPLICATE, BACKGROUND, MISSED = range(6)
-IOU = 0.5  # of a detection that finds a box
-NEAR = 0.1  # of a detection that is about a box
+IOU = 0.5  # lowest IoU of a detection and the box that it finds
+NEAR = 0.1  # lowest IoU of a misplaced detection and its target
 
 
 class Errors(NamedTuple):
     """The errors of a data set.
 
     Attributes:
-        kinds: (D,) int64, index in :data:`KINDS` for each detection; -1 if it is no error.
-        targets: (D,) int64, the box that a misplaced detection or one of a wrong class is about;
-            -1 for other detections.
-        fixable: (D,) bool, whether the detection would find its target if it were corrected: the
-            target was not found, and no correctable detection of it has a higher score.
+        kinds: (D,) int64, index in :data:`KINDS` for each detection; -1 if it is not an error.
+        targets: (D,) int64, index of the target box of a misplaced or wrong-class detection; -1
+            for other detections.
+        fixable: (D,) bool, whether the detection would find its target if it were corrected: no
+            detection found the target, and no other detection with this target has a higher score.
         missed: (M,) bool, whether a box is missed.
     """
 

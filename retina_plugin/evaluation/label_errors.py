@@ -1,18 +1,18 @@
-"""Find likely errors of the annotations: where a confident model disagrees with them.
+"""Find likely label errors: annotations that confident detections disagree with.
 
-The images must not have been used for training, because a model repeats the errors that it learnt.
+The images must not be training images, because a model repeats the errors that it has learned.
 A detection is confident if its score is at least the mean score of the detections of its class that
 found a box (the threshold of confident learning: Northcutt et al., arXiv 1911.00068). A box is
-accepted if a detection of its class that is kept at the operating point found it. The four kinds
+accepted if a detection with at least the score threshold of its class found it. The four kinds
 follow ObjectLab (Tkachenko et al., arXiv 2309.00832):
 
 - overlooked: a confident detection has IoU of at most 0.1 with every box of the image;
 - wrong class: a confident detection of another class has IoU of at least 0.5 with a box that is not
   accepted;
-- misplaced: a confident detection of the class of a box has IoU in [0.1, 0.5) with it, which is its
-  highest with a box of the class, and the box is not accepted;
-- spurious: no detection of any score and class has IoU of at least 0.5 with the box, and it is not
-  misplaced.
+- misplaced: the box of its class that a confident detection overlaps most has IoU in [0.1, 0.5)
+  with it, and the box is not accepted;
+- spurious: no detection of any score and class has IoU of at least 0.5 with the box, and the box is
+  not misplaced.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ OVERLOOKED, WRONG_CLASS, MISPLACED_BOX, SPURIOUS = (
 
 
 class LabelError(NamedTuple):
-    """A likely error.
+    """A likely label error.
 
     Attributes:
         kind: one of the four kinds.
-        suspicion: 0..1, the higher the more likely. It is the score of the detection; for a
+        suspicion: 0..1; a higher value is more suspicious. It is the score of the detection; for a
             spurious box, the share of the boxes of its class and size that are accepted.
         detection: index of the detection; -1 for a spurious box.
         box: index of the box; -1 for an overlooked object.
@@ -99,7 +99,11 @@ def _accepted_boxes(overlaps: Overlaps, matching: Matching, thresholds: np.ndarr
 
 
 def _overlooked(overlaps: Overlaps, errors: Errors, confident: np.ndarray) -> list[LabelError]:
-    """Return confident detections far from every box, of several in one place only the best."""
+    """Return confident detections far from every box.
+
+    If several overlap each other by IoU 0.5 or more, only the one with the highest score is
+    returned.
+    """
     (candidates,) = (confident & (errors.kinds == BACKGROUND)).nonzero()
     chosen: dict[int, list[int]] = {}  # image -> detections
     for detection in candidates[np.argsort(-overlaps.scores[candidates], kind="stable")].tolist():
@@ -113,10 +117,10 @@ def _overlooked(overlaps: Overlaps, errors: Errors, confident: np.ndarray) -> li
     ]
 
 
-def _iou(one: np.ndarray, other: np.ndarray) -> float:
-    sides = np.minimum(one[2:], other[2:]) - np.maximum(one[:2], other[:2])
+def _iou(a: np.ndarray, b: np.ndarray) -> float:
+    sides = np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2])
     intersection = float(sides.clip(min=0).prod())
-    total = float((one[2:] - one[:2]).prod() + (other[2:] - other[:2]).prod())
+    total = float((a[2:] - a[:2]).prod() + (b[2:] - b[:2]).prod())
     return intersection / max(total - intersection, 1e-12)
 
 

@@ -1,9 +1,12 @@
 """Optimal LRP error (oLRP; Oksuz et al., arXiv 2011.10772): localisation, precision and recall in
 one number, at the best score threshold of each class.
 
-At a score threshold, LRP = (sum over found boxes of (1 - IoU) / 0.5, + wrong detections + missed
-boxes) / (found + wrong + missed), at IoU 0.5. oLRP is the lowest LRP over all thresholds. 0 is
-perfect; 1 means that nothing was found.
+At a score threshold and at IoU 0.5::
+
+    LRP = (sum over found boxes of (1 - IoU) / 0.5  +  wrong  +  missed) / (found + wrong + missed)
+
+``found``, ``wrong`` and ``missed`` are the numbers of found boxes, wrong detections and missed
+boxes. oLRP is the lowest LRP over all thresholds. 0 is perfect; 1 means that nothing was found.
 """
 
 from __future__ import annotations
@@ -86,6 +89,6 @@ def _of_class(scores: np.ndarray, hits: np.ndarray, distances: np.ndarray, boxes
 
 
 def mean_lrp(of_classes: list[LRP]) -> float:
-    """Return the mean oLRP of the classes with boxes; NaN without any."""
-    values = [one.error for one in of_classes if not math.isnan(one.error)]
+    """Return the mean oLRP of the classes with boxes; NaN if no class has boxes."""
+    values = [lrp.error for lrp in of_classes if not math.isnan(lrp.error)]
     return sum(values) / len(values) if values else math.nan

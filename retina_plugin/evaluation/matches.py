@@ -30,8 +30,9 @@ class Matches:
         classes: (D,) int64, class of each detection.
         images: (D,) int64, index of its record.
         scores: (D,) float64.
-        hits: (T, D) bool, whether it found a box that is no crowd.
-        ignored: (T, D) bool, whether it lies in a crowd; it counts neither as found nor as wrong.
+        hits: (T, D) bool, whether it found a box that is not a crowd.
+        ignored: (T, D) bool, whether it lies in a crowd and so counts neither as right nor as
+            wrong.
         boxes: (I, K) int64, number of boxes other than crowds.
     """
 

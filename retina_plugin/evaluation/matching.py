@@ -21,8 +21,8 @@ class Matching(NamedTuple):
 
     Attributes:
         found: (T, D) int64, index of the box that a detection found; -1 if it found none.
-        ignored: (T, D) bool, whether a detection counts neither as found nor as wrong.
-        counted: (M,) bool, whether a box counts: it is no crowd and has the right area.
+        ignored: (T, D) bool, whether a detection counts neither as right nor as wrong.
+        counted: (M,) bool, whether a box counts: it is not a crowd, and its area is in the range.
     """
 
     found: np.ndarray
@@ -41,10 +41,11 @@ def match(
 ) -> Matching:
     """Match the detections of each image and class, best score first.
 
-    Each detection takes the free box with the highest IoU, if that is at least the threshold (the
-    last of several equal ones). A detection that finds no box that counts may find one that does
-    not, a crowd or a box of another area: then it is ignored. Crowds can be found many times. A
-    detection that finds nothing and has another area is ignored too.
+    A detection finds the free box with the highest IoU, if this is at least the threshold; of equal
+    IoU, the last box. Boxes that count come first. If there is none, the detection may find a box
+    that does not count (a crowd, or a box with an area outside of the range) and is then ignored. A
+    crowd can be found several times. A detection that finds nothing is ignored if its own area is
+    outside of the range.
 
     Args:
         overlaps: detections and boxes.

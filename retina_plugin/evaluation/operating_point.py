@@ -1,4 +1,4 @@
-"""Precision, recall and F1 of each class at its score threshold, the operating point."""
+"""The operating point: precision, recall and F1 of each class at its score threshold."""
 
 from __future__ import annotations
 
@@ -16,9 +16,11 @@ class OperatingPoint(NamedTuple):
     """Counts of kept detections, at IoU 0.5.
 
     Attributes:
-        thresholds: (K,), infinite for a class without a threshold, of which nothing is kept.
-        found, wrong, missed: (K,) int64, numbers of kept detections that found a box, of kept
-            detections that did not, and of boxes that were not found.
+        thresholds: (K,); infinite for a class without a threshold, so none of its detections is
+            kept.
+        found: (K,) int64, number of kept detections that found a box.
+        wrong: (K,) int64, number of kept detections that did not.
+        missed: (K,) int64, number of boxes that were not found.
     """
 
     thresholds: np.ndarray
@@ -28,17 +30,17 @@ class OperatingPoint(NamedTuple):
 
     @property
     def precision(self) -> np.ndarray:
-        """(K,) NaN for a class of which nothing is kept."""
+        """(K,); NaN for a class without kept detections."""
         return _ratio(self.found, self.found + self.wrong)
 
     @property
     def recall(self) -> np.ndarray:
-        """(K,) NaN for a class without boxes."""
+        """(K,); NaN for a class without boxes."""
         return _ratio(self.found, self.found + self.missed)
 
     @property
     def f1(self) -> np.ndarray:
-        """(K,) NaN for a class without boxes and without kept detections."""
+        """(K,); NaN for a class without boxes and without kept detections."""
         return _ratio(2 * self.found, 2 * self.found + self.wrong + self.missed)
 
 

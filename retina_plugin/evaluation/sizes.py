@@ -63,8 +63,10 @@ def ap_of(matches: Matches) -> SizeAP:
 
 
 def _without_ignored(matches: Matches) -> Matches:
-    """Drop the detections that are ignored at all IoU thresholds, which saves time: for a size,
-    those are most of the others."""
+    """Drop the detections that are ignored at all IoU thresholds, to save time.
+
+    In the evaluation of one size, most detections of other sizes are ignored.
+    """
     kept = ~matches.ignored.all(axis=0)
     return replace(
         matches,

@@ -11,9 +11,9 @@ from retina_plugin.report.page.numbers import number
 X, Y = Axis("score", 0, 1), Axis("precision", 0, 1)
 
 
-def calibration_section(one: Analysis, prefix: str) -> Html:
+def calibration_section(analysis: Analysis, prefix: str) -> Html:
     """Build the section."""
-    found = one.calibration
+    found = analysis.calibration
     chart = line_chart(
         [Line("precision", found.scores, found.precision), Line("calibrated", [0, 1], [0, 1])],
         X,
@@ -23,7 +23,7 @@ def calibration_section(one: Analysis, prefix: str) -> Html:
     )
     rows = [
         [name, int(of_class.counts.sum()), number(100 * of_class.error)]
-        for name, of_class in zip(one.dataset.class_names, one.of_classes, strict=True)
+        for name, of_class in zip(analysis.dataset.class_names, analysis.of_classes, strict=True)
     ]
     rows.insert(0, ["all classes", int(found.counts.sum()), number(100 * found.error)])
     errors = table(["class", "detections", "D-ECE"], rows, caption="D-ECE in percent")
@@ -32,10 +32,11 @@ def calibration_section(one: Analysis, prefix: str) -> Html:
         "Do scores mean precision?",
         tag("div", chart, errors, class_="row"),
         note(
-            f"Detections of all scores are sorted into {BINS} bins of their score, without "
-            "those in crowds. Precision is at IoU 0.5. Grey bars are the numbers of detections, "
-            "relative to the fullest bin. D-ECE is the mean difference of score and precision, "
-            "weighted by the number of detections. Focal loss does not aim at calibrated scores."
+            f"Detections of all scores, except those in crowds, are sorted into {BINS} bins by "
+            "score. Precision is at IoU 0.5. Grey bars are the numbers of detections, "
+            "relative to the fullest bin. D-ECE is the mean absolute difference of score and "
+            "precision over the bins, weighted by the number of detections. Focal loss is not "
+            "designed to give calibrated scores."
         ),
     )
 

@@ -78,7 +78,7 @@ def line_chart(
     """Draw lines with axes and a legend.
 
     Args:
-        lines: at most 28 can be distinguished.
+        lines: the lines; more than 28 repeat colours and dashes.
         x, y: the axes.
         title: read aloud instead of the picture, and shown above it.
         extra: SVG drawn behind the lines.

@@ -24,7 +24,7 @@ def comparison_section(names: Sequence[str], analyses: Sequence[Analysis]) -> Ht
         analyses: their analyses. Each is compared with the first.
     """
     first = analyses[0]
-    rows = [_row(name, first, one) for name, one in zip(names, analyses, strict=True)]
+    rows = [_row(name, first, analysis) for name, analysis in zip(names, analyses, strict=True)]
     parts = [
         table(
             ["run", "AP", "AP50", "difference in AP", "difference in AP50"],
@@ -32,7 +32,11 @@ def comparison_section(names: Sequence[str], analyses: Sequence[Analysis]) -> Ht
             caption=f"AP of the runs, and differences from {names[0]}",
         )
     ]
-    same = [(n, one) for n, one in zip(names, analyses, strict=True) if _comparable(first, one)]
+    same = [
+        (n, analysis)
+        for n, analysis in zip(names, analyses, strict=True)
+        if _comparable(first, analysis)
+    ]
     if len(same) > 1:
         parts.append(_by_class(same))
     return section(
@@ -40,32 +44,32 @@ def comparison_section(names: Sequence[str], analyses: Sequence[Analysis]) -> Ht
         "Runs side by side",
         *parts,
         note(
-            f"Below a difference, the interval that contains {CONFIDENCE}% of its values if the "
-            "images are drawn again with replacement, the same images for both runs. If 0 is "
-            "outside of it, the difference is unlikely to come from the choice of images. It does "
-            "not contain the randomness of training."
+            f"Below a difference is its bootstrap interval: {CONFIDENCE}% of its values if the "
+            "images are drawn again with replacement, the same images for both runs. If the "
+            "interval does not contain 0, the difference is unlikely to come from the choice of "
+            "images. The interval does not include the randomness of training."
         ),
     )
 
 
-def _comparable(first: Analysis, one: Analysis) -> bool:
+def _comparable(first: Analysis, analysis: Analysis) -> bool:
     """Return whether both runs were evaluated on the same images, boxes and classes."""
-    a, b = first.overlaps, one.overlaps
-    images = [[r["image_id"] for r in x.dataset.records] for x in (first, one)]
+    a, b = first.overlaps, analysis.overlaps
+    images = [[r["image_id"] for r in x.dataset.records] for x in (first, analysis)]
     return (
-        first.dataset.class_names == one.dataset.class_names
+        first.dataset.class_names == analysis.dataset.class_names
         and images[0] == images[1]
         and np.array_equal(a.box_corners, b.box_corners)
     )
 
 
-def _row(name: str, first: Analysis, one: Analysis) -> list[Any]:
-    whole = one.sizes[""]
+def _row(name: str, first: Analysis, analysis: Analysis) -> list[Any]:
+    whole = analysis.sizes[""]
     values = [name, number(whole.ap), number(whole.ap50)]
-    if one is first:
+    if analysis is first:
         return [*values, "", ""]
     base = first.sizes[""]
-    if not _comparable(first, one):
+    if not _comparable(first, analysis):
         return [*values, NOT_COMPARABLE, NOT_COMPARABLE]
     if base.resamples is None or whole.resamples is None:
         return [*values, _signed(whole.ap - base.ap), _signed(whole.ap50 - base.ap50)]
@@ -82,8 +86,8 @@ def _by_class(runs: list[tuple[str, Analysis]]) -> Html:
     for index, class_name in enumerate(first.dataset.class_names):
         base = first.sizes[""]
         row: list[Any] = [class_name, number(float(base.of_classes[index]))]
-        for _, one in runs[1:]:
-            whole = one.sizes[""]
+        for _, analysis in runs[1:]:
+            whole = analysis.sizes[""]
             difference = float(whole.of_classes[index] - base.of_classes[index])
             if base.resamples is None or whole.resamples is None:
                 row.append(_signed(difference))

@@ -1,4 +1,4 @@
-"""The confusion matrix, or for many classes its largest entries."""
+"""The confusion matrix (with at most 30 classes) and the most frequent confusions."""
 
 from __future__ import annotations
 
@@ -10,24 +10,25 @@ from retina_plugin.evaluation.analysis import Analysis
 from retina_plugin.report.page.html import Html, note, section, table, tag
 from retina_plugin.report.page.numbers import percent
 
-MOST_CLASSES = 30  # of a matrix that is shown
-MOST_PAIRS = 20  # of classes that are listed
+MOST_CLASSES = 30  # with more classes, the matrix is not shown
+MOST_PAIRS = 20  # number of listed confusions
 BACKGROUND = "background"
 RULE = (
-    "Rows are true classes and columns are detected ones. Row background: detections where no "
-    "object is annotated, or its box is already taken. Column background: objects that were not "
-    "detected. Shades are shares of the boxes of the true class. Detections have at least the "
-    "score threshold of their class. A detection and a box are paired if their IoU is at least "
-    "0.5, those of one class first; so the sums agree with precision and recall above."
+    "Rows are true classes and columns are detected classes. The row background has the detections "
+    "without a box. The column background has the objects that were not detected. The shade of a "
+    "cell is its share of the boxes of the true class. Only detections with at least the score "
+    "threshold of their class are counted. A detection and a box are paired if their IoU is at "
+    "least 0.5. Pairs of the same class are formed first, so the sums agree with precision and "
+    "recall above."
 )
 
 
-def confusion_section(one: Analysis, prefix: str) -> Html:
+def confusion_section(analysis: Analysis, prefix: str) -> Html:
     """Build the section."""
-    names = [*one.dataset.class_names, BACKGROUND]
-    parts = [_pairs(one.confusion, names)]
-    if one.dataset.num_classes <= MOST_CLASSES:
-        parts.insert(0, _matrix(one.confusion, names))
+    names = [*analysis.dataset.class_names, BACKGROUND]
+    parts = [_pairs(analysis.confusion, names)]
+    if analysis.dataset.num_classes <= MOST_CLASSES:
+        parts.insert(0, _matrix(analysis.confusion, names))
     return section(f"{prefix}confusion", "Which classes are confused", *parts, note(RULE))
 
 
@@ -37,7 +38,7 @@ def _matrix(counts: np.ndarray, names: list[str]) -> Html:
     )
     rows = []
     for name, row in zip(names, counts, strict=True):
-        # background has no number of its own to be a share of
+        # background has no boxes, so there is no share
         total = 0 if name == BACKGROUND else row.sum()
         cells = [_cell(count, total) for count in row]
         rows.append(tag("tr", tag("th", name, scope="row"), *cells))

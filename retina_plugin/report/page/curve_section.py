@@ -12,14 +12,14 @@ from retina_plugin.report.page.html import Html, note, section, tag
 MOST_LINES = 10  # classes that are drawn
 
 
-def curve_section(one: Analysis, prefix: str) -> Html:
+def curve_section(analysis: Analysis, prefix: str) -> Html:
     """Build the section; of many classes, only those with the lowest AP are drawn."""
-    with_curve = [i for i, curve in enumerate(one.curves) if curve is not None]
+    with_curve = [i for i, curve in enumerate(analysis.curves) if curve is not None]
     if not with_curve:
         return section(
             f"{prefix}curves", "Precision and recall", tag("p", "There is no detection.")
         )
-    drawn = sorted(with_curve, key=lambda i: one.sizes[""].of_classes[i])[:MOST_LINES]
+    drawn = sorted(with_curve, key=lambda i: analysis.sizes[""].of_classes[i])[:MOST_LINES]
     limited = (
         f" Only the {MOST_LINES} classes with the lowest AP are drawn."
         if len(with_curve) > MOST_LINES
@@ -28,7 +28,12 @@ def curve_section(one: Analysis, prefix: str) -> Html:
     return section(
         f"{prefix}curves",
         "Precision and recall",
-        tag("div", _precision_chart(one, drawn), _f1_chart(one, drawn, with_curve), class_="row"),
+        tag(
+            "div",
+            _precision_chart(analysis, drawn),
+            _f1_chart(analysis, drawn, with_curve),
+            class_="row",
+        ),
         note(
             "Both are at IoU 0.5 and for boxes of all sizes. Points mark the score thresholds."
             f"{limited}"
@@ -36,29 +41,29 @@ def curve_section(one: Analysis, prefix: str) -> Html:
     )
 
 
-def _precision_chart(one: Analysis, drawn: list[int]) -> Html:
+def _precision_chart(analysis: Analysis, drawn: list[int]) -> Html:
     lines = []
     for index in drawn:
-        curve = one.curves[index]
+        curve = analysis.curves[index]
         assert curve is not None
-        at = float(one.point.recall[index]), float(one.point.precision[index])
+        at = float(analysis.point.recall[index]), float(analysis.point.precision[index])
         mark = at if np.isfinite(at).all() else None
-        lines.append(Line(one.dataset.class_names[index], curve.recall, curve.precision, mark))
+        lines.append(Line(analysis.dataset.class_names[index], curve.recall, curve.precision, mark))
     return line_chart(
         lines, Axis("recall", 0, 1), Axis("precision", 0, 1), title="Precision over recall"
     )
 
 
-def _f1_chart(one: Analysis, drawn: list[int], with_curve: list[int]) -> Html:
+def _f1_chart(analysis: Analysis, drawn: list[int], with_curve: list[int]) -> Html:
     lines = []
     for index in drawn:
-        curve = one.curves[index]
+        curve = analysis.curves[index]
         assert curve is not None
-        at = float(one.point.thresholds[index]), float(one.point.f1[index])
+        at = float(analysis.point.thresholds[index]), float(analysis.point.f1[index])
         mark = at if np.isfinite(at).all() else None
-        lines.append(Line(one.dataset.class_names[index], curve.scores, curve.f1, mark))
+        lines.append(Line(analysis.dataset.class_names[index], curve.scores, curve.f1, mark))
     if len(with_curve) > 1:
-        curves = [curve for curve in one.curves if curve is not None]
+        curves = [curve for curve in analysis.curves if curve is not None]
         lowest = min(float(curve.scores[-1]) for curve in curves)
         thresholds = np.linspace(lowest, 1, 101)
         mean = mean_curve(curves, thresholds)

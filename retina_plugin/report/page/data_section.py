@@ -22,7 +22,7 @@ def data_section(run: RunReport, prefix: str) -> Html | None:
             parts.append(_of_set(load_dataset(name), "training images"))
         except DatasetError:  # a note of the page says so
             continue
-    parts += [_of_set(one.dataset, "evaluated images") for one in run.analyses]
+    parts += [_of_set(analysis.dataset, "evaluated images") for analysis in run.analyses]
     return section(f"{prefix}data", "Data", *parts) if parts else None
 
 

@@ -1,4 +1,4 @@
-"""Where errors come from: the AP that each kind costs."""
+"""The section about the kinds of errors, and the AP50 that each kind costs."""
 
 from __future__ import annotations
 
@@ -12,26 +12,28 @@ from retina_plugin.report.page.numbers import number
 from retina_plugin.report.page.summary import MEANINGS
 
 RULE = (
-    "This is TIDE (arXiv 2008.08115) at IoU 0.5. All errors of one kind are corrected, and AP50 is "
-    "computed again; the gain is what the kind costs. Gains of several kinds do not add up. "
-    "Detections of all scores count. A wrong detection has the first kind that applies: background "
-    "if the image has no boxes; misplaced if its highest IoU with a box of its class is at least "
-    "0.1; wrong class if its IoU with a box of another class is at least 0.5; duplicate if "
-    "another detection has found the box; background if all IoU are at most 0.1; else both. A box "
-    "is missed if no detection found it, and no misplaced detection or wrong class is about it."
+    "The kinds are those of TIDE (arXiv 2008.08115), at IoU 0.5, for detections of all scores. The "
+    "cost of a kind is the gain in AP50 when all its errors are corrected. The costs of several "
+    "kinds do not add up. A wrong detection has the first of these kinds that applies: background, "
+    "if the image has no boxes; misplaced, if its highest IoU with a box of its class is from 0.1 "
+    "to 0.5; wrong class, if its IoU with a box of another class is at least 0.5; duplicate, if "
+    "another detection has found its box; background, if all its IoU are at most 0.1; both (wrong "
+    "class and misplaced), in all other cases. A box is missed if no detection found it and no "
+    "misplaced or wrong-class detection overlaps it."
 )
 
 
-def error_section(one: Analysis, prefix: str) -> Html:
+def error_section(analysis: Analysis, prefix: str) -> Html:
     """Build the section."""
-    costs, total = one.costs, one.costs.total
+    costs, total = analysis.costs, analysis.costs.total
     chart = bar_chart(
         KINDS, total.tolist(), title="AP50 that each kind of error costs", unit="AP50"
     )
     meanings = [tag("li", tag("b", kind), f": {MEANINGS[kind]}") for kind in KINDS]
     order = np.argsort(np.nan_to_num(costs.ap50, nan=np.inf), kind="stable")
     rows = [
-        [one.dataset.class_names[i], number(float(costs.ap50[i])), *_cells(one, i)] for i in order
+        [analysis.dataset.class_names[i], number(float(costs.ap50[i])), *_cells(analysis, i)]
+        for i in order
     ]
     return section(
         f"{prefix}errors",
@@ -46,10 +48,10 @@ def error_section(one: Analysis, prefix: str) -> Html:
     )
 
 
-def _cells(one: Analysis, index: int) -> list[Html]:
+def _cells(analysis: Analysis, index: int) -> list[Html]:
     return [
         Html(f"{number(float(cost))}{tag('span', int(count), class_='interval')}")
         for cost, count in zip(
-            one.costs.of_classes[:, index], one.costs.counts[:, index], strict=True
+            analysis.costs.of_classes[:, index], analysis.costs.counts[:, index], strict=True
         )
     ]

@@ -24,7 +24,7 @@ IMAGES = 8
 TITLE = "What focal loss does on this data"
 
 
-def focal_section(run: RunReport, one: Analysis, prefix: str) -> Html | None:
+def focal_section(run: RunReport, analysis: Analysis, prefix: str) -> Html | None:
     """Build the section; the model runs on :data:`IMAGES` images.
 
     Returns:
@@ -33,7 +33,7 @@ def focal_section(run: RunReport, one: Analysis, prefix: str) -> Html | None:
     if run.checkpoint is None:
         return None
     try:
-        found = measure_focal_effect(run, one, run.checkpoint)
+        found = measure_focal_effect(run, analysis, run.checkpoint)
     except ValueError as error:  # the assigner has soft targets, or an image cannot be read
         return section(f"{prefix}focal", TITLE, tag("p", f"It was not measured: {error}"))
     return section(
@@ -52,30 +52,30 @@ def focal_section(run: RunReport, one: Analysis, prefix: str) -> Html | None:
             f"Measured on {found.images} of the evaluated images with the evaluated weights. A "
             "logit is one class score of an anchor. It is positive if the anchor is assigned to a "
             "box of this class; ignored anchors do not count. A negative is easy if its score is "
-            "at most 0.1. The model was trained with one of these losses; the others would have "
-            "led to other scores. The curves are those of figure 4 of arXiv 1708.02002: the share "
-            "of the loss that the easiest part of the logits has."
+            "at most 0.1. All losses are computed for the scores of this model; a model trained "
+            "with another loss would have other scores. The curves are those of figure 4 of arXiv "
+            "1708.02002: the share of the loss that comes from the easiest part of the logits."
         ),
     )
 
 
-def measure_focal_effect(run: RunReport, one: Analysis, checkpoint: str) -> FocalEffect:
+def measure_focal_effect(run: RunReport, analysis: Analysis, checkpoint: str) -> FocalEffect:
     """Measure the losses on evaluated images that are spread over the data set."""
     cfg = run.cfg.clone()
     cfg.defrost()
     cfg.MODEL.DEVICE = "cpu"
     if cfg.MODEL.RETINANET.NUM_CLASSES == -1:
-        cfg.MODEL.RETINANET.NUM_CLASSES = one.dataset.num_classes
+        cfg.MODEL.RETINANET.NUM_CLASSES = analysis.dataset.num_classes
     model = build_model(cfg)
     load_weights(model, checkpoint)
-    with_boxes = [record for record in one.dataset.records if record["annotations"]]
-    records = with_boxes or one.dataset.records
+    with_boxes = [record for record in analysis.dataset.records if record["annotations"]]
+    records = with_boxes or analysis.dataset.records
     chosen = np.unique(np.linspace(0, len(records) - 1, min(IMAGES, len(records))).round())
     return focal_effect(model, [records[int(i)] for i in chosen], **image_options(cfg))
 
 
 def _example(found: FocalEffect) -> str:
-    """Compare the measured losses with the example of 100,000 easy and 100 hard logits."""
+    """Compare the measured losses with an example: 100,000 easy and 100 hard logits."""
     easy, *others = (float(share) for share in found.losses[0])
     ratio = easy / sum(others) if sum(others) else math.nan
     gamma = next(i for i, v in enumerate(VARIANTS) if v.gamma == 2)

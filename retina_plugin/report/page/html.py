@@ -77,7 +77,7 @@ def _cells(row: list[Any], first_is_name: bool) -> list[Html]:
 
 
 def note(*text: Any) -> Html:
-    """Build a paragraph that states the rule of a number."""
+    """Build a paragraph that explains the numbers of a section."""
     return tag("p", *text, class_="note")
 
 

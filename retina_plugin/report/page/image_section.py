@@ -19,89 +19,99 @@ MOST_IMAGES = 24
 SIZES = ("small", "medium", "large")
 
 
-def image_section(cfg: Any, one: Analysis, prefix: str) -> Html:
+def image_section(cfg: Any, analysis: Analysis, prefix: str) -> Html:
     """Build the section.
 
     Args:
         cfg: config of the run.
-        one: the analysis.
+        analysis: the analysis.
         prefix: start of identifiers in the page.
     """
-    wrong, missed = _errors_at_thresholds(one)
-    counts = np.bincount(one.overlaps.detection_images[wrong], minlength=one.overlaps.images)
-    counts += np.bincount(one.overlaps.box_images[missed], minlength=one.overlaps.images)
+    wrong, missed = _errors_at_thresholds(analysis)
+    counts = np.bincount(
+        analysis.overlaps.detection_images[wrong], minlength=analysis.overlaps.images
+    )
+    counts += np.bincount(analysis.overlaps.box_images[missed], minlength=analysis.overlaps.images)
     order = np.argsort(-counts, kind="stable")[:MOST_IMAGES]
     chosen = [int(i) for i in order if counts[i]]
-    figures = [_figure(cfg, one, i, wrong, missed, f"{prefix}image{i}") for i in chosen]
+    figures = [_figure(cfg, analysis, i, wrong, missed, f"{prefix}image{i}") for i in chosen]
     if not chosen:
         figures = [tag("p", "No image has an error at these thresholds.")]
     return section(
         f"{prefix}images",
         "Worst images",
-        _filters(one.dataset.class_names, prefix) if chosen else None,
+        _filters(analysis.dataset.class_names, prefix) if chosen else None,
         tag("div", *figures, class_="gallery"),
         note(
-            f"The {len(chosen)} images with the most errors at the score thresholds, ground truth "
-            "on the left and detections on the right. Solid green: a box that was found, and the "
-            "detection that found it. Dashed orange: a missed box, or a wrong detection with its "
-            "kind of error. Crowds are not drawn. Choose an image to enlarge it; the arrow keys "
-            "then show the others."
+            f"The {len(chosen)} images with the most errors at the score thresholds. Ground truth "
+            "is on the left, detections are on the right. Solid green: a box that was found, and "
+            "the detection that found it. Dashed orange: a missed box, or a wrong detection with "
+            "its kind of error. Crowds are not drawn. Click an image to enlarge it; the arrow keys "
+            "then show the next images."
         ),
     )
 
 
-def _errors_at_thresholds(one: Analysis) -> tuple[np.ndarray, np.ndarray]:
+def _errors_at_thresholds(analysis: Analysis) -> tuple[np.ndarray, np.ndarray]:
     """Return the wrong detections (D,) bool and missed boxes (M,) bool at the thresholds."""
-    kept = kept_detections(one.overlaps, one.point.thresholds)
-    hits = one.matching.hits[0]
-    missed = one.matching.counted.copy()
-    missed[one.matching.found[0][hits & kept]] = False
-    return kept & ~hits & ~one.matching.ignored[0], missed
+    kept = kept_detections(analysis.overlaps, analysis.point.thresholds)
+    hits = analysis.matching.hits[0]
+    missed = analysis.matching.counted.copy()
+    missed[analysis.matching.found[0][hits & kept]] = False
+    return kept & ~hits & ~analysis.matching.ignored[0], missed
 
 
 def _figure(
-    cfg: Any, one: Analysis, index: int, wrong: np.ndarray, missed: np.ndarray, name: str
+    cfg: Any, analysis: Analysis, index: int, wrong: np.ndarray, missed: np.ndarray, name: str
 ) -> Html:
-    record = one.dataset.records[index]
+    record = analysis.dataset.records[index]
     file_name = os.path.basename(record["file_name"])
     try:
         image = read_record(record, **image_options(cfg))
     except DatasetError as error:
         return tag("p", f"{file_name} is not shown: {error}")
-    truth, found = _boxes(one, index, missed), _detections(one, index, wrong)
+    truth, found = _boxes(analysis, index, missed), _detections(analysis, index, wrong)
     bad = [sum(box.kind == BAD for box in boxes) for boxes in (truth, found)]
     text = f"{file_name}: {bad[0]} missed of {len(truth)}, {bad[1]} wrong of {len(found)}"
     picture = drawing(picture_of(image), [truth, found], title=text, name=name)
     return figure(picture, text, label=file_name)
 
 
-def _boxes(one: Analysis, index: int, missed: np.ndarray) -> list[Box]:
+def _boxes(analysis: Analysis, index: int, missed: np.ndarray) -> list[Box]:
     """Return the boxes of an image."""
-    rows = ((one.overlaps.box_images == index) & one.matching.counted).nonzero()[0]
+    rows = ((analysis.overlaps.box_images == index) & analysis.matching.counted).nonzero()[0]
     boxes = []
     for row in rows.tolist():
-        name = one.dataset.class_names[one.overlaps.box_labels[row]]
+        name = analysis.dataset.class_names[analysis.overlaps.box_labels[row]]
         kind = KINDS[MISSED] if missed[row] else ""
-        data = _data(name, kind, one.overlaps.areas[row]) if kind else {}
+        data = _data(name, kind, analysis.overlaps.areas[row]) if kind else {}
         title = f"{name}, {kind}" if kind else name
-        boxes.append(Box(one.overlaps.box_corners[row], name, BAD if kind else GOOD, title, data))
+        boxes.append(
+            Box(analysis.overlaps.box_corners[row], name, BAD if kind else GOOD, title, data)
+        )
     return boxes
 
 
-def _detections(one: Analysis, index: int, wrong: np.ndarray) -> list[Box]:
+def _detections(analysis: Analysis, index: int, wrong: np.ndarray) -> list[Box]:
     """Return the detections of an image that are kept and not in a crowd."""
-    hits = one.matching.hits[0] & kept_detections(one.overlaps, one.point.thresholds)
-    rows = ((one.overlaps.detection_images == index) & (wrong | hits)).nonzero()[0]
+    hits = analysis.matching.hits[0] & kept_detections(analysis.overlaps, analysis.point.thresholds)
+    rows = ((analysis.overlaps.detection_images == index) & (wrong | hits)).nonzero()[0]
     boxes = []
     for row in rows.tolist():
-        name = one.dataset.class_names[one.overlaps.labels[row]]
-        score = f"{one.overlaps.scores[row]:.2f}"
-        kind = KINDS[one.errors.kinds[row]] if wrong[row] else ""
-        area = one.overlaps.detection_areas[row]
+        name = analysis.dataset.class_names[analysis.overlaps.labels[row]]
+        score = f"{analysis.overlaps.scores[row]:.2f}"
+        kind = KINDS[analysis.errors.kinds[row]] if wrong[row] else ""
+        area = analysis.overlaps.detection_areas[row]
         data = {**_data(name, kind, area), "score": score} if kind else {}
         title = f"{name} {score}, {kind}" if kind else f"{name} {score}"
         boxes.append(
-            Box(one.overlaps.corners[row], f"{name} {score}", BAD if kind else GOOD, title, data)
+            Box(
+                analysis.overlaps.corners[row],
+                f"{name} {score}",
+                BAD if kind else GOOD,
+                title,
+                data,
+            )
         )
     return boxes
 

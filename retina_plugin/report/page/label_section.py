@@ -18,7 +18,7 @@ from retina_plugin.report.page.html import Html, note, section, tag
 from retina_plugin.report.page.pictures import BAD, PLAIN, Box, drawing, figure, picture_of
 
 MOST_PICTURES = 36
-MARGIN = 1.0  # around the boxes, in their larger side
+MARGIN = 1.0  # space around the boxes, as a multiple of their larger side
 LEAST_SIDE = 120  # pixels of the original image
 COLUMNS = (
     "run", "kind", "suspicion", "file", "image id", "annotation id", "annotation",
@@ -26,26 +26,27 @@ COLUMNS = (
     "detected class", "score", "detected x0", "detected y0", "detected x1", "detected y1",
 )  # fmt: skip
 RULE = (
-    "These are places where the model confidently disagrees with the annotations, the most "
-    "suspicious first; look before you change anything. Solid: the annotation. Dashed: the "
-    "detection. Overlooked: a detection far from every box. Wrong class: a detection of another "
-    "class on a box (IoU at least 0.5) that no detection of its own class finds. Misplaced: a "
-    "detection of its class is near (IoU from 0.1 to 0.5), and none finds it. Spurious: no "
-    "detection of any score and class is on the box. A detection is confident if its score is at "
-    "least the mean score of the correct detections of its class."
+    "Here the model confidently disagrees with the annotations; the most suspicious places come "
+    "first. Check each before you change an annotation. Solid: the annotation. Dashed: the "
+    "detection. Overlooked: a confident detection far from every box. Wrong class: a confident "
+    "detection of another class on a box (IoU at least 0.5) that no detection of its own class "
+    "finds. Misplaced: a confident detection of its class is near the box (IoU from 0.1 to 0.5), "
+    "and no detection finds it. Spurious: no detection of any score and class is on the box. A "
+    "detection is confident if its score is at least the mean score of the correct detections of "
+    "its class."
 )
 
 
-def label_section(cfg: Any, one: Analysis, prefix: str, csv_name: str) -> Html:
+def label_section(cfg: Any, analysis: Analysis, prefix: str, csv_name: str) -> Html:
     """Build the section.
 
     ``csv_name`` is the name of the CSV file beside the page; for the other arguments see
     :func:`retina_plugin.report.page.image_section.image_section`.
     """
-    errors = one.label_errors
+    errors = analysis.label_errors
     title = "Likely label errors"
-    if one.dataset.name in cfg.DATASETS.TRAIN:
-        text = "They are not searched, because the model was trained on these images."
+    if analysis.dataset.name in cfg.DATASETS.TRAIN:
+        text = "Label errors were not searched for, because the model was trained on these images."
         return section(f"{prefix}labels", title, tag("p", text))
     if not errors:
         return section(f"{prefix}labels", title, tag("p", "None was found."), note(RULE))
@@ -54,7 +55,7 @@ def label_section(cfg: Any, one: Analysis, prefix: str, csv_name: str) -> Html:
     }
     listed = ", ".join(f"{count} {kind}" for kind, count in counts.items())
     figures = [
-        _figure(cfg, one, error, f"{prefix}label{number}")
+        _figure(cfg, analysis, error, f"{prefix}label{number}")
         for number, error in enumerate(errors[:MOST_PICTURES])
     ]
     more = f"; the first {MOST_PICTURES} are shown" if len(errors) > MOST_PICTURES else ""
@@ -67,10 +68,10 @@ def label_section(cfg: Any, one: Analysis, prefix: str, csv_name: str) -> Html:
     )
 
 
-def _figure(cfg: Any, one: Analysis, error: LabelError, name: str) -> Html:
-    record = one.dataset.records[image_of(error, one.overlaps)]
+def _figure(cfg: Any, analysis: Analysis, error: LabelError, name: str) -> Html:
+    record = analysis.dataset.records[image_of(error, analysis.overlaps)]
     file_name = os.path.basename(record["file_name"])
-    boxes = _boxes(one, error)
+    boxes = _boxes(analysis, error)
     try:
         image = read_record(record, **image_options(cfg))
     except DatasetError as problem:
@@ -82,22 +83,22 @@ def _figure(cfg: Any, one: Analysis, error: LabelError, name: str) -> Html:
     ]
     texts = [box.title for box in boxes]
     drawn = drawing(picture_of(crop), [moved], title=f"{error.kind} in {file_name}", name=name)
-    where = _annotation_name(one, error)
+    where = _annotation_name(analysis, error)
     caption = f"{error.suspicion:.2f}: {', '.join(texts)}; {where or file_name}"
     return figure(drawn, tag("b", error.kind), f" {caption}", label=f"{error.kind}, {file_name}")
 
 
-def _boxes(one: Analysis, error: LabelError) -> list[Box]:
+def _boxes(analysis: Analysis, error: LabelError) -> list[Box]:
     boxes = []
     if error.box >= 0:
-        name = one.dataset.class_names[one.overlaps.box_labels[error.box]]
-        corners = one.overlaps.box_corners[error.box]
+        name = analysis.dataset.class_names[analysis.overlaps.box_labels[error.box]]
+        corners = analysis.overlaps.box_corners[error.box]
         boxes.append(Box(corners, name, PLAIN, f"annotated {name}", {}))
     if error.detection >= 0:
-        name = one.dataset.class_names[one.overlaps.labels[error.detection]]
-        score = one.overlaps.scores[error.detection]
+        name = analysis.dataset.class_names[analysis.overlaps.labels[error.detection]]
+        score = analysis.overlaps.scores[error.detection]
         text = f"{name} {score:.2f}"
-        corners = one.overlaps.corners[error.detection]
+        corners = analysis.overlaps.corners[error.detection]
         boxes.append(Box(corners, text, BAD, f"detected {text}", {}))
     return boxes
 
@@ -115,13 +116,13 @@ def _crop(image: np.ndarray, corners: np.ndarray) -> tuple[int, int, np.ndarray]
     return left, top, image[top : max(bottom, top + 1), left : max(right, left + 1)]
 
 
-def _annotation_name(one: Analysis, error: LabelError) -> str:
+def _annotation_name(analysis: Analysis, error: LabelError) -> str:
     """Return the name of the annotation; empty for an overlooked object."""
     if error.box < 0:
         return ""
-    record = one.dataset.records[image_of(error, one.overlaps)]
-    annotation = record["annotations"][one.overlaps.box_numbers[error.box]]
-    return one.dataset.name_of(annotation, record)
+    record = analysis.dataset.records[image_of(error, analysis.overlaps)]
+    annotation = record["annotations"][analysis.overlaps.box_numbers[error.box]]
+    return analysis.dataset.name_of(annotation, record)
 
 
 def label_csv(runs: Sequence[tuple[str, Analysis]]) -> str:
@@ -129,19 +130,19 @@ def label_csv(runs: Sequence[tuple[str, Analysis]]) -> str:
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(COLUMNS)
-    for name, one in runs:
-        writer.writerows([name, *_csv_row(one, error)] for error in one.label_errors)
+    for name, analysis in runs:
+        writer.writerows([name, *_csv_row(analysis, error)] for error in analysis.label_errors)
     return buffer.getvalue()
 
 
-def _csv_row(one: Analysis, error: LabelError) -> list[Any]:
-    overlaps, names = one.overlaps, one.dataset.class_names
-    record = one.dataset.records[image_of(error, overlaps)]
+def _csv_row(analysis: Analysis, error: LabelError) -> list[Any]:
+    overlaps, names = analysis.overlaps, analysis.dataset.class_names
+    record = analysis.dataset.records[image_of(error, overlaps)]
     annotated: list[Any] = [""] * 7
     if error.box >= 0:
         entry = record["annotations"][overlaps.box_numbers[error.box]]
         corners = [f"{v:.1f}" for v in overlaps.box_corners[error.box]]
-        annotated = [entry["id"], _annotation_name(one, error)]
+        annotated = [entry["id"], _annotation_name(analysis, error)]
         annotated += [names[overlaps.box_labels[error.box]], *corners]
     detected: list[Any] = [""] * 6
     if error.detection >= 0:

@@ -13,10 +13,10 @@ from retina_plugin.report.page.run_report import RunReport
 from retina_plugin.report.trend import trend_of
 
 Series = Mapping[str, dict[int, float]]
-# scalars that are drawn together; the first chart whose test applies takes a scalar
+# scalars that share a chart
 SIZES = ("APs", "APm", "APl")
 MAIN = ("AP", "AP50", "AP75")
-SHOWN = 6  # charts that are not folded away
+SHOWN = 6  # charts outside of "More scalars"
 INTERVAL_ENDS = ("_low", "_high")
 
 

@@ -1,4 +1,4 @@
-"""Draw images with boxes as SVG: a small JPEG below rectangles that the page can filter."""
+"""Draw images with boxes as SVG: a small JPEG with rectangles over it that the page can filter."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Box(NamedTuple):
 
 
 class Picture(NamedTuple):
-    """A JPEG, its size, and how much smaller it is than the original."""
+    """A JPEG as a data address, its size in pixels, and its size divided by the original's."""
 
     address: str
     width: int

@@ -1,4 +1,4 @@
-"""Read what a run folder has for a report."""
+"""Read a run folder for its report."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ class RunReport:
 
     Attributes:
         folder: the run folder.
-        cfg: its config; OUTPUT_DIR is the folder.
+        cfg: config of the run; OUTPUT_DIR is the folder.
         checkpoint: path of the evaluated checkpoint; None if the folder has none.
-        step: its number of completed steps; None without a checkpoint.
-        metadata: its metadata.
+        step: completed steps of the checkpoint; None without a checkpoint.
+        metadata: metadata of the checkpoint; empty without one.
         analyses: one for each evaluated data set with ground truth and results; may be empty.
         scalars: see :func:`retina_plugin.engine.metrics_log.read_scalars`; may be empty.
         training_counts: {class name: number of boxes in the training sets}; empty if they cannot be
@@ -64,8 +64,8 @@ def read_run(folder: str) -> RunReport:
     """Read a run folder, and analyse its last evaluation.
 
     Raises:
-        ConfigError: the folder has no config, or neither results nor metrics.
-        DatasetError: a data set cannot be read, or the results are not of this data set.
+        ConfigError: the folder has no config, or it has neither results nor metrics.
+        DatasetError: a data set cannot be read, or the results belong to another data set.
         WeightsError: the checkpoint cannot be read.
     """
     cfg = _read_cfg(folder)
@@ -114,7 +114,10 @@ def _results_path(cfg: Any, name: str) -> str:
 
 
 def _datasets_with_results(cfg: Any, notes: list[str]) -> list[Dataset]:
-    """Return the evaluated data sets that can be analysed; add a note for each other one."""
+    """Return the evaluated data sets that have results and ground truth.
+
+    A note says why another data set is left out.
+    """
     names = final_sets(cfg)
     if not names:
         notes.append(

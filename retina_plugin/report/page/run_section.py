@@ -41,8 +41,10 @@ def run_section(run: RunReport, prefix: str) -> Html:
 
 
 def _config_file(run: RunReport) -> str:
-    """Return the config to repeat the run with; of a run with a time budget, the one that has the
-    steps it took."""
+    """Return the config that repeats the run.
+
+    After a run with a time budget, this is ``config_final.yaml`` with the number of its steps.
+    """
     final = os.path.join(run.folder, "config_final.yaml")
     return final if os.path.isfile(final) else os.path.join(run.folder, CONFIG)
 

@@ -20,32 +20,32 @@ LISTED = 12  # classes whose thresholds are listed
 MEANINGS = {  # kind of error -> what it is
     "wrong class": "the box is right, but the class is wrong",
     "misplaced": "the class is right, but the box is only near the object: IoU from 0.1 to 0.5",
-    "both": "near an object of another class: IoU from 0.1 to 0.5",
+    "both": "wrong class and misplaced: IoU from 0.1 to 0.5 with an object of another class",
     "duplicate": "a second detection of an object",
     "background": "there is no annotated object",
-    "missed": "an object that no detection is about",
+    "missed": "an object without a detection, even a misplaced one or one of a wrong class",
 }
 
 
-def summary_section(run: RunReport, one: Analysis, prefix: str) -> Html:
+def summary_section(run: RunReport, analysis: Analysis, prefix: str) -> Html:
     """Build the section.
 
     Args:
         run: the run.
-        one: the analysis of the first evaluated set.
+        analysis: the analysis of the first evaluated set.
         prefix: start of identifiers in the page.
     """
     lines = [
-        *_reached(run, one),
-        *_worst(run, one),
-        *_thresholds(run, one),
-        *_labels(run, one, prefix),
+        *_reached(run, analysis),
+        *_worst(run, analysis),
+        *_thresholds(run, analysis),
+        *_labels(run, analysis, prefix),
     ]
     return section(f"{prefix}summary", "In short", tag("ul", *(tag("li", line) for line in lines)))
 
 
-def _reached(run: RunReport, one: Analysis) -> Iterator[str]:
-    found = one.sizes[""]
+def _reached(run: RunReport, analysis: Analysis) -> Iterator[str]:
+    found = analysis.sizes[""]
     interval = None if found.resamples is None else interval_of(found.resamples.ap)
     ends = (
         ""
@@ -56,31 +56,34 @@ def _reached(run: RunReport, one: Analysis) -> Iterator[str]:
     weights = "" if run.checkpoint is None else f", with {os.path.basename(run.checkpoint)}"
     after = "" if run.step is None else f" after step {run.step}"
     yield (
-        f"AP {number(found.ap)}{ends} and AP50 {number(found.ap50)} on {len(one.dataset.records)} "
-        f"images of {one.dataset.name}{weights}{after}."
+        f"AP {number(found.ap)}{ends} and AP50 {number(found.ap50)} on "
+        f"{len(analysis.dataset.records)} images of {analysis.dataset.name}{weights}{after}."
     )
-    if not len(one.overlaps.scores):
+    if not len(analysis.overlaps.scores):
         yield (
             "Nothing was detected: no score reached MODEL.RETINANET.SCORE_THRESH_TEST "
             f"({run.cfg.MODEL.RETINANET.SCORE_THRESH_TEST:g}). Train longer, or lower it."
         )
 
 
-def _worst(run: RunReport, one: Analysis) -> Iterator[str]:
-    of_classes = one.sizes[""].of_classes
-    metrics = dict(zip((f"AP-{n}" for n in one.dataset.class_names), of_classes, strict=True))
-    counts = {name: run.training_counts.get(name, 0) for name in one.dataset.class_names}
-    found = find_worst_class(metrics, one.sizes[""].resamples, one.dataset, training_counts=counts)
+def _worst(run: RunReport, analysis: Analysis) -> Iterator[str]:
+    of_classes = analysis.sizes[""].of_classes
+    metrics = dict(zip((f"AP-{n}" for n in analysis.dataset.class_names), of_classes, strict=True))
+    counts = {name: run.training_counts.get(name, 0) for name in analysis.dataset.class_names}
+    found = find_worst_class(
+        metrics, analysis.sizes[""].resamples, analysis.dataset, training_counts=counts
+    )
     if found is None:
         return
-    unknown = f"worst class: {found.name} with AP {found.ap:.1f}"  # its boxes in training
-    text = str(found) if run.training_counts else unknown
-    yield f"{text[0].upper()}{text[1:]}. {_why(one, one.dataset.class_names.index(found.name))}"
+    without_counts = f"worst class: {found.name} with AP {found.ap:.1f}"
+    text = str(found) if run.training_counts else without_counts
+    index = analysis.dataset.class_names.index(found.name)
+    yield f"{text[0].upper()}{text[1:]}. {_why(analysis, index)}"
 
 
-def _why(one: Analysis, index: int) -> str:
-    """Explain the AP of a class by its errors at IoU 0.5 and by the exactness of its boxes."""
-    costs, ap50 = one.costs.of_classes[:, index], one.costs.ap50[index]
+def _why(analysis: Analysis, index: int) -> str:
+    """Explain the AP of a class by its errors at IoU 0.5 and by the IoU of its detections."""
+    costs, ap50 = analysis.costs.of_classes[:, index], analysis.costs.ap50[index]
     kind = int(np.argmax(costs))
     text = f"At IoU 0.5 its AP is {ap50:.1f}."
     if costs[kind] > 0:
@@ -88,20 +91,20 @@ def _why(one: Analysis, index: int) -> str:
             f" Its costliest errors are of the kind {KINDS[kind]} ({MEANINGS[KINDS[kind]]}): "
             f"without them, this AP would be {costs[kind]:.1f} higher."
         )
-    location = one.lrp[index].location
-    if ap50 - one.sizes[""].of_classes[index] > 100 - ap50:
+    location = analysis.lrp[index].location
+    if ap50 - analysis.sizes[""].of_classes[index] > 100 - ap50:
         text += (
-            " Most of its AP is lost at higher IoU, because boxes are inexact: those that are "
-            f"found have a mean IoU of {number(1 - location, 2)}."
+            " Most of its AP is lost at higher IoU thresholds, because detected boxes are inexact: "
+            f"their mean IoU with the objects is {number(1 - location, 2)}."
         )
     return text
 
 
-def _thresholds(run: RunReport, one: Analysis) -> Iterator[str]:
-    point = one.point
+def _thresholds(run: RunReport, analysis: Analysis) -> Iterator[str]:
+    point = analysis.point
     order = np.argsort(-(point.found + point.missed), kind="stable")[:LISTED]
     parts = [
-        f"{one.dataset.class_names[i]} {number(point.thresholds[i], 2)} (precision "
+        f"{analysis.dataset.class_names[i]} {number(point.thresholds[i], 2)} (precision "
         f"{percent(point.precision[i])}, recall {percent(point.recall[i])})"
         for i in order
     ]
@@ -126,11 +129,11 @@ def threshold_source(run: RunReport) -> str:
     )
 
 
-def _labels(run: RunReport, one: Analysis, prefix: str) -> Iterator[Html]:
-    images = {image_of(error, one.overlaps) for error in one.label_errors}
-    if images and one.dataset.name not in run.cfg.DATASETS.TRAIN:
+def _labels(run: RunReport, analysis: Analysis, prefix: str) -> Iterator[Html]:
+    images = {image_of(error, analysis.overlaps) for error in analysis.label_errors}
+    if images and analysis.dataset.name not in run.cfg.DATASETS.TRAIN:
         text = (
-            f"{len(one.label_errors)} annotations in {len(images)} images are likely wrong or "
+            f"{len(analysis.label_errors)} annotations in {len(images)} images are likely wrong or "
             "absent: see "
         )
         yield join(text, tag("a", "Likely label errors", href=f"#{prefix}labels"), ".")

@@ -46,10 +46,10 @@ def write_report(folders: Sequence[str], output: str) -> list[str]:
     csv_path = f"{os.path.splitext(output)[0]}_label_errors.csv"
     runs = [read_run(folder) for folder in folders]
     searched = [
-        (run.folder, one)
+        (run.folder, analysis)
         for run in runs
-        for one in run.analyses
-        if one.dataset.name not in run.cfg.DATASETS.TRAIN
+        for analysis in run.analyses
+        if analysis.dataset.name not in run.cfg.DATASETS.TRAIN
     ]
     contents = {output: page(runs, os.path.basename(csv_path))}
     if searched:
@@ -161,12 +161,12 @@ def _sections(run: RunReport, prefix: str, csv_name: str) -> list[Html]:
     notes = [tag("p", text, class_="warning") for text in run.notes]
     found: list[Html | None] = [*notes]
     noise = None
-    for number, one in enumerate(run.analyses):
+    for number, analysis in enumerate(run.analyses):
         start = prefix if number == 0 else f"{prefix}set{number + 1}-"
         if len(run.analyses) > 1:
-            found.append(tag("h2", one.dataset.name, class_="set"))
-        found += _of_set(run, one, start, csv_name)
-        interval = one.sizes[""].resamples and interval_of(one.sizes[""].resamples.ap)
+            found.append(tag("h2", analysis.dataset.name, class_="set"))
+        found += _of_set(run, analysis, start, csv_name)
+        interval = analysis.sizes[""].resamples and interval_of(analysis.sizes[""].resamples.ap)
         noise = interval.half_width if interval and number == 0 else noise
     found += [
         learning_section(run, prefix, noise=noise),
@@ -177,15 +177,15 @@ def _sections(run: RunReport, prefix: str, csv_name: str) -> list[Html]:
     return [part for part in found if part is not None]
 
 
-def _of_set(run: RunReport, one: Analysis, prefix: str, csv_name: str) -> list[Html]:
+def _of_set(run: RunReport, analysis: Analysis, prefix: str, csv_name: str) -> list[Html]:
     return [
-        summary_section(run, one, prefix),
-        ap_section(one, prefix),
-        operating_point_section(run, one, prefix),
-        curve_section(one, prefix),
-        confusion_section(one, prefix),
-        error_section(one, prefix),
-        calibration_section(one, prefix),
-        image_section(run.cfg, one, prefix),
-        label_section(run.cfg, one, prefix, csv_name),
+        summary_section(run, analysis, prefix),
+        ap_section(analysis, prefix),
+        operating_point_section(run, analysis, prefix),
+        curve_section(analysis, prefix),
+        confusion_section(analysis, prefix),
+        error_section(analysis, prefix),
+        calibration_section(analysis, prefix),
+        image_section(run.cfg, analysis, prefix),
+        label_section(run.cfg, analysis, prefix, csv_name),
     ]

@@ -14,11 +14,11 @@ ASSIGNMENT_KEYS: dict[str, Key] = {
     ),
     "ASSIGNER.ATSSAssigner.TOPK": Key(
         9,
-        "cells of each level, closest to the centre of a box, whose anchors are its candidates",
+        "number of cells on each level, closest to a box's centre, whose anchors are candidates",
         between(1, 1000),
     ),
     "ASSIGNER.TaskAlignedAssigner.TOPK": Key(
-        13, "anchors of all levels that are candidates of a box", between(1, 1000)
+        13, "number of candidate anchors of a box, over all levels", between(1, 1000)
     ),
     "ASSIGNER.TaskAlignedAssigner.ALPHA": Key(
         1.0, "exponent of the score in the alignment of anchor and box", between(0, 100)

@@ -27,15 +27,15 @@ AUGMENTATION_KEYS: dict[str, Key] = {
     ),
     "MAPPER": Key(
         "shared",
-        "what makes training samples: shared (the transforms of this table, equal on both hosts) "
-        "or detectron2 (Detectron2's DatasetMapper, on that host only)",
+        "how training samples are made: shared (by the transforms of this table, equal on both "
+        "hosts) or detectron2 (by Detectron2's DatasetMapper, on Detectron2 only)",
         one_of("shared", "detectron2"),
     ),
     "MIN_VISIBLE": Key(
         0.3,
-        "share of a box that must stay visible when a transform cuts or covers it; otherwise it is "
-        "dropped. RandomCrop keeps every box with area, and RandomIoUCrop those whose centre is "
-        "inside",
+        "share of a box that must stay visible when a transform cuts or covers it; otherwise the "
+        "box is dropped. RandomCrop instead keeps every box with area inside, and RandomIoUCrop "
+        "every box whose centre is inside",
         SHARE,
     ),
     "RESIZER": Key(
@@ -46,7 +46,7 @@ AUGMENTATION_KEYS: dict[str, Key] = {
     ),
     "CACHE_MEGABYTES": Key(
         500.0,
-        "limit of the decoded images that each loading process keeps for Mosaic and MixUp; 0: none",
+        "megabytes of decoded images that each loading process keeps for Mosaic and MixUp; 0: none",
         between(0, 10**7),
     ),
     "RandomIoUCrop.MIN_IOU": Key(
@@ -57,7 +57,7 @@ AUGMENTATION_KEYS: dict[str, Key] = {
     ),
     "RandomIoUCrop.SCALE": Key(
         [0.3, 1.0],
-        "smallest and largest side of the window, as a share of that of the image",
+        "smallest and largest side of the window, as a share of the side of the image",
         _range(above(0) & at_most(1)),
     ),
     "ScaleJitter.SCALE_RANGE": Key(
@@ -66,7 +66,7 @@ AUGMENTATION_KEYS: dict[str, Key] = {
     "RandomZoomOut.PROBABILITY": Key(0.5, "probability that an image is shrunk", SHARE),
     "RandomZoomOut.SIDE_RANGE": Key(
         [1.0, 4.0],
-        "smallest and largest side of the canvas, as multiples of the side of the image on it",
+        "smallest and largest side of the canvas, as multiples of the side of the shrunk image",
         _range(between(1, 100)),
     ),
     "Mosaic.PROBABILITY": Key(0.5, "probability that an image becomes part of a mosaic", SHARE),
@@ -87,22 +87,22 @@ AUGMENTATION_KEYS: dict[str, Key] = {
         0.5, "probability of each of the four changes", SHARE
     ),
     "RandomPhotometricDistort.BRIGHTNESS": Key(
-        0.125, "largest change of the factor of the brightness", SHARE
+        0.125, "largest deviation of the brightness factor from 1", SHARE
     ),
     "RandomPhotometricDistort.CONTRAST": Key(
-        0.5, "largest change of the factor of the contrast", SHARE
+        0.5, "largest deviation of the contrast factor from 1", SHARE
     ),
     "RandomPhotometricDistort.SATURATION": Key(
-        0.5, "largest change of the factor of the saturation", SHARE
+        0.5, "largest deviation of the saturation factor from 1", SHARE
     ),
     "RandomPhotometricDistort.HUE": Key(
-        0.05, "largest change of the hue, as a share of a full turn", between(0, 0.5)
+        0.05, "largest change of the hue, as a fraction of the colour circle", between(0, 0.5)
     ),
     "GaussianBlur.PROBABILITY": Key(0.1, "probability that an image is blurred", SHARE),
     "GaussianBlur.SIGMA": Key(
         [0.1, 2.0],
-        "smallest and largest standard deviation of the blur, in pixels of the image at the place "
-        "of this transform",
+        "smallest and largest standard deviation of the blur, in pixels of the image that this "
+        "transform receives",
         _range(between(0.05, 50)),
     ),
     "JPEG.PROBABILITY": Key(0.1, "probability that an image is compressed", SHARE),

@@ -11,8 +11,8 @@ from retina_plugin.config.rules import above, at_least, at_most, below, between,
 INFERENCE_KEYS: dict[str, Key] = {
     "SUPPRESSOR.SoftNMS.METHOD": Key(
         "gaussian",
-        "how SoftNMS lowers the scores of boxes that overlap a better one: gaussian (every overlap "
-        "counts) or linear (only an IoU of at least MODEL.RETINANET.NMS_THRESH_TEST)",
+        "how SoftNMS lowers the score of a box that overlaps one with a higher score: gaussian "
+        "(for every overlap) or linear (for an IoU of at least MODEL.RETINANET.NMS_THRESH_TEST)",
         one_of("gaussian", "linear"),
     ),
     "SUPPRESSOR.SoftNMS.SIGMA": Key(
@@ -25,19 +25,19 @@ INFERENCE_KEYS: dict[str, Key] = {
     ),
     "TEST.SLICE.SIZE": Key(
         0,
-        "side in pixels of the image of the overlapping slices into which larger images are cut "
-        "for evaluation and detection; each slice is resized as an image is. 0: no slices",
+        "side of the overlapping slices into which larger images are cut for evaluation and "
+        "detection, in pixels of the image; each slice is resized like an image. 0: no slices",
         one_of(0) | between(8, 100_000),
     ),
     "TEST.SLICE.OVERLAP": Key(
         0.2, "overlap of neighbouring slices, as a fraction of their side", between(0, 0.9)
     ),
     "TEST.SLICE.FULL_IMAGE": Key(
-        True, "also detect objects in the whole image, for objects larger than a slice"
+        True, "with slices, also detect in the whole image, for objects larger than a slice"
     ),
     "TEST.SLICE.MERGE": Key(
         "auto",
-        "how detections of slices are merged: greedy (a box takes and encloses the boxes of its "
+        "how detections of slices are merged: greedy (a box grows to enclose the boxes of its "
         "class that overlap it; see MERGE_THRESHOLD), suppressor (by SUPPRESSOR), or auto (greedy "
         "if MODEL.RETINANET.SCORE_THRESH_TEST is at least 0.1, else suppressor)",
         one_of("auto", "greedy", "suppressor"),
@@ -57,7 +57,7 @@ INFERENCE_KEYS: dict[str, Key] = {
         0.2, "share of the samples of RandomSlice that show the whole image", between(0, 1)
     ),
     "TEST.AUG.VERTICAL_FLIP": Key(
-        False, "with TEST.AUG.ENABLED, also detect in the image upside down"
+        False, "with TEST.AUG.ENABLED, also detect in the vertically mirrored image"
     ),
     "TEST.AUG.MERGE": Key(
         "suppressor",

@@ -1,4 +1,4 @@
-"""Weighted box fusion (Solovyev et al., arXiv 1910.13302): average boxes of several detectors.
+"""Weighted box fusion (Solovyev et al., arXiv 1910.13302): average the boxes of several views.
 
 Axes: M boxes of one image.
 """
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from retina_plugin.layers.boxes import pairwise_iou
 
-SMALLEST = 1e-12  # weight of a box with score 0
+SMALLEST = 1e-12  # lowest weight of a box; avoids division by 0 if all scores are 0
 
 
 def weighted_box_fusion(
@@ -18,11 +18,11 @@ def weighted_box_fusion(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Replace the boxes of each object by their mean, weighted by the scores.
 
-    The boxes are added one after the other, highest score first. A box joins the mean box of its
-    group with which its IoU is highest, if that is above ``iou_threshold``; otherwise it starts a
-    new one. The score of a mean box is the mean of the scores, times
-    min(``num_views``, number of boxes) / ``num_views``: an object that few views show gets a lower
-    score (section 3 of the paper).
+    Boxes are added one after the other, highest score first. A box is added to the mean box of its
+    group with which it has the highest IoU, if this IoU is above ``iou_threshold``; otherwise it
+    becomes a new mean box. The score of a mean box is the mean of its scores, times
+    min(``num_views``, number of its boxes) / ``num_views``. So an object that was detected in few
+    views gets a lower score (section 3 of the paper).
 
     Args:
         boxes: (M, 4) XYXY pixels of all views; M may be 0.
@@ -63,8 +63,11 @@ def weighted_box_fusion(
 
 
 def _best_mean(box: Tensor, means: Tensor, allowed: Tensor, iou_threshold: float) -> int | None:
-    """Return the index of the allowed box of ``means`` (k, 4) that overlaps ``box`` (4,) most; None
-    if no IoU is above the threshold."""
+    """Return the index of the allowed box of ``means`` (k, 4) with the highest IoU with ``box``.
+
+    Returns:
+        None if no IoU is above the threshold.
+    """
     if not allowed.any():
         return None
     overlaps = pairwise_iou(box[None], means)[0].masked_fill(~allowed, -1)

@@ -22,13 +22,16 @@ def overlap_of_smaller(boxes1: Tensor, boxes2: Tensor) -> Tensor:
 def greedy_merge(
     boxes: Tensor, scores: Tensor, groups: Tensor, *, threshold: float, max_kept: int
 ) -> tuple[Tensor, Tensor]:
-    """Merge each best box with the boxes that overlap it; SAHI's greedy non-maximum merging.
+    """Merge boxes that overlap, as SAHI's greedy non-maximum merging does.
 
-    The box with the highest score takes all boxes of its group whose
-    :func:`overlap_of_smaller` with it is at least ``threshold``. It grows to enclose them, one
-    after the other by score, as long as each still overlaps the grown box that much. Then the next
-    box that was not taken follows. The overlap with the smaller box finds parts of an object that
-    the border of a slice has cut, whose IoU with the whole object is low.
+    1. The box with the highest score takes all boxes of its group whose :func:`overlap_of_smaller`
+       with it is at least ``threshold``.
+    2. It is enlarged to enclose them, one after the other by descending score. A box whose overlap
+       with the enlarged box is below ``threshold`` is dropped without being enclosed.
+    3. The same is repeated with the boxes that are left.
+
+    Part of an object that was cut by a slice has a low IoU with the whole object, but lies inside
+    its box. Therefore the overlap is measured relative to the smaller box.
 
     Args:
         boxes: (M, 4) XYXY pixels; M may be 0.
@@ -62,7 +65,7 @@ def greedy_merge(
 
 
 def _enclose(box: Tensor, others: Tensor, threshold: float) -> Tensor:
-    """Enlarge a box (1, 4) to enclose each of ``others`` that still overlaps it enough."""
+    """Enlarge a box (1, 4) to enclose each of ``others``; skip those that overlap it too little."""
     for row in range(len(others)):
         other = others[row : row + 1]
         if overlap_of_smaller(box, other) >= threshold:

@@ -24,11 +24,11 @@ def soft_nms(
 ) -> tuple[Tensor, Tensor]:
     """Take the box with the highest score, lower the scores of the others, and repeat.
 
-    The others are multiplied by a factor that depends on their IoU with the box that was taken:
-    exp(-IoU^2 / sigma) for "gaussian"; 1 - IoU for "linear" if the IoU is at least
-    ``iou_threshold``, otherwise 1 (equations 3 and 2 of the paper).
+    The score of another box is multiplied by a factor that depends on its IoU with the box that was
+    taken. For "gaussian" the factor is exp(-IoU^2 / sigma) (equation 3 of the paper). For "linear"
+    it is 1 - IoU if the IoU is at least ``iou_threshold``, otherwise 1 (equation 2).
 
-    No step reads a value back from the device, so that an accelerator does not wait.
+    No step reads a value back from the device, so an accelerator need not wait.
 
     Args:
         boxes: (M, 4) XYXY pixels; M may be 0.

@@ -44,8 +44,8 @@ def chunked_loss(
     """Compute the losses and their derivatives with respect to the logits.
 
     In each chunk, all logits are first treated as negatives; then the values of the few positives
-    and ignored anchors are replaced. Soft targets on an accelerator are computed by
-    :func:`dense_values`, for which the CPU does not wait.
+    and ignored anchors are replaced. On an accelerator, losses with soft targets are computed by
+    :func:`dense_values` instead, so the CPU need not wait for the positions of the positives.
 
     Args:
         terms, quality, gamma: see :func:`retina_plugin.losses.sigmoid_loss`.

@@ -1,5 +1,8 @@
-"""Class losses as functions of logits and labels, from cross entropy to focal loss, and with soft
-targets from focal loss to varifocal loss."""
+"""Class losses as functions of logits and labels.
+
+With hard targets: cross entropy, balanced cross entropy, focal loss and focal loss*. With soft
+targets: quality focal loss and varifocal loss.
+"""
 
 from __future__ import annotations
 
@@ -110,8 +113,8 @@ def sigmoid_quality_focal_loss(
         quality: (R,) in 0..1, the targets of the positives, such as the IoU of the predicted box;
             other rows may have any value. None for 1, which gives focal loss without weights.
         alpha: is ignored.
-        gamma: 0, or at least 1; beta in the paper, where 2 is best. At a score equal to a target
-            between 0 and 1, the derivative for a gamma between 0 and 1 is unbounded.
+        gamma: 0, or at least 1; called beta in the paper, which finds 2 best. Between 0 and 1 it is
+            an error, because the derivative is unbounded where the score equals its target.
 
     For the other arguments, the result and errors see :func:`sigmoid_focal_loss`.
 
@@ -121,7 +124,7 @@ def sigmoid_quality_focal_loss(
     """
     if quality is not None and 0 < gamma < 1:
         raise ValueError(
-            f"gamma of quality_focal must be 0 or at least 1, found {gamma}: between, the "
+            f"gamma of quality_focal must be 0 or at least 1, found {gamma}: between 0 and 1, the "
             "derivative is unbounded where the score equals its target"
         )
     return sigmoid_loss(

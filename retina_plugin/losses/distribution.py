@@ -1,7 +1,8 @@
 """Distribution focal loss (arXiv 2006.04388, equation 6): a distance as a distribution over bins.
 
-A distance d in 0..B is predicted as B + 1 logits, one for each whole number. The loss is the cross
-entropy between their softmax S and the two bins around d, weighted so that their mean is d:
+A distance d in 0..B is predicted as B + 1 logits, one for each whole number. Let S be their
+softmax. The target gives weights to the two bins around d so that the mean of the target is d. The
+loss is the cross entropy of S with the target:
 
     DFL = -(j + 1 - d) log S_j - (d - j) log S_(j + 1),   j <= d <= j + 1.
 
@@ -28,7 +29,7 @@ def distribution_focal_loss(logits: Tensor, distances: Tensor) -> Tensor:
         distances: (P, S), clamped to 0..B.
 
     Returns:
-        (P,) losses, with one tensor of the size of the logits kept for the backward pass.
+        (P,) losses. One tensor of the size of the logits is kept for the backward pass.
 
     Raises:
         ValueError: if shapes do not match, or there is only one bin.
@@ -49,10 +50,10 @@ def distribution_focal_loss(logits: Tensor, distances: Tensor) -> Tensor:
 
 
 def two_bins(distances: Tensor, num_bins: int) -> Tensor:
-    """Return the weights of the bins around each distance: (...) -> (..., ``num_bins``).
+    """Return the weights of the two bins around each distance: (...) -> (..., ``num_bins``).
 
-    All but two are 0, their sum is 1 and their mean is the distance, clamped to the first and the
-    last bin.
+    The weights of the other bins are 0. The sum is 1, and the mean is the distance, clamped to
+    0..``num_bins`` - 1.
     """
     bins = torch.arange(num_bins, dtype=distances.dtype, device=distances.device)
     distances = distances.clamp(min=0, max=num_bins - 1)

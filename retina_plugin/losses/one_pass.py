@@ -48,9 +48,12 @@ def sigmoid_loss(
         quality: (R,) in 0..1, the soft targets of the positives; other rows may have any value.
             Positives with quality 0 are background. None for 1. For :class:`SoftTerms` only.
 
-    Returns, Raises:
-        See :func:`retina_plugin.losses.sigmoid_focal_loss`. Labels that are not int64, and
-        qualities outside 0..1, also raise a ValueError.
+    Returns:
+        See :func:`retina_plugin.losses.sigmoid_focal_loss`.
+
+    Raises:
+        ValueError: see :func:`retina_plugin.losses.sigmoid_focal_loss`; also if labels are not
+            int64, or a quality is outside 0..1.
     """
     _check(logits, labels, gamma, reduction)
     if quality is not None:

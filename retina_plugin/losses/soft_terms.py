@@ -1,13 +1,13 @@
 r"""The loss of one sigmoid with a soft target: quality focal loss and varifocal loss.
 
-The target t of a present class is a number in 0..1, such as the IoU of the predicted box, instead
-of 1; the target of an absent class is 0. Let x be the logit, p = sigmoid(x), and
+The target t of a present class is not 1 but a number in 0..1, such as the IoU of the predicted box.
+The target of an absent class is 0. Let x be the logit, p = sigmoid(x), and
 
     CE = -t log p - (1 - t) log(1 - p),   d CE / d x = p - t.
 
-    quality focal loss   the factor of focal loss, with the distance from the target for 1 - p_t:
+    quality focal loss   in the factor of focal loss, |p - t| replaces 1 - p_t:
                          QFL = |p - t|^gamma CE
-    varifocal loss       the factor only for absent classes; present ones are weighted by t:
+    varifocal loss       absent classes have focal loss; present classes are weighted by t:
                          VFL = t CE  if t > 0,  (1 - alpha) p^gamma CE  if t = 0
 
 QFL is equation 4 of Li et al. (arXiv 2006.04388), and VFL equation 2 of Zhang et al. (arXiv
@@ -70,8 +70,10 @@ def positive_values(
 
 
 def _cross_entropy(x: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return CE, e = p - t and p (1 - p). They are exact for t = 1 where p is near 1, and for t = 0
-    where p is near 0."""
+    """Return CE, e = p - t and p (1 - p).
+
+    There is no cancellation for t = 1 where p is near 1, and for t = 0 where p is near 0.
+    """
     p, absent = x.sigmoid(), x.neg().sigmoid()
     loss = target * F.softplus(-x) + (1 - target) * F.softplus(x)
     return loss, (1 - target) * p - target * absent, p * absent
@@ -80,7 +82,8 @@ def _cross_entropy(x: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 def _quality_focal_positive(x: Tensor, target: Tensor, gamma: float) -> tuple[Tensor, Tensor]:
     loss, error, variance = _cross_entropy(x, target)
     modulator = error.abs().pow(gamma)
-    # at e = 0 the derivative is 0 for gamma above 1, and the middle of a kink for gamma 1
+    # At e = 0, the derivative is 0 for gamma > 1. For gamma 1 the loss has a kink there, and this
+    # gives the mean of the two one-sided derivatives.
     ratio = variance / error.where(error != 0, 1)
     return loss * modulator, modulator * (error + gamma * loss * ratio)
 

@@ -38,8 +38,9 @@ def traced_loss(
     x = logits.to(negative.dtype).where(labels[:, None] >= 0, 0)
     constant = x.detach()
     loss, slope = dense_values(terms, constant, labels, quality, positive, negative, gamma)
-    # Zeros with gradient 1; nan_to_num is for infinite logits. An autograd function would be
-    # simpler, but exporters drop its backward pass and so the gradient.
+    # This tensor is 0, and its gradient is 1, so the gradient of slope * zeros is slope. nan_to_num
+    # is needed for infinite logits. An autograd function would be simpler, but exporters drop its
+    # backward pass.
     zeros = (x - constant).nan_to_num()
     loss = loss + slope * zeros
     return loss if elementwise else loss.sum()

@@ -9,8 +9,8 @@ from retina_plugin.modeling.merging import fuse, merge_greedily, suppress_togeth
 from retina_plugin.modeling.suppressors import Suppressor
 from retina_plugin.modeling.views import Merge, Slices, Versions, Views
 
-# With a lower score threshold, SAHI does not merge greedily either, because good boxes would grow
-# to enclose many wrong ones.
+# With a lower score threshold, correct boxes would grow to enclose many wrong ones. SAHI has the
+# same rule.
 LEAST_SCORE = 0.1
 
 
@@ -20,8 +20,10 @@ def uses_views(cfg: Any) -> bool:
 
 
 def averages_scores(cfg: Any) -> bool:
-    """Return whether the score of a detection is the mean over versions of the image, so that a
-    threshold for the scores of each version would change it."""
+    """Return whether the score of a detection is a mean over versions of the image.
+
+    In this case, a score threshold that is applied to each version changes the score.
+    """
     return bool(cfg.TEST.AUG.ENABLED and cfg.MODEL.RETINA_PLUGIN.TEST.AUG.MERGE == "wbf")
 
 

@@ -78,16 +78,17 @@ class DenseCriterion(nn.Module):
                 attribute ``takes_quality`` is True, it also gets ``quality`` (N * R,); see
                 :class:`retina_plugin.losses.ClassLoss`.
             box_loss: see :class:`retina_plugin.losses.BoxLoss`.
-            quality: the quality branch of the head: "iou" or "centerness", its target, or "none".
-                With "none", a branch that a head has anyway learns the IoU.
+            quality: the target of the head's quality branch, "iou" or "centerness"; "none" if the
+                config has no such branch. If the head predicts a quality in spite of "none", its
+                target is the IoU.
             box_weights: see :func:`retina_plugin.modeling.quality.box_weights`; "none" weights
                 all positives equally.
             box_loss_weight: factor of the box loss.
             dfl_weight: factor of the distribution focal loss.
 
         Raises:
-            PartError: if ``box_loss.compares`` is neither "deltas" nor "boxes".
-            ConfigError: if the box coder predicts distributions and the box loss compares deltas.
+            PartError: ``box_loss.compares`` is neither "deltas" nor "boxes".
+            ConfigError: the box coder predicts distributions, and the box loss compares deltas.
         """
         super().__init__()
         meaning = "what it compares"
@@ -125,12 +126,12 @@ class DenseCriterion(nn.Module):
                 in place in training mode, but not in evaluation mode.
 
         Returns:
-            Scalars "loss_cls" and "loss_box_reg"; "loss_quality" if the head has that branch, and
-            "loss_dfl" if boxes are distributions.
+            Scalars "loss_cls" and "loss_box_reg"; "loss_quality" if the head has a quality branch,
+            and "loss_dfl" if the box coder predicts distributions.
 
         Raises:
-            ValueError: if the class of a target is not in [0, K) (checked on the CPU only), the
-                assignment has soft class targets and the class loss cannot use them, or the head
+            ValueError: the class of a target is not in [0, K) (checked on the CPU only); the
+                assigner gives soft class targets, and the class loss cannot use them; or the head
                 lacks the quality branch of the config.
         """
         require_quality(predictions, assignment, branch=self.quality, class_loss=self.class_loss)
@@ -140,7 +141,7 @@ class DenseCriterion(nn.Module):
         soft = self._soft_targets(assignment, positives, deltas)
         arguments = predictions.logits.flatten(0, 1), self.labels(assignment, targets).flatten()
         if self._takes_quality and soft is not None:
-            loss_cls = self.class_loss(*arguments, quality=positives.spread(soft).flatten())
+            loss_cls = self.class_loss(*arguments, quality=positives.scatter(soft).flatten())
         else:
             loss_cls = self.class_loss(*arguments)
         require_values("class loss", self.class_loss, "the sum, a scalar", loss_cls)
@@ -209,7 +210,7 @@ class DenseCriterion(nn.Module):
         return weights
 
     def _quality_target(self, positives: Positives, deltas: Tensor) -> Tensor:
-        """Return what the quality branch learns, (P,) in 0..1 without gradient."""
+        """Return the targets of the quality branch, (P,) in 0..1 without gradient."""
         if self.quality == "centerness":
             return centerness(positives.anchors.boxes, positives.boxes).float()
         return predicted_iou(self.box_coder, deltas, positives)

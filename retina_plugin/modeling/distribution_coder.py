@@ -12,7 +12,7 @@ from retina_plugin.losses.distribution import distribution_focal_loss, two_bins
 from retina_plugin.modeling.box_coders import BOX_CODERS
 from retina_plugin.modeling.structures import Anchors
 
-# Distances of targets end this far below the last bin, as in MMDetection.
+# Target distances are clamped to the last bin minus this margin, as in MMDetection.
 LAST_BIN_MARGIN = 0.1
 
 
@@ -20,9 +20,9 @@ LAST_BIN_MARGIN = 0.1
 class DistributionCoder:
     """Encodes a box as its four distances from the centre of the anchor: left, top, right, bottom.
 
-    The unit is the stride of the anchor's level. Each distance is predicted as the logits of a
-    distribution over 0, 1, ..., B; its mean is the distance. So a box reaches at most B strides to
-    each side, and the size of the anchor does not matter.
+    The unit is the stride of the anchor's level. For each distance, the logits of a distribution
+    over 0, 1, ..., B are predicted; the mean of the distribution is the distance. So a box extends
+    at most B strides to each side. The size of the anchor is not used.
     """
 
     def __init__(self, *, bins: int) -> None:
@@ -34,8 +34,8 @@ class DistributionCoder:
         self.dim = 4 * (bins + 1)
 
     def encode(self, boxes: Tensor, anchors: Anchors) -> Tensor:
-        """Encode boxes (P, 4) as logits (P, 4 * (B + 1)), the logarithms of the two bins around
-        each distance."""
+        """Encode boxes (P, 4) as logits (P, 4 * (B + 1)): the logarithms of the weights of the two
+        bins around each distance."""
         weights = two_bins(self.distances(boxes, anchors), self.bins + 1)
         return weights.clamp(min=torch.finfo(weights.dtype).tiny).log().flatten(1)
 

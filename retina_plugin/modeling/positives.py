@@ -34,8 +34,8 @@ class Positives(Protocol):
     def take(self, values: Tensor) -> Tensor:
         """Select the values of the rows: (N, R, ...) of all anchors -> (P, ...)."""
 
-    def spread(self, values: Tensor) -> Tensor:
-        """Return values (P,) of the rows as values (N, R) of all anchors, 0 for the others."""
+    def scatter(self, values: Tensor) -> Tensor:
+        """Scatter values (P,) of the rows to all anchors, (N, R); other anchors get 0."""
 
     def sum(self, losses: Tensor) -> Tensor:
         """Sum losses (P,) over the positives; the sum is 0 if there are none."""
@@ -67,7 +67,7 @@ class GatheredPositives:
     def take(self, values: Tensor) -> Tensor:
         return values[self.image, self.anchor]
 
-    def spread(self, values: Tensor) -> Tensor:
+    def scatter(self, values: Tensor) -> Tensor:
         return values.new_zeros(self.shape).index_put_((self.image, self.anchor), values)
 
     def sum(self, losses: Tensor) -> Tensor:
@@ -102,7 +102,7 @@ class MaskedPositives:
         values = values.flatten(0, 1)
         return values.where(self.mask.view(-1, *[1] * (values.dim() - 1)), 0)
 
-    def spread(self, values: Tensor) -> Tensor:
+    def scatter(self, values: Tensor) -> Tensor:
         return values.where(self.mask, 0).view(self.shape)
 
     def sum(self, losses: Tensor) -> Tensor:

@@ -1,5 +1,5 @@
-"""How well the positives fit their boxes: targets of scores and of the quality branch, and weights
-of the box losses.
+"""The quality of the positives: targets of scores and of the quality branch, and weights of the box
+losses.
 
 Axes: N images, R anchors per image, P positives.
 """
@@ -18,7 +18,7 @@ from retina_plugin.modeling.structures import Assignment, Predictions
 
 
 def centerness(anchors: Tensor, boxes: Tensor) -> Tensor:
-    """Return how central the anchors lie in their boxes (FCOS, arXiv 1904.01355, equation 3).
+    """Return the centreness of anchors in their boxes (FCOS, arXiv 1904.01355, equation 3).
 
     Args:
         anchors: (P, 4) XYXY; only their centres are used.
@@ -50,7 +50,7 @@ def predicted_iou(box_coder: Any, deltas: Tensor, positives: Positives) -> Tenso
 def require_quality(
     predictions: Predictions, assignment: Assignment, *, branch: str, class_loss: Any
 ) -> None:
-    """Check that the class loss can use the assigner's soft targets, and that the head has the
+    """Check that the class loss can use soft targets of the assigner, and that the head has the
     quality branch of the config.
 
     Args:
@@ -60,7 +60,7 @@ def require_quality(
         class_loss: see :class:`retina_plugin.losses.ClassLoss`.
 
     Raises:
-        ValueError: if one of them is not so.
+        ValueError: one of these is not true.
     """
     if assignment.quality is not None and not getattr(class_loss, "takes_quality", False):
         raise ValueError(
@@ -82,8 +82,8 @@ def box_weights(
 ) -> Tensor:
     """Return the weight of each positive's box loss, (P,) without gradient.
 
-    They are divided by their mean over the positives, so that they change which positives count,
-    but not the size of the loss. As in MMDetection, the divisor of the sum is at least 1.
+    The weights are divided by their mean over the positives, so they do not change the scale of the
+    loss. As in MMDetection, the sum of the weights is taken as at least 1.
 
     Args:
         kind: "centerness" as in ATSS, "score" (the highest score of the anchor) as in GFL, or

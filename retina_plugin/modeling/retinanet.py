@@ -227,7 +227,7 @@ class RetinaNet(nn.Module):
         return [found[index] for index in range(len(images))]
 
     def detect_views(self, image_size: Size, cut: Cut, detect: Detect | None = None) -> Detections:
-        """Detect the objects of an image in the views of the model, which must not be None.
+        """Detect the objects of an image in several views; ``self.views`` must not be None.
 
         Args:
             image_size: (height, width) of the image.

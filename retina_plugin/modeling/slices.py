@@ -8,13 +8,13 @@ Window = tuple[int, int, int, int]  # top, left, height, width in pixels of the 
 def slice_windows(height: int, width: int, *, size: int, overlap: float) -> list[Window]:
     """Return the slices that cover an image, row by row.
 
-    Neighbours share ``overlap * size`` pixels, rounded down. The last slice of a row or column is
-    moved back into the image, so that all slices have the same size.
+    Neighbouring slices overlap by ``overlap * size`` pixels, rounded down. The last slice of a row
+    or column is shifted to end at the border of the image, so all slices have the same size.
 
     Args:
         height, width: the size of the image in pixels.
-        size: the side of a slice in pixels. An image with a shorter side has slices of that side;
-            an image that is not larger in both directions is one slice.
+        size: the side of a slice in pixels. In a direction in which the image is not larger, a
+            slice spans the image.
         overlap: a fraction of ``size``, at least 0 and below 1.
     """
     return [
@@ -25,6 +25,6 @@ def slice_windows(height: int, width: int, *, size: int, overlap: float) -> list
 
 
 def _starts(length: int, size: int, overlap: float) -> list[int]:
-    """Return where the slices along one side of the image start."""
+    """Return the first pixel of each slice along one side of the image."""
     last = max(length - size, 0)
     return [*range(0, last, size - int(overlap * size)), last]

@@ -35,7 +35,7 @@ class ImageLosses(NamedTuple):
 
     @classmethod
     def sum(cls, parts: Sequence[ImageLosses]) -> ImageLosses:
-        """Add the losses of several parts of an image; there is at least one."""
+        """Add the losses of at least one part of an image."""
         sums = {name: sum(part.sums[name] for part in parts) for name in parts[0].sums}
         return cls(sums, sum(part.positives for part in parts))
 
@@ -79,8 +79,8 @@ class Anchors(NamedTuple):
     def _of_levels(self, values: Sequence[int]) -> Tensor:
         """Return the value of each anchor's level, (R,) int64.
 
-        It adds the differences of the levels, because copying the values to an accelerator would
-        make the CPU wait.
+        It is computed as a sum of differences between levels. Indexing a tensor of the values would
+        copy it to the accelerator, and the CPU would wait.
         """
         rows = self.rows
         if rows is None:

@@ -61,9 +61,9 @@ class NMS:
 
 @SUPPRESSORS.register(reads={"threshold": "MODEL.RETINANET.NMS_THRESH_TEST"})
 class ClassAgnosticNMS:
-    """NMS in which boxes of different classes suppress each other too.
+    """NMS in which boxes of different classes also suppress each other.
 
-    For data in which one place has one object, such as cells or traffic signs.
+    For data in which objects of different classes do not overlap, such as traffic signs.
     """
 
     def __init__(self, *, threshold: float) -> None:
@@ -94,8 +94,11 @@ class ClassAgnosticNMS:
     }
 )
 class SoftNMS:
-    """Soft-NMS within each class: boxes that overlap a better one get lower scores instead of being
-    removed; see :func:`retina_plugin.layers.soft_nms.soft_nms`."""
+    """Soft-NMS within each class.
+
+    Boxes that overlap a box with a higher score get a lower score instead of being removed; see
+    :func:`retina_plugin.layers.soft_nms.soft_nms`.
+    """
 
     def __init__(self, *, threshold: float, method: str, sigma: float, min_score: float) -> None:
         """See :func:`retina_plugin.layers.soft_nms.soft_nms`."""
@@ -141,8 +144,9 @@ def batched_suppression(
     candidates first, and more candidates only if too few boxes are kept.
 
     Args:
-        candidates: those of each image, with scores in descending order. Boxes suppress each other
-            if they have the same label, or the same :data:`GROUP` if there is this entry.
+        candidates: the candidates of each image, with scores in descending order. Boxes suppress
+            each other if they have the same label or, if there is an entry :data:`GROUP`, the same
+            group.
         nms_threshold, max_detections: see :class:`NMS` and :class:`Suppressor`.
 
     Returns:

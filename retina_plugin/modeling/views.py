@@ -1,4 +1,4 @@
-"""Detect the objects of an image in several views of it: slices, sizes and mirror images.
+"""Detect the objects of an image in several views of it: slices, resized and mirrored versions.
 
 Axes: M boxes.
 """
@@ -17,20 +17,20 @@ from retina_plugin.modeling.preprocessing import Size, resized_shape
 from retina_plugin.modeling.slices import Window, slice_windows
 from retina_plugin.modeling.structures import Detections, Target
 
-MIN_INSIDE = 0.7  # share of an object's area that a slice must contain for the object to count
+MIN_INSIDE = 0.7  # an object is ground truth of a slice that contains this share of its area
 
 Merge = Callable[[Sequence[Detections]], Detections]
 
 
 class View(NamedTuple):
-    """A part of an image, as the network sees it.
+    """A part of an image, resized and mirrored for the network.
 
     Attributes:
         window: the part of the image.
         size: (height, width) at the network's input.
         mirrored: whether left and right are exchanged.
         upside_down: whether top and bottom are exchanged.
-        is_measured: whether the view counts for validation losses.
+        is_measured: whether validation losses are measured on this view.
     """
 
     window: Window
@@ -40,7 +40,7 @@ class View(NamedTuple):
     is_measured: bool = True
 
     def flip(self, image: Tensor) -> Tensor:
-        """Exchange the sides of an image (3, H, W) as in this view."""
+        """Mirror an image (3, H, W) as this view requires."""
         axes = [axis for axis, done in ((-1, self.mirrored), (-2, self.upside_down)) if done]
         return image.flip(axes) if axes else image
 
@@ -70,7 +70,7 @@ class View(NamedTuple):
         }
 
     def _flip_boxes(self, boxes: Tensor) -> Tensor:
-        """Exchange the sides of boxes (M, 4) in pixels of the view; twice changes nothing."""
+        """Mirror boxes (M, 4) in pixels of the view; this function is its own inverse."""
         x0, y0, x1, y1 = boxes.unbind(dim=1)
         if self.mirrored:
             x0, x1 = self.size[1] - x1, self.size[1] - x0
@@ -84,8 +84,8 @@ class Slices(NamedTuple):
 
     Attributes:
         size: side in pixels of the image.
-        overlap: fraction of ``size`` that neighbours share.
-        full_image: whether the whole image is a further view, for objects larger than a slice.
+        overlap: overlap of neighbouring slices, as a fraction of ``size``.
+        full_image: whether the whole image is an additional view, for objects larger than a slice.
         merge: merges the detections of all slices of an image.
     """
 
@@ -102,7 +102,7 @@ class Versions(NamedTuple):
         min_sizes: the shorter side of each resized version.
         max_size: limit of the longer side.
         flips: (mirrored, upside down) of each version; each flip is combined with each size.
-        merge: merges the detections of all versions. It is not called for one version.
+        merge: merges the detections of all versions. It is not called if there is one version only.
     """
 
     min_sizes: tuple[int, ...]
@@ -128,10 +128,11 @@ class Views:
         self.slices, self.versions, self.batch = slices, versions, batch
 
     def plan(self, height: int, width: int) -> list[list[View]]:
-        """Return the versions of each slice of an image; after them those of the whole image, if it
-        is not the only slice and ``full_image`` is set.
+        """Return the versions of each slice of an image.
 
-        Objects can be too small in the whole image, so it does not count for validation losses.
+        If there are several slices and ``full_image`` is True, the versions of the whole image come
+        last. Validation losses are not measured on them, because objects can be too small in the
+        whole image.
         """
         whole = (0, 0, height, width)
         if self.slices is None:
@@ -161,8 +162,10 @@ class Views:
 
         Args:
             image_size: (height, width) of the image.
-            cut: returns the pixels of a view. Few views exist at the same time.
-            detect: returns the detections of images (3, height, width) in their pixels.
+            cut: returns the pixels of a view. It is called for one batch of views at a time, so few
+                views are in memory.
+            detect: returns the detections of a batch of views (3, height, width), in pixels of the
+                view.
 
         Returns:
             Detections in pixels of the image.

@@ -104,7 +104,7 @@ def test_whole_images() -> None:
 def test_by_config() -> None:
     cfg = get_cfg()
     cfg.MODEL.RETINA_PLUGIN.INPUT.TRANSFORMS = ["RandomSlice"]
-    with pytest.raises(ValueError, match=r"RandomSlice needs .* found .*SLICE.SIZE 0: set it"):
+    with pytest.raises(ValueError, match=r"RandomSlice needs .*SLICE.SIZE above 0, found 0"):
         TransformChain.from_config(cfg)
     cfg.MODEL.RETINA_PLUGIN.TEST.SLICE.SIZE = 32
     ((name, transform),) = TransformChain.from_config(cfg).transforms

@@ -21,7 +21,7 @@ class GaussianBlur:
     def __init__(self, *, probability: float, sigma: Sequence[float]) -> None:
         """
         Args:
-            probability: that an image is blurred.
+            probability: probability that an image is blurred.
             sigma: smallest and largest standard deviation, pixels.
         """
         self.probability, self.sigma = probability, sigma
@@ -34,12 +34,15 @@ class GaussianBlur:
 
 
 def blur(image: np.ndarray, *, sigma: float) -> np.ndarray:
-    """Blur an image (H, W, 3) uint8. The kernel reaches three standard deviations, but not beyond
-    the image, because its edges are mirrored."""
+    """Blur an image (H, W, 3) uint8.
+
+    The kernel has a radius of three standard deviations. It is smaller for small images, because
+    mirrored padding must be narrower than the image.
+    """
     from torchvision.transforms.v2.functional import gaussian_blur  # slow to import
 
-    reach = [min(math.ceil(3 * sigma), side - 1) for side in image.shape[1::-1]]
-    size = [2 * side + 1 for side in reach]
+    radii = [min(math.ceil(3 * sigma), side - 1) for side in image.shape[1::-1]]
+    size = [2 * radius + 1 for radius in radii]
     pixels = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
     blurred: np.ndarray = gaussian_blur(pixels, size, [sigma, sigma]).numpy().transpose(1, 2, 0)
     return blurred

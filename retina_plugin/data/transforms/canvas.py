@@ -1,4 +1,4 @@
-"""Place an image on a canvas of another size: what reaches beyond is cut off, the rest is filled.
+"""Place an image on a canvas of another size: crop what lies outside, and fill what is empty.
 
 Axes: H, W.
 """
@@ -24,8 +24,11 @@ def empty_canvas(shape: tuple[int, int], *, channels: int, fill: Colour) -> np.n
 
 
 def fit(sample: Sample, shape: tuple[int, int], *, scale: float, resizer: str) -> Sample:
-    """Resize a sample so that it just fits into ``scale`` times a shape (height, width), with its
-    own ratio of sides; portrait and landscape images count alike."""
+    """Resize a sample to the largest size that fits into ``scale`` times a shape (height, width).
+
+    The aspect ratio is kept. The shape is turned to the orientation of the image, so portrait and
+    landscape images get the same size.
+    """
     shorter, longer = (max(round(side * scale), 1) for side in sorted(shape))
     height, width = sample["image"].shape[:2]
     fitting = resized_shape(height, width, shorter, longer)
@@ -37,8 +40,7 @@ def draw_corner(
 ) -> tuple[int, int]:
     """Draw where the top left corner of an image lies on a canvas.
 
-    In each direction, the image lies within the canvas if it is smaller, and covers the canvas if
-    it is larger.
+    In each direction, a smaller image lies inside the canvas, and a larger one covers it.
 
     Args:
         inner: (height, width) of the image.
@@ -64,7 +66,8 @@ def place(
     """Return the sample on a canvas.
 
     Args:
-        sample: its image may be larger or smaller than the canvas, and have no channels.
+        sample: a sample. Its image may be larger or smaller than the canvas, and may have no
+            channels.
         shape: (height, width) of the canvas.
         corner: (top, left) of the image on the canvas; may be negative.
         fill: the colour of the rest of the canvas.

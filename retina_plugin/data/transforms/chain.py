@@ -52,7 +52,7 @@ class TransformChain:
 
     @property
     def draws_images(self) -> bool:
-        """Whether a transform combines images, and decoded images are worth keeping."""
+        """Whether a transform combines images, so that caching decoded images saves time."""
         return any(_least_images(transform) > 1 for _, transform in self.transforms)
 
     def require_images(self, count: int, *, source: str) -> None:
@@ -89,8 +89,8 @@ class TransformChain:
             rng: source of all random numbers.
             draw: returns an untransformed sample of another record.
             file_name: the image file, for messages.
-            progress: of the run, 0 to 1. A transform is left out from its attribute ``until`` on,
-                unless that is 1.
+            progress: progress of the run, 0 to 1. A transform with the attribute ``until`` below 1
+                is skipped once the progress reaches ``until``.
 
         Raises:
             DatasetError: a transform returns an invalid sample.

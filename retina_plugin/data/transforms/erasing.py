@@ -19,8 +19,8 @@ from retina_plugin.data.transforms.visible import MIN_VISIBLE, areas, keep_visib
 class RandomErasing:
     """Fills a random rectangle with the mean colour (Zhong et al., arXiv 1708.04896).
 
-    The ratio of its sides is that of torchvision's v2 transform, 0.3 to 3.3. A box whose visible
-    share falls below ``min_visible`` is dropped; the others stay as they are.
+    The aspect ratio of the rectangle is from 0.3 to 3.3, as in torchvision's v2 transform. A box
+    whose visible share falls below ``min_visible`` is dropped; other boxes do not change.
     """
 
     needs_pixels = False
@@ -35,7 +35,7 @@ class RandomErasing:
     ) -> None:
         """
         Args:
-            probability: that a part of an image is erased.
+            probability: probability that a part of an image is erased.
             scale: smallest and largest erased share of the image.
             min_visible: see :func:`retina_plugin.data.transforms.visible.keep_visible`.
             fill: the colour of the rectangle, RGB.

@@ -19,11 +19,11 @@ TRIALS = 40
 
 @TRANSFORMS.register(reads=own_keys("RandomIoUCrop"))
 class RandomIoUCrop:
-    """Crops a window that has at least a drawn IoU with a box (Liu et al., arXiv 1512.02325).
+    """Crops a window whose IoU with at least one box reaches a random minimum (arXiv 1512.02325).
 
-    The rules are those of torchvision's v2 transform of this name: the ratio of the sides of the
-    window is 0.5 to 2, only boxes whose centre is inside are kept, and at least one must be. If
-    none of 40 windows fits, or the image has no box, the whole image is kept.
+    The rules are those of torchvision's v2 transform of this name. The aspect ratio of the window
+    is from 0.5 to 2. Boxes whose centre is inside the window are kept, and the IoU of one of them
+    must reach the minimum. If none of 40 random windows fits, the whole image is kept.
     """
 
     needs_pixels = False
@@ -31,8 +31,8 @@ class RandomIoUCrop:
     def __init__(self, *, min_iou: Sequence[float], scale: Sequence[float]) -> None:
         """
         Args:
-            min_iou: the IoUs among which one is drawn; from 1 on, the whole image is kept.
-            scale: smallest and largest side of the window, as a share of that of the image.
+            min_iou: the minimum is drawn from these values; 1 keeps the whole image.
+            scale: smallest and largest side of the window, as a share of the side of the image.
         """
         self.min_iou, self.scale = min_iou, scale
 
@@ -56,8 +56,11 @@ class RandomIoUCrop:
         return crop(shown, (top, left, bottom - top, right - left))
 
     def _draw_windows(self, shape: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
-        """Draw windows (T, 4) int64 XYXY inside an image, at least one pixel high and wide, whose
-        ratio of sides is allowed."""
+        """Draw windows (T, 4) int64 XYXY inside an image, and keep those with an allowed aspect
+        ratio.
+
+        A window is at least one pixel high and wide.
+        """
         image = np.array(shape)
         sides = (
             (image * rng.uniform(self.scale[0], self.scale[1], (TRIALS, 2)))

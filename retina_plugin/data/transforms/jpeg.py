@@ -16,8 +16,8 @@ from retina_plugin.data.transforms.sample import Draw, Sample
 class JPEG:
     """Compresses an image as JPEG and decodes it again; boxes stay.
 
-    Pillow does both: torchvision's v2 transform of this name uses torchvision's decoder, which is
-    deprecated since 0.29, and takes longer.
+    This uses Pillow. torchvision's v2 transform of this name is slower, and uses a decoder that is
+    deprecated since torchvision 0.29.
     """
 
     needs_pixels = False
@@ -25,7 +25,7 @@ class JPEG:
     def __init__(self, *, probability: float, quality: Sequence[int]) -> None:
         """
         Args:
-            probability: that an image is compressed.
+            probability: probability that an image is compressed.
             quality: lowest and highest quality, 1 to 100.
         """
         self.probability, self.quality = probability, quality
@@ -40,7 +40,7 @@ class JPEG:
 
 
 def compress(image: np.ndarray, *, quality: int) -> np.ndarray:
-    """Return an image (H, W, 3) uint8 as a JPEG file of the given quality shows it."""
+    """Compress an image (H, W, 3) uint8 as JPEG of a quality, and decode it."""
     file = io.BytesIO()
     Image.fromarray(image).save(file, "JPEG", quality=quality)
     return np.asarray(Image.open(file))

@@ -17,11 +17,11 @@ from retina_plugin.data.transforms.visible import MIN_VISIBLE, mean_colour
     reads=own_keys("MixUp") | {"min_visible": MIN_VISIBLE, "fill": mean_colour, "resizer": RESIZER}
 )
 class MixUp:
-    """Adds a random other image to a sample, each with about half of its contrast.
+    """Mixes a sample with another random image (Zhang et al., arXiv 1902.04103).
 
-    The share of the sample is drawn from Beta(32, 32), which is close to a half. Boxes of both
-    images count fully (Zhang et al., arXiv 1902.04103). The other image is scaled to a random size
-    and placed on the mean colour.
+    The weight of the sample is drawn from Beta(32, 32), so it is close to 0.5. The boxes of both
+    images are kept, with full weight in the loss. The other image is scaled to a random size and
+    placed on a canvas of the mean colour.
     """
 
     needs_pixels = False
@@ -39,8 +39,9 @@ class MixUp:
     ) -> None:
         """
         Args:
-            probability: that a sample is mixed with another one.
-            scale: smallest and largest size of the other image; 1 fits it into the sample's.
+            probability: probability that a sample is mixed with another one.
+            scale: smallest and largest size of the other image; 1 is the largest size that fits
+                into the image of the sample.
             until: share of the steps after which no images are mixed.
             min_visible: see :func:`retina_plugin.data.transforms.visible.clip_visible`.
             fill: the colour around the other image.
@@ -61,10 +62,11 @@ class MixUp:
 
 
 def mix(sample: Sample, other: Sample, *, share: float) -> Sample:
-    """Return the weighted mean of two images of one shape, with the boxes of both.
+    """Return the weighted mean of two images of the same shape, with the boxes of both.
 
     Args:
-        share: the weight of ``sample``, 0 to 1; it is rounded to 256ths.
+        sample, other: the samples.
+        share: the weight of ``sample``, 0 to 1; it is rounded to a multiple of 1 / 256.
     """
     weight = round(256 * share)
     total = sample["image"].astype(np.uint16) * np.uint16(weight)

@@ -18,12 +18,13 @@ from retina_plugin.data.transforms.visible import MIN_VISIBLE, mean_colour
     reads=own_keys("Mosaic") | {"min_visible": MIN_VISIBLE, "fill": mean_colour, "resizer": RESIZER}
 )
 class Mosaic:
-    """Puts four images into the four parts of one image (Bochkovskiy et al., arXiv 2004.10934).
+    """Combines four images into one (Bochkovskiy et al., arXiv 2004.10934).
 
-    The mosaic has the size of the sample, which is one of the four; the other three are random
-    records. The point where they meet lies in the middle half of the mosaic. Each image is scaled
-    to a random size, and shows a random part of it, or all of it on the mean colour. A box of which
-    less than ``min_visible`` is inside its part is dropped.
+    The four images are the sample and three random records; the mosaic has the size of the sample.
+    The corner where its four parts meet lies in its middle half. Each image is scaled to a random
+    size. A part shows a random crop of its image if the image is larger than the part, and the
+    whole image on the mean colour if it is smaller. A box of which less than ``min_visible`` is
+    visible in its part is dropped.
     """
 
     needs_pixels = False
@@ -41,8 +42,9 @@ class Mosaic:
     ) -> None:
         """
         Args:
-            probability: that a sample becomes a mosaic.
-            scale: smallest and largest size of an image; 1 fits it into the whole mosaic.
+            probability: probability that a sample becomes a mosaic.
+            scale: smallest and largest size of each image; 1 is the largest size that fits into
+                the mosaic.
             until: share of the steps after which no mosaics are made.
             min_visible: see :func:`retina_plugin.data.transforms.visible.clip_visible`.
             fill: the colour of parts without an image.
@@ -68,7 +70,7 @@ class Mosaic:
         shape: tuple[int, int],
         rng: np.random.Generator,
     ) -> Sample:
-        """Return what a part of the mosaic shows, in coordinates of this part."""
+        """Return the sample that a part of the mosaic shows, in coordinates of this part."""
         _, _, height, width = window
         scale = rng.uniform(self.scale[0], self.scale[1])
         scaled = fit(tile, shape, scale=scale, resizer=self.resizer)
@@ -92,7 +94,7 @@ def draw_windows(shape: tuple[int, int], rng: np.random.Generator) -> list[Windo
 
 
 def join(parts: Sequence[Sample], windows: Sequence[Window], shape: tuple[int, int]) -> Sample:
-    """Put samples into the windows of one image; together they cover it."""
+    """Put samples into the windows of one image, which they cover together."""
     image = np.empty((*shape, parts[0]["image"].shape[2]), dtype=np.uint8)
     boxes = []
     for part, (top, left, height, width) in zip(parts, windows, strict=True):

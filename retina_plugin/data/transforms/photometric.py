@@ -10,22 +10,22 @@ from PIL import Image
 from retina_plugin.data.transforms.registry import TRANSFORMS, own_keys
 from retina_plugin.data.transforms.sample import Draw, Sample
 
-# shares of red, green and blue in the brightness of a colour, ITU-R BT.601
+# weights of red, green and blue in the brightness of a colour, ITU-R BT.601
 LUMA = np.array([0.299, 0.587, 0.114])
-# RGB to YIQ: brightness, and two axes of colour that a change of the hue rotates
+# RGB to YIQ: brightness, and two colour axes; a change of the hue rotates these two
 YIQ = np.array([LUMA, [0.596, -0.274, -0.322], [0.211, -0.523, 0.312]])
-MEAN_STEP = 4  # the mean of an image is that of every fourth pixel in both directions
+MEAN_STEP = 4  # the mean colour is computed from every fourth pixel in both directions
 
 
 @TRANSFORMS.register(reads=own_keys("RandomPhotometricDistort"))
 class RandomPhotometricDistort:
-    """Changes brightness, contrast, saturation and hue, each with a probability of its own.
+    """Changes brightness, contrast, saturation and hue, each with the same probability.
 
-    The changes and their default ranges are those of torchvision's v2 transform of this name, whose
-    source is SSD (Liu et al., arXiv 1512.02325). Here they are one matrix, which is applied to the
-    pixels once: values are rounded and clipped at the end only, and an image of 640 x 480 pixels
-    takes 2 ms instead of 20 with torchvision's four functions. The hue is a rotation in YIQ, which
-    keeps the brightness, instead of one in HSV. Channels are not exchanged.
+    The changes and their default ranges are those of torchvision's v2 transform of this name, which
+    follows SSD (Liu et al., arXiv 1512.02325). There are three differences. All changes are
+    combined in one matrix, so values are rounded and clipped only once, and an image of 640 x 480
+    pixels takes 2 ms instead of 20. The hue is rotated in YIQ, which keeps the brightness, instead
+    of HSV. Channels are not permuted.
     """
 
     needs_pixels = False
@@ -41,9 +41,9 @@ class RandomPhotometricDistort:
     ) -> None:
         """
         Args:
-            probability: of each change.
-            brightness, contrast, saturation: the factor is drawn between 1 - value and 1 + value.
-            hue: the turn is drawn between -value and value.
+            probability: probability of each change.
+            brightness, contrast, saturation: the factor is drawn from 1 - value to 1 + value.
+            hue: the rotation is drawn from -value to value, as a fraction of the colour circle.
         """
         self.probability = probability
         self.ranges = np.array([brightness, contrast, saturation, hue])
@@ -78,17 +78,18 @@ def colour_matrix(
     Args:
         mean: (3,) the mean colour of the image.
         brightness, contrast, saturation: factors, at least 0; 1 changes nothing. The contrast
-            keeps the mean brightness, the saturation that of each pixel.
-        hue: share of a full turn, from red towards green; 0 changes nothing.
+            keeps the mean brightness of the image, the saturation keeps that of each pixel.
+        hue: fraction of the colour circle, from red towards green; 0 changes nothing.
     """
     saturated = saturation * np.eye(3) + (1 - saturation) * LUMA
-    colours = _rotation(hue) @ saturated  # it keeps gray, so it commutes with the contrast
+    # grey stays grey, so this matrix commutes with the change of the contrast
+    colours = _rotation(hue) @ saturated
     offset = np.full((3, 1), (1 - contrast) * brightness * (LUMA @ mean))
     return np.concatenate([contrast * brightness * colours, offset], axis=1)
 
 
 def _rotation(turn: float) -> np.ndarray:
-    """Return the matrix (3, 3) that turns the hue of RGB colours in YIQ."""
+    """Return the matrix (3, 3) that rotates the hue of RGB colours in YIQ."""
     sin, cos = math.sin(2 * math.pi * turn), math.cos(2 * math.pi * turn)
     rotation = np.array([[1, 0, 0], [0, cos, sin], [0, -sin, cos]])
     turned: np.ndarray = np.linalg.solve(YIQ, rotation @ YIQ)
@@ -96,6 +97,8 @@ def _rotation(turn: float) -> np.ndarray:
 
 
 def change_colours(image: np.ndarray, matrix: np.ndarray) -> np.ndarray:
-    """Apply a matrix (3, 4) to the colours (R, G, B, 1) of an image (H, W, 3) uint8; results are
-    rounded and clipped to 0..255."""
+    """Apply a matrix (3, 4) to the colours (R, G, B, 1) of an image (H, W, 3) uint8.
+
+    Results are rounded and clipped to 0..255.
+    """
     return np.asarray(Image.fromarray(image).convert("RGB", tuple(matrix.ravel().tolist())))

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-# Transforms keep the order of the list. Those that cut images come before those that change
-# colours, and the colours of images that are combined are changed together.
+# Transforms are applied in the order of the list. Transforms that crop come first, because later
+# ones then process fewer pixels. Colours are changed after Mosaic and MixUp, for all combined
+# images together.
 POLICIES = {
     "light": ["RandomCrop", "ResizeShortestEdge", "RandomFlip", "RandomPhotometricDistort"],
     "medium": [  # that of SSD, arXiv 1512.02325
@@ -31,8 +32,9 @@ POLICIES = {
 
 
 def transform_names(cfg: Any) -> list[str]:
-    """Return the names of a config's transforms in order: those of its policy, or of
-    ``MODEL.RETINA_PLUGIN.INPUT.TRANSFORMS`` if the policy is none.
+    """Return the names of a config's transforms, in order.
+
+    They are those of the policy ``AUGMENTATION``, or ``TRANSFORMS`` if the policy is none.
 
     Raises:
         KeyError: the policy is unknown.

@@ -38,10 +38,13 @@ class Transform(Protocol):
     :func:`clip_boxes` then clips them and drops boxes without area. ``draw`` returns the
     untransformed sample of another record.
 
-    A class with the attribute ``needs_pixels = False`` must also accept images without channels
-    (H, W, 0) and return such images; boxes can then be counted without reading files. One with
-    ``least_images = 2`` is refused for training sets with fewer images, and decoded images are
-    kept for its ``draw``. One with ``until = 0.9`` is switched off for the last tenth of the steps.
+    A class may have these attributes:
+
+    - ``needs_pixels = False``: it also accepts images without channels (H, W, 0) and returns such
+      images, so boxes can be counted without reading files.
+    - ``least_images = 2``: it combines images. Training sets with fewer images are refused, and
+      decoded images are cached for its ``draw``.
+    - ``until = 0.9``: it is switched off for the last tenth of the steps.
     """
 
     def __call__(self, sample: Sample, rng: np.random.Generator, draw: Draw) -> Sample: ...

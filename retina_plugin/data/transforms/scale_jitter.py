@@ -1,4 +1,4 @@
-"""Scale jitter: resize by a random factor, then crop or fill to the usual size."""
+"""Scale jitter: resize by a random factor, then crop or pad to the usual size."""
 
 from __future__ import annotations
 
@@ -17,11 +17,12 @@ from retina_plugin.data.transforms.visible import MIN_VISIBLE, mean_colour
     reads=own_keys("ScaleJitter") | {"min_visible": MIN_VISIBLE, "fill": mean_colour}
 )
 class ScaleJitter(ResizeShortestEdge):
-    """Gives images the size of :class:`ResizeShortestEdge`, but their content another scale.
+    """Resizes like :class:`ResizeShortestEdge`, and scales the content by a random factor.
 
-    It replaces ``ResizeShortestEdge`` in a list of transforms. A larger factor shows a random part
-    of the image, a smaller one the whole image on a canvas (Ghiasi et al., arXiv 2012.07177). Each
-    pixel is resampled once. Every step costs the same, because the size does not change.
+    It replaces ``ResizeShortestEdge`` in a list of transforms. With a factor above 1, the result
+    shows a random part of the image; with a smaller one, the whole image on a canvas (Ghiasi et
+    al., arXiv 2012.07177). The image is resampled only once. The size of the result does not depend
+    on the factor, so neither does the time of a training step.
     """
 
     def __init__(
@@ -51,7 +52,7 @@ class ScaleJitter(ResizeShortestEdge):
             self.draw_shape(found, rng),
             rng.uniform(self.scale_range[0], self.scale_range[1]),
         )
-        if factor > 1:  # crop before resizing: fewer pixels are resampled
+        if factor > 1:  # crop first, so that fewer pixels are resampled
             shown = self._place(sample, scaled_shape(found, 1 / factor), rng)
             return resize(shown, shape, resizer=self.resizer)
         small = resize(sample, scaled_shape(shape, factor), resizer=self.resizer)

@@ -20,9 +20,9 @@ from retina_plugin.modeling.views import MIN_INSIDE
 class RandomSlice:
     """Cuts a random slice out of an image that is larger than a slice.
 
-    Objects of which less than 0.7 is inside the slice are left out, as for validation losses;
-    other boxes are clipped. Resizing comes after this transform, because the size of a slice is
-    given in pixels of the image.
+    Boxes of which less than 0.7 is inside the slice are dropped, as for validation losses; other
+    boxes are clipped. This transform must come before resizing, because the size of a slice is
+    given in pixels of the image file.
     """
 
     needs_pixels = False
@@ -39,9 +39,9 @@ class RandomSlice:
         """
         if size == 0:
             raise ValueError(
-                "the transform RandomSlice needs the size of slices, found "
-                "MODEL.RETINA_PLUGIN.TEST.SLICE.SIZE 0: set it, or leave RandomSlice out of "
-                "MODEL.RETINA_PLUGIN.INPUT.TRANSFORMS"
+                "the transform RandomSlice needs a slice size: expected "
+                "MODEL.RETINA_PLUGIN.TEST.SLICE.SIZE above 0, found 0. Set it, or remove "
+                "RandomSlice from MODEL.RETINA_PLUGIN.INPUT.TRANSFORMS"
             )
         self.size, self.with_object, self.full_image = size, with_object, full_image
 
@@ -59,13 +59,14 @@ class RandomSlice:
 
 
 def _start(rng: np.random.Generator, side: int, size: int, span: tuple[float, float] | None) -> int:
-    """Draw where a slice starts along one side of an image.
+    """Draw the first pixel of a slice along one side of an image.
 
     Args:
         rng: source of the random number.
         side: length of the side of the image.
         size: length of the slice.
-        span: the slice contains this part of the side, or lies inside it if the part is longer.
+        span: first and last coordinate of an object. The slice contains the object, or lies
+            inside it if the object is longer. None draws from all positions.
     """
     last = max(side - size, 0)
     low, high = 0, last

@@ -1,4 +1,4 @@
-"""Random quarter turns."""
+"""Random rotation by multiples of 90 degrees."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from retina_plugin.data.transforms.sample import Draw, Sample
 
 @TRANSFORMS.register()
 class RandomQuarterTurn:
-    """Turns an image by 0, 90, 180 or 270 degrees, each with probability 0.25.
+    """Rotates an image by 0, 90, 180 or 270 degrees, each with probability 0.25.
 
-    It is for images without an upright, such as those of microscopes, and aerial ones. With
+    Use it for images without a preferred orientation, such as microscope or aerial images. With
     ``RandomFlip`` it gives all eight orientations.
     """
 
@@ -23,7 +23,7 @@ class RandomQuarterTurn:
 
 
 def turn(sample: Sample, *, quarters: int) -> Sample:
-    """Turn a sample counterclockwise by a number of quarter turns, 0 to 3."""
+    """Rotate a sample counterclockwise by ``quarters`` (0 to 3) times 90 degrees."""
     image, boxes = sample["image"], sample["boxes"]
     for _ in range(quarters):
         width = image.shape[1]

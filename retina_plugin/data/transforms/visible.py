@@ -1,4 +1,4 @@
-"""Drop boxes of which a transform leaves too little.
+"""Drop boxes of which too little is visible after a transform.
 
 Axes: M boxes.
 """
@@ -24,10 +24,10 @@ def keep_visible(sample: Sample, visible: np.ndarray, *, min_visible: float) -> 
     """Keep the boxes of which enough is visible, with their labels.
 
     Args:
-        sample: its boxes are not clipped.
+        sample: a sample whose boxes are not clipped yet.
         visible: (M,) the visible area of each box.
-        min_visible: the smallest visible share of the area. A box without visible area is dropped
-            for every value.
+        min_visible: the smallest visible share of the area. A box without visible area is always
+            dropped.
     """
     boxes = sample["boxes"]
     kept = (visible > 0) & (visible >= min_visible * areas(boxes))
@@ -45,8 +45,10 @@ def clip_visible(sample: Sample, *, min_visible: float) -> Sample:
 
 
 def mean_colour(cfg: Any) -> tuple[int, int, int]:
-    """Return the colour (R, G, B) that fills empty parts of an image: ``MODEL.PIXEL_MEAN``, which
-    the network sees as about 0."""
+    """Return the colour (R, G, B) for empty parts of an image: ``MODEL.PIXEL_MEAN``.
+
+    After normalization it is about 0.
+    """
     mean = [round(value) for value in cfg.MODEL.PIXEL_MEAN]
     red, green, blue = mean[:: -1 if cfg.INPUT.FORMAT == "BGR" else 1]
     return red, green, blue

@@ -15,10 +15,11 @@ from retina_plugin.data.transforms.visible import mean_colour
 
 @TRANSFORMS.register(reads=own_keys("RandomZoomOut") | {"fill": mean_colour, "resizer": RESIZER})
 class RandomZoomOut:
-    """Shrinks an image and places it on a canvas of the image's size (SSD, arXiv 1512.02325).
+    """Shrinks an image and places it on a canvas of the original size (SSD, arXiv 1512.02325).
 
-    With torchvision's v2 transform of this name the canvas grows instead. After both are resized to
-    one size, they show the same; here, no step works on a larger image.
+    torchvision's v2 transform of this name keeps the size of the image and enlarges the canvas.
+    After resizing to the same size, the result looks the same, but later transforms work on more
+    pixels.
     """
 
     needs_pixels = False
@@ -33,9 +34,10 @@ class RandomZoomOut:
     ) -> None:
         """
         Args:
-            probability: that an image is shrunk.
-            side_range: smallest and largest ratio of the sides of canvas and image.
-            fill: the colour of the canvas.
+            probability: probability that an image is shrunk.
+            side_range: smallest and largest side of the canvas, as multiples of the side of the
+                shrunk image.
+            fill: the colour of the canvas, RGB.
             resizer: "pillow" or "torch".
         """
         self.probability, self.side_range = probability, side_range

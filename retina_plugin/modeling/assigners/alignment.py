@@ -1,7 +1,7 @@
-"""The anchors whose predictions are best aligned with each box, for task-aligned assignment.
+"""Find the anchors whose predictions are best aligned with each box, for task-aligned assignment.
 
-The alignment of an anchor and a box is s^alpha u^beta: s is the predicted score of the box's class,
-and u the IoU of the predicted box with the box (TOOD, arXiv 2108.07755, equation 3).
+The alignment of an anchor and a box is s^alpha u^beta. s is the predicted score of the box's class,
+and u is the IoU of the predicted box with the box (TOOD, arXiv 2108.07755, equation 3).
 :func:`align_in_tiles` is fast on the CPU; :func:`align_with_all` has fixed shapes.
 
 Axes: R anchors, K classes, M boxes of one image, k best anchors, Q pairs of a tile and a box, T
@@ -25,8 +25,8 @@ from retina_plugin.modeling.assigners.overlaps import (
     iou_coordinates_first,
 )
 
-FIRST_TILES = 4  # tiles of each box from which the bound of its alignments is computed
-SLACK = 1e-4  # for the rounding of powers
+FIRST_TILES = 4  # number of tiles per box that give the lower bound of its alignments
+SLACK = 1e-4  # relative tolerance for rounding errors of powers
 
 
 class Aligned(NamedTuple):
@@ -88,11 +88,12 @@ def align_in_tiles(
     labels: Tensor,
     rule: Rule,
 ) -> Aligned:
-    """Compute the same as :func:`align_with_all`, only from anchors that can be among the best.
+    """Return the result of :func:`align_with_all`, but skip anchors that cannot be among the best.
 
-    For each tile of anchors, only the highest IoU with each box that it intersects is computed
-    first. The tiles with the highest IoUs give a lower bound of a box's k-th best alignment. As a
-    score is at most 1, scores are needed only for IoUs that reach this bound by IoU^beta.
+    First, the highest IoU of each tile of anchors with each box that it intersects is computed. The
+    tiles with the highest IoUs give a lower bound of the k-th best alignment of a box. A score is
+    at most 1, so only anchors with IoU^beta of at least this bound can be among the best.
+    Alignments are computed for these anchors only.
 
     Args:
         logits, boxes, labels, rule: see :func:`align_with_all`.
@@ -112,13 +113,16 @@ class _Pairs:
     """Pairs of tiles of predicted boxes and ground-truth boxes."""
 
     def __init__(self, logits: Tensor, boxes: Tensor, labels: Tensor, rule: Rule) -> None:
-        """Takes logits (R, K), boxes (4, M), labels (M,) and the rule."""
+        """Take logits (R, K), boxes (4, M), labels (M,) and the rule."""
         self.logits, self.boxes, self.labels, self.rule = logits, boxes, labels, rule
         self.tiles = boxes.new_zeros(4, -(-len(logits) // tiles.TILE), tiles.TILE)
 
     def highest_of_tiles(self, decode: Callable[[slice], Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-        """Decode all boxes, and return the pairs that overlap: tiles (Q,), boxes (Q,) and the
-        highest IoU of each pair (Q,)."""
+        """Decode all boxes, and return the pairs of a tile and a box that overlap.
+
+        Returns:
+            Tiles (Q,), boxes (Q,) and the highest IoU of each pair (Q,).
+        """
         none = torch.zeros(0, dtype=torch.int64, device=self.boxes.device)
         found = {-1: [(none, none, self.boxes.new_zeros(0))]}  # by the start of the part
 
@@ -146,7 +150,7 @@ class _Pairs:
         """Return a lower bound of the ``count``-th best alignment of each box, (M,).
 
         It is the lowest alignment of ``count`` anchors with high IoUs, or 0 for a box that overlaps
-        fewer of them.
+        fewer than ``count`` anchors.
         """
         order, rank = _rank(box, highest, len(self.labels))
         number = max(FIRST_TILES, -(-count // tiles.TILE))
@@ -157,11 +161,12 @@ class _Pairs:
         iou[box, place], of_box[box, place] = self.iou(tile, box), tile
         best, column = iou.flatten(1).topk(count, dim=1)
         anchor = of_box.gather(1, column // tiles.TILE) * tiles.TILE + column % tiles.TILE
-        anchor = anchor.clamp(max=len(self.logits) - 1)  # of entries with IoU 0
+        # entries with IoU 0 can lie in the padding of the last tile
+        anchor = anchor.clamp(max=len(self.logits) - 1)
         return self.rule.alignment(self.logits[anchor, self.labels[:, None]], best).amin(dim=1)
 
     def iou(self, tile: Tensor, box: Tensor) -> Tensor:
-        """Return the IoUs (Q, T) of pairs (Q,); 0 for the filling of the last tile."""
+        """Return the IoUs (Q, T) of pairs (Q,); 0 for the padding of the last tile."""
         iou = iou_coordinates_first(self.boxes[:, box, None], self.tiles[:, tile])
         offsets = torch.arange(tiles.TILE, device=tile.device)
         return iou.where(tile[:, None] * tiles.TILE + offsets < len(self.logits), 0)
@@ -195,10 +200,11 @@ class _Pairs:
 def _best(
     box: Tensor, index: Tensor, alignment: Tensor, iou: Tensor, *, shape: tuple[int, int]
 ) -> Aligned:
-    """Return the k best of anchors that are given with their box, (Q,) each.
+    """Return the k best anchors of each box.
 
     Args:
-        box, index, alignment, iou: the box and the anchor of each pair, and its values.
+        box, index: (Q,) the box and the anchor of each pair.
+        alignment, iou: (Q,) the alignment and the IoU of each pair.
         shape: M and k.
     """
     box, index = box.long(), index.long()

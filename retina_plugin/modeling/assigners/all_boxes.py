@@ -56,8 +56,10 @@ class AllBoxes(NamedTuple):
 
 
 def collect_boxes(targets: Sequence[Target], *, like: Tensor) -> AllBoxes:
-    """List the boxes of all images, with the dtype of ``like``; with their padding if shapes must
-    be fixed."""
+    """List the boxes of all images, in the dtype of ``like``.
+
+    If shapes must be fixed, the list contains the padding of the targets.
+    """
     targets = arrange_targets(targets, like=like)
     if isinstance(targets, PaddedTargets):
         n, m = targets.mask.shape
@@ -82,7 +84,7 @@ def collect_boxes(targets: Sequence[Target], *, like: Tensor) -> AllBoxes:
 def matches_by_iou(
     boxes: AllBoxes, candidates: Tensor, positive: Tensor, iou: Tensor, *, num_anchors: int
 ) -> Tensor:
-    """Give each anchor the box with the highest IoU of those that have selected it.
+    """Assign each anchor to the box with the highest IoU among the boxes that selected it.
 
     Args:
         boxes: the M boxes.
@@ -92,10 +94,10 @@ def matches_by_iou(
         num_anchors: R.
 
     Returns:
-        (N, R) int64, the index of the box in its image, the first one in a tie, or
-        :data:`BACKGROUND`.
+        (N, R) int64, the index of the box in its image, or :data:`BACKGROUND`. In a tie, the box
+        with the lowest index is assigned.
     """
-    place = places(boxes, candidates, num_anchors)
+    place = flat_indices(boxes, candidates, num_anchors)
     index = boxes.number[:, None].expand_as(candidates)
     if needs_fixed_shapes(iou):
         place, index, iou = (x.flatten() for x in (place, index, iou.where(positive, -1)))
@@ -108,8 +110,8 @@ def matches_by_iou(
     return first.where(first < none, BACKGROUND).view(boxes.num_images, num_anchors)
 
 
-def places(boxes: AllBoxes, candidates: Tensor, num_anchors: int) -> Tensor:
-    """Return the indices of candidates (M, C) among the N * R anchors of all images."""
+def flat_indices(boxes: AllBoxes, candidates: Tensor, num_anchors: int) -> Tensor:
+    """Return the indices (M, C) of candidates in the flat list of N * R anchors of all images."""
     return boxes.image[:, None] * num_anchors + candidates
 
 

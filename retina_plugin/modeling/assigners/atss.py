@@ -1,8 +1,8 @@
 """Adaptive training sample selection (ATSS, arXiv 1912.02424).
 
-The threshold of the IoU is computed for each box from the anchors around its centre. One
-implementation serves all devices: its shapes depend on shapes only, except that on the CPU only the
-positives are compared with each other.
+The IoU threshold of each box is computed from the anchors around its centre. One implementation
+serves all devices. Its shapes depend only on the shapes of the input, except for one step on the
+CPU, which compares only the positives.
 
 Axes: N images, R anchors, M boxes of all images, C candidates of a box.
 """
@@ -27,15 +27,16 @@ from retina_plugin.modeling.structures import Anchors, Assignment, Predictions, 
 
 @ASSIGNER_REGISTRY.register(reads={"topk": "MODEL.RETINA_PLUGIN.ASSIGNER.ATSSAssigner.TOPK"})
 class ATSSAssigner:
-    """Selects for each box the anchors around its centre whose IoU is high for this box.
+    """Selects positives by an IoU threshold that adapts to each box.
 
-    The candidates of a box are the anchors of the ``topk`` closest cells of each level. Those with
-    an IoU of at least the mean plus the standard deviation of all candidates' IoUs, and with a
-    centre inside the box, are positive. All other anchors are background. An anchor that is
-    positive for several boxes gets the one with the highest IoU.
+    The candidates of a box are the anchors of the ``topk`` cells of each level that are closest to
+    its centre. The threshold is the mean plus the standard deviation of the candidates' IoUs. A
+    candidate is positive if its IoU is at least the threshold and its centre is inside the box. All
+    other anchors are background. An anchor that is positive for several boxes is assigned to the
+    one with the highest IoU.
 
-    A box that contains no centre of a candidate, such as one much smaller than a cell of the finest
-    level, gets no anchor, as in the paper.
+    As in the paper, a box gets no anchor if it contains no centre of a candidate, for example a box
+    that is much smaller than a cell of the finest level.
     """
 
     def __init__(self, *, topk: int) -> None:

@@ -1,9 +1,10 @@
 """Candidates of ATSS: for each box, the anchors of each level that are closest to its centre.
 
-The cells of a level lie on a grid. A cell among the k closest to a point lies in one of the k
-closest columns and one of the k closest rows; if it lies in the i-th closest row, then in one of
-the k / i closest columns, because all cells between are at least as close. Only these cells are
-compared, instead of all, and all shapes depend on shapes only.
+The cells of a level lie on a grid, so only few of them can be among the k closest to a point. Take
+the cell in the i-th closest row and the j-th closest column. All cells in closer rows and closer
+columns are at least as close, which makes i * j cells with itself. So the cell can be among the k
+closest only if i * j <= k. Only such cells are compared. All shapes depend only on the shapes of
+the input.
 
 Axes: M boxes, A anchors per cell, H rows and W columns of a level, k cells, C candidates.
 """
@@ -22,12 +23,11 @@ def closest_anchors(anchors: Anchors, centres: Tensor, *, cells: int) -> Tensor:
     Args:
         anchors: all R anchors of an image.
         centres: (M, 2) x and y in pixels; M may be 0.
-        cells: k, the number of cells in each level. A level with fewer cells gives all of them, and
-            a level without cells none.
+        cells: k, the number of cells in each level. A level with fewer cells gives all of them.
 
     Returns:
-        (M, C) int64, indices of anchors, level by level. The order of equally close cells is that
-        of their rows, then of their columns, closest first.
+        (M, C) int64, indices of anchors, level by level, closest cells first. Equally close cells
+        are ordered by the distance of their row, then of their column.
     """
     offsets = torch.arange(anchors.per_cell, device=centres.device)
     start, found = 0, [offsets.new_zeros(len(centres), 0)]

@@ -22,8 +22,8 @@ from retina_plugin.modeling.assigners.all_boxes import (
     AllBoxes,
     centres_inside,
     collect_boxes,
+    flat_indices,
     matches_by_iou,
-    places,
 )
 from retina_plugin.modeling.assigners.registry import ASSIGNER_REGISTRY
 from retina_plugin.modeling.structures import Anchors, Assignment, Predictions, Target
@@ -36,15 +36,16 @@ EPS = 1e-7  # as in MMDetection
     reads={"topk": f"{NODE}.TOPK", "alpha": f"{NODE}.ALPHA", "beta": f"{NODE}.BETA"}
 )
 class TaskAlignedAssigner:
-    """Selects for each box the anchors whose predictions fit it best in class and place.
+    """Selects for each box the anchors whose predictions fit its class and its position best.
 
-    The candidates of a box are the ``topk`` anchors of all levels with the best alignment, see
-    :mod:`retina_plugin.modeling.assigners.alignment`. Those with a centre inside the box are
-    positive. An anchor that is positive for several boxes gets the one with the highest IoU.
+    The candidates of a box are the ``topk`` anchors of all levels with the highest alignment, see
+    :mod:`retina_plugin.modeling.assigners.alignment`. A candidate is positive if its alignment is
+    above 0 and its centre is inside the box. An anchor that is positive for several boxes is
+    assigned to the one whose IoU with the predicted box is highest.
 
     The soft class target of a positive is its alignment, scaled so that the highest target of a box
-    is the highest IoU of its positives. So the class loss must have soft targets: quality_focal or
-    varifocal.
+    equals the highest IoU of its positives. This needs a class loss with soft targets:
+    quality_focal or varifocal.
     """
 
     def __init__(self, *, topk: int, alpha: float, beta: float, box_coder: Any) -> None:
@@ -78,7 +79,7 @@ class TaskAlignedAssigner:
             positive = positive & boxes.valid[:, None]
         count = len(anchors.boxes)
         matches = matches_by_iou(boxes, candidates, positive, iou, num_anchors=count)
-        place = places(boxes, candidates, count)
+        place = flat_indices(boxes, candidates, count)
         matched = positive & (matches.flatten()[place] == boxes.number[:, None])
         quality = _soft_targets(aligned.alignment, iou, matched)
         spread = quality.new_zeros(matches.numel())
@@ -109,8 +110,10 @@ class TaskAlignedAssigner:
 
 
 def _soft_targets(alignment: Tensor, iou: Tensor, matched: Tensor) -> Tensor:
-    """Scale the alignments (M, C) of matched candidates so that the highest of each box equals its
-    highest IoU; others are 0."""
+    """Scale the alignments (M, C) of matched candidates; those of other candidates become 0.
+
+    After scaling, the highest alignment of a box is the highest IoU of its matched candidates.
+    """
     alignment, iou = alignment.where(matched, 0), iou.where(matched, 0)
     highest, best_iou = (x.amax(dim=1, keepdim=True) for x in (alignment, iou))
     return alignment / (highest + EPS) * best_iou

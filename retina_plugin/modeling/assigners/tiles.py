@@ -83,8 +83,10 @@ def _best_boxes(anchors: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor, list[Pa
 
 
 def to_tiles(anchors: Tensor) -> Tensor:
-    """Divide boxes (R, 4) into tiles (4, C, T). The last one is filled with the last box, which
-    changes no maximum."""
+    """Divide boxes (R, 4) into tiles (4, C, T).
+
+    The last tile is padded with copies of the last box, so maxima over a tile do not change.
+    """
     fill = anchors[-1:].expand(-len(anchors) % TILE, 4)
     return coordinates_first(torch.cat([anchors, fill]).view(-1, TILE, 4))
 

@@ -98,8 +98,8 @@ class RetinaHead(nn.Module):
                 prediction layers, as in EfficientDet.
             level_scale: multiply the box deltas by a learnt factor for each level, initially 1, as
                 in FCOS (arXiv 1904.01355).
-            quality_branch: also predict the quality of each box, with which scores are multiplied,
-                by a 3x3 convolution after the box subnet, as in ATSS (arXiv 1912.02424).
+            quality_branch: also predict the quality of each box by a 3x3 convolution after the box
+                subnet, as in ATSS (arXiv 1912.02424). Scores are multiplied by the quality.
             prior_prob: score of every anchor before training, in (0, 1); one number, or one for
                 each of the K classes. With a small value, such as 0.01, the many negatives do not
                 dominate the loss at the start of training (section 3.3 of the paper).

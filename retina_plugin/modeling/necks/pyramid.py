@@ -39,10 +39,10 @@ def xavier(layer: Conv2d) -> Conv2d:
 
 
 class ExtraLevels(nn.Module):
-    """Computes P6, P7, ... by 3x3 convolutions of stride 2 on C5 or P5, with ReLUs in between if
-    ``relu`` is True.
+    """Computes P6, P7, ... by 3x3 convolutions of stride 2 on C5 or P5 (arXiv 1708.02002, section
+    4).
 
-    See arXiv 1708.02002, section 4.
+    If ``relu`` is True, there is a ReLU between two of these convolutions.
     """
 
     def __init__(
@@ -107,7 +107,7 @@ class Pyramid(Backbone):
                 for the activation in the neck's paper.
             top_feature: input of the first extra level: the last of ``in_features`` ("res5") or the
                 level of the same stride ("p5").
-            extra_relu: whether a ReLU follows each extra level that is the input of the next one.
+            extra_relu: whether there is a ReLU between the convolutions of two extra levels.
 
         Raises:
             ValueError: if the backbone does not return a map, strides do not double, there are

@@ -51,7 +51,7 @@ ALLOWED = {  # package or file -> libraries besides torch; in pure packages insi
     "engine": {"numpy", "tensorboard"},
     "engine/hosts.py": {"detectron2"},
     "engine/plan/trial.py": {"tqdm"},
-    "report": {"numpy", "PIL", "cv2", "matplotlib"},
+    "report": {"numpy", "PIL", "cv2", "matplotlib", "fontTools"},
     "d2": {"detectron2", "fvcore", "numpy", "PIL", "pycocotools"},
     "lit": {"lightning", "tqdm"},
 }

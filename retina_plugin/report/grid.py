@@ -9,14 +9,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image
 
 from retina_plugin.config.files import write_atomically
 from retina_plugin.data import Dataset, read_record
 from retina_plugin.data.coco_ids import IdMatcher
-from retina_plugin.report.draw import draw_boxes, font, resize_for_display
+from retina_plugin.report.drawing import LabelMode, draw_with_legend, resize_for_display
+from retina_plugin.report.drawing.palette import DARK
+from retina_plugin.report.drawing.text import join_lines, make_line, render_line
 
-CAPTION = 22  # height, pixels
+CAPTION = 14  # size of text, pixels
 GAP = 6  # pixels
 BACKGROUND = (255, 255, 255)
 
@@ -73,6 +75,7 @@ def side_by_side(
     class_names: Sequence[str],
     caption: str,
     max_side: int | None = None,
+    label_mode: LabelMode = "auto",
 ) -> np.ndarray:
     """Draw ground truth on the left and detections on the right, with a caption above each.
 
@@ -83,38 +86,50 @@ def side_by_side(
         class_names: K names.
         caption: caption of the left half, such as the file name.
         max_side: the longer side of each half has at most this many pixels; None for no limit.
+        label_mode: see :func:`retina_plugin.report.draw_boxes`.
 
     Returns:
         (H', W', 3) uint8 RGB.
     """
     halves = []
     for entries, title in (
-        (ground_truth, f"{caption}: {len(ground_truth)} true"),
-        (found, f"{len(found)} found"),
+        (ground_truth, (caption, f": {len(ground_truth)} true")),
+        (found, ("", f"{len(found)} found")),
     ):
         scaled, boxes = resize_for_display(
             image, [e["bbox"] for e in entries], min_side=300, max_side=max_side
         )
-        drawn = draw_boxes(
+        drawn = draw_with_legend(
             scaled,
             boxes,
             [e["category_id"] for e in entries],
             class_names=class_names,
             scores=[e["score"] for e in entries] if entries is found else None,
             crowd=[bool(e.get("iscrowd")) for e in entries],
+            label_mode=label_mode,
         )
-        halves.append(_add_caption(drawn, title))
-    gap = np.full((halves[0].shape[0], GAP, 3), BACKGROUND, dtype=np.uint8)
-    return np.concatenate([halves[0], gap, halves[1]], axis=1)
+        halves.append(_add_caption(drawn, *title))
+    return _beside(halves[0], halves[1])
 
 
-def _add_caption(image: np.ndarray, text: str) -> np.ndarray:
-    caption_strip = Image.new("RGB", (image.shape[1], CAPTION), BACKGROUND)
-    text_font = font(14)
-    while len(text) > 8 and text_font.getlength(text) > image.shape[1] - 4:
-        text = "…" + text[2:]
-    ImageDraw.Draw(caption_strip).text((2, 2), text, fill=(0, 0, 0), font=text_font)
-    return np.concatenate([np.asarray(caption_strip), image])
+def _beside(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """Put two images side by side; the lower one is filled up with white."""
+    height = max(left.shape[0], right.shape[0])
+    canvas = np.full((height, left.shape[1] + GAP + right.shape[1], 3), BACKGROUND, dtype=np.uint8)
+    canvas[: left.shape[0], : left.shape[1]] = left
+    canvas[: right.shape[0], left.shape[1] + GAP :] = right
+    return canvas
+
+
+def _add_caption(image: np.ndarray, text: str, ending: str = "") -> np.ndarray:
+    """Put text above an image; it is shortened to the width of the image, but not its ending."""
+    tail = make_line(ending, CAPTION)
+    room = max(image.shape[1] - 4 - tail.width, 2 * CAPTION)
+    line = join_lines(make_line(text, CAPTION, room), tail)
+    caption = render_line(line, colour=DARK, background=BACKGROUND, padding=(2, 2))
+    strip = np.full((caption.shape[0], image.shape[1], 3), BACKGROUND, dtype=np.uint8)
+    strip[:, : caption.shape[1]] = caption[:, : image.shape[1]]
+    return np.concatenate([strip, image])
 
 
 def prediction_grid(

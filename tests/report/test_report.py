@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from functools import partial
-from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +28,7 @@ from retina_plugin.report import (
     side_by_side,
     write_image,
 )
-from retina_plugin.report.draw import class_colour, font, place_tags
+from retina_plugin.report.drawing import class_colour
 from tests.full_disk import FullDisk
 from tests.models import compact_model
 from tests.scenes import write_scenes
@@ -138,43 +137,6 @@ def test_labels_of_crowds_say_so() -> None:
     rows, columns = np.nonzero(changed(plain, crowd))
     assert rows.max() < 60
     assert columns.max() > 100
-
-
-def test_tags_avoid_each_other_and_stay_in_the_image() -> None:
-    """With overlapping boxes, and boxes in each corner, no label covers another one or leaves the
-    image."""
-    boxes = [(100, 80, 160, 140)] * 4 + [
-        (0, 0, 20, 20),
-        (280, 0, 300, 20),
-        (0, 180, 20, 200),
-        (280, 180, 300, 200),
-    ]
-    places = place_tags(boxes, ["cat 99%"] * 8, font(12), (300, 200))
-    for x0, y0, x1, y1 in places:
-        assert 0 <= x0 < x1 <= 300
-        assert 0 <= y0 < y1 <= 200
-    for a, b in combinations(places, 2):
-        assert min(a[2], b[2]) <= max(a[0], b[0]) or min(a[3], b[3]) <= max(a[1], b[1])
-
-
-def test_a_tag_wider_than_the_image_begins_at_its_edge() -> None:
-    (place,) = place_tags(
-        [(5, 5, 15, 15)], ["a name that is longer than the image"], font(12), (40, 40)
-    )
-    assert place[0] == 0
-
-
-def test_colours_of_the_first_classes_differ_at_a_glance() -> None:
-    """Measured by the CIE 1976 distance, of which about 2.3 is just noticeable."""
-    colours = np.array([class_colour(label) for label in range(12)], dtype=np.float32)
-    lab = cv2.cvtColor(colours[None] / 255, cv2.COLOR_RGB2LAB)[0]
-    distances = np.linalg.norm(lab[:, None] - lab[None], axis=2)[np.triu_indices(12, k=1)]
-    assert distances.min() > 25
-
-
-def test_later_colours_repeat_none_of_the_last_ten() -> None:
-    colours = [class_colour(label) for label in range(12, 200)]
-    assert all(colours[i] not in colours[max(0, i - 10) : i] for i in range(len(colours)))
 
 
 @pytest.mark.parametrize(

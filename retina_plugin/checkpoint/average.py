@@ -13,16 +13,17 @@ from retina_plugin.checkpoint.errors import WeightsError
 from retina_plugin.checkpoint.load import class_names_of, metadata_of
 from retina_plugin.checkpoint.read import read_checkpoint
 
-# metadata that does not depend on the weights; score thresholds do
+# metadata that does not depend on the weights, unlike score thresholds
 KEPT_METADATA = ("class_names", "class_alpha", "pixel_range", "training_data")
 
 
 def average_checkpoints(paths: Sequence[str]) -> dict[str, Any]:
     """Return a checkpoint with the mean weights of several checkpoints.
 
-    All floating point tensors are averaged, also the statistics of batch norms; other tensors and
-    the metadata are those of the last checkpoint. One checkpoint is in memory at a time. Optimizer
-    and budget are left out: training cannot resume from the result, but can start from it.
+    All floating point tensors are averaged, including the statistics of batch norms. Other tensors
+    and the metadata are those of the last checkpoint. Checkpoints are read one after the other to
+    save memory. The result has no optimizer state and no budget, so training cannot resume from it,
+    but it can be the initial weights of a run.
 
     Args:
         paths: two or more files of one model, oldest first.

@@ -111,8 +111,12 @@ def _advice(found: CheckpointMatch, mismatches: list[str]) -> str:
 
 
 def _numbers_of_a_box(found: CheckpointMatch) -> tuple[int, int] | None:
-    """Return how many numbers encode a box in the file and in the model, if they differ and the
-    number of anchors per cell is the same, as the class scores show; otherwise None."""
+    """Return how many numbers encode a box in the file and in the model.
+
+    Returns:
+        None if they are equal, or if the numbers of anchors per cell differ (the class scores show
+        this).
+    """
     boxes = "head.bbox_pred.bias"
     if boxes not in found.shape_mismatches or "head.cls_score.bias" not in found.matched:
         return None

@@ -60,9 +60,10 @@ def _name(name: str, *, laterals: int, layers: int) -> str:
 
     Args:
         name: the name in the file.
-        laterals: number of maps that the pyramid takes from the backbone; the first is C3. Further
-            levels are computed by convolutions of stride 2.
-        layers: number of layers of each convolution of a subnet: itself, its norm if any, and ReLU.
+        laterals: number of maps that the pyramid takes from the backbone; the first is C3. The
+            other levels are computed by convolutions of stride 2.
+        layers: number of layers for each convolution of a subnet: the convolution, the norm if
+            there is one, and the ReLU.
     """
     pyramid = re.match(r"neck\.(lateral|fpn)_convs\.(\d+)\.conv\.(\w+)$", name)
     if pyramid:
@@ -83,8 +84,11 @@ def _name(name: str, *, laterals: int, layers: int) -> str:
 
 
 def _reordered(state: State, model_state: State, anchors: AnchorGenerator | None) -> State:
-    """Reorder the anchors of the output layers; ``state`` itself if the numbers of anchors differ
-    or there is one anchor per cell."""
+    """Reorder the anchors of the output layers.
+
+    Returns:
+        ``state`` itself if file and model have different numbers of anchors, or one per cell.
+    """
     boxes = "head.bbox_pred.bias"
     same = (
         boxes in state and boxes in model_state and state[boxes].shape == model_state[boxes].shape

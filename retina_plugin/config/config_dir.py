@@ -1,7 +1,7 @@
 """``${configDir}`` in a config file stands for the folder of that file.
 
-Paths that start with it stay right if the folder is moved, and from any current folder. The name is
-that of TypeScript's config files.
+Paths that start with it stay valid if the folder is moved, and do not depend on the current folder.
+TypeScript's config files use the same name.
 """
 
 from __future__ import annotations

@@ -141,8 +141,8 @@ class BestModel:
         """Take the results of an evaluation, and return whether it is the best one so far.
 
         Args:
-            results: as in :func:`retina_plugin.engine.summary.evaluation_summary`; empty without
-                ground truth, and then never the best.
+            results: see :func:`retina_plugin.engine.summary.evaluation_summary`; empty without
+                ground truth. An evaluation without results is never the best.
             step: the number of completed steps.
 
         Raises:
@@ -179,7 +179,7 @@ class BestModel:
 
     @property
     def lower_is_better(self) -> bool:
-        """Whether the metric is a loss. The AP of a class called loss is none."""
+        """Whether the metric is a loss. The AP of a class with the name "loss" is not one."""
         names = [self.metric, *(self.metric.removeprefix(f"{name}/") for name in self.sets)]
         return any(LOSS.fullmatch(name) for name in names)
 

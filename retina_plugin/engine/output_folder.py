@@ -30,7 +30,7 @@ def make_folder(folder: str, *, key: str = "OUTPUT_DIR") -> None:
 
 
 def require_writable(folder: str, *, key: str = "OUTPUT_DIR") -> None:
-    """Check that :func:`make_folder` succeeds. Folders that it makes are removed again.
+    """Check that :func:`make_folder` will succeed, without leaving new folders.
 
     Raises:
         ConfigError: see :func:`make_folder`.

@@ -54,8 +54,9 @@ def train_own_data(
 ) -> None:
     """Plan a run, write the plan into ``OUTPUT_DIR``, and train.
 
-    ``--resume`` uses the existing plan and its data; overrides then change keys that may change. If
-    the run ends before it has anything to continue from, the files of the plan are removed again.
+    ``--resume`` uses the existing plan and its data; overrides can then change only the keys that
+    may change in a resumed run. If a run ends before it has written anything to resume from, the
+    files of the plan are removed again.
 
     Args:
         own: the data and the time limit.
@@ -128,7 +129,7 @@ def plan_run(
         own: the data and the time limit.
         path: the file to which the plan will be written.
         overrides: ``[KEY, VALUE, ...]``; they replace values of the plan.
-        host: its config checks the values.
+        host: the host, whose config checks the values.
         overwrite: whether the plan and its COCO files may replace existing files.
 
     Raises:

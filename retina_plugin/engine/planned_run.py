@@ -1,4 +1,4 @@
-"""Write the files of a planned run, or remove them; never replace a file unasked."""
+"""Write the files of a planned run, or remove them. Existing files are not replaced unasked."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class PlannedRun:
 
     Attributes:
         path: the file to which the plan will be written.
-        plan: its values.
-        data: the data sets, with the COCO files that the plan names.
+        plan: the values of the plan.
+        data: the data sets and the COCO files that the plan names.
     """
 
     path: str
@@ -50,7 +50,7 @@ class PlannedRun:
         _remove([self.path, *self.data.files])
 
     def _portable_entries(self) -> list[Entry]:
-        """Return the entries with names of data sets, for the folder of the plan."""
+        """Return the entries that name data sets, with paths relative to the folder of the plan."""
         folder = os.path.dirname(self.path)
         return [
             dataclasses.replace(entry, value=[portable_name(n, folder) for n in entry.value])

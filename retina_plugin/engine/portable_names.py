@@ -14,8 +14,9 @@ from retina_plugin.data.evaluation_sets import DATASET_KEYS
 def portable_name(name: str, folder: str) -> str:
     """Return the name of a data set for a config file in ``folder``.
 
-    Paths in ``folder`` start with ``${configDir}``. Other paths, words without a separator, which
-    can be registered names, and names that are portable already are unchanged.
+    A path in ``folder`` gets the prefix ``${configDir}``. Other names do not change: paths in other
+    folders, names that already have the prefix, and words without a separator, which can be
+    registered names.
     """
     where = parse_data_path(name)
     if where is None or name.startswith(CONFIG_DIR) or not {os.sep, "@"} & set(name):

@@ -160,10 +160,10 @@ def _minutes(seconds: float) -> float:
 
 
 def steps_of_schedule(budget: Budget) -> int:
-    """Return the number of steps after which the progress of a run is 1.
+    """Return the number of steps of a schedule that repeats a run.
 
-    For a run that ended early, for example because of ``PATIENCE``, these are more steps than it
-    took: at constant speed, its learning rates are those of the first steps of such a schedule.
+    For a run that ended early, for example because of ``PATIENCE``, this is the number of steps
+    after which its progress would have been 1 at constant speed.
     """
     return round(budget.steps / budget.progress) if budget.progress else budget.predicted_steps
 

@@ -76,8 +76,11 @@ def build_lr_scheduler(optimizer: torch.optim.Optimizer, solver: Any) -> LambdaL
 
 
 class ProgressScheduler(LambdaLR):
-    """A ``LambdaLR`` that also continues from the state of another scheduler, such as Detectron2's
-    ``LRMultiplier``: a run without a time budget can be resumed with one."""
+    """A ``LambdaLR`` that can also load the state of another scheduler.
+
+    For example, a run on Detectron2 without a time budget has the state of ``LRMultiplier``, and
+    can be resumed with a time budget.
+    """
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         super().load_state_dict({"lr_lambdas": [None] * len(self.lr_lambdas), **state_dict})

@@ -62,12 +62,12 @@ def best_overlaps(boxes: Array, anchors: AnchorShapes, *, seed: int = 0) -> Arra
         (B, OFFSETS) from 0 to 1.
     """
     shapes, strides = anchors.shapes()
-    places = np.random.default_rng(seed).uniform(-0.5, 0.5, (len(boxes), OFFSETS, 1, 2))
-    shift = np.abs(places * strides[:, None])  # (B, OFFSETS, A, 2)
-    sides, others = boxes[:, None, None], shapes[None, None]
-    overlap = np.minimum(np.minimum(sides, others), (sides + others) / 2 - shift).clip(min=0)
+    positions = np.random.default_rng(seed).uniform(-0.5, 0.5, (len(boxes), OFFSETS, 1, 2))
+    shift = np.abs(positions * strides[:, None])  # (B, OFFSETS, A, 2)
+    box, anchor = boxes[:, None, None], shapes[None, None]  # widths and heights
+    overlap = np.minimum(np.minimum(box, anchor), (box + anchor) / 2 - shift).clip(min=0)
     intersection = overlap.prod(axis=-1)
-    union = sides.prod(axis=-1) + others.prod(axis=-1) - intersection
+    union = box.prod(axis=-1) + anchor.prod(axis=-1) - intersection
     best: Array = (intersection / union).max(axis=-1)
     return best
 

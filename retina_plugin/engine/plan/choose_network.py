@@ -17,7 +17,7 @@ from retina_plugin.engine.plan.trial import Trial, TrialSize
 # If fewer steps fit into the time, a network is trained from scratch. Its steps are shorter, and on
 # images of blood cells it was then better, although a short trial favoured the weights.
 PRETRAINED_STEPS = 1000
-# With so many images, pretrained weights help little (He et al., arXiv 1811.08883, section 5)
+# for such large data sets, pretrained weights help little (He et al., arXiv 1811.08883, section 5)
 MANY_IMAGES = 10_000
 TRIAL_SHARE = 0.1  # share of the time for the trial of both networks
 TRAINING_SHARE = 0.8  # share of the trial for training; the losses are measured in the rest
@@ -110,7 +110,7 @@ def trial_size(task: Task, costs: Costs) -> TrialSize | str:
     if not task.minutes:
         return "a short trial does not tell which network is better after a long run"
     if number_of_steps(task.minutes, costs) < PRETRAINED_STEPS:
-        return "a short trial favours the weights"
+        return "a short trial favours ImageNet weights"
     seconds = task.minutes * 60 * TRIAL_SHARE / 2  # for each network
     training = TRAINING_SHARE * seconds
     per_image = max(costs.evaluation / task.validation.num_images, 1e-9)

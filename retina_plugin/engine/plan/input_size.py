@@ -35,7 +35,7 @@ class InputSize:
         window: side in original pixels of the windows that training cuts out; 0 for whole images.
         reason: why this size was chosen.
         sliced: whether evaluation cuts slices of the size of the windows.
-        full_image: whether the whole image is a further view besides its slices.
+        full_image: whether evaluation uses the whole image in addition to its slices.
     """
 
     short_side: int
@@ -60,7 +60,7 @@ class InputSize:
 
     @property
     def test_pixels(self) -> float:
-        """Pixels that the network sees of an average image in evaluation."""
+        """Pixels of the network's inputs for an average image in evaluation."""
         if not self.sliced:
             return self.short_side * self.long_side
         slices = slice_windows(self.short_side, self.long_side, size=WINDOW, overlap=OVERLAP)
@@ -69,7 +69,7 @@ class InputSize:
 
     @property
     def object_side(self) -> float:
-        """The shorter side of whole images at the middle of the random sizes of training."""
+        """The shorter side of whole images, at the mean of the random sizes in training."""
         low, high = self.train_range
         return self.short_side * (low + high) / 2 / high
 
@@ -129,8 +129,8 @@ def _largest(sizes: Array, profile: DataProfile) -> float:
 def choose_strides(profile: DataProfile, size: InputSize) -> tuple[int, ...]:
     """Choose the levels, finest first: P2 (stride 4) to P7 (128), at least two.
 
-    A small object is at least :data:`CELLS` cells of the finest level wide; a large object at most
-    :data:`COARSEST` cells of the coarsest.
+    A small object is at least :data:`CELLS` cells wide on the finest level, and a large object at
+    most :data:`COARSEST` cells wide on the coarsest, as far as these levels allow.
     """
     smallest, _ = profile.smallest_size_at(size.object_side, percentile=10)
     largest = _largest(profile.sizes_at(size.object_side), profile)

@@ -63,7 +63,7 @@ def make_plan(
         return _costs(task, size, batch.value, step / pixels)
 
     choice = choose_network(
-        task, costs_of, lambda one, other, how: try_both(plan_of(one), plan_of(other), how)
+        task, costs_of, lambda a, b, trial_size: try_both(plan_of(a), plan_of(b), trial_size)
     )
     if task.minutes:
         return _fit_time(task, choice, batch, choice.costs.step / pixels)

@@ -67,7 +67,8 @@ def scratch_network(machine: Machine, reason: str) -> list[Entry]:
 def pretrained_network(machine: Machine, reason: str) -> list[Entry]:
     """Return the entries of a network with ImageNet weights from a Python package.
 
-    Pixel values and the order of channels are not among them: a run takes those of the weights, see
+    They do not contain the pixel mean, the pixel deviation and the order of channels, because a run
+    takes these from the weights; see
     :func:`retina_plugin.modeling.build_backbone.set_timm_pixel_constants`.
 
     Args:

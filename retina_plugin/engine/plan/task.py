@@ -1,4 +1,4 @@
-"""What a plan is made for: data, machine and limits."""
+"""The data, the machine and the limits of a plan."""
 
 from __future__ import annotations
 

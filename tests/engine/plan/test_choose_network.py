@@ -67,7 +67,7 @@ def no_trial(*_: Any) -> Trial:
         ({"num_images": 24}, Costs(0.5, 2.0), "losses could be measured on 4 images only"),
         ({}, Costs(0.5, 80.0), "losses could be measured on 3 images only"),
         ({}, Costs(1.1, 2.0), TrialSize(48.0, 43, 20)),  # 1062 steps
-        ({}, Costs(1.3, 2.0), "a short trial favours the weights"),  # 897 steps
+        ({}, Costs(1.3, 2.0), "a short trial favours ImageNet weights"),  # 897 steps
         ({"minutes": 0.0}, Costs(0.5, 2.0), "after a long run"),
         ({"minutes": 0.0, "steps": 500}, Costs(0.5, 2.0), "the number of steps is given"),
     ],

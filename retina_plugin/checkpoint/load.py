@@ -239,6 +239,7 @@ def checkpoint_metadata(
     model: nn.Module,
     pixel_range: Sequence[float] | None = None,
     training_data: Mapping[str, Any] | None = None,
+    config: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Return the metadata that is saved in a checkpoint.
 
@@ -247,10 +248,11 @@ def checkpoint_metadata(
         model: the trained model, or DistributedDataParallel around it.
         pixel_range: [low, high] values that become 0 and 255; None for 8-bit images.
         training_data: see :mod:`retina_plugin.data.fingerprint`; None if unknown.
+        config: {key: value} of the run, so that the file can be used without its folder.
 
     Returns:
         "class_names", and where they apply "class_alpha" (a focal loss weight for each class),
-        "pixel_range" and "training_data".
+        "pixel_range", "training_data" and "config".
     """
     model = getattr(model, "module", model)  # DistributedDataParallel wraps the model
     metadata: dict[str, Any] = {"class_names": list(class_names)}
@@ -261,4 +263,6 @@ def checkpoint_metadata(
         metadata["pixel_range"] = list(pixel_range)
     if training_data is not None:
         metadata["training_data"] = dict(training_data)
+    if config is not None:
+        metadata["config"] = dict(config)
     return metadata

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 from retina_plugin.cli.run_flags import add_distributed_flags, add_host, launch
@@ -77,32 +76,12 @@ def from_run_folder(folder: str, weights: str | None) -> tuple[str, list[str]]:
     The checkpoint is ``weights`` if this is given, else ``model_best.pth`` if the run chose it on
     ``DATASETS.VALIDATION``, else the last checkpoint of the folder.
     """
-    from retina_plugin.checkpoint import WeightsError
-    from retina_plugin.config.errors import ConfigError
+    from retina_plugin.engine.run_weights import config_of_run, weights_of_run
 
-    config_file = os.path.join(folder, "config.yaml")
-    if not os.path.isfile(config_file):
-        kind = "has no config.yaml" if os.path.isdir(folder) else "is not a folder"
-        raise ConfigError(
-            f"{folder} {kind}: expected the folder of a run, or --config-file FILE and pairs KEY "
-            "VALUE"
-        )
-    weights, reason = (weights, "") if weights else _weights_of(folder, config_file)
-    if weights is None:
-        raise WeightsError(f"{folder} has no checkpoint: add --weights FILE")
+    other = "--config-file FILE and pairs KEY VALUE"
+    if weights:
+        config_file, reason = config_of_run(folder, other=other), ""
+    else:
+        weights, config_file, reason = weights_of_run(folder, other=other)
     print(f"weights: {weights}{reason}", flush=True)
     return config_file, ["OUTPUT_DIR", folder, "MODEL.WEIGHTS", weights]
-
-
-def _weights_of(folder: str, config_file: str) -> tuple[str | None, str]:
-    """Return the checkpoint of a run folder to evaluate, and why it is this one."""
-    from retina_plugin.config import get_cfg
-    from retina_plugin.engine.checkpoints import BEST, newest_checkpoint
-    from retina_plugin.engine.read_config import merge
-
-    best = os.path.join(folder, BEST)
-    if os.path.isfile(best):
-        cfg = merge(get_cfg(), config_file, [])
-        if cfg.MODEL.RETINA_PLUGIN.DATASETS.VALIDATION:
-            return best, " (chosen on MODEL.RETINA_PLUGIN.DATASETS.VALIDATION)"
-    return newest_checkpoint(folder, report=print), ""

@@ -18,6 +18,20 @@ def leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any
             yield f"{prefix}{name}", value
 
 
+def plain_leaves(tree: Mapping[str, Any]) -> dict[str, Any]:
+    """Return {dotted key: value} of a tree, with plain dicts instead of the groups inside lists, so
+    that it can be pickled without this package."""
+    return {key: _plain(value) for key, value in leaves(tree)}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _plain(inner) for name, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(map(_plain, value))
+    return value
+
+
 def add_keys(cfg: Any, keys: Mapping[str, Key]) -> None:
     """Add keys with their defaults to ``cfg``, and the groups around them. Existing keys keep their
     values."""

@@ -26,6 +26,8 @@ from retina_plugin.checkpoint import (
     warn_if_classes_differ,
 )
 from retina_plugin.checkpoint.sources import SCHEMES, is_address
+from retina_plugin.config.tree import plain_leaves
+from retina_plugin.d2.config import portable
 from retina_plugin.data import image_options
 from retina_plugin.engine.checkpoints import (
     newest_checkpoint,
@@ -65,7 +67,7 @@ def weights_file(path: str) -> str:
 
 
 class CheckpointMetadata:
-    """The entry "metadata" of every checkpoint: class names, pixel range, training data."""
+    """The entry "metadata" of every checkpoint: class names, pixel range, training data, config."""
 
     def __init__(
         self,
@@ -76,10 +78,11 @@ class CheckpointMetadata:
     ) -> None:
         self.class_names, self.model, self.training_data = class_names, model, training_data
         self.pixel_range = image_options(cfg)["pixel_range"]
+        self.config = plain_leaves(portable(cfg))
 
     def state_dict(self) -> dict[str, Any]:
         return checkpoint_metadata(
-            self.class_names, self.model, self.pixel_range, self.training_data
+            self.class_names, self.model, self.pixel_range, self.training_data, self.config
         )
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

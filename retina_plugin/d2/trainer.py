@@ -185,7 +185,7 @@ class RetinaTrainer(DefaultTrainer):
         if self.budget is not None:
             states["budget"] = self.budget
         class_names = MetadataCatalog.get(self.cfg.DATASETS.TRAIN[0]).thing_classes
-        self.metadata = CheckpointMetadata(class_names, model, self.cfg, self.training_data)
+        self.metadata = CheckpointMetadata(class_names, model, self.run_cfg, self.training_data)
         averages = self.cfg.MODEL.RETINA_PLUGIN.SOLVER.EMA
         self.average = WeightAverage(self.unwrapped_model) if averages else None
         self.checkpointer = Checkpointer(

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from retina_plugin.checkpoint import checkpoint_metadata
+from retina_plugin.config.tree import plain_leaves
 from retina_plugin.data import image_options, load_dataset, validation_sets
 from retina_plugin.engine import stopping
 from retina_plugin.engine.budget import Budget
@@ -209,7 +210,11 @@ class RetinaNetModule(lightning.LightningModule):
     def metadata(self) -> dict[str, Any]:
         """Return the entry "metadata" of checkpoints."""
         return checkpoint_metadata(
-            self.class_names, self.model, image_options(self.cfg)["pixel_range"], self.training_data
+            self.class_names,
+            self.model,
+            image_options(self.cfg)["pixel_range"],
+            self.training_data,
+            plain_leaves(self.cfg),
         )
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

@@ -15,6 +15,7 @@ PACKAGE = ROOT / "retina_plugin"
 ORDER = [  # a package imports only from packages below it
     "cli",
     "d2 lit",
+    "inference",
     "report",
     "engine",
     "evaluation",
@@ -52,6 +53,7 @@ ALLOWED = {  # package or file -> libraries besides torch; in pure packages insi
     "engine/hosts.py": {"detectron2"},
     "engine/plan/trial.py": {"tqdm"},
     "report": {"numpy", "PIL", "cv2", "matplotlib", "fontTools"},
+    "inference": {"numpy", "PIL", "cv2", "av", "pandas", "tqdm"},
     "d2": {"detectron2", "fvcore", "numpy", "PIL", "pycocotools"},
     "lit": {"lightning", "tqdm"},
 }

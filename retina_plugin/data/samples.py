@@ -173,11 +173,18 @@ class EvaluationDataset(TorchDataset[dict[str, Any]]):
     def __getitem__(self, index: int) -> dict[str, Any]:
         record = self.records[index]
         original = self.read(record)
-        shape = resized_shape(original.shape[0], original.shape[1], self.min_size, self.max_size)
+        return {**self.of_image(original), **_metadata(record, original)}
+
+    def of_image(self, image: np.ndarray) -> dict[str, Any]:
+        """Return the sample of an image (H, W, 3) uint8 RGB, without the entries that name its
+        record."""
+        height, width = image.shape[:2]
+        shape = resized_shape(height, width, self.min_size, self.max_size)
         return {
-            "image": to_tensor(resize_image(original, shape), self.input_format),
-            **_metadata(record, original),
-            **self._views(original),
+            "image": to_tensor(resize_image(image, shape), self.input_format),
+            "height": height,
+            "width": width,
+            **self._views(image),
         }
 
     def _views(self, original: np.ndarray) -> dict[str, ViewCutter]:

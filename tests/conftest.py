@@ -14,6 +14,20 @@ from tests.forms import FORMS, in_form
 ROOT = Path(__file__).resolve().parents[1]
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Give each test process its share of the cores.
+
+    Threads of several processes on the same cores would wait for each other. Processes that tests
+    start get the same number of threads from the environment.
+    """
+    processes = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 1))
+    if processes > 1:
+        threads = max((os.cpu_count() or 1) // processes, 1)
+        torch.set_num_threads(threads)
+        os.environ.setdefault("OMP_NUM_THREADS", str(threads))
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark every ``long`` test as ``slow`` too.

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from itertools import count, islice
 
 import torch
 from torch import Tensor
 from torch.utils.data import Sampler
 
-from retina_plugin.data.sampler import SampleKey
+from retina_plugin.data.sampler import SampleKey, complete_batches
 
 
 class RepeatFactorBatchSampler(Sampler[list[SampleKey]]):
@@ -46,7 +46,8 @@ class RepeatFactorBatchSampler(Sampler[list[SampleKey]]):
 
     def __iter__(self) -> Iterator[list[SampleKey]]:
         sample_keys = islice(zip(count(), self._order()), self.rank, None, self.world_size)
-        yield from islice(self._batches(sample_keys), self.first_step, None)
+        batches = complete_batches(sample_keys, self.groups, self.batch_size, {})
+        yield from islice(batches, self.first_step, None)
 
     def _order(self) -> Iterator[int]:
         """Yield the images of all epochs. A factor of 2.3 gives 2 repeats in 7 of 10 epochs, and 3
@@ -58,11 +59,3 @@ class RepeatFactorBatchSampler(Sampler[list[SampleKey]]):
             repeats = whole.long() + more.long()
             images = torch.arange(len(whole)).repeat_interleave(repeats)
             yield from images[torch.randperm(len(images), generator=generator)].tolist()
-
-    def _batches(self, sample_keys: Iterable[SampleKey]) -> Iterator[list[SampleKey]]:
-        incomplete: dict[Hashable, list[SampleKey]] = {}
-        for sample_number, index in sample_keys:
-            batch = incomplete.setdefault(self.groups[index], [])
-            batch.append((sample_number, index))
-            if len(batch) == self.batch_size:
-                yield incomplete.pop(self.groups[index])

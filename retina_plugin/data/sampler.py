@@ -96,12 +96,29 @@ class InfiniteBatchSampler(Sampler[list[SampleKey]]):
         return images
 
     def _batches(self, window: Iterable[SampleKey]) -> Iterator[list[SampleKey]]:
-        waiting: dict[Hashable, list[SampleKey]] = {}
-        for position, index in window:
-            group = waiting.setdefault(self.groups[index], [])
-            group.append((position, index))
-            if len(group) == self.batch_size:
-                yield waiting.pop(self.groups[index])
-        remaining = [pair for group in waiting.values() for pair in group]
+        incomplete: dict[Hashable, list[SampleKey]] = {}
+        yield from complete_batches(window, self.groups, self.batch_size, incomplete)
+        remaining = [pair for batch in incomplete.values() for pair in batch]
         for start in range(0, len(remaining), self.batch_size):
             yield remaining[start : start + self.batch_size]
+
+
+def complete_batches(
+    sample_keys: Iterable[SampleKey],
+    groups: Sequence[Hashable],
+    batch_size: int,
+    incomplete: dict[Hashable, list[SampleKey]],
+) -> Iterator[list[SampleKey]]:
+    """Yield batches of images of one group, each as soon as it is complete.
+
+    Args:
+        sample_keys: the images in their order.
+        groups: group of each image of the data set.
+        batch_size: number of images of a batch.
+        incomplete: empty; at the end it has the images of each group that fill no batch.
+    """
+    for position, index in sample_keys:
+        batch = incomplete.setdefault(groups[index], [])
+        batch.append((position, index))
+        if len(batch) == batch_size:
+            yield incomplete.pop(groups[index])

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
-from retina_plugin.data.transforms.canvas import Colour, draw_corner, fit, place
+from retina_plugin.data.transforms.canvas import draw_corner, fit, place
+from retina_plugin.data.transforms.joins_images import JoinsImages
 from retina_plugin.data.transforms.registry import TRANSFORMS, own_keys
 from retina_plugin.data.transforms.resize import RESIZER
 from retina_plugin.data.transforms.sample import Draw, Sample
@@ -16,39 +15,13 @@ from retina_plugin.data.transforms.visible import MIN_VISIBLE, mean_colour
 @TRANSFORMS.register(
     reads=own_keys("MixUp") | {"min_visible": MIN_VISIBLE, "fill": mean_colour, "resizer": RESIZER}
 )
-class MixUp:
+class MixUp(JoinsImages):
     """Mixes a sample with another random image (Zhang et al., arXiv 1902.04103).
 
     The weight of the sample is drawn from Beta(32, 32), so it is close to 0.5. The boxes of both
     images are kept, with full weight in the loss. The other image is scaled to a random size and
     placed on a canvas of the mean colour.
     """
-
-    needs_pixels = False
-    least_images = 2
-
-    def __init__(
-        self,
-        *,
-        probability: float,
-        scale: Sequence[float],
-        until: float,
-        min_visible: float,
-        fill: Colour,
-        resizer: str = "pillow",
-    ) -> None:
-        """
-        Args:
-            probability: probability that a sample is mixed with another one.
-            scale: smallest and largest size of the other image; 1 is the largest size that fits
-                into the image of the sample.
-            until: share of the steps after which no images are mixed.
-            min_visible: see :func:`retina_plugin.data.transforms.visible.clip_visible`.
-            fill: the colour around the other image.
-            resizer: "pillow" or "torch".
-        """
-        self.probability, self.scale, self.until = probability, scale, until
-        self.min_visible, self.fill, self.resizer = min_visible, fill, resizer
 
     def __call__(self, sample: Sample, rng: np.random.Generator, draw: Draw) -> Sample:
         if rng.random() >= self.probability:

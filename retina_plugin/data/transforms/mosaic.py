@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from retina_plugin.data.transforms.canvas import Colour, draw_corner, fit, place
+from retina_plugin.data.transforms.canvas import draw_corner, fit, place
 from retina_plugin.data.transforms.crop import Window
+from retina_plugin.data.transforms.joins_images import JoinsImages
 from retina_plugin.data.transforms.registry import TRANSFORMS, own_keys
 from retina_plugin.data.transforms.resize import RESIZER
 from retina_plugin.data.transforms.sample import Draw, Sample
@@ -17,7 +18,7 @@ from retina_plugin.data.transforms.visible import MIN_VISIBLE, mean_colour
 @TRANSFORMS.register(
     reads=own_keys("Mosaic") | {"min_visible": MIN_VISIBLE, "fill": mean_colour, "resizer": RESIZER}
 )
-class Mosaic:
+class Mosaic(JoinsImages):
     """Combines four images into one (Bochkovskiy et al., arXiv 2004.10934).
 
     The four images are the sample and three random records; the mosaic has the size of the sample.
@@ -26,32 +27,6 @@ class Mosaic:
     whole image on the mean colour if it is smaller. A box of which less than ``min_visible`` is
     visible in its part is dropped.
     """
-
-    needs_pixels = False
-    least_images = 2
-
-    def __init__(
-        self,
-        *,
-        probability: float,
-        scale: Sequence[float],
-        until: float,
-        min_visible: float,
-        fill: Colour,
-        resizer: str = "pillow",
-    ) -> None:
-        """
-        Args:
-            probability: probability that a sample becomes a mosaic.
-            scale: smallest and largest size of each image; 1 is the largest size that fits into
-                the mosaic.
-            until: share of the steps after which no mosaics are made.
-            min_visible: see :func:`retina_plugin.data.transforms.visible.clip_visible`.
-            fill: the colour of parts without an image.
-            resizer: "pillow" or "torch".
-        """
-        self.probability, self.scale, self.until = probability, scale, until
-        self.min_visible, self.fill, self.resizer = min_visible, fill, resizer
 
     def __call__(self, sample: Sample, rng: np.random.Generator, draw: Draw) -> Sample:
         height, width = sample["image"].shape[:2]

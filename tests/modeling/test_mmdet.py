@@ -48,6 +48,11 @@ MODELS_OF_BOTH = {  # MMDetection's config, and ours
     "atss/atss_r50_fpn_1x_coco.py": "coco/retinanet_R_50_FPN_ATSS_1x.yaml",
     "gfl/gfl_r50_fpn_1x_coco.py": "coco/retinanet_R_50_FPN_GFL_1x.yaml",
 }
+OF_101_LAYERS = {
+    "retinanet/retinanet_r101_fpn_1x_coco.py": "coco/retinanet_R_50_FPN_mmdet.yaml",
+    "atss/atss_r101_fpn_1x_coco.py": "coco/retinanet_R_50_FPN_ATSS_1x.yaml",
+    "gfl/gfl_r101_fpn_ms-2x_coco.py": "coco/retinanet_R_50_FPN_GFL_1x.yaml",
+}
 
 
 def pyramid(ratios: Sequence[float] = (1.0,)) -> Anchors:
@@ -182,7 +187,9 @@ def loaded(name: str, reference: nn.Module, folder: Path) -> RetinaNet:
     meta = {"mmdet_version": "2.0.0", "CLASSES": ("a", "b", "c"), "epoch": 12}
     path = folder / "model.pth"
     torch.save({"meta": meta, "state_dict": reference.state_dict(), "optimizer": {}}, path)
-    model = build_model(shrink(get_cfg(), MODELS_OF_BOTH[name]))
+    cfg = shrink(get_cfg(), (MODELS_OF_BOTH | OF_101_LAYERS)[name])
+    cfg.MODEL.RESNETS.DEPTH = 101 if name in OF_101_LAYERS else 50
+    model = build_model(cfg)
     load_weights(model, str(path))
     return model.eval()
 
@@ -205,7 +212,7 @@ def outputs(
     return leaves, [meta] * len(images)
 
 
-@pytest.mark.parametrize("name", MODELS_OF_BOTH)
+@pytest.mark.parametrize("name", [*MODELS_OF_BOTH, *OF_101_LAYERS])
 def test_files_detect_the_same(name: str, tmp_path: Path) -> None:
     """All candidates before suppression: scores, classes and boxes clipped to the image. Candidates
     with nearly equal scores may be in another order."""

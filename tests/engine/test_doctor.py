@@ -103,11 +103,11 @@ def test_torch_built_for_another_numpy(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_required_library_fails(stand_in: StandIn) -> None:
-    stand_in("yaml", "raise ImportError('numpy.dtype size changed')")
+    stand_in("sklearn", "raise ImportError('numpy.dtype size changed')")
     found = libraries.libraries()
     assert found.status == "broken"
-    assert found.found.startswith("pyyaml does not import")
-    assert "pyyaml was built for another NumPy" in found.cure
+    assert found.found.startswith("scikit-learn does not import")
+    assert "scikit-learn was built for another NumPy" in found.cure
 
 
 @pytest.mark.parametrize(

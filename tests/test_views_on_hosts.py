@@ -110,9 +110,11 @@ def test_losses_on_detectron2(config: Path) -> None:
     model = build_detectron2_model(cfg).eval()
     with torch.no_grad():
         outputs = model(samples)
-        found, losses = detect_samples(model, samples)
-    assert [output["losses"] for output in outputs] == losses
-    for output, detections, sample in zip(outputs, found, samples, strict=True):
+        found = detect_samples(model, samples)
+    assert [output["losses"] for output in outputs] == found.losses
+    for output, detections in zip(outputs, found.unfiltered, strict=True):
+        assert_close(output["unfiltered"].pred_boxes.tensor, detections["boxes"])
+    for output, detections, sample in zip(outputs, found.detections, samples, strict=True):
         assert output["instances"].image_size == (sample["height"], sample["width"])
         assert_close(output["instances"].pred_boxes.tensor, detections["boxes"])
     with (

@@ -96,7 +96,8 @@ class FocalRetinaNet(RetinaNet):
         Returns:
             In training the losses, such as "loss_cls" and "loss_box_reg". At test time a dict with
             "instances" for each image; for samples with "boxes", also "losses", an
-            :class:`retina_plugin.modeling.structures.ImageLosses`.
+            :class:`retina_plugin.modeling.structures.ImageLosses`, and "unfiltered", the instances
+            of all scores.
         """
         if not self.training and "views" in batched_inputs[0]:
             return self._detect_views(batched_inputs)
@@ -104,9 +105,15 @@ class FocalRetinaNet(RetinaNet):
         images = [x["image"] for x in batched_inputs]
         if not self.training and "boxes" in batched_inputs[0]:
             targets = [self._ground_truth(x) for x in batched_inputs]
-            found, losses = self.detect_and_measure(images, targets)
-            outputs = self._instances(found, sizes_of(images), batched_inputs)
-            return [{**o, "losses": x} for o, x in zip(outputs, losses, strict=True)]
+            found = self.detect_and_measure(images, targets)
+            outputs, unfiltered = (
+                self._instances(part, sizes_of(images), batched_inputs)
+                for part in (found.detections, found.unfiltered)
+            )
+            return [
+                {**output, "losses": losses, "unfiltered": low["instances"]}
+                for output, losses, low in zip(outputs, found.losses, unfiltered, strict=True)
+            ]
         if not self.training:
             return self._instances(self.detect_images(images), sizes_of(images), batched_inputs)
         targets = [self._target(x["instances"]) for x in batched_inputs]
@@ -115,13 +122,17 @@ class FocalRetinaNet(RetinaNet):
         return super().forward(*self.preprocess(images), targets)
 
     def _detect_views(self, samples: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        found, losses = detect_samples(self, samples)
+        found = detect_samples(self, samples)
+        sizes = [(sample["height"], sample["width"]) for sample in samples]
         outputs: list[dict[str, Any]] = [
-            {"instances": _to_instances(detections, (sample["height"], sample["width"]))}
-            for detections, sample in zip(found, samples, strict=True)
+            {"instances": _to_instances(detections, size)}
+            for detections, size in zip(found.detections, sizes, strict=True)
         ]
-        for output, image_losses in zip(outputs, losses, strict=False):  # none without "boxes"
+        # both may be empty
+        for output, image_losses in zip(outputs, found.losses, strict=False):
             output["losses"] = image_losses
+        for output, detections, size in zip(outputs, found.unfiltered, sizes, strict=False):
+            output["unfiltered"] = _to_instances(detections, size)
         return outputs
 
     def _warn_without_views(self) -> None:
@@ -165,6 +176,15 @@ class FocalRetinaNet(RetinaNet):
         target = self._target(first["instances"])
         drawing = draw_training_image(self, first["image"], target, class_names=self.class_names)
         get_event_storage().put_image("training", drawing.transpose(2, 0, 1))
+
+
+def from_instances(instances: Instances) -> Detections:
+    """Convert Detectron2's detections of an image."""
+    return {
+        "boxes": instances.pred_boxes.tensor,
+        "scores": instances.scores,
+        "labels": instances.pred_classes,
+    }
 
 
 def _to_instances(detections: Detections, image_size: tuple[int, int] | Tensor) -> Instances:

@@ -26,6 +26,7 @@ from retina_plugin.d2.checkpoint import Checkpointer, CheckpointMetadata
 from retina_plugin.d2.hooks import AverageHook, EvaluationHook, StopHook
 from retina_plugin.d2.loader import TrainingLoader, evaluation_loader, training_loader
 from retina_plugin.d2.logs import EventsWriter, MetricsFile
+from retina_plugin.d2.modeling import from_instances
 from retina_plugin.data import load_dataset, validation_sets
 from retina_plugin.data.samples import EvaluationDataset, ValidationDataset
 from retina_plugin.engine import stopping
@@ -42,8 +43,9 @@ from retina_plugin.engine.summary import (
 from retina_plugin.evaluation.coco import coco_results, evaluate
 from retina_plugin.evaluation.losses import data_set_losses
 from retina_plugin.evaluation.results import results_folder
+from retina_plugin.evaluation.unfiltered import on_cpu, write_unfiltered
 from retina_plugin.modeling.retinanet import RetinaNet
-from retina_plugin.modeling.structures import ImageLosses
+from retina_plugin.modeling.structures import Detections, ImageLosses
 from retina_plugin.solver import (
     WeightAverage,
     build_optimizer,
@@ -76,7 +78,9 @@ class RetinaCOCOEvaluator(DatasetEvaluator):
 
     def reset(self) -> None:
         self.results: dict[Any, list[dict[str, Any]]] = {}  # image id -> COCO results
-        self.losses: dict[Any, ImageLosses] = {}  # by image id; empty if the model returns none
+        # by image id; empty if the model returns none
+        self.losses: dict[Any, ImageLosses] = {}
+        self.unfiltered: dict[Any, Detections] = {}
 
     def process(self, inputs: list[dict[str, Any]], outputs: list[dict[str, Any]]) -> None:
         """Store the detections of a batch.
@@ -86,17 +90,13 @@ class RetinaCOCOEvaluator(DatasetEvaluator):
             outputs: a dict with "instances" for each image.
         """
         for sample, output in zip(inputs, outputs, strict=True):
-            instances = output["instances"].to("cpu")
-            detections = {
-                "boxes": instances.pred_boxes.tensor,
-                "scores": instances.scores,
-                "labels": instances.pred_classes,
-            }
+            image_id = sample["image_id"]
             if "losses" in output:
-                self.losses[sample["image_id"]] = output["losses"]
-            self.results[sample["image_id"]] = coco_results(
-                sample["image_id"], detections, self.category_ids
-            )
+                self.losses[image_id] = output["losses"]
+            if "unfiltered" in output:
+                self.unfiltered[image_id] = on_cpu(from_instances(output["unfiltered"]))
+            detections = on_cpu(from_instances(output["instances"]))
+            self.results[image_id] = coco_results(image_id, detections, self.category_ids)
 
     def evaluate(self) -> dict[str, Any]:
         """Compute the metrics on the main process.
@@ -111,18 +111,20 @@ class RetinaCOCOEvaluator(DatasetEvaluator):
         if stopping.requested_on_any_rank():
             stopping.raise_if_requested(stopping.EVALUATION_STOPPED)
         comm.synchronize()
-        gathered = comm.gather((self.results, self.losses), dst=0)
+        gathered = comm.gather((self.results, self.losses, self.unfiltered), dst=0)
         if not comm.is_main_process():
             return {}
         back_end = None if find_spec("faster_coco_eval") else (COCO, COCOeval_opt)
         results: dict[str, Any] = evaluate(
             self.dataset,
-            [detections for detections, _ in gathered],
+            [detections for detections, _, _ in gathered],
             self.folder,
             max_detections=self.max_dets_per_image,
             back_end=back_end,
         )
-        losses = data_set_losses(losses for _, losses in gathered)
+        unfiltered = [unfiltered for _, _, unfiltered in gathered]
+        write_unfiltered(self.folder, unfiltered, self.category_ids)
+        losses = data_set_losses(losses for _, losses, _ in gathered)
         if losses and results:  # neither exists without ground truth
             results["validation"] = losses
         return results

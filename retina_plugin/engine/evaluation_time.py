@@ -52,7 +52,7 @@ def _seconds_per_image(model: RetinaNet, images: EvaluationDataset) -> float:
     with evaluation_mode(model), torch.no_grad():
         for index in range(len(images)):
             started = time.perf_counter()
-            (found,), _ = detect_samples(model, [images[index]])
+            (found,) = detect_samples(model, [images[index]]).detections
             found["scores"].tolist()  # wait for the GPU
             times.append(time.perf_counter() - started)
     return statistics.median(times[1:] or times)  # the first image is slow

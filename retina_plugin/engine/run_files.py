@@ -12,6 +12,7 @@ from retina_plugin.config.files import TEMPORARY_NAME, require_regular_file
 from retina_plugin.data import evaluated_sets
 from retina_plugin.engine.folder_lock import NAME as LOCK
 from retina_plugin.evaluation.results import RESULTS_FILE, results_folder
+from retina_plugin.evaluation.unfiltered import UNFILTERED_FILE
 
 NAMES = re.compile(
     rf"config(_final)?\.yaml|metrics\.json|last_checkpoint|model_.+\.pth|log\.txt(\.rank\d+)?"
@@ -32,7 +33,8 @@ def require_usable_run_files(cfg: Any) -> None:
     for folder in (cfg.OUTPUT_DIR, os.path.join(cfg.OUTPUT_DIR, "inference"), *results):
         if os.path.exists(folder) and not os.path.isdir(folder):
             raise ConfigError(f"{folder} is not a folder. {_remedy(cfg)}")
-    for path in (*_named(cfg.OUTPUT_DIR), *(os.path.join(f, RESULTS_FILE) for f in results)):
+    files = [os.path.join(f, name) for f in results for name in (RESULTS_FILE, UNFILTERED_FILE)]
+    for path in (*_named(cfg.OUTPUT_DIR), *files):
         try:
             require_regular_file(path)
         except FileNotFoundError:  # or a broken link

@@ -1,6 +1,7 @@
 """Score thresholds of a run: choose them on its validation sets and keep them in its checkpoints.
 
 The detections are read from the files that the last evaluation wrote; the network does not run.
+They have all scores if the model is of this project.
 """
 
 from __future__ import annotations
@@ -12,23 +13,21 @@ from typing import Any
 from retina_plugin.checkpoint.add_metadata import add_metadata
 from retina_plugin.data import load_dataset, validation_sets
 from retina_plugin.engine.checkpoints import FINAL
-from retina_plugin.evaluation.matches import IOU_THRESHOLDS, Matches, match_detections, merge
+from retina_plugin.evaluation.matches import Matches, match_detections, merge
 from retina_plugin.evaluation.results import read_results
 from retina_plugin.evaluation.thresholds import score_thresholds
+from retina_plugin.evaluation.unfiltered import read_unfiltered
 
 TESTED = "chosen on the images that are tested"
 
 
-def match_last_detections(
-    cfg: Any, name: str, *, iou_thresholds: tuple[float, ...] = IOU_THRESHOLDS
-) -> Matches:
+def match_last_detections(cfg: Any, name: str) -> Matches:
     """Match the detections of the last evaluation of a data set; see
     :func:`retina_plugin.evaluation.matches.match_detections`."""
     return match_detections(
         load_dataset(name),
         read_results(cfg, name),
         max_detections=cfg.TEST.DETECTIONS_PER_IMAGE,
-        iou_thresholds=iou_thresholds,
     )
 
 
@@ -39,24 +38,37 @@ def threshold_metadata(cfg: Any) -> dict[str, Any]:
         Entries of a checkpoint's metadata: "score_thresholds", {class name: score}, and
         "score_thresholds_from", {"sets": names of the data sets, "tested": whether the run has no
         validation sets and these are its test sets, "missing": {class name: reason} of the classes
-        without a threshold}. Empty if no validation set has ground truth.
+        without a threshold, "score_filter": the score above which all detections were used}. Empty
+        if no validation set has ground truth.
     """
     names = [name for name in validation_sets(cfg) if load_dataset(name).has_ground_truth]
     if not names:
         return {}
-    thresholds = score_thresholds(merge([_match_at_half(cfg, name) for name in names]))
+    results = [found for name in names if (found := read_unfiltered(cfg, name)) is not None]
+    score_filter = 0.0
+    if len(results) < len(names):
+        results = [read_results(cfg, name) for name in names]
+        score_filter = cfg.MODEL.RETINANET.SCORE_THRESH_TEST
+    matches = [_match_at_half(cfg, *pair) for pair in zip(names, results, strict=True)]
+    thresholds = score_thresholds(merge(matches))
     return {
         "score_thresholds": {n: t.score for n, t in thresholds.items() if t.score is not None},
         "score_thresholds_from": {
             "sets": names,
             "tested": not cfg.MODEL.RETINA_PLUGIN.DATASETS.VALIDATION,
             "missing": {n: t.reason for n, t in thresholds.items() if t.score is None},
+            "score_filter": score_filter,
         },
     }
 
 
-def _match_at_half(cfg: Any, name: str) -> Matches:
-    return match_last_detections(cfg, name, iou_thresholds=(0.5,))
+def _match_at_half(cfg: Any, name: str, results: list[dict[str, Any]]) -> Matches:
+    return match_detections(
+        load_dataset(name),
+        results,
+        max_detections=cfg.TEST.DETECTIONS_PER_IMAGE,
+        iou_thresholds=(0.5,),
+    )
 
 
 def store_thresholds(cfg: Any, entries: Mapping[str, Any]) -> None:
@@ -95,9 +107,24 @@ def describe_thresholds(
     tested = f", {TESTED}" if source["tested"] else ""
     images = "these images" if source["sets"] == list(reported) else ", ".join(source["sets"])
     return (
-        f"score thresholds in this file, with the highest F1 at IoU 0.5 on {images}{tested}: "
-        f"{', '.join(words)}"
+        f"score thresholds in this file, with the highest F1 at IoU 0.5 on {images}{tested}"
+        f"{used_detections(source)}: {', '.join(words)}"
     )
+
+
+def used_detections(source: Mapping[str, Any]) -> str:
+    """Say among which detections thresholds were chosen, after a comma.
+
+    Args:
+        source: "score_thresholds_from" of :func:`threshold_metadata`. That of older checkpoints
+            does not say it, and the text is empty.
+    """
+    if "score_filter" not in source:
+        return ""
+    score = source["score_filter"]
+    if not score:
+        return ", among detections of all scores"
+    return f", among detections above MODEL.RETINANET.SCORE_THRESH_TEST {score:g} only"
 
 
 def _missing(reasons: dict[str, str], *, most: int) -> Sequence[str]:

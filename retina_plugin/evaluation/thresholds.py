@@ -1,9 +1,9 @@
 """Choose the score threshold of each class with the highest F1, for use outside of evaluations.
 
 :func:`retina_plugin.evaluation.matches.match_detections` matches at IoU 0.5. The
-detections must not be filtered before, apart from ``MODEL.RETINANET.SCORE_THRESH_TEST`` and
-``TEST.DETECTIONS_PER_IMAGE`` of the evaluation: a threshold below the filter cannot be found. COCO
-metrics never use thresholds, because AP is an average over all of them.
+detections must have all scores, see :mod:`retina_plugin.evaluation.unfiltered`: a threshold below
+a filter cannot be found. COCO metrics never use thresholds, because AP is an average over all of
+them.
 """
 
 from __future__ import annotations

@@ -23,8 +23,9 @@ from retina_plugin.evaluation.coco import coco_results, evaluate
 from retina_plugin.evaluation.detect import detect_samples
 from retina_plugin.evaluation.losses import data_set_losses
 from retina_plugin.evaluation.results import results_folder
+from retina_plugin.evaluation.unfiltered import on_cpu, write_unfiltered
 from retina_plugin.modeling.retinanet import RetinaNet
-from retina_plugin.modeling.structures import ImageLosses
+from retina_plugin.modeling.structures import Detections, ImageLosses
 from retina_plugin.solver import (
     WeightAverage,
     build_lr_scheduler,
@@ -77,6 +78,7 @@ class RetinaNetModule(lightning.LightningModule):
         # for each evaluated set: image id -> COCO results
         self._detections: list[dict[int, list[dict[str, Any]]]] = []
         self._losses: list[dict[int, ImageLosses]] = []
+        self._unfiltered: list[dict[int, Detections]] = []
         self._category_ids: list[tuple[Any, ...]] = []
 
     def setup(self, stage: str) -> None:
@@ -150,24 +152,27 @@ class RetinaNetModule(lightning.LightningModule):
     def on_validation_start(self) -> None:
         self._detections = [{} for _ in self.evaluated_sets]
         self._losses = [{} for _ in self.evaluated_sets]
+        self._unfiltered = [{} for _ in self.evaluated_sets]
         self._category_ids = [load_dataset(name).category_ids for name in self.evaluated_sets]
 
     def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
         # without AMP, as Detectron2 evaluates
         with torch.autocast(self.device.type, enabled=False):
-            detections, losses = detect_samples(self.model, batch)
+            measured = detect_samples(self.model, batch)
         ids = [sample["image_id"] for sample in batch]
-        if losses:  # if measures_losses is set
-            self._losses[dataloader_idx].update(zip(ids, losses, strict=True))
+        if measured.losses:  # if measures_losses is set
+            self._losses[dataloader_idx].update(zip(ids, measured.losses, strict=True))
+        for image_id, found in zip(ids, measured.unfiltered, strict=False):  # or empty
+            self._unfiltered[dataloader_idx][image_id] = on_cpu(found)
         category_ids = self._category_ids[dataloader_idx]
-        for image_id, found in zip(ids, detections, strict=True):
+        for image_id, found in zip(ids, measured.detections, strict=True):
             results = coco_results(image_id, found, category_ids)
             self._detections[dataloader_idx][image_id] = results
 
     def on_validation_epoch_end(self) -> None:
         if stopping.requested_on_any_rank():
             return  # some images are missing
-        found = self._detections, self._losses
+        found = self._detections, self._losses, self._unfiltered
         gathered: list[Any] = [found]
         # two ranks may evaluate the same image, so the results are dicts with the image id
         if self.trainer.world_size > 1:
@@ -194,11 +199,16 @@ class RetinaNetModule(lightning.LightningModule):
         for index, name in enumerate(self.evaluated_sets):
             results[name] = evaluate(
                 load_dataset(name),
-                [detections[index] for detections, _ in gathered],
+                [detections[index] for detections, _, _ in gathered],
                 results_folder(self.cfg, name),
                 max_detections=self.cfg.TEST.DETECTIONS_PER_IMAGE,
             )
-            means = data_set_losses(losses[index] for _, losses in gathered)
+            write_unfiltered(
+                results_folder(self.cfg, name),
+                [unfiltered[index] for _, _, unfiltered in gathered],
+                self._category_ids[index],
+            )
+            means = data_set_losses(losses[index] for _, losses, _ in gathered)
             if means and results[name]:  # neither exists without ground truth
                 results[name]["validation"] = means
         return results if len(results) > 1 else next(iter(results.values()))

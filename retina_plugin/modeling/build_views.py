@@ -40,7 +40,15 @@ def build_views(cfg: Any, suppressor: Suppressor) -> Views | None:
         slices=_slices(cfg, suppressor) if cfg.MODEL.RETINA_PLUGIN.TEST.SLICE.SIZE else None,
         versions=_versions(cfg, suppressor),
         batch=cfg.MODEL.RETINA_PLUGIN.TEST.VIEWS_PER_BATCH,
+        only_suppresses=not (averages_scores(cfg) or _merges_greedily(cfg)),
     )
+
+
+def _merges_greedily(cfg: Any) -> bool:
+    node = cfg.MODEL.RETINA_PLUGIN.TEST.SLICE
+    certain = cfg.MODEL.RETINANET.SCORE_THRESH_TEST >= LEAST_SCORE
+    greedy = node.MERGE == "greedy" or (node.MERGE == "auto" and certain)
+    return bool(node.SIZE and greedy)
 
 
 def _versions(cfg: Any, suppressor: Suppressor) -> Versions:
@@ -67,10 +75,9 @@ def _versions(cfg: Any, suppressor: Suppressor) -> Versions:
 
 def _slices(cfg: Any, suppressor: Suppressor) -> Slices:
     node, limit = cfg.MODEL.RETINA_PLUGIN.TEST.SLICE, cfg.TEST.DETECTIONS_PER_IMAGE
-    certain = cfg.MODEL.RETINANET.SCORE_THRESH_TEST >= LEAST_SCORE
     merge: Merge = (
         partial(merge_greedily, threshold=node.MERGE_THRESHOLD, max_detections=limit)
-        if node.MERGE == "greedy" or (node.MERGE == "auto" and certain)
+        if _merges_greedily(cfg)
         else partial(suppress_together, suppressor=suppressor, max_detections=limit)
     )
     return Slices(size=node.SIZE, overlap=node.OVERLAP, full_image=node.FULL_IMAGE, merge=merge)

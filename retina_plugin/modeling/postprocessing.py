@@ -42,20 +42,25 @@ class PostProcessor:
         self.score_threshold, self.topk_candidates = score_threshold, topk_candidates
         self.max_detections = max_detections
 
-    def __call__(self, predictions: Predictions, anchors: Anchors) -> list[Detections]:
+    def __call__(
+        self, predictions: Predictions, anchors: Anchors, *, score_threshold: float | None = None
+    ) -> list[Detections]:
         """Compute the detections of each image.
 
         Args:
             predictions: the output of the head for N images. With a quality branch, the score is
                 sigmoid(logit) * sigmoid(quality); the threshold is applied to sigmoid(logit).
             anchors: all R anchors of an image.
+            score_threshold: None for that of the constructor.
 
         Returns:
             For each image "boxes" (M, 4), XYXY in pixels of the network's input, not clipped;
             "scores" (M,) in descending order; "labels" (M,) int64. M may be 0.
         """
+        threshold = self.score_threshold if score_threshold is None else score_threshold
         candidates = [
-            self._candidates(predictions, anchors, n) for n in range(len(predictions.logits))
+            self._candidates(predictions, anchors, n, threshold)
+            for n in range(len(predictions.logits))
         ]
         detections = self.suppressor(candidates, max_detections=self.max_detections)
         require_detections(
@@ -66,12 +71,14 @@ class PostProcessor:
         )
         return detections
 
-    def _candidates(self, predictions: Predictions, anchors: Anchors, image: int) -> Detections:
+    def _candidates(
+        self, predictions: Predictions, anchors: Anchors, image: int, score_threshold: float
+    ) -> Detections:
         """Return the decoded candidates of one image, highest score first."""
         start, selected = 0, []
         for logits in predictions.logits[image].split_with_sizes(list(anchors.counts)):
             rows, labels, scores = select_candidates(
-                logits, score_threshold=self.score_threshold, topk=self.topk_candidates
+                logits, score_threshold=score_threshold, topk=self.topk_candidates
             )
             selected.append((rows + start, labels, scores))
             start = start + logits.shape[0]

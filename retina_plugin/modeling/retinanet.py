@@ -35,6 +35,7 @@ from retina_plugin.modeling.structures import (
     Assignment,
     Detections,
     ImageLosses,
+    Measured,
     Predictions,
     Target,
 )
@@ -242,10 +243,9 @@ class RetinaNet(nn.Module):
             image_size, cut, detect or (lambda images, _: self.detect_images(images))
         )
 
-    def detect_and_measure(
-        self, images: Sequence[Tensor], targets: Sequence[Target]
-    ) -> tuple[list[Detections], list[ImageLosses]]:
-        """Detect objects as :meth:`detect_images`, and compute the losses of the same predictions.
+    def detect_and_measure(self, images: Sequence[Tensor], targets: Sequence[Target]) -> Measured:
+        """Detect objects as :meth:`detect_images` and without the score threshold, and compute the
+        losses of the same predictions.
 
         The network runs once. Call this in evaluation mode: then norms use their statistics, and
         the loss normaliser does not change.
@@ -257,16 +257,17 @@ class RetinaNet(nn.Module):
         Returns:
             The detections and the losses of N images.
         """
-        found: dict[int, tuple[Detections, ImageLosses]] = {}
+        found: dict[int, tuple[Detections, ImageLosses, Detections]] = {}
         for group in group_by_padded_size(sizes_of(images), self.preprocessor.size_divisibility):
             batch, sizes = self.preprocess([images[index] for index in group])
             predictions, anchors = self._predict_batch(batch)
             detections = self._select(predictions, anchors, sizes)
+            unfiltered = self._select(predictions, anchors, sizes, score_threshold=0.0)
             for row, index in enumerate(group):
                 losses = self._measure(predictions.of_image(row), anchors, targets[index])
-                found[index] = detections[row], losses
-        pairs = [found[index] for index in range(len(images))]
-        return [detections for detections, _ in pairs], [losses for _, losses in pairs]
+                found[index] = detections[row], losses, unfiltered[row]
+        parts = [found[index] for index in range(len(images))]
+        return Measured([a for a, _, _ in parts], [b for _, b, _ in parts], [c for *_, c in parts])
 
     def _measure(self, predictions: Predictions, anchors: Anchors, target: Target) -> ImageLosses:
         """Return the losses of one image without the loss normaliser."""
@@ -286,11 +287,17 @@ class RetinaNet(nn.Module):
             return self.predict_dense(images)
 
     def _select(
-        self, predictions: Predictions, anchors: Anchors, sizes: Sequence[Size]
+        self,
+        predictions: Predictions,
+        anchors: Anchors,
+        sizes: Sequence[Size],
+        *,
+        score_threshold: float | None = None,
     ) -> list[Detections]:
+        selected = self.postprocessor(predictions, anchors, score_threshold=score_threshold)
         return [
             rescale_detections(found, network_size=size, image_size=size)
-            for found, size in zip(self.postprocessor(predictions, anchors), sizes, strict=True)
+            for found, size in zip(selected, sizes, strict=True)
         ]
 
     @torch.inference_mode()

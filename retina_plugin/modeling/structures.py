@@ -40,6 +40,21 @@ class ImageLosses(NamedTuple):
         return cls(sums, sum(part.positives for part in parts))
 
 
+class Measured(NamedTuple):
+    """The evaluation of N images.
+
+    Attributes:
+        detections: N detections.
+        losses: N losses; empty without ground truth.
+        unfiltered: N detections of all scores, as if the score threshold were 0; empty without
+            ground truth, or if they do not exist.
+    """
+
+    detections: list[Detections]
+    losses: list[ImageLosses]
+    unfiltered: list[Detections]
+
+
 class Anchors(NamedTuple):
     """All anchors of one image, ordered by level, cell and anchor of the cell; or some of them.
 

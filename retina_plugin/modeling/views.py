@@ -118,14 +118,19 @@ Detect = Callable[[list[Tensor], list[View]], list[Detections]]
 class Views:
     """Plans the views of an image, and merges their detections."""
 
-    def __init__(self, *, slices: Slices | None, versions: Versions, batch: int) -> None:
+    def __init__(
+        self, *, slices: Slices | None, versions: Versions, batch: int, only_suppresses: bool
+    ) -> None:
         """
         Args:
             slices: how images are cut; None for whole images.
             versions: the versions of each slice.
             batch: the largest number of views that the network processes together.
+            only_suppresses: whether merging drops detections and never changes boxes or scores, so
+                that a score threshold before it only drops detections below the threshold.
         """
         self.slices, self.versions, self.batch = slices, versions, batch
+        self.only_suppresses = only_suppresses
 
     def plan(self, height: int, width: int) -> list[list[View]]:
         """Return the versions of each slice of an image.

@@ -257,7 +257,7 @@ def test_validation_and_test_sets(
     assert [line["iteration"] for line in final] == [3]
     results = json.loads((out / "inference/coco_instances_results.json").read_text())
     assert {found["image_id"] for found in results} <= set(range(1, 7))  # of the test set
-    assert len(list((out / "inference").rglob("*.json"))) == 2
+    assert len(list((out / "inference").rglob("coco_instances_results.json"))) == 2
     best = read_checkpoint(str(out / "model_best.pth"))
     values = {line["iteration"]: line["bbox/AP"] for line in lines if "bbox/AP" in line}
     assert_close(best["best"]["value"], values[best["iteration"]], rtol=1e-5, atol=0)

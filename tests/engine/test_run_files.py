@@ -29,6 +29,7 @@ FILES = [
     "predictions.png",
     "model_final.part.pth",
     "inference/coco_instances_results.json",
+    "inference/unfiltered_results.json",
 ]
 
 

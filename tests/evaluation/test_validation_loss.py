@@ -71,9 +71,12 @@ def test_one_pass_gives_detections_and_losses(
     predict_dense = model.predict_dense
     monkeypatch.setattr(model, "predict_dense", lambda x: passes.append(len(x)) or predict_dense(x))
     normalizer = model.loss_normalizer.clone()
-    found, losses = model.detect_and_measure(images, targets)
+    found, losses, unfiltered = model.detect_and_measure(images, targets)
     assert sorted(passes) == [1, 2]
     for one, other in zip(found, expected, strict=True):
+        assert_close(one, other)
+    monkeypatch.setattr(model.postprocessor, "score_threshold", 0.0)
+    for one, other in zip(unfiltered, model.detect_images(images), strict=True):
         assert_close(one, other)
     for image, target, (sums, positives) in zip(images, targets, losses, strict=True):
         batch, sizes = model.preprocess([image])
@@ -123,7 +126,7 @@ def test_runs(tmp_path: Path, root: Path, host: str, capsys: pytest.CaptureFixtu
         model = build_model(cfg).eval()
         load_weights(model, str(out / name))
         with torch.no_grad():
-            found = [model.detect_and_measure([x["image"]], [x])[1][0] for x in data]
+            found = [model.detect_and_measure([x["image"]], [x]).losses[0] for x in data]
         losses = data_set_losses([dict(enumerate(found))])
         measured = {name: logged[iteration][f"validation/{name}"] for name in losses}
         assert_close(measured, losses, rtol=1e-4, atol=0)

@@ -35,6 +35,7 @@ def views_of(
         slices=Slices(size=100, overlap=0.2, full_image=full_image, merge=greedy),
         versions=Versions(min_sizes, 1000, tuple(itertools.product(both, both)), average),
         batch=batch,
+        only_suppresses=False,
     )
 
 

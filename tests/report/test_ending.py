@@ -225,6 +225,10 @@ def test_thresholds_in_a_line() -> None:
         "score thresholds in this file, with the highest F1 at IoU 0.5 on these images, chosen on "
         "the images that are tested: cat 0.50, dog 0.25, bird none (no box)"
     )
+    for score, words in ((0.0, "of all scores"), (0.05, "above MODEL.RETINANET.SC.* 0.05 only")):
+        known = {**metadata, "score_thresholds_from": {**source, "score_filter": score}}
+        line = describe_thresholds(known, reported=["val"])
+        assert re.search(f"tested, among detections {words}: cat 0.50", line)
     many = {
         "score_thresholds": {str(n): n / 10 for n in range(1, 9)},
         "score_thresholds_from": {"sets": ["val"], "tested": False, "missing": {}},
@@ -258,7 +262,10 @@ def test_without_validation_sets(
     lines = last_lines(capsys.readouterr().out)
     assert 5 <= len(lines) <= 6
     assert f"by {out}/model_final.pth after step 40" in lines[0]
-    assert "these images, chosen on the images that are tested: square 0." in lines[1]
+    assert (
+        "these images, chosen on the images that are tested, among detections of all scores: sq"
+        in lines[1]
+    )
     assert "nothing none (no box)" in lines[1]
     assert "boxes in training" in lines[2]
     assert lines[3].startswith("AP may still be rising, which 4 evaluations cannot tell: ")
@@ -278,6 +285,30 @@ def test_without_validation_sets(
 
 
 @pytest.mark.parametrize("host", HOSTS)
+def test_thresholds_below_the_score_filter(tmp_path: Path, root: Path, host: str) -> None:
+    """After two steps all scores are low: AP has no detections, but there are thresholds, equal to
+    those of an evaluation without a filter."""
+    steps = ["SOLVER.MAX_ITER", "2", "TEST.EVAL_PERIOD", "0"]
+    filters = {"filtered": 0.9, "open": 0.0}
+    found, lines = {}, {}
+    for name, score in filters.items():
+        out = train(
+            tmp_path / name, root, host, *steps, "MODEL.RETINANET.SCORE_THRESH_TEST", str(score)
+        )
+        found[name] = metadata_of(read_checkpoint(str(out / "model_final.pth")))
+        lines[name] = json.loads((out / "inference/unfiltered_results.json").read_text())
+    assert (
+        json.loads((tmp_path / "filtered/out/inference/coco_instances_results.json").read_text())
+        == []
+    )
+    assert found["filtered"]["score_thresholds"] == found["open"]["score_thresholds"]
+    assert all(0 < score < 0.9 for score in found["filtered"]["score_thresholds"].values())
+    assert set(found["filtered"]["score_thresholds"]) == {"square", "bar"}
+    assert found["filtered"]["score_thresholds_from"]["score_filter"] == 0
+    assert lines["filtered"] == lines["open"]
+
+
+@pytest.mark.parametrize("host", HOSTS)
 def test_with_validation_and_test_sets(
     tmp_path: Path, root: Path, host: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -292,7 +323,7 @@ def test_with_validation_and_test_sets(
     assert best["iteration"] < final["iteration"]  # of this seed
     step = best["iteration"] + 1
     assert f"/test/images, by {out}/model_best.pth after step {step}" in lines[0]
-    assert f"on {validation}: square" in lines[1]
+    assert f"on {validation}, among detections of all scores: square" in lines[1]
     thresholds = [metadata_of(file)["score_thresholds"] for file in (best, final)]
     assert thresholds[0] != thresholds[1]
     assert all(set(found) == {"square", "bar"} for found in thresholds)
@@ -321,7 +352,7 @@ def test_with_validation_sets_only(
     lines = last_lines(capsys.readouterr().out)
     best = read_checkpoint(str(out / "model_best.pth"))
     assert f"by {out}/model_best.pth after step {best['iteration'] + 1} " in lines[0]
-    assert "on these images: square" in lines[1]
+    assert "on these images, among detections of all scores: square" in lines[1]
     evaluations = [line for line in log(out) if "bbox/AP" in line]
     assert [line["iteration"] for line in evaluations] == [9, 19, 29, 39]
     with_interval = [line["iteration"] for line in evaluations if "bbox/AP_low" in line]

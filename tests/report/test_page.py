@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from retina_plugin.cli import command
 from retina_plugin.config import ConfigError
@@ -21,6 +22,8 @@ from retina_plugin.data import DatasetError
 from retina_plugin.report.page import write_report
 from retina_plugin.report.page.chart import Axis
 from retina_plugin.report.page.html import Html, escape, join, table, tag
+from retina_plugin.report.page.run_report import read_run
+from retina_plugin.report.page.summary import summary_section
 from tests.report.finished_run import NAME, write_finished_run, write_metrics, write_results
 
 pytestmark = pytest.mark.slow
@@ -130,6 +133,17 @@ def test_runs_are_compared(finished: Path, tmp_path: Path, root: Path) -> None:
     assert [name for name, count in page.ids.items() if count > 1] == []
     assert page.text.count("other images or classes") == 2
     assert re.search(r"-\d+\.\d-\d+\.\d to [+-]\d+\.\d", page.text)
+
+
+def test_thresholds_below_the_score_filter_are_said(out: Path) -> None:
+    source = {"sets": ["val"], "missing": {"nothing": "no box"}, "score_filter": 0.0}
+    metadata = {"score_thresholds": {NAME: 0.001, "bar": 0.5}, "score_thresholds_from": source}
+    torch.save({"model": {}, "metadata": metadata, "iteration": 9}, out / "model_final.pth")
+    run = read_run(str(out))
+    text = str(summary_section(run, run.analyses[0], ""))
+    assert "on val, among detections of all scores. The evaluation dropped" in text
+    assert f"recall of {escape(NAME)} are those at 0.01" in text
+    assert "nothing none (no box)" in text
 
 
 def test_nothing_detected_is_said(out: Path) -> None:

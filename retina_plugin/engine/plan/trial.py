@@ -202,6 +202,6 @@ class _Run:
         self.model.eval()
         with torch.inference_mode():
             for sample in (images[index] for index in range(len(records))):
-                _, found = self.model.detect_and_measure([sample["image"]], self._targets([sample]))
-                losses += found
+                found = self.model.detect_and_measure([sample["image"]], self._targets([sample]))
+                losses += found.losses
         return Outcome(self.steps, tuple(losses))

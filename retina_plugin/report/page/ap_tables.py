@@ -93,7 +93,7 @@ def operating_point_section(run: RunReport, analysis: Analysis, prefix: str) -> 
             head, rows, caption="Detections whose score is at least the threshold of their class"
         ),
         note(
-            threshold_source(run),
+            threshold_source(run, analysis),
             " The confusion matrix and the worst images use the same thresholds. No detection of a "
             "class without a threshold is kept. A detection finds a box if their IoU is at least "
             "0.5; each box is found once. oLRP combines localisation, precision and recall at the "

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from retina_plugin.engine.run_thresholds import used_detections
 from retina_plugin.evaluation.analysis import Analysis
 from retina_plugin.evaluation.bootstrap import CONFIDENCE, interval_of
 from retina_plugin.evaluation.error_kinds import KINDS
@@ -103,29 +104,57 @@ def _why(analysis: Analysis, index: int) -> str:
 def _thresholds(run: RunReport, analysis: Analysis) -> Iterator[str]:
     point = analysis.point
     order = np.argsort(-(point.found + point.missed), kind="stable")[:LISTED]
-    parts = [
-        f"{analysis.dataset.class_names[i]} {number(point.thresholds[i], 2)} (precision "
-        f"{percent(point.precision[i])}, recall {percent(point.recall[i])})"
-        for i in order
-    ]
+    parts = [_threshold(run, analysis, int(i)) for i in order]
     more = len(point.thresholds) - len(order)
     yield (
         f"Keep detections with at least these scores: {'; '.join(parts)}"
-        f"{f'; and {more} more classes' if more else ''}. {threshold_source(run)}"
+        f"{f'; and {more} more classes' if more else ''}. {threshold_source(run, analysis)}"
     )
 
 
-def threshold_source(run: RunReport) -> str:
-    """Return where the thresholds come from, as a sentence."""
+def _threshold(run: RunReport, analysis: Analysis, index: int) -> str:
+    point, name = analysis.point, analysis.dataset.class_names[index]
+    if not np.isfinite(point.thresholds[index]):
+        reasons = run.metadata.get("score_thresholds_from", {}).get("missing", {})
+        return f"{name} none ({reasons.get(name, 'no detection that finds a box')})"
+    return (
+        f"{name} {number(point.thresholds[index], 2)} (precision "
+        f"{percent(point.precision[index])}, recall {percent(point.recall[index])})"
+    )
+
+
+def threshold_source(run: RunReport, analysis: Analysis) -> str:
+    """Return where the thresholds come from, in one or two sentences."""
     if "score_thresholds" not in run.metadata:
         return (
             "The thresholds have the highest F1 at IoU 0.5 on these images, because no checkpoint "
             "has thresholds; on new images, precision and recall tend to be lower."
         )
     source = run.metadata.get("score_thresholds_from", {})
+    used = f"{used_detections(source)}." + _below_filter(run, analysis)
     return (
         f"The thresholds are stored in {os.path.basename(run.checkpoint or '')}; each has the "
-        f"highest F1 at IoU 0.5 on {', '.join(source.get('sets', [])) or 'the validation images'}."
+        f"highest F1 at IoU 0.5 on {', '.join(source.get('sets', [])) or 'the validation images'}"
+        f"{used}"
+    )
+
+
+def _below_filter(run: RunReport, analysis: Analysis) -> str:
+    """Name the classes whose thresholds are below the lowest score of the evaluation."""
+    lowest = run.cfg.MODEL.RETINANET.SCORE_THRESH_TEST
+    names = [
+        name
+        for name, threshold in zip(
+            analysis.dataset.class_names, analysis.point.thresholds, strict=True
+        )
+        if threshold < lowest
+    ]
+    if not names:
+        return ""
+    return (
+        f" The evaluation dropped detections below MODEL.RETINANET.SCORE_THRESH_TEST {lowest:g}. "
+        f"Therefore the precision and recall of {', '.join(names)} are those at {lowest:g}; to use "
+        "lower thresholds, lower SCORE_THRESH_TEST too."
     )
 
 

@@ -50,6 +50,7 @@ PAGES = [
     "README.md",
     "CONTRIBUTING.md",
     "docs/install.md",
+    "docs/doctor.md",
     "docs/plugin.md",
     "docs/your_own_data.md",
     "docs/data_checks.md",

@@ -51,9 +51,13 @@ ALLOWED = {  # package or file -> libraries besides torch; in pure packages insi
     "evaluation": {"numpy", "pycocotools", "faster_coco_eval"},
     "engine": {"numpy", "tensorboard"},
     "engine/hosts.py": {"detectron2"},
+    "engine/doctor/host_checks.py": {"fvcore"},
+    "engine/doctor/libraries.py": {"packaging", "torchvision"},
+    "engine/doctor/machine_checks.py": {"torchvision"},
     "engine/plan/trial.py": {"tqdm"},
     "report": {"numpy", "PIL", "cv2", "matplotlib", "fontTools"},
     "inference": {"numpy", "PIL", "cv2", "av", "pandas", "tqdm"},
+    "cli/self_test.py": {"PIL"},
     "d2": {"detectron2", "fvcore", "numpy", "PIL", "pycocotools"},
     "lit": {"lightning", "tqdm"},
 }

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from retina_plugin.cli import completion, config, data, eval, report, train
+from retina_plugin.cli import completion, config, data, doctor, eval, report, train
 from retina_plugin.cli.interrupts import exit_quietly_on_signals
 from retina_plugin.cli.output import make_streams_printable, write
 from retina_plugin.cli.parser import Parser, add_verbs, suggestion, verb_parsers
@@ -19,8 +19,11 @@ VERBS: dict[str, Any] = {
     "report": report,
     "data": data,
     "config": config,
+    "doctor": doctor,
     "completion": completion,
 }
+
+WITHOUT_TORCH = ("completion", "doctor")  # verbs that work if torch cannot be imported
 
 EXAMPLES = """RetinaNet with focal loss, on Detectron2 or on Lightning.
 
@@ -103,8 +106,8 @@ def start() -> None:
     exit_quietly_on_signals()
     make_streams_printable()
     args = parse()
-    if args.verb == "completion":
-        completion.run(args)
+    if args.verb in WITHOUT_TORCH:
+        VERBS[args.verb].run(args)
         return
     from retina_plugin.engine.process import run  # imports torch
 

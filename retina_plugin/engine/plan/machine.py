@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import statistics
 import time
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from typing import Any
 
 import torch
 
+from retina_plugin.engine.machine_limits import free_memory, usable_cores
 from retina_plugin.modeling.build import build_model
 from retina_plugin.solver import build_optimizer
 
@@ -40,23 +40,8 @@ def this_machine(device: str = "cuda") -> Machine:
     """
     if torch.device(device).type == "cuda" and torch.cuda.is_available():
         free, _ = torch.cuda.mem_get_info(device)
-        return Machine(_cores(), free, torch.cuda.get_device_name(device))
-    return Machine(_cores(), _free_memory(), "")
-
-
-def _cores() -> int:
-    affinity = getattr(os, "sched_getaffinity", None)  # macOS does not have it
-    return len(affinity(0)) if affinity else os.cpu_count() or 1
-
-
-def _free_memory() -> int:
-    """Return the available bytes on Linux, elsewhere half of the installed bytes."""
-    try:
-        with open("/proc/meminfo", encoding="ascii") as file:
-            values = dict(line.split(":", 1) for line in file)
-        return int(values["MemAvailable"].split()[0]) * 1024
-    except (OSError, KeyError):
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+        return Machine(usable_cores(), free, torch.cuda.get_device_name(device))
+    return Machine(usable_cores(), free_memory(), "")
 
 
 def seconds_per_step(cfg: Any, *, height: int, width: int) -> float:

@@ -1,5 +1,5 @@
-"""Benchmark the matching of the anchors of an image with its ground-truth boxes, and the other
-assigners beside the one by IoU."""
+"""Benchmark the matching of the anchors of an image with its ground-truth boxes, and compare the
+assigners."""
 
 from __future__ import annotations
 

@@ -19,8 +19,8 @@ from retina_plugin.solver import build_optimizer, clip_gradients
 LOADERS = {"lightning": "retina_plugin.lit.data", "detectron2": "retina_plugin.d2.loader"}
 WARM_UP = 2  # steps of each row that are not counted
 PAIRS = 12  # counted steps of the base, and of the row
-# A smaller difference of a row from the base is not counted: on a busy machine, rows whose step is
-# that of the base were measured up to 3.5% slower.
+# Smaller relative differences from the base are ignored: on a busy machine, rows with the same step
+# as the base were measured up to 3.5% slower.
 TOLERANCE = 0.05
 
 
@@ -28,8 +28,8 @@ class StepCost(NamedTuple):
     """CPU seconds of a training step.
 
     Attributes:
-        seconds: of the row; the seconds of the base times ``ratio``.
-        ratio: the row's seconds divided by the base's seconds of the same measurement.
+        seconds: CPU seconds of a step of the row: those of the base times ``ratio``.
+        ratio: seconds of the row divided by seconds of the base, from the same measurement.
     """
 
     seconds: float

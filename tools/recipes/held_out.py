@@ -14,7 +14,7 @@ from retina_plugin.data.evaluation_sets import VALIDATION
 from retina_plugin.data.split import split_dataset
 from retina_plugin.engine.checks import prepare_data
 
-SEED = 1  # of the split
+SEED = 1  # seed of the split
 MIN_IMAGES = 2  # with fewer, AP has no interval
 
 

@@ -1,7 +1,7 @@
 """Choose the number of steps of each row, so that all rows train for the same CPU time.
 
-The choice is kept in ``comparison.json``, together with the configs. So a comparison that was
-stopped goes on with the same numbers, and runs of different configs are never mixed.
+The numbers are stored in ``comparison.json``, together with the configs. A comparison that was
+stopped continues with the same numbers, and runs of different configs are never mixed.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ class MeasuredRow:
 
     Attributes:
         checked: the row.
-        cost: its step.
-        steps: number of steps.
+        cost: the cost of a training step.
+        steps: number of training steps.
     """
 
     checked: CheckedRow
@@ -111,8 +111,10 @@ def measure_rows(
 def _require_same_row(
     earlier: Mapping[str, Any], row: Row, config: dict[str, Any], folder: Path
 ) -> None:
-    """Check that a row is that of the earlier runs. Keys that are new in the config are ignored:
-    their defaults keep what was before."""
+    """Check that a row is the same as in the earlier runs.
+
+    Keys that did not exist then are ignored, because their defaults do not change a run.
+    """
     where, now = f"row {row.name} in {folder}", {"overrides": list(row.overrides)}
     _require_equal({"overrides": earlier["overrides"]}, now, where)
     _require_equal(earlier["config"], {key: config.get(key) for key in earlier["config"]}, where)
@@ -140,7 +142,7 @@ def _continued(earlier: dict[str, Any], state: Mapping[str, Any], folder: Path) 
 
 
 def _require_equal(earlier: Mapping[str, Any], now: Mapping[str, Any], where: str) -> None:
-    """Check that a stopped comparison goes on with the same values.
+    """Check that a stopped comparison continues with the same values.
 
     Raises:
         ConfigError: a value differs; the message names the first one.

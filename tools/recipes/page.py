@@ -30,7 +30,7 @@ The file names the base, the length of a run, the seeds, the images and the rows
 ```yaml
 title: Screening on digits
 base: digits/retinanet_compact.yaml  # a packaged config, or a path relative to this file
-steps: 500  # of the base; or minutes: CPU minutes of training of each run
+steps: 500  # training steps of the base; instead, minutes: CPU minutes of training for each run
 seeds: [1]
 held_out: 0.2  # evaluate on this fraction of the training images; 0: on the test set of the base
 rows:  # name: [KEY, VALUE, KEY, VALUE, ...]
@@ -39,44 +39,44 @@ rows:  # name: [KEY, VALUE, KEY, VALUE, ...]
 
 ## Method
 
-- **Same CPU time.** Each run is one process with one thread, and loads its images itself. Before
-  training, the CPU time of a step is measured for each row in turns with the base, {PAIRS} steps
-  each, data loader included. The median ratio gives the number of steps: a row whose step takes
-  twice as long gets half the steps. A ratio within {100 * TOLERANCE:.0f}% of 1 counts as 1.
-  Other programs slow down both steps of a pair alike, and the numbers of steps are fixed before
-  training, so results do not depend on the load of the machine. Start, evaluation and averaging
-  of weights are not counted. The column "CPU s" is the time of a whole run.
-- **Same schedule.** `SOLVER.STEPS` and `SOLVER.WARMUP_ITERS` of a row count steps of the base's
-  `SOLVER.MAX_ITER`, and are scaled with the number of steps.
-- **Images.** With `held_out`, a part of the training images is split off (stratified by class,
-  near-copies on one side), and the runs are evaluated on it. Recipes are chosen on such a part.
-  The test set is used once, to compare the chosen recipes. Each run is evaluated after its last
-  step.
-- **Order.** All rows are trained with the first seed, then with the next one. The same command
-  continues a comparison that was stopped.
-- **Intervals** contain {CONFIDENCE}%. For AP, the images are drawn again with replacement,
-  {RESAMPLES} times. The difference from the base has two causes, joined as the root of the sum
-  of squares: the images, drawn alike for both rows, and the noise between seeds. All rows
-  together measure this noise: it is the residual of a two-way analysis of variance of rows and
-  seeds, with Student's distribution.
-- **Verdict.** A row is a gain if the interval of its difference is above 0, a loss if it is
-  below 0, and otherwise not decided. One seed cannot measure the noise between seeds. Then the
-  interval is that of the images, and nothing is decided, unless the key `seed_noise` gives the
-  noise of another comparison.
+- **Same CPU time.** Each run is one process with one thread, which also loads the images. Before
+  training, the CPU time of a training step is measured: {PAIRS} steps of the row, alternating with
+  {PAIRS} steps of the base, including data loading. The median ratio determines the number of
+  steps: if a step of a row takes twice as long, the row gets half the steps. A ratio within
+  {100 * TOLERANCE:.0f}% of 1 is treated as 1. Other programs slow down the two steps of a pair
+  equally, and the numbers of steps are fixed before training, so results do not depend on the load
+  of the machine. Start, evaluation and averaging of weights are not included in this time. The
+  column "CPU s" is the CPU time of a whole run.
+- **Same schedule.** `SOLVER.STEPS` and `SOLVER.WARMUP_ITERS` of a row refer to `SOLVER.MAX_ITER` of
+  the base, and are scaled to the number of steps of the run.
+- **Images.** With `held_out`, a part of the training images is split off (stratified by class, with
+  near-duplicates on one side), and the runs are evaluated on it. Use it to choose recipes. Use the
+  test set only once, to compare the chosen recipes. Each run is evaluated after its last step.
+- **Order.** All rows are trained with the first seed, then all rows with the next seed. The same
+  command continues a comparison that was stopped.
+- **Intervals** are {CONFIDENCE}% intervals. For AP, the images are drawn again with replacement,
+  {RESAMPLES} times. The interval of a difference from the base includes two sources of noise: the
+  images (the same draws for both rows), and the seeds. Their half-widths are added in quadrature.
+  The noise between seeds is estimated from all rows together: it is the residual of a two-way
+  analysis of variance of rows and seeds, with Student's distribution.
+- **Verdict.** A row is a gain if the interval of its difference is above 0, a loss if the interval
+  is below 0, and not decided otherwise. The noise between seeds cannot be measured with one seed.
+  Then the interval includes the noise of the images only, and no row is decided, unless the key
+  `seed_noise` gives the noise of another comparison.
 """
 SECTION = re.compile(r"^## ", re.MULTILINE)
 
 
 def update_page(path: str, title: str, section: str) -> None:
-    """Write a section into the page, in the place of an earlier one with its title.
+    """Write a section into the page. It replaces an earlier section with the same title.
 
     Args:
         path: the page; it need not exist.
         title: the title of the section.
-        section: its text, without the title.
+        section: the text of the section, without the title.
 
     Raises:
-        ConfigError: ``path`` is another file than a page of this tool.
+        ConfigError: ``path`` exists and is not a page of this tool.
         DiskError: it cannot be written.
     """
     sections = _sections(path)
@@ -88,7 +88,7 @@ def require_page(path: str) -> None:
     """Check that the page can be written.
 
     Raises:
-        ConfigError: its folder does not exist, or it is another file than a page of this tool.
+        ConfigError: its folder does not exist, or the file exists and is not a page of this tool.
     """
     if not os.path.isdir(os.path.dirname(path) or "."):
         raise ConfigError(f"--page {path}: there is no folder {os.path.dirname(path)}")
@@ -189,9 +189,9 @@ def _verdicts(results: Sequence[RowResult], failed: Sequence[str]) -> str:
     lines = []
     for verdict, text in names.items():
         rows = [r.name for r in results if r.difference and r.difference.verdict == verdict]
-        lines.append(f"{text}: {', '.join(rows) if rows else 'none'}.")
+        lines.append(f"{text}: {'; '.join(rows) if rows else 'none'}.")
     if failed:
-        lines.append(f"Failed: {', '.join(failed)}.")
+        lines.append(f"Failed: {'; '.join(failed)}.")
     return " ".join(lines)
 
 

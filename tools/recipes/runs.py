@@ -1,4 +1,4 @@
-"""Start the runs of a comparison: one process with one thread each, seed after seed."""
+"""Start the runs of a comparison, each as one process with one thread."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Run:
     """A run of a row with a seed.
 
     Attributes:
-        row, seed: what it trains.
+        row, seed: the row and the seed of the run.
         folder: its ``OUTPUT_DIR``.
     """
 
@@ -30,9 +30,9 @@ class Run:
 
 
 def all_runs(rows: Sequence[MeasuredRow], seeds: Sequence[int], folder: Path) -> list[Run]:
-    """Return the runs in their order: all rows with the first seed, then with the next one.
+    """Return the runs in order: all rows with the first seed, then all rows with the next one.
 
-    So a comparison that is stopped has results of all rows.
+    In this order, a comparison that is stopped early has results of all rows.
     """
     return [
         Run(row, seed, folder / f"{row.checked.row.folder}-{seed}")
@@ -50,7 +50,7 @@ def start_runs(
     jobs: int,
     start: Callable[..., dict[str, Any]] = one_run,
 ) -> None:
-    """Train all runs, and only read the results of finished ones.
+    """Train all runs. If a run has finished before, only read its result.
 
     Args:
         runs: the runs, in the order in which they are started.
@@ -85,5 +85,5 @@ def start_runs(
 def _result(future: Future[dict[str, Any]]) -> dict[str, Any] | ChildProcessError:
     try:
         return future.result()
-    except ChildProcessError as error:  # the other runs go on
+    except ChildProcessError as error:  # the other runs continue
         return error

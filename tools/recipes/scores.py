@@ -27,7 +27,7 @@ class RunScore:
     Attributes:
         metrics: AP, AP50 and AP75 in percent; 0 for a run without detections.
         resamples: (B,), AP of resampled images.
-        cpu_seconds: of the whole run; None if it was stopped and resumed.
+        cpu_seconds: CPU seconds of the whole run; None if it was stopped and resumed.
     """
 
     metrics: Mapping[str, float]
@@ -67,10 +67,10 @@ class RowResult:
     Attributes:
         name: name of the row.
         metrics: means over the seeds.
-        interval: of the mean AP, over resampled images.
+        interval: interval of the mean AP over resampled images.
         of_seeds: AP of each seed.
-        cpu_seconds: mean of the runs that were not stopped; None if all were.
-        difference: from the base; None for the base.
+        cpu_seconds: mean over the runs that were not resumed; None if all were resumed.
+        difference: difference from the base; None for the base.
     """
 
     name: str
@@ -117,9 +117,12 @@ class Results:
         return measured_noise(rows) or (known_noise(self.seed_noise) if self.seed_noise else None)
 
     def compare(self) -> list[RowResult]:
-        """Compare the rows with the base: the base, then the rows by falling AP.
+        """Compare the rows with the base.
 
-        There must be a complete seed, and the base must not have failed.
+        At least one seed must be complete, and the base must not have failed.
+
+        Returns:
+            The base first, then the other rows by descending AP.
         """
         noise, base = self.noise(), self._scores_of(self.rows[0])
         first, *others = [self._row(name, base, noise) for name in self.complete_rows()]

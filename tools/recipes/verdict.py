@@ -1,17 +1,18 @@
 """Decide whether a row is better or worse than the base.
 
-Two things make AP uncertain: which images it is measured on, and the random numbers of training.
+AP is uncertain for two reasons: the choice of the evaluated images, and the random numbers of
+training.
 
 - Images: they are drawn again with replacement, the same draws for both rows and all seeds, and the
   difference of AP is computed for each draw (:mod:`retina_plugin.evaluation.bootstrap`).
-- Seeds: the AP of a run is taken as a value of its row, plus a value of its seed, plus noise. The
-  noise has the same deviation in all rows, so all rows together measure it: it is the residual of a
-  two-way analysis of variance of rows and seeds (Fisher, 1925). With two rows, this is the paired
-  t-test. With one seed it cannot be measured.
+- Seeds: the AP of a run is modelled as an effect of its row, plus an effect of its seed, plus noise
+  with the same standard deviation in all rows. The noise is estimated as the residual of a two-way
+  analysis of variance of rows and seeds (Fisher, 1925). With two rows, this is the paired t-test.
+  With one seed it cannot be estimated.
 
-The interval of the difference joins both: each end is as far from the difference as the root of the
-sum of the squared distances of both causes. A row is a gain if its interval is above 0, a loss if
-it is below 0, and not decided otherwise. Without a measure of the noise nothing is decided.
+The interval of the difference includes both: the distances of an end from the difference are added
+in quadrature. A row is a gain if its interval is above 0, a loss if it is below 0, and not decided
+otherwise. If the noise between seeds is not known, no row is decided.
 """
 
 from __future__ import annotations
@@ -33,9 +34,9 @@ class SeedNoise(NamedTuple):
     """The noise of AP between seeds.
 
     Attributes:
-        deviation: standard deviation of one run.
-        quantile: of Student's distribution; :data:`CONFIDENCE` percent lie below it and above its
-            negative value.
+        deviation: standard deviation of the AP of one run.
+        quantile: quantile of Student's distribution; :data:`CONFIDENCE` percent of the values lie
+            between it and its negative.
     """
 
     deviation: float
@@ -78,7 +79,7 @@ class Difference(NamedTuple):
 
 
 def measured_noise(scores: Sequence[Scores]) -> SeedNoise | None:
-    """Return the noise that all rows together measure.
+    """Estimate the noise between seeds from all rows together.
 
     Args:
         scores: at least the base and one other row, with the same seeds.
@@ -108,9 +109,9 @@ def compare(row: Scores, base: Scores, noise: SeedNoise | None) -> Difference:
     """Compare a row with the base.
 
     Args:
-        row, base: their scores, with the same seeds and images.
-        noise: the noise between seeds; None: it is not known, so the interval is that of the images
-            and nothing is decided.
+        row, base: scores with the same seeds and images.
+        noise: the noise between seeds. If it is None, the interval includes the noise of the images
+            only, and the verdict is "not decided".
     """
     value = row.mean - base.mean
     draws = (row.resamples - base.resamples).mean(axis=0)

@@ -449,7 +449,7 @@ DETECTRON2_KEYS: dict[str, Key] = {
         "TrainingSampler",
         "order of the training images: TrainingSampler (each once in an epoch), "
         "RepeatFactorTrainingSampler (images of rare classes are repeated) or this project's "
-        "ClassAwareSampler (all classes come equally often)",
+        "ClassAwareSampler (all classes are equally frequent)",
         one_of("TrainingSampler", "RepeatFactorTrainingSampler", "ClassAwareSampler"),
     ),
     "DATALOADER.REPEAT_THRESHOLD": Key(

@@ -67,7 +67,7 @@ class TrainingLoader(DataLoader[Any]):
         self._batches.start_at(step, seed=self._samples.seed)
 
     def follow(self, progress: Callable[[], float]) -> None:
-        """Take the progress of the run from a function, instead of from the number of steps."""
+        """Use a function that returns the progress of the run, instead of the number of steps."""
         self._batches.progress = lambda step: progress()
 
     def state_dict(self) -> int:

@@ -1,4 +1,4 @@
-"""The batches of a training run: which images, in which order, and how far the run is."""
+"""The batches of a training run: the order of the images, and the progress of the run."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class TrainingBatches(Sampler[list[ProgressKey]]):
 
     Attributes:
         progress: a function of the step that returns the progress, 0 at the start and 1 at the end.
-            A run with a time budget replaces it. It is called when a batch is given to a process
-            that loads images, which is up to two batches per process before the step.
+            A run with a time budget replaces it. It is called when a batch is sent to a loading
+            process, up to two batches per process ahead of the step.
     """
 
     def __init__(
@@ -41,8 +41,7 @@ class TrainingBatches(Sampler[list[ProgressKey]]):
         return self.batches.seed
 
     def start_at(self, step: int, *, seed: int) -> None:
-        """Start with the batch of ``step``, with the seed of the run. Call this before the first
-        batch is drawn."""
+        """Set the first step and the seed. Call this before the first batch is drawn."""
         self.batches.first_step, self.batches.seed = step, seed
 
     def __iter__(self) -> Iterator[list[ProgressKey]]:
@@ -59,14 +58,14 @@ def training_batches(
     rank: int = 0,
     world_size: int = 1,
 ) -> TrainingBatches:
-    """Return the batches of a config's run.
+    """Return the training batches of a config.
 
     Args:
         cfg: ``DATALOADER.SAMPLER_TRAIN`` chooses the order of the images.
-        records: all training images, also Detectron2's dicts; "annotations", "width" and "height"
-            may be missing.
+        records: all training images; Detectron2's dicts can be used too. "annotations", "width" and
+            "height" may be missing.
         seed: the seed of the order.
-        rank, world_size: number of this process and of all processes; each process gets its part
+        rank, world_size: index of this process, and number of processes. Each process gets its part
             of every batch.
 
     Raises:

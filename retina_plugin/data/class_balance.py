@@ -1,4 +1,4 @@
-"""How often images come in training, by the frequency of their classes.
+"""Choose how often images are used in training, by the frequency of their classes.
 
 Axes: N images, K classes that occur.
 """
@@ -19,13 +19,14 @@ Record = Mapping[str, Any]
 
 
 def repeat_factors(records: Sequence[Record], *, threshold: float, root: bool) -> Tensor:
-    """Return how often each image comes in an epoch, as in Detectron2 and LVIS (arXiv 1908.03195).
+    """Return how often each image is used in an epoch, as in Detectron2 and LVIS.
 
-    A class in a share f of the images has the factor ``threshold / f``, or its square root, but at
-    least 1. An image has the largest factor of its classes; without objects it has 1.
+    A class that is in a share f of the images has the factor ``threshold / f``, or its square root,
+    but at least 1. The factor of an image is the largest factor of its classes; it is 1 without
+    objects (arXiv 1908.03195).
 
     Args:
-        records: with "annotations"; crowds count.
+        records: the images with "annotations"; crowds are used as objects.
         threshold: ``DATALOADER.REPEAT_THRESHOLD``.
         root: ``DATALOADER.REPEAT_SQRT``, whether to take the square root.
 
@@ -43,15 +44,15 @@ def repeat_factors(records: Sequence[Record], *, threshold: float, root: bool) -
 
 
 def class_aware_epoch(records: Sequence[Record]) -> Callable[[int], list[int]]:
-    """Return a function from a seed to N images, in which all classes come equally often.
+    """Return a function from a seed to an epoch of N images with equally frequent classes.
 
-    Classes take turns in random order, and each is followed by one of its images (Shen et al.,
-    arXiv 1512.05830). The images of a class take turns too, so in an epoch the numbers of two of
-    them differ by at most 1. Images without boxes never come. An image of several classes comes
-    for each of them.
+    The epoch goes through the classes in random order, again and again, and takes one image of each
+    (Shen et al., arXiv 1512.05830). It goes through the images of a class in the same way, so the
+    numbers of uses of two images of a class differ by at most 1. Images without boxes are never
+    used. An image with several classes can be taken for each of them.
 
     Args:
-        records: with "annotations"; crowds do not count.
+        records: the images with "annotations"; crowds are not used.
 
     Raises:
         DatasetError: no image has a box.
@@ -81,7 +82,7 @@ def class_aware_epoch(records: Sequence[Record]) -> Callable[[int], list[int]]:
 
 
 def _in_turn(number: int, count: int, generator: torch.Generator) -> list[int]:
-    """Return ``count`` entries of random permutations of 0 to ``number`` - 1, one after another."""
+    """Return ``count`` numbers: random permutations of 0..``number`` - 1, one after the other."""
     found: list[int] = []
     while len(found) < count:
         found += torch.randperm(number, generator=generator).tolist()

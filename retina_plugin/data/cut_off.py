@@ -7,7 +7,7 @@ import os
 from retina_plugin.data.headers import Header
 from retina_plugin.data.images import read_image, stored_values
 
-# what a complete file of the format has near its end: JPEG's end of image, PNG's last chunk
+# bytes near the end of a complete file: JPEG's end-of-image marker, PNG's last chunk
 END_MARKERS = {"JPEG": b"\xff\xd9", "PNG": b"IEND"}
 TAIL = 1024  # bytes; some cameras and editors write a few bytes after the end of the image
 
@@ -15,11 +15,11 @@ TAIL = 1024  # bytes; some cameras and editors write a few bytes after the end o
 def require_complete_file(header: Header, *, max_pixels: int) -> None:
     """Decode a JPEG or PNG file if the marker of its end is missing.
 
-    Other formats are not checked. Pixels are decoded only without the marker, so complete files
-    cost one short read.
+    Other formats are not checked. Pixels are decoded only if the marker is missing, so a complete
+    file needs only one short read.
 
     Args:
-        header: of the file.
+        header: header of the file.
         max_pixels: see :func:`retina_plugin.data.read_image`.
 
     Raises:

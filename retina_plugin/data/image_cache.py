@@ -9,21 +9,21 @@ import numpy as np
 
 
 class ImageCache:
-    """Decoded images by index; the ones used longest ago are dropped first.
+    """A least-recently-used cache of decoded images by index.
 
-    What it returns does not depend on what it holds, so samples are the same with every limit.
+    It only saves time: samples do not depend on the limit.
     """
 
     def __init__(self, *, megabytes: float) -> None:
         """
         Args:
-            megabytes: the limit of all images together, in 10^6 bytes; 0 keeps none.
+            megabytes: the largest size of all images together, in 10^6 bytes; 0 for no cache.
         """
         self.limit, self.size = int(megabytes * 1e6), 0
         self._images: OrderedDict[int, np.ndarray] = OrderedDict()
 
     def get(self, index: int, read: Callable[[], np.ndarray]) -> np.ndarray:
-        """Return the image of an index; ``read`` decodes it if it is not held."""
+        """Return the image of an index; ``read`` decodes it if it is not in the cache."""
         if index in self._images:
             self._images.move_to_end(index)
             return self._images[index]

@@ -13,11 +13,10 @@ from retina_plugin.data.sampler import SampleKey, complete_batches
 
 
 class RepeatFactorBatchSampler(Sampler[list[SampleKey]]):
-    """Yields this process's share of each batch, endlessly, as pairs (number of the sample in the
-    run, index of the image).
+    """Yields endless batches of (position in the run, index of the image), for one process.
 
-    The images come in the order of Detectron2's ``RepeatFactorTrainingSampler``, of which each
-    process takes its share. All images of a batch are of one group.
+    The order is that of Detectron2's ``RepeatFactorTrainingSampler``. Process r of n processes
+    takes the images r, r + n, r + 2n, ... All images of a batch are of the same group.
     """
 
     def __init__(
@@ -33,13 +32,13 @@ class RepeatFactorBatchSampler(Sampler[list[SampleKey]]):
     ) -> None:
         """
         Args:
-            factors: (N,) how often each image comes in an epoch; see
+            factors: (N,) how often each image is used in an epoch; see
                 :func:`retina_plugin.data.class_balance.repeat_factors`.
             groups: the group of each image, from :func:`retina_plugin.data.sampler.shape_groups`.
             batch_size: the number of images of a step, all processes together.
             seed: the seed of the order.
             first_step: number of the first batch; can be changed until iteration begins.
-            rank, world_size: number of this process and of all processes.
+            rank, world_size: index of this process, and number of processes.
         """
         self.factors, self.groups, self.seed, self.first_step = factors, groups, seed, first_step
         self.rank, self.world_size, self.batch_size = rank, world_size, batch_size // world_size
@@ -50,8 +49,10 @@ class RepeatFactorBatchSampler(Sampler[list[SampleKey]]):
         yield from islice(batches, self.first_step, None)
 
     def _order(self) -> Iterator[int]:
-        """Yield the images of all epochs. A factor of 2.3 gives 2 repeats in 7 of 10 epochs, and 3
-        in the others."""
+        """Yield the images of all epochs.
+
+        An image with the factor 2.3 is used 3 times in an epoch with probability 0.3, else 2 times.
+        """
         generator = torch.Generator().manual_seed(self.seed)
         whole = self.factors.trunc()
         while True:

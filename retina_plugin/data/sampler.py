@@ -63,9 +63,9 @@ class InfiniteBatchSampler(Sampler[list[SampleKey]]):
             batch_size: B.
             seed: random seed of the order.
             first_step: number of the first batch; can be changed until iteration begins.
-            rank, world_size: number of this process and of all processes; each process gets its
+            rank, world_size: index of this process, and number of processes. Each process gets its
                 part of every batch.
-            epoch: returns N images, the order of an epoch, for a seed; None permutes all images.
+            epoch: returns the N images of an epoch for a seed; None permutes all images.
         """
         self.epoch = epoch or self._permutation
         self.groups, self.batch_size, self.seed = groups, batch_size, seed

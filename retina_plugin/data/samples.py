@@ -29,11 +29,10 @@ ReadImage = Callable[[Record], np.ndarray]  # a record -> its image (H, W, 3) ui
 
 
 class TrainingDataset(TorchDataset[dict[str, Any]]):
-    """Maps (position in the run, index), or these and the progress of the run, to a transformed
-    sample.
+    """Maps (position in the run, index) or (position, index, progress of the run) to a sample.
 
-    Random transforms depend only on the seed and the position; whether a transform is switched off
-    depends on the progress, which is 0 if it is not given.
+    Random transforms depend only on the seed and the position. The progress, 0 by default, decides
+    whether transforms with ``until`` are switched off.
     """
 
     def __init__(
@@ -132,8 +131,11 @@ def read_without_pixels(record: Record) -> np.ndarray:
 
 
 class EvaluationDataset(TorchDataset[dict[str, Any]]):
-    """Maps an index to {"image" (3, H, W) uint8, "height" and "width" of the file, "image_id",
-    "file_name"}; and "views", a :class:`ViewCutter`, if the config uses several views."""
+    """Maps an index to a sample.
+
+    A sample has "image" (3, H, W) uint8, "height" and "width" of the file, "image_id" and
+    "file_name". If the config uses several views, it also has "views", a :class:`ViewCutter`.
+    """
 
     def __init__(
         self,

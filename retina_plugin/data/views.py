@@ -13,9 +13,9 @@ from retina_plugin.modeling.views import View
 
 
 class ViewCutter:
-    """Cuts views out of an image and resizes them with Pillow, as training images are resized.
+    """Cuts views out of an image and resizes them with Pillow, like training images.
 
-    A view exists only after its call, because all views of a large image together need much more
+    Each view is cut when it is needed, because all views of a large image together need much more
     memory than the image.
     """
 

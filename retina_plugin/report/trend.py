@@ -53,7 +53,7 @@ class Trend(NamedTuple):
             return f"AP was no longer rising: {values}"
         if self.is_coarse:
             return (
-                f"AP may still be rising, which {self.evaluations} evaluations cannot tell: "
+                f"AP may still be rising, but {self.evaluations} evaluations are too few: "
                 f"{values}; {FEWEST} evaluations are needed"
             )
         if self.is_rising:

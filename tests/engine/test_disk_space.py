@@ -69,7 +69,7 @@ def test_number_of_checkpoints(most: int, period: int, first: int, expected: int
 
 @pytest.mark.parametrize(("keep", "expected"), [(0, 21), (1, 3), (3, 5), (50, 21)])
 def test_number_of_checkpoints_that_are_kept(keep: int, expected: int) -> None:
-    """Those that are kept, the one that is written, and model_final.pth."""
+    """The disk has KEEP checkpoints, the next one while it is written, and model_final.pth."""
     cfg = compact_cfg(
         SOLVER__MAX_ITER=100,
         SOLVER__CHECKPOINT_PERIOD=5,
@@ -103,7 +103,8 @@ def test_size_of_averages_and_of_the_best_model(tmp_path: Path) -> None:
 def test_what_fits(
     monkeypatch: pytest.MonkeyPatch, free: int, first: int, vis_period: int, fits: bool
 ) -> None:
-    """11 checkpoints of about 6 MB, only those of the last 20 steps, or also 100 images."""
+    """The whole run writes 11 checkpoints of 6 MB, the last 20 steps write 3 of them, and
+    VIS_PERIOD 1 adds 100 images."""
     cfg = compact_cfg(SOLVER__MAX_ITER=100, SOLVER__CHECKPOINT_PERIOD=10, VIS_PERIOD=vis_period)
     model = compact_model()
     factor = checkpoint_size(cfg, model) / 6e6

@@ -45,8 +45,8 @@ HERE = [10.0, 10.0, 20.0, 20.0]
         ([10, 20, 45, 35, 40, 39], 4.0, "no longer rising: .* 40.0 .step 50., before 45.0"),
         ([10, 20, 40, 35, 40, 39], 0.0, "no longer rising"),
         # fewer than five evaluations
-        ([10, 26], 0.5, "may still be rising, which 2 evaluations cannot tell: .* 26.0 .step 20"),
-        ([10, 20, 30, 40], 0.5, "may still be rising, which 4 evaluations cannot tell"),
+        ([10, 26], 0.5, "may still be rising, but 2 evaluations are too few: .* 26.0 .step 20"),
+        ([10, 20, 30, 40], 0.5, "may still be rising, but 4 evaluations are too few"),
         ([10, 20, 30, 35, 40], 2.0, "AP was still rising: .* 40.0 .step 50., before 30.0"),
         ([30, 26], 0.5, "no longer rising"),
     ],
@@ -268,7 +268,7 @@ def test_without_validation_sets(
     )
     assert "nothing none (no box)" in lines[1]
     assert "boxes in training" in lines[2]
-    assert lines[3].startswith("AP may still be rising, which 4 evaluations cannot tell: ")
+    assert lines[3].startswith("AP may still be rising, but 4 evaluations are too few: ")
     assert lines[4].startswith("next: train longer, SOLVER.MAX_ITER 80")
     line = log(out)[-1]
     assert 0 <= line["bbox/AP_low"] < line["bbox/AP"] < line["bbox/AP_high"] <= 100

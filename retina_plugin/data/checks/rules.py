@@ -46,7 +46,7 @@ RULES: dict[str, Rule] = {
     ),
     "unreadable-image": Rule(
         "breaks",
-        "the file is no image, is truncated, has more than 4 channels or 178,956,970 pixels, or "
+        "the file is not an image, is truncated, has more than 4 channels or 178,956,970 pixels, or "
         "cannot be decoded",
         LEFT_OUT,
     ),

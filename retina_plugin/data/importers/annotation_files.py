@@ -11,7 +11,7 @@ from retina_plugin.data.data_path import SPLIT_NAMES
 FOLDERS = frozenset(
     {"annotation", "annotations", "annots", "ann", "anns", "label", "labels", "xml", "xmls"}
 )
-MOST_FILES = 50  # in one folder; a folder with more has one file for each image
+MOST_FILES = 50  # a folder with more files of a format has one for each image, not for each split
 
 
 def split_of(name: str) -> str | None:

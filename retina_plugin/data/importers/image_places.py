@@ -34,8 +34,8 @@ class ImageFinder:
     Attributes:
         root: the folder that is searched.
         files: all images below it.
-        is_whole: whether the annotation file should have all images of the folder that the user
-            gave, because it has no splits.
+        is_whole: whether the data set is a folder without splits. Then the annotation file should
+            name all images of the folder.
     """
 
     def __init__(
@@ -43,12 +43,12 @@ class ImageFinder:
     ) -> None:
         """
         Args:
-            annotation_file: its folder is searched first.
-            path: the file or folder that the user gave; a folder is searched too. If it is a file,
-                its folder is searched instead. If that is named "annotations" or similar, the
-                folder above is searched; for a folder ``path``, only if it has no images.
-            split: folders with the name of the split are searched next.
-            image_folder: the only folder to search, if the user gave one.
+            annotation_file: the annotation file. Its folder is searched first.
+            path: the file or folder that the user gave. The folder, or the folder of the file, is
+                searched last. If that folder is named "annotations" or similar, its parent folder
+                is searched instead, unless ``path`` is a folder with images.
+            split: folders with the name of the split are searched second.
+            image_folder: the image folder that the user gave; then only this folder is searched.
         """
         here = os.path.dirname(annotation_file)
         if image_folder:

@@ -1,7 +1,7 @@
-"""Find and read Label Studio's files: exports of all tasks, and folders of its target storage with
-a file for each task or for each annotation.
+"""Find and read Label Studio's files: exports of all tasks, and target storage folders.
 
-A file of an annotation has the task at its key "task". Names of such files have no suffix.
+A target storage folder has a file for each task or for each annotation. The file of an annotation
+has no suffix, and contains its task under the key "task".
 Sources: https://labelstud.io/guide/task_format, https://labelstud.io/guide/export
 """
 
@@ -69,7 +69,7 @@ def stored_files(source: str) -> list[str]:
 
 
 def read_tasks(source: str, notes: list[tuple[str, str]]) -> Iterator[Task]:
-    """Yield the tasks of a source. Annotations of one task that have a file each are one task.
+    """Yield the tasks of a source. Annotations of one task in several files give one task.
 
     Args:
         source: a value of :func:`find_sources`.
@@ -159,5 +159,5 @@ def _task(entry: dict[str, Any], place: str) -> Task:
 
 
 def _key(task: Mapping[str, Any]) -> str:
-    """Return what annotations of the same task have in common."""
+    """Return a key that all annotations of a task have in common."""
     return str(task["id"]) if "id" in task else json.dumps(task.get("data"), sort_keys=True)

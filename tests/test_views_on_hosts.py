@@ -1,4 +1,4 @@
-"""Evaluations in several views on both hosts give what ``predict`` gives on the files."""
+"""Evaluations in several views give the same detections on both hosts as ``model.predict``."""
 
 from __future__ import annotations
 
@@ -54,8 +54,8 @@ def cfg_of(config: Path, *options: str) -> CfgNode:
 
 @pytest.fixture(scope="module")
 def config(tmp_path_factory: pytest.TempPathFactory, root: Path) -> Path:
-    """A config with random weights, which keeps the size of images: then Pillow and torch resize
-    equally."""
+    """A config with random weights that does not resize images, because Pillow and torch resize
+    differently."""
     folder = tmp_path_factory.mktemp("views")
     path = Path(write_run(folder, root))
     torch.manual_seed(0)

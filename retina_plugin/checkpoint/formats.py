@@ -147,9 +147,10 @@ KINDS = {
 def caffe2_names(state: State, model_names: Iterable[str]) -> State:
     """Rename the parameters of a Caffe2 ResNet to Detectron2's names; keep other names.
 
-    Older Caffe2 files store batch norms as one scale and one shift, without statistics. A frozen
-    batch norm gets mean 0 and variance 1 - eps, with which it computes the same. A trainable batch
-    norm needs statistics, so its ``running_mean`` and ``running_var`` stay missing.
+    Older Caffe2 files store a batch norm as one scale and one shift, without statistics. A frozen
+    batch norm computes the same if its mean is 0 and its variance is 1 - eps, so these values are
+    added. A trainable batch norm needs statistics, so its ``running_mean`` and ``running_var`` stay
+    missing.
 
     Args:
         state: parameters of the checkpoint.

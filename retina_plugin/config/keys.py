@@ -99,9 +99,9 @@ PLUGIN_KEYS: dict[str, Key] = {
     ),
     f"{NODE}.HEAD.QUALITY": Key(
         "none",
-        "quality branch of the head, an additional output with which scores are multiplied: none, "
-        "iou (learns the IoU of the predicted box) or centerness (learns how central the anchor "
-        "lies in its box, as in ATSS)",
+        "target of an additional output of the head that predicts the quality of a box; scores are "
+        "multiplied by it. none (no such output), iou (the IoU of the predicted box with its "
+        "object) or centerness (how central the anchor lies in its box, as in ATSS)",
         one_of("none", "iou", "centerness"),
     ),
     **{f"{NODE}.{name}": key for name, key in ASSIGNMENT_KEYS.items()},
@@ -454,12 +454,12 @@ DETECTRON2_KEYS: dict[str, Key] = {
     ),
     "DATALOADER.REPEAT_THRESHOLD": Key(
         0.0,
-        "for RepeatFactorTrainingSampler: images of a class that is in a smaller share f of the "
-        "images are repeated, REPEAT_THRESHOLD / f times or its square root",
+        "for RepeatFactorTrainingSampler: if a class is in a share f of the images and f is below "
+        "this threshold, its images are repeated sqrt(REPEAT_THRESHOLD / f) times",
         FRACTION,
     ),
     "DATALOADER.REPEAT_SQRT": Key(
-        True, "for RepeatFactorTrainingSampler: take the square root of the number of repeats"
+        True, "for RepeatFactorTrainingSampler: False repeats REPEAT_THRESHOLD / f times instead"
     ),
     "DATALOADER.FILTER_EMPTY_ANNOTATIONS": Key(True, "leave out images without boxes in training"),
     "SOLVER.IMS_PER_BATCH": Key(16, "batch size over all GPUs", between(1, 100_000)),

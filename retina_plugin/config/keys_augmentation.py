@@ -51,8 +51,8 @@ AUGMENTATION_KEYS: dict[str, Key] = {
     ),
     "RandomIoUCrop.MIN_IOU": Key(
         [0.0, 0.1, 0.3, 0.5, 0.7, 0.9, 1.0],
-        "IoU that the window must have with a box; one is drawn for each image, and 1 keeps the "
-        "whole image",
+        "the window must have at least this IoU with a box. One of the values is drawn for each "
+        "image; 1 keeps the whole image",
         list_of(SHARE, rising=True),
     ),
     "RandomIoUCrop.SCALE": Key(

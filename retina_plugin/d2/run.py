@@ -129,7 +129,7 @@ def _set_up(cfg: Any, request: Request) -> None:
     if cfg.get("FLOAT32_PRECISION") and torch.cuda.is_available():
         torch.set_float32_matmul_precision(cfg.FLOAT32_PRECISION)
         torch.backends.cudnn.allow_tf32 = cfg.FLOAT32_PRECISION != "highest"
-    # Gradients of easy anchors become subnormal numbers, with which CPUs are very slow.
+    # Gradients of easy anchors become subnormal numbers, which make CPUs very slow.
     torch.set_flush_denormal(True)
 
 

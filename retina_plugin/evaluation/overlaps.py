@@ -62,7 +62,7 @@ class Overlaps:
         return same
 
     def box_counts(self, counted: np.ndarray) -> np.ndarray:
-        """Count the boxes of which ``counted`` (M,) is True, as (I, K) int64."""
+        """Return the number of boxes (I, K) int64 for which ``counted`` (M,) is True."""
         counts = np.zeros((self.images, len(self.class_names)), dtype=np.int64)
         np.add.at(counts, (self.box_images[counted], self.box_labels[counted]), 1)
         return counts

@@ -37,8 +37,8 @@ def check_classes(cfg: Any) -> None:
     because a logger may open a connection.
 
     Raises:
-        ConfigError: a class cannot be imported, is neither a callback nor a logger, cannot be used here, or
-            does not accept the arguments. The message names the entry.
+        ConfigError: a class cannot be imported, is neither a callback nor a logger, cannot be used
+            here, or does not accept the arguments. The message names the entry.
     """
     for key in BASE_CLASSES:
         for number, entry in enumerate(cfg.MODEL.RETINA_PLUGIN.LIGHTNING[key]):

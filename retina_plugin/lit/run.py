@@ -208,7 +208,7 @@ def _quiet_lightning() -> None:
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module="lightning")
-    # Gradients of easy anchors become subnormal numbers, with which CPUs are very slow.
+    # Gradients of easy anchors become subnormal numbers, which make CPUs very slow.
     torch.set_flush_denormal(True)
 
 

@@ -46,8 +46,8 @@ RULES: dict[str, Rule] = {
     ),
     "unreadable-image": Rule(
         "breaks",
-        "the file is not an image, is truncated, has more than 4 channels or 178,956,970 pixels, or "
-        "cannot be decoded",
+        "the file is not an image, is truncated, has more than 4 channels or 178,956,970 pixels, "
+        "or cannot be decoded",
         LEFT_OUT,
     ),
     "wrong-size": Rule(

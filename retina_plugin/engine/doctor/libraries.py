@@ -119,7 +119,7 @@ def requirements() -> Finding:
     theirs = list(_unmet_requirements("detectron2"))
     if not own and not theirs:
         return Finding(OK, "the installed versions are those that are asked for")
-    wanted = " ".join(f"'{wanted}'" for wanted, _ in own or theirs)
+    missing = " ".join(f"'{wanted}'" for wanted, _ in own or theirs)
     return Finding(
         BROKEN if own else WARNING,
         "; ".join(
@@ -127,7 +127,7 @@ def requirements() -> Finding:
             for name, unmet in (("retina_plugin", own), ("detectron2", theirs))
             for wanted, found in unmet
         ),
-        f"pip install {wanted}",
+        f"pip install {missing}",
     )
 
 
@@ -169,8 +169,8 @@ def opencv() -> Finding:
 
 
 def _wanted_opencv(found: list[str]) -> str:
-    """Choose one of several: with contrib if one has it, and headless unless this system has a
-    display."""
+    """Return the package to keep of several: with contrib if one of them has it; headless except on
+    macOS."""
     contrib = "-contrib" if any("contrib" in name for name in found) else ""
     headless = "" if sys.platform == "darwin" else "-headless"
     return f"opencv{contrib}-python{headless}"

@@ -133,7 +133,7 @@ def test_a_run_with_a_budget(
 
 @pytest.mark.slow
 def test_a_resumed_run(train: Train, tmp_path: Path, clock: Clock) -> None:
-    """Its learning rate goes on where it was, and its time is what was left."""
+    """The learning rate continues where it was, and the run has the time that was left."""
     out, command = tmp_path / "out", ["--minutes", "1", "DATASETS.TEST", "()"]
     train(*command, "SOLVER.CHECKPOINT_PERIOD", "20")
     whole = {line["iteration"]: line["lr"] for line in metrics(out)}
@@ -158,7 +158,8 @@ def test_a_resumed_run(train: Train, tmp_path: Path, clock: Clock) -> None:
 def test_a_finished_run_without_a_budget_is_evaluated(
     train: Train, tmp_path: Path, clock: Clock, capfd: pytest.CaptureFixture
 ) -> None:
-    """Only a larger MAX_ITER gives it steps. Then the minutes decide, until it has no budget."""
+    """Only a larger MAX_ITER gives the run more steps. From then on the minutes decide, until the
+    run has no budget again."""
     final, steps = str(tmp_path / "out/model_final.pth"), "SOLVER.MAX_ITER"
     train(steps, "4")
     train(steps, "4", "--resume", "--minutes", "1")

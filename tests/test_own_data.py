@@ -185,7 +185,8 @@ def images_of(config: str | Path) -> int:
 def test_a_plan_and_its_data_stay_together(
     scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also if the folder is renamed, as --overwrite does, and from another current folder."""
+    """The plan finds its data if the folder is renamed, as --overwrite does, and from another
+    current folder."""
     monkeypatch.chdir(tmp_path)
     plan(scenes, "run/plan.yaml")
     cfg = merge(get_cfg(), "run/plan.yaml", ["OUTPUT_DIR", "run"])

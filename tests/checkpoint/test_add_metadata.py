@@ -18,7 +18,8 @@ from tests.full_disk import FullDisk
 
 
 def content() -> dict[str, Any]:
-    """As Lightning's checkpoints: "state_dict" shares its storage with "model"."""
+    """Content like that of Lightning's checkpoints: "state_dict" shares its storage with
+    "model"."""
     state = nn.BatchNorm1d(1000).state_dict()
     return {
         "model": state,

@@ -126,7 +126,7 @@ def test_a_file_that_cannot_be_continued_starts_again(
 
 
 def test_a_part_that_has_all_bytes_already(server: FileServer, own_cache: Path) -> None:
-    """Of a process that was killed before it renamed the file; the server answers 416."""
+    """A process was killed before it renamed the complete file. The server then answers 416."""
     interrupted(server)
     next(own_cache.glob("*.part")).write_bytes(CONTENT)
     assert Path(fetch(address(server))).read_bytes() == CONTENT
@@ -158,7 +158,7 @@ def test_redirections_that_are_not_followed(
 
 
 def test_the_checksum_that_hugging_face_states(server: FileServer, own_cache: Path) -> None:
-    """It is in a header of the redirection."""
+    """The checksum is in a header of the redirection."""
     server.files["/x.pth"] = CONTENT
     server.redirects["/model"] = f"{server.address}/x.pth"
     server.headers["X-Linked-ETag"] = f'"{SHA256}"'

@@ -78,7 +78,7 @@ def test_scales_become_one_parameter() -> None:
 
 
 def test_anchors_of_a_cell_are_reordered() -> None:
-    """In the file ratio 0.5 comes first, with both sizes; here size 32, with all ratios."""
+    """In the file, both sizes of ratio 0.5 come first; in this project, all ratios of size 32."""
     anchors = AnchorGenerator(
         sizes=[[32, 64]], aspect_ratios=[[0.5, 1.0, 2.0]], strides=[8], offset=0.0
     )

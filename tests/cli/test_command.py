@@ -115,7 +115,7 @@ def test_help_has_an_example_and_fits_the_terminal(
 
 
 def test_help_is_quick_and_imports_no_torch() -> None:
-    """At most 0.3 s of CPU time of the process."""
+    """The process takes at most 0.3 s of CPU time."""
     code = (
         "import contextlib, sys\n"
         "from retina_plugin.cli.command import main, parse\n"
@@ -168,7 +168,7 @@ def test_an_interrupted_start_is_quiet() -> None:
 
 
 def test_closed_streams_and_poor_encodings() -> None:
-    """As under cron and in old terminals."""
+    """Streams are closed under cron, and encodings are poor in old terminals."""
     command = f"{sys.executable} -m retina_plugin.cli --version"
     closed = subprocess.run(f"{command} <&- >&- 2>&-", shell=True, timeout=120)
     assert closed.returncode == 0

@@ -28,7 +28,7 @@ def test_values(value: object, folder: str, expected: object) -> None:
 
 
 def test_it_is_the_folder_of_the_file_that_has_it(tmp_path: Path) -> None:
-    """Also of a file that another one names in ``_BASE_``."""
+    """This also holds for a file that another one names in ``_BASE_``."""
     (tmp_path / "sub").mkdir()
     (tmp_path / "base.yaml").write_text('DATASETS: {TRAIN: ["${configDir}/a.json@"]}')
     (tmp_path / "sub/run.yaml").write_text(

@@ -178,8 +178,8 @@ CHANCE = {
 def test_the_stream_of_samples_is_equal_to_the_bit(
     strange_images: str, workers: int, policy: str
 ) -> None:
-    """With crops, sizes and flips, and with the last tenth of the steps of a run: the same images
-    at the same positions with the same random numbers."""
+    """Both hosts give the same images at the same positions with the same random numbers. This
+    includes crops, sizes and flips, and the last tenth of the steps of a run."""
     cfg = cfg_of(DATASETS__TRAIN=(strange_images,), **CHANCE)
     cfg.DATALOADER.NUM_WORKERS, cfg.SOLVER.IMS_PER_BATCH, cfg.SOLVER.MAX_ITER = workers, 2, 15
     cfg.MODEL.RETINA_PLUGIN.INPUT.AUGMENTATION = policy

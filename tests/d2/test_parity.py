@@ -38,8 +38,8 @@ def test_losses(root, num_classes: int, monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_gradients(root) -> None:
-    """In float64, because in float32 rounding decides the sign of activations near 0, and each ReLU
-    then changes a gradient by a jump."""
+    """This test uses float64. In float32, rounding decides the sign of activations near 0, and each
+    such ReLU changes a gradient by a jump."""
     reference, own = (model.double() for model in pair(root, MODEL__RETINANET__NUM_CLASSES=3))
     inputs = batch(3)[1:]
     for model in (reference, own):

@@ -110,8 +110,8 @@ def test_a_detector_of_the_zoo(root: Path, tmp_path: Path, depth: int, suffix: s
 
 
 def compare_gradients(own: nn.Module, reference: nn.Module, inputs: list[dict[str, Any]]) -> None:
-    """In float64, because in float32 rounding decides the sign of activations near 0, and each ReLU
-    then changes a gradient by a jump."""
+    """Compare in float64. In float32, rounding decides the sign of activations near 0, and each
+    such ReLU changes a gradient by a jump."""
     for x in inputs:
         x["image"] = x["image"].double()
     with EventStorage():
@@ -280,7 +280,7 @@ def test_the_home_of_the_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 def test_addresses_of_detectron2_use_its_path_manager(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With its cache and the handlers of its users."""
+    """This includes its cache and the handlers that users have added."""
     model, other = nn.Linear(1, 1), nn.Linear(1, 1)
     torch.save({"model": other.state_dict()}, tmp_path / "x.pth")
     asked = []

@@ -66,7 +66,7 @@ def test_classes_come_equally_often() -> None:
 
 
 def test_an_image_of_two_classes_comes_for_both() -> None:
-    """Classes take turns, so in twelve images each of the three comes four times."""
+    """Twelve images of three classes in turn have each class four times."""
     records = records_of([0, 1], [0], [2, 2], *[[]] * 9)
     found = Counter(class_aware_epoch(records)(0))
     assert found == {0: 6, 1: 2, 2: 4}
@@ -98,7 +98,7 @@ def cfg() -> CfgNode:
     "sampler", ["TrainingSampler", "RepeatFactorTrainingSampler", "ClassAwareSampler"]
 )
 def test_batches_start_at_any_step(cfg: CfgNode, sampler: str) -> None:
-    """Their progress is that of the step; ranks share each batch or the order of the images."""
+    """The progress is that of the step. The ranks share each batch or the order of the images."""
     cfg.DATALOADER.SAMPLER_TRAIN, cfg.SOLVER.IMS_PER_BATCH = sampler, 4
     records = [{**r, "width": k % 3, "height": 1} for k, r in enumerate(RARE)]
     whole = batches_of(cfg, records, 20)
@@ -167,7 +167,7 @@ LOADERS = {"lightning": "retina_plugin.lit.data", "detectron2": "retina_plugin.d
 @pytest.mark.parametrize("sampler", ["RepeatFactorTrainingSampler", "ClassAwareSampler"])
 @pytest.mark.parametrize("host", HOSTS)
 def test_on_the_hosts(tmp_path: Path, host: str, sampler: str) -> None:
-    """Their loaders give the images of the sampler."""
+    """The loaders of both hosts give the images in the order of the sampler."""
     cfg = importlib.import_module(HOSTS[host]).get_cfg()
     cfg.MODEL.META_ARCHITECTURE, cfg.SEED = "FocalRetinaNet", 3
     cfg.DATASETS.TRAIN = (write_scenes(tmp_path, count=6, seed=0),)

@@ -110,7 +110,8 @@ CASES = {
 
 @pytest.mark.parametrize("name", CASES)
 def test_the_corners_of_a_box_follow_its_pixels(name: str) -> None:
-    """To a pixel: resizing blurs the edges. A box that is cut ends at the edge of the image."""
+    """The tolerance is a pixel, because resizing blurs the edges. A box that is cut ends at the
+    edge of the image."""
     boxes = [[8, 10, 40, 50], [60, 20, 110, 70]]
     transform = built(name, **CASES[name])
     found_sizes = set()
@@ -192,8 +193,8 @@ def test_centres_and_ious() -> None:
 
 @pytest.mark.parametrize("least", [0.1, 0.5, 0.9])
 def test_the_window_of_an_iou_crop(least: float) -> None:
-    """Its IoU with a box is reached, boxes with their centre inside are kept, sides are in
-    range."""
+    """The window reaches the drawn IoU with a box, its sides are in range, and boxes whose centre
+    is inside are kept."""
     boxes = np.array([[10.0, 10, 60, 60], [70, 20, 110, 70], [90, 5, 100, 15]])
     crop, cropped = RandomIoUCrop(min_iou=[least], scale=[0.3, 1.0]), 0
     shade = np.broadcast_to(np.arange(80, dtype=np.uint8)[:, None], (80, 120))

@@ -50,7 +50,8 @@ def mosaic_of(seed: int, *, scale: tuple[float, float] = (1.0, 1.0), channels: i
 
 
 def test_windows() -> None:
-    """They cover 40 x 60 pixels once, and meet between rows 10 and 30 and columns 15 and 45."""
+    """The windows cover 40 x 60 pixels once. They meet between rows 10 and 30 and columns 15 and
+    45."""
     for seed in range(30):
         windows = draw_windows(SHAPE, np.random.default_rng(seed))
         covered = np.zeros(SHAPE, dtype=int)
@@ -64,7 +65,7 @@ def test_windows() -> None:
 
 
 def test_every_image_can_be_in_every_part() -> None:
-    """All of one shape, so they fill their parts."""
+    """All images have the same shape, so they fill their parts."""
     mosaic = Mosaic(probability=1.0, scale=(1.0, 1.0), until=0.9, min_visible=0.3, fill=FILL)
     seen = set()
     for seed in range(40):
@@ -91,7 +92,8 @@ def test_boxes_of_a_mosaic_lie_on_their_image(scale: tuple[float, float]) -> Non
 
 
 def test_images_that_fit_into_their_part_are_shown_whole() -> None:
-    """At a quarter of the size, 10 x 15 pixels, all sixteen boxes of 5 x 7.5 pixels are there."""
+    """Images have a quarter of the size, 10 x 15 pixels, and all sixteen boxes of 5 x 7.5 pixels
+    are kept."""
     mosaic = Mosaic(probability=1.0, scale=(0.25, 0.25), until=0.9, min_visible=1.0, fill=FILL)
     for seed in range(10):
         found = mosaic(flat(100), np.random.default_rng(seed), drawn(*[SHAPE] * 3))
@@ -162,7 +164,7 @@ def training(cfg: CfgNode) -> TrainingDataset:
 
 
 def test_samples_do_not_depend_on_the_cache(cfg: CfgNode) -> None:
-    """Nor on the samples before."""
+    """They do not depend on earlier samples either."""
     cached, size = training(cfg), 64 * 80 * 3 / 1e6
     cfg.merge_from_list([f"{INPUT}.CACHE_MEGABYTES", 2 * size])
     small = training(cfg)

@@ -70,7 +70,7 @@ def test_colours(change: str, value: float, before: list[int], after: list[int])
     ("change", "value"), [("brightness", 1.2), ("contrast", 1.3), ("saturation", 0.6)]
 )
 def test_torchvision_changes_the_colours_alike(change: str, value: float) -> None:
-    """It rounds down, this project to the nearest value."""
+    """torchvision rounds down, this project rounds to the nearest value."""
     functional = pytest.importorskip("torchvision.transforms.v2.functional")
     pixels = torch.from_numpy(NOISE).permute(2, 0, 1)
     theirs = getattr(functional, f"adjust_{change}")(pixels, value).permute(1, 2, 0).numpy()
@@ -120,7 +120,7 @@ def test_jpeg() -> None:
 
 
 def test_erasing() -> None:
-    """Of the three boxes 0, 32 % and 80 % are covered; 30 % must stay visible."""
+    """0, 32 % and 80 % of the three boxes are covered; 30 % must stay visible."""
     boxes = [[40, 30, 50, 40], [0, 0, 10, 10], [4, 0, 14, 8]]
     found = erase(sample_of(boxes), (0, 6, 8, 20), min_visible=0.3, fill=(1, 2, 3))
     assert found["boxes"].tolist() == [boxes[0], boxes[1]]
@@ -132,7 +132,8 @@ def test_erasing() -> None:
 
 
 def test_shares_of_erased_areas() -> None:
-    """They are those of the key; whether an image is erased does not change the later numbers."""
+    """The shares are in the range of the key. Later random numbers do not depend on whether an
+    image is erased."""
     erasing = built("RandomErasing", PROBABILITY=1.0, SCALE=[0.1, 0.3])
     assert isinstance(erasing, RandomErasing)
     for seed in range(60):
@@ -194,7 +195,7 @@ def test_all_four_turns_are_equally_frequent() -> None:
 
 
 def test_boxes_with_too_little_area_inside_are_dropped() -> None:
-    """Of a 10 x 10 box 100 %, 40 %, 30 %, 20 % and 0 % are inside the image of 48 x 64."""
+    """100 %, 40 %, 30 %, 20 % and 0 % of the 10 x 10 boxes are inside the image of 48 x 64."""
     boxes = [[0, 0, 10, 10], [-6, 0, 4, 10], [61, 0, 71, 10], [0, 46, 10, 56], [70, 50, 80, 60]]
     found = clip_visible(sample_of(boxes), min_visible=0.3)
     assert found["boxes"].tolist() == [[0, 0, 10, 10], [0, 0, 4, 10], [61, 0, 64, 10]]

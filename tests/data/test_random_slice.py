@@ -52,7 +52,7 @@ def test_places_and_boxes() -> None:
     ("inside", "kept"), [(7, 1), (6, 0)], ids=["0.7 is inside", "0.6 is inside"]
 )
 def test_share_of_an_object(inside: int, kept: int) -> None:
-    """In slices from column 0 on."""
+    """The slices start at column 0."""
     boxes = [[50 - inside, 0, 60 - inside, 10]]
     sample = sample_of(50, 80, boxes)
     at_start = [part for part in slices(sample, 400) if corner(part) == (0, 0)]

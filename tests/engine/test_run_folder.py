@@ -496,7 +496,7 @@ def test_a_finished_run_that_is_continued_equals_a_longer_run(
 def test_a_run_that_lacks_only_its_last_file(
     stopped: dict[str, list[str]], train_net: Any, tmp_path: Path, host: str
 ) -> None:
-    """As after a kill between the last two files, or with a smaller MAX_ITER: no outdated
+    """This happens after a kill between the last two files, or with a smaller MAX_ITER. No outdated
     model_final.pth remains."""
     out = tmp_path / host
     write_checkpoint(out / "model_final.pth", iteration=0)

@@ -85,8 +85,8 @@ def test_the_matrix_agrees_with_precision_and_recall(seed: int) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(4))
 def test_the_matrix_is_that_of_supervision(seed: int) -> None:
-    """Without crowds. supervision prefers pairs of one class too, but the highest IoU among them
-    instead of the best score."""
+    """There are no crowds here. supervision also prefers pairs of the same class, but it takes the
+    highest IoU among them instead of the best score."""
     supervision = pytest.importorskip("supervision", minversion="0.29")
     dataset, results = random_scene(seed)
     for record in dataset.records:

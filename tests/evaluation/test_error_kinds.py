@@ -156,7 +156,7 @@ def test_no_boxes_at_all() -> None:
 
 @pytest.mark.parametrize("seed", range(6))
 def test_costs_are_those_of_tidecv(seed: int) -> None:
-    """Without crowds: there the rules differ."""
+    """There are no crowds here, because the rules for them differ."""
     tidecv = pytest.importorskip("tidecv")
     dataset, results = random_scene(seed, images=12)
     for record in dataset.records:

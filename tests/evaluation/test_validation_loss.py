@@ -62,8 +62,8 @@ def targets_of(*counts: int) -> list[Target]:
 def test_one_pass_gives_detections_and_losses(
     model: RetinaNet, both_forms: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Both are those that detection and training give alone, for images of two sizes; the loss
-    normaliser stays."""
+    """Detection alone and training alone give the same results, for images of two sizes. The loss
+    normaliser does not change."""
     images = [torch.rand(3, *size) * 255 for size in ((64, 96), (96, 64), (64, 96))]
     targets = targets_of(2, 1, 0)
     expected = [model.detect_images([image])[0] for image in images]

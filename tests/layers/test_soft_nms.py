@@ -104,7 +104,7 @@ def test_first_boxes_do_not_depend_on_max_kept() -> None:
 
 @pytest.mark.parametrize(("method", "number"), [("linear", 1), ("gaussian", 2)])
 def test_same_as_ensemble_boxes(method: str, number: int) -> None:
-    """Its function for one class sorts the scores in place, and returns the rows."""
+    """The package's function for one class sorts the scores in place, and returns the rows."""
     reference = pytest.importorskip("ensemble_boxes.ensemble_boxes_nms").cpu_soft_nms_float
     boxes, scores, _ = crowd(80)
     boxes, scores, groups = boxes.double(), scores.double(), torch.zeros(80, dtype=torch.int64)

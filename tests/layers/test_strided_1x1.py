@@ -36,7 +36,7 @@ print("alive")
 
 @pytest.mark.long
 def test_the_process_does_not_crash() -> None:
-    """In a child process, because a crash would end this one. Models of timm have such
+    """The test uses a child process, because a crash would end this one. Models of timm have such
     convolutions."""
     models = "mobileone_s0 gernet_s" if importlib.util.find_spec("timm") else ""
     channels = [str(number) for number in (3, 4, 8, 12, 15)]

@@ -38,8 +38,8 @@ def test_one_dimension_by_hand() -> None:
 def test_outputs_and_gradients(
     sizes: list[tuple[int, int]], at_once: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With sizes that are multiples of the tile and sizes that are not, one map and several, in one
-    piece and in several."""
+    """Sizes are multiples of the tile or not; there are one or several maps, in one piece or in
+    several."""
     monkeypatch.setattr(winograd, "TILES_AT_ONCE", at_once)
     maps = [torch.randn(2, 3, *size, dtype=torch.float64, requires_grad=True) for size in sizes]
     weight = torch.randn(5, 3, 3, 3, dtype=torch.float64, requires_grad=True)

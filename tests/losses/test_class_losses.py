@@ -411,7 +411,8 @@ def test_results_do_not_depend_on_the_number_of_threads(
 def test_compiled_code_gives_the_same(
     loss: Callable[..., torch.Tensor], dtype: torch.dtype
 ) -> None:
-    """In one graph, for inputs where plain autograd would give NaN, and with class weights."""
+    """The code is one graph. Inputs include those for which plain autograd gives NaN, and class
+    weights."""
     alpha = torch.tensor([0.2, 0.5, 0.9])
 
     def step(x: torch.Tensor) -> torch.Tensor:

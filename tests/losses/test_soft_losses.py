@@ -89,7 +89,7 @@ def test_one_anchor_with_a_score_of_one_half(quality: float, expected: tuple[flo
 @BOTH
 @pytest.mark.parametrize("gamma", [0.0, 0.5, 2.0])
 def test_without_quality_it_is_focal_loss_without_weights(gamma: float) -> None:
-    """In value and gradient; a quality of 1 gives the same."""
+    """Values and gradients are equal, also for a quality of 1."""
     logits = (torch.randn(6, 3) * 4).requires_grad_()
     expected = sigmoid_focal_loss(logits, LABELS, alpha=-1.0, gamma=gamma)
     found = [sigmoid_quality_focal_loss(logits, LABELS, gamma=gamma)]

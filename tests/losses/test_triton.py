@@ -59,7 +59,8 @@ def compare(terms: Terms, gamma: float, dtype: torch.dtype, elementwise: bool, d
 @pytest.mark.slow
 @pytest.mark.skipif(not HAS_TRITON, reason="needs Triton")
 def test_interpreted(root: Path) -> None:
-    """In a new process, because Triton decides on import whether it compiles or interprets."""
+    """The test uses a new process, because Triton decides on import whether it compiles or
+    interprets."""
     code = "from tests.losses.test_triton import compare_all; compare_all('cpu')"
     environment = {**os.environ, "TRITON_INTERPRET": "1", "PYTHONPATH": str(root)}
     done = subprocess.run(

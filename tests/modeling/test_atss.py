@@ -78,8 +78,8 @@ def test_one_box_by_hand() -> None:
 
 @BOTH
 def test_the_centre_must_lie_inside() -> None:
-    """With two candidates of equal IoU, the threshold is this IoU. The box reaches over the centre
-    of one of them only."""
+    """Both candidates have the same IoU, so it is the threshold. The box contains the centre of
+    only one of them."""
     anchors = grid((1, 2))  # centres at x = 4 and 12
     assigner = ATSSAssigner(topk=9)
     assert assigner(anchors, [target((0, 0, 16, 8))]).matches.tolist() == [[0, 0]]
@@ -129,8 +129,8 @@ def test_like_the_algorithm_on_whole_matrices(ratios: tuple[float, ...], topk: i
 @pytest.mark.parametrize("size", [(1, 1), (1, 30), (30, 1), (3, 2), (12, 17)], ids=str)
 @pytest.mark.parametrize("cells", [1, 2, 9])
 def test_candidates_are_the_closest_cells(size: tuple[int, int], cells: int) -> None:
-    """For points inside and outside the image, on and between cells; the cells of a tie may be any,
-    so the distances are compared."""
+    """Points lie inside and outside the image, on cells and between them. The order of equally
+    close cells may differ, so the distances are compared."""
     anchors = grid(size, ratios=(0.5, 2.0))
     points = torch.cat([torch.rand(40, 2) * 200 - 30, torch.randint(-4, 20, (40, 2)) * 4.0])
     found = closest_anchors(anchors, points, cells=cells)
@@ -155,7 +155,7 @@ def test_padding_changes_nothing() -> None:
 
 @pytest.mark.parametrize("ratios", [[[1.0]], [[0.5, 1.0, 2.0]]], ids=["A = 1", "A = 3"])
 def test_a_model_trains_without_reading_values(ratios: list) -> None:
-    """On the meta device, where reading a value is an error."""
+    """The model is on the meta device, where reading a value is an error."""
     changes: dict[str, Any] = {
         "MODEL__ANCHOR_GENERATOR__ASPECT_RATIOS": ratios,
         "MODEL__RETINA_PLUGIN__ASSIGNER__NAME": "ATSSAssigner",

@@ -121,7 +121,7 @@ def test_both_forms_agree(
 def test_both_forms_agree_with_weights_of_boxes(
     box_weights: str, class_loss: str, coder: str
 ) -> None:
-    """With a branch for centreness, and with boxes as distributions."""
+    """The head has a branch for centreness, or the boxes are distributions."""
     targets, anchors = targets_of(9, 0, 3), anchors_of(boxes_of(R))
     predictions = predictions_of(3, quality=True, dtype=torch.float32)
     assignment = assignment_of(targets, weighted=True)

@@ -85,7 +85,7 @@ def test_a_loss_of_boxes_gets_decoded_boxes() -> None:
 
 @pytest.mark.parametrize("weight", [0.0, 0.5, 2.0])
 def test_box_weights(weight: float) -> None:
-    """They apply to positives, and only to the box loss."""
+    """The weights apply to positives, and only to the box loss."""
     weights = torch.full((2, 3), 9.0)
     weights[0, 0] = weight
     found = losses(predictions([0.1, -0.2, 0.3, -0.4]), Assignment(MATCHES, box_weights=weights))

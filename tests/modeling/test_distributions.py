@@ -152,7 +152,7 @@ def test_levels_and_strides_of_anchors() -> None:
 @BOTH
 def test_a_model_of_generalised_focal_loss_learns() -> None:
     """A few steps on one image lower the losses of its boxes. The class loss rises at first,
-    because the IoU is its target."""
+    because its target, the IoU, rises."""
     model = compact_model(
         MODEL__ANCHOR_GENERATOR__SIZES=[[32], [64], [128], [256], [512]],
         MODEL__ANCHOR_GENERATOR__ASPECT_RATIOS=[[1.0]],

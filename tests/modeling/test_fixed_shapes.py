@@ -107,7 +107,8 @@ def test_compiled_in_one_graph_for_batches_of_one_padded_size() -> None:
 
 
 def test_compiled_with_a_list_of_targets() -> None:
-    """Without padding it is one graph too; after two batches the numbers of boxes are symbols."""
+    """Targets without padding also give one graph. After two batches, the numbers of boxes are
+    symbols."""
     model = compact_model().eval()  # which keeps the average
     predictions, anchors = model.predict_dense(torch.randn(2, 3, 64, 96))
     torch._dynamo.reset()

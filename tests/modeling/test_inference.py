@@ -109,7 +109,7 @@ def optimise_all_at_once(layer: Conv2d) -> None:
 
 
 def average(layer: Conv2d) -> None:
-    """As exponential moving averages of weights do."""
+    """Average the weights, as an exponential moving average does."""
     with torch.no_grad():
         torch._foreach_lerp_(list(layer.parameters()), list(layer_with("BN").parameters()), 0.5)
 

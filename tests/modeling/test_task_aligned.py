@@ -155,7 +155,7 @@ def test_padding_changes_nothing() -> None:
 
 
 def test_boxes_as_distributions() -> None:
-    """Both forms agree; a part of the anchors is decoded with their own strides."""
+    """Both implementations agree. If only some anchors are decoded, their own strides are used."""
     anchors, coder = pyramid(), DistributionCoder(bins=4)
     targets = [random_target(6)]
     logits = torch.randn(1, len(anchors.boxes), K)
@@ -182,7 +182,7 @@ CHANGES = {
 
 
 def test_a_model_trains_without_reading_values() -> None:
-    """On the meta device, where reading a value is an error."""
+    """The model is on the meta device, where reading a value is an error."""
     model = compact_model(**CHANGES).to("meta")
     targets = [
         {k: v.to("meta") for k, v in t.items()} for t in (random_target(3), random_target(0))

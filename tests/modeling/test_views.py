@@ -236,7 +236,8 @@ def test_choice_of_the_merge(merge: str, threshold: float, function: Any) -> Non
 
 
 def test_merged_by_the_suppressor() -> None:
-    """Without overlap, full image and suppression, all detections of the slices are returned."""
+    """There is no overlap, no full image and no suppression, so all detections of the slices are
+    returned."""
     changes = {**CHANGES, "TEST__DETECTIONS_PER_IMAGE": 1000}
     model = compact_model(
         **changes,

@@ -48,7 +48,7 @@ def test_unknown_clipping() -> None:
 def test_gradients_are_clipped_before_each_step(
     enabled: bool, expected: float, scale: float
 ) -> None:
-    """Also with a scaled loss: the scaler unscales gradients before they are clipped."""
+    """This also holds with a scaled loss: the scaler unscales gradients before they are clipped."""
     parameter = nn.Parameter(torch.zeros(()))
     optimizer = torch.optim.SGD([parameter], lr=1.0)
     clip_before_steps(optimizer, clipping_of(ENABLED=enabled, CLIP_VALUE=0.5))

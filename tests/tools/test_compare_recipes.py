@@ -292,7 +292,7 @@ def test_wrong_files(write: Callable[..., Path], text: str, message: str) -> Non
 def test_wrong_rows_are_refused_before_anything_runs(
     tool: Any, write: Callable[..., Path], fake_runs: list[tuple[str, list[str]]]
 ) -> None:
-    """All of them at once, with file and line."""
+    """All wrong rows are reported at once, with file and line."""
     rows = {
         "unknown": ("[SOLVER.GAMA, 0.2]", "unknown key SOLVER.GAMA. Did you mean SOLVER.GAMMA"),
         "range": ("[SOLVER.GAMMA, 7.0]", "SOLVER.GAMMA: expected"),
@@ -433,7 +433,7 @@ def test_the_page_of_the_project_has_todays_method(root: Path) -> None:
 
 
 def test_the_comparisons_of_the_project(root: Path) -> None:
-    """Their files are read, and their rows have keys that exist."""
+    """The files can be read, and the keys of their rows exist."""
     files = sorted((root / "tools/comparisons").glob("*.yaml"))
     assert files
     for path in files:

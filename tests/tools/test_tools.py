@@ -376,7 +376,7 @@ def test_results_of_negative_size_are_dropped(
 def test_images_with_equal_names_are_written_separately(
     tools: Any, scenes: str, tmp_path: Path
 ) -> None:
-    """As in data sets with one folder for each day or camera."""
+    """Data sets with one folder for each day or camera have such names."""
     folder = tmp_path / "scenes"
     content = json.loads((folder / "annotations.json").read_text())
     for image in content["images"]:

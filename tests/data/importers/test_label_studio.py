@@ -13,7 +13,7 @@ from tests.imported_boxes import boxes, classes, read, write_images
 
 
 def region(kind: str = "rectanglelabels", **value: Any) -> dict[str, Any]:
-    """Of an image of 1000 x 500 pixels."""
+    """Return a region of an image of 1000 x 500 pixels."""
     return {"original_width": 1000, "original_height": 500, "type": kind, "value": value}
 
 
@@ -269,7 +269,7 @@ def test_a_file_for_each_task(tmp_path: Path, key: str) -> None:
 
 
 def test_a_file_for_each_annotation(tmp_path: Path) -> None:
-    """Names have no suffix; two annotations of a task are those of one image."""
+    """File names have no suffix. Two annotations of a task belong to one image."""
     tasks = [{"id": 7, "data": {"image": "a.png"}}, {"id": 8, "data": {"image": "b.png"}}]
     old, new = {"updated_at": "2024-01-01"}, {"updated_at": "2024-02-01"}
     store(

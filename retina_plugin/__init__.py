@@ -14,13 +14,15 @@ from retina_plugin.engine.hosts import register_in_detectron2
 if TYPE_CHECKING:
     from retina_plugin.checkpoint import load_weights
     from retina_plugin.engine.launch import train
+    from retina_plugin.inference.load import load
     from retina_plugin.modeling.build import build_model
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "build_model", "get_cfg", "load_weights", "train"]
+__all__ = ["__version__", "build_model", "get_cfg", "load", "load_weights", "train"]
 
 _LAZY = {
     "build_model": "retina_plugin.modeling.build",
+    "load": "retina_plugin.inference.load",
     "load_weights": "retina_plugin.checkpoint",
     "train": "retina_plugin.engine.launch",
 }

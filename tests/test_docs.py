@@ -57,6 +57,7 @@ PAGES = [
     "docs/training.md",
     "docs/augmentation.md",
     "docs/detection.md",
+    "docs/predict.md",
     "docs/report.md",
     "docs/weights.md",
     "docs/theory.md",
@@ -377,7 +378,7 @@ def test_every_command_on_own_data(
     output = capsys.readouterr().out
     assert "model_final.pth (names unchanged): " in output
     for folder in ("pictures", "fed", "looked", "found"):
-        assert list((workspace / folder).glob("*.jpg"))
+        assert list((workspace / folder).rglob("*.jpg"))
     assert (workspace / "found/detections.json").is_file()
     assert (workspace / "out2/predictions.png").is_file()
 

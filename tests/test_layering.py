@@ -56,7 +56,7 @@ ALLOWED = {  # package or file -> libraries besides torch; in pure packages insi
     "engine/doctor/machine_checks.py": {"torchvision"},
     "engine/plan/trial.py": {"tqdm"},
     "report": {"numpy", "PIL", "cv2", "matplotlib", "fontTools"},
-    "inference": {"numpy", "PIL", "cv2", "av", "pandas", "tqdm"},
+    "inference": {"numpy", "PIL", "av", "pandas", "tqdm"},
     "cli/self_test.py": {"PIL"},
     "d2": {"detectron2", "fvcore", "numpy", "PIL", "pycocotools"},
     "lit": {"lightning", "tqdm"},

@@ -102,7 +102,7 @@ def _decode_8_bits(source: ImageSource) -> np.ndarray:
         if found is not None:
             transpose = TRANSPOSE_OF_ORIENTATION.get(exif_orientation(image))
             return found if transpose is None else _transpose(found, transpose)
-    return np.asarray(_rotate_upright(image).convert("RGB"))
+    return np.asarray(rotate_upright(image).convert("RGB"))
 
 
 def _require_range(pixel_range: Any) -> None:
@@ -223,7 +223,7 @@ def _pillow_image(source: ImageSource) -> Image.Image:
     return source.image
 
 
-def _rotate_upright(file: Image.Image) -> Image.Image:
+def rotate_upright(file: Image.Image) -> Image.Image:
     """Apply the EXIF orientation of an image.
 
     Pillow's ``exif_transpose`` also writes the EXIF data again, which fails if it is invalid.
@@ -254,7 +254,7 @@ def _decode(source: ImageSource) -> np.ndarray:
     if image is None or pixels.channels > 1 or (image.format == "PPM" and image.mode != "F"):
         values = _decode_with_opencv(source)
     else:
-        values = np.asarray(_rotate_upright(image))
+        values = np.asarray(rotate_upright(image))
         if values.dtype.itemsize * 8 == pixels.bits and pixels.number != "float":
             # Pillow does not distinguish signed and unsigned values
             values = values.view(

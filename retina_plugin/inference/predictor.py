@@ -1,9 +1,9 @@
-"""What computes detections: a trained model, or an exported file."""
+"""Compute the detections of images as an evaluation does."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,61 +15,53 @@ from retina_plugin.modeling.retinanet import evaluation_mode
 from retina_plugin.modeling.structures import Detections
 
 
-class Predictor(Protocol):
-    """Computes detections with everything that belongs to the model: resizing, slices, suppression.
+class Predictor:
+    """A model with all that belongs to it: how images are resized, class names, thresholds.
 
     Attributes:
+        model: a trained model, or an exported one with the same methods.
+        cfg: its config.
         class_names: K names.
         score_thresholds: {class name: score}, chosen on validation images; classes may be missing.
-        pixel_range: (low, high) of images with more than 8 bits; None if unknown.
-        max_pixels: the largest number of pixels of an image file.
     """
 
-    @property
-    def class_names(self) -> Sequence[str]: ...
+    def __init__(
+        self,
+        model: Any,
+        *,
+        cfg: Any,
+        class_names: Sequence[str],
+        score_thresholds: Mapping[str, float],
+    ) -> None:
+        self.model, self.cfg, self.class_names = model, cfg, list(class_names)
+        self.score_thresholds = dict(score_thresholds)
+        self._samples = EvaluationDataset.from_config(cfg, ())
 
-    @property
-    def score_thresholds(self) -> Mapping[str, float]: ...
+    @classmethod
+    def of_trained(cls, trained: TrainedModel) -> Predictor:
+        return cls(
+            trained.model,
+            cfg=trained.cfg,
+            class_names=trained.class_names,
+            score_thresholds=trained.score_thresholds,
+        )
 
-    @property
-    def pixel_range(self) -> tuple[float, float] | None: ...
-
-    @property
-    def max_pixels(self) -> int: ...
-
+    @torch.inference_mode()
     def predict(self, images: Sequence[Tensor]) -> list[Detections]:
         """Detect objects.
 
         Args:
             images: N tensors (3, H, W) uint8 RGB on the CPU; the sizes may differ, and N may be 0.
+                Those with the same size at the network's input share a batch.
 
         Returns:
-            N detections in pixels of the images, without a score threshold of the classes.
+            N detections on the CPU, in pixels of the images, with all scores that an evaluation
+            would use.
         """
-        ...
-
-
-class ModelPredictor:
-    """A :class:`Predictor` that computes what an evaluation of the model computes."""
-
-    def __init__(self, trained: TrainedModel) -> None:
-        node: Any = trained.cfg.MODEL.RETINA_PLUGIN.INPUT
-        self.model = trained.model
-        self.class_names: Sequence[str] = trained.class_names
-        self.score_thresholds: Mapping[str, float] = trained.score_thresholds
-        self.pixel_range: tuple[float, float] | None = (
-            None if node.PIXEL_RANGE == "auto" else tuple(node.PIXEL_RANGE)
-        )
-        self.max_pixels: int = node.MAX_PIXELS
-        self._samples = EvaluationDataset.from_config(trained.cfg, ())
-
-    @torch.inference_mode()
-    def predict(self, images: Sequence[Tensor]) -> list[Detections]:
-        """See :meth:`Predictor.predict`."""
         if not images:
             return []
         samples = [self._samples.of_image(image.permute(1, 2, 0).numpy()) for image in images]
         # without AMP of the caller, as evaluations
         with evaluation_mode(self.model), torch.autocast(self.model.device.type, enabled=False):
-            found, _ = detect_samples(self.model, samples)
+            found = detect_samples(self.model, samples).detections
         return [{name: value.cpu() for name, value in x.items()} for x in found]

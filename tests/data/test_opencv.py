@@ -10,8 +10,8 @@ import pytest
 
 from retina_plugin.data import DatasetError, read_image
 from retina_plugin.data.opencv import import_opencv
+from retina_plugin.inference.video import Video
 from tests.deep_images import write_png16
-from tests.load_tools import load_tool
 
 
 @pytest.fixture
@@ -43,4 +43,4 @@ def test_only_16_bit_colour_images_need_it(
 def test_videos_need_it(tmp_path: Path, without_opencv: None) -> None:
     (tmp_path / "film.mp4").touch()
     with pytest.raises(ImportError, match="a video needs OpenCV"):
-        load_tool("demo").open_video(str(tmp_path / "film.mp4"))
+        Video(str(tmp_path / "film.mp4"))

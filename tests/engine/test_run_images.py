@@ -232,8 +232,9 @@ def test_tools_read_deep_images(
     os.mkfifo(tmp_path / "test/images/fifo.png")
     inputs = ["--input", str(tmp_path / "test/images"), "--output", shown]
     # PIXEL_RANGE is auto; the checkpoint contains the measured range
-    load_tool("demo").main(["--config-file", config, *weights, *inputs])
-    assert "1 of 7 files were skipped (first: image" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        load_tool("demo").main(["--config-file", config, *weights, *inputs])
+    assert "1 of 7 inputs failed" in capsys.readouterr().err
     results = [
         "--input",
         str(out / "inference/coco_instances_results.json"),

@@ -182,4 +182,5 @@ def test_metadata_of_another_program_has_no_class_names(
         "--input",
         "a",
     ]
-    assert tools["demo"].load(tools["demo"].parse(command))[1] == ["class 0", "class 1", "class 2"]
+    detector = tools["demo"].load(tools["demo"].parse(command))
+    assert detector.class_names == ["class 0", "class 1", "class 2"]

@@ -1,0 +1,43 @@
+"""Load a detector from a run folder, a checkpoint or an exported file."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+from retina_plugin.engine.trained_model import load_trained_model
+from retina_plugin.inference.detector import Detector
+from retina_plugin.inference.predictor import Predictor
+
+
+def load(
+    path: str | os.PathLike[str] | None,
+    *,
+    config_file: str | None = None,
+    overrides: Sequence[Any] = (),
+    batch_size: int = 1,
+) -> Detector:
+    """Load a detector.
+
+    Args:
+        path: a run folder, a checkpoint or an exported file. For a run folder, the checkpoint is
+            the one that ``retina eval`` uses. None for MODEL.WEIGHTS of ``config_file``.
+        config_file: the config of a checkpoint from elsewhere. Checkpoints of this project have
+            their own config, see :func:`retina_plugin.engine.trained_model.load_trained_model`.
+        overrides: ``[KEY, VALUE, KEY, VALUE, ...]``, such as
+            ``["MODEL.RETINA_PLUGIN.TEST.SLICE.SIZE", 640]`` for slices of large images.
+        batch_size: see :class:`Detector`.
+
+    Raises:
+        WeightsError: there is no checkpoint, it cannot be read, or it is of another model.
+        ConfigError: no config is found, or it cannot be used; or a config or overrides are given
+            for an exported file.
+        ExportError, ImportError: an exported file cannot be used; see
+            :func:`retina_plugin.export.load.load_exported`.
+    """
+    name = None if path is None else os.path.expanduser(os.fspath(path))
+    if batch_size < 1:
+        raise ValueError(f"batch_size: expected at least 1, found {batch_size}")
+    trained = load_trained_model(name, config_file=config_file, overrides=overrides)
+    return Detector(Predictor.of_trained(trained), batch_size=batch_size)

@@ -1,0 +1,58 @@
+"""Names of output files that tell which input they belong to, and never collide."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import re
+from collections.abc import Sequence
+
+from retina_plugin.inference.source_files import Source
+
+LONGEST = 180  # bytes of a part of a path; file systems allow 255, with suffixes
+
+
+class OutputNames:
+    """The names of inputs, relative to the folder that contains them all."""
+
+    def __init__(self, sources: Sequence[Source]) -> None:
+        paths = [os.path.abspath(source) for source in sources if isinstance(source, str)]
+        self.folder = os.path.commonpath([os.path.dirname(path) for path in paths]) if paths else ""
+        self._names: dict[Source, str] = {}
+        taken: set[str] = set()
+        for source in sources:
+            name = self._free_name(_safe(os.path.splitext(self.relative(source))[0]), taken)
+            self._names[source] = name
+            taken.add(name.lower())  # some file systems do not distinguish case
+
+    def relative(self, source: Source) -> str:
+        """Return the path of an input, relative to the folder."""
+        if isinstance(source, int):
+            return f"webcam_{source}"
+        return os.path.relpath(os.path.abspath(source), self.folder)
+
+    def of(self, source: Source, frame: int | None = None) -> str:
+        """Return the name of the output files of an input, or of a frame of a video.
+
+        It has no suffix, and may have folders. Of two inputs with the same name, such as a.jpg and
+        a.png, the second gets the ending ".2".
+        """
+        name = self._names[source]
+        return name if frame is None else f"{name}_{frame:06d}"
+
+    @staticmethod
+    def _free_name(name: str, taken: set[str]) -> str:
+        numbered = (f"{name}.{n}" if n > 1 else name for n in itertools.count(1))
+        return next(found for found in numbered if found.lower() not in taken)
+
+
+def _safe(path: str) -> str:
+    return os.path.join(*(safe_part(part) for part in path.split(os.sep)))
+
+
+def safe_part(text: str) -> str:
+    """Return text as one part of a path: without separators, control characters and names such as
+    "..", and not too long."""
+    name = re.sub(r"[\x00-\x1f\x7f/\\:*?\"<>|]|^\.+$", "_", text)
+    encoded = name.encode("utf-8", errors="surrogateescape")[:LONGEST]
+    return encoded.decode("utf-8", errors="ignore") or "_"

@@ -6,9 +6,10 @@ import os
 import sys
 
 from retina_plugin.cli.interrupts import exit_quietly_on_signals
+from retina_plugin.cli.label_flag import add_labels
 from retina_plugin.cli.parser import COUNT, Parser, fraction, fraction_below_1, integer_between
 
-__all__ = ["COUNT", "Parser", "fraction", "fraction_below_1", "integer_between"]
+__all__ = ["COUNT", "Parser", "add_labels", "fraction", "fraction_below_1", "integer_between"]
 
 
 def _is_program() -> bool:

@@ -13,7 +13,7 @@ import os
 import sys
 
 sys.path.append(os.path.dirname(__file__))  # for programs that import this file
-from command_line import COUNT, Parser  # first, to handle Ctrl-C during imports
+from command_line import COUNT, Parser, add_labels  # first, to handle Ctrl-C during imports
 
 # isort: split
 import argparse
@@ -38,8 +38,9 @@ from retina_plugin.engine.run_images import set_pixel_range_from_images
 from retina_plugin.modeling.build import build_model
 from retina_plugin.modeling.preprocessing import padded_size
 from retina_plugin.report import (
+    LabelMode,
     describe_matched,
-    draw_boxes,
+    draw_with_legend,
     matched_shares,
     overview,
     resize_for_display,
@@ -80,6 +81,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
         default=50,
         help="number of images; 0: all, which is not possible for the endless data loader",
     )
+    add_labels(parser)
     parser.add_argument(
         "opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="overrides of config keys"
     )
@@ -111,14 +113,17 @@ def config_of(args: argparse.Namespace, host: str) -> Any:
     return cfg
 
 
-def annotation_jobs(datasets: Iterable[Dataset], options: dict[str, Any]) -> list[Job]:
+def annotation_jobs(
+    datasets: Iterable[Dataset], options: dict[str, Any], label_mode: LabelMode
+) -> list[Job]:
     """Return a job for every image of the data sets, with its annotations.
 
     Args:
         options: see :func:`retina_plugin.data.image_options`.
+        label_mode: see :func:`retina_plugin.report.draw_boxes`.
     """
     return [
-        (r["file_name"], partial(draw_record, dataset, r, options))
+        (r["file_name"], partial(draw_record, dataset, r, options, label_mode))
         for dataset in datasets
         for r in dataset.records
     ]
@@ -167,28 +172,42 @@ def anchors_of(cfg: Any, num_classes: int) -> Callable[[int, int], Tensor]:
     return lambda *size: of_padded(*padded_size([size], model.preprocessor.size_divisibility))
 
 
-def draw_record(dataset: Dataset, record: dict[str, Any], options: dict[str, Any]) -> np.ndarray:
+def draw_record(
+    dataset: Dataset, record: dict[str, Any], options: dict[str, Any], label_mode: LabelMode
+) -> np.ndarray:
     """Draw an image with its annotations."""
     objects = record["annotations"]
     image, boxes = resize_for_display(
         read_record(record, **options), [a["bbox"] for a in objects], min_side=300
     )
     labels, crowd = [a["category_id"] for a in objects], [bool(a["iscrowd"]) for a in objects]
-    return draw_boxes(image, boxes, labels, class_names=dataset.class_names, crowd=crowd)
+    return draw_with_legend(
+        image,
+        boxes,
+        labels,
+        class_names=dataset.class_names,
+        crowd=crowd,
+        label_mode=label_mode,
+    )
 
 
-def loader_jobs(cfg: Any, host: str, class_names: Sequence[str]) -> Iterator[Job]:
+def loader_jobs(
+    cfg: Any, host: str, class_names: Sequence[str], label_mode: LabelMode
+) -> Iterator[Job]:
     """Yield a job for each sample of the training loader of ``host``, endlessly."""
     for sample in importlib.import_module(LOADER[host]).training_samples(cfg):
-        yield sample["file_name"], partial(draw_sample, sample, class_names)
+        yield sample["file_name"], partial(draw_sample, sample, class_names, label_mode)
 
 
-def draw_sample(sample: dict[str, Any], class_names: Sequence[str]) -> np.ndarray:
+def draw_sample(
+    sample: dict[str, Any], class_names: Sequence[str], label_mode: LabelMode
+) -> np.ndarray:
     """Draw a sample of a data loader: "image" (3, H, W) RGB, "boxes" (M, 4), "labels" (M,)."""
     image, boxes = resize_for_display(
         sample["image"].permute(1, 2, 0).numpy(), sample["boxes"].numpy(), min_side=300
     )
-    return draw_boxes(image, boxes, sample["labels"].tolist(), class_names=class_names)
+    labels = sample["labels"].tolist()
+    return draw_with_legend(image, boxes, labels, class_names=class_names, label_mode=label_mode)
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -207,10 +226,12 @@ def main(argv: list[str] | None = None) -> None:
     jobs: Iterator[Job]
     if args.source == "dataloader":
         print(f"host: {host} ({reason})")
-        samples = loader_jobs(cfg, host, datasets[0].class_names)
+        samples = loader_jobs(cfg, host, datasets[0].class_names, args.labels)
         jobs, count = islice(samples, args.max_images), args.max_images
     else:
-        images = annotation_jobs(datasets, image_options(cfg))[: args.max_images or None]
+        images = annotation_jobs(datasets, image_options(cfg), args.labels)[
+            : args.max_images or None
+        ]
         jobs, count = iter(images), len(images)
     os.makedirs(args.output_dir, exist_ok=True)
     skipped = SkippedFiles()

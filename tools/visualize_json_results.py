@@ -10,7 +10,12 @@ import os
 import sys
 
 sys.path.append(os.path.dirname(__file__))  # for programs that import this file
-from command_line import COUNT, Parser, fraction  # first, to handle Ctrl-C during imports
+from command_line import (
+    COUNT,
+    Parser,
+    add_labels,
+    fraction,
+)  # first, to handle Ctrl-C during imports
 
 # isort: split
 import argparse
@@ -52,6 +57,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
         "--conf-threshold", type=fraction, default=0.5, help="lower scores are not shown (0.5)"
     )
     parser.add_argument("--max-images", type=COUNT, default=0, help="0: all")
+    add_labels(parser)
     parser.add_argument(
         "opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="overrides of config keys"
     )
@@ -161,6 +167,7 @@ def main(argv: list[str] | None = None) -> None:
                 found[record["image_id"]],
                 class_names=dataset.class_names,
                 caption=name,
+                label_mode=args.labels,
             )
             write_image(path, drawing)
     skipped.report(len(records))

@@ -16,10 +16,11 @@ from retina_plugin.data import Dataset, read_record
 from retina_plugin.data.coco_ids import IdMatcher
 from retina_plugin.report.drawing import LabelMode, draw_with_legend, resize_for_display
 from retina_plugin.report.drawing.palette import DARK
-from retina_plugin.report.drawing.text import join_lines, make_line, render_line
+from retina_plugin.report.drawing.text import make_line, render_line
 
 CAPTION = 14  # size of text, pixels
-GAP = 6  # pixels
+GAP = 6  # pixels between images
+MARGIN = 2  # pixels around captions
 BACKGROUND = (255, 255, 255)
 
 
@@ -123,12 +124,16 @@ def _beside(left: np.ndarray, right: np.ndarray) -> np.ndarray:
 
 def _add_caption(image: np.ndarray, text: str, ending: str = "") -> np.ndarray:
     """Put text above an image; it is shortened to the width of the image, but not its ending."""
+    width = image.shape[1]
     tail = make_line(ending, CAPTION)
-    room = max(image.shape[1] - 4 - tail.width, 2 * CAPTION)
-    line = join_lines(make_line(text, CAPTION, room), tail)
-    caption = render_line(line, colour=DARK, background=BACKGROUND, padding=(2, 2))
-    strip = np.full((caption.shape[0], image.shape[1], 3), BACKGROUND, dtype=np.uint8)
-    strip[:, : caption.shape[1]] = caption[:, : image.shape[1]]
+    line = make_line(text, CAPTION, max(width - 2 * MARGIN - tail.width, 2 * CAPTION))
+    parts = [render_line(part, DARK, BACKGROUND) for part in (line, tail)]
+    strip = np.full((parts[0].shape[0] + 2 * MARGIN, width, 3), BACKGROUND, dtype=np.uint8)
+    x = MARGIN
+    for part in parts:
+        target = strip[MARGIN:-MARGIN, x : x + part.shape[1]]  # narrower if the image is
+        target[:] = part[:, : target.shape[1]]
+        x += part.shape[1]
     return np.concatenate([strip, image])
 
 

@@ -27,7 +27,7 @@ def _clip(value: float, largest: int) -> int:
 
 
 def draw_box(canvas: np.ndarray, corners: Corners, style: Style, *, width: int) -> None:
-    """Draw a line inside the box and a dark one around it, to be visible on any image.
+    """Draw a line inside the box and a black one around it, to be visible on any image.
 
     Args:
         canvas: (H, W, 3) uint8, changed in place.
@@ -36,7 +36,8 @@ def draw_box(canvas: np.ndarray, corners: Corners, style: Style, *, width: int) 
         width: of the line in pixels; it is thinner in small boxes.
     """
     x0, y0, x1, y1 = corners
-    _frame(canvas, (x0 - 1, y0 - 1, x1 + 1, y1 + 1), DARK, DARK, 1)
+    edge = max(1, width // 4)
+    _frame(canvas, (x0 - edge, y0 - edge, x1 + edge, y1 + edge), DARK, DARK, edge)
     longest = max(x1 - x0, y1 - y0)
     line = dashes(style, longest, width)
     _frame(

@@ -26,10 +26,12 @@ class Drawing(NamedTuple):
     Attributes:
         image: (H, W, 3) uint8 RGB.
         unnamed: classes of boxes whose label was left out, in ascending order.
+        text_size: of the labels in pixels.
     """
 
     image: np.ndarray
     unnamed: list[int]
+    text_size: int
 
 
 def draw_boxes(
@@ -82,8 +84,8 @@ def draw_with_legend(
     drawn = _draw(image, boxes, labels, class_names, scores, crowd, label_mode)
     if label_mode == "none" or not drawn.unnamed:
         return drawn.image
-    size = font_size(image.shape[0], image.shape[1], np.zeros((0, 4)))
-    return add_below(drawn.image, legend(drawn.unnamed, class_names, image.shape[1], size=size))
+    strip = legend(drawn.unnamed, class_names, image.shape[1], size=drawn.text_size)
+    return add_below(drawn.image, strip)
 
 
 def _draw(
@@ -107,13 +109,13 @@ def _draw(
     for i in reversed(on_top_first):
         x0, y0, x1, y1 = corners[i].tolist()
         draw_box(canvas, (x0, y0, x1, y1), class_style(classes[i]), width=thickness)
-    if mode == "none":
-        return Drawing(canvas, sorted(set(classes)))
-    warn_missing(tuple(class_names))
     text_size = font_size(height, width, corners)
-    tags = _tags(classes, class_names, scores, crowd, size=text_size, max_width=width // 2)
+    if mode == "none":
+        return Drawing(canvas, sorted(set(classes)), text_size)
+    warn_missing(tuple(class_names))
+    tags = _tags(classes, class_names, scores, crowd, size=text_size, max_width=width // 3)
     unnamed = _draw_tags(canvas, corners, tags, _one_of_each_first(on_top_first, classes), mode)
-    return Drawing(canvas, unnamed)
+    return Drawing(canvas, unnamed, text_size)
 
 
 def _checked(labels: Labels, class_names: Sequence[str]) -> list[int]:

@@ -35,8 +35,8 @@ def place_labels(
         sizes: (M, 2) int, width and height of the labels.
         image_size: width and height of the image.
         order: indices of the boxes, the first to be placed first.
-        mode: "auto" leaves out labels that would cover another label, or more than 12% of a box
-            together with the labels before; "all" places all; "none" places none.
+        mode: "auto" leaves out labels that are larger than the image, cover another label, or cover
+            more than 12% of a box together with the labels before; "all" places all; "none" none.
 
     Returns:
         The M rectangles; None for a label that is left out.
@@ -53,7 +53,8 @@ def place_labels(
         tags = _overlaps(candidates, placed).sum(axis=1) / sizes[i].prod()
         if mode == "auto":
             too_much = (shares > 0) & (shares + hidden > MOST_HIDDEN)
-            allowed = (tags == 0) & ~too_much.any(axis=1)
+            fits = (candidates[:, 2:] <= image_size).all(axis=1)
+            allowed = fits & (tags == 0) & ~too_much.any(axis=1)
             candidates, shares, tags = candidates[allowed], shares[allowed], tags[allowed]
             if not len(candidates):
                 continue
@@ -83,7 +84,8 @@ def _candidates(box: np.ndarray, size: np.ndarray, image_size: tuple[int, int]) 
 
 def _overlaps(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """Return the areas (S, T) that rectangles (S, 4) and (T, 4) share."""
-    low = np.maximum(first[:, None, :2], second[None, :, :2])
-    high = np.minimum(first[:, None, 2:], second[None, :, 2:])
-    areas: np.ndarray = (high - low).clip(min=0).prod(axis=2)
+    x0, y0, x1, y1 = first.T[:, :, None]
+    widths = np.minimum(x1, second[:, 2]) - np.maximum(x0, second[:, 0])
+    heights = np.minimum(y1, second[:, 3]) - np.maximum(y0, second[:, 1])
+    areas: np.ndarray = np.maximum(widths, 0) * np.maximum(heights, 0)
     return areas

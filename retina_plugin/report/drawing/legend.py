@@ -8,7 +8,7 @@ import numpy as np
 
 from retina_plugin.report.drawing.tags import make_tag, render_tag
 
-BACKGROUND = 255
+BACKGROUND = 232  # gray, on which a white stripe is visible
 NARROWEST = 160  # pixels
 GAP = 4  # pixels
 
@@ -50,7 +50,7 @@ def legend(
 
 
 def add_below(image: np.ndarray, strip: np.ndarray) -> np.ndarray:
-    """Put a strip below an image (H, W, 3); the narrower one is filled up with white."""
+    """Put a strip below an image (H, W, 3); the narrower one is filled up with gray."""
     width = max(image.shape[1], strip.shape[1])
     parts = [
         np.pad(part, ((0, 0), (0, width - part.shape[1]), (0, 0)), constant_values=BACKGROUND)

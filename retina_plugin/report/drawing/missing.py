@@ -32,17 +32,18 @@ def warn_missing(class_names: tuple[str, ...]) -> None:
     first = next(iter(missing))
     character = missing[first][0]
     font, package = _advice(character)
-    others = f" {len(missing) - 1} more classes have such characters." if len(missing) > 1 else ""
     logger.warning(
         "class %d, %r: no font of this system has %r (U+%04X, %s), and pictures show its code "
-        "instead.%s Install a font that has it, such as %s (on Debian and Ubuntu: apt install %s), "
-        "or put the font's file into your folder of fonts (on Linux: ~/.local/share/fonts).",
+        "instead. Names with such characters: %d of %d. Install a font that has it, such as %s "
+        "(on Debian and Ubuntu: apt install %s), or put the font's file into your folder of fonts "
+        "(on Linux: ~/.local/share/fonts).",
         first,
         class_names[first],
         character,
         ord(character),
         unicodedata.name(character, "without a name"),
-        others,
+        len(missing),
+        len(class_names),
         font,
         package,
     )

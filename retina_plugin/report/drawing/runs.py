@@ -51,8 +51,7 @@ def _is_mark(character: str) -> bool:
 def split_runs(text: str) -> list[Run]:
     """Choose a font for each character; neighbours with the same font make a run.
 
-    Spaces, digits and punctuation stay in the run before them if its font has them. Characters
-    that no font has are written as their codes, "[7EA2 7EC6]".
+    Characters that no font has are written as their codes, "[7EA2 7EC6]".
     """
     runs: list[Run] = []
     missing: list[str] = []
@@ -68,10 +67,10 @@ def split_runs(text: str) -> list[Run]:
 
 
 def _face_of(cluster: str, runs: list[Run]) -> Face | None:
-    is_neutral = unicodedata.category(cluster[0])[0] in "ZNP"
-    if runs and is_neutral and ord(cluster[0]) in characters(runs[-1].face):
-        return runs[-1].face
-    return face_of(cluster[0])
+    """Return the default font if it has the character, otherwise the font of the run before."""
+    candidates = [default_face(), *(run.face for run in runs[-1:])]
+    has_it = (face for face in candidates if ord(cluster[0]) in characters(face))
+    return next(has_it, None) or face_of(cluster[0])
 
 
 def _flush(missing: list[str], runs: list[Run]) -> None:

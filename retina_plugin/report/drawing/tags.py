@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import functools
 from typing import NamedTuple
 
 import numpy as np
 
 from retina_plugin.report.drawing.palette import class_style, text_colour
-from retina_plugin.report.drawing.text import Line, join_lines, make_line, render_line, text_height
-
-PADDING = 3, 1  # pixels on the left and right, and above and below
+from retina_plugin.report.drawing.text import Line, make_line, render_line, text_height
 
 
 class Tag(NamedTuple):
-    """A label that is ready to be drawn."""
+    """A label that can be drawn.
 
-    line: Line
+    Attributes:
+        lines: name and ending; only the name if there is no ending.
+        label: number of the class.
+    """
+
+    lines: tuple[Line, ...]
     label: int
 
 
@@ -31,34 +33,42 @@ def make_tag(name: str, label: int, ending: str, *, size: int, max_width: int) -
         size: of the text in pixels.
         max_width: of the label in pixels; at least six times ``size`` are used.
     """
-    tail = make_line(ending, size) if ending else None
-    room = max(max_width, 6 * size) - 2 * PADDING[0] - (tail.width if tail else 0)
-    line = make_line(name.strip() or f"class {label}", size, max(room, 2 * size))
-    return Tag(join_lines(line, tail) if tail else line, label)
+    endings = (make_line(ending, size),) if ending else ()
+    room = max(max_width, 6 * size) - 2 * _padding(size)[0] - sum(line.width for line in endings)
+    return Tag(
+        (make_line(name.strip() or f"class {label}", size, max(room, 2 * size)), *endings), label
+    )
+
+
+def _padding(size: int) -> tuple[int, int]:
+    """Return the free pixels on the left and right, and above and below text of a size."""
+    return max(3, size // 5), max(1, size // 12)
 
 
 def tag_size(tag: Tag) -> tuple[int, int]:
     """Return width and height of a label in pixels."""
-    return (
-        tag.line.width + 2 * PADDING[0] + _stripe(tag),
-        text_height(tag.line.size) + 2 * PADDING[1],
-    )
+    size = tag.lines[0].size
+    x, y = _padding(size)
+    width = sum(line.width for line in tag.lines) + 2 * x + _stripe_width(tag)
+    return width, text_height(size) + 2 * y
 
 
-def _stripe(tag: Tag) -> int:
+def _stripe_width(tag: Tag) -> int:
     """Return the width of the stripe that shows the second colour of a dashed line."""
-    return 0 if class_style(tag.label).gaps is None else max(4, tag.line.size // 3)
+    return 0 if class_style(tag.label).gaps is None else max(4, tag.lines[0].size // 3)
 
 
-@functools.lru_cache(maxsize=256)
 def render_tag(tag: Tag) -> np.ndarray:
     """Draw a label; returns (H, W, 3) uint8 RGB."""
     style = class_style(tag.label)
-    text = render_line(
-        tag.line, colour=text_colour(style.colour), background=style.colour, padding=PADDING
-    )
-    if style.gaps is None:
-        return text
-    stripe = np.empty((text.shape[0], _stripe(tag), 3), dtype=np.uint8)
-    stripe[:] = style.gaps
-    return np.concatenate([stripe, text], axis=1)
+    width, height = tag_size(tag)
+    canvas = np.empty((height, width, 3), dtype=np.uint8)
+    canvas[:] = style.colour
+    stripe, (x, y) = _stripe_width(tag), _padding(tag.lines[0].size)
+    canvas[:, :stripe] = style.gaps or style.colour
+    x += stripe
+    for line in tag.lines:
+        text = render_line(line, text_colour(style.colour), style.colour)
+        canvas[y : y + text.shape[0], x : x + text.shape[1]] = text
+        x += text.shape[1]
+    return canvas

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageDraw
 
-from retina_plugin.report.drawing.fonts import default_face, load_font
+from retina_plugin.report.drawing.fonts import Font, default_face, load_font
 from retina_plugin.report.drawing.palette import Colour
 from retina_plugin.report.drawing.runs import Run, clean, clusters, is_right_to_left, split_runs
 
@@ -69,70 +69,43 @@ def _width(run: Run, size: int) -> int:
     return math.ceil(font.pillow.getlength(run.text) * font.scale)
 
 
-def join_lines(first: Line, second: Line) -> Line:
-    """Put the runs of the second line to the right of the first."""
-    return Line(first.runs + second.runs, first.widths + second.widths, first.size)
-
-
 def text_height(size: int) -> int:
     """Return the height of a line of text in pixels."""
     return sum(load_font(default_face(), size).pillow.getmetrics())
 
 
-def draw_line(canvas: Image.Image, position: tuple[int, int], line: Line, colour: Colour) -> None:
-    """Draw text.
-
-    Args:
-        canvas: RGB image, changed in place.
-        position: x of the left end and y of the top of the line.
-        line: the text.
-        colour: of the text, except for emoji in colour.
-    """
-    x, top = position
-    baseline = top + load_font(default_face(), line.size).pillow.getmetrics()[0]
+def draw_line(canvas: Image.Image, line: Line, colour: Colour) -> None:
+    """Draw text from the left end of an image that is as high as the text."""
+    ascent = load_font(default_face(), line.size).pillow.getmetrics()[0]
     drawing = ImageDraw.Draw(canvas)
+    x = 0
     for run, width in zip(line.runs, line.widths, strict=True):
         font = load_font(run.face, line.size)
         if font.scale == 1:
-            drawing.text(
-                (x, baseline), run.text, colour, font.pillow, anchor="ls", embedded_color=True
-            )
+            position, pillow = (x, ascent), font.pillow
+            drawing.text(position, run.text, colour, pillow, anchor="ls", embedded_color=True)
         elif width:
-            _paste_bitmaps(canvas, (x, top), run, width, line.size)
+            picture = _draw_bitmaps(run, font, (width, canvas.height))
+            canvas.paste(picture, (x, 0), picture)
         x += width
 
 
-def _paste_bitmaps(
-    canvas: Image.Image, position: tuple[int, int], run: Run, width: int, size: int
-) -> None:
-    """Draw a run of colour emoji at the size of their bitmaps, and reduce it."""
-    font = load_font(run.face, size)
+def _draw_bitmaps(run: Run, font: Font, size: tuple[int, int]) -> Image.Image:
+    """Draw a run of colour emoji at the size of their bitmaps, and reduce it to a size."""
     ascent, descent = font.pillow.getmetrics()
-    large = Image.new("RGBA", (round(width / font.scale), ascent + descent))
-    ImageDraw.Draw(large).text(
-        (0, ascent), run.text, font=font.pillow, anchor="ls", embedded_color=True
-    )
-    height = text_height(size)
-    small = large.resize((width, height), Image.Resampling.LANCZOS)
-    canvas.paste(small, position, small)
+    large = Image.new("RGBA", (round(size[0] / font.scale), ascent + descent))
+    drawing = ImageDraw.Draw(large)
+    drawing.text((0, ascent), run.text, font=font.pillow, anchor="ls", embedded_color=True)
+    return large.resize(size, Image.Resampling.LANCZOS)
 
 
-def render_line(
-    line: Line, *, colour: Colour, background: Colour, padding: tuple[int, int]
-) -> np.ndarray:
+@functools.lru_cache(maxsize=512)  # frames of a video repeat names and scores
+def render_line(line: Line, colour: Colour, background: Colour) -> np.ndarray:
     """Draw text on a plain background.
 
-    Args:
-        line: the text.
-        colour: of the text.
-        background: around the text.
-        padding: free pixels on the left and right, and above and below.
-
     Returns:
-        (H, W, 3) uint8 RGB.
+        (H, W, 3) uint8 RGB, read-only.
     """
-    x, y = padding
-    size = line.width + 2 * x, text_height(line.size) + 2 * y
-    canvas = Image.new("RGB", size, background)
-    draw_line(canvas, (x, y), line, colour)
+    canvas = Image.new("RGB", (line.width, text_height(line.size)), background)
+    draw_line(canvas, line, colour)
     return np.asarray(canvas)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
+from retina_plugin.cli.label_flag import add_labels
 from retina_plugin.cli.parser import COUNT, file_name, fraction_below_1, integer_between
 
 if TYPE_CHECKING:
@@ -27,7 +28,6 @@ score reaches the threshold of its class, which the training has stored, or --th
 that cannot be read is reported in one line, the others are done, and the exit code is 1."""
 
 SAVE = ("pictures", "json", "csv", "coco", "yolo", "crops")
-LABELS = ("auto", "all", "none")
 
 
 def add_arguments(parser: Parser) -> None:
@@ -84,12 +84,7 @@ def add_result_flags(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="folder of the results (detections)",
     )
-    parser.add_argument(
-        "--labels",
-        choices=LABELS,
-        default="auto",
-        help="class names beside boxes: auto leaves out those that would hide objects",
-    )
+    add_labels(parser)
     parser.add_argument(
         "--max-frames",
         type=COUNT,

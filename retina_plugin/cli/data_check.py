@@ -61,11 +61,19 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _names_and_overrides(words: list[str]) -> tuple[list[str], list[str]]:
-    """Split the words at the first one that is a config key."""
+    """Split the words at the first one that is a config key. A path, such as that of a folder TEST,
+    is none."""
     from retina_plugin.config import get_cfg, leaves
+    from retina_plugin.data.data_path import parse_data_path
 
-    groups = {key.partition(".")[0] for key, _ in leaves(get_cfg())}
-    first = next((i for i, word in enumerate(words) if word.split(".")[0] in groups), len(words))
+    keys = {key for key, _ in leaves(get_cfg())}
+    groups = {f"{key.partition('.')[0]}." for key in keys if "." in key}
+
+    def is_key(word: str) -> bool:
+        known = word in keys or word.startswith(tuple(groups))
+        return known and parse_data_path(word) is None
+
+    first = next((i for i, word in enumerate(words) if is_key(word)), len(words))
     return words[:first], words[first:]
 
 

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from retina_plugin.data.errors import DatasetError
+from retina_plugin.data.near_copies import near_copies
 from retina_plugin.data.thumbnails import Thumbnail
 
 
@@ -49,12 +50,14 @@ def group_names(names: Sequence[str], pattern: str) -> list[str | None]:
     return found
 
 
-def copy_keys(thumbnails: Iterable[Thumbnail]) -> list[list[object]]:
-    """Return the keys that copies of each image share: checksum and perceptual hash."""
-    return [
-        [key for key in (t.checksum, t.perceptual_hash) if key not in (b"", None)]
-        for t in thumbnails
-    ]
+def copy_keys(thumbnails: Sequence[Thumbnail]) -> list[list[object]]:
+    """Return the keys that copies of each image share: the checksum, and a key for each pair of
+    near-copies."""
+    keys: list[list[object]] = [[t.checksum] if t.checksum else [] for t in thumbnails]
+    for pair in near_copies([t.grey for t in thumbnails]):
+        for image in pair:
+            keys[image].append(pair)
+    return keys
 
 
 def connect(keys: Sequence[Iterable[object]]) -> list[int]:

@@ -34,11 +34,10 @@ class Split:
 def split_dataset(dataset: Dataset, *, fraction: float, seed: int, group_by: str = "") -> Split:
     """Split images at random, stratified by class.
 
-    Images of one group stay on one side, and so do copies (equal bytes) and near-copies (equal
-    perceptual hash, see :func:`retina_plugin.data.thumbnails.perceptual_hash`). All image files are
-    decoded for the hash; a file that cannot be decoded is compared by its bytes only. Images
-    without boxes are treated as an additional class. The result depends on the names of the files,
-    not on their order.
+    Images of one group stay on one side, and so do copies (equal bytes) and near-copies, see
+    :mod:`retina_plugin.data.near_copies`. All image files are decoded for that; a file that cannot
+    be decoded is compared by its bytes only. Images without boxes are treated as an additional
+    class. The result depends on the names of the files, not on their order.
 
     Args:
         dataset: the data set. The training images get boxes of every class that has boxes.

@@ -7,6 +7,7 @@ import json
 import pytest
 
 from retina_plugin.cli.command import main
+from retina_plugin.config.errors import ConfigError
 from retina_plugin.data.errors import DatasetError
 from tests.data.checks.sets import Scene
 
@@ -85,3 +86,18 @@ def test_data_with_crowds_only(tmp_path):
     for annotation in scene.annotations:
         annotation["iscrowd"] = 1
     assert check(scene.write()) == 0
+
+
+def test_a_folder_with_the_name_of_a_config_node(tmp_path, monkeypatch, capsys):
+    for name in ("TRAIN", "TEST", "SEED"):
+        Scene(tmp_path / name, first_seed=100 * len(name)).write()
+    monkeypatch.chdir(tmp_path)
+    assert check("TRAIN", "TEST", "INPUT.MIN_SIZE_TEST", "48") == 0
+    out = capsys.readouterr().out
+    assert "TRAIN (COCO" in out
+    assert "TEST (COCO" in out
+    assert check("SEED", "SEED") == 0
+    with pytest.raises(ConfigError, match=r"INPUT\.MIN_SIZE_TESTS"):
+        check("TEST", "INPUT.MIN_SIZE_TESTS", "48")
+    with pytest.raises(DatasetError, match="MODEL"):
+        check("MODEL")

@@ -11,10 +11,15 @@ from retina_plugin.data.catalog import names_of_splits
 from retina_plugin.data.checks.box_table import BoxTable
 from retina_plugin.data.checks.boxes import check_edges, check_repeated, check_two_classes
 from retina_plugin.data.checks.checked_set import CheckedSet
-from retina_plugin.data.checks.classes import check_counts, check_names
+from retina_plugin.data.checks.classes import check_counts, check_lists, check_names
 from retina_plugin.data.checks.copies import check_copies, check_leaks, check_same_file
 from retina_plugin.data.checks.finding import Finding
-from retina_plugin.data.checks.images import check_brightness, check_decoding, check_outliers
+from retina_plugin.data.checks.images import (
+    check_brightness,
+    check_decoding,
+    check_outliers,
+    check_pixels,
+)
 from retina_plugin.data.checks.network_view import NetworkView
 from retina_plugin.data.checks.objects import check_number, check_small
 from retina_plugin.data.checks.read import read_checked
@@ -57,7 +62,8 @@ def check_datasets(
     *,
     show: bool = True,
 ) -> CheckResult:
-    """Check each data set, and each pair of data sets for images that are in both.
+    """Check each data set, and compare the data sets: their classes, and images that are in
+    several.
 
     Args:
         names: as for :func:`retina_plugin.data.load_dataset`, with training sets first. A name
@@ -79,7 +85,7 @@ def check_datasets(
         thumbnails = read_thumbnails(paths, show=show)
         checked.thumbnails = dict(zip(paths, thumbnails, strict=True))
         checked.findings += _check(checked, view)
-    for finding in check_leaks(sets):
+    for finding in (*check_lists(sets), *check_leaks(sets)):
         next(c for c in sets if c.dataset.name == finding.dataset).findings.append(finding)
     return CheckResult(tuple(sets))
 
@@ -98,4 +104,5 @@ def _check(checked: CheckedSet, view: NetworkView | None) -> Iterator[Finding]:
         yield from check_number(checked, table, view)
     yield from check_counts(checked, table)
     yield from check_outliers(checked)
+    yield from check_pixels(checked)
     yield from check_brightness(checked)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from retina_plugin.data.checks.finding import Finding
 from retina_plugin.data.dataset import Dataset, Record
+from retina_plugin.data.headers import PixelFormat
 from retina_plugin.data.thumbnails import Thumbnail
 
 
@@ -23,6 +24,7 @@ class CheckedSet:
             are measured in.
         findings: the findings of the rules that were checked so far.
         thumbnails: {file: thumbnail}.
+        pixels: {file: channels, bits and numbers of its pixels}.
     """
 
     dataset: Dataset
@@ -30,6 +32,7 @@ class CheckedSet:
     unclear: frozenset[str] = frozenset()
     findings: list[Finding] = field(default_factory=list, repr=False)
     thumbnails: dict[str, Thumbnail] = field(default_factory=dict, repr=False)
+    pixels: Mapping[str, PixelFormat] = field(default_factory=dict, repr=False)
 
     def annotation_name(self, annotation: Any) -> Any:
         """Return the id of an annotation, or its file and line for formats other than COCO."""

@@ -1,10 +1,10 @@
-"""Rules about classes: unused, rare, similar names."""
+"""Rules about classes: unused, rare, similar names, different lists."""
 
 from __future__ import annotations
 
 import unicodedata
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -38,3 +38,25 @@ def check_names(checked: CheckedSet) -> Iterator[Finding]:
                 checked.dataset.json_file,
                 f"classes {' and '.join(map(repr, names))}: merge them if they mean the same",
             )
+
+
+def check_lists(sets: Sequence[CheckedSet]) -> Iterator[Finding]:
+    """Check the rule different-classes: compare data sets with the first that has classes."""
+    known = [checked for checked in sets if checked.dataset.class_names]
+    for checked in known[1:]:
+        names, expected = checked.dataset.class_names, known[0].dataset.class_names
+        if names != expected:
+            first = known[0].dataset.name
+            yield checked.finding(
+                "different-classes",
+                checked.dataset.json_file,
+                f"{_difference(names, expected, first)}: give both the same list of classes",
+            )
+
+
+def _difference(names: Sequence[str], expected: Sequence[str], other: str) -> str:
+    missing = ", ".join(repr(name) for name in expected if name not in names)
+    added = ", ".join(repr(name) for name in names if name not in expected)
+    parts = [f"lacks {missing} of {other}"] if missing else []
+    parts += [f"has {added}, which {other} lacks"] if added else []
+    return " and ".join(parts) or f"has the classes of {other} in another order"

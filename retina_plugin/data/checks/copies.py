@@ -9,6 +9,7 @@ from typing import Any
 from retina_plugin.data.checks.checked_set import CheckedSet
 from retina_plugin.data.checks.finding import Finding
 from retina_plugin.data.dataset import Record
+from retina_plugin.data.near_copies import near_copies, near_copies_between
 
 
 def check_same_file(checked: CheckedSet) -> Iterator[Finding]:
@@ -25,21 +26,21 @@ def check_same_file(checked: CheckedSet) -> Iterator[Finding]:
 
 def check_copies(checked: CheckedSet) -> Iterator[Finding]:
     """Check the rules copied-image and near-copy."""
-    records = {os.path.normpath(r["file_name"]): r for r in checked.dataset.records}
+    records = list({os.path.normpath(r["file_name"]): r for r in checked.dataset.records}.values())
+    thumbnails = [checked.thumbnails[record["file_name"]] for record in records]
     by_checksum: dict[bytes, Record] = {}
-    by_hash: dict[int, Record] = {}
-    for record in records.values():
-        thumbnail = checked.thumbnails[record["file_name"]]
+    first: dict[int, int] = {}  # near-copy -> the first image that it looks like
+    for one, other_one in near_copies([t.grey for t in thumbnails]):
+        first.setdefault(other_one, one)
+    for place, (record, thumbnail) in enumerate(zip(records, thumbnails, strict=True)):
         path, other = record["file_name"], by_checksum.setdefault(thumbnail.checksum, record)
         if other is not record and thumbnail.checksum:
             boxes = "" if same_boxes(record, other) else "; their boxes differ"
             name = other["file_name"]
             yield checked.finding("copied-image", path, f"a copy of {name}{boxes}", other=name)
-        elif thumbnail.perceptual_hash is not None:
-            other = by_hash.setdefault(thumbnail.perceptual_hash, record)
-            if other is not record:
-                name = other["file_name"]
-                yield checked.finding("near-copy", path, f"looks like {name}", other=name)
+        elif place in first:
+            name = records[first[place]]["file_name"]
+            yield checked.finding("near-copy", path, f"looks like {name}", other=name)
 
 
 def same_boxes(a: Record, b: Record) -> bool:
@@ -62,19 +63,16 @@ def check_leaks(sets: Sequence[CheckedSet]) -> Iterator[Finding]:
 
 
 def _leaks(first: CheckedSet, second: CheckedSet) -> Iterator[Finding]:
-    where: dict[object, str] = {}
-    for path, thumbnail in second.thumbnails.items():
-        where.setdefault(thumbnail.checksum or None, path)
-        where.setdefault(("hash", thumbnail.perceptual_hash), path)
-    where.pop(None, None)
-    where.pop(("hash", None), None)
+    others = list(second.thumbnails)
+    copies = {t.checksum: path for path, t in reversed(second.thumbnails.items()) if t.checksum}
+    greys = [[t.grey for t in checked.thumbnails.values()] for checked in (first, second)]
+    near = {one: others[other] for one, other in reversed(near_copies_between(*greys))}
     name = second.dataset.name
-    for path, thumbnail in first.thumbnails.items():
-        copy = where.get(thumbnail.checksum)
-        near = where.get(("hash", thumbnail.perceptual_hash))
+    for place, (path, thumbnail) in enumerate(first.thumbnails.items()):
+        copy = copies.get(thumbnail.checksum)
         if copy is not None:
             yield first.finding("leaked-image", path, f"is in {name} too: {copy}", other=copy)
-        elif near is not None:
-            yield first.finding(
-                "leaked-near-copy", path, f"looks like an image of {name}: {near}", other=near
-            )
+        elif place in near:
+            other = near[place]
+            message = f"looks like an image of {name}: {other}"
+            yield first.finding("leaked-near-copy", path, message, other=other)

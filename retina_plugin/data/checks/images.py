@@ -1,7 +1,8 @@
-"""Rules about image files: unreadable, dark, bright, blank, of unusual size or shape."""
+"""Rules about image files: unreadable, dark, bright, blank, of unusual size, shape or pixels."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 
 import numpy as np
@@ -9,6 +10,7 @@ import numpy as np
 from retina_plugin.data.checks.checked_set import CheckedSet
 from retina_plugin.data.checks.finding import Finding
 from retina_plugin.data.checks.rules import BRIGHT, DARK, MOST_UNUSUAL, OUTLIER
+from retina_plugin.data.pixel_kinds import describe_kinds
 from retina_plugin.data.thumbnails import FLAT
 
 MIN_IMAGES = 10  # quartiles of fewer images are too uncertain
@@ -35,6 +37,15 @@ def check_brightness(checked: CheckedSet) -> Iterator[Finding]:
         elif thumbnail.low > BRIGHT:
             message = f"95% of the pixels have a grey value above {thumbnail.low:.0f}"
             yield checked.finding("bright-image", path, message)
+
+
+def check_pixels(checked: CheckedSet) -> Iterator[Finding]:
+    """Check the rule mixed-pixels."""
+    counts = Counter(checked.pixels.values())
+    for kind, count in counts.most_common()[1:]:
+        first = next(path for path, other in checked.pixels.items() if other == kind)
+        usual = describe_kinds(Counter(dict(counts.most_common(1))))
+        yield checked.finding("mixed-pixels", first, f"{count} {kind}, most are {usual}")
 
 
 def check_outliers(checked: CheckedSet) -> Iterator[Finding]:

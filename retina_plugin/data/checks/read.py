@@ -35,6 +35,7 @@ from retina_plugin.data.file_names import locate_images
 from retina_plugin.data.headers import MAX_PIXELS, Header
 from retina_plugin.data.images import require_channels_and_size
 from retina_plugin.data.importers.imported import Imported
+from retina_plugin.data.pixel_kinds import kind_of
 from retina_plugin.data.read_headers import read_headers
 
 
@@ -141,7 +142,9 @@ def _build(imported: Imported, headers: Headers, name: str, add: AddFinding) -> 
             add("suspicious-coordinates", imported.source, line)
     if not coordinates.orientation:
         _find_unclear_rotation(imported, pairs, records, headers, add)
-    return CheckedSet(dataset, pairs, correct_sizes(dataset, pairs, headers, add))
+    unclear = correct_sizes(dataset, pairs, headers, add)
+    pixels = {header.path: kind_of(header) for header in headers.values()}
+    return CheckedSet(dataset, pairs, unclear, pixels=pixels)
 
 
 def _convert(imported: Imported, name: str, add: AddFinding) -> tuple[Dataset, BoxCoordinates]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import textwrap
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from retina_plugin.data.checks.check import CheckResult
@@ -11,6 +12,7 @@ from retina_plugin.data.checks.finding import Finding
 from retina_plugin.data.checks.repair import RepairedSet
 from retina_plugin.data.checks.rules import RULES, SEVERITIES
 from retina_plugin.data.dataset import Dataset
+from retina_plugin.data.pixel_kinds import describe_kinds
 
 WIDTH = 80
 SHOWN = 3  # number of findings to show for each rule
@@ -24,7 +26,9 @@ def report_lines(result: CheckResult, *, shown: int = SHOWN) -> Iterator[str]:
         shown: largest number of findings to show for each rule.
     """
     for checked in result.sets:
-        yield from textwrap.wrap(describe(checked.dataset), WIDTH, subsequent_indent="    ")
+        line = describe(checked.dataset)
+        line += f"; {describe_kinds(Counter(checked.pixels.values()))}" if checked.pixels else ""
+        yield from textwrap.wrap(line, WIDTH, subsequent_indent="    ")
     counts = result.counts()
     for severity, meaning in SEVERITIES.items():
         rules = [rule for rule in RULES if counts[rule] and RULES[rule].severity == severity]

@@ -50,6 +50,12 @@ RULES: dict[str, Rule] = {
         "or cannot be decoded",
         LEFT_OUT,
     ),
+    "different-classes": Rule(
+        "breaks",
+        "data sets or splits that are checked together list different classes, or the same ones in "
+        "another order",
+        "all get the classes of the first, then the others",
+    ),
     "wrong-size": Rule(
         "breaks",
         "width or height in the annotations differ from the file (after EXIF rotation)",
@@ -111,7 +117,7 @@ RULES: dict[str, Rule] = {
     ),
     "leaked-near-copy": Rule(
         "harms",
-        "images of two data sets or splits have equal perceptual hashes",
+        "images of two data sets or splits are near-copies, see below",
         "left out of the first data set",
     ),
     "small-box": Rule(
@@ -126,7 +132,7 @@ RULES: dict[str, Rule] = {
     ),
     "unused-class": Rule("note", "a class without boxes; crowds do not count"),
     "rare-class": Rule("note", f"a class with fewer than {RARE} boxes; crowds do not count"),
-    "near-copy": Rule("note", "images of one data set have equal perceptual hashes"),
+    "near-copy": Rule("note", "images of one data set are near-copies, see below"),
     "unusual-size": Rule(
         "note",
         f"the square root of width x height is more than {OUTLIER:g} interquartile ranges "
@@ -138,6 +144,11 @@ RULES: dict[str, Rule] = {
         f"the logarithm of width / height is more than {OUTLIER:g} interquartile ranges "
         "outside the quartiles (a range counts as at least 0.1), if that holds for at most "
         f"{MOST_UNUSUAL:.0%} of at least 10 images",
+    ),
+    "mixed-pixels": Rule(
+        "note",
+        "images of one data set have different channels or bits than most, such as gray or 16-bit "
+        "images among RGB images",
     ),
     "dark-image": Rule("note", f"99% of the pixels have a grey value below {DARK} of 255"),
     "bright-image": Rule("note", f"95% of the pixels have a grey value above {BRIGHT} of 255"),

@@ -11,6 +11,7 @@ from retina_plugin.data.errors import DatasetError
 from retina_plugin.data.exporters.coco import write_coco
 from retina_plugin.data.exporters.convert import new_folder
 from retina_plugin.data.exporters.image_copies import ImageCopies
+from retina_plugin.data.exporters.splits import with_same_classes
 from retina_plugin.data.importers.annotation_files import split_of
 
 USUAL = ("train", "val", "test")
@@ -22,7 +23,8 @@ def write_repaired(sets: Sequence[RepairedSet], folder: str) -> tuple[list[str],
     Images are hard links if the file system supports them, else copies.
 
     Args:
-        sets: at most three; if there are several, each becomes a split.
+        sets: if there are several, each becomes a split, and all get the same classes. More than
+            three need different splits in their names.
         folder: a new or empty folder.
 
     Returns:
@@ -30,11 +32,13 @@ def write_repaired(sets: Sequence[RepairedSet], folder: str) -> tuple[list[str],
         about the images.
 
     Raises:
-        DatasetError: the folder has files, or there are more than three data sets.
+        DatasetError: the folder has files, or there are more than three data sets without
+            different splits.
         DiskError: a file cannot be written.
     """
     splits = _split_names([one.dataset.name for one in sets]) if len(sets) > 1 else [""]
-    datasets = {split: one.dataset for split, one in zip(splits, sets, strict=True)}
+    repaired = {split: one.dataset for split, one in zip(splits, sets, strict=True)}
+    datasets, _ = with_same_classes(repaired)
     with new_folder(folder) as draft:
         copies = ImageCopies(draft, link=True)
         write_coco(datasets, copies)
@@ -42,11 +46,13 @@ def write_repaired(sets: Sequence[RepairedSet], folder: str) -> tuple[list[str],
 
 
 def _split_names(names: Sequence[str]) -> list[str]:
-    """Return a split for each data set, from its name, file or folder. If splits are unknown or
-    equal, return train, val and test in this order."""
+    """Return a split for each data set: that in its name ``PATH:SPLIT``, or train, val or test from
+    the name of its file or folder. If splits are unknown or equal, return train, val and test in
+    this order."""
     paths = [parse_data_path(name) or DataPath(name) for name in names]
     found = [
-        split_of(where.split) or split_of(os.path.basename(where.path)) or "" for where in paths
+        split_of(where.split) or where.split or split_of(os.path.basename(where.path)) or ""
+        for where in paths
     ]
     if all(found) and len(set(found)) == len(found):
         return found

@@ -131,3 +131,15 @@ def test_used_folders_and_sets_without_images(tmp_path):
     with pytest.raises(DatasetError, match="but 4 data sets are given"):
         repair(tmp_path / "copy", *sets)
     assert not (tmp_path / "copy").exists()
+
+
+def test_different_classes_become_equal(tmp_path):
+    scenes = Scene(tmp_path / "train"), Scene(tmp_path / "val", first_seed=50)
+    scenes[1].categories = [{"id": 2, "name": "bee"}, {"id": 1, "name": "wasp"}]
+    (_, second), written = repair(tmp_path / "copy", *(scene.write() for scene in scenes))
+    assert (second.repaired, second.remaining) == ({"different-classes": 1}, {})
+    assert not {rule for rule in found(*written) if is_bad(rule)}
+    train, val = map(load_dataset, written)
+    assert train.class_names == val.class_names == ("ant", "bee", "wasp")
+    labels = [a["category_id"] for a in val.records[0]["annotations"]]
+    assert [val.class_names[i] for i in labels] == ["wasp", "bee"]

@@ -72,7 +72,7 @@ def nine_bees(s: Scene) -> None:
 
 
 def replace(s: Scene, values: np.ndarray) -> None:
-    Image.fromarray(values.astype(np.uint8)).save(s.path(3))
+    Image.fromarray(values.astype(np.uint8)).convert("RGB").save(s.path(3))
 
 
 DARK = np.add.outer(np.arange(48), np.arange(64)) % 40
@@ -128,6 +128,7 @@ CASES = [
     ("tall image", lambda s: outlier(s, (48, 64)), {"unusual-shape": ["12.png"]}),
     ("two tall images of 14", lambda s: [s.add_image(i, picture(i, (48, 64))) for i in (12, 13)],
      {}),
+    ("gray image", lambda s: picture(3).convert("L").save(s.path(3)), {"mixed-pixels": ["3.png"]}),
     ("dark", lambda s: replace(s, DARK), {"dark-image": ["3.png"]}),
     ("bright", lambda s: replace(s, 255 - DARK % 12), {"bright-image": ["3.png"]}),
     ("blank", lambda s: replace(s, 0 * DARK + 100), {"blank-image": ["3.png"]}),
@@ -147,7 +148,7 @@ def test_one_thing_is_wrong(tmp_path, change, expected):
 
 def test_the_table_has_every_rule_that_needs_one_data_set():
     tested = {rule for _, _, expected in CASES for rule in expected}
-    assert tested | {"leaked-image", "leaked-near-copy"} == set(RULES)
+    assert tested | {"leaked-image", "leaked-near-copy", "different-classes"} == set(RULES)
 
 
 def test_images_in_two_data_sets(tmp_path):
@@ -159,6 +160,26 @@ def test_images_in_two_data_sets(tmp_path):
     assert found(*names) == {"leaked-image": ["4.png"], "leaked-near-copy": ["6.png"]}
     finding = check_datasets(names, show=False).findings[0]
     assert (finding.dataset, finding.other) == (names[0], str(validation.path(7)))
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (("bee", "ant"), "has the classes of {} in another order: give both"),
+        (("ant",), "lacks 'bee' of {}: give both"),
+        (("ant", "bee", "cat"), "has 'cat', which {} lacks: give both"),
+    ],
+)
+def test_different_classes(tmp_path, names, message):
+    training, validation = Scene(tmp_path / "t"), Scene(tmp_path / "v", first_seed=50)
+    validation.categories = [{"id": i, "name": name} for i, name in enumerate(names, start=1)]
+    for annotation in validation.annotations:
+        annotation["category_id"] = min(annotation["category_id"], len(names))
+    first = training.write()
+    result = check_datasets([first, validation.write()], show=False)
+    (finding,) = [f for f in result.findings if RULES[f.rule].severity != "note"]
+    assert (finding.rule, Path(finding.file).parent.name) == ("different-classes", "v")
+    assert finding.message.startswith(message.format(first))
 
 
 def test_splits_of_one_data_set_are_compared(tmp_path):

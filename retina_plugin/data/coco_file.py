@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 from collections.abc import Callable, Iterable
 from typing import Any
 
 from retina_plugin.config.files import write_atomically
+from retina_plugin.data.box_lengths import length_between
 from retina_plugin.data.dataset import Dataset
 
 FLAGS = ("difficult", "group_of")  # reasons for "iscrowd" in other formats
@@ -70,14 +70,4 @@ def write_coco_file(
 
 def _xywh(box: list[float]) -> list[float]:
     x0, y0, x1, y1 = box
-    return [x0, y0, _length(x0, x1), _length(y0, y1)]
-
-
-def _length(low: float, high: float) -> float:
-    """Return the length that gives exactly ``high`` if ``low`` is added, if possible; it can differ
-    from ``high - low`` by a rounding error."""
-    length = high - low
-    if low + length == high:
-        return length
-    near = (math.nextafter(length, math.inf), math.nextafter(length, -math.inf))
-    return next((value for value in near if low + value == high), length)
+    return [x0, y0, length_between(x0, x1), length_between(y0, y1)]

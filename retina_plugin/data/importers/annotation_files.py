@@ -7,6 +7,8 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 
 from retina_plugin.data.data_path import SPLIT_NAMES
+from retina_plugin.data.importers.image_files import ImageFolder
+from retina_plugin.data.importers.run_folders import is_planned, is_run_folder
 
 FOLDERS = frozenset(
     {"annotation", "annotations", "annots", "ann", "anns", "label", "labels", "xml", "xmls"}
@@ -28,24 +30,39 @@ def annotation_files(
 
     Args:
         path: a file, or a folder, which is searched together with the folders directly below it.
+            Folders of runs are left out, and so are files of plans if there are images.
         suffixes: suffixes of the files to look for in a folder, such as ".csv".
         fits: returns whether a file has the format.
 
     Returns:
         {split: file}. A single file has the split "". Several files have the splits in their names
-        or in their folders' names. If a split is missing or occurs twice, the keys are the files'
-        paths without suffix. Empty if no file has the format.
+        or in their folders' names. If a split is missing or occurs twice, the keys are the names of
+        the files without suffix; if these are equal too, the names of the folders, or both. Empty
+        if no file has the format.
     """
     if not os.path.isdir(path):
         return {"": path} if fits(path) else {}
     files = [file for file in _candidates(path, suffixes) if fits(file)]
+    planned = [file for file in files if is_planned(file)]
+    if planned and ImageFolder(path).names:  # else it is the folder of a plan
+        files = [file for file in files if file not in planned]
     if len(files) < 2:
         return {"": files[0]} if files else {}
     names = [os.path.relpath(file, path) for file in files]
     splits = [split_of(os.path.basename(n)) or split_of(os.path.dirname(n)) for n in names]
     if None in splits or len(set(splits)) < len(splits):
-        splits = [os.path.splitext(name)[0] for name in names]
+        splits = _different_keys([os.path.splitext(name)[0] for name in names])
     return {split or "": file for split, file in zip(splits, files, strict=True)}
+
+
+def _different_keys(names: Sequence[str]) -> list[str | None]:
+    """Return a key for each path that can stand after ``PATH:``, the shortest that differ."""
+    keys: list[list[str | None]] = [
+        [re.sub(r"[/@:]", "_", part(name)) for name in names]
+        for part in (os.path.basename, os.path.dirname, str)
+    ]
+    different = (found for found in keys if len(set(found)) == len(names) and all(found))
+    return next(different, [*names])
 
 
 def _candidates(folder: str, suffixes: Sequence[str]) -> Iterator[str]:
@@ -56,9 +73,11 @@ def _candidates(folder: str, suffixes: Sequence[str]) -> Iterator[str]:
 
 
 def folders_in(folder: str) -> list[tuple[str, str]]:
-    """Return (name in lower case, path) of the folders in a folder, sorted, without hidden ones."""
+    """Return (name in lower case, path) of the folders in a folder, sorted, without hidden ones and
+    those of runs."""
     with os.scandir(folder or ".") as entries:
         found = sorted(e.path for e in entries if e.is_dir() and not e.name.startswith("."))
+    found = [path for path in found if not is_run_folder(path)]
     return [(os.path.basename(path).lower(), path) for path in found]
 
 

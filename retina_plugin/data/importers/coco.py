@@ -20,7 +20,8 @@ from retina_plugin.data.importers.json_head import HEAD, json_head
 from retina_plugin.data.importers.registry import IMPORTERS
 
 LISTS = {"images", "annotations", "categories"}
-# prefixes of official COCO files to skip: they have no boxes, or the same as instances_*.json
+# prefixes of official COCO files that have no boxes, or those of instances_*.json: in a folder,
+# they are used only if there are no others
 SKIPPED_PREFIXES = ("captions_", "image_info_", "panoptic_", "person_keypoints_", "stuff_")
 ROBOFLOW_FILE = "_annotations.coco.json"
 
@@ -58,12 +59,18 @@ class CocoImporter:
 
 
 def _files(path: str) -> dict[str, str]:
-    return annotation_files(path, (".json",), _is_coco)
+    return annotation_files(path, (".json",), _has_instances) or annotation_files(
+        path, (".json",), _is_coco
+    )
+
+
+def _has_instances(path: str) -> bool:
+    return not os.path.basename(path).startswith(SKIPPED_PREFIXES) and _is_coco(path)
 
 
 def _is_coco(path: str) -> bool:
     head = json_head(path)
-    if head is None or head.kind != "object" or os.path.basename(path).startswith(SKIPPED_PREFIXES):
+    if head is None or head.kind != "object":
         return False
     if os.path.getsize(path) <= HEAD:
         return head.keys >= {"images", "categories"}

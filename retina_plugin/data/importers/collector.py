@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+from retina_plugin.data.box_lengths import length_between
 from retina_plugin.data.importers.imported import Imported
 
 
@@ -74,7 +75,7 @@ class Collector:
                 "id": len(self.boxes) + 1,
                 "image_id": image,
                 "class": class_name,
-                "bbox": [left, top, right - left, bottom - top],
+                "bbox": [left, top, length_between(left, right), length_between(top, bottom)],
                 "iscrowd": int(any(flags.values())),
                 **{name: value for name, value in flags.items() if value and name != "iscrowd"},
             }
@@ -109,6 +110,7 @@ class Collector:
             places=self.places,
             unit=self.unit,
             watched=self.watched,
+            classes_are_listed=self.class_names is not None,
             notes=tuple(
                 f"{count} {what} (first: {self._first[what]})"
                 for what, count in self._notes.items()

@@ -20,7 +20,7 @@ class Table(NamedTuple):
     Attributes:
         rows: the rows after the header.
         parse: converts a row.
-        class_names: all classes in order; None to use the classes that occur.
+        class_names: all classes in order; None to use the classes that occur in any split.
         class_file: the file of the class names; None if there is none.
     """
 

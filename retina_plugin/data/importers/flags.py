@@ -17,8 +17,8 @@ SPELLINGS = {
     "groupof": "group_of",
     "isgroupof": "group_of",
 }
-VALUES = {"0": 0, "0.0": 0, "false": 0, "no": 0, "": 0, "none": 0}
-VALUES |= {"1": 1, "1.0": 1, "true": 1, "yes": 1}
+VALUES = dict.fromkeys(("0", "0.0", "false", "no", "n", "f", "off", "", "none"), 0)
+VALUES |= dict.fromkeys(("1", "1.0", "true", "yes", "y", "t", "on"), 1)
 
 
 def flag_name(key: str) -> str | None:
@@ -30,7 +30,8 @@ def read_flags(attributes: Mapping[str, Any], place: str) -> dict[str, int]:
     """Return the flags among the attributes of a box, such as {"difficult": 1}.
 
     Args:
-        attributes: values are numbers, booleans or text; keys that are not flags are ignored.
+        attributes: values are numbers, booleans, text, or the choices of check boxes such as
+            {"yes": true}; keys that are not flags are ignored.
         place: file and line, for messages.
 
     Raises:
@@ -41,10 +42,22 @@ def read_flags(attributes: Mapping[str, Any], place: str) -> dict[str, int]:
         name = flag_name(key)
         if name is None:
             continue
-        number = VALUES.get(str(value).strip().lower())
+        number = _choice(value) if isinstance(value, Mapping) else _number(value)
         if number is None:
             raise DatasetError(
                 f"{place}: expected 0, 1, true or false for {key}, found {value!r:.80}"
             )
         flags[name] = max(number, flags.get(name, 0))
     return flags
+
+
+def _number(value: Any) -> int | None:
+    return VALUES.get(str(value).strip().lower())
+
+
+def _choice(choices: Mapping[str, Any]) -> int | None:
+    """Return the value of check boxes: 0 if none is chosen, None if it is unknown. A chosen box may
+    have the name of the flag."""
+    chosen = [name for name, value in choices.items() if _number(value)]
+    numbers = [1 if flag_name(name) else _number(name) for name in chosen]
+    return None if None in numbers else max(filter(None, numbers), default=0)

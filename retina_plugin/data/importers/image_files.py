@@ -8,6 +8,8 @@ from functools import cached_property
 from pathlib import PureWindowsPath
 from urllib.parse import unquote
 
+from retina_plugin.data.importers.run_folders import walk_data
+
 SUFFIXES = frozenset(
     {".avif", ".bmp", ".dib", ".gif", ".j2k", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".jpx"}
     | {".mpo", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tga", ".tif", ".tiff", ".webp"}
@@ -27,10 +29,10 @@ class ImageFolder:
 
     @cached_property
     def names(self) -> list[str]:
-        """Paths of all images, relative to the folder, sorted, without hidden files."""
+        """Paths of all images, relative to the folder, sorted, without hidden files and the images
+        of runs."""
         found = []
-        for base, folders, files in os.walk(self.folder):
-            folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for base, files in walk_data(self.folder):
             below = os.path.relpath(base, self.folder)
             found += [
                 os.path.normpath(os.path.join(below, name))

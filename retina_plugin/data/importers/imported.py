@@ -26,6 +26,8 @@ class Imported:
         notes: one line, with a count, for each kind of skipped or converted entries.
         watched: files and folders; the data set is read again if one of them changes, or an
             annotation file in such a folder. Empty for ``source`` only.
+        classes_are_listed: False if the classes are those of the boxes, because the format has no
+            list of classes.
     """
 
     format: str
@@ -36,6 +38,7 @@ class Imported:
     unit: str = "pixels"
     notes: tuple[str, ...] = ()
     watched: tuple[str, ...] = ()
+    classes_are_listed: bool = True
 
     @property
     def is_coco(self) -> bool:

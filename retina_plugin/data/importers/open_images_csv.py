@@ -1,5 +1,7 @@
 """Import CSV of Open Images. The columns are ImageID, LabelName, IsGroupOf, and XMin, XMax, YMin,
 YMax as fractions of the image size. A second file has class names: "/m/011k07,Tortoise".
+They are the classes of the data set, unless the file is the long list of Open Images itself: then
+the classes are those that have boxes.
 
 Source: https://storage.googleapis.com/openimages/web/download_v7.html
 """
@@ -30,6 +32,9 @@ CORNERS = ("xmin", "ymin", "xmax", "ymax")
 NEEDED = {"imageid": "ImageID", "labelname": "LabelName"}
 NEEDED |= {"xmin": "XMin", "xmax": "XMax", "ymin": "YMin", "ymax": "YMax"}
 NO_NAMES = "boxes keep codes such as /m/011k07 as class names: no file of class names was found"
+MOST_CLASSES = (
+    400  # a longer list is that of Open Images itself (601 or more), not that of the user
+)
 UNKNOWN_GROUP = "boxes have IsGroupOf -1 (unknown) and are treated as single objects"
 
 
@@ -58,7 +63,8 @@ class OpenImagesCSV(CSVImporter):
         parse = partial(
             _box, columns=columns, names=names, name_file=name_file, length=len(header.cells)
         )
-        return Table(rows, parse, class_file=name_file)
+        listed = sorted({*names.values()}) if 0 < len(names) <= MOST_CLASSES else None
+        return Table(rows, parse, class_names=listed, class_file=name_file)
 
 
 def _find_names(file: str, path: str) -> str | None:

@@ -6,8 +6,12 @@ import os
 from collections.abc import Iterator
 
 from retina_plugin.data.data_path import DataPath
+from retina_plugin.data.entry_errors import collecting_entry_errors
+from retina_plugin.data.errors import DatasetError
+from retina_plugin.data.importers.classes import with_classes_of
 from retina_plugin.data.importers.imported import Imported
-from retina_plugin.data.importers.recognise import choose_split, recognise
+from retina_plugin.data.importers.recognise import Recognised, choose_split, recognise
+from retina_plugin.data.importers.run_folders import walk_data
 
 # suffixes of annotation files; of other files below a folder, only the names are used
 TEXT = (".txt", ".xml", ".json", ".jsonl", ".csv", ".tsv", ".yaml", ".yml")
@@ -16,13 +20,30 @@ TEXT = (".txt", ".xml", ".json", ".jsonl", ".csv", ".tsv", ".yaml", ".yml")
 def read_path(where: DataPath) -> Imported:
     """Recognise the format of a path and read a split.
 
+    If the format has no list of classes, the classes are those of the boxes of all splits, sorted
+    by name, so that all splits have the same classes.
+
     Raises:
         DatasetError: the format is not recognised, see
             :func:`retina_plugin.data.importers.recognise.recognise`; or an entry cannot be used.
     """
     found = recognise(where.path)
     split = choose_split(found, where.path, where.split)
-    return found.importer.read(where.path, split, image_folder=where.image_folder)
+    imported = found.importer.read(where.path, split, image_folder=where.image_folder)
+    if imported.classes_are_listed or len(found.splits) == 1:
+        return imported
+    others = (_read_other(found, where, other) for other in found.splits if other != split)
+    return with_classes_of(imported, [other for other in others if other is not None])
+
+
+def _read_other(found: Recognised, where: DataPath, split: str) -> Imported | None:
+    """Read a split for its classes; None if it cannot be read, which is an error only for those who
+    use that split."""
+    with collecting_entry_errors():
+        try:
+            return found.importer.read(where.path, split, image_folder=where.image_folder)
+        except DatasetError:
+            return None
 
 
 def state_of(*paths: str) -> int:
@@ -35,9 +56,8 @@ def _states(path: str) -> Iterator[tuple[str, int, int]]:
     if not os.path.isdir(path):
         yield _state(path)
         return
-    for base, folders, files in os.walk(path):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(files):
+    for base, files in walk_data(path):
+        for name in files:
             file = os.path.join(base, name)
             yield _state(file) if name.lower().endswith(TEXT) else (file, 0, 0)
 

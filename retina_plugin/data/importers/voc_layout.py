@@ -18,7 +18,7 @@ from retina_plugin.data.importers.annotation_files import (
     only_folder,
 )
 from retina_plugin.data.importers.image_files import ImageFolder, is_image
-from retina_plugin.data.importers.text_file import head_of, read_text
+from retina_plugin.data.importers.text_file import head_of, lines_of_head, read_text
 
 ROOT_TAG = re.compile(r"<annotation[\s>]")
 IMAGE_FOLDERS = ("JPEGImages", "images", "Images")
@@ -131,16 +131,28 @@ def _has_images(folder: str) -> bool:
 
 
 def _splits_by_list(path: str, folder: str) -> dict[str, tuple[str, list[str]]]:
-    """Return {split: (list file, XML files)}. Lists of one class, such as aeroplane_train.txt, are
-    ignored."""
-    found = {}
+    """Return {split: (list file, XML files)}.
+
+    Lists with other names than train, val, test and trainval are splits if there are several lists
+    of images. Lists of one class, such as aeroplane_train.txt, have a number after each image and
+    are ignored.
+    """
     base = os.path.join(path, LISTS)
-    for file in files_in(base, (".txt",)) if os.path.isdir(base) else ():
-        stem = os.path.splitext(os.path.basename(file))[0]
-        if stem.lower() in (*SPLIT_NAMES, "trainval"):
-            files = list(_listed(file, folder))
-            found[SPLIT_NAMES.get(stem.lower(), stem.lower())] = (file, files)
-    return found
+    files = files_in(base, (".txt",)) if os.path.isdir(base) else []
+    lists = {os.path.splitext(os.path.basename(file))[0]: file for file in files}
+    known = {**SPLIT_NAMES, "trainval": "trainval"}
+    usual = [name for name in lists if name.lower() in known]
+    others = [name for name in lists if name not in usual and _is_list(lists[name], folder)]
+    return {
+        known.get(name.lower(), name): (lists[name], list(_listed(lists[name], folder)))
+        for name in (usual if len(usual) + len(others) == 1 else [*usual, *others])
+    }
+
+
+def _is_list(file: str, folder: str) -> bool:
+    """Return whether each line of a file is the name of an XML file without suffix."""
+    names = [line.strip() for line in lines_of_head(file) if line.strip()]
+    return bool(names) and all(os.path.isfile(os.path.join(folder, f"{n}.xml")) for n in names)
 
 
 def _listed(file: str, folder: str) -> Iterator[str]:

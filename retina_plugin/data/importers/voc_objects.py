@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from decimal import Decimal
 from typing import NamedTuple
 
 from retina_plugin.data.errors import DatasetError
 from retina_plugin.data.finite import parse_number
 from retina_plugin.data.importers.shapes import Box
-from retina_plugin.data.importers.voc_offset import KEY, OFFSETS, voc_offset
+from retina_plugin.data.importers.voc_offset import EXACT, KEY, OFFSETS, voc_offset
 from retina_plugin.data.importers.xml_file import Element
 
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
@@ -49,25 +50,23 @@ def read_object(element: Element, *, note: Callable[[str, str], None]) -> VocObj
     if box is None:
         found = ", ".join(f"<{child.tag}>" for child in element.children)
         raise DatasetError(f"{element.place}: expected <bndbox> in <object>, found {found}")
-    corners = [_number(box, key) for key in CORNERS]
+    low, high = OFFSETS[voc_offset()]
+    left, top, right, bottom = (
+        _edge(box, key, offset) for key, offset in zip(CORNERS, (low, low, high, high), strict=True)
+    )
     for part in element.find_all("part"):
         note("boxes of <part> are parts of objects and were skipped", part.place)
-    low, high = OFFSETS[voc_offset()]
-    if low and min(corners[:2]) == 0:
+    if low and min(left, top) == -low:
         note(FROM_ZERO, element.place)
-    left, top, right, bottom = corners
-    return VocObject(
-        name, (left - low, top - low, right - high, bottom - high), _difficult(element)
-    )
+    return VocObject(name, (left, top, right, bottom), _difficult(element))
 
 
-def _number(box: Element, key: str) -> float:
-    value = parse_number(box.text_at(key))
-    if value is None:
-        raise DatasetError(
-            f"{box.place}: expected a number in <{key}>, found {box.text_at(key)!r:.80}"
-        )
-    return value
+def _edge(box: Element, key: str, offset: float) -> float:
+    """Return the number at a key minus an offset, as :func:`add_offset` has added it."""
+    text = box.text_at(key)
+    if parse_number(text) is None:
+        raise DatasetError(f"{box.place}: expected a number in <{key}>, found {text!r:.80}")
+    return float(EXACT.subtract(Decimal(text), Decimal(offset)))
 
 
 def _difficult(element: Element) -> int:

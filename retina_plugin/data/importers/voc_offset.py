@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
+from decimal import Context, Decimal
+
 KEY = "MODEL.RETINA_PLUGIN.DATASETS.VOC_OFFSET"
 # value: (offset of xmin and ymin, offset of xmax and ymax)
 OFFSETS = {"minima": (1.0, 0.0), "all": (1.0, 1.0), "none": (0.0, 0.0)}
+# a float plus the offset needs more digits than a float has; these decimal numbers have enough
+EXACT = Context(prec=700)
 _used = {"offset": "minima"}
+
+
+def add_offset(value: float, offset: float) -> str:
+    """Return the text for a corner in an XML file. Reading it subtracts the offset again and gives
+    the same float, whatever its size."""
+    if value == int(value):
+        return str(int(value) + int(offset))
+    return f"{EXACT.add(Decimal(repr(float(value))), Decimal(offset)):f}"
 
 
 def use_voc_offset(text: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 
 from retina_plugin.data.data_path import SPLIT_NAMES
@@ -11,12 +11,14 @@ from retina_plugin.data.entry_errors import reading_entry
 from retina_plugin.data.errors import DatasetError
 from retina_plugin.data.importers.annotation_files import folders_in
 from retina_plugin.data.importers.image_files import ImageFolder, is_image
+from retina_plugin.data.importers.run_folders import walk_data
 from retina_plugin.data.importers.text_file import lines_of_head, read_text
 from retina_plugin.data.importers.yolo_rows import is_row
 from retina_plugin.data.importers.yolo_yaml import DataYaml, find_listed, is_data_yaml
 
 NAME_FILES = ("classes.txt", "obj.names", "classes.names", "_darknet.labels")
 YAML_NAMES = ("data.yaml", "data.yml", "dataset.yaml", "dataset.yml", "obj.data")
+LABELS_OF = {"images": "labels", "Images": "Labels", "IMAGES": "LABELS"}
 MOST_FOLDERS = 200  # number of folders with images that are inspected
 SAMPLE = 100  # approximate number of images of a folder whose label files are inspected
 
@@ -49,12 +51,12 @@ def find_folders(path: str) -> dict[str, list[str]]:
     """
     if not os.path.isdir(path):
         return {}
-    images = os.path.join(path, "images")
-    for base, below in ((images, ""), (path, "images"), (path, "")):
+    images = _images_in(path)
+    for base, inside in ((images, str), (path, _images_in), (path, str)):
         found: dict[str, list[str]] = {}
         for split, folder in _split_folders(base):
-            if _has_labels_below(os.path.join(folder, below)):
-                found.setdefault(split, []).append(os.path.join(folder, below))
+            if _has_labels_below(inside(folder)):
+                found.setdefault(split, []).append(inside(folder))
         if found:
             return found
     if _has_labels_below(images):
@@ -65,6 +67,12 @@ def find_folders(path: str) -> dict[str, list[str]]:
     nested = islice(_image_folders(path), MOST_FOLDERS)
     beside = any(_has_rows(folder, _labels_beside(folder)) for folder in nested)
     return {"": list(_image_folders(path))} if beside else {}
+
+
+def _images_in(folder: str) -> str:
+    """Return the folder "images" in a folder, in upper or lower case; it need not exist."""
+    known = dict(folders_in(folder)) if os.path.isdir(folder) else {}
+    return known.get("images", os.path.join(folder, "images"))
 
 
 def _split_folders(base: str) -> Iterator[tuple[str, str]]:
@@ -80,8 +88,7 @@ def _has_labels_below(folder: str) -> bool:
 
 def _image_folders(folder: str) -> Iterator[str]:
     """Yield the folder and the folders below it that have images."""
-    for base, folders, files in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
+    for base, files in walk_data(folder):
         if any(is_image(name) for name in files):
             yield base
 
@@ -116,11 +123,7 @@ def _has_rows(folder: str, labels: Iterable[str | None]) -> bool:
 
 def name_files(*folders: str) -> list[str]:
     """Return the files of class names in folders and in their label folders, one a folder."""
-    bases = dict.fromkeys(
-        base
-        for folder in folders
-        for base in (folder, labels_folder(folder), os.path.join(folder, "labels"))
-    )
+    bases = dict.fromkeys(base for folder in folders for base in (folder, *_label_folders(folder)))
     names = (*NAME_FILES, *map(str.upper, NAME_FILES))
     found = [
         next((path for name in names if os.path.isfile(path := os.path.join(base, name))), "")
@@ -196,7 +199,7 @@ def label_file(image: str) -> str | None:
     last part "images" replaced by "labels", beside the image, and in "labels" beside the image."""
     folder, name = os.path.split(image)
     stem = os.path.splitext(name)[0]
-    for base in dict.fromkeys((labels_folder(folder), folder, os.path.join(folder, "labels"))):
+    for base in dict.fromkeys((labels_folder(folder), folder, *_label_folders(folder))):
         path = _text_file(os.path.join(base, stem))
         if path is not None:
             return path
@@ -207,13 +210,18 @@ def _text_file(stem: str) -> str | None:
     return next((path for end in (".txt", ".TXT") if os.path.isfile(path := stem + end)), None)
 
 
-def labels_folder(folder: str) -> str:
-    """Return the folder of the labels of a folder of images.
+def _label_folders(folder: str) -> list[str]:
+    """Return the folders that may have the labels of a folder of images, beside the folder itself:
+    "labels" or "Labels" for "Images"."""
+    lower = labels_folder(folder, dict.fromkeys(LABELS_OF, "labels"))
+    return [labels_folder(folder), lower, os.path.join(folder, "labels")]
 
-    The last part "images" of the path becomes "labels", if it has such a part.
-    """
+
+def labels_folder(folder: str, labels_of: Mapping[str, str] = LABELS_OF) -> str:
+    """Return the folder of the labels of a folder of images: with its last part "images" (or
+    "Images", "IMAGES") replaced as in ``labels_of``, if it has such a part."""
     parts = folder.split(os.sep)
     for place in range(len(parts) - 1, -1, -1):
-        if parts[place].lower() == "images":
-            return os.sep.join([*parts[:place], "labels", *parts[place + 1 :]])
+        if parts[place] in labels_of:
+            return os.sep.join([*parts[:place], labels_of[parts[place]], *parts[place + 1 :]])
     return folder

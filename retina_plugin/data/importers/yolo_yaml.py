@@ -15,6 +15,7 @@ from retina_plugin.data.errors import DatasetError
 from retina_plugin.data.importers.text_file import HEAD, head_of, read_text
 
 NOTHING = ("", "null", "~", "none")
+OTHER_SPLITS = "splits"  # key of our exports: {split: path} of splits that are not in SPLIT_NAMES
 YAML_SUFFIXES = (".yaml", ".yml")
 
 
@@ -52,7 +53,7 @@ def is_data_yaml(path: str) -> bool:
         return False
     if not isinstance(content, dict):
         return False
-    return bool({"names", "nc"} & content.keys()) and any(_split(key) for key in content)
+    return bool({"names", "nc"} & content.keys()) and bool(_splits(content))
 
 
 def read_data_yaml(path: str) -> DataYaml:
@@ -67,9 +68,9 @@ def read_data_yaml(path: str) -> DataYaml:
     else:
         content = _parse(path)
     splits = {
-        _split(key): tuple(value if isinstance(value, list) else [value])
-        for key, value in content.items()
-        if _split(key) and str(value).strip().lower() not in NOTHING
+        split: tuple(value if isinstance(value, list) else [value])
+        for split, value in _splits(content).items()
+        if str(value).strip().lower() not in NOTHING
     }
     for split, entries in splits.items():
         if not all(isinstance(entry, str) for entry in entries):
@@ -88,9 +89,12 @@ def read_data_yaml(path: str) -> DataYaml:
     )
 
 
-def _split(key: Any) -> str:
-    """Return the split that a key is for; "" for other keys."""
-    return SPLIT_NAMES.get(str(key).lower(), "")
+def _splits(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Return {split: value} of the splits train, val and test, and of :data:`OTHER_SPLITS`."""
+    known = {SPLIT_NAMES.get(str(key).lower(), ""): value for key, value in content.items()}
+    known.pop("", None)
+    others = content.get(OTHER_SPLITS)
+    return known | (others if isinstance(others, dict) else {})
 
 
 def _parse(path: str) -> dict[str, Any]:

@@ -100,6 +100,34 @@ def test_files_of_coco_without_boxes_are_left_out(tmp_path: Path) -> None:
     assert files.endswith("instances_train2017.json")
 
 
+@pytest.mark.parametrize("name", ["stuff_train", "person_keypoints_val", "image_info_x"])
+def test_such_a_file_is_read_if_it_is_named_or_the_only_one(tmp_path: Path, name: str) -> None:
+    write(tmp_path / f"{name}.json", content())
+    write_images(tmp_path, "images/a.png")
+    file = f"{tmp_path}/{name}.json"
+    for data in (str(tmp_path), file, f"{file}@{tmp_path}/images"):
+        assert len(load_dataset(data).records[0]["annotations"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("files", "splits"),
+    [
+        (("annotations/siteA", "annotations/siteB"), ["siteA", "siteB"]),
+        (("siteA/boxes", "siteB/boxes"), ["siteA", "siteB"]),
+        (("annotations/site@A", "annotations/site:B"), ["site_A", "site_B"]),
+        (("a", "annotations/a"), ["a", "annotations_a"]),
+        (("train", "siteB"), ["siteB", "train"]),
+    ],
+)
+def test_each_split_can_be_named(tmp_path: Path, files: tuple[str, ...], splits: list[str]) -> None:
+    for file in files:
+        write(tmp_path / f"{file}.json", content())
+    write_images(tmp_path, "images/a.png")
+    assert sorted(splits_of(str(tmp_path))) == splits
+    for split in splits:
+        assert len(load_dataset(f"{tmp_path}:{split}").records) == 1
+
+
 def test_several_files_without_names_of_splits(tmp_path: Path) -> None:
     for name in ("one", "two"):
         write(tmp_path / f"{name}.json", content())

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from retina_plugin.data import DatasetError
+from retina_plugin.data import DatasetError, load_dataset
 from retina_plugin.data.importers import IMPORTERS
 from tests.imported_boxes import boxes, classes, read, write_images
 
@@ -267,8 +267,17 @@ def test_boxes_of_open_images(tmp_path: Path) -> None:
         "train/00a.jpg": [("Dog", 0.1, 0.2, 0.5, 0.8), ("Cat, big", 0, 0, 1, 1, "group_of")],
         "train/00b.jpg": [("Dog", 0.25, 0.5, 0.75, 1)],
     }
-    assert (imported.unit, classes(imported)) == ("fraction", ["Cat, big", "Dog"])
+    assert (imported.unit, classes(imported)) == ("fraction", ["Bird", "Cat, big", "Dog"])
     assert imported.notes[0].startswith("1 boxes have IsGroupOf -1 (unknown)")
+
+
+def test_the_long_list_of_open_images_is_not_the_list_of_classes(tmp_path: Path) -> None:
+    write_images(tmp_path, "train/a.jpg", "validation/b.jpg")
+    write(tmp_path, "train-bbox.csv", f"{OPEN_IMAGES}a,x,/m/7,1,.1,.5,.2,.8,0,0,0\n")
+    write(tmp_path, "validation-bbox.csv", f"{OPEN_IMAGES}b,x,/m/9,1,.1,.5,.2,.8,0,0,0\n")
+    write(tmp_path, "classes.csv", "".join(f"/m/{i},Class {i}\n" for i in range(601)))
+    for split in ("train", "val"):
+        assert load_dataset(f"{tmp_path}:{split}").class_names == ("Class 7", "Class 9")
 
 
 def test_open_images_without_class_names(tmp_path: Path) -> None:

@@ -248,3 +248,29 @@ def test_wrong_entries_of_version_3(tmp_path: Path, entry: Any, message: str) ->
     write_images(tmp_path, "a.png", "b.png")
     with pytest.raises(DatasetError, match=f"entry '1_0' of 'metadata'.*{message}"):
         read(dump(tmp_path, project(entry)))
+
+
+@pytest.mark.parametrize(
+    ("value", "flagged"),
+    [
+        ({"yes": True}, True),
+        ({"difficult": True}, True),
+        ({"yes": False}, False),
+        ({"no": True}, False),
+        ({}, False),
+        ("y", True),
+        (1, True),
+        ("off", False),
+    ],
+)
+def test_flags_of_check_boxes(tmp_path: Path, value: Any, flagged: bool) -> None:
+    imported = read(write(tmp_path, region(**{"class": "dog", "difficult": value})))
+    assert boxes(imported)["a.png"] == [("dog", 1, 2, 30, 40, *["difficult"] * flagged)]
+
+
+def test_an_unknown_check_box(tmp_path: Path) -> None:
+    file = write(tmp_path, region(**{"class": "dog", "difficult": {"maybe": True}}))
+    with pytest.raises(
+        DatasetError, match=r"expected 0, 1, true or false for difficult, found {'maybe'"
+    ):
+        read(file)

@@ -93,6 +93,14 @@ LAYOUTS = {
         {"classes.txt": "cat\nant"} | image("images/train", "images/val"),
         ["train", "val"],
     ),
+    "capital letters": (
+        {"classes.txt": "cat\nant\n", "Images/Train/a.png": "", "Labels/Train/a.txt": ROW},
+        ["train"],
+    ),
+    "capital letters of the images": (
+        {"classes.txt": "cat\nant\n", "Images/a.png": "", "labels/a.txt": ROW},
+        [""],
+    ),
     "beside the images": ({"a.png": "", "a.txt": ROW, "classes.txt": "cat\nant\n"}, [""]),
 }
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from tqdm import tqdm
 
@@ -54,22 +54,26 @@ def _with_classes(dataset: Dataset, names: tuple[str, ...]) -> Dataset:
     return dataclasses.replace(dataset, class_names=names, category_ids=ids, records=records)
 
 
-def image_names(dataset: Dataset) -> list[str]:
-    """Return a name for each record: the path of its image relative to the deepest common folder,
-    with ``/``.
+def named_records(
+    split: str, dataset: Dataset, rename: Callable[[str, str], str] | None = None
+) -> Iterator[tuple[Record, str]]:
+    """Yield each record with a name for its image, and show progress.
 
-    Names differ even without suffix, so that label files have different names too: if there are
-    a.jpg and a.png, the second gets the name a_2.png.
+    The name is the path of the image relative to the deepest common folder, with ``/``. Names
+    differ even without suffix, so that label files have different names too: if there are a.jpg and
+    a.png, the second gets the name a_2.png.
+
+    Args:
+        split: shown beside the progress.
+        dataset: the data set.
+        rename: returns another name, given the path of the image and its name; None to keep it.
     """
     used: set[str] = set()
     names = relative_names([record["file_name"] for record in dataset.records])
-    return [different_name(name, used) for name in names]
-
-
-def named_records(split: str, dataset: Dataset) -> Iterator[tuple[Record, str]]:
-    """Yield each record with its name from :func:`image_names`, and show progress."""
-    pairs = list(zip(dataset.records, image_names(dataset), strict=True))
-    yield from tqdm(pairs, desc=split or "images", leave=False, delay=PROGRESS_DELAY)
+    pairs = list(zip(dataset.records, names, strict=True))
+    for record, name in tqdm(pairs, desc=split or "images", leave=False, delay=PROGRESS_DELAY):
+        new = name if rename is None else rename(record["file_name"], name)
+        yield record, different_name(new, used)
 
 
 def different_name(name: str, used: set[str]) -> str:

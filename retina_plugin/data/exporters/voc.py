@@ -10,8 +10,9 @@ from xml.sax.saxutils import escape
 from retina_plugin.config.files import write_atomically
 from retina_plugin.data.dataset import Dataset, Record
 from retina_plugin.data.exporters.image_copies import ImageCopies
+from retina_plugin.data.exporters.plain_names import ImageNames, with_plain_classes
 from retina_plugin.data.exporters.splits import FLAGS, count_flags, different_name, named_records
-from retina_plugin.data.importers.voc_offset import OFFSETS
+from retina_plugin.data.importers.voc_offset import OFFSETS, add_offset
 
 LOW, HIGH = OFFSETS["minima"]  # added to corners, because the reader subtracts it by default
 
@@ -19,10 +20,12 @@ LOW, HIGH = OFFSETS["minima"]  # added to corners, because the reader subtracts 
 def write_voc(datasets: Mapping[str, Dataset], copies: ImageCopies) -> list[str]:
     """See :class:`Exporter`. Images of all splits are in one folder; duplicate names get a number.
     Classes without boxes and the order of classes are lost; all flags become "difficult"."""
+    datasets, notes = with_plain_classes(datasets)
+    image_name = ImageNames()
     used: set[str] = set()
     for split, dataset in datasets.items():
         stems = []
-        for record, nested in named_records(split, dataset):
+        for record, nested in named_records(split, dataset, image_name):
             name = different_name(nested.replace("/", "_"), used)
             stems.append(os.path.splitext(name)[0])
             copies.add(record["file_name"], os.path.join("JPEGImages", name))
@@ -30,7 +33,7 @@ def write_voc(datasets: Mapping[str, Dataset], copies: ImageCopies) -> list[str]
         if split:
             lines = "".join(f"{stem}\n" for stem in stems)
             _write(copies.folder, f"ImageSets/Main/{split}.txt", lines)
-    return _notes(datasets)
+    return [*notes, *image_name.notes(), *_notes(datasets)]
 
 
 def _write(folder: str, name: str, text: str) -> None:
@@ -56,19 +59,14 @@ def _xml(record: Record, name: str, dataset: Dataset) -> str:
 
 def _object(annotation: Mapping[str, Any], dataset: Dataset) -> str:
     x0, y0, x1, y1 = annotation["bbox"]
-    corners = {"xmin": x0 + LOW, "ymin": y0 + LOW, "xmax": x1 + HIGH, "ymax": y1 + HIGH}
-    box = "".join(f"<{key}>{_number(value)}</{key}>" for key, value in corners.items())
+    corners = {"xmin": (x0, LOW), "ymin": (y0, LOW), "xmax": (x1, HIGH), "ymax": (y1, HIGH)}
+    box = "".join(f"<{key}>{add_offset(*corner)}</{key}>" for key, corner in corners.items())
     difficult = int(any(annotation.get(flag) for flag in FLAGS))
     name = escape(dataset.class_names[annotation["category_id"]])
     return (
         f"<object><name>{name}</name><difficult>{difficult}</difficult><bndbox>{box}</bndbox>"
         "</object>"
     )
-
-
-def _number(value: float) -> str:
-    """Format a number with all digits, or as an integer if it is whole."""
-    return str(int(value)) if value == int(value) else repr(value)
 
 
 def _notes(datasets: Mapping[str, Dataset]) -> list[str]:

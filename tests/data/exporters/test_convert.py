@@ -8,11 +8,19 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from retina_plugin.cli.command import main
-from retina_plugin.data import Dataset, DatasetError, load_dataset, splits_of, use_voc_offset
+from retina_plugin.data import (
+    Dataset,
+    DatasetError,
+    load_dataset,
+    splits_of,
+    use_box_coordinates,
+    use_voc_offset,
+)
 from retina_plugin.data.exporters import EXPORTERS, convert
 from tests.imported_boxes import write_images
 
@@ -231,3 +239,127 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert content["annotations"][0]["bbox"] == [11, 6, 29, 19]
     with Image.open(Path(out, "images/a.png")) as image:
         assert image.size == (100, 50)
+
+
+def write_named(folder: Path, names: list[str], classes: list[str]) -> str:
+    """Images with any names, each with a box of a class in turn."""
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (100, 50)).save(folder / name, "PNG")
+    content = {
+        "images": [{"id": i, "file_name": name} for i, name in enumerate(names)],
+        "annotations": [
+            {"id": i, "image_id": i, "category_id": i % len(classes), "bbox": [i, 1, 9, 9]}
+            for i in range(len(names))
+        ],
+        "categories": [{"id": i, "name": name} for i, name in enumerate(classes)],
+    }
+    folder.with_suffix(".json").write_text(json.dumps(content))
+    return f"{folder.with_suffix('.json')}@{folder}"
+
+
+@pytest.mark.parametrize("format", EXPORTERS)
+def test_images_with_unusual_names(tmp_path: Path, format: str) -> None:
+    names = [
+        "noext",
+        "noext.png",
+        "p.HEIC",
+        ".hidden.png",
+        ".cache/1.png",
+        "end .png",
+        " begin.png",
+    ]
+    names += [
+        "q.PNG",
+        "dots.1.2.png",
+        "two\nlines.png",
+        "per%20cent.png",
+        "back\\slash.png",
+        ".png",
+    ]
+    data = write_named(tmp_path / "my", names, ["ant"])
+    lines = convert(data, format, str(tmp_path / "there"))
+    records = load_dataset(str(tmp_path / "there")).records
+    lefts = sorted(round(r["annotations"][0]["bbox"][0], 9) for r in records)
+    assert lefts == list(range(len(names)))
+    notes = [line for line in lines if "images were renamed" in line]
+    assert notes == (
+        []
+        if format == "coco"
+        else [
+            "9 images were renamed, because readers would not find their names "
+            "(first: 'noext' is 'noext.png')"
+        ]
+    )
+
+
+def test_a_file_that_has_no_usual_suffix(tmp_path: Path) -> None:
+    data = write_named(tmp_path / "my", ["a"], ["ant"])
+    Image.new("RGB", (100, 50)).save(tmp_path / "my" / "a", "ICO", sizes=[(100, 50)])
+    with pytest.raises(DatasetError, match=r"my/a is a ICO file, whose suffix readers do not take"):
+        convert(data, "yolo", str(tmp_path / "there"))
+    assert sorted(os.listdir(tmp_path)) == ["my", "my.json"]
+
+
+@pytest.mark.parametrize("format", ["yolo", "voc"])
+def test_class_names_that_readers_would_change(tmp_path: Path, format: str) -> None:
+    classes = ["car\n", "car", " two  words", "a\x01b", "in  side", "\u2028", "<&>"]
+    data = write_named(tmp_path / "my", [f"{i}.png" for i in range(7)], classes)
+    lines = convert(data, format, str(tmp_path / "there"))
+    (note,) = [line for line in lines if "class names were changed" in line]
+    assert note.endswith(
+        "'car\\n' is 'car_2', ' two  words' is 'two words', 'a\\x01b' is 'a b', '\\u2028' is '_'"
+    )
+    there = load_dataset(str(tmp_path / "there"))
+    expected = ["car_2", "car", "two words", "a b", "in  side", "_", "<&>"]
+    found = {
+        round(r["annotations"][0]["bbox"][0]): there.class_names[r["annotations"][0]["category_id"]]
+        for r in there.records
+    }
+    assert [found[i] for i in range(7)] == expected
+
+
+@pytest.mark.parametrize("format", EXPORTERS)
+@pytest.mark.parametrize("names", [["siteA", "siteB"], ["train", "site B"], ["names", "nc"]])
+def test_other_splits_than_train_and_val(tmp_path: Path, format: str, names: list[str]) -> None:
+    write_coco(tmp_path / "my")
+    for old, new in zip(("train", "val"), names, strict=True):
+        os.rename(tmp_path / f"my/{old}.json", tmp_path / f"my/{new}.json")
+    lines = convert(str(tmp_path / "my"), format, str(tmp_path / "there"))
+    assert sorted(splits_of(str(tmp_path / "there"))) == sorted(names)
+    for name in names:
+        first, there = (load_dataset(f"{tmp_path}/{folder}:{name}") for folder in ("my", "there"))
+        assert table(there) == table(first)
+    assert any("other programs do not read the splits" in line for line in lines) == (
+        format == "yolo"
+    )
+
+
+def test_pascal_voc_is_exact_for_every_float(tmp_path: Path) -> None:
+    """Corners are counted from 1 in the files; a float plus 1 would lose digits."""
+    rng = np.random.default_rng(0)
+    small = 10.0 ** rng.integers(-20, 1, (300, 4))
+    boxes = (rng.random((300, 4)) * [50, 25, 50, 25] * small).tolist()
+    boxes += [[5e-324, 1e-300, 0.1 + 0.2, 1 / 3], [1 - 2**-53, 2 / 3, 1e-9, 7e-5]]
+    write_images(tmp_path / "my", "a.png")
+    content = {
+        "images": [{"id": 1, "file_name": "a.png"}],
+        "annotations": [
+            {"id": i, "image_id": 1, "category_id": 1, "bbox": box} for i, box in enumerate(boxes)
+        ],
+        "categories": [{"id": 1, "name": "ant"}],
+    }
+    (tmp_path / "my.json").write_text(json.dumps(content))
+    use_box_coordinates("xywh pixels")  # many are below 1, as fractions are
+    try:
+        first = f"{tmp_path}/my.json@{tmp_path}/my"
+        convert(first, "voc", f"{tmp_path}/voc")
+        convert(f"{tmp_path}/voc", "voc", f"{tmp_path}/again")
+        expected, voc, again = (
+            [a["bbox"] for a in load_dataset(name).records[0]["annotations"]]
+            for name in (first, f"{tmp_path}/voc", f"{tmp_path}/again")
+        )
+    finally:
+        use_box_coordinates("")
+    assert expected == voc == again
+    assert len(expected) > 250  # some are so small that no area is left

@@ -39,6 +39,7 @@ from retina_plugin.data.importers.json_head import json_head
 from retina_plugin.data.importers.labelme_shapes import box_of
 from retina_plugin.data.importers.progress import with_progress
 from retina_plugin.data.importers.registry import IMPORTERS
+from retina_plugin.data.importers.run_folders import is_planned, walk_data
 from retina_plugin.data.importers.shapes import Box, enclosing_box
 
 SAMPLE = 3  # number of JSON files of a folder that are inspected
@@ -79,10 +80,9 @@ def _files(source: str) -> list[str]:
     if os.path.isfile(source):
         return [source]
     found = []
-    for base, folders, names in os.walk(source):
-        folders[:] = [name for name in folders if not name.startswith(".")]
+    for base, names in walk_data(source):
         found += [os.path.join(base, n) for n in names if n.lower().endswith(".json")]
-    return sorted(found)
+    return sorted(file for file in found if not is_planned(file))
 
 
 def _has_files(folder: str) -> bool:
@@ -195,9 +195,8 @@ def _note_images_without_file(collector: Collector, source: str) -> None:
         os.path.abspath(os.path.join(collector.image_root, image["file_name"]))
         for image in collector.images
     }
-    for base, folders, names in os.walk(source):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(names):
+    for base, names in walk_data(source):
+        for name in names:
             path = os.path.join(base, name)
             if is_image(name) and not name.startswith(".") and os.path.abspath(path) not in used:
                 collector.note("images have no JSON file and are not used", path)

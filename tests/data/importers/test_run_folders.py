@@ -50,6 +50,18 @@ def test_images_beside_their_labels(tmp_path: Path, place: str) -> None:
     assert Path(record["file_name"]).name == "a.png"
 
 
+@pytest.mark.parametrize("place", ["output", "."])
+def test_labelme(tmp_path: Path, place: str) -> None:
+    write_images(tmp_path, "a.png")
+    shape = {"label": "ant", "points": [[1, 2], [30, 40]], "shape_type": "rectangle"}
+    content = {"version": "5", "flags": {}, "shapes": [shape], "imagePath": "a.png"}
+    (tmp_path / "a.json").write_text(json.dumps(content))
+    write_run(tmp_path / place, str(tmp_path), config="plan.yaml")
+    dataset = load_dataset(str(tmp_path))
+    assert [Path(r["file_name"]).name for r in dataset.records] == ["a.png"]
+    assert dataset.warnings == ()
+
+
 def test_the_files_of_a_plan_are_data_if_there_are_no_others(tmp_path: Path) -> None:
     json_file, images = write_coco(tmp_path / "my")
     write_run(tmp_path / "run", f"{json_file}@{images}")

@@ -8,7 +8,17 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from retina_plugin.cli import completion, config, data, doctor, eval, predict, report, train
+from retina_plugin.cli import (
+    completion,
+    config,
+    data,
+    doctor,
+    eval,
+    export,
+    predict,
+    report,
+    train,
+)
 from retina_plugin.cli.interrupts import exit_quietly_on_signals
 from retina_plugin.cli.output import make_streams_printable, write
 from retina_plugin.cli.parser import Parser, add_verbs, suggestion, verb_parsers
@@ -17,6 +27,7 @@ VERBS: dict[str, Any] = {
     "train": train,
     "eval": eval,
     "predict": predict,
+    "export": export,
     "report": report,
     "data": data,
     "config": config,

@@ -79,7 +79,7 @@ def model_parts(cfg: Any, backbone: Backbone) -> dict[str, Any]:
         class_loss=CLASS_LOSSES.build(cfg),
         box_loss=BOX_LOSSES.build(cfg),
     )
-    postprocessor = _postprocessor(cfg, box_coder)
+    postprocessor = build_postprocessor(cfg, box_coder)
     return {
         "backbone": backbone,
         "head": head,
@@ -88,7 +88,7 @@ def model_parts(cfg: Any, backbone: Backbone) -> dict[str, Any]:
         "assigner": ASSIGNER_REGISTRY.build(cfg, box_coder=box_coder),
         "criterion": criterion,
         "postprocessor": postprocessor,
-        "preprocessor": _preprocessor(cfg, backbone),
+        "preprocessor": build_preprocessor(cfg, backbone.size_divisibility),
         "views": build_views(cfg, postprocessor.suppressor),
         "inference_dtype": _inference_dtype(cfg.MODEL.RETINA_PLUGIN.INFERENCE_DTYPE),
     }
@@ -113,7 +113,8 @@ def _head_levels(cfg: Any, backbone: Backbone) -> list[ShapeSpec]:
     return shapes
 
 
-def _postprocessor(cfg: Any, box_coder: Any) -> PostProcessor:
+def build_postprocessor(cfg: Any, box_coder: Any) -> PostProcessor:
+    """Build the post-processor of a config for the boxes of ``box_coder``."""
     return PostProcessor(
         box_coder=box_coder,
         suppressor=SUPPRESSORS.build(cfg),
@@ -123,12 +124,13 @@ def _postprocessor(cfg: Any, box_coder: Any) -> PostProcessor:
     )
 
 
-def _preprocessor(cfg: Any, backbone: Backbone) -> Preprocessor:
+def build_preprocessor(cfg: Any, size_divisibility: int) -> Preprocessor:
+    """Build the preprocessor of a config; see :class:`Preprocessor`."""
     return Preprocessor(
         pixel_mean=cfg.MODEL.PIXEL_MEAN,
         pixel_std=cfg.MODEL.PIXEL_STD,
         input_format=cfg.INPUT.FORMAT,
-        size_divisibility=backbone.size_divisibility,
+        size_divisibility=size_divisibility,
         min_size=cfg.INPUT.MIN_SIZE_TEST,
         max_size=cfg.INPUT.MAX_SIZE_TEST,
     )

@@ -58,6 +58,7 @@ PAGES = [
     "docs/augmentation.md",
     "docs/detection.md",
     "docs/predict.md",
+    "docs/deploy.md",
     "docs/report.md",
     "docs/weights.md",
     "docs/theory.md",

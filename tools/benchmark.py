@@ -4,6 +4,7 @@ the results are equal, then time the implementations in turns.
     python tools/benchmark.py loss match                 # class loss; anchors against boxes
     python tools/benchmark.py step infer                 # R-50-FPN: a training step; a detection
     python tools/benchmark.py step infer --device cuda --amp
+    python tools/benchmark.py export --threads 1         # files of retina export; needs minutes
     python tools/benchmark.py eval --json eval.json      # COCO metrics
     python tools/benchmark.py input --threads 1          # training samples from JPEG files
 
@@ -27,7 +28,7 @@ import platform
 from typing import Any
 
 import torch
-from benchmarks import detection, evaluation, loading, losses, matching
+from benchmarks import detection, evaluation, exported, loading, losses, matching
 from benchmarks.measure import Comparison, measure, peak_memory, table
 
 from retina_plugin.config.files import write_atomically
@@ -41,6 +42,7 @@ PARTS = {
     "match": matching.comparisons,
     "step": detection.steps,
     "infer": detection.inferences,
+    "export": exported.comparisons,
     "eval": evaluation.comparisons,
     "input": loading.comparisons,
 }

@@ -101,6 +101,13 @@ def test_memory_is_measured_in_a_fresh_process(
         )
 
 
+@pytest.mark.slow
+def test_exported_files(tool: ModuleType, measure: ModuleType) -> None:
+    (comparison,) = tool.comparisons(tool.parse(["export", "--quick"]))
+    model, exported = (prepare() for prepare in comparison.implementations.values())
+    comparison.check(exported(), model())
+
+
 def test_our_loss_keeps_one_tensor_of_the_logits_size(measure: ModuleType) -> None:
     losses = importlib.import_module("benchmarks.losses")
     work = losses._work(losses._ours, 500, 20, "cpu")

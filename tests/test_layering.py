@@ -55,7 +55,7 @@ ALLOWED = {  # package or file -> libraries besides torch; in pure packages insi
     "engine/doctor/host_checks.py": {"fvcore"},
     "engine/doctor/libraries.py": {"packaging", "torchvision"},
     "engine/doctor/machine_checks.py": {"torchvision"},
-    "export": {"numpy"},
+    "export/evaluate.py": {"tqdm"},
     "export/images.py": {"sklearn"},
     "export/nms_graph.py": {"onnx"},
     "export/onnx_format.py": {"onnx", "onnxruntime"},

@@ -220,6 +220,7 @@ def test_wandb_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(variable, raising=False)
     tracker = wandb.WandbTracker(mode="offline", project="p")
     name = log_a_run(tracker, tmp_path)
+    library.teardown()  # as at the end of the process: the file is complete
     (file,) = tmp_path.glob("wandb/offline-run-*/run-*.wandb")
     content = file.read_bytes()
     assert file.name == f"run-{name}.wandb"

@@ -20,7 +20,7 @@ from retina_plugin.engine.trackers.tracker import (
 # Environment variables that are set unless the user has set them.
 DEFAULTS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",  # no report to MLflow's makers
-    "MLFLOW_ALLOW_FILE_STORE": "true",  # MLflow 3.7 and newer refuse folders without it
+    "MLFLOW_ALLOW_FILE_STORE": "true",  # new versions refuse folders without it
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",  # a server that is down costs seconds, not minutes
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
     "GIT_PYTHON_REFRESH": "quiet",  # no message if git is missing

@@ -226,8 +226,9 @@ def test_wandb_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert file.name == f"run-{name}.wandb"
     for text in (b"bbox/AP", b"SOLVER.BASE_LR", b"step"):
         assert text in content
-    (boxes,) = tmp_path.glob("wandb/*/files/media/metadata/boxes2D/*.json")
-    assert "platelet" in boxes.read_text()
+    boxes = list(tmp_path.glob("wandb/offline-*/files/media/metadata/boxes2D/**/*.json"))
+    assert len(boxes) == 2  # ground truth and predictions
+    assert all("platelet" in path.read_text() for path in boxes)
     assert list(tmp_path.glob("wandb/*/files/media/images/**/*.png"))
 
 

@@ -19,12 +19,14 @@ from retina_plugin.config.errors import ConfigError
 from retina_plugin.data import load_dataset, use_box_coordinates
 from retina_plugin.data.errors import DatasetError
 from retina_plugin.engine import disk_space, own_data, run_folder
+from retina_plugin.engine import plan_run as plan_module
 from retina_plugin.engine.host import Request
 from retina_plugin.engine.launch import host_of
-from retina_plugin.engine.own_data import OwnData, plan_run, train_own_data
+from retina_plugin.engine.own_data import train_own_data
 from retina_plugin.engine.plan import choose_network
 from retina_plugin.engine.plan.choose_data import choose_data
 from retina_plugin.engine.plan.rules import Datasets
+from retina_plugin.engine.plan_run import OwnData, plan_run
 from retina_plugin.engine.read_config import merge
 from retina_plugin.engine.run_budget import write_finished_config
 from retina_plugin.lit.run import HOST
@@ -166,7 +168,7 @@ def test_mistakes_leave_nothing_behind(scenes: Path, tmp_path: Path) -> None:
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Plans do not measure a step."""
-    monkeypatch.setattr(own_data, "seconds_per_step", lambda cfg, **size: 0.1)
+    monkeypatch.setattr(plan_module, "seconds_per_step", lambda cfg, **size: 0.1)
 
 
 def plan(data: Path | str, path: Path | str, *, overwrite: bool = False) -> None:

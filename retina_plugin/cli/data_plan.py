@@ -16,6 +16,7 @@ EXAMPLES = """Plan a run for your data and this machine. The plan is a config; e
 comment with its reason.
 
     retina data plan DATA --minutes 20 --output plan.yaml
+    retina data plan DATA --minutes 20 SOLVER.IMS_PER_BATCH 4
     retina train --config-file plan.yaml
 
 If validation images are split off, PLAN.train.json and PLAN.val.json are written beside the
@@ -32,11 +33,12 @@ def add_arguments(parser: Parser) -> None:
         "--overwrite", action="store_true", help="replace existing files of the plan"
     )
     add_host(parser)
+    parser.add_overrides()
 
 
 def run(args: argparse.Namespace) -> None:
     from retina_plugin.engine.launch import host_of
-    from retina_plugin.engine.own_data import plan_run
+    from retina_plugin.engine.plan_run import plan_run
 
     own, host = own_data_of(args), host_of(args.host)
-    plan_run(own, args.output, [], host, overwrite=args.overwrite).write()
+    plan_run(own, args.output, args.opts, host, overwrite=args.overwrite).write()

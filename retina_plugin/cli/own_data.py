@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
+from retina_plugin.cli.parser import integer_between
 from retina_plugin.cli.run_flags import request_of
 
 if TYPE_CHECKING:
     from retina_plugin.cli.parser import Parser
-    from retina_plugin.engine.own_data import OwnData
+    from retina_plugin.engine.plan_run import OwnData
 
 
 def add_own_data(parser: Parser) -> None:
@@ -20,7 +21,7 @@ def add_own_data(parser: Parser) -> None:
 
 
 def add_validation(parser: Parser) -> None:
-    """Add ``--val``, ``--group-by`` and ``--minutes``."""
+    """Add ``--val``, ``--group-by``, ``--split-seed`` and ``--minutes``."""
     parser.add_argument(
         "--val",
         metavar="VAL",
@@ -31,6 +32,12 @@ def add_validation(parser: Parser) -> None:
         metavar="PATTERN",
         help="regular expression for file names; images with the same match, such as frames of a "
         "video, are never split between training and validation",
+    )
+    parser.add_argument(
+        "--split-seed",
+        type=integer_between(0, 2**32 - 1),
+        metavar="N",
+        help="random seed of this split (1); SEED is that of training",
     )
     parser.add_argument(
         "--minutes", type=minutes, metavar="M", help="time budget of the whole command"
@@ -57,7 +64,7 @@ def check_own_data(parser: Parser, args: argparse.Namespace) -> None:
     if args.config_file is None and args.data is None:
         parser.error("expected --data DATA or --config-file FILE")
     if args.config_file is not None:
-        for flag in ("data", "val", "group_by"):
+        for flag in ("data", "val", "group_by", "split_seed"):
             if getattr(args, flag) is not None:
                 parser.error(
                     f"argument --{flag.replace('_', '-')}: not allowed with --config-file, which "
@@ -71,9 +78,10 @@ def check_own_data(parser: Parser, args: argparse.Namespace) -> None:
 
 def own_data_of(args: argparse.Namespace) -> OwnData:
     """Return the data and the time budget that the flags give."""
-    from retina_plugin.engine.own_data import OwnData
+    from retina_plugin.engine.plan_run import OwnData
 
-    return OwnData(args.data, args.val or "", args.group_by or "", args.minutes or 0.0)
+    group_by, minutes = args.group_by or "", args.minutes or 0.0
+    return OwnData(args.data, args.val or "", group_by, minutes, args.split_seed)
 
 
 def train_own_data(args: argparse.Namespace, **flags: Any) -> None:

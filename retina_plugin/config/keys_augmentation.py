@@ -49,6 +49,12 @@ AUGMENTATION_KEYS: dict[str, Key] = {
         "megabytes of decoded images that each loading process keeps for Mosaic and MixUp; 0: none",
         between(0, 10**7),
     ),
+    "RandomCrop.WITH_OBJECT": Key(
+        0.0,
+        "share of the windows of INPUT.CROP that are placed around a random object; the others are "
+        "placed anywhere",
+        SHARE,
+    ),
     "RandomIoUCrop.MIN_IOU": Key(
         [0.0, 0.1, 0.3, 0.5, 0.7, 0.9, 1.0],
         "the window must have at least this IoU with a box. One of the values is drawn for each "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from retina_plugin.config.files import write_atomically
@@ -20,6 +20,7 @@ def write_coco_file(
     path: str,
     *,
     file_name: Callable[[str], str] = os.path.abspath,
+    info: Mapping[str, Any] | None = None,
 ) -> None:
     """Write images of a data set with their boxes and all classes, completely or not at all.
 
@@ -31,12 +32,14 @@ def write_coco_file(
         indices: the indices of the records to write.
         path: the path of the JSON file; its folder must exist.
         file_name: returns the ``file_name`` of an image in the JSON file, given its path.
+        info: COCO's "info", which no reader of data sets needs; None to leave it out.
 
     Raises:
         DiskError: the file cannot be written.
     """
     records = [dataset.records[index] for index in indices]
     content: dict[str, Any] = {
+        **({"info": info} if info else {}),
         "images": [
             {
                 "id": record["image_id"],

@@ -1,4 +1,4 @@
-"""Random slices of training images: their size, their objects, and their places."""
+"""Random slices and crops of training images: their size, their objects, and their places."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from retina_plugin.config import get_cfg
-from retina_plugin.data.transforms import RandomSlice, Sample, TransformChain
+from retina_plugin.data.transforms import RandomCrop, RandomSlice, Sample, TransformChain
 
 
 def sample_of(height: int, width: int, boxes: list[list[float]]) -> Sample:
@@ -85,6 +85,25 @@ def test_slices_around_an_object(box: list[float]) -> None:
             assert box[0] <= left <= box[2] - 50
             assert box[1] <= top <= box[3] - 50
             assert len(part["boxes"]) == 0
+
+
+@pytest.mark.parametrize(("share", "expected"), [(0.0, 0.1), (0.5, 0.55), (1.0, 1.0)])
+def test_share_of_crops_with_an_object(share: float, expected: float) -> None:
+    """RandomCrop finds one small object in a tenth of the places, and else by WITH_OBJECT."""
+    rng = np.random.default_rng(0)
+    crop = RandomCrop(enabled=True, kind="absolute", size=(50, 50), with_object=share)
+    sample = sample_of(50, 450, [[225, 20, 235, 30]])  # inside from 185 to 225 of 0 to 400
+    inside = [
+        left >= 0 and right <= 50
+        for left, _, right, _ in (crop(sample, rng, None)["boxes"][0] for _ in range(500))
+    ]
+    assert sum(inside) / 500 == pytest.approx(expected, abs=0.06)
+
+
+def test_crops_of_images_without_objects() -> None:
+    crop = RandomCrop(enabled=True, kind="absolute", size=(50, 50), with_object=1.0)
+    part = crop(sample_of(60, 90, []), np.random.default_rng(0), None)
+    assert part["image"].shape == (50, 50, 3)
 
 
 def test_without_objects_slices_are_anywhere() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from retina_plugin.data.transforms.crop import crop
+from retina_plugin.data.transforms.crop import crop, draw_object, draw_window
 from retina_plugin.data.transforms.registry import TRANSFORMS
 from retina_plugin.data.transforms.sample import Draw, Sample
 from retina_plugin.modeling.views import MIN_INSIDE
@@ -49,31 +49,10 @@ class RandomSlice:
         sides = sample["image"].shape[:2]
         if max(sides) <= self.size or rng.random() < self.full_image:
             return sample
-        box = None
-        if rng.random() < self.with_object and len(sample["boxes"]):
-            box = sample["boxes"][rng.integers(len(sample["boxes"]))]
-        top = _start(rng, sides[0], self.size, None if box is None else (box[1], box[3]))
-        left = _start(rng, sides[1], self.size, None if box is None else (box[0], box[2]))
-        window = top, left, min(self.size, sides[0]), min(self.size, sides[1])
+        box = draw_object(sample["boxes"], self.with_object, rng)
+        size = (self.size, self.size)
+        window = draw_window(sides, kind="absolute", size=size, rng=rng, box=box)
         return _keep_inside(crop(sample, window))
-
-
-def _start(rng: np.random.Generator, side: int, size: int, span: tuple[float, float] | None) -> int:
-    """Draw the first pixel of a slice along one side of an image.
-
-    Args:
-        rng: source of the random number.
-        side: length of the side of the image.
-        size: length of the slice.
-        span: first and last coordinate of an object. The slice contains the object, or lies
-            inside it if the object is longer. None draws from all positions.
-    """
-    last = max(side - size, 0)
-    low, high = 0, last
-    if span is not None:
-        ends = sorted((int(np.ceil(span[1])) - size, int(span[0])))
-        low, high = (min(max(end, 0), last) for end in ends)
-    return int(rng.integers(low, high + 1))
 
 
 def _keep_inside(sample: Sample) -> Sample:

@@ -9,10 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
+Rows = tuple[tuple[float, ...], ...]  # numbers for each level
 THRESHOLD = 0.5  # anchors with this IoU are positive: the last of IOU_THRESHOLDS
 CLOSE = 0.7  # with this IoU, the box regression needs only small corrections
 SLACK = 0.02  # how much lower the score may be to have fewer anchors per cell
 MAX_BOXES = 3000  # if there are more boxes, a random sample of this size is used
+CHUNK = 4096  # boxes that are compared at a time, so that little memory is needed
 OFFSETS = 4  # random positions of each box between the centres of cells
 SPREADS = (1.33, 1.6, 2.0, 2.5)  # factors between neighbouring aspect ratios
 
@@ -24,24 +26,24 @@ class AnchorShapes:
     Attributes:
         strides: pixels per cell of each level, finest first.
         sizes: for each level, square roots of areas in pixels of the network's input.
-        ratios: height / width, the same for each level.
+        ratios: for each level, height / width.
     """
 
     strides: tuple[int, ...]
     sizes: tuple[tuple[float, ...], ...]
-    ratios: tuple[float, ...]
+    ratios: tuple[tuple[float, ...], ...]
 
     @property
     def per_cell(self) -> int:
-        return len(self.sizes[0]) * len(self.ratios)
+        return len(self.sizes[0]) * len(self.ratios[0])
 
     def shapes(self) -> tuple[Array, Array]:
         """Return (A, 2) widths and heights of all anchors, and (A,) their strides."""
         rows = [
             (size / ratio**0.5, size * ratio**0.5, stride)
-            for stride, sizes in zip(self.strides, self.sizes, strict=True)
+            for stride, sizes, ratios in zip(self.strides, self.sizes, self.ratios, strict=True)
             for size in sizes
-            for ratio in self.ratios
+            for ratio in ratios
         ]
         table = np.asarray(rows, dtype=np.float64)
         return table[:, :2], table[:, 2]
@@ -61,8 +63,15 @@ def best_overlaps(boxes: Array, anchors: AnchorShapes, *, seed: int = 0) -> Arra
     Returns:
         (B, OFFSETS) from 0 to 1.
     """
-    shapes, strides = anchors.shapes()
     positions = np.random.default_rng(seed).uniform(-0.5, 0.5, (len(boxes), OFFSETS, 1, 2))
+    parts = [
+        _best(boxes[start : start + CHUNK], positions[start : start + CHUNK], *anchors.shapes())
+        for start in range(0, len(boxes), CHUNK)
+    ]
+    return np.concatenate(parts) if parts else np.zeros((0, OFFSETS))
+
+
+def _best(boxes: Array, positions: Array, shapes: Array, strides: Array) -> Array:
     shift = np.abs(positions * strides[:, None])  # (B, OFFSETS, A, 2)
     box, anchor = boxes[:, None, None], shapes[None, None]  # widths and heights
     overlap = np.minimum(np.minimum(box, anchor), (box + anchor) / 2 - shift).clip(min=0)
@@ -72,39 +81,57 @@ def best_overlaps(boxes: Array, anchors: AnchorShapes, *, seed: int = 0) -> Arra
     return best
 
 
-def recall(
-    boxes: Array, labels: NDArray[np.int64], anchors: AnchorShapes, *, threshold: float = THRESHOLD
-) -> Array:
-    """Return the share of boxes of each class with an anchor of IoU ``threshold`` or more.
+def reached_shares(boxes: Array, anchors: AnchorShapes, *, threshold: float = THRESHOLD) -> Array:
+    """Return the share of the places at which each box has an anchor of IoU ``threshold`` or more.
 
     Args:
         boxes: (B, 2) width and height in pixels of the network's input.
-        labels: (B,) classes.
         anchors: the anchors of the pyramid.
         threshold: the smallest IoU.
 
     Returns:
-        (K,) with K one more than the largest label; NaN for a class without boxes.
+        (B,) from 0 to 1.
     """
-    return _shares_of_classes(best_overlaps(boxes, anchors) >= threshold, labels)
-
-
-def _shares_of_classes(reached: NDArray[np.bool_], labels: NDArray[np.int64]) -> Array:
-    counts = np.bincount(labels)
-    with np.errstate(invalid="ignore"):
-        shares: Array = np.bincount(labels, weights=reached.mean(axis=1)) / counts
+    shares: Array = (best_overlaps(boxes, anchors) >= threshold).mean(axis=1)
     return shares
 
 
-def _score(boxes: Array, labels: NDArray[np.int64], anchors: AnchorShapes) -> float:
-    """Return the mean over classes of the recall at :data:`THRESHOLD` and at :data:`CLOSE`."""
+def mean_of_classes(shares: Array, labels: NDArray[np.int64]) -> float:
+    """Return the mean over classes of the mean of (B,) shares; classes without boxes are left out.
+
+    Args:
+        shares: (B,) a number for each box.
+        labels: (B,) classes.
+    """
+    counts = np.bincount(labels)
+    present = counts > 0
+    return float((np.bincount(labels, weights=shares)[present] / counts[present]).mean())
+
+
+def score(
+    boxes: Array,
+    labels: NDArray[np.int64],
+    anchors: AnchorShapes,
+    *,
+    threshold: float = THRESHOLD,
+) -> float:
+    """Return the mean over classes of the recall at ``threshold`` and at :data:`CLOSE`, of at most
+    :data:`MAX_BOXES` boxes."""
+    boxes, labels = _sample(boxes, labels)
     overlaps = best_overlaps(boxes, anchors)
-    shares = [_shares_of_classes(overlaps >= t, labels) for t in (THRESHOLD, CLOSE)]
-    return float(np.nanmean(shares))
+    close = max(CLOSE, threshold)
+    reached = [(overlaps >= t).mean(axis=1) for t in (threshold, close)]
+    return mean_of_classes(sum(reached) / 2, labels)
 
 
 def choose_anchors(
-    boxes: Array, labels: NDArray[np.int64], *, strides: Sequence[int]
+    boxes: Array,
+    labels: NDArray[np.int64],
+    *,
+    strides: Sequence[int],
+    sizes: Rows = (),
+    ratios: Rows = (),
+    threshold: float = THRESHOLD,
 ) -> AnchorShapes:
     """Choose the fewest anchors per cell whose recall, averaged over classes, is nearly the best.
 
@@ -115,11 +142,13 @@ def choose_anchors(
         boxes: (B, 2) width and height in pixels of the network's input, at training size.
         labels: (B,) classes.
         strides: strides of the levels, finest first.
+        sizes, ratios: the sizes and aspect ratios of each level, if the user gives them; else ().
+        threshold: IoU from which an anchor is positive.
     """
-    boxes, labels = _sample(boxes, labels)
+    boxes, labels = _sample(boxes, labels)  # once, not for each candidate
     scored = [
-        (_score(boxes, labels, anchors), anchors)
-        for anchors in _candidates(boxes, labels, tuple(strides))
+        (score(boxes, labels, anchors, threshold=threshold), anchors)
+        for anchors in _candidates(boxes, labels, tuple(strides), sizes, ratios)
     ]
     best = max(score for score, _ in scored)
     good = [item for item in scored if item[0] >= best - SLACK]
@@ -134,23 +163,26 @@ def _sample(boxes: Array, labels: NDArray[np.int64]) -> tuple[Array, NDArray[np.
 
 
 def _candidates(
-    boxes: Array, labels: NDArray[np.int64], strides: tuple[int, ...]
+    boxes: Array, labels: NDArray[np.int64], strides: tuple[int, ...], sizes: Rows, ratios: Rows
 ) -> list[AnchorShapes]:
-    """Return combinations of size ranges, sizes per level and aspect ratios."""
+    """Return combinations of sizes and aspect ratios; of only one if the user gives it."""
+    all_sizes = [sizes] if sizes else _size_rows(boxes, labels, len(strides))
+    all_ratios = [ratios] if ratios else [(row,) * len(strides) for row in _ratio_sets(boxes)]
+    return [AnchorShapes(strides, one, other) for one in all_sizes for other in all_ratios]
+
+
+def _size_rows(boxes: Array, labels: NDArray[np.int64], levels: int) -> list[Rows]:
+    """Return combinations of a range of sizes and a number of sizes per level."""
     sizes = np.sqrt(boxes.prod(axis=1))
     present = np.unique(labels)
-    found = []
+    found: list[Rows] = []
     for percentile in (1, 5, 10):
         # the range covers every class, also a rare class with other sizes
         low = min(np.percentile(sizes[labels == k], percentile) for k in present)
         high = max(np.percentile(sizes[labels == k], 100 - percentile) for k in present)
         for per_level in (1, 2, 3):
-            ladder = _geometric(low, high, len(strides) * per_level)
-            rows = tuple(
-                tuple(round(float(size), 1) for size in row)
-                for row in ladder.reshape(len(strides), per_level)
-            )
-            found += [AnchorShapes(strides, rows, ratios) for ratios in _ratio_sets(boxes)]
+            rows = _geometric(low, high, levels * per_level).reshape(levels, per_level)
+            found.append(tuple(tuple(round(float(size), 1) for size in row) for row in rows))
     return found
 
 

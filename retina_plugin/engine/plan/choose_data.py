@@ -12,6 +12,7 @@ from retina_plugin.data.coco_file import write_coco_file
 from retina_plugin.data.data_path import parse_data_path
 from retina_plugin.data.errors import DatasetError
 from retina_plugin.data.split import split_dataset
+from retina_plugin.engine.plan.origin import Origin
 from retina_plugin.engine.plan.rules import Datasets
 
 FRACTION = 0.2  # share of the images for validation, if the data has no validation split
@@ -27,6 +28,8 @@ class ChosenData:
         training, validation: the data sets; both have the same classes.
         lines: lines to print.
         files: COCO files that the names need, not written yet: path -> data set.
+        origin: from which data the files were made; see
+            :mod:`retina_plugin.engine.plan.origin`.
     """
 
     names: Datasets
@@ -34,6 +37,7 @@ class ChosenData:
     validation: Dataset
     lines: tuple[str, ...]
     files: Mapping[str, Dataset] = field(default_factory=dict, repr=False)
+    origin: Origin | None = None
 
     def write_files(self) -> None:
         """Write :attr:`files`.
@@ -42,10 +46,13 @@ class ChosenData:
             DiskError: a file cannot be written.
         """
         for path, dataset in self.files.items():
-            write_coco_file(dataset, range(len(dataset.records)), path)
+            info = self.origin.info() if self.origin else None
+            write_coco_file(dataset, range(len(dataset.records)), path, info=info)
 
 
-def choose_data(data: str, val: str, *, prefix: str, group_by: str = "") -> ChosenData:
+def choose_data(
+    data: str, val: str, *, prefix: str, group_by: str = "", seed: int | None = None
+) -> ChosenData:
     """Choose training and validation images.
 
     The data sets are used by their names if both have the same classes. Otherwise, and if
@@ -58,19 +65,22 @@ def choose_data(data: str, val: str, *, prefix: str, group_by: str = "") -> Chos
             such a split, :data:`FRACTION` of the images is split off.
         prefix: prefix of the file names ``<prefix>.train.json`` and ``<prefix>.val.json``.
         group_by: see :func:`retina_plugin.data.split.split_dataset`.
+        seed: random seed of the split; None for :data:`SEED`.
 
     Raises:
         DatasetError: a data set cannot be used, has no ground truth or has no boxes; or
-            ``group_by`` is given, but nothing is split.
+            ``group_by`` or ``seed`` is given, but nothing is split.
     """
     training = _load(data, "learn")
     other = val or _validation_split(data)
     if not other:
-        return _split(training, prefix, group_by)
-    if group_by:
+        origin = Origin(data, group_by=group_by, split_seed=SEED if seed is None else seed)
+        return _split(training, prefix, origin)
+    flag = "--group-by" if group_by else "--split-seed"
+    if group_by or seed is not None:
         raise DatasetError(
-            f"--group-by splits the images of {data}, but {other} is the validation set: leave "
-            "--group-by out, or name the training images alone"
+            f"{flag} splits the images of {data}, but {other} is the validation set: leave "
+            f"{flag} out, or name the training images alone"
         )
     validation = _load(other, "measure")
     lines = [_describe("training", training), _describe("validation", validation)]
@@ -80,7 +90,7 @@ def choose_data(data: str, val: str, *, prefix: str, group_by: str = "") -> Chos
     classes = _all_classes(training, validation)
     lines += _missing_classes(training, validation)
     training, validation = (_with_classes(d, classes) for d in (training, validation))
-    return _with_files(training, validation, prefix, lines)
+    return _with_files(training, validation, prefix, lines, Origin(data, val=other))
 
 
 def _load(name: str, purpose: str) -> Dataset:
@@ -108,23 +118,26 @@ def _describe(role: str, dataset: Dataset) -> str:
     )
 
 
-def _split(dataset: Dataset, prefix: str, group_by: str) -> ChosenData:
-    split = split_dataset(dataset, fraction=FRACTION, seed=SEED, group_by=group_by)
+def _split(dataset: Dataset, prefix: str, origin: Origin) -> ChosenData:
+    assert origin.split_seed is not None
+    split = split_dataset(
+        dataset, fraction=FRACTION, seed=origin.split_seed, group_by=origin.group_by
+    )
     training, validation = (
         dataclasses.replace(dataset, records=[dataset.records[i] for i in indices])
         for indices in (split.training, split.validation)
     )
     lines = [_describe("training", dataset), *split.notes]
-    return _with_files(training, validation, prefix, lines)
+    return _with_files(training, validation, prefix, lines, origin)
 
 
 def _with_files(
-    training: Dataset, validation: Dataset, prefix: str, lines: Sequence[str]
+    training: Dataset, validation: Dataset, prefix: str, lines: Sequence[str], origin: Origin
 ) -> ChosenData:
     files = {f"{prefix}.train.json": training, f"{prefix}.val.json": validation}
     train, val = (f"{path}@" for path in files)
-    names = Datasets(train=(train,), validation=(val,))
-    return ChosenData(names, training, validation, tuple(lines), files)
+    names = Datasets(train=(train,), validation=(val,), split=origin.split)
+    return ChosenData(names, training, validation, tuple(lines), files, origin)
 
 
 def _all_classes(training: Dataset, validation: Dataset) -> tuple[str, ...]:

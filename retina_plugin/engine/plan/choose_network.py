@@ -11,7 +11,7 @@ import numpy as np
 from retina_plugin.engine.plan.network import Decision, pretrained_network, scratch_network
 from retina_plugin.engine.plan.plan import Entry
 from retina_plugin.engine.plan.task import Task
-from retina_plugin.engine.plan.time_plan import Costs, number_of_steps
+from retina_plugin.engine.plan.time_plan import PERIOD, Costs, number_of_steps
 from retina_plugin.engine.plan.trial import Trial, TrialSize
 
 # If fewer steps fit into the time, a network is trained from scratch. Its steps are shorter, and on
@@ -52,14 +52,14 @@ def choose_network(
     if fixed is not None:
         network = _network(task, fixed)
         return Choice(network, costs_of(network))
-    weights = pretrained_network(task.machine, "")
+    weights = pretrained_network(task.machine, "", task.given)
     costs, seconds = costs_of(weights), 0.0
     decision = decide_by_steps(task, costs)
     size = trial_size(task, costs)
     if isinstance(size, str):
         decision = decision._replace(reason=f"{decision.reason}; no trial of both, because {size}")
     else:
-        trial = try_both(weights, scratch_network(task.machine, ""), size)
+        trial = try_both(weights, scratch_network(task.machine, "", task.given), size)
         decision, seconds = decide_by_trial(trial, size, otherwise=decision), trial.seconds
     network = _network(task, decision)
     costs = costs if decision.use_weights else costs_of(network)
@@ -68,7 +68,7 @@ def choose_network(
 
 def _network(task: Task, decision: Decision) -> Network:
     build = pretrained_network if decision.use_weights else scratch_network
-    return build(task.machine, decision.reason)
+    return build(task.machine, decision.reason, task.given)
 
 
 def _enough_images(task: Task) -> Decision | None:
@@ -88,7 +88,7 @@ def decide_by_steps(task: Task, costs: Costs) -> Decision:
     few = f"there are only {task.training.num_images} images"
     if not (task.minutes or task.steps):
         return Decision(True, few)
-    steps = task.steps or number_of_steps(task.minutes, costs)
+    steps = task.steps or number_of_steps(task.minutes, costs, task.given.get(PERIOD))
     if steps >= PRETRAINED_STEPS:
         return Decision(True, f"{few}, and at least {PRETRAINED_STEPS} steps")
     return Decision(
@@ -109,7 +109,7 @@ def trial_size(task: Task, costs: Costs) -> TrialSize | str:
         return "it compares equal times, and the number of steps is given"
     if not task.minutes:
         return "a short trial does not tell which network is better after a long run"
-    if number_of_steps(task.minutes, costs) < PRETRAINED_STEPS:
+    if number_of_steps(task.minutes, costs, task.given.get(PERIOD)) < PRETRAINED_STEPS:
         return "a short trial favours ImageNet weights"
     seconds = task.minutes * 60 * TRIAL_SHARE / 2  # for each network
     training = TRAINING_SHARE * seconds

@@ -2,26 +2,35 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 from collections.abc import Callable, Iterator
 
-import numpy as np
-
-from retina_plugin.engine.plan.anchors import choose_anchors, recall
+from retina_plugin.engine.plan.anchors import mean_of_classes, reached_shares
+from retina_plugin.engine.plan.background import background_entries, trains_background
+from retina_plugin.engine.plan.batch import batch_size, half_batch
 from retina_plugin.engine.plan.choose_network import Choice, Network, choose_network
-from retina_plugin.engine.plan.class_table import class_table, default_anchors
-from retina_plugin.engine.plan.input_size import InputSize, choose_input_size, choose_strides
+from retina_plugin.engine.plan.given import with_given
+from retina_plugin.engine.plan.input_size import InputSize, choose_input_size
 from retina_plugin.engine.plan.plan import Entry, Plan
+from retina_plugin.engine.plan.pyramid import (
+    PyramidChoice,
+    choose_pyramid,
+    default_anchors,
+    positive_threshold,
+    pyramid_entries,
+)
+from retina_plugin.engine.plan.reached_boxes import reached_boxes
 from retina_plugin.engine.plan.rules import (
-    batch_size,
     dataset_entries,
     detection_entries,
     input_entries,
-    pyramid_entries,
     solver_entries,
 )
 from retina_plugin.engine.plan.task import Task
 from retina_plugin.engine.plan.time_plan import (
     LEAST_STEPS,
+    PERIOD,
     Costs,
     evaluation_seconds,
     fixed_entries,
@@ -49,10 +58,23 @@ def make_plan(
             :func:`retina_plugin.engine.plan.trial.try_both`.
 
     Raises:
-        ValueError: not even one step fits into the time.
+        ValueError: not even one step fits into the time, or given values do not go together.
     """
-    size = choose_input_size(task.training, gpu=bool(task.machine.gpu))
-    batch = batch_size(size, task.training, task.machine)
+    background = background_entries(task.training, task.given)
+    if not trains_background(task.training, task.given):
+        task = dataclasses.replace(task, training=task.training.without_background())
+    plan = _plan_trained(task, seconds_per_step, try_both).with_entries(background)
+    return with_given(plan, task.given)
+
+
+def _plan_trained(
+    task: Task,
+    seconds_per_step: Callable[[Plan, int, int], float],
+    try_both: Callable[[Plan, Plan, TrialSize], Trial],
+) -> Plan:
+    """Plan a run for images that are all trained. Arguments are as in :func:`make_plan`."""
+    size = _size(task)
+    batch = batch_size(size, task.training, task.machine, task.given)
     pixels: float = batch.value * size.train_pixels
 
     def plan_of(network: Network) -> Plan:
@@ -69,9 +91,14 @@ def make_plan(
         return _fit_time(task, choice, batch, choice.costs.step / pixels)
     plan = plan_of(choice.network)
     if task.steps:
-        return plan.with_entries(fixed_entries(task.steps))
+        return plan.with_entries(fixed_entries(task.steps, task.given))
     images = task.training.num_images
-    return plan.with_entries(open_entries(num_images=images, batch=batch.value))
+    return plan.with_entries(open_entries(num_images=images, batch=batch.value, given=task.given))
+
+
+def _size(task: Task, shrink: float = 1.0) -> InputSize:
+    gpu = bool(task.machine.gpu)
+    return choose_input_size(task.training, gpu=gpu, shrink=shrink, given=task.given)
 
 
 def _shape(size: InputSize) -> tuple[int, int]:
@@ -84,7 +111,7 @@ def _fit_time(task: Task, choice: Choice, batch: Entry, per_pixel: float) -> Pla
     """Use smaller batches, then smaller images, until enough steps fit into the time."""
     for size, images in _options(task, batch):
         costs = _costs(task, size, images.value, per_pixel, trial=choice.costs.trial)
-        steps = number_of_steps(task.minutes, costs)
+        steps = number_of_steps(task.minutes, costs, task.given.get(PERIOD))
         if steps >= LEAST_STEPS:
             break
     if not steps:
@@ -94,7 +121,7 @@ def _fit_time(task: Task, choice: Choice, batch: Entry, per_pixel: float) -> Pla
             f"{(costs.step * LEAST_STEPS + costs.evaluation) / 60:.0f} minutes"
         )
     plan = _without_time(task, choice.network, size, images)
-    plan = plan.with_entries(timed_entries(task.minutes, costs))
+    plan = plan.with_entries(timed_entries(task.minutes, costs, task.given))
     if steps < LEAST_STEPS:
         minutes = task.minutes * LEAST_STEPS / steps
         warning = (
@@ -106,12 +133,10 @@ def _fit_time(task: Task, choice: Choice, batch: Entry, per_pixel: float) -> Pla
 
 
 def _options(task: Task, batch: Entry) -> Iterator[tuple[InputSize, Entry]]:
-    batches = [batch]
-    if batch.value >= 4:
-        reason = "half as many as usual, so that more steps fit into the time"
-        batches.append(Entry(batch.key, batch.value // 2, reason, printed=True))
-    for shrink in SHRINKS:
-        size = choose_input_size(task.training, gpu=bool(task.machine.gpu), shrink=shrink)
+    half = half_batch(batch, task.given)
+    batches = [batch] if half is None else [batch, half]
+    sizes = [_size(task, shrink) for shrink in SHRINKS]
+    for size in dict.fromkeys(sizes):  # a given size does not change
         for images in batches:
             yield size, images
 
@@ -131,19 +156,26 @@ def _costs(
 
 
 def _without_time(task: Task, network: list[Entry], size: InputSize, batch: Entry) -> Plan:
-    profile = task.training
-    strides = choose_strides(profile, size)
-    boxes = profile.boxes_at(size.object_side)
-    anchors = choose_anchors(boxes, profile.labels, strides=strides)
-    before, after = (recall(boxes, profile.labels, a) for a in (default_anchors(), anchors))
-    reached = float(np.nanmean(before)), float(np.nanmean(after))
+    profile, given = task.training, task.given
+    choice, threshold = _pyramid(task, size), positive_threshold(given)
+    before, after = (
+        reached_shares(profile.boxes_at(size.object_side), anchors, threshold=threshold)
+        for anchors in (default_anchors(), choice.anchors)
+    )
+    means = [mean_of_classes(shares, profile.labels) for shares in (before, after)]
     entries = [
         *dataset_entries(task.datasets, profile),
         *network,
-        *pyramid_entries(strides, anchors, reached=reached),
-        *input_entries(size, profile),
+        *pyramid_entries(choice, given=given, reached=(means[0], means[1])),
+        *input_entries(size, profile, given),
         batch,
-        *solver_entries(batch.value),
-        *detection_entries(profile),
+        *solver_entries(batch.value, given),
+        *detection_entries(profile, given),
     ]
-    return Plan(tuple(entries), tuple(class_table(profile, size, before, after)))
+    head = reached_boxes(profile, size, before, after, threshold=threshold)
+    return Plan(tuple(entries), tuple(head))
+
+
+@functools.lru_cache(maxsize=4)  # a plan is made for each network, with the same size
+def _pyramid(task: Task, size: InputSize) -> PyramidChoice:
+    return choose_pyramid(task.training, size, task.given)

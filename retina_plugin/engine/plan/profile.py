@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from retina_plugin.data import Dataset
+from retina_plugin.data.pixel_kinds import describe_kinds, pixel_kinds
 
 Array = NDArray[np.float64]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # arrays have no single truth value
 class DataProfile:
     """Sizes of images and objects. Crowds are left out.
 
@@ -22,6 +24,7 @@ class DataProfile:
         boxes: (B, 2) width and height of each box, pixels.
         labels: (B,) class of each box.
         box_images: (B,) index of the image of each box.
+        pixels: channels and bits of the images, such as "8-bit RGB images"; "" if unknown.
     """
 
     class_names: tuple[str, ...]
@@ -29,10 +32,21 @@ class DataProfile:
     boxes: Array
     labels: NDArray[np.int64]
     box_images: NDArray[np.int64]
+    pixels: str = ""
 
     @property
     def num_images(self) -> int:
         return len(self.image_sides)
+
+    @property
+    def num_background(self) -> int:
+        """The number of images without boxes."""
+        return self.num_images - len(np.unique(self.box_images))
+
+    def without_background(self) -> DataProfile:
+        """Return the profile of the images with boxes."""
+        kept, box_images = np.unique(self.box_images, return_inverse=True)
+        return dataclasses.replace(self, image_sides=self.image_sides[kept], box_images=box_images)
 
     @property
     def short_side(self) -> float:
@@ -103,4 +117,5 @@ def profile_of(*datasets: Dataset) -> DataProfile:
         boxes=np.asarray(boxes, dtype=np.float64),
         labels=np.asarray(labels, dtype=np.int64),
         box_images=np.asarray(images, dtype=np.int64),
+        pixels=describe_kinds(pixel_kinds(r for d in datasets for r in d.records)),
     )

@@ -6,44 +6,45 @@ docs/planning.md explains each rule.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from retina_plugin.config.keys import NODE
-from retina_plugin.engine.plan.anchors import AnchorShapes
+from retina_plugin.engine.plan.batch import LARGEST_BATCH
+from retina_plugin.engine.plan.given import GIVEN, Given, chosen_or_given, given_entry
 from retina_plugin.engine.plan.input_size import OVERLAP, InputSize
-from retina_plugin.engine.plan.machine import Machine
 from retina_plugin.engine.plan.plan import Entry
 from retina_plugin.engine.plan.profile import DataProfile
 
-LARGEST_BATCH = 8
 BASE_LR = 0.0015  # learning rate of AdamW for 8 images
-# Memory of a training step for each pixel of the batch, measured on a CPU with 4 or 8 images of 384
-# x 512 and 3 classes: 600 to 760 with levels from P3, 880 to 1040 from P2; with 80 classes and P2
-# up to 1070.
-BYTES_PER_PIXEL = 1100
-# Of the ResNet-50, measured on a CPU, not on a GPU, as the difference of 2 and 4 images of 256 x
-# 320: 2200 with levels from P3, 3800 from P2. About 550 MiB do not depend on the images.
-BYTES_PER_PIXEL_GPU = 4500
-MEMORY_SHARE = 0.5  # share of the free memory that a step may use
+SGD_LR = 0.005  # of SGD for 8 images: Detectron2's 0.01 for 16
+TEST_SIZE = "INPUT.MIN_SIZE_TEST"
+DETECTIONS = "TEST.DETECTIONS_PER_IMAGE"
+WITH_OBJECT = 0.5  # share of the windows that are placed around an object, as for slices
 FULL_IMAGE_SHARE = 0.2  # share of the samples that show the whole image, if some must
 
 
 @dataclass(frozen=True)
 class Datasets:
-    """Names of the training, validation and test sets for the config."""
+    """Names of the training, validation and test sets for the config.
+
+    Attributes:
+        split: how the validation images were split off; "" if they were not.
+    """
 
     train: tuple[str, ...]
     validation: tuple[str, ...]
     test: tuple[str, ...] = ()
+    split: str = ""
 
 
 def dataset_entries(datasets: Datasets, profile: DataProfile) -> list[Entry]:
     """Name the data sets."""
     counts = profile.counts
-    facts = f"{profile.num_images} images, {len(profile.labels)} boxes"
+    several = "," in profile.pixels
+    images = f"{profile.num_images} {'images' if several else profile.pixels or 'images'}"
+    facts = f"{images}{f' ({profile.pixels})' if several else ''}, {len(profile.labels)} boxes"
     if len(counts) > 1:
         facts += f" of {len(counts)} classes ({counts.min()} to {counts.max()} boxes)"
     return [
@@ -52,88 +53,64 @@ def dataset_entries(datasets: Datasets, profile: DataProfile) -> list[Entry]:
         Entry(
             f"{NODE}.DATASETS.VALIDATION",
             list(datasets.validation),
-            "the best model is chosen on these images",
+            f"{datasets.split}{'; ' if datasets.split else ''}the best model is chosen on these "
+            "images",
         ),
         Entry("DATALOADER.NUM_WORKERS", 1, "one process reads images while the other trains"),
     ]
 
 
-def pyramid_entries(
-    strides: Sequence[int], anchors: AnchorShapes, *, reached: tuple[float, float]
-) -> list[Entry]:
-    """Set levels and anchors.
+def input_entries(size: InputSize, profile: DataProfile, given: Given) -> list[Entry]:
+    """Set the sizes of images, windows or slices, and flips.
 
     Args:
-        strides: strides of the levels, finest first.
-        anchors: anchors of these levels.
-        reached: the mean recall over classes of Detectron2's anchors, and of ``anchors``.
+        size: the size of the images.
+        profile: profile of the training set.
+        given: the values on the command line.
     """
-    finest = 2 if strides[0] == 4 else 3
-    stages = [f"res{k}" for k in range(finest, 6)]
-    numbers = [int(math.log2(stride)) for stride in strides]
-    levels = [f"p{number}" for number in numbers]
-    built = numbers[-1] - finest + 1
-    return [
-        Entry("MODEL.RESNETS.OUT_FEATURES", stages),
-        Entry("MODEL.FPN.IN_FEATURES", stages),
-        Entry(f"{NODE}.NECK.LEVELS", max(built, 5)),
-        Entry(
-            "MODEL.RETINANET.IN_FEATURES",
-            levels,
-            f"a small object is at least 1.75 cells of {levels[0]} wide, a large one at most 6 of "
-            f"{levels[-1]}",
-            printed=True,
-        ),
-        Entry(
-            "MODEL.ANCHOR_GENERATOR.SIZES",
-            [list(row) for row in anchors.sizes],
-            f"{anchors.per_cell} anchors per cell; {reached[1]:.0%} of the boxes have an "
-            "anchor with IoU 0.5 (mean over classes), with Detectron2's anchors "
-            f"{reached[0]:.0%}",
-            printed=True,
-        ),
-        Entry(
-            "MODEL.ANCHOR_GENERATOR.ASPECT_RATIOS",
-            [list(anchors.ratios)],
-            "height / width, from the shapes of the boxes",
-            printed=True,
-        ),
-    ]
-
-
-def input_entries(size: InputSize, profile: DataProfile) -> list[Entry]:
-    """Set the sizes of images, windows or slices, and flips."""
     low, high = size.train_range
+    # two given sizes are the ends of a range; other numbers of sizes are a list to choose from
+    sampling = "range" if len(given.get("INPUT.MIN_SIZE_TRAIN", (low, high))) == 2 else "choice"
     short_side, long_side = size.short_side, size.long_side
     if size.sliced:  # a slice, and the whole image
-        short_side, long_side = high, math.ceil(high * profile.elongation)
+        short_side, long_side = size.view_side, math.ceil(size.view_side * profile.elongation)
     cut = size.window and not size.full_image
     entries = [
-        Entry("INPUT.MIN_SIZE_TEST", short_side, size.reason, printed=True),
+        given_entry(TEST_SIZE, short_side, size.reason.removeprefix(f"{GIVEN}: "))
+        if TEST_SIZE in given
+        else Entry(TEST_SIZE, short_side, size.reason, printed=True),
         Entry("INPUT.MAX_SIZE_TEST", long_side),
         Entry("INPUT.MIN_SIZE_TRAIN", [low, high], "random sizes, at most the size of evaluation"),
-        Entry("INPUT.MIN_SIZE_TRAIN_SAMPLING", "range"),
+        Entry("INPUT.MIN_SIZE_TRAIN_SAMPLING", sampling),
         Entry("INPUT.MAX_SIZE_TRAIN", high if cut else long_side),
     ]
     if size.sliced:
         entries += _slice_entries(size)
-    elif size.window:
-        entries += [
-            Entry(
-                "INPUT.CROP.ENABLED",
-                True,
-                "training cuts windows out of large images, so that a step stays fast; evaluation "
-                "takes whole images",
-                printed=True,
-            ),
-            Entry("INPUT.CROP.TYPE", "absolute"),
-            Entry("INPUT.CROP.SIZE", [size.window, size.window]),
-        ]
+    policy = given.get(f"{NODE}.INPUT.AUGMENTATION", "none")
+    if size.window and (policy != "none" or not size.sliced):
+        entries += _window_entries(size)
     characters = all(len(name) == 1 for name in profile.class_names)
     flip, why = "horizontal", 'write "none" if a mirrored object is another class'
     if characters:
         flip, why = "none", "classes are single characters; a mirrored one is another class"
     return [*entries, Entry("INPUT.RANDOM_FLIP", flip, why, printed=True)]
+
+
+def _window_entries(size: InputSize) -> list[Entry]:
+    """Cut windows in training."""
+    why = "so that a step stays fast; evaluation takes whole images"
+    if size.sliced:
+        why = "of the size of the slices, because AUGMENTATION replaces RandomSlice"
+    return [
+        Entry("INPUT.CROP.ENABLED", True, f"training cuts windows out of images, {why}", True),
+        Entry("INPUT.CROP.TYPE", "absolute"),
+        Entry("INPUT.CROP.SIZE", [size.window, size.window]),
+        Entry(
+            f"{NODE}.INPUT.RandomCrop.WITH_OBJECT",
+            WITH_OBJECT,
+            "share of the windows that are placed around an object; others can be empty",
+        ),
+    ]
 
 
 def _slice_entries(size: InputSize) -> list[Entry]:
@@ -155,34 +132,23 @@ def _slice_entries(size: InputSize) -> list[Entry]:
     ]
 
 
-def batch_size(size: InputSize, profile: DataProfile, machine: Machine) -> Entry:
-    """Choose the number of images of a step by memory and data."""
-    per_pixel = BYTES_PER_PIXEL_GPU if machine.gpu else BYTES_PER_PIXEL
-    affordable = machine.memory * MEMORY_SHARE / (per_pixel * size.train_pixels)
-    batch = LARGEST_BATCH
-    while batch > 1 and (batch > affordable or batch > profile.num_images):
-        batch //= 2
-    reason = "as many as usual for small data"
-    if batch < LARGEST_BATCH:
-        reason = (
-            f"there are {profile.num_images} images"
-            if batch * 2 > profile.num_images
-            else f"{machine.memory / 2**30:.1f} GiB of memory are free"
-        )
-    return Entry("SOLVER.IMS_PER_BATCH", batch, reason, printed=batch < LARGEST_BATCH)
+def solver_entries(batch: int, given: Given) -> list[Entry]:
+    """Set optimizer, learning rate and losses.
 
-
-def solver_entries(batch: int) -> list[Entry]:
-    """Set optimizer, learning rate and losses."""
-    rate = float(f"{BASE_LR * (batch / LARGEST_BATCH) ** 0.5:.3g}")
+    Args:
+        batch: images of a step.
+        given: the values on the command line.
+    """
+    optimizer = [Entry(f"{NODE}.OPTIMIZER", "AdamW", "needs less tuning of the rate than SGD")]
+    usual, power, scaled, decay = BASE_LR, 0.5, "with the square root of the batch size", 0.05
+    if given.get(f"{NODE}.OPTIMIZER") == "SGD":
+        usual, power, scaled, decay = SGD_LR, 1.0, "with the batch size", 0.0001
+    rate = float(f"{usual * (batch / LARGEST_BATCH) ** power:.3g}")
+    reason = f"{usual} for {LARGEST_BATCH} images, scaled {scaled}"
     return [
-        Entry(f"{NODE}.OPTIMIZER", "AdamW", "needs less tuning of the rate than SGD"),
-        Entry(
-            "SOLVER.BASE_LR",
-            rate,
-            f"{BASE_LR} for 8 images, scaled with the square root of the batch size",
-        ),
-        Entry("SOLVER.WEIGHT_DECAY", 0.05),
+        *chosen_or_given(optimizer, given),
+        Entry("SOLVER.BASE_LR", rate, reason),
+        Entry("SOLVER.WEIGHT_DECAY", decay),
         Entry("SOLVER.LR_SCHEDULER_NAME", "WarmupCosineLR"),
         Entry("SOLVER.CLIP_GRADIENTS.ENABLED", True),
         Entry("SOLVER.CLIP_GRADIENTS.CLIP_TYPE", "norm"),
@@ -192,18 +158,16 @@ def solver_entries(batch: int) -> list[Entry]:
     ]
 
 
-def detection_entries(profile: DataProfile) -> list[Entry]:
+def detection_entries(profile: DataProfile, given: Given) -> list[Entry]:
     """Allow as many detections as an image has objects."""
     most = int(np.bincount(profile.box_images).max())
-    if most <= 80:
+    if most <= 80 and DETECTIONS not in given:
         return []
-    limit = math.ceil(most * 1.25 / 100) * 100
+    limit, why = math.ceil(most * 1.25 / 100) * 100, f"an image has up to {most} objects"
+    limit = given.get(DETECTIONS, limit)
     return [
-        Entry(
-            "TEST.DETECTIONS_PER_IMAGE",
-            limit,
-            f"an image has up to {most} objects",
-            printed=True,
-        ),
+        given_entry(DETECTIONS, limit, why)
+        if DETECTIONS in given
+        else Entry(DETECTIONS, limit, why, printed=True),
         Entry("MODEL.RETINANET.TOPK_CANDIDATES_TEST", max(1000, 5 * limit)),
     ]

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from retina_plugin.engine.plan.given import Given
 from retina_plugin.engine.plan.machine import Machine
 from retina_plugin.engine.plan.network import NOT_INSTALLED, Decision
 from retina_plugin.engine.plan.profile import DataProfile
 from retina_plugin.engine.plan.rules import Datasets
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Task:
     """The data, machine and limits for which a run is planned.
 
@@ -22,6 +23,7 @@ class Task:
         minutes: time that the run may take; 0 for no limit.
         steps: number of steps that the user chose; 0 if the plan chooses it.
         fixed: whether the network has ImageNet weights; None if the plan decides.
+        given: the values on the command line.
     """
 
     datasets: Datasets
@@ -31,3 +33,4 @@ class Task:
     minutes: float = 0.0
     steps: int = 0
     fixed: Decision | None = NOT_INSTALLED
+    given: Given = field(default_factory=dict)

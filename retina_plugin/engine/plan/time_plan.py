@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from retina_plugin.config.keys import MINUTES, NODE
+from retina_plugin.engine.plan.given import GIVEN, Given
 from retina_plugin.engine.plan.plan import Entry
 
+PERIOD = "TEST.EVAL_PERIOD"
 LEAST_STEPS = 600  # with fewer steps, a network from scratch learns little
 EVALUATION_SHARE = 0.05  # largest share of the time for evaluations
 INFERENCE_SHARE = 1 / 3  # time of inference / time of training, for the same pixels
@@ -38,11 +40,19 @@ def evaluation_seconds(
     return step / batch * INFERENCE_SHARE * images * test_pixels / train_pixels
 
 
-def number_of_steps(minutes: float, costs: Costs) -> int:
-    """Return the training steps that fit into the time beside the evaluations."""
-    evaluations = number_of_evaluations(minutes, costs)
-    left = minutes * 60 - OVERHEAD - costs.trial - evaluations * costs.evaluation
-    return max(int(left / costs.step), 0)
+def number_of_steps(minutes: float, costs: Costs, period: int | None = None) -> int:
+    """Return the training steps that fit into the time beside the evaluations.
+
+    Args:
+        minutes: the time.
+        costs: see :class:`Costs`.
+        period: steps between evaluations, or 0 for one at the end; None if the plan chooses.
+    """
+    left = minutes * 60 - OVERHEAD - costs.trial
+    if period:
+        return max(int(left / (costs.step + costs.evaluation / period)), 0)
+    evaluations = number_of_evaluations(minutes, costs) if period is None else 1
+    return max(int((left - evaluations * costs.evaluation) / costs.step), 0)
 
 
 def number_of_evaluations(minutes: float, costs: Costs) -> int:
@@ -51,27 +61,34 @@ def number_of_evaluations(minutes: float, costs: Costs) -> int:
     return min(max(affordable, 1), MOST_EVALUATIONS)
 
 
-def timed_entries(minutes: float, costs: Costs) -> list[Entry]:
-    """Set steps, evaluations and checkpoints for a limit of time."""
-    steps, evaluations = number_of_steps(minutes, costs), number_of_evaluations(minutes, costs)
+def timed_entries(minutes: float, costs: Costs, given: Given) -> list[Entry]:
+    """Set steps, evaluations and checkpoints for a limit of time.
+
+    Args:
+        minutes, costs: see :func:`number_of_steps`.
+        given: the values on the command line.
+    """
+    steps = number_of_steps(minutes, costs, given.get(PERIOD))
+    evaluations = number_of_evaluations(minutes, costs)
+    period = given.get(PERIOD, max(-(-steps // evaluations), 1))
+    evaluations = max(-(-steps // period), 1) if period else 1
     reason = (
         f"{minutes:g} minutes: a step takes {costs.step:.2g} s, an evaluation about "
         f"{costs.evaluation:.2g} s, {evaluations} of them; the run adapts the number of steps"
     )
-    period = max(-(-steps // evaluations), 1)
     return [
-        *_step_entries(steps, period, reason),
+        *_step_entries(steps, period, reason, given),
         Entry(MINUTES, minutes, "time budget of the whole command"),
     ]
 
 
-def open_entries(*, num_images: int, batch: int) -> list[Entry]:
+def open_entries(*, num_images: int, batch: int, given: Given) -> list[Entry]:
     """Set steps, evaluations and checkpoints without a limit of time."""
     epoch = max(num_images // batch, 1)
     steps = min(max(EPOCHS * epoch, 2000), 100_000)
     reason = f"at most {steps * batch / num_images:.0f} passes over {num_images} images"
     return [
-        *_step_entries(steps, max(steps // 20, 1), reason),
+        *_step_entries(steps, max(steps // 20, 1), reason, given),
         Entry(
             f"{NODE}.SOLVER.PATIENCE",
             PATIENCE,
@@ -81,15 +98,15 @@ def open_entries(*, num_images: int, batch: int) -> list[Entry]:
     ]
 
 
-def fixed_entries(steps: int) -> list[Entry]:
+def fixed_entries(steps: int, given: Given) -> list[Entry]:
     """Set evaluations and checkpoints for a number of steps that the user chose."""
-    return _step_entries(steps, max(steps // MOST_EVALUATIONS, 1), "given on the command line")
+    return _step_entries(steps, max(steps // MOST_EVALUATIONS, 1), GIVEN, given)
 
 
-def _step_entries(steps: int, period: int, reason: str) -> list[Entry]:
+def _step_entries(steps: int, period: int, reason: str, given: Given) -> list[Entry]:
     return [
         Entry("SOLVER.MAX_ITER", steps, reason, printed=True),
         Entry("SOLVER.WARMUP_ITERS", min(100, steps // 10)),
-        Entry("TEST.EVAL_PERIOD", period),
-        Entry("SOLVER.CHECKPOINT_PERIOD", period),
+        Entry(PERIOD, period),
+        Entry("SOLVER.CHECKPOINT_PERIOD", given.get(PERIOD) or max(period, 1)),
     ]

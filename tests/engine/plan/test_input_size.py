@@ -1,8 +1,10 @@
-"""Sizes of images and levels of the pyramid, as tables."""
+"""Sizes of images as tables, chosen and given."""
+
+from typing import Any
 
 import pytest
 
-from retina_plugin.engine.plan.input_size import InputSize, choose_input_size, choose_strides
+from retina_plugin.engine.plan.input_size import choose_input_size
 from tests.engine.plan.profiles import profile
 
 
@@ -54,19 +56,59 @@ def test_less_time_makes_images_smaller_but_small_objects_stay_visible() -> None
     assert sides == [608, 416, 256]  # the last has 12 pixels for an object: 240, as a multiple
 
 
+TEST, TRAIN, LONGEST = (f"INPUT.{n}" for n in ("MIN_SIZE_TEST", "MIN_SIZE_TRAIN", "MAX_SIZE_TRAIN"))
+SLICE = "MODEL.RETINA_PLUGIN.TEST.SLICE"
+
+
 @pytest.mark.parametrize(
-    ("sizes", "strides"),
+    ("image", "given", "short_side", "train", "object_side", "window", "sliced"),
     [
-        ([100], (16, 32)),
-        ([20, 100], (8, 16, 32)),
-        ([6, 12], (4, 8, 16)),  # P2 for objects below 14 pixels
-        ([13, 240], (4, 8, 16, 32, 64)),
-        ([27, 700], (8, 16, 32, 64, 128)),
+        # objects of 100 pixels: 384 for images of 480 x 640; windows of images of 3000 x 4000
+        ((480, 640), {}, 384, (224, 384), 304, 0, False),
+        ((480, 640), {TEST: 320}, 320, (192, 320), 256, 0, False),
+        ((480, 640), {"INPUT.MAX_SIZE_TEST": 320}, 240, (128, 240), 184, 0, False),
+        ((480, 640), {TRAIN: (200, 300)}, 300, (200, 300), 250, 0, False),
+        ((480, 640), {TRAIN: (300,)}, 300, (300, 300), 300, 0, False),
+        ((480, 640), {TRAIN: (300, 400, 500), TEST: 640}, 640, (300, 500), 400, 0, False),
+        ((480, 640), {TRAIN: (300, 500), LONGEST: 400}, 500, (300, 300), 300, 0, False),
+        ((3000, 4000), {}, 2400, (320, 512), 1950, 640, False),
+        ((3000, 4000), {TEST: 1200}, 1200, (320, 512), 975, 1280, False),
+        ((3000, 4000), {TRAIN: (500, 700)}, 700, (500, 700), 600, 0, False),
+        ((3000, 4000), {"INPUT.CROP.ENABLED": False}, 2400, (1536, 2400), 1968, 0, False),
+        # windows of 320 pixels of the image are 256 of the network's input
+        ((3000, 4000), {"INPUT.CROP.SIZE": (320, 320)}, 2400, (160, 256), 1950, 320, False),
+        ((3000, 4000), {f"{SLICE}.SIZE": 1000}, 1536, (320, 512), 1248, 1000, True),
+        ((3000, 4000), {f"{SLICE}.SIZE": 1000, TEST: 1000}, 3000, (640, 1000), 2460, 1000, True),
     ],
-)
-def test_levels(sizes: list[int], strides: tuple[int, ...]) -> None:
-    size = InputSize(512, 512, 0, "")
-    assert size.object_side == 416
-    names = [str(size) for size in sizes]
-    data = profile(image=(416, 416), objects=[(s, s) for s in sizes], names=names)
-    assert choose_strides(data, size) == strides
+)  # fmt: skip
+def test_given_sizes(
+    image: tuple[int, int],
+    given: dict[str, Any],
+    short_side: int,
+    train: tuple[int, int],
+    object_side: float,
+    window: int,
+    sliced: bool,
+) -> None:
+    data = profile(image=image, objects=[(100, 100)])
+    size = choose_input_size(data, gpu=False, given=given)
+    found = size.short_side, size.train_range, size.window, size.sliced
+    assert found == (short_side, train, window, sliced)
+    assert size.object_side == pytest.approx(object_side, abs=1)
+    assert size.reason.startswith("given on the command line: small") == (TEST in given)
+    again = choose_input_size(data, gpu=False, given=given, shrink=0.7)
+    assert (again == size) == bool({TEST, TRAIN, f"{SLICE}.SIZE"} & set(given))
+
+
+def test_given_slices() -> None:
+    """Images that would be cut into slices."""
+    data = profile(image=(3000, 4000), objects=[(55, 55)])
+    tables = {
+        (): (True, False),
+        ((f"{SLICE}.FULL_IMAGE", True),): (True, True),
+        ((f"{SLICE}.SIZE", 0),): (False, False),
+        ((TEST, 1200),): (False, False),
+    }
+    for given, expected in tables.items():
+        size = choose_input_size(data, gpu=False, given=dict(given))
+        assert (size.sliced, size.full_image) == expected

@@ -12,11 +12,12 @@ import yaml
 
 from retina_plugin.config import get_cfg
 from retina_plugin.data.transforms import TransformChain
-from retina_plugin.engine.plan.class_table import class_table
-from retina_plugin.engine.plan.input_size import choose_input_size
-from retina_plugin.engine.plan.machine import Machine, seconds_per_step
+from retina_plugin.engine.plan.input_size import InputSize
+from retina_plugin.engine.plan.machine import Machine
 from retina_plugin.engine.plan.make import make_plan
+from retina_plugin.engine.plan.measured_step import seconds_per_step
 from retina_plugin.engine.plan.plan import Entry, Plan
+from retina_plugin.engine.plan.reached_boxes import reached_boxes
 from retina_plugin.engine.plan.rules import Datasets
 from retina_plugin.engine.plan.task import Task
 from retina_plugin.engine.plan.trial import Outcome, Trial, TrialSize
@@ -61,7 +62,7 @@ def test_a_plan_is_a_config(
 
 def test_a_plan_of_very_small_and_very_large_objects_can_be_built() -> None:
     plan = plan_of(image=(640, 640), objects=[(12.0, 12.0), (630.0, 630.0)], names=("a", "b"))
-    assert plan["MODEL.RETINANET.IN_FEATURES"] == ["p2", "p3", "p4", "p5", "p6", "p7"]
+    assert plan["MODEL.RETINANET.IN_FEATURES"] == ["p2", "p3", "p4", "p5", "p6"]
     cfg = get_cfg()
     cfg.merge_from_list(plan.overrides())
     cfg.MODEL.RETINANET.NUM_CLASSES = 2
@@ -85,12 +86,21 @@ def test_names_with_any_characters_in_comments(tmp_path: Path, name: str) -> Non
     assert cfg.SEED == 7
 
 
-def test_the_table_of_classes_has_a_line_for_each() -> None:
-    data = profile(names=("car\n", "bus"))
-    size, recalls = choose_input_size(data, gpu=False), np.array([0.5, 0.5])
-    *_, header, car, bus = class_table(data, size, recalls, recalls)
-    assert car.startswith("car\\n ")
-    assert len(header) == len(car) == len(bus)
+def test_the_tables_of_classes_and_sizes() -> None:
+    """Images of 480 pixels are shown at 384: boxes of 20, 25 and 100 have 16, 20 and 80 pixels."""
+    sides = [(20.0, 20.0), (25.0, 25.0), (100.0, 100.0)]
+    data = profile(names=("car\n", "bus", "van"), objects=sides, num_images=10)
+    before, after = (np.tile(shares, 10) for shares in ([0.0, 0.5, 1.0], [1.0, 0.75, 1.0]))
+    lines = reached_boxes(data, InputSize(384, 512, 0, ""), before, after)
+    assert lines[2:] == [
+        "class   boxes   10%   50%   90%  default   plan",
+        "car\\n      10    16    16    16       0%   100%",
+        "bus        10    20    20    20      50%    75%",
+        "van        10    80    80    80     100%   100%",
+        "pixels      boxes  default   plan",
+        "16 to 32       20      25%    88%",
+        "64 to 128      10     100%   100%",
+    ]
 
 
 def test_an_entry_of_the_user_replaces_that_of_the_plan() -> None:

@@ -75,14 +75,15 @@ def input_entries(size: InputSize, profile: DataProfile, given: Given) -> list[E
     if size.sliced:  # a slice, and the whole image
         short_side, long_side = size.view_side, math.ceil(size.view_side * profile.elongation)
     cut = size.window and not size.full_image
+    longest = max(long_side, math.ceil(high * profile.elongation))
     entries = [
-        given_entry(TEST_SIZE, short_side, size.reason.removeprefix(f"{GIVEN}: "))
+        given_entry(TEST_SIZE, given[TEST_SIZE], size.reason.removeprefix(f"{GIVEN}: "))
         if TEST_SIZE in given
         else Entry(TEST_SIZE, short_side, size.reason, printed=True),
         Entry("INPUT.MAX_SIZE_TEST", long_side),
         Entry("INPUT.MIN_SIZE_TRAIN", [low, high], "random sizes, at most the size of evaluation"),
         Entry("INPUT.MIN_SIZE_TRAIN_SAMPLING", sampling),
-        Entry("INPUT.MAX_SIZE_TRAIN", high if cut else long_side),
+        Entry("INPUT.MAX_SIZE_TRAIN", high if cut else longest),
     ]
     if size.sliced:
         entries += _slice_entries(size)

@@ -62,6 +62,8 @@ def plan_with(given: Mapping[str, Any], *, gpu: str = "", minutes: float = 20.0)
         ({"INPUT.MIN_SIZE_TEST": 320}, {"INPUT.MIN_SIZE_TRAIN": [192, 320]}),
         ({"INPUT.MIN_SIZE_TRAIN": (300, 500)}, {"INPUT.MIN_SIZE_TEST": 500}),
         ({"INPUT.MIN_SIZE_TRAIN": (300, 500)}, {"INPUT.MIN_SIZE_TRAIN_SAMPLING": "range"}),
+        ({"INPUT.MIN_SIZE_TRAIN": (300, 800)}, {"INPUT.MAX_SIZE_TRAIN": 1067}),
+        ({"INPUT.MIN_SIZE_TEST": 320, "INPUT.MAX_SIZE_TEST": 320}, {"INPUT.MAX_SIZE_TRAIN": 320}),
         ({"INPUT.MIN_SIZE_TRAIN": (300,)}, {"INPUT.MIN_SIZE_TRAIN_SAMPLING": "choice"}),
         ({"MODEL.RETINANET.IN_FEATURES": ["p2", "p3"]}, {f"{NODE}.NECK.LEVELS": 5}),
         ({"INPUT.FORMAT": "RGB"}, {"MODEL.PIXEL_STD": [58.395, 57.12, 57.375]}),

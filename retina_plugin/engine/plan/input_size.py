@@ -158,7 +158,7 @@ def _given_slices(profile: DataProfile, wanted: GivenSize) -> InputSize:
         side,
         math.ceil(side * profile.elongation),
         wanted.slice,
-        f"{wanted.reason or 'of each slice'}: {_facts(profile, side)}",
+        f"{wanted.reason or 'the size of a slice'}: {_facts(profile, side)}",
         sliced=True,
         full_image=full_image,
         view_side=view,

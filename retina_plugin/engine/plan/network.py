@@ -97,7 +97,7 @@ def _timm_entries(name: str) -> list[Entry]:
     model, see :func:`pretrained_network`."""
     return [
         Entry(BACKBONE, "build_retina_timm_fpn_backbone", "for models of timm"),
-        Entry(TIMM, name),
+        Entry(TIMM, name, "from scratch"),
         Entry("MODEL.BACKBONE.FREEZE_AT", 0, "all layers learn"),
     ]
 
@@ -112,11 +112,12 @@ def _pixel_entries(given: Given) -> list[Entry]:
 def _resnet_entries(machine: Machine, given: Given) -> list[Entry]:
     width, default = (64, 50) if machine.gpu else (32, 18)
     depth = given.get(DEPTH, default)
-    bottlenecks = [Entry("MODEL.RESNETS.WIDTH_PER_GROUP", width)] if depth >= 50 else []
+    channels = "channels, as in the paper" if machine.gpu else "channels, half of the paper's"
+    bottlenecks = [Entry("MODEL.RESNETS.WIDTH_PER_GROUP", width, channels)] if depth >= 50 else []
     return [
-        Entry(DEPTH, depth),
-        Entry("MODEL.RESNETS.STEM_OUT_CHANNELS", width),
-        Entry("MODEL.RESNETS.RES2_OUT_CHANNELS", 4 * width if depth >= 50 else width),
+        Entry(DEPTH, depth, "layers"),
+        Entry("MODEL.RESNETS.STEM_OUT_CHANNELS", width, channels),
+        Entry("MODEL.RESNETS.RES2_OUT_CHANNELS", 4 * width if depth >= 50 else width, channels),
         *bottlenecks,
         Entry(
             "MODEL.RESNETS.NORM",
@@ -143,8 +144,8 @@ def pretrained_network(machine: Machine, reason: str, given: Given) -> list[Entr
     return [
         *_pyramid_and_head(machine),
         Entry("MODEL.WEIGHTS", weights, f"ImageNet weights: {reason}", printed=True),
-        Entry(BACKBONE, "build_retina_timm_fpn_backbone"),
-        Entry(TIMM, timm_name(given) or TIMM_MODEL),
+        Entry(BACKBONE, "build_retina_timm_fpn_backbone", "for models of timm"),
+        Entry(TIMM, timm_name(given) or TIMM_MODEL, "the model that the weights are for"),
         Entry(f"{NODE}.TIMM.FREEZE_NORMS", True, "batches are too small for batch statistics"),
         Entry(
             "MODEL.BACKBONE.FREEZE_AT",
@@ -157,12 +158,14 @@ def pretrained_network(machine: Machine, reason: str, given: Given) -> list[Entr
 
 def _pyramid_and_head(machine: Machine) -> list[Entry]:
     channels, convs, groups = (256, 4, 32) if machine.gpu else (64, 2, 16)
+    size = "as in the paper" if machine.gpu else "a quarter of the paper's, for training on a CPU"
+    depth = "as in the paper" if machine.gpu else "half of the paper's"
     return [
-        Entry("MODEL.META_ARCHITECTURE", "FocalRetinaNet"),
-        Entry("MODEL.FPN.OUT_CHANNELS", channels),
-        Entry("MODEL.FPN.NORM", "GN"),
+        Entry("MODEL.META_ARCHITECTURE", "FocalRetinaNet", "RetinaNet of this project"),
+        Entry("MODEL.FPN.OUT_CHANNELS", channels, size),
+        Entry("MODEL.FPN.NORM", "GN", "group norm"),
         Entry("MODEL.RETINANET.NUM_CLASSES", -1, "taken from the data"),
-        Entry("MODEL.RETINANET.NUM_CONVS", convs),
-        Entry("MODEL.RETINANET.NORM", "GN"),
-        Entry(f"{NODE}.NORM_GROUPS", groups),
+        Entry("MODEL.RETINANET.NUM_CONVS", convs, depth),
+        Entry("MODEL.RETINANET.NORM", "GN", "group norm"),
+        Entry(f"{NODE}.NORM_GROUPS", groups, "groups of every group norm"),
     ]

@@ -163,15 +163,19 @@ def pyramid_entries(
     stages = list(given.get("MODEL.FPN.IN_FEATURES", [f"res{k}" for k in range(finest, 6)]))
     built = int(math.log2(strides[-1])) - finest + 1
     count = (
-        f"{anchors.per_cell} anchors per cell; {reached[1]:.0%} of the boxes have an anchor with "
+        f"{anchors.per_cell} {'anchors' if anchors.per_cell > 1 else 'anchor'} per cell; {reached[1]:.0%} of the boxes have an anchor with "
         f"IoU {positive_threshold(given):g} (mean over classes), with Detectron2's anchors "
         f"{reached[0]:.0%}"
     )
     shapes = "height / width, from the shapes of the boxes"
     return [
-        Entry("MODEL.RESNETS.OUT_FEATURES", stages),
-        Entry("MODEL.FPN.IN_FEATURES", stages),
-        Entry(f"{NODE}.NECK.LEVELS", max(built, 5)),
+        Entry("MODEL.RESNETS.OUT_FEATURES", stages, "the stages that the pyramid needs"),
+        Entry("MODEL.FPN.IN_FEATURES", stages, f"stages of the backbone, for p{finest} to p5"),
+        Entry(
+            f"{NODE}.NECK.LEVELS",
+            max(built, 5),
+            f"levels from p{finest} on; the head uses those of IN_FEATURES",
+        ),
         Entry(LEVELS, [_name(stride) for stride in strides], choice.reason, printed=True),
         given_entry(SIZES, given[SIZES], count)
         if SIZES in given

@@ -49,7 +49,7 @@ def dataset_entries(datasets: Datasets, profile: DataProfile) -> list[Entry]:
         facts += f" of {len(counts)} classes ({counts.min()} to {counts.max()} boxes)"
     return [
         Entry("DATASETS.TRAIN", list(datasets.train), facts),
-        Entry("DATASETS.TEST", list(datasets.test)),
+        Entry("DATASETS.TEST", list(datasets.test), "no images besides the validation images"),
         Entry(
             f"{NODE}.DATASETS.VALIDATION",
             list(datasets.validation),
@@ -71,6 +71,7 @@ def input_entries(size: InputSize, profile: DataProfile, given: Given) -> list[E
     low, high = size.train_range
     # two given sizes are the ends of a range; other numbers of sizes are a list to choose from
     sampling = "range" if len(given.get("INPUT.MIN_SIZE_TRAIN", (low, high))) == 2 else "choice"
+    ways = {"range": "any size from the first to the second", "choice": "one of these sizes"}
     short_side, long_side = size.short_side, size.long_side
     if size.sliced:  # a slice, and the whole image
         short_side, long_side = size.view_side, math.ceil(size.view_side * profile.elongation)
@@ -80,10 +81,10 @@ def input_entries(size: InputSize, profile: DataProfile, given: Given) -> list[E
         given_entry(TEST_SIZE, given[TEST_SIZE], size.reason.removeprefix(f"{GIVEN}: "))
         if TEST_SIZE in given
         else Entry(TEST_SIZE, short_side, size.reason, printed=True),
-        Entry("INPUT.MAX_SIZE_TEST", long_side),
+        Entry("INPUT.MAX_SIZE_TEST", long_side, "limit of the longer side"),
         Entry("INPUT.MIN_SIZE_TRAIN", [low, high], "random sizes, at most the size of evaluation"),
-        Entry("INPUT.MIN_SIZE_TRAIN_SAMPLING", sampling),
-        Entry("INPUT.MAX_SIZE_TRAIN", high if cut else longest),
+        Entry("INPUT.MIN_SIZE_TRAIN_SAMPLING", sampling, ways[sampling]),
+        Entry("INPUT.MAX_SIZE_TRAIN", high if cut else longest, "limit of the longer side"),
     ]
     if size.sliced:
         entries += _slice_entries(size)
@@ -104,7 +105,7 @@ def _window_entries(size: InputSize) -> list[Entry]:
         why = "of the size of the slices, because AUGMENTATION replaces RandomSlice"
     return [
         Entry("INPUT.CROP.ENABLED", True, f"training cuts windows out of images, {why}", True),
-        Entry("INPUT.CROP.TYPE", "absolute"),
+        Entry("INPUT.CROP.TYPE", "absolute", "SIZE is in pixels of the image"),
         Entry("INPUT.CROP.SIZE", [size.window, size.window]),
         Entry(
             f"{NODE}.INPUT.RandomCrop.WITH_OBJECT",
@@ -126,10 +127,18 @@ def _slice_entries(size: InputSize) -> list[Entry]:
             "side of the slices in pixels of the images, in training and evaluation",
             printed=True,
         ),
-        Entry(f"{NODE}.TEST.SLICE.OVERLAP", OVERLAP),
+        Entry(f"{NODE}.TEST.SLICE.OVERLAP", OVERLAP, "objects at a border are whole in a slice"),
         Entry(f"{NODE}.TEST.SLICE.FULL_IMAGE", size.full_image, whole),
-        Entry(f"{NODE}.INPUT.RandomSlice.FULL_IMAGE", FULL_IMAGE_SHARE if size.full_image else 0.0),
-        Entry(f"{NODE}.INPUT.TRANSFORMS", ["RandomSlice", "ResizeShortestEdge", "RandomFlip"]),
+        Entry(
+            f"{NODE}.INPUT.RandomSlice.FULL_IMAGE",
+            FULL_IMAGE_SHARE if size.full_image else 0.0,
+            "share of the training samples that show the whole image",
+        ),
+        Entry(
+            f"{NODE}.INPUT.TRANSFORMS",
+            ["RandomSlice", "ResizeShortestEdge", "RandomFlip"],
+            "RandomSlice replaces RandomCrop",
+        ),
     ]
 
 
@@ -149,13 +158,13 @@ def solver_entries(batch: int, given: Given) -> list[Entry]:
     return [
         *chosen_or_given(optimizer, given),
         Entry("SOLVER.BASE_LR", rate, reason),
-        Entry("SOLVER.WEIGHT_DECAY", decay),
-        Entry("SOLVER.LR_SCHEDULER_NAME", "WarmupCosineLR"),
-        Entry("SOLVER.CLIP_GRADIENTS.ENABLED", True),
-        Entry("SOLVER.CLIP_GRADIENTS.CLIP_TYPE", "norm"),
-        Entry("SOLVER.CLIP_GRADIENTS.CLIP_VALUE", 1.0),
+        Entry("SOLVER.WEIGHT_DECAY", decay, "usual for this optimizer"),
+        Entry("SOLVER.LR_SCHEDULER_NAME", "WarmupCosineLR", "the rate falls to 0 at the end"),
+        Entry("SOLVER.CLIP_GRADIENTS.ENABLED", True, "single batches cannot make large steps"),
+        Entry("SOLVER.CLIP_GRADIENTS.CLIP_TYPE", "norm", "the norm of each parameter's gradient"),
+        Entry("SOLVER.CLIP_GRADIENTS.CLIP_VALUE", 1.0, "its limit"),
         Entry("MODEL.RETINANET.BBOX_REG_LOSS_TYPE", "giou", "measures overlap, as AP does"),
-        Entry("SEED", 1),
+        Entry("SEED", 1, "of the initial weights, the order of images and augmentation"),
     ]
 
 
@@ -170,5 +179,9 @@ def detection_entries(profile: DataProfile, given: Given) -> list[Entry]:
         given_entry(DETECTIONS, limit, why)
         if DETECTIONS in given
         else Entry(DETECTIONS, limit, why, printed=True),
-        Entry("MODEL.RETINANET.TOPK_CANDIDATES_TEST", max(1000, 5 * limit)),
+        Entry(
+            "MODEL.RETINANET.TOPK_CANDIDATES_TEST",
+            max(1000, 5 * limit),
+            "candidates of each level, more than detections",
+        ),
     ]

@@ -106,7 +106,11 @@ def fixed_entries(steps: int, given: Given) -> list[Entry]:
 def _step_entries(steps: int, period: int, reason: str, given: Given) -> list[Entry]:
     return [
         Entry("SOLVER.MAX_ITER", steps, reason, printed=True),
-        Entry("SOLVER.WARMUP_ITERS", min(100, steps // 10)),
-        Entry(PERIOD, period),
-        Entry("SOLVER.CHECKPOINT_PERIOD", given.get(PERIOD) or max(period, 1)),
+        Entry("SOLVER.WARMUP_ITERS", min(100, steps // 10), "a tenth of the steps, at most 100"),
+        Entry(PERIOD, period, "steps between evaluations"),
+        Entry(
+            "SOLVER.CHECKPOINT_PERIOD",
+            given.get(PERIOD) or max(period, 1),
+            "steps between checkpoints, as between evaluations",
+        ),
     ]

@@ -162,9 +162,10 @@ def pyramid_entries(
     finest = 2 if strides[0] == 4 else 3
     stages = list(given.get("MODEL.FPN.IN_FEATURES", [f"res{k}" for k in range(finest, 6)]))
     built = int(math.log2(strides[-1])) - finest + 1
+    per_cell = f"{anchors.per_cell} anchor{'s' * (anchors.per_cell > 1)} per cell"
     count = (
-        f"{anchors.per_cell} {'anchors' if anchors.per_cell > 1 else 'anchor'} per cell; {reached[1]:.0%} of the boxes have an anchor with "
-        f"IoU {positive_threshold(given):g} (mean over classes), with Detectron2's anchors "
+        f"{per_cell}; {reached[1]:.0%} of the boxes have an anchor with IoU "
+        f"{positive_threshold(given):g} (mean over classes), with Detectron2's anchors "
         f"{reached[0]:.0%}"
     )
     shapes = "height / width, from the shapes of the boxes"

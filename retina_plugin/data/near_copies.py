@@ -7,8 +7,8 @@ deviation 1. Two images are near-copies if
   of the cosine transform, each multiplied by its distance from 0, so that fine structure counts as
   much as large areas;
 - they agree everywhere: in each window of 4 x 4 pixels, the structural similarity
-  (2 cov + 0.05) / (var + var + 0.05) is at least 0.9. So two photographs of a fixed camera are none
-  if an object moves.
+  (2 cov + 0.05) / (var + var + 0.05) is at least 0.9. So two photographs of a fixed camera are not
+  near-copies if an object moves.
 
 Source of the similarity: Wang, Bovik, Sheikh, Simoncelli: Image quality assessment, 2004. All pairs
 are compared, so no near-copy is missed; the first criterion is a product of matrices.

@@ -1,4 +1,4 @@
-"""A trained or exported model that detects objects in whatever a user has."""
+"""A trained or exported model that detects objects in files, arrays, videos and webcams."""
 
 from __future__ import annotations
 

@@ -46,8 +46,8 @@ class Measured(NamedTuple):
     Attributes:
         detections: N detections.
         losses: N losses; empty without ground truth.
-        unfiltered: N detections of all scores, as if the score threshold were 0; empty without
-            ground truth, or if they do not exist.
+        unfiltered: N detections with the score threshold 0; empty without ground truth, or if the
+            detections of several views were merged in a way that depends on the threshold.
     """
 
     detections: list[Detections]

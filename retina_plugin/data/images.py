@@ -143,8 +143,7 @@ def read_record(
     """Read the image of a record, see :func:`read_image`.
 
     Args:
-        record: a record with "file_name"; "height" and "width", if present, are compared with the
-            file.
+        record: with "file_name"; "height" and "width", if present, are compared with the file.
         pixel_range, max_pixels: see :func:`read_image`.
 
     Raises:

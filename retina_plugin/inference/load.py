@@ -6,7 +6,9 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
+from retina_plugin.config.errors import ConfigError
 from retina_plugin.engine.trained_model import load_trained_model
+from retina_plugin.export.file_kind import is_exported
 from retina_plugin.inference.detector import Detector
 from retina_plugin.inference.predictor import Predictor
 
@@ -39,5 +41,24 @@ def load(
     name = None if path is None else os.path.expanduser(os.fspath(path))
     if batch_size < 1:
         raise ValueError(f"batch_size: expected at least 1, found {batch_size}")
+    if name is not None and is_exported(name):
+        return Detector(_exported(name, config_file, overrides), batch_size=batch_size)
     trained = load_trained_model(name, config_file=config_file, overrides=overrides)
     return Detector(Predictor.of_trained(trained), batch_size=batch_size)
+
+
+def _exported(path: str, config_file: str | None, overrides: Sequence[Any]) -> Predictor:
+    from retina_plugin.export.load import load_exported
+
+    if config_file or overrides:
+        raise ConfigError(
+            f"{path} is an exported file, whose values are fixed: expected no config file and no "
+            "overrides. Export the checkpoint with these values"
+        )
+    exported = load_exported(path)
+    return Predictor(
+        exported,
+        cfg=exported.cfg,
+        class_names=exported.class_names,
+        score_thresholds=exported.score_thresholds,
+    )

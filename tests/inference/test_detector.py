@@ -303,3 +303,46 @@ def test_a_detector_finds_what_an_evaluation_finds(
             assert one["image_id"] == other["image_id"]
         assert [x["score"] for x in found] == [x["score"] for x in results]
         assert_close([x["bbox"] for x in found], [x["bbox"] for x in results], rtol=0, atol=0)
+
+
+# ------------------------------------------------------------------------------------------- memory
+
+
+@pytest.mark.parametrize(
+    "raised",
+    [
+        MemoryError("too much"),
+        torch.OutOfMemoryError("CUDA out of memory"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
+    ],
+)
+def test_an_image_that_needs_too_much_memory_costs_one_image(
+    folder: Path, paths: list[str], monkeypatch: pytest.MonkeyPatch, raised: Exception
+) -> None:
+    """The other images of its batch are done."""
+    detector = retina_plugin.load(folder / "a.pth", batch_size=3)
+    predict = detector.predictor.predict
+
+    def refuse_tall_images(images: list[torch.Tensor]) -> list[Detections]:
+        if any(image.shape[1] == 80 for image in images):  # the third image
+            raise raised
+        return predict(images)
+
+    monkeypatch.setattr(detector.predictor, "predict", refuse_tall_images)
+    first, second, failure = detector.detect_files(paths, detector.limits(None))
+    assert (first.source, second.source) == tuple(paths[:2])
+    assert failure.source == paths[2]
+    assert failure.message.startswith(f"{paths[2]}: memory ran out: ")
+
+
+def test_errors_of_the_program_are_not_hidden(
+    folder: Path, paths: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    detector = retina_plugin.load(folder / "a.pth", batch_size=2)
+
+    def broken(images: list[torch.Tensor]) -> list[Detections]:
+        raise KeyError("a bug")
+
+    monkeypatch.setattr(detector.predictor, "predict", broken)
+    with pytest.raises(KeyError, match="a bug"):
+        list(detector.detect_files(paths, detector.limits(None)))

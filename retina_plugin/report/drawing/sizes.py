@@ -23,7 +23,8 @@ def font_size(height: int, width: int, boxes: np.ndarray) -> int:
     """Return the size of text in pixels.
 
     Args:
-        height, width: size of the image in pixels.
+        height: of the image.
+        width: of the image.
         boxes: (M, 4) XYXY pixels; small boxes make the text smaller.
 
     Returns:

@@ -44,7 +44,7 @@ def convert(name: str, format: str, folder: str, *, link: bool = False) -> list[
     datasets, notes = with_same_classes(_load_splits(name))
     with new_folder(folder) as draft:
         copies = ImageCopies(draft, link=link)
-        notes += EXPORTERS[format](datasets, copies)
+        notes += [*_without_annotations(datasets, format), *EXPORTERS[format](datasets, copies)]
     return [*_summary(datasets, folder), str(copies), *notes]
 
 
@@ -59,6 +59,17 @@ def _summary(datasets: Mapping[str, Dataset], folder: str) -> Iterator[str]:
             f"written: {folder}{f', {split}' if split else ''}: {len(dataset.records)} images, "
             f"{boxes} boxes, {dataset.num_classes} classes; read as {dataset.format}"
         )
+
+
+def _without_annotations(datasets: Mapping[str, Dataset], format: str) -> Iterator[str]:
+    """Yield a note for each data set without annotations, such as COCO's test-dev, in a format that
+    cannot say so."""
+    for dataset in datasets.values():
+        if format != "coco" and not dataset.has_ground_truth:
+            yield (
+                f"{dataset.name} has no annotations: its images are read from {format} as images "
+                "without objects"
+            )
 
 
 def require_new_folder(folder: str) -> None:

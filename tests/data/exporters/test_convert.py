@@ -320,6 +320,18 @@ def test_class_names_that_readers_would_change(tmp_path: Path, format: str) -> N
 
 
 @pytest.mark.parametrize("format", EXPORTERS)
+def test_images_without_annotations(tmp_path: Path, format: str) -> None:
+    data = write_named(tmp_path / "my", ["a.png"], ["ant"])
+    content = json.loads((tmp_path / "my.json").read_text())
+    del content["annotations"]
+    (tmp_path / "my.json").write_text(json.dumps(content))
+    lines = convert(data, format, str(tmp_path / "there"))
+    assert any("has no annotations: its images are read" in line for line in lines) == (
+        format != "coco"
+    )
+
+
+@pytest.mark.parametrize("format", EXPORTERS)
 @pytest.mark.parametrize("names", [["siteA", "siteB"], ["train", "site B"], ["names", "nc"]])
 def test_other_splits_than_train_and_val(tmp_path: Path, format: str, names: list[str]) -> None:
     write_coco(tmp_path / "my")

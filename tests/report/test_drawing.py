@@ -22,7 +22,7 @@ def gray(height: int, width: int) -> np.ndarray:
 
 @pytest.mark.parametrize(
     ("shape", "line", "text"),
-    [((64, 64), 2, 12), ((480, 640), 2, 12), ((1080, 1920), 4, 24), ((6000, 8000), 17, 115)],
+    [((64, 64), 2, 12), ((480, 640), 2, 12), ((1080, 1920), 4, 24), ((6000, 8000), 22, 115)],
 )
 def test_sizes_follow_the_image(shape: tuple[int, int], line: int, text: int) -> None:
     nothing, small = np.zeros((0, 4)), np.array([[0, 0, 9, 9]])

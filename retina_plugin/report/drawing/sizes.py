@@ -10,8 +10,8 @@ SMALLEST_TEXT = 11  # pixels; smaller letters are hard to read
 
 
 def line_width(height: int, width: int) -> int:
-    """Return the width of lines in pixels for an image: 2 at 640 x 480, 17 at 8000 x 6000."""
-    return max(2, round(math.sqrt(height * width) / 400))
+    """Return the width of lines in pixels for an image: 2 at 640 x 480, 22 at 8000 x 6000."""
+    return max(2, round(math.sqrt(height * width) / 320))
 
 
 def line_width_of_box(width: int, x0: int, y0: int, x1: int, y1: int) -> int:

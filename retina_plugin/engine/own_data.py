@@ -6,11 +6,10 @@ import dataclasses
 import os
 from collections.abc import Sequence
 
-from retina_plugin.config import get_cfg
 from retina_plugin.config.errors import ConfigError
 from retina_plugin.config.keys import MINUTES
 from retina_plugin.engine.folder_lock import require_unlocked
-from retina_plugin.engine.host import Request
+from retina_plugin.engine.host import Host, Request
 from retina_plugin.engine.launch import host_of, launch
 from retina_plugin.engine.plan.origin import Origin, origin_of
 from retina_plugin.engine.plan_run import OwnData, plan_run
@@ -45,7 +44,7 @@ def train_own_data(
     if request.resume:
         if not os.path.exists(path):
             raise ConfigError(f"--resume: {folder} has no {PLAN}, so there is no run to continue")
-        _require_same_data(own, path, folder)
+        _require_same_data(own, path, folder, the_host)
         changed = _overrides_of_resumed_run(own, overrides)
         launch(path, ["OUTPUT_DIR", folder, *changed], request, host=host)
         return
@@ -86,14 +85,14 @@ def _require_one_process(request: Request) -> None:
     )
 
 
-def _require_same_data(own: OwnData, path: str, folder: str) -> None:
+def _require_same_data(own: OwnData, path: str, folder: str, host: Host) -> None:
     """Check that a resumed run was planned for the data of the command line.
 
     Raises:
         ConfigError: it was planned for other data; see
             :meth:`retina_plugin.engine.plan.origin.Origin.require`.
     """
-    cfg = merge(get_cfg(), path, [])
+    cfg = merge(host.get_cfg(), path, [])
     validation = cfg.MODEL.RETINA_PLUGIN.DATASETS.VALIDATION
     if len(cfg.DATASETS.TRAIN) != 1 or len(validation) > 1:
         return  # the user has edited the plan

@@ -30,6 +30,8 @@ from retina_plugin.config.packaged import packaged_configs
 from retina_plugin.config.registry import REGISTRIES
 from retina_plugin.data import load_dataset
 from retina_plugin.data.transforms import TransformChain
+from retina_plugin.engine.trackers import TRACKERS, RunTrackers
+from retina_plugin.engine.trackers.tracker import TrackedRun
 from retina_plugin.modeling import (
     BACKBONE_REGISTRY,
     NECK_REGISTRY,
@@ -51,6 +53,7 @@ PAGES = [
     "CONTRIBUTING.md",
     "docs/install.md",
     "docs/doctor.md",
+    "docs/trackers.md",
     "docs/plugin.md",
     "docs/your_own_data.md",
     "docs/data_checks.md",
@@ -418,6 +421,17 @@ def test_the_neck_of_the_page(root: Path, monkeypatch: pytest.MonkeyPatch) -> No
     cfg = compact_cfg(MODEL__BACKBONE__NAME="build_retina_resnet_sharp_backbone")
     maps = build_backbone(cfg)(torch.zeros(1, 3, 64, 64))
     assert list(maps) == ["p3", "p4", "p5", "p6", "p7"]
+
+
+def test_the_tracker_of_the_page(tmp_path: Path, root: Path, clean_registries: None) -> None:
+    names = {"__name__": "my_tracker"}
+    exec(named_block(root, "docs/trackers.md", "python", "my_tracker.py"), names)
+    tracker = TRACKERS.get("csv")(file=str(tmp_path / "my.csv"))
+    tracker.start(TrackedRun(str(tmp_path), None, {}))
+    trackers = RunTrackers({"csv": tracker})
+    trackers.log_scalars({"lr": 0.5}, iteration=19)
+    trackers.finish(completed=True)
+    assert (tmp_path / "my.csv").read_text().split() == ["20,lr,0.5"]
 
 
 @pytest.mark.parametrize("page", PAGES)

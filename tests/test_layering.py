@@ -61,6 +61,8 @@ ALLOWED = {  # package or file -> libraries besides torch; in pure packages insi
     "export/onnx_format.py": {"onnx", "onnxruntime"},
     "export/openvino_format.py": {"openvino"},
     "engine/plan/trial.py": {"tqdm"},
+    "engine/trackers/mlflow.py": {"mlflow"},
+    "engine/trackers/wandb.py": {"wandb"},
     "report": {"numpy", "PIL", "cv2", "matplotlib", "fontTools"},
     "inference": {"numpy", "PIL", "av", "pandas", "tqdm"},
     "cli/self_test.py": {"PIL"},

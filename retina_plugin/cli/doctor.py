@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     from retina_plugin.cli.parser import Parser
     from retina_plugin.engine.doctor.finding import Check, Finding
 
-EXAMPLES = """Check Python, the libraries, the hosts, the GPU, memory and disk, and conflicts that
-are known. At the end, a tiny model is trained, saved and resumed on each host. Each check prints
-one line: ok, note, warning or broken; what was found; and the cure.
+EXAMPLES = """Check Python, the libraries, the hosts, the GPU, memory, disk and known conflicts. At
+the end, a tiny model is trained, saved and resumed on each host. Each check prints one line: ok,
+note, warning or broken; what was found; and the cure.
 
     retina doctor
     retina doctor --quick
@@ -37,7 +37,7 @@ def add_arguments(parser: Parser) -> None:
 
 
 def file_name_or_output(text: str) -> str:
-    """Check the value of ``--json``; ``""``, the value without FILE, stays."""
+    """Check the value of ``--json``; without FILE it is "", which is valid."""
     return file_name(text) if text else text
 
 

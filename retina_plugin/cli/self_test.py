@@ -1,6 +1,6 @@
-"""Train, save, resume and load a tiny model in a process of its own, for ``retina doctor``.
+"""Train, save, resume and load a tiny model, for ``retina doctor``.
 
-In another process, because a library that does not fit may end the process, or wait forever.
+This runs in a separate process, because an incompatible library may end the process or hang.
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ from retina_plugin.config.key import Key
 from retina_plugin.config.keys_assignment import ASSIGNMENT_KEYS
 from retina_plugin.config.keys_augmentation import AUGMENTATION_KEYS
 from retina_plugin.config.keys_inference import INFERENCE_KEYS
+from retina_plugin.config.keys_tracking import TRACKING_KEYS
 from retina_plugin.config.rules import (
     Rule,
     above,
@@ -256,6 +257,7 @@ PLUGIN_KEYS: dict[str, Key] = {
         list_of(text("that are text"), what="names", empty=True),
     ),
     **{f"{NODE}.INPUT.{name}": key for name, key in AUGMENTATION_KEYS.items()},
+    **{f"{NODE}.{name}": key for name, key in TRACKING_KEYS.items()},
     f"{NODE}.LIGHTNING.CALLBACKS": Key(
         [],
         "additional callbacks for Lightning's trainer, each {class_path: ..., init_args: {...}}",
@@ -263,7 +265,8 @@ PLUGIN_KEYS: dict[str, Key] = {
     ),
     f"{NODE}.LIGHTNING.LOGGERS": Key(
         [],
-        "additional loggers for Lightning's trainer, such as W&B's, in the same form",
+        "additional loggers for Lightning's trainer, such as CSVLogger, in the same form; W&B and "
+        "MLflow have TRACKING",
         CLASS_PATHS,
     ),
 }

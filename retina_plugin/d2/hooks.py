@@ -100,6 +100,8 @@ class EvaluationHook(HookBase):
         main = comm.is_main_process()
         if main:
             print_evaluation(results, step=step, steps=self.trainer.max_iter)
+            if results:  # there is ground truth
+                self.trainer.trackers.log_validation_images(iteration=step - 1)
         if self.best.update(results, step=step) and main:
             self.write_best()
         if self.best.is_exhausted:

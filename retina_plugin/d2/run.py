@@ -24,6 +24,7 @@ from retina_plugin.d2.datasets import (
 )
 from retina_plugin.d2.logs import MetricsFile, log_of_run
 from retina_plugin.d2.modeling import backbone_names
+from retina_plugin.d2.trackers import TrackerWriter
 from retina_plugin.d2.trainer import RetinaTrainer
 from retina_plugin.data import final_sets
 from retina_plugin.engine import stopping
@@ -35,6 +36,7 @@ from retina_plugin.engine.run_budget import build_budget, write_finished_config
 from retina_plugin.engine.run_folder import enter_folder
 from retina_plugin.engine.run_thresholds import store_thresholds
 from retina_plugin.engine.summary import flatten_results
+from retina_plugin.engine.trackers import RunTrackers, track_run
 from retina_plugin.report import report_ending, report_results
 
 
@@ -107,7 +109,7 @@ def _run(cfg: Any, request: Request) -> dict[str, Any]:
                 assert checkpoint is not None
                 results = _evaluate(cfg, checkpoint)
             else:
-                results = _train(cfg, request, checkpoint, run.training_data)
+                results = _train(cfg, request, checkpoint, run.training_data, main=main)
         if main and final_sets(cfg):
             report_results(cfg, results)
             if not request.eval_only:
@@ -140,14 +142,22 @@ def _is_not_traceback(record: logging.LogRecord) -> bool:
 
 
 def _train(
-    cfg: Any, request: Request, resumed: str | None, data: dict[str, Any] | None
+    cfg: Any,
+    request: Request,
+    resumed: str | None,
+    data: dict[str, Any] | None,
+    *,
+    main: bool,
 ) -> dict[str, Any]:
     budget = build_budget(cfg, started=request.started)
-    trainer = RetinaTrainer(cfg, training_data=data, budget=budget)
-    trainer.load_or_resume(resumed)
-    if comm.is_main_process():
-        require_space(cfg, trainer.model, first_step=trainer.start_iter)
-    with stopping.defer_signals():
+    with (
+        stopping.defer_signals(),
+        track_run(cfg, resumed=resumed is not None, main=main) as trackers,
+    ):
+        trainer = RetinaTrainer(cfg, training_data=data, budget=budget, trackers=trackers)
+        trainer.load_or_resume(resumed)
+        if comm.is_main_process():
+            require_space(cfg, trainer.model, first_step=trainer.start_iter)
         trainer.train()
         if budget is not None and comm.is_main_process():
             write_finished_config(cfg, budget, HOST.dump)
@@ -177,7 +187,7 @@ def _final_results(cfg: Any, trainer: RetinaTrainer) -> dict[str, Any]:
         message = stopping.stopped_message(steps, steps, final.weights)
         raise stopping.Interrupted(error.number, message) from None
     if final.prefix:
-        _write_metrics(cfg, results, step=steps, prefix=final.prefix)
+        _write_metrics(cfg, results, step=steps, prefix=final.prefix, trackers=trainer.trackers)
     return results
 
 
@@ -192,9 +202,18 @@ def _evaluate(cfg: Any, checkpoint: str) -> dict[str, Any]:
     return results
 
 
-def _write_metrics(cfg: Any, results: Mapping[str, Any], *, step: int, prefix: str = "") -> None:
+def _write_metrics(
+    cfg: Any,
+    results: Mapping[str, Any],
+    *,
+    step: int,
+    prefix: str = "",
+    trackers: RunTrackers | None = None,
+) -> None:
     scalars = flatten_results(results, prefix)
     if comm.is_main_process() and scalars:
         with EventStorage(step - 1) as storage:
             storage.put_scalars(smoothing_hint=False, **scalars)
             MetricsFile(cfg.OUTPUT_DIR).write()
+            if trackers:
+                TrackerWriter(trackers).write()

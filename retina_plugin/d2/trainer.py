@@ -27,6 +27,7 @@ from retina_plugin.d2.hooks import AverageHook, EvaluationHook, StopHook
 from retina_plugin.d2.loader import TrainingLoader, evaluation_loader, training_loader
 from retina_plugin.d2.logs import EventsWriter, MetricsFile
 from retina_plugin.d2.modeling import from_instances
+from retina_plugin.d2.trackers import TrackerWriter
 from retina_plugin.data import load_dataset, validation_sets
 from retina_plugin.data.samples import EvaluationDataset, ValidationDataset
 from retina_plugin.engine import stopping
@@ -40,6 +41,7 @@ from retina_plugin.engine.summary import (
     model_summary,
     step_summary,
 )
+from retina_plugin.engine.trackers import RunTrackers
 from retina_plugin.evaluation.coco import coco_results, evaluate
 from retina_plugin.evaluation.losses import data_set_losses
 from retina_plugin.evaluation.results import results_folder
@@ -139,13 +141,16 @@ class RetinaTrainer(DefaultTrainer):
         *,
         training_data: Mapping[str, Any] | None = None,
         budget: Budget | None = None,
+        trackers: RunTrackers | None = None,
     ) -> None:
         """
         Args:
             cfg: the frozen config.
             training_data: see :mod:`retina_plugin.data.fingerprint`; kept in every checkpoint.
             budget: the time budget of the run; None if SOLVER.MAX_ITER steps are trained.
+            trackers: the trackers of the run; None for none.
         """
+        self.trackers = trackers or RunTrackers({})
         self.budget = budget
         self.run_cfg = cfg  # the user's settings
         self.training_data = training_data
@@ -328,6 +333,7 @@ class RetinaTrainer(DefaultTrainer):
             BudgetPrinter(self.budget) if self.budget else CommonMetricPrinter(self.max_iter),
             MetricsFile(folder),
             EventsWriter(folder),
+            *([TrackerWriter(self.trackers)] if self.trackers else []),
         ]
         return self.writers
 

@@ -22,8 +22,8 @@ def check_images(
     are not decoded.
 
     Args:
-        records: with "file_name", and "height" and "width" if the annotations have them; may be
-            empty.
+        records: records with "file_name", and "height" and "width" if the annotations have them;
+            may be empty.
         max_pixels: see :func:`retina_plugin.data.read_image`.
         show: whether to show a progress bar on standard error.
 

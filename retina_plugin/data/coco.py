@@ -50,8 +50,8 @@ def read_coco(
     dropped. A warning counts both.
 
     Args:
-        json_file: with "images", "annotations" and "categories"; "annotations" may be missing, as
-            in COCO's test-dev.
+        json_file: a file with "images", "annotations" and "categories"; "annotations" may be
+            missing, as in COCO's test-dev.
         image_root: folder that the ``file_name`` of each image is relative to.
         name: for messages; None for the path of the JSON file.
         box_coordinates: such as "xyxy fraction", if boxes are not COCO's; see

@@ -143,7 +143,8 @@ def read_record(
     """Read the image of a record, see :func:`read_image`.
 
     Args:
-        record: with "file_name"; "height" and "width", if present, are compared with the file.
+        record: a record with "file_name"; "height" and "width", if present, are compared with the
+            file.
         pixel_range, max_pixels: see :func:`read_image`.
 
     Raises:

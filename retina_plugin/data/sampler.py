@@ -25,7 +25,7 @@ def shape_groups(records: Sequence[dict[str, Any]], *, grouped: bool) -> list[Ha
     size are a third group.
 
     Args:
-        records: with "width" and "height", if they are known.
+        records: the images; "width" and "height" may be missing.
         grouped: ``DATALOADER.ASPECT_RATIO_GROUPING``; False puts all images into one group.
     """
     if not grouped:

@@ -27,6 +27,7 @@ from retina_plugin.engine.host import Host, Request
 from retina_plugin.engine.read_config import complete_config
 from retina_plugin.engine.run_folder import check_folder
 from retina_plugin.engine.run_images import prepare_images
+from retina_plugin.engine.trackers.registry import require_trackers
 from retina_plugin.evaluation.metric_notes import detection_limit_warnings
 from retina_plugin.modeling.build_backbone import BACKBONE_REGISTRY
 
@@ -65,6 +66,8 @@ def check_request(cfg: Any, request: Request, host: Host) -> None:
     require_imported(cfg)
     host.check(cfg, request)
     check_run(cfg, num_gpus=request.num_gpus, num_machines=request.num_machines)
+    if not request.eval_only:
+        require_trackers(cfg)
 
 
 def _check_backbone(cfg: Any, host: Host) -> None:

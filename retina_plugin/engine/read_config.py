@@ -8,6 +8,7 @@ from typing import Any
 from retina_plugin.config import add_keys, check_rules, leaves
 from retina_plugin.config.imports import part_keys_of
 from retina_plugin.engine.checks import prepare_data, resolve_device
+from retina_plugin.engine.trackers.registry import check_tracker_names
 from retina_plugin.modeling.build_backbone import import_plugins, set_timm_pixel_constants
 
 
@@ -49,6 +50,7 @@ def _add_keys_of_plugins(cfg: Any) -> None:
 _STEPS: tuple[tuple[Callable[[Any], None], str], ...] = (
     (_add_keys_of_plugins, "the keys of a part"),
     (check_rules, "the rules of keys"),
+    (check_tracker_names, "the trackers"),
     (prepare_data, "the data sets"),
     (resolve_device, "no GPU is available"),
     (set_timm_pixel_constants, "the pixel statistics of the backbone's weights"),

@@ -48,14 +48,14 @@ class MetricsLogger(Logger):
             metrics: name -> value, written with seven digits, the precision of float32.
             step: the number of the step, from 0.
         """
-        line = {name: float(f"{value:.7g}") for name, value in _without_epoch(metrics).items()}
+        line = {name: float(f"{value:.7g}") for name, value in without_epoch(metrics).items()}
         self._file.write(json.dumps({"iteration": step, **line}, sort_keys=True) + "\n")
 
     def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
         """Do nothing: ``config.yaml`` has the hyperparameters."""
 
 
-def _without_epoch(metrics: Mapping[str, float]) -> dict[str, float]:
+def without_epoch(metrics: Mapping[str, float]) -> dict[str, float]:
     """Drop "epoch", which Lightning adds. It is always 0, because a run is one epoch."""
     return {name: value for name, value in metrics.items() if name != "epoch"}
 
@@ -77,7 +77,7 @@ class EventsLogger(TensorBoardLogger):
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         # do not call the base class, which raises a ValueError if the disk is full
-        for name, value in _without_epoch(metrics).items():
+        for name, value in without_epoch(metrics).items():
             self.experiment.add_scalar(name, value, step)
 
     def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:

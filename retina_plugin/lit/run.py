@@ -39,6 +39,7 @@ from retina_plugin.engine.run_budget import (
 from retina_plugin.engine.run_folder import enter_folder
 from retina_plugin.engine.run_thresholds import store_thresholds
 from retina_plugin.engine.summary import model_summary, step_summary
+from retina_plugin.engine.trackers import RunTrackers, track_run
 from retina_plugin.lit.best import BestModelCallback
 from retina_plugin.lit.checkpoints import CheckpointCallback
 from retina_plugin.lit.configured import check_classes
@@ -132,8 +133,15 @@ def _run(cfg: Any, request: Request) -> dict[str, Any]:
         barrier=_wait_for_ranks,
     ) as checkpoint:
         try:
-            with stopping.defer_signals():
-                return _train_and_evaluate(run, request, checkpoint)
+            with (
+                stopping.defer_signals(),
+                track_run(
+                    run.cfg,
+                    resumed=checkpoint is not None,
+                    main=main and not request.eval_only,
+                ) as trackers,
+            ):
+                return _train_and_evaluate(run, request, checkpoint, trackers)
         except SystemExit:  # Lightning raises it on Ctrl-C
             stopping.raise_if_requested()
             raise KeyboardInterrupt from None
@@ -144,7 +152,9 @@ def _wait_for_ranks() -> None:
         torch.distributed.barrier()
 
 
-def _train_and_evaluate(run: Run, request: Request, checkpoint: str | None) -> dict[str, Any]:
+def _train_and_evaluate(
+    run: Run, request: Request, checkpoint: str | None, trackers: RunTrackers
+) -> dict[str, Any]:
     cfg = run.cfg
     seed = cfg.SEED if cfg.SEED >= 0 else secrets.randbelow(2**31)
     lightning.seed_everything(seed)
@@ -158,7 +168,7 @@ def _train_and_evaluate(run: Run, request: Request, checkpoint: str | None) -> d
         budget=budget,
     )
     freeze_unused_parameters(module.model)
-    trainer = build_trainer(run, request, budget=budget)
+    trainer = build_trainer(run, request, trackers=trackers, budget=budget)
     if trainer.is_global_zero:
         print(model_summary(module.model), flush=True)
     if request.eval_only:

@@ -16,6 +16,7 @@ from retina_plugin.engine.budget import Budget
 from retina_plugin.engine.host import Request
 from retina_plugin.engine.prepare import Run
 from retina_plugin.engine.summary import LOG_PERIOD
+from retina_plugin.engine.trackers import RunTrackers
 from retina_plugin.lit.average import AverageCallback
 from retina_plugin.lit.best import BestModelCallback
 from retina_plugin.lit.budget import BudgetCallback
@@ -25,15 +26,19 @@ from retina_plugin.lit.loggers import EventsLogger, MetricsLogger
 from retina_plugin.lit.progress import StepProgressBar
 from retina_plugin.lit.scalars import MeanScalarsCallback
 from retina_plugin.lit.stop import StopCallback
+from retina_plugin.lit.trackers import TrackerCallback, TrackerLogger
 from retina_plugin.lit.training_images import TrainingImagesCallback
 
 
-def build_trainer(run: Run, request: Request, *, budget: Budget | None = None) -> lightning.Trainer:
+def build_trainer(
+    run: Run, request: Request, *, trackers: RunTrackers, budget: Budget | None = None
+) -> lightning.Trainer:
     """Build the trainer of a run, with the callbacks and loggers that the config adds.
 
     Args:
         run: the checked run.
         request: the flags of the run.
+        trackers: the trackers of the run, possibly none.
         budget: the time budget of the run.
 
     Raises:
@@ -48,6 +53,9 @@ def build_trainer(run: Run, request: Request, *, budget: Budget | None = None) -
     for logger in added:
         logger.log_hyperparams(dict(leaves(cfg)))
     callbacks = _callbacks(run, request, events, budget)
+    if trackers:
+        added.append(TrackerLogger(trackers))
+        callbacks.insert(0, TrackerCallback(trackers))
     return lightning.Trainer(
         accelerator=device.type,
         devices=processes if device.index is None else [device.index],

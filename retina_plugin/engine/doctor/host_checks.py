@@ -1,4 +1,4 @@
-"""Checks of the two hosts: what each can do here, and conflicts that are known."""
+"""Checks of the two hosts: what each can do on this machine, and known conflicts."""
 
 from __future__ import annotations
 

@@ -59,8 +59,7 @@ def characters(face: Face) -> frozenset[int]:
 
 @functools.cache
 def face_of(character: str) -> Face | None:
-    """Return the font for a character: the default one, otherwise the first of the system that
-    has it, otherwise None."""
+    """Return a font with a character: the default font, else a font of the system, else None."""
     faces = (default_face(), *system_faces())
     return next((face for face in faces if ord(character) in characters(face)), None)
 
@@ -70,7 +69,7 @@ class Font(NamedTuple):
 
     Attributes:
         pillow: the font.
-        scale: by which drawn text is reduced; 1 unless the font consists of bitmaps of one size.
+        scale: factor of the size of drawn text; below 1 only for fonts of bitmaps of one size.
     """
 
     pillow: ImageFont.FreeTypeFont

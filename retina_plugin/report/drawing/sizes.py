@@ -23,8 +23,7 @@ def font_size(height: int, width: int, boxes: np.ndarray) -> int:
     """Return the size of text in pixels.
 
     Args:
-        height: of the image.
-        width: of the image.
+        height, width: size of the image in pixels.
         boxes: (M, 4) XYXY pixels; small boxes make the text smaller.
 
     Returns:

@@ -41,7 +41,8 @@ def run(args: argparse.Namespace) -> None:
         DiskError: a file cannot be written.
     """
     from retina_plugin.report.page import write_report
+    from retina_plugin.report.page.final_report import REPORT
 
-    output = args.output or os.path.join(args.folders[0], "report.html")
+    output = args.output or os.path.join(args.folders[0], REPORT)
     for path in write_report(args.folders, output):
         print(f"{path}: {os.path.getsize(path) / 1e6:.1f} MB", flush=True)

@@ -14,7 +14,7 @@ from retina_plugin.config.disk import disk_errors
 # Names of temporary files in a run's folder, from atomic_file and from version 0.1.
 TEMPORARY_NAME = re.compile(
     r"(model_\w+|config|config_final|last_checkpoint|predictions|coco_instances_results"
-    r"|unfiltered_results|metrics)(\.part(\.\w+)?|\.(pth|yaml|json)\.part)"
+    r"|unfiltered_results|metrics|run|report|report_label_errors)(\.part(\.\w+)?|\.(pth|yaml|json)\.part)"
 )
 
 

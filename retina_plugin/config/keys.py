@@ -112,6 +112,10 @@ PLUGIN_KEYS: dict[str, Key] = {
         "SUPPRESSORS",
     ),
     **{f"{NODE}.{name}": key for name, key in INFERENCE_KEYS.items()},
+    f"{NODE}.TEST.REPORT": Key(
+        True,
+        "write report.html at the end of a training run; retina report writes it at any time",
+    ),
     f"{NODE}.NORM_GROUPS": Key(
         32, "number of groups of every GN layer; must divide the number of channels", CHANNELS
     ),

@@ -38,6 +38,7 @@ from retina_plugin.engine.run_thresholds import store_thresholds
 from retina_plugin.engine.summary import flatten_results
 from retina_plugin.engine.trackers import RunTrackers, track_run
 from retina_plugin.report import report_ending, report_results
+from retina_plugin.report.page import write_final_report
 
 
 def run(cfg: Any, request: Request) -> dict[str, Any]:
@@ -114,6 +115,8 @@ def _run(cfg: Any, request: Request) -> dict[str, Any]:
             report_results(cfg, results)
             if not request.eval_only:
                 report_ending(cfg, results, HOST)
+        if main and not request.eval_only:
+            write_final_report(cfg)
     return results
 
 

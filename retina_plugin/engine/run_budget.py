@@ -21,6 +21,7 @@ from retina_plugin.engine.ranks import current_rank
 logger = logging.getLogger("retina_plugin")
 FINAL_CONFIG = "config_final.yaml"
 CLOSING_SECONDS = 3.0  # of pictures, thresholds and last lines, until the process ends
+REPORT_SECONDS, REPORT_SECONDS_OF_IMAGE = 3.0, 0.02  # of the report, and for each evaluated image
 USEFUL_STEPS = 100  # number of steps in the advice of an error message
 WARNED_STEP = 10  # step at which the prediction is good enough for a warning
 
@@ -40,9 +41,16 @@ def build_budget(cfg: Any, *, started: float) -> Budget | None:
         steps=cfg.SOLVER.MAX_ITER,
         evaluation_period=cfg.TEST.EVAL_PERIOD if validation_sets(cfg) else 0,
         final_evaluations=_final_evaluations(cfg),
-        closing_seconds=CLOSING_SECONDS,
+        closing_seconds=CLOSING_SECONDS + _report_seconds(cfg),
         started=started,
     )
+
+
+def _report_seconds(cfg: Any) -> float:
+    if not cfg.MODEL.RETINA_PLUGIN.TEST.REPORT:
+        return 0.0
+    images = sum(len(load_dataset(name).records) for name in final_sets(cfg))
+    return REPORT_SECONDS + REPORT_SECONDS_OF_IMAGE * images
 
 
 def _final_evaluations(cfg: Any) -> float:

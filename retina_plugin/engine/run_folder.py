@@ -29,6 +29,7 @@ from retina_plugin.engine.resume import (
     load_run_config,
 )
 from retina_plugin.engine.run_files import require_usable_run_files
+from retina_plugin.engine.run_record import record_start
 
 CHOICES = "--overwrite starts again, another OUTPUT_DIR keeps both"
 
@@ -208,6 +209,7 @@ def _enter_for_training(
     else:
         require_unused(cfg.OUTPUT_DIR, host)
     _write_config(cfg, host)
+    record_start(cfg, request, host=host.name, resumed=found)
     return found
 
 

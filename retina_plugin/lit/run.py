@@ -48,6 +48,7 @@ from retina_plugin.lit.module import RetinaNetModule
 from retina_plugin.lit.trainer import build_trainer
 from retina_plugin.modeling.build import build_model
 from retina_plugin.report import report_ending, report_results
+from retina_plugin.report.page import write_final_report
 from retina_plugin.solver import WeightAverage
 
 C = TypeVar("C", bound=lightning.Callback)
@@ -186,6 +187,8 @@ def _train_and_evaluate(
         report_results(cfg, module.results)
         if not request.eval_only:
             report_ending(cfg, module.results, HOST)
+    if not request.eval_only and trainer.is_global_zero:
+        write_final_report(cfg)
     return module.results
 
 

@@ -65,6 +65,18 @@ def test_calibration_by_hand() -> None:
     assert found.error == pytest.approx((2 * 0.2 + 2 * 0.3) / 4)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(3))
+def test_calibration_is_that_of_netcal(seed: int) -> None:
+    metrics = pytest.importorskip("netcal.metrics")
+    dataset, results = random_scene(seed)
+    found = match_detections(dataset, results, max_detections=100, iou_thresholds=(0.5,))
+    counted = ~found.ignored[0]
+    scores, hits = found.scores[counted], found.hits[0, counted]
+    expected = metrics.ECE(bins=10, detection=True).measure(scores, hits.astype(int))
+    assert calibration_of(found).error == pytest.approx(expected)
+
+
 def test_a_score_of_1_is_in_the_last_bin() -> None:
     found = calibration_of(matches([(A, 1.0)]))
     assert found.counts.tolist() == [0] * 9 + [1]

@@ -150,6 +150,16 @@ def test_batches_give_the_same_within_rounding(folder: Path, paths: list[str]) -
 # --------------------------------------------------------------------------------------- thresholds
 
 
+def test_detections_are_kept_down_to_the_lowest_threshold(tmp_path: Path) -> None:
+    """Also below SCORE_THRESH_TEST, which is 0.05."""
+    path = write_checkpoint(tmp_path / "low.pth", score_thresholds={"square": 0.01, "bar": 0.5})
+    low = retina_plugin.load(path).predictor.model.postprocessor.score_threshold
+    assert low == pytest.approx(0.01, rel=0.02)
+    assert low < 0.01
+    path = write_checkpoint(tmp_path / "high.pth", score_thresholds={"square": 0.5})
+    assert retina_plugin.load(path).predictor.model.postprocessor.score_threshold == 0.05
+
+
 def test_thresholds_of_classes(detector: Detector, paths: list[str]) -> None:
     assert detector.thresholds == {"square": 0.25, "bar": 0.75, "nothing": 0.5}
     everything, kept = detector(paths[0], threshold=0), detector(paths[0])

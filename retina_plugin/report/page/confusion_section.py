@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from retina_plugin.evaluation.analysis import Analysis
-from retina_plugin.report.page.html import Html, note, section, table, tag
+from retina_plugin.report.page.html import Html, captioned, note, section, table, tag
 from retina_plugin.report.page.numbers import percent
 
 MOST_CLASSES = 30  # with more classes, the matrix is not shown
@@ -42,11 +42,8 @@ def _matrix(counts: np.ndarray, names: list[str]) -> Html:
         total = 0 if name == BACKGROUND else row.sum()
         cells = [_cell(count, total) for count in row]
         rows.append(tag("tr", tag("th", name, scope="row"), *cells))
-    caption = tag("caption", "Number of detections, by true and detected class")
-    built = tag("table", caption, tag("thead", head), tag("tbody", *rows), class_="confusion")
-    return tag(
-        "div", built, class_="scroll", tabindex=0, role="region", aria_label="Confusion matrix"
-    )
+    built = tag("table", tag("thead", head), tag("tbody", *rows), class_="confusion")
+    return captioned(built, "Confusion matrix: number of detections, by true and detected class")
 
 
 def _cell(count: int, total: int) -> Html:

@@ -47,7 +47,8 @@ def focal_section(run: RunReport, analysis: Analysis, prefix: str) -> Html | Non
             _curves("Negatives", found.negatives),
             class_="row",
         ),
-        tag("div", _anchors(found), _alpha(run), class_="row"),
+        _anchors(found),
+        _alpha(run),
         note(
             f"Measured on {found.images} of the evaluated images with the evaluated weights. A "
             "logit is one class score of an anchor. It is positive if the anchor is assigned to a "
@@ -121,19 +122,40 @@ def _anchors(found: FocalEffect) -> Html:
 
 
 def _alpha(run: RunReport) -> Html | None:
+    """Build the table of class frequencies, and the weight alpha of positives in each loss."""
     if not run.training_counts:
         return None
     counts = list(run.training_counts.values())
-    weights = auto_alpha(counts)
-    total = max(sum(counts), 1)
+    total, losses = max(sum(counts), 1), alpha_of_losses(run.cfg, counts)
     rows: list[list[Any]] = [
-        [name, count, f"{count / total:.1%}", f"{weight:.3f}"]
-        for (name, count), weight in zip(run.training_counts.items(), weights, strict=True)
+        [name, count, f"{count / total:.1%}", *(number(alpha, 3) for alpha in alphas)]
+        for name, count, *alphas in zip(run.training_counts, counts, *losses.values(), strict=True)
     ]
     rows.sort(key=lambda row: row[1])
-    used = run.cfg.MODEL.RETINANET.FOCAL_LOSS_ALPHA
     caption = (
-        "Boxes in training and the weight alpha of positives by class frequency (auto); this run "
-        f"has {used}"
+        "Boxes of each class in training, and the weight alpha of positives in each loss; negatives"
+        " have 1 - alpha, and 1 in cross entropy"
     )
-    return table(["class", "boxes", "share", "alpha auto"], rows, caption=caption)
+    return table(["class", "boxes", "share", *losses], rows, caption=caption)
+
+
+def alpha_of_losses(cfg: Any, counts: list[int]) -> dict[str, list[float]]:
+    """Return {name of a loss: weight alpha of the positives of each of the K classes}.
+
+    Args:
+        cfg: the config of the run, whose own weights come last.
+        counts: number of training boxes of each class.
+    """
+    used, classes = cfg.MODEL.RETINANET.FOCAL_LOSS_ALPHA, len(counts)
+    own = used if isinstance(used, (list, tuple)) else [used] * classes
+    is_known = len(own) == classes and all(isinstance(value, (int, float)) for value in own)
+    return {
+        "cross entropy": [1.0] * classes,
+        "balanced": [0.75] * classes,
+        "balanced, 1 / (f + eps)": auto_alpha(counts, power=1),
+        "balanced, auto": auto_alpha(counts),
+        "focal": [0.25] * classes,
+        f"this run, {cfg.MODEL.RETINA_PLUGIN.CLASS_LOSS.NAME}": [
+            1.0 if value < 0 else value for value in (own if is_known else [math.nan] * classes)
+        ],
+    }

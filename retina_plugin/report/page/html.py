@@ -65,8 +65,15 @@ def table(
     """
     top = tag("thead", tag("tr", *(tag("th", cell, scope="col") for cell in head)))
     body = [tag("tr", *_cells(row, first_is_name)) for row in rows]
-    built = tag("table", tag("caption", caption), top if head else None, tag("tbody", *body))
-    return tag("div", built, class_="scroll", tabindex=0, role="region", aria_label=caption)
+    built = tag("table", top if head else None, tag("tbody", *body))
+    return captioned(built, caption)
+
+
+def captioned(built: Html, caption: str) -> Html:
+    """Put a caption above a table. A caption in the table would be as wide as the table, and cut
+    off on a narrow screen."""
+    scroller = tag("div", built, class_="scroll", tabindex=0, role="region", aria_label=caption)
+    return tag("div", tag("p", caption, class_="caption", aria_hidden="true"), scroller)
 
 
 def _cells(row: list[Any], first_is_name: bool) -> list[Html]:

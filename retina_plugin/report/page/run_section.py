@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
-import platform
 from typing import Any
 
-import torch
-
-import retina_plugin
+from retina_plugin.checkpoint import read_checkpoint
+from retina_plugin.engine.checkpoints import FINAL
 from retina_plugin.engine.resume import CONFIG
+from retina_plugin.engine.run_record import read_starts, versions
 from retina_plugin.report.page.html import Html, note, section, table, tag
 from retina_plugin.report.page.run_report import RunReport
 
-LIBRARIES = ("torchvision", "lightning", "detectron2", "numpy", "pycocotools", "pillow")
+UNKNOWN = "not recorded: the run was started by an older version"
 
 
 def run_section(run: RunReport, prefix: str) -> Html:
@@ -23,11 +21,11 @@ def run_section(run: RunReport, prefix: str) -> Html:
     rows: list[list[Any]] = [
         ["folder", run.folder],
         ["repeat the run", f"retina train --config-file {_config_file(run)} OUTPUT_DIR again"],
-        ["seed", run.cfg.SEED],
+        ["seed", _seed(run)],
         ["planned steps", f"{solver.MAX_ITER} of {solver.IMS_PER_BATCH} images"],
         ["evaluated checkpoint", run.checkpoint or "none"],
         ["training data", _fingerprint(run)],
-        ["versions when this page was made", ", ".join(_versions())],
+        *_starts(run),
     ]
     with open(os.path.join(run.folder, CONFIG), encoding="utf-8") as file:
         config = file.read()
@@ -36,8 +34,50 @@ def run_section(run: RunReport, prefix: str) -> Html:
         "The run",
         table([], rows, caption="How the run was made", first_is_name=False),
         tag("details", tag("summary", CONFIG), tag("pre", config, tabindex=0)),
-        note("The run folder does not record the versions that trained the model."),
+        note("Relative paths of the config and the command start in the folder of the command."),
     )
+
+
+def _starts(run: RunReport) -> list[list[Any]]:
+    """Return the rows about each start of the training, and about this page if it was made with
+    other versions."""
+    starts, of_page = read_starts(run.folder), versions()
+    if not starts:
+        return [["trained with", UNKNOWN], ["this page was made with", _listed(of_page)]]
+    rows: list[list[Any]] = []
+    for start in starts:
+        resumed = start.get("resumed_from")
+        what = f"resumed from {resumed}" if resumed else "started"
+        rows += [
+            [f"{what}, {start.get('started')}", start.get("command")],
+            ["in folder", start.get("folder")],
+            ["on", _machine(start)],
+            ["with", _listed(start.get("versions", {}))],
+        ]
+    changed = of_page.items() - starts[-1].get("versions", {}).items()
+    if changed:
+        rows.append(["this page was made with", _listed(of_page)])
+    return rows
+
+
+def _machine(start: dict[str, Any]) -> str:
+    return (
+        f"host {start.get('host')}, device {start.get('device')}, {start.get('threads')} threads on"
+        f" {start.get('cores')} cores, processes: {start.get('processes')}"
+    )
+
+
+def _listed(found: dict[str, str]) -> str:
+    return ", ".join(f"{name} {version}" for name, version in found.items())
+
+
+def _seed(run: RunReport) -> str:
+    """Return the seed; a run with SEED -1 has drawn one and keeps it in its last checkpoint."""
+    if run.cfg.SEED >= 0:
+        return str(run.cfg.SEED)
+    path = os.path.join(run.folder, FINAL)
+    drawn = read_checkpoint(path).get("seed") if os.path.isfile(path) else None
+    return "drawn, unknown" if drawn is None else f"{drawn}, drawn because SEED is {run.cfg.SEED}"
 
 
 def _config_file(run: RunReport) -> str:
@@ -57,17 +97,3 @@ def _fingerprint(run: RunReport) -> str:
         f"{', '.join(run.cfg.DATASETS.TRAIN)}: {data.get('images')} images, {data.get('boxes')} "
         f"boxes, SHA-256 {str(data.get('sha256'))[:16]}"
     )
-
-
-def _versions() -> list[str]:
-    found = [
-        f"retina_plugin {retina_plugin.__version__}",
-        f"torch {torch.__version__}",
-        f"Python {platform.python_version()}",
-    ]
-    for name in LIBRARIES:
-        try:
-            found.append(f"{name} {importlib.metadata.version(name)}")
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found

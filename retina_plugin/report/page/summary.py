@@ -42,10 +42,21 @@ def summary_section(run: RunReport, analysis: Analysis, prefix: str) -> Html:
         *_thresholds(run, analysis),
         *_labels(run, analysis, prefix),
     ]
-    return section(f"{prefix}summary", "In short", tag("ul", *(tag("li", line) for line in lines)))
+    items = (tag("li", tag("b", title), " ", text) for title, text in lines)
+    return section(f"{prefix}summary", "In short", tag("ul", *items))
 
 
-def _reached(run: RunReport, analysis: Analysis) -> Iterator[str]:
+def short_name(name: str) -> str:
+    """Shorten the name of a data set that is a path, to the end of the path; the section with the
+    data has the whole name."""
+    parts = name.partition("@")[0].split("/")
+    return "/".join(parts[-2:])
+
+
+Lines = Iterator[tuple[str, Html | str]]  # title and text of each
+
+
+def _reached(run: RunReport, analysis: Analysis) -> Lines:
     found = analysis.sizes[""]
     interval = None if found.resamples is None else interval_of(found.resamples.ap)
     ends = (
@@ -57,17 +68,20 @@ def _reached(run: RunReport, analysis: Analysis) -> Iterator[str]:
     weights = "" if run.checkpoint is None else f", with {os.path.basename(run.checkpoint)}"
     after = "" if run.step is None else f" after step {run.step}"
     yield (
+        "Reached:",
         f"AP {number(found.ap)}{ends} and AP50 {number(found.ap50)} on "
-        f"{len(analysis.dataset.records)} images of {analysis.dataset.name}{weights}{after}."
+        f"{len(analysis.dataset.records)} images of {short_name(analysis.dataset.name)}"
+        f"{weights}{after}.",
     )
     if not len(analysis.overlaps.scores):
         yield (
-            "Nothing was detected: no score reached MODEL.RETINANET.SCORE_THRESH_TEST "
-            f"({run.cfg.MODEL.RETINANET.SCORE_THRESH_TEST:g}). Train longer, or lower it."
+            "Nothing was detected:",
+            "no score reached MODEL.RETINANET.SCORE_THRESH_TEST "
+            f"({run.cfg.MODEL.RETINANET.SCORE_THRESH_TEST:g}). Train longer, or lower it.",
         )
 
 
-def _worst(run: RunReport, analysis: Analysis) -> Iterator[str]:
+def _worst(run: RunReport, analysis: Analysis) -> Lines:
     of_classes = analysis.sizes[""].of_classes
     metrics = dict(zip((f"AP-{n}" for n in analysis.dataset.class_names), of_classes, strict=True))
     counts = {name: run.training_counts.get(name, 0) for name in analysis.dataset.class_names}
@@ -75,11 +89,13 @@ def _worst(run: RunReport, analysis: Analysis) -> Iterator[str]:
         metrics, analysis.sizes[""].resamples, analysis.dataset, training_counts=counts
     )
     if found is None:
+        if len(analysis.dataset.class_names) == 1 and analysis.costs.ap50[0] < 100:
+            yield "Why not more:", _why(analysis, 0)
         return
     without_counts = f"worst class: {found.name} with AP {found.ap:.1f}"
-    text = str(found) if run.training_counts else without_counts
-    index = analysis.dataset.class_names.index(found.name)
-    yield f"{text[0].upper()}{text[1:]}. {_why(analysis, index)}"
+    title, _, text = (str(found) if run.training_counts else without_counts).partition(": ")
+    yield f"{title.capitalize()}:", f"{text}."
+    yield "Why:", _why(analysis, analysis.dataset.class_names.index(found.name))
 
 
 def _why(analysis: Analysis, index: int) -> str:
@@ -101,14 +117,15 @@ def _why(analysis: Analysis, index: int) -> str:
     return text
 
 
-def _thresholds(run: RunReport, analysis: Analysis) -> Iterator[str]:
+def _thresholds(run: RunReport, analysis: Analysis) -> Lines:
     point = analysis.point
     order = np.argsort(-(point.found + point.missed), kind="stable")[:LISTED]
     parts = [_threshold(run, analysis, int(i)) for i in order]
     more = len(point.thresholds) - len(order)
     yield (
-        f"Keep detections with at least these scores: {'; '.join(parts)}"
-        f"{f'; and {more} more classes' if more else ''}. {threshold_source(run, analysis)}"
+        "To use the model,",
+        f"keep detections with at least these scores: {'; '.join(parts)}"
+        f"{f'; and {more} more classes' if more else ''}. {threshold_source(run, analysis)}",
     )
 
 
@@ -131,11 +148,11 @@ def threshold_source(run: RunReport, analysis: Analysis) -> str:
             "has thresholds; on new images, precision and recall tend to be lower."
         )
     source = run.metadata.get("score_thresholds_from", {})
+    sets = ", ".join(map(short_name, source.get("sets", []))) or "the validation images"
     used = f"{used_detections(source)}." + _below_filter(run, analysis)
     return (
         f"The thresholds are stored in {os.path.basename(run.checkpoint or '')}; each has the "
-        f"highest F1 at IoU 0.5 on {', '.join(source.get('sets', [])) or 'the validation images'}"
-        f"{used}"
+        f"highest F1 at IoU 0.5 on {sets}{used}"
     )
 
 
@@ -153,16 +170,16 @@ def _below_filter(run: RunReport, analysis: Analysis) -> str:
         return ""
     return (
         f" The evaluation dropped detections below MODEL.RETINANET.SCORE_THRESH_TEST {lowest:g}. "
-        f"Therefore the precision and recall of {', '.join(names)} are those at {lowest:g}; to use "
-        "lower thresholds, lower SCORE_THRESH_TEST too."
+        f"Therefore the precision and recall of {', '.join(names)} are those at {lowest:g}."
     )
 
 
-def _labels(run: RunReport, analysis: Analysis, prefix: str) -> Iterator[Html]:
+def _labels(run: RunReport, analysis: Analysis, prefix: str) -> Lines:
     images = {image_of(error, analysis.overlaps) for error in analysis.label_errors}
     if images and analysis.dataset.name not in run.cfg.DATASETS.TRAIN:
         text = (
             f"{len(analysis.label_errors)} annotations in {len(images)} images are likely wrong or "
             "absent: see "
         )
-        yield join(text, tag("a", "Likely label errors", href=f"#{prefix}labels"), ".")
+        link = tag("a", "Likely label errors", href=f"#{prefix}labels")
+        yield "Check the labels:", join(text, link, ".")

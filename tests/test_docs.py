@@ -8,6 +8,7 @@ import contextlib
 import importlib
 import importlib.util
 import itertools
+import json
 import math
 import re
 import runpy
@@ -63,6 +64,7 @@ PAGES = [
     "docs/predict.md",
     "docs/deploy.md",
     "docs/report.md",
+    "docs/gallery.md",
     "docs/weights.md",
     "docs/theory.md",
     "docs/benchmarks.md",
@@ -423,7 +425,10 @@ def test_the_neck_of_the_page(root: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert list(maps) == ["p3", "p4", "p5", "p6", "p7"]
 
 
-def test_the_tracker_of_the_page(tmp_path: Path, root: Path, clean_registries: None) -> None:
+def test_the_tracker_of_the_page(
+    tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(TRACKERS, "_parts", dict(TRACKERS._parts))
     names = {"__name__": "my_tracker"}
     exec(named_block(root, "docs/trackers.md", "python", "my_tracker.py"), names)
     tracker = TRACKERS.get("csv")(file=str(tmp_path / "my.csv"))
@@ -451,6 +456,33 @@ def test_link_targets_exist(page: str, root: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+)[^)]*\)", text):
         if "://" not in target:
             assert ((root / page).parent / target).exists(), target
+
+
+def test_every_page_is_in_the_navigation_of_the_site(root: Path) -> None:
+    nav = (root / "mkdocs.yml").read_text(encoding="utf-8").split("nav:")[1]
+    generated = {"index.md", "first_run.md", "reference.md"}  # by .ci/site_hooks.py
+    pages = {path.name for path in (root / "docs").glob("*.md")}
+    assert set(re.findall(r"\w+\.md", nav)) == pages | generated
+
+
+@pytest.mark.slow
+def test_the_notebook(
+    tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    """Run its cells in order, with two training steps."""
+    monkeypatch.chdir(tmp_path)
+    cells = json.loads((root / "docs/first_run.ipynb").read_text(encoding="utf-8"))["cells"]
+    names: dict[str, Any] = {"__name__": "__main__"}
+    code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+    assert "\n".join(code).count("STEPS = 150") == 1
+    for source in code:
+        exec(source.replace("STEPS = 150", "STEPS = 2"), names)
+    assert "square" in names["detector"].class_names
+    assert "report.html: " in capsys.readouterr().out
+    for cell in cells:  # links, as in the pages
+        for target in re.findall(r"\]\(([^)#]+)[^)]*\)", "".join(cell["source"])):
+            if cell["cell_type"] == "markdown" and "://" not in target:
+                assert (root / "docs" / target).exists(), target
 
 
 def test_the_page_of_keys_is_up_to_date(root: Path) -> None:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from retina_plugin.engine.doctor.finding import Check, Finding
 
 EXAMPLES = """Check Python, the libraries, the hosts, the GPU, memory, disk and known conflicts. At
-the end, a tiny model is trained, saved and resumed on each host. Each check prints one line: ok,
+the end, a tiny model is trained, resumed and exported on each host. Each check prints one line: ok,
 note, warning or broken; what was found; and the cure.
 
     retina doctor

@@ -114,12 +114,13 @@ SELF_TESTS: dict[str, Check] = {
 
 
 def main(host: str, folder: str) -> None:
-    """Train, save, resume, evaluate and load a tiny model; the last line says what was done.
+    """Train, save, resume, evaluate, load and export a tiny model; print what was done.
 
     Args:
         host: "lightning" or "detectron2".
         folder: an empty folder.
     """
+    from retina_plugin.cli.command import main as retina
     from retina_plugin.engine.launch import host_of, train
 
     cfg = host_of(host).get_cfg()
@@ -132,7 +133,9 @@ def main(host: str, folder: str) -> None:
     cfg.SOLVER.MAX_ITER, cfg.DATASETS.TEST = 2 * STEPS, (data,)
     train(cfg, host=host, resume=True)
     _load(output)
-    print("trained, saved, resumed, evaluated and loaded a tiny model", flush=True)
+    exported = os.path.join(folder, "model.pt")
+    retina(["export", output, "--format", "torchscript", "--output", exported])
+    print("trained, saved, resumed, evaluated, loaded and exported a tiny model", flush=True)
 
 
 def _write_data(folder: str) -> str:

@@ -91,7 +91,9 @@ def test_torch_and_torchvision_that_do_not_import(tmp_path: Path) -> None:
 def test_the_self_test(tmp_path: Path, capsys: pytest.CaptureFixture, host: str) -> None:
     self_test.main(host, str(tmp_path))
     output = capsys.readouterr().out
-    assert output.splitlines()[-1].startswith("trained, saved, resumed, evaluated and loaded")
+    assert output.splitlines()[-1].startswith(
+        "trained, saved, resumed, evaluated, loaded and exported"
+    )
     assert "continues at step 2 of 4" in output
 
 

@@ -60,19 +60,16 @@ class ExportedDetector(ImageDetector):
             ExportError: the metadata of the file cannot be used.
             ConfigError, ImportError: see :meth:`Description.build_config`.
         """
-        self_description = read_description(session.metadata, path)
-        cfg = self_description.build_config()
-        decodes = self_description.outputs == RAW
-        postprocessor = build_postprocessor(
-            cfg, BOX_CODERS.build(cfg) if decodes else DecodedBoxes()
-        )
+        description: Description = read_description(session.metadata, path)
+        cfg = description.build_config()
+        coder = BOX_CODERS.build(cfg) if description.outputs == RAW else DecodedBoxes()
+        postprocessor = build_postprocessor(cfg, coder)
         super().__init__(
-            preprocessor=build_preprocessor(cfg, self_description.stride),
+            preprocessor=build_preprocessor(cfg, description.stride),
             views=build_views(cfg, postprocessor.suppressor),
         )
-        self.description: Description = self_description
-        self.session, self.path, self.cfg = session, path, cfg
-        self.postprocessor, self.class_names = postprocessor, self_description.class_names
+        self.session, self.path, self.cfg, self.description = session, path, cfg, description
+        self.postprocessor, self.class_names = postprocessor, description.class_names
         self.eval()
 
     @property

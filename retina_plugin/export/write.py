@@ -88,7 +88,7 @@ def export_model(
         _write(model, description, draft, format)
         compared = check_file(load_exported(draft), model, images, path=path)
     lines.append(
-        f"{path}: {os.path.getsize(path) / 1e6:.1f} MB; equal to the model on images of {source} "
+        f"{path}: {_megabytes(path, format):.1f} MB; equal to the model on images of {source} "
         f"at three sizes, in batches of 1 and 3 ({compared} detections)"
     )
     return lines
@@ -153,6 +153,16 @@ def _fixed_size(model: RetinaNet, cfg: Any, size: Size | None) -> tuple[Size, st
     return (height, width), f"input of {height}x{width} pixels: {note}"
 
 
+def _megabytes(path: str, format: str) -> float:
+    files = [path, _weights_file(path)] if format == "openvino" else [path]
+    return sum(map(os.path.getsize, files)) / 1e6
+
+
+def _weights_file(path: str) -> str:
+    """Return the path of the second file of OpenVINO."""
+    return os.path.splitext(path)[0] + ".bin"
+
+
 @contextlib.contextmanager
 def _draft(path: str, format: str) -> Iterator[str]:
     """Yield a temporary path; its file, or its two files of OpenVINO, replace ``path`` at the end
@@ -160,7 +170,7 @@ def _draft(path: str, format: str) -> Iterator[str]:
     with contextlib.ExitStack() as stack:
         draft = stack.enter_context(atomic_file(path))
         if format == "openvino":  # the .bin file is replaced first
-            stack.enter_context(atomic_file(os.path.splitext(path)[0] + ".bin"))
+            stack.enter_context(atomic_file(_weights_file(path)))
         yield draft
 
 

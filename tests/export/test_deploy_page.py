@@ -78,7 +78,6 @@ def test_python_without_this_package(
         assert abs(scores[0] - expected["scores"][0]) < 0.02
         assert len(scores) == pytest.approx(len(expected["scores"]), rel=0.2)
         return
-    # The program keeps boxes without area; there are none here.
     np.testing.assert_allclose(scores, expected["scores"], atol=1e-4)
     np.testing.assert_allclose(boxes, expected["boxes"], atol=0.1)
     assert labels.tolist() == expected["labels"].tolist()

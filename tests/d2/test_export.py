@@ -122,5 +122,5 @@ def test_results_are_flattened_and_restored(model: nn.Module) -> None:
 def test_scripting_is_refused(model: nn.Module) -> None:
     """TorchScript's compiler does not support the Python of parts that a config chooses."""
     fields = {"pred_boxes": Boxes, "scores": Tensor, "pred_classes": Tensor}
-    with pytest.raises((RuntimeError, ValueError), match="annotation|supported|script"):
+    with pytest.raises((RuntimeError, ValueError), match=r"annotation|supported|script"):
         scripting_with_instances(model, fields)

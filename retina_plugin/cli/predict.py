@@ -124,8 +124,7 @@ def run(args: argparse.Namespace) -> None:
         overrides=args.opts,
         batch_size=args.batch,
     )
-    if args.threshold is None:
-        print(describe_thresholds(detector), flush=True)
+    print(describe_thresholds(detector, args.threshold), flush=True)
     summary = predict(
         detector,
         sources,
@@ -139,23 +138,28 @@ def run(args: argparse.Namespace) -> None:
     finish(len(summary.failures), len(sources))
 
 
-def describe_thresholds(detector: Detector, *, most: int = 8) -> str:
-    """Return a line with the threshold of each class, and one if some have no effect."""
+def describe_thresholds(
+    detector: Detector, threshold: float | None = None, *, most: int = 8
+) -> str:
+    """Return a line with the threshold of each class, or the ``threshold`` of all, and one if some
+    have no effect."""
     thresholds, stored = detector.thresholds, detector.predictor.score_thresholds
-    least = detector.predictor.cfg.MODEL.RETINANET.SCORE_THRESH_TEST
     shown = [f"{name} {score:.2f}" for name, score in list(thresholds.items())[:most]]
     rest = f", ... ({len(thresholds)} classes)" if len(thresholds) > most else ""
     lines = [f"score thresholds: {', '.join(shown)}{rest}"]
-    if len(stored) < len(thresholds):
-        missing = [name for name in thresholds if name not in stored]
+    missing = [name for name in thresholds if name not in stored]
+    if threshold is not None:
+        lines, thresholds = [f"score threshold: {threshold:g} for all classes"], {"": threshold}
+    elif missing:
         lines.append(
             f"no threshold is stored for {len(missing)} of {len(thresholds)} classes (first: "
             f"{missing[0]}), for which it is {thresholds[missing[0]]}"
         )
+    least = detector.predictor.cfg.MODEL.RETINANET.SCORE_THRESH_TEST
     if min(thresholds.values()) < least:
         lines.append(
-            f"some thresholds have no effect, because MODEL.RETINANET.SCORE_THRESH_TEST drops "
-            f"scores below {least:g} first"
+            f"a threshold below {least:g} has no effect, because "
+            "MODEL.RETINANET.SCORE_THRESH_TEST drops scores below it first"
         )
     return "\n".join(lines)
 

@@ -112,7 +112,8 @@ class Detector:
             ValueError: the threshold is outside of 0..1.
         """
         if threshold is None:
-            return torch.tensor(list(self.thresholds.values()))
+            thresholds = self.thresholds
+            return torch.tensor([thresholds[name] for name in self.class_names])
         if not 0 <= threshold <= 1:
             raise ValueError(f"threshold: expected a number from 0 to 1, found {threshold!r}")
         return torch.full((len(self.class_names),), float(threshold))

@@ -88,6 +88,8 @@ def _from_array(array: np.ndarray, kind: str, pixel_range: Range | None) -> np.n
     if array.dtype != np.uint8:
         if pixel_range is None or array.dtype.kind not in "uif":
             raise ValueError(f"expected uint8 values 0..255, found {_describe(array, kind)}")
+        if not np.isfinite(array).all():
+            raise ValueError(f"expected finite values, found {_describe(array, kind)}")
         array = scale_to_uint8(array, pixel_range)
     pixels = array[:, :, :3] if array.shape[2] > 1 else np.repeat(array, 3, axis=2)
     return np.ascontiguousarray(pixels)

@@ -69,7 +69,9 @@ def _files(word: str, leave_out: str | None) -> list[str]:
         return kept
     if files:
         raise DatasetError(f"{word}: all {len(files)} files are in {leave_out}, the output folder")
-    below = f"; {word}/** also takes the folders below" if os.path.isdir(word) else ""
+    below = (
+        f"; {os.path.join(word, '**')} also takes the folders below" if os.path.isdir(word) else ""
+    )
     raise DatasetError(f"{word}: no image or video there, by the suffix of its name{below}")
 
 

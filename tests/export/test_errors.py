@@ -11,11 +11,14 @@ from typing import Any
 import pytest
 import torch
 
+from retina_plugin.config import ConfigError
 from retina_plugin.export import write
 from retina_plugin.export.errors import ExportError
+from retina_plugin.export.evaluate import evaluate_exported
 from retina_plugin.export.load import load_exported
 from retina_plugin.export.torchscript_format import METADATA
 from tests.export.models import export
+from tests.scenes import write_scenes
 
 
 @pytest.mark.parametrize(
@@ -128,3 +131,20 @@ def test_sizes_that_a_file_does_not_take(tmp_path: Path) -> None:
     _, path = export(tmp_path, "torchscript")
     with pytest.raises(ExportError, match="must be multiples of 32, found 64x80"):
         load_exported(path).run(torch.zeros(1, 3, 64, 80))
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        ["MODEL.RETINANET.SCORE_THRESH_TEST", "0.5"],
+        ["MODEL.RETINA_PLUGIN.TEST.SLICE.SIZE", "64"],
+        ["INPUT.MIN_SIZE_TEST", "32"],
+    ],
+)
+def test_an_evaluation_refuses_values_that_a_file_cannot_follow(
+    override: list[str], tmp_path: Path
+) -> None:
+    _, path = export(tmp_path, "torchscript")
+    with pytest.raises(ConfigError, match=rf"values are fixed: expected {override[0]} .*, found"):
+        evaluate_exported(path, write_scenes(tmp_path, count=1, seed=0), "out", override)
+    assert not os.path.exists("out")

@@ -162,6 +162,7 @@ def test_detections_are_kept_down_to_the_lowest_threshold(tmp_path: Path) -> Non
 
 def test_thresholds_of_classes(detector: Detector, paths: list[str]) -> None:
     assert detector.thresholds == {"square": 0.25, "bar": 0.75, "nothing": 0.5}
+    assert detector.limits(None).tolist() == [0.25, 0.75, 0.5]
     everything, kept = detector(paths[0], threshold=0), detector(paths[0])
     least = torch.tensor([0.25, 0.75, 0.5])[everything["labels"]]
     assert 0 < len(kept["scores"]) < len(everything["scores"])

@@ -82,6 +82,11 @@ def test_more_than_8_bits_are_scaled_as_in_files(tmp_path: Path) -> None:
         np.testing.assert_array_equal(to_rgb(source, pixel_range=(0, 60000)), expected)
 
 
+def test_values_that_are_not_finite_are_refused_with_a_range_too() -> None:
+    with pytest.raises(ValueError, match="NaN or infinite"):
+        to_rgb(np.full((4, 5, 3), np.nan), pixel_range=(0, 60000))
+
+
 @pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp"])
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_a_pil_image_has_the_pixels_of_its_file(

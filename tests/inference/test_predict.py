@@ -16,9 +16,11 @@ import torch
 from PIL import Image
 
 from retina_plugin.cli import command
+from retina_plugin.cli.predict import describe_thresholds
 from retina_plugin.config.disk import DiskError
 from retina_plugin.data import load_dataset
 from retina_plugin.engine import process
+from retina_plugin.inference.load import load
 from retina_plugin.inference.outputs import video_writer
 from retina_plugin.inference.outputs.names import OutputNames, safe_part
 from tests.inference.small_detector import NAMES, write_checkpoint
@@ -184,6 +186,21 @@ def test_results_are_not_read_again(weights: str, images: Path) -> None:
 def test_names_of_outputs(sources: list[Any], expected: list[str]) -> None:
     names = OutputNames(sources)
     assert [names.of(source) for source in sources] == expected
+
+
+def test_a_frame_has_not_the_name_of_an_image() -> None:
+    """As where the frames of a video lie beside it."""
+    names = OutputNames(["film.mp4", "film_000001.jpg", "other.mp4"])
+    assert names.of("film.mp4", 1) == "film.2_000001"
+    assert names.of("film_000001.jpg") == "film_000001"
+    assert names.of("other.mp4", 1) == "other_000001"
+
+
+def test_a_threshold_without_effect(weights: str) -> None:
+    """The model drops scores below 0.05 before."""
+    detector = load(weights)
+    assert describe_thresholds(detector, 0.3) == "score threshold: 0.3 for all classes"
+    assert "a threshold below 0.05 has no effect" in describe_thresholds(detector, 0.01)
 
 
 def test_parts_of_paths() -> None:

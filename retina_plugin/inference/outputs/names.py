@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import Sequence
 
-from retina_plugin.inference.source_files import Source
+from retina_plugin.inference.source_files import Source, is_video
 
 LONGEST = 180  # bytes of a part of a path; file systems allow 255, with suffixes
 
@@ -20,8 +20,10 @@ class OutputNames:
         self.folder = os.path.commonpath([os.path.dirname(path) for path in paths]) if paths else ""
         self._names: dict[Source, str] = {}
         taken: set[str] = set()
-        for source in sources:
-            name = self._free_name(_safe(os.path.splitext(self.relative(source))[0]), taken)
+        # images first: the name of a frame must not be that of an image
+        for source in sorted(sources, key=_has_frames):
+            name = _safe(os.path.splitext(self.relative(source))[0])
+            name = self._free_name(name, taken, has_frames=_has_frames(source))
             self._names[source] = name
             taken.add(name.lower())  # some file systems do not distinguish case
 
@@ -41,9 +43,15 @@ class OutputNames:
         return name if frame is None else f"{name}_{frame:06d}"
 
     @staticmethod
-    def _free_name(name: str, taken: set[str]) -> str:
+    def _free_name(name: str, taken: set[str], *, has_frames: bool) -> str:
         numbered = (f"{name}.{n}" if n > 1 else name for n in itertools.count(1))
-        return next(found for found in numbered if found.lower() not in taken)
+        # frame 12 of a is a_000012
+        frames = {re.sub(r"_\d{6,}$", "", other) for other in taken} if has_frames else set()
+        return next(found for found in numbered if found.lower() not in taken | frames)
+
+
+def _has_frames(source: Source) -> bool:
+    return isinstance(source, int) or is_video(source)
 
 
 def _safe(path: str) -> str:

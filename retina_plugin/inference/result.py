@@ -118,7 +118,7 @@ class Result(dict[str, Tensor]):
         """Write :meth:`picture` to a file; its suffix is the format, such as ".jpg".
 
         Raises:
-            KeyError: no picture can have this suffix.
+            ValueError: no picture can have this suffix.
             DiskError: the file cannot be written.
         """
         write_image(path, self.picture(labels=labels))

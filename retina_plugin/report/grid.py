@@ -204,13 +204,14 @@ def write_image(path: str, image: np.ndarray) -> None:
         image: (H, W, 3) uint8 RGB.
 
     Raises:
-        KeyError: Pillow cannot write a format with this suffix.
+        ValueError: Pillow cannot write a format with this suffix.
         DiskError: the file cannot be written.
     """
-    suffix, buffer = os.path.splitext(path)[1], io.BytesIO()
+    suffix, buffer = os.path.splitext(path)[1].lower(), io.BytesIO()
+    known = Image.registered_extensions()
+    if known.get(suffix) not in Image.SAVE:
+        raise ValueError(f"{path}: expected the ending of an image, such as .jpg or .png")
     # without subsampling, which would blur coloured lines and text in JPEG files
     options = {"quality": 92, "subsampling": 0} if suffix in (".jpg", ".jpeg") else {}
-    Image.fromarray(image).save(
-        buffer, format=Image.registered_extensions()[suffix.lower()], **options
-    )
+    Image.fromarray(image).save(buffer, format=known[suffix], **options)
     write_atomically(path, buffer.getvalue())

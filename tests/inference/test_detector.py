@@ -255,6 +255,17 @@ def test_pandas_is_optional(
         detector(paths[0]).to_pandas()
 
 
+def test_a_picture_needs_the_ending_of_an_image(
+    detector: Detector, paths: list[str], tmp_path: Path
+) -> None:
+    for name in ("found", "found.txt"):
+        with pytest.raises(ValueError, match="expected the ending of an image"):
+            detector(paths[0]).save(str(tmp_path / name))
+    for name in ("found.jpg", "found.JPG"):
+        detector(paths[0]).save(str(tmp_path / name))
+    assert (tmp_path / "found.jpg").read_bytes() == (tmp_path / "found.JPG").read_bytes()
+
+
 def test_drawings_of_results(detector: Detector, paths: list[str], tmp_path: Path) -> None:
     found = detector(paths[0])
     drawn = found.plot()

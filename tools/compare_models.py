@@ -36,7 +36,7 @@ from retina_plugin.config.files import write_atomically
 from retina_plugin.engine.process import run
 
 DATA = {
-    "digits": "configs/digits/retinanet_compact.yaml",
+    "digits": "configs/digits/retinanet_paper.yaml",
     "bccd": "configs/bccd/retinanet_compact.yaml",
 }
 SIZES = {"digits": (160, 160), "bccd": (360, 480)}  # height and width of an image at test time

@@ -75,7 +75,7 @@ def test_reasons(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "SOLVER.GAMMA" not in found  # the default value
     compact, base = (packaged_configs()[n] for n in (NAMES[0], "Base-RetinaNet.yaml"))
     for key, path, text in (
-        ("MODEL.RESNETS.DEPTH", compact, "DEPTH: 18"),
+        ("SOLVER.IMS_PER_BATCH", compact, "IMS_PER_BATCH: 4"),
         ("MODEL.META_ARCHITECTURE", base, "META_ARCHITECTURE"),
     ):
         line = next(

@@ -29,7 +29,7 @@ The file names the base, the length of a run, the seeds, the images and the rows
 
 ```yaml
 title: Screening on digits
-base: digits/retinanet_compact.yaml  # a packaged config, or a path relative to this file
+base: digits/retinanet_paper.yaml  # a packaged config, or a path relative to this file
 steps: 500  # training steps of the base; instead, minutes: CPU minutes of training for each run
 seeds: [1]
 held_out: 0.2  # evaluate on this fraction of the training images; 0: on the test set of the base

@@ -31,6 +31,7 @@ def add_arguments(parser: Parser) -> None:
         "--format",
         required=True,
         choices=FORMATS,
+        metavar="FORMAT",
         help="onnx (.onnx), torch (torch.export, .pt2), torchscript (.pt) or openvino (.xml, .bin)",
     )
     parser.add_argument("--output", required=True, type=file_name, metavar="FILE", help="the file")

@@ -31,12 +31,12 @@ def error(capsys: pytest.CaptureFixture, *argv: str) -> str:
 @pytest.mark.parametrize(
     ("argv", "words"),
     [
-        ([], "expected a verb: train, eval, predict, report, data, config, "),
+        ([], "expected a verb: train, eval, predict, export, report, data, "),
         (["tran", *CONFIG], "unknown verb tran: did you mean train?"),
         (["evaluate"], "unknown verb evaluate: did you mean eval?"),
         (
             ["xyz"],
-            "unknown verb xyz: expected one of train, eval, predict, report, data, config, ",
+            "unknown verb xyz: expected one of train, eval, predict, export, report, data, ",
         ),
         (["--versio"], "unknown flag --versio: did you mean --version?"),
         (["--verbose", "train", *CONFIG], "unknown flag --verbose"),

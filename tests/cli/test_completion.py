@@ -38,7 +38,7 @@ def test_bash(tmp_path: Path) -> None:
         (["train", "--config-file", "digits/retinanet_c"], ["digits/retinanet_compact.yaml"]),
         (["train", "--config-file", "=", "digits.y"], ["digits.yaml"]),
         (["train", "--host", "="], ["auto", "detectron2", "lightning"]),
-        (["config", "digits/retinanet_l"], ["digits/retinanet_longtail.yaml"]),
+        (["config", "digits/retinanet_o"], ["digits/retinanet_one_anchor.yaml"]),
         (["train", "--config-file", "a", "SOLVER.MAX_"], ["SOLVER.MAX_ITER"]),
         (["eval", "digits_"], ["digits_run"]),
         (["completion", "z"], ["zsh"]),

@@ -79,7 +79,9 @@ def evaluate(
     ``metrics.json``."""
 
     def run(host: str, name: str, found: list[Box], *overrides: str) -> dict[str, float]:
-        def detect(self: PostProcessor, *args: Any) -> list[dict[str, torch.Tensor]]:
+        def detect(
+            self: PostProcessor, *args: Any, **options: Any
+        ) -> list[dict[str, torch.Tensor]]:
             boxes = torch.tensor(found).view(-1, 4)
             scores = torch.linspace(0.9, 0.5, len(boxes))
             return [

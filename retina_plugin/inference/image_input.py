@@ -90,6 +90,12 @@ def _from_array(array: np.ndarray, kind: str, pixel_range: Range | None) -> np.n
             raise ValueError(f"expected uint8 values 0..255, found {_describe(array, kind)}")
         if not np.isfinite(array).all():
             raise ValueError(f"expected finite values, found {_describe(array, kind)}")
+        if array.dtype.kind == "f" and array.max() <= 1 and pixel_range[1] > 255:
+            low, high = pixel_range
+            raise ValueError(
+                f"expected values in the pixel range of the training, {low:g} to {high:g}, found "
+                f"{_describe_scaled(array, kind)}"
+            )
         array = scale_to_uint8(array, pixel_range)
     pixels = array[:, :, :3] if array.shape[2] > 1 else np.repeat(array, 3, axis=2)
     return np.ascontiguousarray(pixels)
@@ -115,6 +121,11 @@ def _describe(array: np.ndarray, kind: str) -> str:
         f"{found}: more than 8 bits. The model was trained on 8-bit images; scale the values to "
         f"0..255 as you want them to look, and convert with .{to_uint8}"
     )
+
+
+def _describe_scaled(array: np.ndarray, kind: str) -> str:
+    found = f"{_with_article(kind)} of {array.dtype}"
+    return f"{found} with values from {array.min():g} to {array.max():g}: multiply it by the range"
 
 
 def _with_article(kind: str) -> str:

@@ -87,6 +87,13 @@ def test_values_that_are_not_finite_are_refused_with_a_range_too() -> None:
         to_rgb(np.full((4, 5, 3), np.nan), pixel_range=(0, 60000))
 
 
+def test_values_of_another_range_are_refused() -> None:
+    """They would become a black image."""
+    with pytest.raises(ValueError, match=r"0 to 60000, found an array of float64 with .* 0 to 1:"):
+        to_rgb(np.linspace(0, 1, 60).reshape(4, 5, 3), pixel_range=(0, 60000))
+    assert to_rgb(np.full((4, 5, 3), 0.5), pixel_range=(0, 1)).max() > 100
+
+
 @pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp"])
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_a_pil_image_has_the_pixels_of_its_file(

@@ -241,8 +241,9 @@ def test_runs_that_cannot_be_reported(out: Path, change: Any, message: str) -> N
 
 
 def test_a_folder_that_is_absent(tmp_path: Path, finished: Path) -> None:
-    with pytest.raises(ConfigError, match="is not a folder: expected the folder of a run"):
-        write_report([str(tmp_path / "absent")], str(tmp_path / "page.html"))
+    for page in ("page.html", "absent/report.html"):
+        with pytest.raises(ConfigError, match="is not a folder: expected the folder of a run"):
+            write_report([str(tmp_path / "absent")], str(tmp_path / page))
     with pytest.raises(ConfigError, match="absent does not exist"):
         write_report([str(finished)], str(tmp_path / "absent/page.html"))
 

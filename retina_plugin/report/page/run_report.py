@@ -99,12 +99,16 @@ def read_run(folder: str) -> RunReport:
     )
 
 
-def _read_cfg(folder: str) -> Any:
-    config_file = os.path.join(folder, CONFIG)
-    if not os.path.isfile(config_file):
+def require_run(folder: str) -> None:
+    """Raise a ConfigError if a folder is not that of a run."""
+    if not os.path.isfile(os.path.join(folder, CONFIG)):
         kind = f"has no {CONFIG}" if os.path.isdir(folder) else "is not a folder"
         raise ConfigError(f"{folder} {kind}: expected the folder of a run")
-    cfg = merge(get_cfg(), config_file, ["OUTPUT_DIR", folder])
+
+
+def _read_cfg(folder: str) -> Any:
+    require_run(folder)
+    cfg = merge(get_cfg(), os.path.join(folder, CONFIG), ["OUTPUT_DIR", folder])
     prepare_data(cfg)
     return cfg
 

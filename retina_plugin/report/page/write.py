@@ -22,7 +22,7 @@ from retina_plugin.report.page.html import Html, join, tag
 from retina_plugin.report.page.image_section import image_section
 from retina_plugin.report.page.label_section import label_csv, label_section
 from retina_plugin.report.page.learning_section import learning_section
-from retina_plugin.report.page.run_report import RunReport, read_run
+from retina_plugin.report.page.run_report import RunReport, read_run, require_run
 from retina_plugin.report.page.run_section import run_section
 from retina_plugin.report.page.summary import summary_section
 
@@ -42,6 +42,8 @@ def write_report(folders: Sequence[str], output: str) -> list[str]:
         ConfigError, DatasetError, WeightsError: a run cannot be read; nothing is written.
         DiskError: a file cannot be written; earlier files are unchanged.
     """
+    for folder in folders:
+        require_run(folder)
     _require_writable(output)
     csv_path = f"{os.path.splitext(output)[0]}_label_errors.csv"
     runs = [read_run(folder) for folder in folders]

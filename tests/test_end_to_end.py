@@ -646,6 +646,7 @@ class Near(ASSIGNER_REGISTRY.get("MaxIoUAssigner")):
 """
 
 
+@pytest.mark.long
 def test_two_processes_take_the_steps_of_one(
     train_net: Any, tmp_path: Path, root: Path, write_modules: Callable
 ) -> None:

@@ -296,6 +296,7 @@ def test_box_coordinates_are_converted_once(scenes: Path, tmp_path: Path) -> Non
             assert [a["bbox"] for a in record["annotations"]] == boxes[record["file_name"]]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("host", HOSTS)
 def test_a_trial_of_both_networks(
     scenes: Path, tmp_path: Path, host: str, monkeypatch: pytest.MonkeyPatch

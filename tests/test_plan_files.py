@@ -22,6 +22,8 @@ from retina_plugin.engine.plan_run import OwnData
 from tests.models import compact_cfg
 from tests.scenes import write_scenes
 
+pytestmark = pytest.mark.slow
+
 TINY = [
     "MODEL.DEVICE", "cpu",
     "MODEL.WEIGHTS", "",

@@ -20,6 +20,8 @@ from retina_plugin.export.torchscript_format import METADATA
 from tests.export.models import export
 from tests.scenes import write_scenes
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize(
     ("format", "outputs", "changes", "message"),

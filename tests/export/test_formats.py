@@ -16,6 +16,8 @@ from retina_plugin.modeling.preprocessing import resize_to
 from retina_plugin.modeling.retinanet import RetinaNet
 from tests.export.models import NAMES, THRESHOLDS, export, photos
 
+pytestmark = pytest.mark.slow
+
 LIBRARIES = {"onnx": ("onnx", "onnxruntime"), "openvino": ("onnx", "openvino")}
 
 
@@ -41,10 +43,10 @@ def require_equal(detector: ExportedDetector, model: RetinaNet) -> None:
     ("format", "outputs"),
     [
         ("onnx", "boxes"),
-        pytest.param("onnx", "raw", marks=pytest.mark.slow),
-        pytest.param("openvino", "boxes", marks=pytest.mark.slow),
-        pytest.param("torch", "boxes", marks=pytest.mark.slow),
-        pytest.param("torchscript", "boxes", marks=pytest.mark.slow),
+        ("onnx", "raw"),
+        ("openvino", "boxes"),
+        pytest.param("torch", "boxes", marks=pytest.mark.long),
+        ("torchscript", "boxes"),
         ("torchscript", "raw"),
     ],
 )
@@ -58,10 +60,8 @@ def test_a_file_of_dynamic_size(format: str, outputs: str, tmp_path: Path) -> No
     assert detector.metadata["model_info labels"] == "cat guinea_pig dog"
 
 
-@pytest.mark.parametrize("format", ["onnx", pytest.param("openvino", marks=pytest.mark.slow)])
-@pytest.mark.parametrize(
-    "suppressor", ["NMS", pytest.param("ClassAgnosticNMS", marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize("format", ["onnx", "openvino"])
+@pytest.mark.parametrize("suppressor", ["NMS", "ClassAgnosticNMS"])
 def test_a_file_with_suppression(format: str, suppressor: str, tmp_path: Path) -> None:
     """Images whose padded size is that of the file get the detections of the model."""
     need(format)

@@ -28,6 +28,8 @@ from retina_plugin.modeling.structures import Detections
 from tests.inference.small_detector import NAMES, write_checkpoint
 from tests.scenes import write_run, write_scenes
 
+pytestmark = pytest.mark.slow
+
 HOSTS = ["lightning"] + ["detectron2"] * (importlib.util.find_spec("detectron2") is not None)
 
 

@@ -16,6 +16,8 @@ from tests.inference.small_detector import FEW, write_checkpoint
 from tests.models import compact_cfg
 from tests.scenes import write_scenes
 
+pytestmark = pytest.mark.slow
+
 cv2 = pytest.importorskip("cv2")
 
 

@@ -26,6 +26,8 @@ from retina_plugin.inference.outputs.names import OutputNames, safe_part
 from tests.inference.small_detector import NAMES, write_checkpoint
 from tests.scenes import write_scenes
 
+pytestmark = pytest.mark.slow
+
 cv2 = pytest.importorskip("cv2")
 
 

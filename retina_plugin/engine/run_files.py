@@ -16,7 +16,8 @@ from retina_plugin.evaluation.unfiltered import UNFILTERED_FILE
 
 NAMES = re.compile(
     rf"config(_final)?\.yaml|metrics\.json|last_checkpoint|model_.+\.pth|log\.txt(\.rank\d+)?"
-    rf"|predictions\.png|run\.json|report\.html|report_label_errors\.csv|{re.escape(LOCK)}|{TEMPORARY_NAME.pattern}"
+    rf"|predictions\.png|run\.json|trackers\.json|report\.html|report_label_errors\.csv"
+    rf"|{re.escape(LOCK)}|{TEMPORARY_NAME.pattern}"
 )
 
 

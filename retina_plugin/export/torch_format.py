@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import json
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from retina_plugin.export.errors import ExportError
+from retina_plugin.export.extra_file import METADATA, from_extra_file, to_extra_file
 
-METADATA = "metadata.json"  # the extra file with {key: text, "outputs": names of the outputs}
 MOST_IMAGES, MOST_CELLS = 1024, 1024  # limits of the batch size, and of a side in strides
 
 # torch assumes that no level has only one row or column, and newer versions check that; the result
@@ -52,8 +51,7 @@ def write(
         program = torch.export.export(
             network, (example,), dynamic_shapes={"images": sizes}, strict=False
         )
-        content = json.dumps({**metadata, "outputs": " ".join(names)})
-        torch.export.save(program, path, extra_files={METADATA: content})
+        torch.export.save(program, path, extra_files=to_extra_file(metadata, names))
 
 
 class TorchSession:
@@ -75,9 +73,7 @@ class TorchSession:
             raise ExportError(
                 f"{path} cannot be read by torch.export: {str(error).splitlines()[0]:.200}"
             ) from error
-        content = files[METADATA]
-        self.metadata: Mapping[str, str] = json.loads(content) if content else {}
-        self._names = self.metadata.get("outputs", "").split()
+        self.metadata, self._names = from_extra_file(files)
 
     def run(self, images: Tensor) -> dict[str, Tensor]:
         """See :class:`retina_plugin.export.session.Session`."""

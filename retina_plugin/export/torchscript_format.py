@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,8 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from retina_plugin.export.errors import ExportError
-
-METADATA = "metadata.json"  # the extra file with {key: text, "outputs": names of the outputs}
+from retina_plugin.export.extra_file import METADATA, from_extra_file, to_extra_file
 
 
 def write(
@@ -33,8 +31,7 @@ def write(
         traced = torch.jit.trace(  # type: ignore[no-untyped-call]  # in torch
             network, (example,), check_trace=False
         )
-        content = json.dumps({**metadata, "outputs": " ".join(names)})
-        torch.jit.save(traced, path, _extra_files={METADATA: content})
+        torch.jit.save(traced, path, _extra_files=to_extra_file(metadata, names))
 
 
 class TorchScriptSession:
@@ -56,9 +53,7 @@ class TorchScriptSession:
             raise ExportError(
                 f"{path} cannot be read as TorchScript: {str(error).splitlines()[0]:.200}"
             ) from error
-        content = files[METADATA]
-        self.metadata: Mapping[str, str] = json.loads(content) if content else {}
-        self._names = self.metadata.get("outputs", "").split()
+        self.metadata, self._names = from_extra_file(files)
 
     def run(self, images: Tensor) -> dict[str, Tensor]:
         """See :class:`retina_plugin.export.session.Session`."""

@@ -15,14 +15,8 @@ from retina_plugin.config.files import AppendOnlyFile
 from retina_plugin.engine.events import EventFile
 
 
-class MetricsLogger(Logger):
-    """Appends one line to ``metrics.json`` for each call of :meth:`log_metrics`.
-
-    A killed run leaves no partial line.
-    """
-
-    def __init__(self, folder: str) -> None:
-        self.folder = folder
+class RunLogger(Logger):
+    """Base of loggers that write into the run's own folder or pass values on."""
 
     @property
     def name(self) -> str:
@@ -31,6 +25,19 @@ class MetricsLogger(Logger):
     @property
     def version(self) -> str:
         return ""
+
+    def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
+        """Do nothing: ``config.yaml`` has the hyperparameters, and trackers have the config."""
+
+
+class MetricsLogger(RunLogger):
+    """Appends one line to ``metrics.json`` for each call of :meth:`log_metrics`.
+
+    A killed run leaves no partial line.
+    """
+
+    def __init__(self, folder: str) -> None:
+        self.folder = folder
 
     @property
     def save_dir(self) -> str:
@@ -50,9 +57,6 @@ class MetricsLogger(Logger):
         """
         line = {name: float(f"{value:.7g}") for name, value in without_epoch(metrics).items()}
         self._file.write(json.dumps({"iteration": step, **line}, sort_keys=True) + "\n")
-
-    def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
-        """Do nothing: ``config.yaml`` has the hyperparameters."""
 
 
 def without_epoch(metrics: Mapping[str, float]) -> dict[str, float]:

@@ -3,38 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import lightning
-from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
 from retina_plugin.engine import stopping
 from retina_plugin.engine.trackers import RunTrackers
-from retina_plugin.lit.loggers import without_epoch
+from retina_plugin.lit.loggers import RunLogger, without_epoch
 from retina_plugin.lit.module import RetinaNetModule
 
 
-class TrackerLogger(Logger):
+class TrackerLogger(RunLogger):
     """A logger that calls :meth:`RunTrackers.log_scalars`."""
 
     def __init__(self, trackers: RunTrackers) -> None:
         self.trackers = trackers
 
-    @property
-    def name(self) -> str:
-        return ""
-
-    @property
-    def version(self) -> str:
-        return ""
-
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         self.trackers.log_scalars(without_epoch(metrics), iteration=step or 0)
-
-    def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
-        """Do nothing: the trackers have the config."""
 
 
 class TrackerCallback(lightning.Callback):

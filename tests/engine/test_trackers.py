@@ -94,7 +94,9 @@ def config_of(tmp_path: Path, *names: str) -> Any:
     return cfg
 
 
-def test_ids_are_kept_for_resumed_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ids_are_kept_for_resumed_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     recorder = Recorder()
     monkeypatch.setattr(TRACKERS, "build_all", lambda cfg, names: [("recorder", recorder)])
     cfg = config_of(tmp_path, "recorder")
@@ -106,13 +108,16 @@ def test_ids_are_kept_for_resumed_runs(tmp_path: Path, monkeypatch: pytest.Monke
         raise KeyboardInterrupt
     with track_run(cfg, resumed=True, main=False) as trackers:
         assert not trackers
-    (tmp_path / "trackers.json").write_text("{")
-    with track_run(cfg, resumed=True, main=True):
-        pass
+    assert not capsys.readouterr().out
+    for text, problem in (("{", "is not JSON"), ('{"recorder": 3}', "is not {tracker: id}")):
+        (tmp_path / "trackers.json").write_text(text)
+        with track_run(cfg, resumed=True, main=True):
+            pass
+        assert f"trackers.json {problem}" in capsys.readouterr().out
     assert recorder.calls == [
         *(("start", None), ("finish", True)),
         *(("start", "old"), ("finish", False)),
-        *(("start", None), ("finish", True)),
+        *(("start", None), ("finish", True)) * 2,
     ]
 
 

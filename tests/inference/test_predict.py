@@ -6,13 +6,11 @@ import csv
 import json
 import os
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from retina_plugin.cli import command
@@ -29,15 +27,6 @@ from tests.scenes import write_scenes
 pytestmark = pytest.mark.slow
 
 cv2 = pytest.importorskip("cv2")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Use one thread, which is fastest for tiny models."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

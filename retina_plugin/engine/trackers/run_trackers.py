@@ -120,10 +120,17 @@ def _start(cfg: Any, *, resumed: bool) -> dict[str, Tracker]:
 
 
 def _read_ids(path: str) -> dict[str, str]:
-    """Return the ids of the trackers of an earlier start; {} if there is no usable file."""
+    """Return the ids of the trackers of an earlier start; {} if there is no file. If it is broken,
+    a warning says that new curves begin."""
     try:
         with open(path, encoding="utf-8") as file:
             found = json.load(file)
-    except (FileNotFoundError, ValueError):
+        if isinstance(found, dict) and all(isinstance(value, str) for value in found.values()):
+            return found
+        problem = "is not {tracker: id}"
+    except FileNotFoundError:
         return {}
-    return found if isinstance(found, dict) else {}
+    except ValueError as error:
+        problem = f"is not JSON ({error})"
+    print(f"warning: {path} {problem}: the trackers begin new curves", flush=True)
+    return {}

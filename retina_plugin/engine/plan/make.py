@@ -6,21 +6,20 @@ import dataclasses
 import functools
 from collections.abc import Callable, Iterator
 
-from retina_plugin.engine.plan.anchors import mean_of_classes, reached_shares
 from retina_plugin.engine.plan.background import background_entries, trains_background
 from retina_plugin.engine.plan.batch import batch_size, half_batch
 from retina_plugin.engine.plan.choose_network import Choice, Network, choose_network
 from retina_plugin.engine.plan.given import with_given
 from retina_plugin.engine.plan.input_size import InputSize, choose_input_size
+from retina_plugin.engine.plan.losses import loss_entries
 from retina_plugin.engine.plan.plan import Entry, Plan
 from retina_plugin.engine.plan.pyramid import (
     PyramidChoice,
     choose_pyramid,
     default_anchors,
-    positive_threshold,
     pyramid_entries,
 )
-from retina_plugin.engine.plan.reached_boxes import reached_boxes
+from retina_plugin.engine.plan.reached_boxes import ReachedBoxes, measure_reached, reached_boxes
 from retina_plugin.engine.plan.rules import (
     dataset_entries,
     detection_entries,
@@ -85,7 +84,10 @@ def _plan_trained(
         return _costs(task, size, batch.value, step / pixels)
 
     choice = choose_network(
-        task, costs_of, lambda a, b, trial_size: try_both(plan_of(a), plan_of(b), trial_size)
+        task,
+        costs_of,
+        lambda a, b, trial_size: try_both(plan_of(a), plan_of(b), trial_size),
+        batch=batch.value,
     )
     if task.minutes:
         return _fit_time(task, choice, batch, choice.costs.step / pixels)
@@ -157,25 +159,27 @@ def _costs(
 
 def _without_time(task: Task, network: list[Entry], size: InputSize, batch: Entry) -> Plan:
     profile, given = task.training, task.given
-    choice, threshold = _pyramid(task, size), positive_threshold(given)
-    before, after = (
-        reached_shares(profile.boxes_at(size.object_side), anchors, threshold=threshold)
-        for anchors in (default_anchors(), choice.anchors)
-    )
-    means = [mean_of_classes(shares, profile.labels) for shares in (before, after)]
+    choice, reached = _pyramid(task, size), _reached(task, size)
     entries = [
         *dataset_entries(task.datasets, profile),
         *network,
-        *pyramid_entries(choice, given=given, reached=(means[0], means[1])),
+        *pyramid_entries(choice, given=given, reached=reached.summary),
         *input_entries(size, profile, given),
         batch,
-        *solver_entries(batch.value, given),
+        *loss_entries(given),
+        *solver_entries(batch.value, task.machine, given),
         *detection_entries(profile, given),
     ]
-    head = reached_boxes(profile, size, before, after, threshold=threshold)
-    return Plan(tuple(entries), tuple(head))
+    return Plan(tuple(entries), tuple(reached_boxes(profile, size, reached)))
 
 
 @functools.lru_cache(maxsize=4)  # a plan is made for each network, with the same size
 def _pyramid(task: Task, size: InputSize) -> PyramidChoice:
     return choose_pyramid(task.training, size, task.given)
+
+
+@functools.lru_cache(maxsize=4)
+def _reached(task: Task, size: InputSize) -> ReachedBoxes:
+    planned = _pyramid(task, size).anchors
+    default = default_anchors()
+    return measure_reached(task.training, size, default=default, planned=planned, given=task.given)

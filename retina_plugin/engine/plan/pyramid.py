@@ -12,6 +12,7 @@ from retina_plugin.config.keys import NODE
 from retina_plugin.engine.plan.anchors import SLACK, AnchorShapes, choose_anchors, score
 from retina_plugin.engine.plan.given import GIVEN, Given, given_entry
 from retina_plugin.engine.plan.input_size import InputSize, largest_size
+from retina_plugin.engine.plan.losses import positive_threshold
 from retina_plugin.engine.plan.plan import Entry
 from retina_plugin.engine.plan.profile import DataProfile
 
@@ -20,7 +21,6 @@ COARSEST = 6.0  # largest width of a large object, in cells of the coarsest leve
 STRIDES = tuple(2**k for k in range(2, 8))  # of P2 to P7
 LEVELS = "MODEL.RETINANET.IN_FEATURES"
 SIZES, RATIOS = (f"MODEL.ANCHOR_GENERATOR.{name}" for name in ("SIZES", "ASPECT_RATIOS"))
-THRESHOLDS = "MODEL.RETINANET.IOU_THRESHOLDS"
 
 
 @dataclass(frozen=True)
@@ -129,12 +129,6 @@ def _anchors(
     )
 
 
-def positive_threshold(given: Given) -> float:
-    """Return the IoU from which an anchor is positive."""
-    threshold: float = given.get(THRESHOLDS, (0.4, 0.5))[-1]
-    return threshold
-
-
 def _per_level(given: Given, key: str, levels: int) -> tuple[tuple[float, ...], ...]:
     """Return a given list of numbers for each level; () if it is not given."""
     rows: Any = given.get(key, ())
@@ -148,26 +142,20 @@ def _per_level(given: Given, key: str, levels: int) -> tuple[tuple[float, ...], 
     return tuple(tuple(map(float, row)) for row in (rows * levels if len(rows) == 1 else rows))
 
 
-def pyramid_entries(
-    choice: PyramidChoice, *, given: Given, reached: tuple[float, float]
-) -> list[Entry]:
+def pyramid_entries(choice: PyramidChoice, *, given: Given, reached: str) -> list[Entry]:
     """Set levels and anchors.
 
     Args:
         choice: levels and anchors.
         given: the values on the command line.
-        reached: the mean recall over classes of Detectron2's anchors, and of the chosen anchors.
+        reached: how well the anchors reach the boxes; see
+            :attr:`retina_plugin.engine.plan.reached_boxes.ReachedBoxes.summary`.
     """
     anchors, strides = choice.anchors, choice.anchors.strides
     finest = 2 if strides[0] == 4 else 3
     stages = list(given.get("MODEL.FPN.IN_FEATURES", [f"res{k}" for k in range(finest, 6)]))
     built = int(math.log2(strides[-1])) - finest + 1
-    per_cell = f"{anchors.per_cell} anchor{'s' * (anchors.per_cell > 1)} per cell"
-    count = (
-        f"{per_cell}; {reached[1]:.0%} of the boxes have an anchor with IoU "
-        f"{positive_threshold(given):g} (mean over classes), with Detectron2's anchors "
-        f"{reached[0]:.0%}"
-    )
+    count = f"{anchors.per_cell} anchor{'s' * (anchors.per_cell > 1)} per cell; {reached}"
     shapes = "height / width, from the shapes of the boxes"
     return [
         Entry("MODEL.RESNETS.OUT_FEATURES", stages, "the stages that the pyramid needs"),

@@ -11,14 +11,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from retina_plugin.config.keys import NODE
-from retina_plugin.engine.plan.batch import LARGEST_BATCH
 from retina_plugin.engine.plan.given import GIVEN, Given, chosen_or_given, given_entry
 from retina_plugin.engine.plan.input_size import OVERLAP, InputSize
+from retina_plugin.engine.plan.machine import Machine
 from retina_plugin.engine.plan.plan import Entry
 from retina_plugin.engine.plan.profile import DataProfile
 
-BASE_LR = 0.0015  # learning rate of AdamW for 8 images
-SGD_LR = 0.005  # of SGD for 8 images: Detectron2's 0.01 for 16
+ADAMW_RATE = 0.002, 4  # learning rate and images, from training small networks on a CPU
+ADAMW_RATE_GPU = 0.0015, 8  # for a ResNet-50 and a pyramid of 256 channels; not measured
+SGD_RATE = 0.01, 16  # of Detectron2
 TEST_SIZE = "INPUT.MIN_SIZE_TEST"
 DETECTIONS = "TEST.DETECTIONS_PER_IMAGE"
 WITH_OBJECT = 0.5  # share of the windows that are placed around an object, as for slices
@@ -142,19 +143,22 @@ def _slice_entries(size: InputSize) -> list[Entry]:
     ]
 
 
-def solver_entries(batch: int, given: Given) -> list[Entry]:
-    """Set optimizer, learning rate and losses.
+def solver_entries(batch: int, machine: Machine, given: Given) -> list[Entry]:
+    """Set optimizer and learning rate.
 
     Args:
         batch: images of a step.
+        machine: the machine that trains; with a GPU the network is larger.
         given: the values on the command line.
     """
     optimizer = [Entry(f"{NODE}.OPTIMIZER", "AdamW", "needs less tuning of the rate than SGD")]
-    usual, power, scaled, decay = BASE_LR, 0.5, "with the square root of the batch size", 0.05
+    usual, images = ADAMW_RATE_GPU if machine.gpu else ADAMW_RATE
+    power, scaled, decay = 0.5, "with the square root of the batch size", 0.05
     if given.get(f"{NODE}.OPTIMIZER") == "SGD":
-        usual, power, scaled, decay = SGD_LR, 1.0, "with the batch size", 0.0001
-    rate = float(f"{usual * (batch / LARGEST_BATCH) ** power:.3g}")
-    reason = f"{usual} for {LARGEST_BATCH} images, scaled {scaled}"
+        usual, images = SGD_RATE
+        power, scaled, decay = 1.0, "with the batch size", 0.0001
+    rate = float(f"{usual * (batch / images) ** power:.3g}")
+    reason = f"{usual} for {images} images, scaled {scaled}"
     return [
         *chosen_or_given(optimizer, given),
         Entry("SOLVER.BASE_LR", rate, reason),
@@ -163,7 +167,6 @@ def solver_entries(batch: int, given: Given) -> list[Entry]:
         Entry("SOLVER.CLIP_GRADIENTS.ENABLED", True, "single batches cannot make large steps"),
         Entry("SOLVER.CLIP_GRADIENTS.CLIP_TYPE", "norm", "the norm of each parameter's gradient"),
         Entry("SOLVER.CLIP_GRADIENTS.CLIP_VALUE", 1.0, "its limit"),
-        Entry("MODEL.RETINANET.BBOX_REG_LOSS_TYPE", "giou", "measures overlap, as AP does"),
         Entry("SEED", 1, "of the initial weights, the order of images and augmentation"),
     ]
 

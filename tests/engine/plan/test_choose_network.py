@@ -75,7 +75,7 @@ def no_trial(*_: Any) -> Trial:
 def test_the_size_of_a_trial(
     changes: dict[str, Any], costs: Costs, expected: TrialSize | str
 ) -> None:
-    found = trial_size(task(**changes), costs)
+    found = trial_size(task(**changes), costs, 8)
     if isinstance(expected, TrialSize):
         assert found == expected
     else:
@@ -102,7 +102,8 @@ BROKEN = [1.0, math.nan, 1.0, 1.0]
 def test_the_lower_loss_of_a_trial(
     weights: list[float], scratch: list[float], step: float, use_weights: bool, words: str
 ) -> None:
-    chosen = choose_network(task(), lambda _: Costs(step, 2.0), lambda *_: trial(weights, scratch))
+    costs = Costs(step, 2.0)
+    chosen = choose_network(task(), lambda _: costs, lambda *_: trial(weights, scratch), batch=8)
     values = {entry.key: entry for entry in chosen.network}
     assert values["MODEL.WEIGHTS"].value == (WEIGHTS if use_weights else "")
     assert words in values["MODEL.WEIGHTS"].reason
@@ -117,9 +118,14 @@ def test_the_lower_loss_of_a_trial(
             {"minutes": 0.0, "steps": 1000},
             0.5,
             True,
-            "only 100 images, and at least 1000 steps; no",
+            "1000 steps of 8 images with ImageNet weights are at least 8000 images; no",
         ),
-        ({"minutes": 0.0, "steps": 999}, 0.5, False, "999 steps with ImageNet weights are fewer"),
+        (
+            {"minutes": 0.0, "steps": 999},
+            0.5,
+            False,
+            "999 steps of 8 images with ImageNet weights are fewer",
+        ),
         ({"minutes": 5.0}, 0.5, False, "no trial of both, because a short trial favours"),
         ({"minutes": 10.0, "num_images": 24}, 0.5, True, "no trial of both, because its losses"),
         ({"num_images": MANY_IMAGES}, 0.5, False, "10000 images are enough without"),
@@ -130,7 +136,7 @@ def test_the_lower_loss_of_a_trial(
 def test_the_choice_without_a_trial(
     changes: dict[str, Any], step: float, use_weights: bool, words: str
 ) -> None:
-    chosen: Choice = choose_network(task(**changes), lambda _: Costs(step, 2.0), no_trial)
+    chosen: Choice = choose_network(task(**changes), lambda _: Costs(step, 2.0), no_trial, batch=8)
     values = {entry.key: entry for entry in chosen.network}
     assert values["MODEL.WEIGHTS"].value == (WEIGHTS if use_weights else "")
     assert words in values["MODEL.WEIGHTS"].reason

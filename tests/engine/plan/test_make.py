@@ -17,7 +17,7 @@ from retina_plugin.engine.plan.machine import Machine
 from retina_plugin.engine.plan.make import make_plan
 from retina_plugin.engine.plan.measured_step import seconds_per_step
 from retina_plugin.engine.plan.plan import Entry, Plan
-from retina_plugin.engine.plan.reached_boxes import reached_boxes
+from retina_plugin.engine.plan.reached_boxes import Column, ReachedBoxes, reached_boxes
 from retina_plugin.engine.plan.rules import Datasets
 from retina_plugin.engine.plan.task import Task
 from retina_plugin.engine.plan.trial import Outcome, Trial, TrialSize
@@ -91,15 +91,18 @@ def test_the_tables_of_classes_and_sizes() -> None:
     sides = [(20.0, 20.0), (25.0, 25.0), (100.0, 100.0)]
     data = profile(names=("car\n", "bus", "van"), objects=sides, num_images=10)
     before, after = (np.tile(shares, 10) for shares in ([0.0, 0.5, 1.0], [1.0, 0.75, 1.0]))
-    lines = reached_boxes(data, InputSize(384, 512, 0, ""), before, after)
-    assert lines[2:] == [
-        "class   boxes   10%   50%   90%  default   plan",
-        "car\\n      10    16    16    16       0%   100%",
-        "bus        10    20    20    20      50%    75%",
-        "van        10    80    80    80     100%   100%",
-        "pixels      boxes  default   plan",
-        "16 to 32       20      25%    88%",
-        "64 to 128      10     100%   100%",
+    columns = Column("default", before, ".0%"), Column("plan", after, ".2f")
+    reached = ReachedBoxes(("and two columns:",), columns, "")
+    lines = reached_boxes(data, InputSize(384, 512, 0, ""), reached)
+    assert lines[1:] == [
+        "and two columns:",
+        "class   boxes   10%   50%   90%  default  plan",
+        "car\\n      10    16    16    16       0%  1.00",
+        "bus        10    20    20    20      50%  0.75",
+        "van        10    80    80    80     100%  1.00",
+        "pixels      boxes  default  plan",
+        "16 to 32       20      25%  0.88",
+        "64 to 128      10     100%  1.00",
     ]
 
 
@@ -112,9 +115,9 @@ def test_an_entry_of_the_user_replaces_that_of_the_plan() -> None:
 @pytest.mark.parametrize(
     ("minutes", "step", "steps", "batch"),
     [
-        (20, 0.5, 2200, 8),  # (1200 - 15 - evaluations) / 0.5
-        (20, 4.0, 600, 4),  # half the batch gives twice the steps
-        (2, 4.0, 60, 4),  # a warning stands in the head
+        (20, 0.5, 2200, 4),  # (1200 - 15 - evaluations) / 0.5
+        (20, 3.0, 600, 2),  # half the batch gives twice the steps
+        (2, 4.0, 60, 2),  # a warning stands in the head
     ],
 )
 def test_steps_fit_into_the_time(minutes: float, step: float, steps: int, batch: int) -> None:
@@ -123,7 +126,7 @@ def test_steps_fit_into_the_time(minutes: float, step: float, steps: int, batch:
     assert plan["SOLVER.MAX_ITER"] >= steps
     # the time of a step goes with its images and their pixels
     pixels = sum(plan["INPUT.MIN_SIZE_TRAIN"]) ** 2 / (288 + 480) ** 2
-    seconds = plan["SOLVER.MAX_ITER"] * step * batch / 8 * pixels
+    seconds = plan["SOLVER.MAX_ITER"] * step * batch / 4 * pixels
     assert 0.8 * minutes * 60 < seconds < minutes * 60
     assert plan.text().startswith("# Only") == (minutes == 2)
 
@@ -136,7 +139,10 @@ def test_a_budget_below_one_step() -> None:
 def test_smaller_batches_for_few_images_and_little_memory() -> None:
     assert plan_of(num_images=3)["SOLVER.IMS_PER_BATCH"] == 2
     little = Machine(cores=2, memory=2**30, gpu="")
-    assert plan_of(machine=little)["SOLVER.IMS_PER_BATCH"] < 8
+    assert plan_of(machine=little)["SOLVER.IMS_PER_BATCH"] == 2
+    gpu = Machine(cores=2, memory=80 * 2**30, gpu="A GPU")
+    plan = plan_of(machine=gpu)
+    assert (plan["SOLVER.IMS_PER_BATCH"], plan["SOLVER.BASE_LR"]) == (8, 0.0015)
 
 
 @pytest.mark.parametrize(
@@ -148,7 +154,7 @@ def test_characters_are_not_mirrored(names: tuple[str, ...], flip: str) -> None:
 
 
 def test_many_objects_in_an_image() -> None:
-    plan = plan_of(objects=[(30.0, 30.0)] * 300)
+    plan = plan_of(objects=[(30.0, 30.0)] * 300, num_images=8)
     assert plan["TEST.DETECTIONS_PER_IMAGE"] == 400
     with pytest.raises(KeyError):
         plan_of()["TEST.DETECTIONS_PER_IMAGE"]

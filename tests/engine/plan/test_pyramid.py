@@ -17,7 +17,7 @@ from tests.engine.plan.profiles import profile
 
 SIZE = InputSize(512, 512, 0, "")  # objects are as large as in images of 416 pixels
 LEVELS, SIZES = "MODEL.RETINANET.IN_FEATURES", "MODEL.ANCHOR_GENERATOR.SIZES"
-RATIOS, THRESHOLDS = "MODEL.ANCHOR_GENERATOR.ASPECT_RATIOS", "MODEL.RETINANET.IOU_THRESHOLDS"
+RATIOS = "MODEL.ANCHOR_GENERATOR.ASPECT_RATIOS"
 
 
 def data_of(sizes: list[int]) -> Any:
@@ -54,7 +54,7 @@ def test_levels_with_wide_cells(sides: list[int], levels: list[str], left_out: b
     shapes = [(s * r**0.5, s / r**0.5) for s in sides for r in (0.5, 0.7, 1.0, 1.4, 2.0)]
     data = profile(image=(416, 416), objects=shapes, num_images=20)
     choice = choose_pyramid(data, SIZE, {})
-    entries = {e.key: e for e in pyramid_entries(choice, given={}, reached=(0.5, 0.9))}
+    entries = {e.key: e for e in pyramid_entries(choice, given={}, reached="")}
     assert entries[LEVELS].value == levels
     assert ("p6 is left out: its cells are so wide" in entries[LEVELS].reason) == left_out
 
@@ -87,7 +87,8 @@ def test_given_levels_and_anchors(
     assert choice.anchors.strides == strides
     assert sizes in (None, choice.anchors.sizes)
     assert ratios in (None, choice.anchors.ratios)
-    entries = {e.key: e for e in pyramid_entries(choice, given=given, reached=(0.5, 0.9))}
+    entries = {e.key: e for e in pyramid_entries(choice, given=given, reached="90% are reached")}
+    assert entries[SIZES].reason.endswith("90% are reached")
     for key in (LEVELS, SIZES, RATIOS):
         assert entries[key].reason.startswith("given on the command line") == (key in given)
         if key in given:
@@ -109,13 +110,5 @@ def test_levels_and_anchors_that_do_not_go_together(given: dict[str, Any], words
         choose_pyramid(data_of([20, 100]), SIZE, given)
 
 
-def test_the_assigner_decides_what_is_reached() -> None:
-    data = data_of([20, 100])
-    choice = choose_pyramid(data, SIZE, {THRESHOLDS: [0.2, 0.3]})
-    (entry,) = (
-        e
-        for e in pyramid_entries(choice, given={THRESHOLDS: [0.2, 0.3]}, reached=(0.5, 0.9))
-        if e.key == SIZES
-    )
-    assert "90% of the boxes have an anchor with IoU 0.3" in entry.reason
-    assert given_strides(data, SIZE, {}) == ()
+def test_levels_that_are_not_given() -> None:
+    assert given_strides(data_of([20, 100]), SIZE, {RATIOS: [[1.0]]}) == ()

@@ -1,14 +1,19 @@
 """Soft-NMS (Bodla et al., arXiv 1704.04503): lower the scores of overlapping boxes.
 
-Axes: M boxes of one image.
+Axes: M boxes of one image, k kept boxes.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from retina_plugin.layers.boxes import pairwise_iou
+
+TABLE_BOXES = 1024  # the factors of at most so many boxes are computed at once, in 4 MiB
 
 
 def soft_nms(
@@ -28,7 +33,8 @@ def soft_nms(
     taken. For "gaussian" the factor is exp(-IoU^2 / sigma) (equation 3 of the paper). For "linear"
     it is 1 - IoU if the IoU is at least ``iou_threshold``, otherwise 1 (equation 2).
 
-    No step reads a value back from the device, so an accelerator need not wait.
+    Scores never rise. It is therefore enough to process the best boxes first, and more boxes only
+    if one of them could come before the last box that was kept.
 
     Args:
         boxes: (M, 4) XYXY pixels; M may be 0.
@@ -44,19 +50,52 @@ def soft_nms(
         (k,) int64 indices of the boxes in the order in which they were taken, and (k,) their new
         scores, which do not increase.
     """
-    remaining, taken = scores, torch.zeros_like(scores, dtype=torch.bool)
-    rows, new_scores = [groups[:0]], [scores[:0]]
+    gaussian = partial(_gaussian, sigma=sigma)
+    linear = partial(_linear, threshold=iou_threshold)
+    factor = gaussian if method == "gaussian" else linear
+    order = scores.argsort(descending=True, stable=True)
+    num_selected = 4 * max(max_kept, 1)
+    while True:
+        selected = order[:num_selected]
+        rows, found = _take(
+            boxes[selected], scores[selected], groups[selected], factor, max_kept=max_kept
+        )
+        others = scores[order[num_selected : num_selected + 1]]  # the best of them, or none
+        if not len(others) or others < min_score or (len(found) and others <= found[-1]):
+            kept = found >= min_score
+            return selected[rows[kept]], found[kept]
+        num_selected *= 4
+
+
+def _take(
+    boxes: Tensor,
+    scores: Tensor,
+    groups: Tensor,
+    factor: Callable[[Tensor], Tensor],
+    *,
+    max_kept: int,
+) -> tuple[Tensor, Tensor]:
+    """Return the rows of the boxes that are taken, and their new scores."""
+
+    def factors(row: Tensor | slice) -> Tensor:
+        same = groups[row, None] == groups
+        return factor(pairwise_iou(boxes[row], boxes)).where(same, boxes.new_ones(()))
+
+    table = factors(slice(None)) if len(boxes) <= TABLE_BOXES else None
+    remaining, taken = scores.clone(), torch.zeros_like(scores)
+    rows, found = [groups[:0]], [scores[:0]]
     for _ in range(min(max_kept, len(boxes))):
-        score, row = remaining.masked_fill(taken, -1).max(dim=0, keepdim=True)
+        score, row = (remaining + taken).max(dim=0, keepdim=True)
         rows.append(row)
-        new_scores.append(score)
-        taken = taken.index_fill(0, row, True)
-        iou = pairwise_iou(boxes[row], boxes)[0]
-        if method == "gaussian":
-            factor = torch.exp(-(iou**2) / sigma)
-        else:
-            factor = torch.where(iou >= iou_threshold, 1 - iou, torch.ones_like(iou))
-        remaining = torch.where(groups == groups[row], remaining * factor, remaining)
-    found = torch.cat(new_scores)
-    kept = found >= min_score
-    return torch.cat(rows)[kept], found[kept]
+        found.append(score)
+        taken.index_fill_(0, row, -torch.inf)
+        remaining *= (factors(row) if table is None else table.index_select(0, row))[0]
+    return torch.cat(rows), torch.cat(found)
+
+
+def _gaussian(iou: Tensor, *, sigma: float) -> Tensor:
+    return torch.exp(-(iou**2) / sigma)
+
+
+def _linear(iou: Tensor, *, threshold: float) -> Tensor:
+    return torch.where(iou >= threshold, 1 - iou, torch.ones_like(iou))

@@ -63,7 +63,7 @@ DATA: dict[str, dict[str, Any]] = {
         "overrides": {},
     },
     "bccd": {
-        "config": "configs/bccd/retinanet_compact.yaml",
+        "config": "configs/bccd/retinanet_paper.yaml",
         "train": "bccd_train",
         "losses": ["CE", "balanced CE .75", "focal 2", "focal 2 auto"],
         "seeds": (1,),

@@ -37,7 +37,7 @@ from retina_plugin.engine.process import run
 
 DATA = {
     "digits": "configs/digits/retinanet_paper.yaml",
-    "bccd": "configs/bccd/retinanet_compact.yaml",
+    "bccd": "configs/bccd/retinanet_paper.yaml",
 }
 SIZES = {"digits": (160, 160), "bccd": (360, 480)}  # height and width of an image at test time
 BACKBONES: dict[str, tuple[str, dict[str, str]]] = {

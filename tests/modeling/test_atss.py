@@ -12,6 +12,7 @@ from torch.testing import assert_close
 from retina_plugin.layers.boxes import pairwise_iou
 from retina_plugin.modeling.anchors import AnchorGenerator
 from retina_plugin.modeling.assigners import ATSSAssigner
+from retina_plugin.modeling.assigners.atss import select_by_iou
 from retina_plugin.modeling.assigners.candidates import closest_anchors
 from retina_plugin.modeling.structures import BACKGROUND, Anchors, Target
 from retina_plugin.modeling.targets import pad_targets
@@ -141,6 +142,12 @@ def test_candidates_are_the_closest_cells(size: tuple[int, int], cells: int) -> 
     assert all(len(set(row)) == number for row in found.tolist())
     nearest = distances.sort(dim=1).values[:, :number]
     assert_close(distances.gather(1, found).sort(dim=1).values, nearest, rtol=0, atol=1e-4)
+
+
+@pytest.mark.filterwarnings("error")
+def test_no_boxes_make_no_warning() -> None:
+    positive, iou = select_by_iou(torch.zeros(0, 4), torch.zeros(0, 9, 4))
+    assert positive.shape == iou.shape == (0, 9)
 
 
 def test_padding_changes_nothing() -> None:

@@ -76,6 +76,6 @@ def select_by_iou(boxes: Tensor, candidates: Tensor) -> tuple[Tensor, Tensor]:
     """
     iou = iou_coordinates_first(coordinates_first(boxes)[..., None], coordinates_first(candidates))
     threshold = iou.mean(dim=1, keepdim=True)
-    if iou.shape[1] > 1:
+    if iou.shape[1] > 1 and len(iou):  # torch warns about the deviation of no boxes
         threshold = threshold + iou.std(dim=1, keepdim=True)
     return (iou >= threshold) & centres_inside(boxes, candidates), iou

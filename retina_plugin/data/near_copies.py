@@ -3,15 +3,13 @@
 Images are compared by their grey versions of 32 x 32 pixels, each normalised to mean 0 and standard
 deviation 1. Two images are near-copies if
 
-- the correlation of their low frequencies is at least 0.95. The frequencies are the lowest 16 x 16
-  of the cosine transform, each multiplied by its distance from 0, so that fine structure counts as
-  much as large areas;
-- they agree everywhere: in each window of 4 x 4 pixels, the structural similarity
-  (2 cov + 0.05) / (var + var + 0.05) is at least 0.9. So two photographs of a fixed camera are not
-  near-copies if an object moves.
+- the correlation of their low frequencies is at least 0.95;
+- they agree everywhere: in each window of 4 x 4 pixels, the structural similarity is at least 0.9.
+  So two photographs of a fixed camera are not near-copies if an object moves.
 
-Source of the similarity: Wang, Bovik, Sheikh, Simoncelli: Image quality assessment, 2004. All pairs
-are compared, so no near-copy is missed; the first criterion is a product of matrices.
+See :mod:`retina_plugin.data.grey_structure` for both. Copies in which areas became white are
+compared by :mod:`retina_plugin.data.brightened_copies`. All pairs are compared, so no near-copy is
+missed; the correlations are a product of matrices.
 """
 
 from __future__ import annotations
@@ -21,14 +19,21 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from retina_plugin.data.brightened_copies import BRIGHTER, are_brightened, has_white
+from retina_plugin.data.grey_structure import (
+    is_similar,
+    low_frequencies,
+    means_of_windows,
+    normalised,
+    quad_means,
+    variances_of_windows,
+)
 from retina_plugin.data.thumbnails import SIDE
 
-FREQUENCIES = 16  # in each direction
 CORRELATION = 0.95
-SIMILARITY = 0.9
-STABILITY = 0.05  # share of the variance of the image; smaller variances in a window count little
+CORRELATION_WHITE = 0.9  # of pairs in which an image has white areas
 ROWS = 1024  # images that are compared with all others at once
-PAIRS = 4096  # pairs whose windows are compared at once
+PAIRS = 512  # pairs whose windows are compared at once; more do not fit into the cache
 
 Grey = np.ndarray | None
 Pair = tuple[int, int]
@@ -60,58 +65,56 @@ class _Described:
 
     Attributes:
         places: (N,) index of each image in the user's list.
+        greys: (N, 32, 32) grey values.
+        brightness: (N,) mean grey value.
+        has_white: (N,) whether the image has white areas.
         frequencies: (N, 256) weighted frequencies with norm 1.
         pixels: (N, 32, 32) normalised grey values.
-        means, variances: (N, 15, 15) of the windows.
+        quads: (N, 16, 16) means of 2 x 2 of these.
+        variances: (N, 15, 15) of the windows.
     """
 
     places: np.ndarray
+    greys: np.ndarray
+    brightness: np.ndarray
+    has_white: np.ndarray
     frequencies: np.ndarray
     pixels: np.ndarray
-    means: np.ndarray
+    quads: np.ndarray
     variances: np.ndarray
 
     @classmethod
     def of(cls, greys: Sequence[Grey]) -> _Described:
         places = [place for place, grey in enumerate(greys) if grey is not None]
-        pixels = np.array([greys[place] for place in places], np.float32).reshape(-1, SIDE, SIDE)
-        pixels -= pixels.mean((1, 2), keepdims=True)
-        pixels /= np.maximum(pixels.std((1, 2), keepdims=True), 1e-6)
-        low = (_COSINES @ pixels @ _COSINES.T * _WEIGHTS).reshape(-1, FREQUENCIES**2)
-        low /= np.maximum(np.linalg.norm(low, axis=1, keepdims=True), 1e-6)
-        means = _window_means(pixels)
-        return cls(np.array(places, int), low, pixels, means, _window_means(pixels**2) - means**2)
-
-
-def _cosines() -> np.ndarray:
-    """Return the lowest rows of the orthonormal cosine transform (DCT-II)."""
-    rows = np.cos(np.pi / SIDE * np.outer(np.arange(FREQUENCIES), np.arange(SIDE) + 0.5))
-    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
-    return rows.astype(np.float32)
-
-
-_COSINES = _cosines()
-_WEIGHTS = np.hypot(*np.indices((FREQUENCIES, FREQUENCIES))).astype(np.float32)
-
-
-def _window_means(values: np.ndarray) -> np.ndarray:
-    """Return (N, 15, 15) means of the windows of 4 x 4 pixels, 2 pixels apart."""
-    half = SIDE // 2
-    quads = values.reshape(-1, half, 2, half, 2).mean((2, 4))
-    rows = quads[:, :-1] + quads[:, 1:]
-    means: np.ndarray = (rows[:, :, :-1] + rows[:, :, 1:]) / 4
-    return means
+        values = np.array([greys[place] for place in places], np.float32).reshape(-1, SIDE, SIDE)
+        pixels = normalised(values)
+        return cls(
+            np.array(places, int),
+            values,
+            values.mean((1, 2)),
+            has_white(values),
+            low_frequencies(pixels),
+            pixels,
+            quad_means(pixels),
+            variances_of_windows(pixels),
+        )
 
 
 def _pairs(first: _Described, second: _Described) -> Iterator[Pair]:
     """Yield the pairs; of a list with itself, each pair once."""
     for start in range(0, len(first.places), ROWS):
-        correlation = first.frequencies[start : start + ROWS] @ second.frequencies.T
-        high = correlation >= CORRELATION
-        rows, columns = np.nonzero(np.triu(high, start + 1) if first is second else high)
-        for part in range(0, len(rows), PAIRS):
-            a, b = start + rows[part : part + PAIRS], columns[part : part + PAIRS]
-            similar = _agree_everywhere(first, a, second, b)
+        rows = slice(start, start + ROWS)
+        correlation = first.frequencies[rows] @ second.frequencies.T
+        white = first.has_white[rows, None] | second.has_white
+        high = correlation >= np.where(white, CORRELATION_WHITE, CORRELATION)
+        found, columns = np.nonzero(np.triu(high, start + 1) if first is second else high)
+        for part in range(0, len(found), PAIRS):
+            a, b = found[part : part + PAIRS], columns[part : part + PAIRS]
+            similar = correlation[a, b] >= CORRELATION
+            a += start
+            similar[similar] = _agree_everywhere(first, a[similar], second, b[similar])
+            similar |= _are_brightened(first, a, second, b, ~similar)
+            similar |= _are_brightened(second, b, first, a, ~similar)
             places = first.places[a[similar]], second.places[b[similar]]
             yield from zip(*(found.tolist() for found in places), strict=True)
 
@@ -120,9 +123,23 @@ def _agree_everywhere(
     first: _Described, a: np.ndarray, second: _Described, b: np.ndarray
 ) -> np.ndarray:
     """Return (P,) bool for the pairs of images ``a`` (P,) of ``first`` and ``b`` of ``second``."""
-    covariances = _window_means(first.pixels[a] * second.pixels[b])
-    covariances -= first.means[a] * second.means[b]
-    variances = first.variances[a] + second.variances[b]
-    similarity = (2 * covariances + STABILITY) / (variances + STABILITY)
-    similar: np.ndarray = similarity.min((1, 2)) >= SIMILARITY
+    variance = first.variances[a] + second.variances[b]
+    quads = first.quads[a] - second.quads[b]
+    # the variance between the quads of a window is at most that of the window, and faster
+    between = means_of_windows(quads**2) - means_of_windows(quads) ** 2
+    similar: np.ndarray = is_similar(between, variance).all((1, 2))
+    a, b = a[similar], b[similar]
+    difference = variances_of_windows(first.pixels[a] - second.pixels[b])
+    similar[similar] = is_similar(difference, variance[similar]).all((1, 2))
     return similar
+
+
+def _are_brightened(
+    first: _Described, a: np.ndarray, second: _Described, b: np.ndarray, wanted: np.ndarray
+) -> np.ndarray:
+    """Return (P,) bool: whether image ``b`` of ``second`` is a brightened copy of image ``a`` of
+    ``first``; False for pairs that are not ``wanted`` (P,)."""
+    brighter = second.brightness[b] - first.brightness[a] >= BRIGHTER
+    found = wanted & second.has_white[b] & brighter
+    found[found] = are_brightened(first.greys[a[found]], second.greys[b[found]])
+    return found

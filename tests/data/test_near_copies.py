@@ -39,6 +39,7 @@ CHANGES: dict[str, tuple[Callable[[Image.Image], Image.Image], dict[str, Any]]] 
     "stretched": (lambda im: im.resize((340, 240)), {"quality": 90}),
     "square": (lambda im: im.resize((416, 416)), {"quality": 90}),
     "brighter": (lambda im: im.point(lambda v: min(255, int(v * 1.15))), {"quality": 90}),
+    "partly white": (lambda im: im.point(lambda v: min(255, int(v * 1.4))), {"quality": 90}),
     "darker": (lambda im: im.point(lambda v: int(v * 0.7)), {"quality": 90}),
     "gray": (lambda im: im.convert("L"), {"quality": 90}),
 }
@@ -61,6 +62,17 @@ def test_an_object_that_moves_in_front_of_a_fixed_camera(tmp_path: Path) -> None
         image.paste((240, 240, 240), (left, 100, left + 24, 124))  # 1% of the image
         greys.append(grey(image, tmp_path / "a.png"))
     assert near_copies([*greys, greys[0]]) == [(0, 3)]
+
+
+def test_an_object_that_moves_in_a_brighter_photograph(tmp_path: Path) -> None:
+    """The areas that are white in both photographs are not compared, all others are."""
+    image, moved = photograph(0), photograph(0)
+    image.paste((20, 20, 20), (40, 100, 64, 124))
+    moved.paste((20, 20, 20), (200, 100, 224, 124))
+    first = grey(image, tmp_path / "a.png")
+    change = CHANGES["partly white"][0]
+    brighter = [grey(change(im), tmp_path / "b.png") for im in (image, moved)]
+    assert near_copies_between([first], brighter) == [(0, 0)]
 
 
 def test_images_without_content(tmp_path: Path) -> None:

@@ -11,6 +11,9 @@ from retina_plugin.data.checks.finding import Finding
 from retina_plugin.data.dataset import Record
 from retina_plugin.data.near_copies import near_copies, near_copies_between
 
+# what near-copies can be
+CAUSES = "a copy, or a fixed camera has photographed the same scene twice"
+
 
 def check_same_file(checked: CheckedSet) -> Iterator[Finding]:
     """Check the rule same-file."""
@@ -40,7 +43,7 @@ def check_copies(checked: CheckedSet) -> Iterator[Finding]:
             yield checked.finding("copied-image", path, f"a copy of {name}{boxes}", other=name)
         elif place in first:
             name = records[first[place]]["file_name"]
-            yield checked.finding("near-copy", path, f"looks like {name}", other=name)
+            yield checked.finding("near-copy", path, f"looks like {name}: {CAUSES}", other=name)
 
 
 def same_boxes(a: Record, b: Record) -> bool:
@@ -74,5 +77,5 @@ def _leaks(first: CheckedSet, second: CheckedSet) -> Iterator[Finding]:
             yield first.finding("leaked-image", path, f"is in {name} too: {copy}", other=copy)
         elif place in near:
             other = near[place]
-            message = f"looks like an image of {name}: {other}"
+            message = f"looks like {other} of {name}: {CAUSES}"
             yield first.finding("leaked-near-copy", path, message, other=other)

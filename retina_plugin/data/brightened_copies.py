@@ -45,7 +45,8 @@ def are_brightened(darker: np.ndarray, brighter: np.ndarray) -> np.ndarray:
     gain, offset = _fit(quad_means(darker), quad_means(brighter))
     predicted = np.clip(gain * darker + offset, 0, 255)
     usual: np.ndarray = (gain >= GAINS[0]) & (gain <= GAINS[1])
-    return usual[:, 0, 0] & _agree(predicted, brighter)
+    found: np.ndarray = usual[:, 0, 0] & _agree(predicted, brighter)
+    return found
 
 
 def _fit(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -67,7 +68,8 @@ def _agree(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     difference, variance_a, variance_b = variances
     white = means_of_windows(quad_means(b)) >= WHITE_WINDOW
     white &= means_of_windows(quad_means(a)) >= ALMOST_WHITE
-    similar = (is_similar(difference, variance_a + variance_b) | white).all((1, 2))
+    agree = is_similar(difference, variance_a + variance_b) | white
+    similar: np.ndarray = np.all(agree, axis=(1, 2))
     low = (low_frequencies(normalised(x)) for x in (a[similar], b[similar]))
     similar[similar] = np.multiply(*low).sum(1) >= CORRELATION
     return similar

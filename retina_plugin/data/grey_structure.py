@@ -1,7 +1,7 @@
 """Describe the structure of small grey images: low frequencies, and the similarity of windows.
 
-Grey images are (N, 32, 32), see :class:`retina_plugin.data.thumbnails.Thumbnail`. Windows have 4 x 4
-pixels and lie 2 pixels apart, so an image has 15 x 15.
+Grey images are (N, 32, 32), see :class:`retina_plugin.data.thumbnails.Thumbnail`. Windows have 4 x
+4 pixels and lie 2 pixels apart, so an image has 15 x 15.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ STABILITY = 0.05  # share of the variance of the image; smaller variances in a w
 
 def normalised(greys: np.ndarray) -> np.ndarray:
     """Return the images with mean 0 and standard deviation 1."""
-    pixels = greys - greys.mean((1, 2), keepdims=True)
+    pixels: np.ndarray = greys - greys.mean((1, 2), keepdims=True)
     pixels /= np.maximum(pixels.std((1, 2), keepdims=True), 1e-6)
     return pixels
 
@@ -25,7 +25,7 @@ def normalised(greys: np.ndarray) -> np.ndarray:
 def low_frequencies(pixels: np.ndarray) -> np.ndarray:
     """Return (N, 256): the lowest 16 x 16 frequencies of the cosine transform, each multiplied by
     its distance from 0, so that fine structure counts as much as large areas; scaled to norm 1."""
-    low = (_COSINES @ pixels @ _COSINES.T * _WEIGHTS).reshape(-1, FREQUENCIES**2)
+    low: np.ndarray = (_COSINES @ pixels @ _COSINES.T * _WEIGHTS).reshape(-1, FREQUENCIES**2)
     low /= np.maximum(np.linalg.norm(low, axis=1, keepdims=True), 1e-6)
     return low
 

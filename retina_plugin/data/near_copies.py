@@ -127,10 +127,10 @@ def _agree_everywhere(
     quads = first.quads[a] - second.quads[b]
     # the variance between the quads of a window is at most that of the window, and faster
     between = means_of_windows(quads**2) - means_of_windows(quads) ** 2
-    similar: np.ndarray = is_similar(between, variance).all((1, 2))
+    similar: np.ndarray = np.all(is_similar(between, variance), axis=(1, 2))
     a, b = a[similar], b[similar]
     difference = variances_of_windows(first.pixels[a] - second.pixels[b])
-    similar[similar] = is_similar(difference, variance[similar]).all((1, 2))
+    similar[similar] = np.all(is_similar(difference, variance[similar]), axis=(1, 2))
     return similar
 
 
@@ -140,6 +140,6 @@ def _are_brightened(
     """Return (P,) bool: whether image ``b`` of ``second`` is a brightened copy of image ``a`` of
     ``first``; False for pairs that are not ``wanted`` (P,)."""
     brighter = second.brightness[b] - first.brightness[a] >= BRIGHTER
-    found = wanted & second.has_white[b] & brighter
+    found: np.ndarray = wanted & second.has_white[b] & brighter
     found[found] = are_brightened(first.greys[a[found]], second.greys[b[found]])
     return found

@@ -27,6 +27,7 @@ from retina_plugin.engine.host import Host, Request
 from retina_plugin.engine.read_config import complete_config
 from retina_plugin.engine.run_folder import check_folder
 from retina_plugin.engine.run_images import prepare_images
+from retina_plugin.engine.step_memory import check_step_memory
 from retina_plugin.engine.trackers.registry import require_trackers
 from retina_plugin.evaluation.metric_notes import detection_limit_warnings
 from retina_plugin.modeling.build_backbone import BACKBONE_REGISTRY
@@ -126,6 +127,7 @@ def prepare(cfg: Any, request: Request, host: Host, *, main: bool) -> Run:
         ]
         lines.append(selection_note(cfg))
         if main:
+            check_step_memory(cfg, request, records)
             lines.append(data_check_line(cfg))
     lines.append(detection_limit_warnings(cfg))
     if main:

@@ -86,7 +86,7 @@ def read_image(
             with reraise_as_dataset_error(path):
                 return _decode_8_bits(source)
         if pixel_range is None:
-            raise DatasetError(missing_range_message(path, source.pixels))
+            raise MissingRangeError(path, source.pixels)
         values = _stored_values(source)
     image = scale_to_uint8(values, pixel_range)
     image = 255 - image if source.pixels.inverted else image
@@ -175,6 +175,19 @@ def image_options(cfg: Any) -> dict[str, Any]:
     node = cfg.MODEL.RETINA_PLUGIN.INPUT
     pixel_range = None if node.PIXEL_RANGE == "auto" else tuple(node.PIXEL_RANGE)
     return {"pixel_range": pixel_range, "max_pixels": node.MAX_PIXELS}
+
+
+class MissingRangeError(DatasetError):
+    """An image needs a range of pixel values, and there is none.
+
+    Attributes:
+        path: the image.
+        pixels: see :class:`retina_plugin.data.headers.PixelFormat`.
+    """
+
+    def __init__(self, path: str, pixels: Any) -> None:
+        super().__init__(missing_range_message(path, pixels))
+        self.path, self.pixels = path, pixels
 
 
 def missing_range_message(path: str, pixels: Any) -> str:

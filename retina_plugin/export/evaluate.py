@@ -8,8 +8,6 @@ from typing import Any
 from tqdm import tqdm
 
 from retina_plugin.checkpoint import warn_if_classes_differ
-from retina_plugin.config import leaves
-from retina_plugin.config.errors import ConfigError
 from retina_plugin.data import DatasetError, load_dataset
 from retina_plugin.data.samples import EvaluationDataset
 from retina_plugin.engine.checks import prepare_data
@@ -17,10 +15,8 @@ from retina_plugin.engine.output_folder import make_folder
 from retina_plugin.evaluation.coco import coco_results, evaluate
 from retina_plugin.evaluation.detect import detect_samples
 from retina_plugin.evaluation.results import results_folder
-from retina_plugin.export.description import CONFIG_KEYS
 from retina_plugin.export.load import load_exported
-
-READING = ("MODEL.RETINA_PLUGIN.INPUT.PIXEL_RANGE", "MODEL.RETINA_PLUGIN.INPUT.MAX_PIXELS")
+from retina_plugin.export.overrides import merge_overrides
 
 
 def evaluate_exported(
@@ -44,7 +40,7 @@ def evaluate_exported(
     """
     detector = load_exported(path)
     cfg = detector.cfg
-    _merge(cfg, overrides, path)
+    merge_overrides(cfg, overrides, path)
     cfg.merge_from_list(["DATASETS.TEST", (data,), "OUTPUT_DIR", output])
     prepare_data(cfg)
     dataset = load_dataset(data)
@@ -66,24 +62,3 @@ def evaluate_exported(
     folder = results_folder(cfg, data)
     most = cfg.TEST.DETECTIONS_PER_IMAGE
     return cfg, evaluate(dataset, [found], folder, max_detections=most)
-
-
-def _merge(cfg: Any, overrides: Sequence[str], path: str) -> None:
-    """Merge overrides; refuse those that the file cannot follow, which would have no effect."""
-    before = dict(leaves(cfg))
-    cfg.merge_from_list(list(overrides))
-    for key, value in leaves(cfg):
-        if before.get(key) != value and _is_fixed(key):
-            raise ConfigError(
-                f"{path} is an exported file, whose values are fixed: expected {key} "
-                f"{before.get(key)!r}, found {value!r}. Export the checkpoint with this value"
-            )
-
-
-def _is_fixed(key: str) -> bool:
-    """Return whether a key decides what the network computes, or what happens around it."""
-    if key in READING:
-        return False
-    own = key.startswith("MODEL.RETINA_PLUGIN.")
-    described = any(key == name or key.startswith(f"{name}.") for name in CONFIG_KEYS)
-    return described or (key.startswith(("MODEL.", "INPUT.")) and not own)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import os
 import warnings
 from collections.abc import Generator, Iterator, Sequence
@@ -12,6 +13,8 @@ import numpy as np
 import torch
 
 from retina_plugin.data import DatasetError, image_options, read_image
+from retina_plugin.data.headers import INPUT
+from retina_plugin.data.images import MissingRangeError
 from retina_plugin.engine.process import user_message
 from retina_plugin.inference.image_input import to_rgb
 from retina_plugin.inference.predictor import Predictor
@@ -20,6 +23,7 @@ from retina_plugin.inference.result import Result
 from retina_plugin.inference.source_files import find_sources, is_many, is_video
 from retina_plugin.inference.video import Video
 
+RANGE = f"{INPUT}.PIXEL_RANGE"
 DEFAULT_THRESHOLD = 0.5  # for classes without a stored threshold
 
 
@@ -156,12 +160,45 @@ class Detector:
         Raises:
             DatasetError: no frame can be read.
         """
-        for number, frame in enumerate(video.frames(max_frames)):
-            (found,) = self._detect([frame], limits)
-            yield self._result(found, frame, source=video.name, frame=number)
+        size = 1 if video.is_webcam else self.batch_size  # a live picture must not wait for others
+        frames = enumerate(video.frames(max_frames))
+        while batch := list(itertools.islice(frames, size)):
+            images = [frame.image for _, frame in batch]
+            for (number, frame), found in zip(
+                batch, self._detect_together(images, limits), strict=True
+            ):
+                yield self._result(
+                    found, frame.image, source=video.name, frame=number, time=frame.time
+                )
+
+    def _detect_together(
+        self, images: Sequence[np.ndarray], limits: torch.Tensor
+    ) -> list[dict[str, torch.Tensor]]:
+        """Detect in images of one batch; if memory runs out, in one after the other."""
+        try:
+            return self._detect(images, limits)
+        except Exception as error:
+            if len(images) == 1 or not _is_out_of_memory(error):
+                raise
+        return [self._detect([image], limits)[0] for image in images]
 
     def _read(self, path: str) -> np.ndarray:
-        return read_image(path, **self._options)
+        pixel_range = self._options["pixel_range"]
+        try:
+            image = read_image(path, **self._options)
+        except MissingRangeError as error:
+            raise DatasetError(
+                f"image {path} is a {error.pixels}, and the model was trained on 8-bit images: its "
+                f"values for black and white are unknown. Set them: --opts {RANGE} '[0, 65535]', "
+                f"or in Python overrides=['{RANGE}', [0, 65535]]"
+            ) from error
+        if pixel_range is not None and image.min() == image.max():
+            warnings.warn(
+                f"image {path} is one shade: are its values in the pixel range of the training, "
+                f"{list(pixel_range)}?",
+                stacklevel=2,
+            )
+        return image
 
     def _detect_list(self, sources: Sequence[Any], limits: torch.Tensor) -> Iterator[Result]:
         for start in range(0, len(sources), self.batch_size):
@@ -252,7 +289,10 @@ def _failure(path: str, error: Exception) -> Failure:
     """Return the failure of one file; raise errors that are not about the file or memory."""
     if isinstance(error, DatasetError):
         return Failure(path, str(error))
-    message = user_message(error)
-    if message is None or not isinstance(error, (MemoryError, RuntimeError)):
+    if not _is_out_of_memory(error):
         raise error
-    return Failure(path, f"{path}: memory ran out: {message}")
+    return Failure(path, f"{path}: memory ran out: {user_message(error)}")
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    return user_message(error) is not None and isinstance(error, (MemoryError, RuntimeError))

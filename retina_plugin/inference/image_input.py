@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageFile
 from torch import Tensor
 
-from retina_plugin.data.headers import reraise_as_dataset_error
+from retina_plugin.data.headers import PixelFormat, read_header, reraise_as_dataset_error
 from retina_plugin.data.images import Range, rotate_upright, scale_to_uint8
 
 CHANNELS = (1, 3, 4)  # gray, RGB, RGB and alpha
@@ -49,11 +50,27 @@ def to_rgb(source: Any, *, pixel_range: Range | None) -> np.ndarray:
 
 
 def _from_pil(image: Image.Image, pixel_range: Range | None) -> np.ndarray:
-    with reraise_as_dataset_error(getattr(image, "filename", "") or "given as PIL image"):
+    path = getattr(image, "filename", "")
+    with reraise_as_dataset_error(path or "given as PIL image"):
+        lost = _lost_bits(image, path)
         upright = rotate_upright(image)
+    if lost is not None:
+        raise ValueError(
+            f"expected an image whose values Pillow keeps, found a {lost} ({path}): give its path"
+        )
     if upright.mode.startswith(("I", "F")):  # more than 8 bits
         return _from_array(np.asarray(upright)[:, :, None], "array", pixel_range)
     return np.asarray(upright.convert("RGB"))
+
+
+def _lost_bits(image: Image.Image, path: str) -> PixelFormat | None:
+    """Return how the file of an image stores its pixels if Pillow changes them: it reduces colours
+    of 16 bits to 8, and does not invert gray TIFF files of 16 bits in which 0 is white."""
+    if not (isinstance(image, ImageFile.ImageFile) and path and os.path.isfile(path)):
+        return None
+    pixels = read_header(path).pixels
+    is_changed = pixels.needs_range and (pixels.channels > 1 or pixels.inverted)
+    return pixels if is_changed else None
 
 
 def _channels_last(array: np.ndarray, kind: str, expected: str) -> np.ndarray:
@@ -90,12 +107,8 @@ def _from_array(array: np.ndarray, kind: str, pixel_range: Range | None) -> np.n
             raise ValueError(f"expected uint8 values 0..255, found {_describe(array, kind)}")
         if not np.isfinite(array).all():
             raise ValueError(f"expected finite values, found {_describe(array, kind)}")
-        if array.dtype.kind == "f" and array.max() <= 1 and pixel_range[1] > 255:
-            low, high = pixel_range
-            raise ValueError(
-                f"expected values in the pixel range of the training, {low:g} to {high:g}, found "
-                f"{_describe_scaled(array, kind)}"
-            )
+        if array.dtype.kind == "f":
+            _require_scale(array, kind, pixel_range)
         array = scale_to_uint8(array, pixel_range)
     pixels = array[:, :, :3] if array.shape[2] > 1 else np.repeat(array, 3, axis=2)
     return np.ascontiguousarray(pixels)
@@ -123,9 +136,16 @@ def _describe(array: np.ndarray, kind: str) -> str:
     )
 
 
-def _describe_scaled(array: np.ndarray, kind: str) -> str:
-    found = f"{_with_article(kind)} of {array.dtype}"
-    return f"{found} with values from {array.min():g} to {array.max():g}: multiply it by the range"
+def _require_scale(array: np.ndarray, kind: str, pixel_range: Range) -> None:
+    """Refuse floats in 0..1, normalised values and 8-bit values where 16 bits are expected: they
+    would all become one shade."""
+    low, high = pixel_range
+    if high - low > 255 and np.abs(array).max() * 256 < high - low:
+        raise ValueError(
+            f"expected values in the pixel range of the training, {low:g} to {high:g}, found "
+            f"{_with_article(kind)} of {array.dtype} with values from {array.min():g} to "
+            f"{array.max():g}, which would all be one shade: give the values of the image file"
+        )
 
 
 def _with_article(kind: str) -> str:

@@ -33,8 +33,8 @@ def load(
 
     Raises:
         WeightsError: there is no checkpoint, it cannot be read, or it is of another model.
-        ConfigError: no config is found, or it cannot be used; or a config or overrides are given
-            for an exported file.
+        ConfigError: no config is found, or it cannot be used; or for an exported file a config is
+            given, or a key whose value it has fixed.
         ExportError, ImportError: an exported file cannot be used; see
             :func:`retina_plugin.export.load.load_exported`.
     """
@@ -49,13 +49,12 @@ def load(
 
 def _exported(path: str, config_file: str | None, overrides: Sequence[Any]) -> Predictor:
     from retina_plugin.export.load import load_exported
+    from retina_plugin.export.overrides import merge_overrides
 
-    if config_file or overrides:
-        raise ConfigError(
-            f"{path} is an exported file, whose values are fixed: expected no config file and no "
-            "overrides. Export the checkpoint with these values"
-        )
+    if config_file:
+        raise ConfigError(f"{path} is an exported file with its own config: give no config file")
     exported = load_exported(path)
+    merge_overrides(exported.cfg, overrides, path)
     return Predictor(
         exported,
         cfg=exported.cfg,

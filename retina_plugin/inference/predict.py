@@ -114,8 +114,8 @@ class Prediction:
 
     def _run_video(self, source: Source) -> None:
         try:
-            video = Video(source)
-        except DatasetError as error:
+            video = Video(source, uses_pyav=self.window is None)
+        except (DatasetError, ImportError) as error:
             self._fail(str(error))
             return
         with self._video_outputs(source, video):

@@ -36,6 +36,7 @@ class Result(dict[str, Tensor]):
         class_names: K names.
         source: the file; "webcam 0" for a webcam, "" for an array.
         frame: the number of the frame of a video, from 0; None for an image.
+        time: seconds since the first frame; None for an image.
         size: (height, width) of the image.
     """
 
@@ -48,17 +49,19 @@ class Result(dict[str, Tensor]):
         size: tuple[int, int],
         source: str = "",
         frame: int | None = None,
+        time: float | None = None,
         read: Callable[[], np.ndarray] | None = None,
     ) -> None:
         """
         Args:
             detections: of the image.
-            class_names, source, frame, size: see the class.
+            class_names, source, frame, time, size: see the class.
             image: (H, W, 3) uint8 RGB; None if ``read`` returns it.
             read: reads the image again, so that many results need no memory for their images.
         """
         super().__init__(detections)
-        self.class_names, self.source, self.frame = tuple(class_names), source, frame
+        self.class_names, self.source = tuple(class_names), source
+        self.frame, self.time = frame, time
         self.size, self._image, self._read = size, image, read
 
     @property

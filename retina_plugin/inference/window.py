@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from typing import Any
 
@@ -12,6 +13,7 @@ from retina_plugin.config.errors import ConfigError
 from retina_plugin.data.opencv import import_opencv
 
 TITLE = "retina predict (any key: next, q: end)"
+PROBE = "import cv2; cv2.namedWindow('retina predict'); cv2.destroyAllWindows()"
 ENDING_KEYS = (ord("q"), 27)  # 27: Escape
 
 
@@ -25,18 +27,8 @@ class Window:
             ImportError: OpenCV is not installed.
         """
         self._cv2: Any = import_opencv("--show")
-        # OpenCV ends the process without a screen
-        if sys.platform == "linux" and not (
-            os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
-        ):
-            raise ConfigError("--show: this machine has no screen (DISPLAY is not set)")
-        try:
-            self._cv2.namedWindow(TITLE, self._cv2.WINDOW_NORMAL)
-        except self._cv2.error as error:
-            raise ConfigError(
-                "--show: the installed OpenCV cannot open windows. Replace opencv-python-headless "
-                "by opencv-python, see docs/install.md"
-            ) from error
+        _require_screen()
+        self._cv2.namedWindow(TITLE, self._cv2.WINDOW_NORMAL)
 
     def show(self, image: np.ndarray, *, waits: bool) -> bool:
         """Show an image (H, W, 3) uint8 RGB.
@@ -53,3 +45,22 @@ class Window:
 
     def close(self) -> None:
         self._cv2.destroyAllWindows()
+
+
+def _require_screen() -> None:
+    """Open a window in another process: without a screen, OpenCV ends its process."""
+    screens = [os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY")]
+    if sys.platform == "linux" and not any(screens):
+        raise ConfigError("--show: this machine has no screen (DISPLAY is not set)")
+    done = subprocess.run([sys.executable, "-c", PROBE], capture_output=True, text=True)
+    if not done.returncode:
+        return
+    if "not implemented" in done.stderr:
+        raise ConfigError(
+            "--show: the installed OpenCV cannot open windows. Replace opencv-python-headless by "
+            "opencv-python, see docs/install.md"
+        )
+    reason = next((line for line in done.stderr.splitlines() if line.strip()), "")
+    raise ConfigError(
+        f"--show: no window can be opened on the screen {next(filter(None, screens), '')}: {reason}"
+    )

@@ -5,8 +5,15 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from retina_plugin.modeling.merging import fuse, merge_greedily, suppress_together
-from retina_plugin.modeling.suppressors import Suppressor
+import torch
+
+from retina_plugin.modeling.merging import (
+    fuse,
+    fuse_and_suppress,
+    merge_greedily,
+    suppress_together,
+)
+from retina_plugin.modeling.suppressors import ClassAgnosticNMS, Suppressor
 from retina_plugin.modeling.views import Merge, Slices, Versions, Views
 
 # With a lower score threshold, correct boxes would grow to enclose many wrong ones. SAHI has the
@@ -67,16 +74,27 @@ def _versions(cfg: Any, suppressor: Suppressor) -> Versions:
         min_sizes=tuple(cfg.TEST.AUG.MIN_SIZES),
         max_size=cfg.TEST.AUG.MAX_SIZE,
         flips=tuple((x, y) for y in upside_down for x in mirrored),
-        merge=partial(fuse, threshold=node.WBF_THRESHOLD, max_detections=limit)
-        if node.MERGE == "wbf"
-        else together,
+        merge=_fusion(node.WBF_THRESHOLD, suppressor, limit) if node.MERGE == "wbf" else together,
+    )
+
+
+def _fusion(threshold: float, suppressor: Suppressor, limit: int) -> Merge:
+    if not isinstance(suppressor, ClassAgnosticNMS):
+        return partial(fuse, threshold=threshold, max_detections=limit)
+    return partial(
+        fuse_and_suppress, threshold=threshold, suppressor=suppressor, max_detections=limit
     )
 
 
 def _slices(cfg: Any, suppressor: Suppressor) -> Slices:
     node, limit = cfg.MODEL.RETINA_PLUGIN.TEST.SLICE, cfg.TEST.DETECTIONS_PER_IMAGE
     merge: Merge = (
-        partial(merge_greedily, threshold=node.MERGE_THRESHOLD, max_detections=limit)
+        partial(
+            merge_greedily,
+            threshold=node.MERGE_THRESHOLD,
+            max_detections=limit,
+            groups_of=torch.zeros_like if isinstance(suppressor, ClassAgnosticNMS) else torch.clone,
+        )
         if _merges_greedily(cfg)
         else partial(suppress_together, suppressor=suppressor, max_detections=limit)
     )

@@ -5,9 +5,10 @@ Axes: M detections of one image.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
+from torch import Tensor
 
 from retina_plugin.layers.box_fusion import weighted_box_fusion
 from retina_plugin.layers.greedy_merge import greedy_merge
@@ -16,15 +17,24 @@ from retina_plugin.modeling.suppressors import Suppressor
 
 
 def merge_greedily(
-    parts: Sequence[Detections], *, threshold: float, max_detections: int
+    parts: Sequence[Detections],
+    *,
+    threshold: float,
+    max_detections: int,
+    groups_of: Callable[[Tensor], Tensor] = torch.clone,
 ) -> Detections:
-    """Merge the detections of slices within each class; see
-    :func:`retina_plugin.layers.greedy_merge.greedy_merge`."""
+    """Merge the detections of slices; see :func:`retina_plugin.layers.greedy_merge.greedy_merge`.
+
+    Args:
+        parts: the detections of each slice.
+        threshold, max_detections: see there.
+        groups_of: returns the group (M,) of each label (M,); by default each class is a group.
+    """
     found = concatenate(parts)
     rows, boxes = greedy_merge(
         found["boxes"],
         found["scores"],
-        found["labels"],
+        groups_of(found["labels"]),
         threshold=threshold,
         max_kept=max_detections,
     )
@@ -44,6 +54,15 @@ def fuse(parts: Sequence[Detections], *, threshold: float, max_detections: int) 
     )
     found = {"boxes": boxes, "scores": scores, "labels": labels}
     return {name: x[:max_detections] for name, x in found.items()}
+
+
+def fuse_and_suppress(
+    parts: Sequence[Detections], *, threshold: float, suppressor: Suppressor, max_detections: int
+) -> Detections:
+    """Apply :func:`fuse`, and the suppressor to the result, for one that acts across classes."""
+    everything = sum(len(part["scores"]) for part in parts)
+    fused = fuse(parts, threshold=threshold, max_detections=everything)
+    return suppressor([fused], max_detections=max_detections)[0]
 
 
 def suppress_together(

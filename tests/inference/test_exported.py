@@ -40,6 +40,9 @@ def test_an_exported_file_finds_what_its_model_finds(tmp_path: Path) -> None:
     assert len(detector(images[0], threshold=0)["scores"]) > 3
     with pytest.raises(ConfigError, match="is an exported file, whose values are fixed"):
         retina_plugin.load(path, overrides=["INPUT.MIN_SIZE_TEST", 32])
+    key = "MODEL.RETINA_PLUGIN.INPUT.PIXEL_RANGE"  # says how files are read, as in retina eval
+    options = retina_plugin.load(path, overrides=[key, [0, 4095]])._options
+    assert options["pixel_range"] == (0, 4095)
     command.main(["predict", "--weights", path, "--input", *images, "--output", f"{tmp_path}/out"])
     entries = json.loads((tmp_path / "out/detections.json").read_text())
     for entry, image in zip(entries, images, strict=True):

@@ -87,11 +87,24 @@ def test_values_that_are_not_finite_are_refused_with_a_range_too() -> None:
         to_rgb(np.full((4, 5, 3), np.nan), pixel_range=(0, 60000))
 
 
-def test_values_of_another_range_are_refused() -> None:
-    """They would become a black image."""
-    with pytest.raises(ValueError, match=r"0 to 60000, found an array of float64 with .* 0 to 1:"):
-        to_rgb(np.linspace(0, 1, 60).reshape(4, 5, 3), pixel_range=(0, 60000))
+@pytest.mark.parametrize(("low", "high"), [(0, 1), (-2.1, 2.6), (0, 230)])
+def test_values_of_another_range_are_refused(low: float, high: float) -> None:
+    """They would become a black image: in 0..1, normalised, or of 8 bits."""
+    words = rf"0 to 60000, found an array of float64 with .* {low:g} to {high:g}, which would all"
+    with pytest.raises(ValueError, match=words):
+        to_rgb(np.linspace(low, high, 60).reshape(4, 5, 3), pixel_range=(0, 60000))
     assert to_rgb(np.full((4, 5, 3), 0.5), pixel_range=(0, 1)).max() > 100
+
+
+def test_values_that_pillow_changes_are_refused(tmp_path: Path) -> None:
+    """Colours of 16 bits, and gray TIFF files of 16 bits in which 0 is white."""
+    cv2 = pytest.importorskip("cv2")
+    cv2.imwrite(str(tmp_path / "deep.png"), np.repeat(DEEP[:, :, None], 3, axis=2))
+    Image.fromarray(DEEP).save(tmp_path / "white.tif", tiffinfo={262: 0})
+    for name in ("deep.png", "white.tif"):
+        assert read_image(str(tmp_path / name), pixel_range=(0, 60000)).std() > 1
+        with Image.open(tmp_path / name) as image, pytest.raises(ValueError, match="give its path"):
+            to_rgb(image, pixel_range=(0, 60000))
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp"])

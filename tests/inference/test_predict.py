@@ -6,6 +6,7 @@ import csv
 import json
 import os
 import shutil
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,11 @@ from retina_plugin.cli.predict import describe_thresholds
 from retina_plugin.config.disk import DiskError
 from retina_plugin.data import load_dataset
 from retina_plugin.engine import process
+from retina_plugin.inference import video
 from retina_plugin.inference.load import load
 from retina_plugin.inference.outputs import video_writer
 from retina_plugin.inference.outputs.names import OutputNames, safe_part
+from retina_plugin.inference.predictor import Predictor
 from tests.inference.small_detector import NAMES, write_checkpoint
 from tests.scenes import write_scenes
 
@@ -194,8 +197,23 @@ def test_a_threshold_without_effect(weights: str) -> None:
     assert "a threshold below 0.05 has no effect" in describe_thresholds(detector, 0.01)
 
 
+def test_different_class_names_have_different_folders(tmp_path: Path, images: Path) -> None:
+    names = ["a/b", "a:b", "A/B"]
+    weights = write_checkpoint(tmp_path / "a.pth", class_names=names)
+    out = tmp_path / "out"
+    predict(weights, out, "--input", images, "--save", "crops", "yolo", "csv")
+    with open(out / "detections.csv", encoding="utf-8", newline="") as file:
+        found = Counter(row["class"] for row in csv.DictReader(file))
+    folders = ("a_b", "a_b.2", "A_B.3")
+    numbers = [len(names_below(out / "crops" / folder)) for folder in folders]
+    assert numbers == [found[name] for name in names]
+    assert sum(number > 0 for number in numbers) > 1
+    assert (out / "classes.txt").read_text().splitlines() == ["a/b", "a:b", "A/B.2"]
+
+
 def test_parts_of_paths() -> None:
-    table = {"a/b": "a_b", "..": "_", "": "_", "a\nb": "a_b", "ok": "ok", "\udcff": "_"}
+    table = {"a/b": "a_b", "..": "_", "": "_", "a. ": "a_", "a\nb": "a_b", "ok": "ok"}
+    table["\udcff"] = "_"
     assert {text: safe_part(text) for text in table} == table
 
 
@@ -214,7 +232,8 @@ def test_videos(
     if has_av:
         pytest.importorskip("av")
     else:
-        monkeypatch.setattr(video_writer, "_import_av", lambda: None)
+        monkeypatch.setattr(video_writer, "import_av", lambda: None)
+        monkeypatch.setattr(video, "import_av", lambda: None)
         video_writer._tell_codec.cache_clear()
     film = write_video(tmp_path / "film.mp4", count=4)
     kinds = ("--save", "pictures", "json", "coco", "yolo")
@@ -225,10 +244,31 @@ def test_videos(
     assert code == (b"h264" if has_av else b"FMP4")
     assert ("written as mp4v" in capsys.readouterr().out) == (not has_av)
     entries = json.loads((tmp_path / "out/detections.json").read_text())
-    assert [entry["frame"] for entry in entries] == [0, 1, 2, 3]
+    assert [(entry["frame"], entry["time"]) for entry in entries] == [
+        (0, 0.0), (1, 0.2), (2, 0.4), (3, 0.6),
+    ]  # fmt: skip
     coco = json.loads((tmp_path / "out/coco.json").read_text())
     assert coco["images"][3]["file_name"] == "film_000003.jpg"
     assert len(list((tmp_path / "out/labels").iterdir())) == 4
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_frames_share_batches(
+    weights: str, tmp_path: Path, batch: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: list[int] = []
+
+    def note(self: Predictor, images: list) -> list:
+        sizes.append(len(images))
+        return predict_images(self, images)
+
+    predict_images = Predictor.predict
+    monkeypatch.setattr(Predictor, "predict", note)
+    film = write_video(tmp_path / "film.mp4", count=4)
+    predict(weights, tmp_path / "out", "--input", film, "--save", "json", "--batch", batch)
+    assert sizes == ([1] * 4 if batch == 1 else [3, 1])
+    entries = json.loads((tmp_path / "out/detections.json").read_text())
+    assert [entry["frame"] for entry in entries] == [0, 1, 2, 3]
 
 
 @pytest.mark.parametrize("shows_window", [True, False])
@@ -245,9 +285,9 @@ def test_frames_with_odd_sides_get_another_row_and_column(
         writer.write(frame)
     assert not os.path.exists(path)
     writer.close()
-    video = cv2.VideoCapture(path)
-    assert video.get(cv2.CAP_PROP_FPS) == pytest.approx(29.97, abs=0.01)
-    found = video.read()[1]
+    written = cv2.VideoCapture(path)
+    assert written.get(cv2.CAP_PROP_FPS) == pytest.approx(29.97, abs=0.01)
+    found = written.read()[1]
     assert found.shape == (48, 64, 3)
     np.testing.assert_allclose(found[-1, -1], (0, 0, 250), atol=12)  # BGR
     assert os.listdir(tmp_path) == ["a.mp4"]
@@ -277,7 +317,7 @@ class ShortCapture:
 
 @pytest.mark.parametrize(
     ("count", "words", "frames"),
-    [(3, "ends after 3 of 100 frames", 3), (0, "has no frame that can be read", 0)],
+    [(3, "ends after 0.3 of 10.0 seconds", 3), (0, "has no frame that can be read", 0)],
 )
 def test_a_video_that_ends_early_or_has_no_frames(
     weights: str,
@@ -290,6 +330,7 @@ def test_a_video_that_ends_early_or_has_no_frames(
     frames: int,
 ) -> None:
     (tmp_path / "film.mp4").write_bytes(b"film")
+    monkeypatch.setattr(video, "import_av", lambda: None)
     monkeypatch.setattr(ShortCapture, "count", count)
     monkeypatch.setattr(cv2, "VideoCapture", ShortCapture)
     inputs = ("--input", tmp_path / "film.mp4", images / "001.png")
@@ -336,6 +377,8 @@ def test_mistakes(
         assert words in error(capsys, *argv)
     monkeypatch.delenv("DISPLAY", raising=False)
     monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    assert "--show: this machine has no screen" in error(capsys, *one, tmp_path / "out", "--show")
+    monkeypatch.setenv("DISPLAY", ":987")  # OpenCV would end the process
     assert "--show: " in error(capsys, *one, tmp_path / "out", "--show")
     assert not (tmp_path / "out").exists()
     photo = Image.open(images / "001.png")
@@ -347,6 +390,21 @@ def test_mistakes(
         capsys, *own, "--output", tmp_path / "out"
     )
     assert (tmp_path / "out/pictures/a.jpg").read_bytes() == before
+
+
+def test_images_of_more_bits(weights: str, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    """A model of 8-bit images needs a range, which the message names."""
+    path = tmp_path / "deep.png"
+    Image.fromarray(np.arange(64 * 80, dtype=np.uint16).reshape(64, 80) * 12).save(path)
+    predict(weights, tmp_path / "out", "--input", path, fails=True)
+    error = capsys.readouterr().err
+    key = "MODEL.RETINA_PLUGIN.INPUT.PIXEL_RANGE"
+    assert "is a 16-bit gray PNG, and the model was trained on 8-bit images" in error
+    assert f"--opts {key} '[0, 65535]'" in error
+    inputs = ("--input", path, "--opts", key)
+    predict(weights, tmp_path / "out", *inputs, "[0, 65535]")
+    with pytest.warns(UserWarning, match=r"deep\.png is one shade"):
+        predict(weights, tmp_path / "out", *inputs, "[100000, 200000]")
 
 
 def test_a_full_disk_leaves_no_incomplete_file(

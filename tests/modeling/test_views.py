@@ -15,7 +15,7 @@ from retina_plugin.config import ConfigError, check_rules
 from retina_plugin.modeling.build_views import build_views
 from retina_plugin.modeling.merging import concatenate, fuse, merge_greedily, suppress_together
 from retina_plugin.modeling.structures import Detections, ImageLosses
-from retina_plugin.modeling.suppressors import NMS
+from retina_plugin.modeling.suppressors import NMS, ClassAgnosticNMS
 from retina_plugin.modeling.views import Slices, Versions, View, Views
 from tests.models import compact_cfg, compact_model
 
@@ -233,6 +233,25 @@ def test_choice_of_the_merge(merge: str, threshold: float, function: Any) -> Non
     cfg = compact_cfg(MODEL__RETINANET__SCORE_THRESH_TEST=threshold, **changes)
     views = build_views(cfg, NMS(threshold=0.5))
     assert views.slices.merge.func is function
+
+
+@pytest.mark.parametrize("suppressor", [NMS(threshold=0.5), ClassAgnosticNMS(threshold=0.5)])
+def test_a_suppressor_across_classes_merges_across_classes(suppressor: Any) -> None:
+    """One box of two classes, found in two views: greedily and by box fusion."""
+    cfg = compact_cfg(
+        **{f"{SLICE}SIZE": 64, f"{SLICE}MERGE": "greedy", "TEST__AUG__ENABLED": True},
+        MODEL__RETINA_PLUGIN__TEST__AUG__MERGE="wbf",
+    )
+    views = build_views(cfg, suppressor)
+    parts = [
+        {"boxes": torch.tensor([box]), "scores": torch.tensor([score]), "labels": torch.tensor([k])}
+        for box, score, k in (([0.0, 0, 10, 10], 0.9, 1), ([1.0, 0, 11, 10], 0.8, 0))
+    ]
+    number = 1 if isinstance(suppressor, ClassAgnosticNMS) else 2
+    for merge in (views.slices.merge, views.versions.merge):
+        assert merge(parts)["labels"].tolist() == [1, 0][:number]
+    merged = views.slices.merge(parts)["boxes"][0].tolist()
+    assert merged == ([0, 0, 11, 10] if number == 1 else [0, 0, 10, 10])
 
 
 def test_merged_by_the_suppressor() -> None:

@@ -48,5 +48,5 @@ OUTPUTS: dict[str, Callable[[Request], Output]] = {
     "csv": lambda request: CsvTable(request.folder),
     "coco": lambda request: CocoFile(request.folder, request.names, request.class_names),
     "yolo": lambda request: YoloLabels(request.folder, request.class_names),
-    "crops": lambda request: Crops(request.folder),
+    "crops": lambda request: Crops(request.folder, request.class_names),
 }

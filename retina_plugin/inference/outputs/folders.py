@@ -10,9 +10,10 @@ import numpy as np
 
 from retina_plugin.config.errors import ConfigError
 from retina_plugin.config.files import write_atomically
-from retina_plugin.inference.outputs.names import safe_part
+from retina_plugin.inference.outputs.constant_rate import ConstantRateWriter
+from retina_plugin.inference.outputs.names import different_parts, safe_part
 from retina_plugin.inference.outputs.output import Output
-from retina_plugin.inference.outputs.video_writer import VideoWriter, open_video_writer
+from retina_plugin.inference.outputs.video_writer import open_video_writer
 from retina_plugin.inference.result import LONGEST_SIDE, Result
 from retina_plugin.report import LabelMode, resize_for_display, write_image
 
@@ -35,20 +36,20 @@ class Pictures(Output):
         self._folder, self._labels, self._shows_window = folder, labels, shows_window
         self._inputs = {os.path.realpath(path) for path in inputs}
         self._video: tuple[str, float] | None = None
-        self._writer: VideoWriter | None = None
+        self._writer: ConstantRateWriter | None = None
 
     def add(self, result: Result, name: str) -> None:
         if result.frame is None:
             write_image(self._path(f"{name}.jpg"), result.picture(labels=self._labels))
             return
         assert self._video is not None
+        assert result.time is not None
         image = result.plot(labels=self._labels)
         if self._writer is None:
             path, rate = self._video
-            self._writer = open_video_writer(
-                path, rate, image.shape[:2], shows_window=self._shows_window
-            )
-        self._writer.write(image)
+            writer = open_video_writer(path, rate, image.shape[:2], shows_window=self._shows_window)
+            self._writer = ConstantRateWriter(writer, path, rate)
+        self._writer.write(image, result.time)
 
     def start_video(self, name: str, rate: float) -> None:
         self._video = self._path(f"{name}.mp4"), rate
@@ -87,8 +88,13 @@ class YoloLabels(Output):
 
     def close(self, *, complete: bool) -> None:
         if complete:
-            names = "".join(f"{' '.join(name.split())}\n" for name in self._class_names)
-            write_atomically(os.path.join(self._folder, "classes.txt"), names)
+            names = different_parts(self._class_names, part=_one_line)
+            text = "".join(f"{name}\n" for name in names)
+            write_atomically(os.path.join(self._folder, "classes.txt"), text)
+
+
+def _one_line(name: str) -> str:
+    return " ".join(name.split()) or "_"
 
 
 class Crops(Output):
@@ -96,18 +102,20 @@ class Crops(Output):
 
     place = "crops"
 
-    def __init__(self, folder: str) -> None:
+    def __init__(self, folder: str, class_names: Sequence[str]) -> None:
         self._folder = folder
+        self._class_folders = different_parts(class_names, part=safe_part)
 
     def add(self, result: Result, name: str) -> None:
         if not result.names:
             return
         image = result.image
         for number, (box, label) in enumerate(
-            zip(result["boxes"].tolist(), result.names, strict=True)
+            zip(result["boxes"].tolist(), result["labels"].tolist(), strict=True)
         ):
             crop, _ = resize_for_display(_crop(image, box), [], min_side=1, max_side=LONGEST_SIDE)
-            path = _made(self._folder, self.place, safe_part(label), f"{name}_{number}.jpg")
+            class_folder = self._class_folders[label]
+            path = _made(self._folder, self.place, class_folder, f"{name}_{number}.jpg")
             write_image(path, crop)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from retina_plugin.inference.source_files import Source, is_video
 
@@ -23,9 +23,11 @@ class OutputNames:
         # images first: the name of a frame must not be that of an image
         for source in sorted(sources, key=_has_frames):
             name = _safe(os.path.splitext(self.relative(source))[0])
-            name = self._free_name(name, taken, has_frames=_has_frames(source))
+            # frame 12 of a is a_000012
+            frames = {re.sub(r"_\d{6,}$", "", other) for other in taken}
+            name = _free_name(name, taken | frames if _has_frames(source) else taken)
             self._names[source] = name
-            taken.add(name.lower())  # some file systems do not distinguish case
+            taken.add(name.casefold())  # some file systems do not distinguish case
 
     def relative(self, source: Source) -> str:
         """Return the path of an input, relative to the folder."""
@@ -42,12 +44,21 @@ class OutputNames:
         name = self._names[source]
         return name if frame is None else f"{name}_{frame:06d}"
 
-    @staticmethod
-    def _free_name(name: str, taken: set[str], *, has_frames: bool) -> str:
-        numbered = (f"{name}.{n}" if n > 1 else name for n in itertools.count(1))
-        # frame 12 of a is a_000012
-        frames = {re.sub(r"_\d{6,}$", "", other) for other in taken} if has_frames else set()
-        return next(found for found in numbered if found.lower() not in taken | frames)
+
+def different_parts(texts: Sequence[str], *, part: Callable[[str], str]) -> list[str]:
+    """Return ``part(text)`` of each text; of equal results, also those that differ by case only,
+    the second gets the ending ".2"."""
+    found: list[str] = []
+    taken: set[str] = set()
+    for text in texts:
+        found.append(_free_name(part(text), taken))
+        taken.add(found[-1].casefold())
+    return found
+
+
+def _free_name(name: str, taken: Collection[str]) -> str:
+    numbered = (f"{name}.{n}" if n > 1 else name for n in itertools.count(1))
+    return next(found for found in numbered if found.casefold() not in taken)
 
 
 def _has_frames(source: Source) -> bool:
@@ -59,8 +70,8 @@ def _safe(path: str) -> str:
 
 
 def safe_part(text: str) -> str:
-    """Return text as one part of a path: without separators, control characters and names such as
-    "..", and not too long."""
-    name = re.sub(r"[\x00-\x1f\x7f/\\:*?\"<>|]|^\.+$", "_", text)
+    """Return text as one part of a path: without separators, control characters, dots and spaces at
+    the end, which Windows drops, and names such as "..", and not too long."""
+    name = re.sub(r"[\x00-\x1f\x7f/\\:*?\"<>|]|[. ]+$", "_", text)
     encoded = name.encode("utf-8", errors="surrogateescape")[:LONGEST]
     return encoded.decode("utf-8", errors="ignore") or "_"

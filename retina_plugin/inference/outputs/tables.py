@@ -80,7 +80,9 @@ def json_entry(result: Result) -> dict[str, Any]:
         }
         for box, score, label, name in rows
     ]
-    frame = {} if result.frame is None else {"frame": result.frame}
+    frame = {}
+    if result.frame is not None and result.time is not None:
+        frame = {"frame": result.frame, "time": round(result.time, 3)}
     return {"file": result.source, **frame, "detections": detections}
 
 
@@ -88,7 +90,7 @@ class CsvTable(Output):
     """A row for each detection."""
 
     place = "detections.csv"
-    COLUMNS = ("file", "frame", "x0", "y0", "x1", "y1", "score", "label", "class")
+    COLUMNS = ("file", "frame", "time", "x0", "y0", "x1", "y1", "score", "label", "class")
 
     def __init__(self, folder: str) -> None:
         self._file = _GrowingFile(os.path.join(folder, self.place))
@@ -96,12 +98,13 @@ class CsvTable(Output):
         self._rows.writerow(self.COLUMNS)
 
     def add(self, result: Result, name: str) -> None:
-        frame = "" if result.frame is None else result.frame
-        for entry in json_entry(result)["detections"]:
+        found = json_entry(result)
+        for entry in found["detections"]:
             self._rows.writerow(
                 (
                     printable(result.source),
-                    frame,
+                    found.get("frame", ""),
+                    found.get("time", ""),
                     *entry["box"],
                     entry["score"],
                     entry["label"],

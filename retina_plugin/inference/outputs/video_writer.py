@@ -12,6 +12,7 @@ import numpy as np
 
 from retina_plugin.config.disk import DiskError, disk_errors
 from retina_plugin.data.opencv import import_opencv
+from retina_plugin.inference.pyav_reader import import_av
 
 QUALITY = "20"  # libx264's constant rate factor; lower is better, 23 is its default
 
@@ -46,7 +47,7 @@ def open_video_writer(
         DiskError: the file cannot be written.
         ImportError: neither PyAV nor OpenCV is installed.
     """
-    av = None if shows_window else _import_av()
+    av = None if shows_window else import_av()
     height, width = (side + side % 2 for side in size)
     if av is not None:
         return _H264Writer(av, path, rate, (height, width))
@@ -60,14 +61,6 @@ def _even(frame: np.ndarray) -> np.ndarray:
     height, width = frame.shape[:2]
     padded = np.pad(frame, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
     return np.ascontiguousarray(padded)
-
-
-def _import_av() -> Any:
-    try:
-        import av
-    except ImportError:
-        return None
-    return av
 
 
 @functools.cache
@@ -96,8 +89,9 @@ class _H264Writer(_Draft):
         super().__init__(path)
         self._av = av
         with disk_errors(path):
-            self._container = av.open(self.draft, "w")
-        exact = Fraction(rate).limit_denominator(1001)
+            # FFmpeg takes "a:" at the start of a name for a protocol
+            self._container = av.open(os.path.abspath(self.draft), "w")
+        exact = Fraction(rate).limit_denominator(100_000)
         self._stream = self._container.add_stream("libx264", rate=exact, options={"crf": QUALITY})
         self._stream.height, self._stream.width = size
         self._stream.pix_fmt = "yuv420p"

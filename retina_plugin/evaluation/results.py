@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from retina_plugin.config.different_names import different_names
 from retina_plugin.data import evaluated_sets, final_sets
 
 RESULTS_FILE = "coco_instances_results.json"
@@ -28,14 +28,9 @@ def results_folder(cfg: Any, name: str) -> str:
 
 def _folder_names(names: Sequence[str]) -> dict[str, str]:
     """Return {name: name of its folder}. The second of two equal names gets the ending ".2"."""
-    found: dict[str, str] = {}
-    for name in dict.fromkeys(names):
-        plain = re.sub(r"[^\w.-]+|^\.+$", "_", name)
-        numbered = (f"{plain}.{n}" if n > 1 else plain for n in itertools.count(1))
-        # some file systems do not distinguish case
-        taken = {folder.lower() for folder in found.values()}
-        found[name] = next(folder for folder in numbered if folder.lower() not in taken)
-    return found
+    different = list(dict.fromkeys(names))
+    folders = different_names(different, plain=lambda name: re.sub(r"[^\w.-]+|^\.+$", "_", name))
+    return dict(zip(different, folders, strict=True))
 
 
 def read_results(cfg: Any, name: str) -> list[dict[str, Any]]:

@@ -12,6 +12,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 from retina_plugin.config import get_cfg, leaves
+from retina_plugin.config.different_names import different_names
 from retina_plugin.export.errors import ExportError
 from retina_plugin.modeling.build_views import uses_views
 
@@ -205,7 +206,9 @@ def _openvino(found: Description) -> dict[str, str]:
     own files."""
     values = {
         "model_type": "RetinaNet",
-        "labels": " ".join("_".join(name.split()) for name in found.class_names),
+        "labels": " ".join(
+            different_names(found.class_names, plain=lambda name: "_".join(name.split()))
+        ),
         "confidence_threshold": str(found.score_threshold),
         "iou_threshold": str(found.nms_threshold),
         "mean_values": " ".join(map(str, found.pixel_mean)),

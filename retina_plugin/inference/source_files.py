@@ -9,7 +9,10 @@ from collections.abc import Sequence
 from retina_plugin.data import DatasetError
 from retina_plugin.data.importers.image_files import is_image
 
-VIDEOS = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm", ".wmv")
+VIDEOS = (
+    ".3gp", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts",
+    ".ogv", ".webm", ".wmv",
+)  # fmt: skip
 
 Source = str | int  # path of an image or a video, or the number of a webcam
 

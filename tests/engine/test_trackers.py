@@ -204,7 +204,10 @@ def test_the_table_of_mlflow() -> None:
     assert table["class"] == ["platelet", "cell"]
     assert table["score"] == [None, 0.75]
     assert (table["left"], table["bottom"]) == ([1, 2], [12, 13])
-    assert metric_name("bbox/AP-a+b c(d)é") == "bbox/AP-a_b c_d_é"
+    known: dict[str, str] = {}
+    names = ["bbox/AP-a+b c(d)é", "AP-a:b", "AP-a?b", "AP-a:b"]
+    found = [metric_name(name, known) for name in names]
+    assert found == ["bbox/AP-a_b c_d_é", "AP-a_b", "AP-a_b.2", "AP-a_b"]
     assert all(column == [] for column in box_table([]).values())
 
 

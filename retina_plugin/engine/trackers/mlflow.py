@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from retina_plugin.config.different_names import free_name
 from retina_plugin.engine.trackers.registry import TRACKERS, own_keys
 from retina_plugin.engine.trackers.tracker import (
     TrackedImage,
@@ -46,6 +47,7 @@ class MlflowTracker(Tracker):
         self.experiment = experiment
         self.client: Any = None
         self.run_id = ""
+        self._names: dict[str, str] = {}
 
     def start(self, run: TrackedRun) -> str:
         """See :meth:`Tracker.start`. The config is stored as parameters."""
@@ -74,7 +76,7 @@ class MlflowTracker(Tracker):
         from mlflow.entities import Metric
 
         now = int(time.time() * 1000)
-        metrics = [Metric(metric_name(name), v, now, step) for name, v in values.items()]
+        metrics = [Metric(metric_name(n, self._names), v, now, step) for n, v in values.items()]
         for first in range(0, len(metrics), 1000):  # the largest number of one call
             self.client.log_batch(self.run_id, metrics=metrics[first : first + 1000])
 
@@ -108,6 +110,15 @@ def box_table(images: Sequence[TrackedImage]) -> dict[str, list[Any]]:
     return {name: [row[i] for row in rows] for i, name in enumerate(names)}
 
 
-def metric_name(name: str) -> str:
-    """Replace characters that MLflow does not allow in names of metrics."""
-    return re.sub(r"[^\w./ -]", "_", name)
+def metric_name(name: str, known: dict[str, str]) -> str:
+    """Replace characters that MLflow does not allow in names of metrics.
+
+    Args:
+        name: of a metric.
+        known: {name: result} of earlier calls, which is extended. Different metrics get different
+            results.
+    """
+    if name not in known:
+        taken = {found.casefold() for found in known.values()}
+        known[name] = free_name(re.sub(r"[^\w./ -]", "_", name), taken)
+    return known[name]

@@ -8,10 +8,11 @@ from collections.abc import Collection, Sequence
 
 import numpy as np
 
+from retina_plugin.config.different_names import different_names
 from retina_plugin.config.errors import ConfigError
 from retina_plugin.config.files import write_atomically
 from retina_plugin.inference.outputs.constant_rate import ConstantRateWriter
-from retina_plugin.inference.outputs.names import different_parts, safe_part
+from retina_plugin.inference.outputs.names import safe_part
 from retina_plugin.inference.outputs.output import Output
 from retina_plugin.inference.outputs.video_writer import open_video_writer
 from retina_plugin.inference.result import LONGEST_SIDE, Result
@@ -88,7 +89,7 @@ class YoloLabels(Output):
 
     def close(self, *, complete: bool) -> None:
         if complete:
-            names = different_parts(self._class_names, part=_one_line)
+            names = different_names(self._class_names, plain=_one_line)
             text = "".join(f"{name}\n" for name in names)
             write_atomically(os.path.join(self._folder, "classes.txt"), text)
 
@@ -104,7 +105,7 @@ class Crops(Output):
 
     def __init__(self, folder: str, class_names: Sequence[str]) -> None:
         self._folder = folder
-        self._class_folders = different_parts(class_names, part=safe_part)
+        self._class_folders = different_names(class_names, plain=safe_part)
 
     def add(self, result: Result, name: str) -> None:
         if not result.names:

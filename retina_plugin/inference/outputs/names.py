@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import re
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Sequence
 
+from retina_plugin.config.different_names import free_name
 from retina_plugin.inference.source_files import Source, is_video
 
 LONGEST = 180  # bytes of a part of a path; file systems allow 255, with suffixes
@@ -25,7 +25,7 @@ class OutputNames:
             name = _safe(os.path.splitext(self.relative(source))[0])
             # frame 12 of a is a_000012
             frames = {re.sub(r"_\d{6,}$", "", other) for other in taken}
-            name = _free_name(name, taken | frames if _has_frames(source) else taken)
+            name = free_name(name, taken | frames if _has_frames(source) else taken)
             self._names[source] = name
             taken.add(name.casefold())  # some file systems do not distinguish case
 
@@ -43,22 +43,6 @@ class OutputNames:
         """
         name = self._names[source]
         return name if frame is None else f"{name}_{frame:06d}"
-
-
-def different_parts(texts: Sequence[str], *, part: Callable[[str], str]) -> list[str]:
-    """Return ``part(text)`` of each text; of equal results, also those that differ by case only,
-    the second gets the ending ".2"."""
-    found: list[str] = []
-    taken: set[str] = set()
-    for text in texts:
-        found.append(_free_name(part(text), taken))
-        taken.add(found[-1].casefold())
-    return found
-
-
-def _free_name(name: str, taken: Collection[str]) -> str:
-    numbered = (f"{name}.{n}" if n > 1 else name for n in itertools.count(1))
-    return next(found for found in numbered if found.casefold() not in taken)
 
 
 def _has_frames(source: Source) -> bool:

@@ -95,6 +95,8 @@ class _H264Writer(_Draft):
         self._stream = self._container.add_stream("libx264", rate=exact, options={"crf": QUALITY})
         self._stream.height, self._stream.width = size
         self._stream.pix_fmt = "yuv420p"
+        # FFmpeg converts with the matrix of BT.601; players would take another one for HD
+        self._stream.codec_context.colorspace, self._stream.codec_context.color_range = 6, 1
 
     def write(self, frame: np.ndarray) -> None:
         picture = self._av.VideoFrame.from_ndarray(_even(frame), format="rgb24")

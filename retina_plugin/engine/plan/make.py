@@ -166,6 +166,7 @@ def _without_time(task: Task, network: list[Entry], size: InputSize, batch: Entr
         *pyramid_entries(choice, given=given, reached=reached.summary),
         *input_entries(size, profile, given),
         batch,
+        reached.assigner,
         *loss_entries(given),
         *solver_entries(batch.value, task.machine, given),
         *detection_entries(profile, given),

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from retina_plugin.config.keys import NODE, PLUGIN_KEYS
 from retina_plugin.config.printable import printable
@@ -22,6 +23,7 @@ from retina_plugin.engine.plan.anchors import (
 from retina_plugin.engine.plan.given import Given
 from retina_plugin.engine.plan.input_size import InputSize
 from retina_plugin.engine.plan.losses import assigner, positive_threshold
+from retina_plugin.engine.plan.plan import Entry
 from retina_plugin.engine.plan.positive_anchors import positive_overlaps
 from retina_plugin.engine.plan.profile import DataProfile
 
@@ -43,11 +45,13 @@ class ReachedBoxes:
     """How well Detectron2's anchors and those of a plan reach the boxes.
 
     Attributes:
+        assigner: the assigner of the plan.
         heading: what the columns are.
         columns: the columns, with a value for each box.
         summary: the means over classes.
     """
 
+    assigner: Entry
     heading: tuple[str, ...]
     columns: tuple[Column, ...]
     summary: str
@@ -61,41 +65,45 @@ def measure_reached(
     planned: AnchorShapes,
     given: Given,
 ) -> ReachedBoxes:
-    """Measure which boxes the anchors reach in training, as the assigner sees it.
+    """Choose the assigner, and measure which boxes the anchors reach in training, as it sees it.
 
     Args:
         profile: profile of the training set.
         size: the network's input size.
         default, planned: Detectron2's anchors, and those of the plan.
-        given: the values on the command line; the assigner decides what is measured.
+        given: the values on the command line.
     """
     boxes = profile.boxes_at(size.object_side)
-    measure = _of_atss if assigner(given).value == "ATSSAssigner" else _by_threshold
-    return measure(profile, boxes, (default, planned), given)
-
-
-def _by_threshold(
-    profile: DataProfile, boxes: Array, anchors: tuple[AnchorShapes, AnchorShapes], given: Given
-) -> ReachedBoxes:
+    topk = given.get(TOPK, PLUGIN_KEYS[TOPK].default)
+    found = [positive_overlaps(boxes, a, topk=topk) for a in (default, planned)]
+    share, before, after = (found[1] > 0).mean(axis=1), *(iou.mean(axis=1) for iou in found)
+    chosen = assigner(given, positive_share=mean_of_classes(share, profile.labels))
+    if chosen.value == "ATSSAssigner":
+        return _of_atss(chosen, share, before, after, profile.labels)
     threshold = positive_threshold(given)
-    shares = [reached_shares(boxes, a, threshold=threshold) for a in anchors]
-    before, after = (mean_of_classes(share, profile.labels) for share in shares)
+    before, after = (reached_shares(boxes, a, threshold=threshold) for a in (default, planned))
+    return _of_threshold(chosen, threshold, before, after, profile.labels)
+
+
+def _of_threshold(
+    chosen: Entry, threshold: float, default: Array, plan: Array, labels: NDArray[np.int64]
+) -> ReachedBoxes:
+    before, after = (mean_of_classes(share, labels) for share in (default, plan))
     return ReachedBoxes(
+        chosen,
         (f"and the share that anchors reach with IoU {threshold:g}, by default and in this plan:",),
-        tuple(Column(n, s, ".0%") for n, s in zip(("default", "plan"), shares, strict=True)),
+        (Column("default", default, ".0%"), Column("plan", plan, ".0%")),
         f"{after:.0%} of the boxes have an anchor with IoU {threshold:g} (mean over classes), with "
         f"Detectron2's anchors {before:.0%}",
     )
 
 
 def _of_atss(
-    profile: DataProfile, boxes: Array, anchors: tuple[AnchorShapes, AnchorShapes], given: Given
+    chosen: Entry, share: Array, default: Array, plan: Array, labels: NDArray[np.int64]
 ) -> ReachedBoxes:
-    topk = given.get(TOPK, PLUGIN_KEYS[TOPK].default)
-    found = [positive_overlaps(boxes, a, topk=topk) for a in anchors]
-    share, default, plan = (found[1] > 0).mean(axis=1), *(iou.mean(axis=1) for iou in found)
-    means = [mean_of_classes(values, profile.labels) for values in (share, default, plan)]
+    means = [mean_of_classes(values, labels) for values in (share, default, plan)]
     return ReachedBoxes(
+        chosen,
         (
             "the share with a positive anchor in this plan, and the mean IoU of positive anchors,",
             "by default and in this plan:",
@@ -160,7 +168,7 @@ def _header(columns: tuple[Column, ...]) -> str:
     return "".join(f"{column.name:>{len(column.name) + 2}}" for column in columns)
 
 
-def _means(columns: tuple[Column, ...], own: np.ndarray) -> str:
+def _means(columns: tuple[Column, ...], own: NDArray[np.bool_]) -> str:
     """Format the means of the boxes that ``own`` (B,) selects."""
     return "".join(
         f"{format(column.values[own].mean(), column.style):>{len(column.name) + 2}}"

@@ -14,6 +14,7 @@ from retina_plugin.engine.plan.losses import (
     CLASS_LOSS,
     GAMMA,
     THRESHOLDS,
+    assigner,
     loss_entries,
     positive_threshold,
 )
@@ -26,7 +27,7 @@ ATSS, IOU, ALIGNED = "ATSSAssigner", "MaxIoUAssigner", "TaskAlignedAssigner"
 
 
 @pytest.mark.parametrize(
-    ("given", "assigner", "class_loss"),
+    ("given", "name", "class_loss"),
     [
         ({}, ATSS, "quality_focal"),
         ({ASSIGNER: IOU}, IOU, "quality_focal"),
@@ -47,15 +48,32 @@ ATSS, IOU, ALIGNED = "ATSSAssigner", "MaxIoUAssigner", "TaskAlignedAssigner"
         ({BOX_LOSS: "smooth_l1", WEIGHT: 3.0}, ATSS, "quality_focal"),
     ],
 )
-def test_assigner_and_losses(given: dict[str, Any], assigner: str, class_loss: str) -> None:
-    plan = with_given(Plan(tuple(loss_entries(given))), given)
-    assert (plan[ASSIGNER], plan[CLASS_LOSS]) == (assigner, class_loss)
+def test_assigner_and_losses(given: dict[str, Any], name: str, class_loss: str) -> None:
+    entries = assigner(given, positive_share=1.0), *loss_entries(given)
+    plan = with_given(Plan(entries), given)
+    assert (plan[ASSIGNER], plan[CLASS_LOSS]) == (name, class_loss)
     assert plan[BOX_LOSS] == given.get(BOX_LOSS, "giou")
     assert plan[WEIGHT] == given.get(WEIGHT, 2.0)
     assert [e.reason for e in plan.entries if e.key in given] == [GIVEN] * len(given)
     cfg = get_cfg()
     cfg.merge_from_list(plan.overrides())
     complete_config(cfg)
+
+
+@pytest.mark.parametrize(
+    ("given", "share", "name"),
+    [
+        ({}, 0.95, ATSS),
+        ({}, 0.949, IOU),
+        ({ASSIGNER: ATSS}, 0.5, ATSS),
+        ({ASSIGNER: ALIGNED}, 0.5, ALIGNED),
+    ],
+)
+def test_boxes_without_positive_anchors(given: dict[str, Any], share: float, name: str) -> None:
+    entry = assigner(given, positive_share=share)
+    assert entry.value == name
+    words = f"only {share:.0%} of the boxes would get positive anchors of ATSS"
+    assert entry.reason.startswith(words) == (name == IOU)
 
 
 @pytest.mark.parametrize(

@@ -92,7 +92,7 @@ def test_the_tables_of_classes_and_sizes() -> None:
     data = profile(names=("car\n", "bus", "van"), objects=sides, num_images=10)
     before, after = (np.tile(shares, 10) for shares in ([0.0, 0.5, 1.0], [1.0, 0.75, 1.0]))
     columns = Column("default", before, ".0%"), Column("plan", after, ".2f")
-    reached = ReachedBoxes(("and two columns:",), columns, "")
+    reached = ReachedBoxes(Entry("A", "B"), ("and two columns:",), columns, "")
     lines = reached_boxes(data, InputSize(384, 512, 0, ""), reached)
     assert lines[1:] == [
         "and two columns:",

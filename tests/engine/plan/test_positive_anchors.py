@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -69,19 +71,27 @@ def test_as_the_assigner(topk: int) -> None:
     assert_allclose(positive_overlaps(sides, shapes, topk=topk).ravel(), expected, rtol=1e-4)
 
 
-def test_what_a_plan_says_depends_on_the_assigner() -> None:
-    data, size = (
-        profile(objects=[(60.0, 60.0), (2.0, 2.0)], names=("a", "b")),
-        InputSize(480, 640, 0, ""),
-    )
-    anchors = {"default": default_anchors(), "planned": AnchorShapes((64,), ((64.0,),), ((1.0,),))}
-    atss = measure_reached(data, size, **anchors, given={})
-    assert [column.name for column in atss.columns] == ["positive", "default", "plan"]
-    share = atss.columns[0].values
-    assert share[1::2].mean() < 0.1  # a box of 2 pixels rarely contains the centre of a cell
-    assert atss.columns[2].values[1::2].max() < 0.1
-    assert "of the boxes get positive anchors, with a mean IoU of" in atss.summary
-    given = {"MODEL.RETINANET.IOU_THRESHOLDS": [0.2, 0.3]}
-    by_iou = measure_reached(data, size, **anchors, given=given)
-    assert [column.name for column in by_iou.columns] == ["default", "plan"]
-    assert "of the boxes have an anchor with IoU 0.3 (mean over classes)" in by_iou.summary
+@pytest.mark.parametrize(
+    ("given", "side", "name"),
+    [
+        ({}, 60.0, "ATSSAssigner"),
+        ({}, 2.0, "MaxIoUAssigner"),  # a box of 2 pixels rarely contains the centre of a cell
+        ({"MODEL.RETINA_PLUGIN.ASSIGNER.NAME": "ATSSAssigner"}, 2.0, "ATSSAssigner"),
+        ({"MODEL.RETINANET.IOU_THRESHOLDS": [0.2, 0.3]}, 60.0, "MaxIoUAssigner"),
+    ],
+)
+def test_the_assigner_and_what_it_reaches(given: dict[str, Any], side: float, name: str) -> None:
+    data, size = profile(objects=[(side, side)]), InputSize(480, 640, 0, "")
+    planned = AnchorShapes((16,), ((side,),), ((1.0,),))
+    found = measure_reached(data, size, default=default_anchors(), planned=planned, given=given)
+    assert found.assigner.value == name
+    columns = [column.name for column in found.columns]
+    if name == "ATSSAssigner":
+        assert columns == ["positive", "default", "plan"]
+        assert "of the boxes get positive anchors, with a mean IoU of" in found.summary
+        share, iou = found.columns[0].values, found.columns[2].values
+        assert ((share > 0) == (iou > 0)).all()
+        assert share.mean() == 1 if side > 16 else share.mean() < 0.1
+    else:
+        assert columns == ["default", "plan"]
+        assert f"an anchor with IoU {0.3 if given else 0.5} (mean over classes)" in found.summary

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from retina_plugin.config.files import write_atomically
 
 METRICS = "metrics.json"
+METRIC = re.compile("(^|/)(bbox|validation)/")  # names of what evaluations log
 
 
 def read_series(folder: str, key: str, sets: Sequence[str]) -> dict[int, float]:
@@ -39,6 +41,8 @@ def read_series(folder: str, key: str, sets: Sequence[str]) -> dict[int, float]:
 def read_scalars(folder: str) -> dict[str, dict[int, float]]:
     """Read all scalars of ``metrics.json``.
 
+    Metrics after step 1 are left out: evaluations outside of training are logged there.
+
     Args:
         folder: ``OUTPUT_DIR`` of the run.
 
@@ -49,7 +53,9 @@ def read_scalars(folder: str) -> dict[str, dict[int, float]]:
     found: dict[str, dict[int, float]] = {}
     for line in _parsed(_lines(folder)):
         for name, value in line.items():
-            if name != "iteration" and type(value) in (int, float) and math.isfinite(value):
+            is_outside = line["iteration"] == 0 and METRIC.search(name)
+            is_number = type(value) in (int, float) and math.isfinite(value)
+            if name != "iteration" and is_number and not is_outside:
                 found.setdefault(name, {})[line["iteration"] + 1] = float(value)
     return {name: dict(sorted(values.items())) for name, values in sorted(found.items())}
 

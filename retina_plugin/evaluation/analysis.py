@@ -14,7 +14,7 @@ from retina_plugin.evaluation.confusion import confusion_matrix
 from retina_plugin.evaluation.curves import Curve, curve_of
 from retina_plugin.evaluation.error_costs import ErrorCosts, error_costs
 from retina_plugin.evaluation.error_kinds import IOU, Errors, find_errors
-from retina_plugin.evaluation.label_errors import LabelError, find_label_errors
+from retina_plugin.evaluation.label_errors import LabelError, find_label_errors, image_of
 from retina_plugin.evaluation.lrp import LRP, optimal_lrp
 from retina_plugin.evaluation.matches import Matches, matches_of
 from retina_plugin.evaluation.matching import Matching, match
@@ -45,7 +45,8 @@ class Analysis:
         calibration: calibration of the detections of all classes.
         of_classes: the calibration of each class.
         lrp: oLRP of each class.
-        label_errors: likely errors of the annotations.
+        trained: (I,) bool, whether the model was trained on an image.
+        label_errors: likely errors of the annotations of the other images.
     """
 
     dataset: Dataset
@@ -60,6 +61,7 @@ class Analysis:
     calibration: Calibration
     of_classes: list[Calibration]
     lrp: list[LRP]
+    trained: np.ndarray
     label_errors: list[LabelError]
 
 
@@ -69,6 +71,7 @@ def analyse(
     *,
     max_detections: int,
     thresholds: Mapping[str, float] | None,
+    trained: np.ndarray,
 ) -> Analysis:
     """Evaluate detections.
 
@@ -78,6 +81,7 @@ def analyse(
         max_detections: number of best detections of each image and class that are used.
         thresholds: {class name: score} of the operating point; None to choose them on these
             results, by F1.
+        trained: (I,) bool, whether the model was trained on an image.
     """
     overlaps = compute_overlaps(dataset, results, max_detections=max_detections)
     matching = match(overlaps, (IOU,))
@@ -98,7 +102,12 @@ def analyse(
         calibration=calibration_of(matches),
         of_classes=[calibration_of(matches, part) for part in matches.of_classes()],
         lrp=optimal_lrp(overlaps, matching),
-        label_errors=find_label_errors(overlaps, matching, errors, at),
+        trained=trained,
+        label_errors=[
+            error
+            for error in find_label_errors(overlaps, matching, errors, at)
+            if not trained[image_of(error, overlaps)]
+        ],
     )
 
 

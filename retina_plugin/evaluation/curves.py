@@ -49,15 +49,20 @@ def curve_of(matches: Matches, class_index: int) -> Curve | None:
     return Curve(scores[ends], found / (ends + 1), found / boxes)
 
 
-def mean_curve(curves: list[Curve], thresholds: np.ndarray) -> np.ndarray:
+def mean_curve(curves: list[Curve], thresholds: np.ndarray, *, classes: int) -> np.ndarray:
     """Return the mean F1 (S,) of some classes at (S,) thresholds.
 
     The F1 of a class is 0 at thresholds above its highest score.
+
+    Args:
+        curves: at least one curve.
+        thresholds: (S,).
+        classes: number of classes. Those without a curve have F1 0.
     """
     values = []
     for curve in curves:
         # the last score that is at least the threshold
         place = np.searchsorted(-curve.scores, -thresholds, side="right") - 1
         values.append(np.where(place >= 0, curve.f1[place], 0))
-    mean: np.ndarray = np.mean(values, axis=0)
+    mean: np.ndarray = np.sum(values, axis=0) / classes
     return mean

@@ -52,13 +52,14 @@ def detection_limit_warnings(cfg: Any) -> str:
     Crowds do not count. The text is empty if no test set has such images.
     """
     lines = (
-        _detection_limit_warning(load_dataset(name), cfg.TEST.DETECTIONS_PER_IMAGE)
+        detection_limit_warning(load_dataset(name), cfg.TEST.DETECTIONS_PER_IMAGE)
         for name in evaluated_sets(cfg)
     )
     return "\n".join(filter(None, lines))
 
 
-def _detection_limit_warning(dataset: Dataset, limit: int) -> str:
+def detection_limit_warning(dataset: Dataset, limit: int) -> str:
+    """Return a line if images of a data set have more boxes than ``limit``; crowds do not count."""
     counts = [sum(not a["iscrowd"] for a in record["annotations"]) for record in dataset.records]
     counts_above = [count for count in counts if count > limit]
     if not counts_above:
@@ -78,5 +79,5 @@ def metric_notes(dataset: Dataset, limit: int) -> list[str]:
             f"ground truth: {dataset.without_area} boxes have no area or area 0 in "
             f"{dataset.json_file}: APs, APm and APl use width times height"
         )
-    warning = _detection_limit_warning(dataset, limit)
+    warning = detection_limit_warning(dataset, limit)
     return [*lines, warning] if warning else lines

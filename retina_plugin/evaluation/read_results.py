@@ -17,6 +17,7 @@ KINDS: dict[str, Any] = {  # key of a result -> type of its value
     "score": (int, float),
 }
 AGAIN = "Evaluate again with retina eval"
+BEYOND = 0.1  # share of the side of an image by which a box of another tool may leave it
 
 
 def read_checked_results(dataset: Dataset, path: str) -> list[dict[str, Any]]:
@@ -32,15 +33,20 @@ def read_checked_results(dataset: Dataset, path: str) -> list[dict[str, Any]]:
 
     Raises:
         DatasetError: the file is missing, empty or broken, or an entry has ids that the data set
-            does not have, a box that is not four numbers, or a score outside of 0..1.
+            does not have, a box that is not four numbers or lies outside of its image, or a score
+            outside of 0..1.
     """
     entries = _read_list(path)
     images = IdMatcher(record["image_id"] for record in dataset.records)
     categories = IdMatcher(dataset.category_ids)
-    return [
-        _checked(entry, f"{path}, result {number}", dataset, images, categories)
-        for number, entry in enumerate(entries, start=1)
-    ]
+    sizes = {record["image_id"]: (record["width"], record["height"]) for record in dataset.records}
+    checked = []
+    for number, entry in enumerate(entries, start=1):
+        place = f"{path}, result {number}"
+        found = _checked(entry, place, dataset, images, categories)
+        _require_inside(found["bbox"], sizes[found["image_id"]], place)
+        checked.append(found)
+    return checked
 
 
 def _read_list(path: str) -> list[Any]:
@@ -71,9 +77,24 @@ def _checked(
             )
     if not _are_numbers(entry["bbox"], 4):
         raise DatasetError(f"{place}: expected bbox of 4 numbers, found {entry['bbox']!r:.80}")
+    if min(entry["bbox"][2:]) < 0:
+        raise DatasetError(
+            f"{place}: expected bbox as x, y, width and height of at least 0, found "
+            f"{entry['bbox']!r:.80}. {AGAIN}"
+        )
     if not _are_numbers([entry["score"]], 1) or not 0 <= entry["score"] <= 1:
         raise DatasetError(f"{place}: expected a score from 0 to 1, found {entry['score']!r:.80}")
     return {**entry, "image_id": image, "category_id": category}
+
+
+def _require_inside(bbox: list[float], size: tuple[int, int], place: str) -> None:
+    """Check that a box does not leave its image, because detections are clipped to it."""
+    for start, length, side in zip(bbox[:2], bbox[2:], size, strict=True):
+        if start < -BEYOND * side or start + length > (1 + BEYOND) * side:
+            raise DatasetError(
+                f"{place}: bbox {bbox!r:.80} leaves its image of {size[0]} x {size[1]} pixels. The "
+                f"results belong to other images. {AGAIN}"
+            )
 
 
 def _are_numbers(values: list[Any], count: int) -> bool:

@@ -4,6 +4,9 @@ A logit is one of the K class scores of an anchor. It is positive if the anchor 
 of this class, and negative otherwise; ignored anchors have none. A negative is easy if its score is
 at most 0.1 (its cross entropy is then at most 0.105, as in the paper's example), else hard.
 
+The logits of an image with 80 classes can be 16 million, so they are counted in fine bins
+(:mod:`retina_plugin.report.logit_histogram`).
+
 Axes: R anchors, K classes, L levels, V losses, G values of gamma.
 """
 
@@ -13,16 +16,19 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from retina_plugin.losses import cross_entropy_terms, focal_terms
 from retina_plugin.modeling.retinanet import RetinaNet
 from retina_plugin.report.imbalance import LabelledLogits, LossVariant, labelled_logits
+from retina_plugin.report.logit_histogram import LogitHistogram
 
 EASY_SCORE = 0.1  # highest score of an easy negative
 GAMMAS = (0.0, 0.5, 1.0, 2.0, 5.0)
 GROUPS = ("easy negatives", "hard negatives", "positives")
+NEGATIVES, POSITIVES = slice(0, 2), slice(2, 3)  # of GROUPS
 # weights of negatives and positives: the paper's alpha is 0.75 without focusing, 0.25 with it
 VARIANTS = (
     LossVariant("cross entropy", cross_entropy_terms),
@@ -70,26 +76,21 @@ def focal_effect(
         ValueError: see :func:`retina_plugin.report.imbalance.labelled_logits`.
         DatasetError: an image cannot be read.
     """
-    anchors, logits = torch.zeros(()), torch.zeros(3, dtype=torch.float64)
-    sums = torch.zeros(2, len(VARIANTS), 3, dtype=torch.float64)
-    positives, negatives = [], []
-    for found in labelled_logits(model, records, **options):
-        z, group = wrong_logits(found.logits, found.labels)
-        anchors = anchors + _count_anchors(found, model.num_classes)
-        logits += torch.bincount(group, minlength=3)
-        sums += _sums(z, group)
-        positives.append(z[group == 2])
-        negatives.append(z[group != 2])
+    anchors, found = torch.zeros(()), LogitHistogram(len(GROUPS))
+    for one in labelled_logits(model, records, **options):
+        anchors = anchors + _count_anchors(one, model.num_classes)
+        found.add(*wrong_logits(one.logits, one.labels))
+    sums = _sums(found)
     totals = sums.sum(dim=2, keepdim=True)
     shares = sums / torch.where(totals > 0, totals, math.nan)
     return FocalEffect(
         images=len(records),
         anchors=anchors / len(records),
-        logits=logits,
+        logits=found.counts.sum(dim=1),
         losses=shares[0],
         gradients=shares[1],
-        positives=cumulative_losses(torch.cat(positives)),
-        negatives=cumulative_losses(torch.cat(negatives)),
+        positives=cumulative_losses(found, POSITIVES),
+        negatives=cumulative_losses(found, NEGATIVES),
     )
 
 
@@ -121,37 +122,37 @@ def _count_anchors(found: LabelledLogits, num_classes: int) -> Tensor:
     return torch.stack(rows).double()
 
 
-def _sums(z: Tensor, group: Tensor) -> Tensor:
+def _sums(found: LogitHistogram) -> Tensor:
     """Return the sums (2, V, 3) of losses and absolute derivatives in each group."""
-    sums = torch.zeros(2, len(VARIANTS), 3, dtype=torch.float64)
+    sums = torch.zeros(2, len(VARIANTS), len(GROUPS), dtype=torch.float64)
     for number, variant in enumerate(VARIANTS):
-        loss, derivative = variant.terms(z.clone(), variant.gamma)
         negative, positive = variant.weights
         weights = torch.tensor([negative, negative, positive], dtype=torch.float64)
-        for row, values in enumerate((loss, derivative.abs())):
-            sums[row, number].index_add_(0, group, values)
-            sums[row, number] *= weights
+        for row, values in enumerate(variant.terms(found.values, variant.gamma)):
+            sums[row, number] = (values.abs() * found.counts).sum(dim=1) * weights
     return sums
 
 
-def cumulative_losses(z: Tensor, *, most: int = 201) -> Tensor:
+def cumulative_losses(found: LogitHistogram, groups: slice, *, most: int = 201) -> Tensor:
     """Return the shares of the loss that the easiest logits have, for each of :data:`GAMMAS`.
 
     Args:
-        z: (S,), see :func:`wrong_logits`.
+        found: the logits of the wrong answers, see :func:`wrong_logits`.
+        groups: the groups to use.
         most: number of points.
 
     Returns:
         (G, ``most``), from 0 to 1: the share of the loss of the easiest part of the logits, for
         parts from 0 to 1. NaN without logits.
     """
-    if not len(z):
+    counts, z = found.ascending(groups)
+    if not len(counts):
         return torch.full((len(GAMMAS), most), math.nan, dtype=torch.float64)
-    z = z.sort().values  # the loss rises with z
-    ends = torch.linspace(0, len(z), most).round().long()
+    ends = torch.cat([counts.new_zeros(1), counts.cumsum(0)]).numpy()
+    parts = np.linspace(0, ends[-1], most).round()
     rows = []
     for gamma in GAMMAS:
-        total = focal_terms(z.clone(), gamma)[0].cumsum(0)
-        total = torch.cat([total.new_zeros(1), total])
-        rows.append(total[ends] / total[-1])
+        losses = (focal_terms(z, gamma)[0] * counts).cumsum(0)
+        total = torch.cat([losses.new_zeros(1), losses]).numpy()
+        rows.append(torch.from_numpy(np.interp(parts, ends, total) / total[-1]))
     return torch.stack(rows)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from retina_plugin.config.disk import DiskError
-from retina_plugin.engine.metrics_log import add_to_evaluation, read_series
+from retina_plugin.engine.metrics_log import add_to_evaluation, read_scalars, read_series
 from tests.full_disk import FullDisk
 
 LINES = [
@@ -36,6 +36,19 @@ def test_series(folder: Path) -> None:
     assert read_series(str(folder), "bbox/AP", ["a", "b", "c"]) == {40: 2.0}
     assert read_series(str(folder), "validation/total_loss", ["val"]) == {}
     assert read_series(str(folder / "none"), "bbox/AP", ["val"]) == {}
+
+
+def test_scalars(folder: Path) -> None:
+    """Metrics after step 1 are those of an evaluation outside of training; losses are not."""
+    first = {"iteration": 0, "total_loss": 2.0, "test/bbox/AP": 1.0, "validation/loss_cls": 1.0}
+    with open(folder / "metrics.json", "a", encoding="utf-8") as file:
+        file.write(json.dumps(first) + "\n")
+    assert read_scalars(str(folder)) == {
+        "a/bbox/AP": {40: 1.0},
+        "b/bbox/AP": {40: 3.0},
+        "bbox/AP": {10: 10.0, 20: 20.0},
+        "total_loss": {1: 2.0, 10: 1.0, 40: 0.5},
+    }
 
 
 @pytest.mark.parametrize(

@@ -35,8 +35,11 @@ def test_curve_by_hand() -> None:
     np.testing.assert_allclose(curve.precision, [1, 2 / 3, 1 / 2])
     np.testing.assert_allclose(curve.recall, [1 / 2, 1, 1])
     np.testing.assert_allclose(curve.f1, [2 / 3, 4 / 5, 2 / 3])
-    mean = mean_curve([curve], np.array([1.0, 0.9, 0.85, 0.8, 0.1]))
-    np.testing.assert_allclose(mean, [0, 2 / 3, 2 / 3, 4 / 5, 2 / 3])
+    at = np.array([1.0, 0.9, 0.85, 0.8, 0.1])
+    expected = np.array([0, 2 / 3, 2 / 3, 4 / 5, 2 / 3])
+    np.testing.assert_allclose(mean_curve([curve], at, classes=1), expected)
+    # nothing was detected of a second class
+    np.testing.assert_allclose(mean_curve([curve], at, classes=2), expected / 2)
 
 
 def test_no_curve_without_boxes_or_detections() -> None:

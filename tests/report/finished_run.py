@@ -11,19 +11,20 @@ import numpy as np
 from tests.scenes import write_run
 
 NAME = "<script>alert('class')</script>"
+LONG = f"nothing\n{'long' * 50}"
 
 
 def write_finished_run(folder: Path, root: Path, *, seed: int = 0) -> Path:
     """Write a run with a test set of six images, detections near most of its boxes and some wrong
     ones, and metrics; return its folder.
 
-    The first class has the name :data:`NAME`.
+    The first class has the name :data:`NAME`, and the last one :data:`LONG`.
     """
     config = Path(write_run(folder, root))
     for part in ("train", "test"):
         path = folder / part / "annotations.json"
         content = json.loads(path.read_text(encoding="utf-8"))
-        content["categories"][0]["name"] = NAME
+        content["categories"][0]["name"], content["categories"][2]["name"] = NAME, LONG
         path.write_text(json.dumps(content), encoding="utf-8")
     out = folder / "out"
     (out / "inference").mkdir(parents=True)

@@ -24,7 +24,7 @@ from retina_plugin.report.page.chart import Axis
 from retina_plugin.report.page.html import Html, escape, join, table, tag
 from retina_plugin.report.page.run_report import read_run
 from retina_plugin.report.page.summary import summary_section
-from tests.report.finished_run import NAME, write_finished_run, write_metrics, write_results
+from tests.report.finished_run import LONG, NAME, write_finished_run, write_metrics, write_results
 
 pytestmark = pytest.mark.slow
 
@@ -92,6 +92,8 @@ def test_the_page_has_all_sections_and_is_self_contained(written: Path) -> None:
         if link.startswith("#"):
             assert link[1:] in page.ids
     assert page.names["script"] == 1
+    assert f"{LONG} none (no box)" in page.text
+    assert "default-src &#x27;none&#x27;; img-src data:;" in written.read_text(encoding="utf-8")
     assert re.search(r"AP \d+\.\d \(95% of random draws", page.text)
 
 
@@ -131,19 +133,23 @@ def test_runs_are_compared(finished: Path, tmp_path: Path, root: Path) -> None:
     page = Page(path.read_text(encoding="utf-8"))
     assert set(page.ids) >= {"comparison", "run1-summary", "run2-images", "run3-run"}
     assert [name for name, count in page.ids.items() if count > 1] == []
-    assert page.text.count("other images or classes") == 2
+    assert page.text.count("other images, boxes or classes") == 2
     assert re.search(r"-\d+\.\d-\d+\.\d to [+-]\d+\.\d", page.text)
 
 
 def test_thresholds_below_the_score_filter_are_said(out: Path) -> None:
-    source = {"sets": ["val"], "missing": {"nothing": "no box"}, "score_filter": 0.0}
+    (name,) = re.findall(r'TEST: \["(.*?)"\]', (out / "config.yaml").read_text(encoding="utf-8"))
+    source = {"sets": [name], "missing": {LONG: "no box"}, "score_filter": 0.0}
     metadata = {"score_thresholds": {NAME: 0.001, "bar": 0.5}, "score_thresholds_from": source}
     torch.save({"model": {}, "metadata": metadata, "iteration": 9}, out / "model_final.pth")
     run = read_run(str(out))
     text = str(summary_section(run, run.analyses[0], ""))
-    assert "on val, among detections of all scores. The evaluation dropped" in text
+    assert (
+        "on test/annotations.json, among detections of all scores. The evaluation dropped" in text
+    )
+    assert "These are the evaluated images; on new images" in text
     assert f"recall of {escape(NAME)} are those at 0.01" in text
-    assert "nothing none (no box)" in text
+    assert f"{LONG} none (no box)" in text
 
 
 def test_nothing_detected_is_said(out: Path) -> None:
@@ -169,6 +175,29 @@ def test_a_run_without_evaluated_images(out: Path) -> None:
     assert "The run has no validation images" in page
 
 
+def test_results_of_an_interrupted_run(out: Path) -> None:
+    """The last evaluation was after step 40, and the best one after step 20. The results, of which
+    metrics.json has the AP, are those of the last."""
+    ap = read_run(str(out)).analyses[0].sizes[""].ap
+    lines = [{"iteration": 19, "bbox/AP": ap + 9}, {"iteration": 39, "bbox/AP": round(ap, 4)}]
+    (out / "metrics.json").write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
+    torch.save({"model": {}, "metadata": {}, "iteration": 19}, out / "model_final.pth")
+    run = read_run(str(out))
+    (text,) = run.notes
+    assert re.match(r"The results are those after step 40 .* not those of model_final\.pth", text)
+    assert ", with weights after step 40." in str(summary_section(run, run.analyses[0], ""))
+
+
+def test_images_beyond_the_limit_of_detections_are_said(out: Path) -> None:
+    config = out / "config.yaml"
+    text = config.read_text(encoding="utf-8")
+    config.write_text(f"{text}TEST: {{DETECTIONS_PER_IMAGE: 1}}\n", encoding="utf-8")
+    write_report([str(out)], str(out / "report.html"))
+    page = (out / "report.html").read_text(encoding="utf-8")
+    assert "have more boxes than TEST.DETECTIONS_PER_IMAGE (1)" in page
+    assert "at most 1 in an image (TEST.DETECTIONS_PER_IMAGE)" in page
+
+
 def test_label_errors_are_not_searched_in_training_images(out: Path) -> None:
     config = out / "config.yaml"
     text = config.read_text(encoding="utf-8")
@@ -189,6 +218,14 @@ def other_images(out: Path) -> None:
 
 def other_classes(out: Path) -> None:
     write_results(out, [{"image_id": 1, "category_id": 1, "bbox": [1, 1, 2, 2], "score": 0.5}])
+
+
+def larger_images(out: Path) -> None:
+    write_results(out, [{"image_id": 1, "category_id": 3, "bbox": [70, 1, 40, 2], "score": 0.5}])
+
+
+def negative_width(out: Path) -> None:
+    write_results(out, [{"image_id": 1, "category_id": 3, "bbox": [9, 9, -3, 2], "score": 0.5}])
 
 
 def broken_box(out: Path) -> None:
@@ -224,6 +261,8 @@ def data_is_gone(out: Path) -> None:
         (empty_results, "is empty: expected a list of results"),
         (other_images, "result 1: image_id 99 is not in .* another data set"),
         (other_classes, "result 1: category_id 1 is not in .* another data set"),
+        (larger_images, "result 1: bbox .* leaves its image of 80 x 64 pixels"),
+        (negative_width, "result 1: expected bbox as x, y, width and height of at least 0"),
         (broken_box, "result 1: expected bbox of 4 numbers"),
         (no_score, "result 1: expected image_id, category_id, bbox, score"),
         (not_json, "is not JSON"),
@@ -246,6 +285,13 @@ def test_a_folder_that_is_absent(tmp_path: Path, finished: Path) -> None:
             write_report([str(tmp_path / "absent")], str(tmp_path / page))
     with pytest.raises(ConfigError, match="absent does not exist"):
         write_report([str(finished)], str(tmp_path / "absent/page.html"))
+
+
+def test_a_file_of_the_run_is_not_overwritten(finished: Path) -> None:
+    before = (finished / "config.yaml").read_bytes()
+    with pytest.raises(ConfigError, match=r"config\.yaml: expected a name that ends in \.html"):
+        write_report([str(finished)], str(finished / "config.yaml"))
+    assert (finished / "config.yaml").read_bytes() == before
 
 
 def test_a_file_that_cannot_be_written_leaves_the_older_page(

@@ -17,7 +17,7 @@ from retina_plugin.report.page.summary import threshold_source
 ALL = "all classes"
 
 
-def ap_section(analysis: Analysis, prefix: str) -> Html:
+def ap_section(run: RunReport, analysis: Analysis, prefix: str) -> Html:
     """Build the section with AP by class and size, the lowest AP first."""
     order = np.argsort(np.nan_to_num(analysis.sizes[""].of_classes, nan=np.inf), kind="stable")
     boxes = analysis.point.found + analysis.point.missed
@@ -31,12 +31,23 @@ def ap_section(analysis: Analysis, prefix: str) -> Html:
         "AP by class and size",
         table(head, rows, caption="AP in percent, classes with the lowest AP first"),
         note(
-            "AP is COCO's: the mean over IoU thresholds from 0.5 to 0.95; AP50 is at IoU 0.5. Both "
-            "use detections of all scores. Small objects have an area of at most 32 x 32 pixels, "
+            "AP is COCO's: the mean over IoU thresholds from 0.5 to 0.95; AP50 is at IoU 0.5. "
+            f"{_used(run)} Small objects have an area of at most 32 x 32 pixels, "
             "large ones of at least 96 x 96. Below each AP is its bootstrap interval: "
             f"{CONFIDENCE}% of the values if the images are drawn again with replacement. It does "
             "not include the randomness of training."
         ),
+    )
+
+
+def _used(run: RunReport) -> str:
+    """Say which detections the evaluation has kept."""
+    cfg = run.cfg
+    return (
+        "AP, the curves, the kinds of errors, and the calibration use all detections of the "
+        f"evaluation: those with a score above {cfg.MODEL.RETINANET.SCORE_THRESH_TEST:g} "
+        f"(MODEL.RETINANET.SCORE_THRESH_TEST), at most {cfg.TEST.DETECTIONS_PER_IMAGE} in an image "
+        "(TEST.DETECTIONS_PER_IMAGE)."
     )
 
 

@@ -32,7 +32,7 @@ def calibration_section(analysis: Analysis, prefix: str) -> Html:
         "Do scores mean precision?",
         tag("div", chart, errors, class_="row"),
         note(
-            f"Detections of all scores, except those in crowds, are sorted into {BINS} bins by "
+            f"All detections of the evaluation, except those in crowds, are in {BINS} bins by "
             "score. Precision is at IoU 0.5. Grey bars are the numbers of detections, "
             "relative to the fullest bin. D-ECE is the mean absolute difference of score and "
             "precision over the bins, weighted by the number of detections. Focal loss is not "

@@ -12,8 +12,11 @@ from retina_plugin.evaluation.analysis import Analysis
 from retina_plugin.evaluation.bootstrap import CONFIDENCE, Interval
 from retina_plugin.report.page.html import Html, join, note, section, table, tag
 from retina_plugin.report.page.numbers import number
+from retina_plugin.report.page.summary import short_name
 
-NOT_COMPARABLE = "other images or classes"
+NOT_COMPARABLE = "other images, boxes or classes"
+# arrays of Overlaps
+GROUND_TRUTH = ("box_images", "box_labels", "box_corners", "areas", "crowd")
 
 
 def comparison_section(names: Sequence[str], analyses: Sequence[Analysis]) -> Html:
@@ -27,7 +30,7 @@ def comparison_section(names: Sequence[str], analyses: Sequence[Analysis]) -> Ht
     rows = [_row(name, first, analysis) for name, analysis in zip(names, analyses, strict=True)]
     parts = [
         table(
-            ["run", "AP", "AP50", "difference in AP", "difference in AP50"],
+            ["run", "evaluated images", "AP", "AP50", "difference in AP", "difference in AP50"],
             rows,
             caption=f"AP of the runs, and differences from {names[0]}",
         )
@@ -54,18 +57,21 @@ def comparison_section(names: Sequence[str], analyses: Sequence[Analysis]) -> Ht
 
 def _comparable(first: Analysis, analysis: Analysis) -> bool:
     """Return whether both runs were evaluated on the same images, boxes and classes."""
-    a, b = first.overlaps, analysis.overlaps
     images = [[r["image_id"] for r in x.dataset.records] for x in (first, analysis)]
     return (
         first.dataset.class_names == analysis.dataset.class_names
         and images[0] == images[1]
-        and np.array_equal(a.box_corners, b.box_corners)
+        and all(
+            np.array_equal(getattr(first.overlaps, name), getattr(analysis.overlaps, name))
+            for name in GROUND_TRUTH
+        )
     )
 
 
 def _row(name: str, first: Analysis, analysis: Analysis) -> list[Any]:
     whole = analysis.sizes[""]
-    values = [name, number(whole.ap), number(whole.ap50)]
+    images = f"{len(analysis.dataset.records)} of {short_name(analysis.dataset.name)}"
+    values: list[Any] = [name, images, number(whole.ap), number(whole.ap50)]
     if analysis is first:
         return [*values, "", ""]
     base = first.sizes[""]

@@ -1,4 +1,4 @@
-"""The confusion matrix (with at most 30 classes) and the most frequent confusions."""
+"""The confusion matrix and the most frequent confusions."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from retina_plugin.evaluation.analysis import Analysis
 from retina_plugin.report.page.html import Html, captioned, note, section, table, tag
 from retina_plugin.report.page.numbers import percent
 
-MOST_CLASSES = 30  # with more classes, the matrix is not shown
+MOST_OPEN = 30  # with more classes, a click opens the matrix
+MOST_CLASSES = 200  # with more classes, the matrix is not shown
 MOST_PAIRS = 20  # number of listed confusions
 BACKGROUND = "background"
 RULE = (
@@ -26,9 +27,14 @@ RULE = (
 def confusion_section(analysis: Analysis, prefix: str) -> Html:
     """Build the section."""
     names = [*analysis.dataset.class_names, BACKGROUND]
-    parts = [_pairs(analysis.confusion, names)]
-    if analysis.dataset.num_classes <= MOST_CLASSES:
-        parts.insert(0, _matrix(analysis.confusion, names))
+    classes, pairs = analysis.dataset.num_classes, _pairs(analysis.confusion, names)
+    if classes > MOST_CLASSES:
+        parts = [pairs, tag("p", f"The matrix of {classes} classes is too large for this page.")]
+    elif classes > MOST_OPEN:
+        summary = tag("summary", f"Confusion matrix of {classes} classes")
+        parts = [pairs, tag("details", summary, _matrix(analysis.confusion, names))]
+    else:
+        parts = [_matrix(analysis.confusion, names), pairs]
     return section(f"{prefix}confusion", "Which classes are confused", *parts, note(RULE))
 
 

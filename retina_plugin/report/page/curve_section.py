@@ -10,6 +10,7 @@ from retina_plugin.report.page.chart import Axis, Line, line_chart
 from retina_plugin.report.page.html import Html, note, section, tag
 
 MOST_LINES = 10  # classes that are drawn
+THRESHOLDS = 201  # at which F1 is drawn
 
 
 def curve_section(analysis: Analysis, prefix: str) -> Html:
@@ -31,12 +32,18 @@ def curve_section(analysis: Analysis, prefix: str) -> Html:
         tag(
             "div",
             _precision_chart(analysis, drawn),
-            _f1_chart(analysis, drawn, with_curve),
+            line_chart(
+                f1_lines(analysis, drawn),
+                Axis("score threshold", 0, 1),
+                Axis("F1", 0, 1),
+                title="F1 over the threshold",
+            ),
             class_="row",
         ),
         note(
-            "Both are at IoU 0.5 and for boxes of all sizes. Points mark the score thresholds."
-            f"{limited}"
+            "Both are at IoU 0.5 and for boxes of all sizes. Points mark the score thresholds. In "
+            "the mean of all classes, a class without a detection has F1 0; classes without boxes "
+            f"are left out.{limited}"
         ),
     )
 
@@ -54,20 +61,24 @@ def _precision_chart(analysis: Analysis, drawn: list[int]) -> Html:
     )
 
 
-def _f1_chart(analysis: Analysis, drawn: list[int], with_curve: list[int]) -> Html:
+def f1_lines(analysis: Analysis, drawn: list[int]) -> list[Line]:
+    """Return the F1 of some classes over the score threshold, and the mean of the classes with
+    boxes if there are several."""
+    curves = [curve for curve in analysis.curves if curve is not None]
+    lowest = min(float(curve.scores[-1]) for curve in curves)
+    grid = np.linspace(lowest, 1, THRESHOLDS)
     lines = []
     for index in drawn:
         curve = analysis.curves[index]
         assert curve is not None
         at = float(analysis.point.thresholds[index]), float(analysis.point.f1[index])
         mark = at if np.isfinite(at).all() else None
-        lines.append(Line(analysis.dataset.class_names[index], curve.scores, curve.f1, mark))
-    if len(with_curve) > 1:
-        curves = [curve for curve in analysis.curves if curve is not None]
-        lowest = min(float(curve.scores[-1]) for curve in curves)
-        thresholds = np.linspace(lowest, 1, 101)
-        mean = mean_curve(curves, thresholds)
-        lines.append(Line("mean of all classes", thresholds, mean, is_main=True))
-    return line_chart(
-        lines, Axis("score threshold", 0, 1), Axis("F1", 0, 1), title="F1 over the threshold"
-    )
+        # the curve has steps, and the highest one may lie between two points of the grid
+        thresholds = np.union1d(grid, at[:1] if mark else [])
+        f1 = mean_curve([curve], thresholds, classes=1)
+        lines.append(Line(analysis.dataset.class_names[index], thresholds, f1, mark))
+    with_boxes = int((analysis.point.found + analysis.point.missed > 0).sum())
+    if with_boxes > 1:
+        mean = mean_curve(curves, grid, classes=with_boxes)
+        lines.append(Line("mean of all classes", grid, mean, is_main=True))
+    return lines

@@ -12,14 +12,15 @@ from retina_plugin.report.page.numbers import number
 from retina_plugin.report.page.summary import MEANINGS
 
 RULE = (
-    "The kinds are those of TIDE (arXiv 2008.08115), at IoU 0.5, for detections of all scores. The "
-    "cost of a kind is the gain in AP50 when all its errors are corrected. The costs of several "
-    "kinds do not add up. A wrong detection has the first of these kinds that applies: background, "
-    "if the image has no boxes; misplaced, if its highest IoU with a box of its class is from 0.1 "
-    "to 0.5; wrong class, if its IoU with a box of another class is at least 0.5; duplicate, if "
-    "another detection has found its box; background, if all its IoU are at most 0.1; both (wrong "
-    "class and misplaced), in all other cases. A box is missed if no detection found it and no "
-    "misplaced or wrong-class detection overlaps it."
+    "The kinds are those of TIDE (arXiv 2008.08115), at IoU 0.5, for all detections of the "
+    "evaluation. The cost of a kind is the gain in AP50 when all its errors are corrected. The "
+    "costs of several kinds do not add up. A wrong detection has the first of these kinds that "
+    "applies: background, if the image has no boxes; misplaced, if its highest IoU with a box "
+    "of its class is from 0.1 to 0.5; wrong class, if its IoU with a box of another class is "
+    "at least 0.5; duplicate, if its IoU is at least 0.5 with a box of its class that another "
+    "detection found; background, if all its IoU are at most 0.1; both (wrong class and "
+    "misplaced), in all other cases. A box is missed if no detection found it and it is not "
+    "the box of a misplaced or wrong-class detection."
 )
 
 

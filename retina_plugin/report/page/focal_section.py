@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from typing import Any
 
 import numpy as np
@@ -50,12 +51,13 @@ def focal_section(run: RunReport, analysis: Analysis, prefix: str) -> Html | Non
         _anchors(found),
         _alpha(run),
         note(
-            f"Measured on {found.images} of the evaluated images with the evaluated weights. A "
-            "logit is one class score of an anchor. It is positive if the anchor is assigned to a "
-            "box of this class; ignored anchors do not count. A negative is easy if its score is "
-            "at most 0.1. All losses are computed for the scores of this model; a model trained "
-            "with another loss would have other scores. The curves are those of figure 4 of arXiv "
-            "1708.02002: the share of the loss that comes from the easiest part of the logits."
+            f"Measured on {found.images} evaluated images that have boxes (if any has), with the "
+            f"weights of {os.path.basename(run.checkpoint)}. A logit is one class score of an "
+            "anchor. It is positive if the anchor is assigned to a box of this class; ignored "
+            "anchors do not count. A negative is easy if its score is at most 0.1. All losses are "
+            "computed for the scores of this model; a model trained with another loss would have "
+            "other scores. The curves are those of figure 4 of arXiv 1708.02002: the share of the "
+            "loss that comes from the easiest part of the logits."
         ),
     )
 

@@ -107,7 +107,7 @@ def _detections(analysis: Analysis, index: int, wrong: np.ndarray) -> list[Box]:
         boxes.append(
             Box(
                 analysis.overlaps.corners[row],
-                f"{name} {score}",
+                title,
                 BAD if kind else GOOD,
                 title,
                 data,

@@ -26,14 +26,14 @@ COLUMNS = (
     "detected class", "score", "detected x0", "detected y0", "detected x1", "detected y1",
 )  # fmt: skip
 RULE = (
-    "Here the model confidently disagrees with the annotations; the most suspicious places come "
-    "first. Check each before you change an annotation. Solid: the annotation. Dashed: the "
-    "detection. Overlooked: a confident detection far from every box. Wrong class: a confident "
-    "detection of another class on a box (IoU at least 0.5) that no detection of the annotated "
-    "class finds. Misplaced: a confident detection of the annotated class is near the box (IoU "
-    "from 0.1 to 0.5), and no detection finds it. Spurious: no detection of any score and class is "
-    "on the box. A detection is confident if its score is at least the mean score of the correct "
-    "detections of its class."
+    "Here the model confidently disagrees with the annotations; the most suspicious places "
+    "come first. Check each before you change an annotation. Solid: the annotation. Dashed: "
+    "the detection. Overlooked: a confident detection far from every box. Wrong class: a "
+    "confident detection of another class on a box (IoU at least 0.5) that no detection of the "
+    "annotated class finds. Misplaced: a confident detection of the annotated class is near "
+    "the box (IoU from 0.1 to 0.5), and no detection finds it. Spurious: no detection of any "
+    "class is on the box, whatever its score. A detection is confident if its score is at "
+    "least the mean score of the correct detections of its class."
 )
 
 
@@ -45,11 +45,19 @@ def label_section(cfg: Any, analysis: Analysis, prefix: str, csv_name: str) -> H
     """
     errors = analysis.label_errors
     title = "Likely label errors"
-    if analysis.dataset.name in cfg.DATASETS.TRAIN:
+    if analysis.trained.all():
         text = "Label errors were not searched for, because the model was trained on these images."
         return section(f"{prefix}labels", title, tag("p", text))
+    left_out = int(analysis.trained.sum())
+    rule = note(
+        f"{left_out} of {len(analysis.trained)} images are left out, because the model was trained "
+        "on them. "
+        if left_out
+        else None,
+        RULE,
+    )
     if not errors:
-        return section(f"{prefix}labels", title, tag("p", "None was found."), note(RULE))
+        return section(f"{prefix}labels", title, tag("p", "None was found."), rule)
     counts = {
         kind: sum(e.kind == kind for e in errors) for kind in dict.fromkeys(e.kind for e in errors)
     }
@@ -64,7 +72,7 @@ def label_section(cfg: Any, analysis: Analysis, prefix: str, csv_name: str) -> H
         title,
         tag("p", f"{listed}{more}. All are in ", tag("a", csv_name, href=quote(csv_name)), "."),
         tag("div", *figures, class_="gallery small"),
-        note(RULE),
+        rule,
     )
 
 

@@ -17,6 +17,7 @@ Series = Mapping[str, dict[int, float]]
 SIZES = ("APs", "APm", "APl")
 MAIN = ("AP", "AP50", "AP75")
 SHOWN = 6  # charts outside of "More scalars"
+MOST_LINES = 10  # in a chart
 INTERVAL_ENDS = ("_low", "_high")
 
 
@@ -33,8 +34,7 @@ def learning_section(run: RunReport, prefix: str, *, noise: float | None) -> Htm
     """
     if not run.scalars:
         return None
-    groups = sorted(_groups(run.scalars).items(), key=_importance)
-    charts = [_chart(title, lines, run.step) for title, lines in groups]
+    charts = [_chart(*chart, run.step) for chart in _charts(_groups(run.scalars))]
     rest = tag(
         "details",
         tag("summary", "More scalars"),
@@ -50,17 +50,35 @@ def learning_section(run: RunReport, prefix: str, *, noise: float | None) -> Htm
     )
 
 
-def _importance(group: tuple[str, list[Line]]) -> tuple[bool, bool, str]:
+def _importance(title: str) -> tuple[bool, bool, str]:
     """Return a sorting key: AP first, then losses."""
-    title, _ = group
     return "AP" not in title, "loss" not in title, title
+
+
+def _charts(groups: Mapping[str, list[Line]]) -> list[tuple[str, list[Line]]]:
+    """Return titles and lines of the charts. A chart with many lines has those with the lowest last
+    values, and further charts at the end have the others."""
+    first: list[tuple[str, list[Line]]] = []
+    further: list[tuple[str, list[Line]]] = []
+    for title in sorted(groups, key=_importance):
+        lines = groups[title]
+        if len(lines) > MOST_LINES:
+            lines = sorted(lines, key=lambda line: float(line.y[-1]))
+        parts = [lines[i : i + MOST_LINES] for i in range(0, len(lines), MOST_LINES)]
+        for number, part in enumerate(parts):
+            start = number * MOST_LINES
+            place = f", {start + 1} to {start + len(part)} of {len(lines)}, lowest first"
+            chart = f"{title}{place if len(parts) > 1 else ''}", part
+            (further if number else first).append(chart)
+    return [*first, *further]
 
 
 def _texts(run: RunReport, noise: float | None) -> list[Html]:
     lines = []
     if run.step is not None:
-        chosen = "chosen as the best" if os.path.basename(run.checkpoint or "") == BEST else "last"
-        lines.append(f"The evaluated weights are those after step {run.step}, {chosen}.")
+        is_best = run.is_of_checkpoint and os.path.basename(run.checkpoint or "") == BEST
+        chosen = ", chosen as the best" if is_best else ""
+        lines.append(f"The evaluated weights are those after step {run.step}{chosen}.")
     sets = run.validation_sets
     trend = trend_of(run.scalars.get("bbox/AP", {}), noise) if len(sets) == 1 else None
     if trend is not None:

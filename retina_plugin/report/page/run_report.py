@@ -26,6 +26,8 @@ from retina_plugin.evaluation.analysis import Analysis, analyse
 from retina_plugin.evaluation.read_results import read_checked_results
 from retina_plugin.evaluation.results import RESULTS_FILE, results_folder
 from retina_plugin.report.ending import reported_checkpoint
+from retina_plugin.report.page.trained_images import trained_images
+from retina_plugin.report.page.weights_of_results import origin_of_results
 
 
 @dataclass(frozen=True)
@@ -35,8 +37,9 @@ class RunReport:
     Attributes:
         folder: the run folder.
         cfg: config of the run; OUTPUT_DIR is the folder.
-        checkpoint: path of the evaluated checkpoint; None if the folder has none.
-        step: completed steps of the checkpoint; None without a checkpoint.
+        checkpoint: path of the best or last checkpoint; None if the folder has none.
+        step: completed steps of the evaluated weights; None if they are unknown.
+        is_of_checkpoint: whether the evaluated weights are those of the checkpoint.
         metadata: metadata of the checkpoint; empty without one.
         analyses: one for each evaluated data set with ground truth and results; may be empty.
         scalars: see :func:`retina_plugin.engine.metrics_log.read_scalars`; may be empty.
@@ -49,6 +52,7 @@ class RunReport:
     cfg: Any
     checkpoint: str | None
     step: int | None
+    is_of_checkpoint: bool
     metadata: Mapping[str, Any]
     analyses: list[Analysis]
     scalars: dict[str, dict[int, float]]
@@ -77,24 +81,34 @@ def read_run(folder: str) -> RunReport:
     datasets = _datasets_with_results(cfg, notes)
     if not datasets and not scalars:
         raise ConfigError(f"{folder} has nothing to report: {' '.join(notes)}")
+    training = _training_sets(cfg, notes)
     analyses = [
         analyse(
             dataset,
             read_checked_results(dataset, _results_path(cfg, dataset.name)),
             max_detections=cfg.TEST.DETECTIONS_PER_IMAGE,
             thresholds=metadata.get("score_thresholds"),
+            trained=trained_images(dataset, training),
         )
         for dataset in datasets
     ]
+    step = completed_steps(checkpoint) if checkpoint else None
+    origins = [
+        origin_of_results(cfg, analysis, scalars, checkpoint=path, step=step)
+        for analysis in analyses
+        if step is not None
+    ]
+    notes += dict.fromkeys(origin.note for origin in origins if origin.note)
     return RunReport(
         folder=folder,
         cfg=cfg,
         checkpoint=path if checkpoint else None,
-        step=completed_steps(checkpoint) if checkpoint else None,
+        step=origins[0].step if origins else step,
+        is_of_checkpoint=bool(checkpoint) and not any(origin.note for origin in origins),
         metadata=metadata,
         analyses=analyses,
         scalars=scalars,
-        training_counts=_training_counts(cfg, notes),
+        training_counts=_training_counts(training),
         notes=notes,
     )
 
@@ -153,14 +167,21 @@ def _load(name: str, cfg: Any) -> Dataset:
         ) from error
 
 
-def _training_counts(cfg: Any, notes: list[str]) -> dict[str, int]:
+def _training_sets(cfg: Any, notes: list[str]) -> list[Dataset]:
+    """Return the training sets; none if one of them cannot be read, as a note says."""
+    try:
+        return [load_dataset(name) for name in cfg.DATASETS.TRAIN]
+    except DatasetError as error:
+        notes.append(
+            f"The training images could not be read, so likely label errors can be in images that "
+            f"the model was trained on: {error}"
+        )
+        return []
+
+
+def _training_counts(training: list[Dataset]) -> dict[str, int]:
     counts: dict[str, int] = {}
-    for name in cfg.DATASETS.TRAIN:
-        try:
-            dataset = load_dataset(name)
-        except DatasetError as error:
-            notes.append(f"The training images could not be read: {error}")
-            return {}
+    for dataset in training:
         numbers = class_counts(dataset.records, dataset.num_classes)
         for class_name, number in zip(dataset.class_names, numbers, strict=True):
             counts[class_name] = counts.get(class_name, 0) + number

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from typing import Any
 
 from retina_plugin.checkpoint import read_checkpoint
@@ -20,10 +21,10 @@ def run_section(run: RunReport, prefix: str) -> Html:
     solver = run.cfg.SOLVER
     rows: list[list[Any]] = [
         ["folder", run.folder],
-        ["repeat the run", f"retina train --config-file {_config_file(run)} OUTPUT_DIR again"],
+        ["repeat the run", _repeat(run)],
         ["seed", _seed(run)],
         ["planned steps", f"{solver.MAX_ITER} of {solver.IMS_PER_BATCH} images"],
-        ["evaluated checkpoint", run.checkpoint or "none"],
+        ["checkpoint", run.checkpoint or "none"],
         ["training data", _fingerprint(run)],
         *_starts(run),
     ]
@@ -80,13 +81,15 @@ def _seed(run: RunReport) -> str:
     return "drawn, unknown" if drawn is None else f"{drawn}, drawn because SEED is {run.cfg.SEED}"
 
 
-def _config_file(run: RunReport) -> str:
-    """Return the config that repeats the run.
+def _repeat(run: RunReport) -> str:
+    """Return the command that repeats the run.
 
-    After a run with a time budget, this is ``config_final.yaml`` with the number of its steps.
+    After a run with a time budget, its config is ``config_final.yaml`` with the number of its
+    steps.
     """
     final = os.path.join(run.folder, "config_final.yaml")
-    return final if os.path.isfile(final) else os.path.join(run.folder, CONFIG)
+    config = final if os.path.isfile(final) else os.path.join(run.folder, CONFIG)
+    return shlex.join(["retina", "train", "--config-file", config, "OUTPUT_DIR", "again"])
 
 
 def _fingerprint(run: RunReport) -> str:

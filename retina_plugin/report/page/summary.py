@@ -12,12 +12,14 @@ from retina_plugin.evaluation.analysis import Analysis
 from retina_plugin.evaluation.bootstrap import CONFIDENCE, interval_of
 from retina_plugin.evaluation.error_kinds import KINDS
 from retina_plugin.evaluation.label_errors import image_of
+from retina_plugin.evaluation.thresholds import NO_BOX, NO_HIT
 from retina_plugin.report.page.html import Html, join, section, tag
 from retina_plugin.report.page.numbers import number, percent
 from retina_plugin.report.page.run_report import RunReport
 from retina_plugin.report.worst_class import find_worst_class
 
 LISTED = 12  # classes whose thresholds are listed
+OPTIMISM = "on new images, precision and recall tend to be lower."
 MEANINGS = {  # kind of error -> what it is
     "wrong class": "the box is right, but the class is wrong",
     "misplaced": "the class is right, but the box is only near the object: IoU from 0.1 to 0.5",
@@ -65,13 +67,12 @@ def _reached(run: RunReport, analysis: Analysis) -> Lines:
         else f" ({CONFIDENCE}% of random draws of the images: {interval.low:.1f} to "
         f"{interval.high:.1f})"
     )
-    weights = "" if run.checkpoint is None else f", with {os.path.basename(run.checkpoint)}"
-    after = "" if run.step is None else f" after step {run.step}"
+    weights = os.path.basename(run.checkpoint or "") if run.is_of_checkpoint else "weights"
+    after = "" if run.step is None else f", with {weights} after step {run.step}"
     yield (
         "Reached:",
         f"AP {number(found.ap)}{ends} and AP50 {number(found.ap50)} on "
-        f"{len(analysis.dataset.records)} images of {short_name(analysis.dataset.name)}"
-        f"{weights}{after}.",
+        f"{len(analysis.dataset.records)} images of {short_name(analysis.dataset.name)}{after}.",
     )
     if not len(analysis.overlaps.scores):
         yield (
@@ -88,9 +89,9 @@ def _worst(run: RunReport, analysis: Analysis) -> Lines:
     found = find_worst_class(
         metrics, analysis.sizes[""].resamples, analysis.dataset, training_counts=counts
     )
-    if found is None:
-        if len(analysis.dataset.class_names) == 1 and analysis.costs.ap50[0] < 100:
-            yield "Why not more:", _why(analysis, 0)
+    if found is None:  # at most one class has boxes
+        for index in np.flatnonzero(analysis.costs.ap50 < 100).tolist():
+            yield "Why not more:", _why(analysis, index)
         return
     without_counts = f"worst class: {found.name} with AP {found.ap:.1f}"
     title, _, text = (str(found) if run.training_counts else without_counts).partition(": ")
@@ -133,7 +134,8 @@ def _threshold(run: RunReport, analysis: Analysis, index: int) -> str:
     point, name = analysis.point, analysis.dataset.class_names[index]
     if not np.isfinite(point.thresholds[index]):
         reasons = run.metadata.get("score_thresholds_from", {}).get("missing", {})
-        return f"{name} none ({reasons.get(name, 'no detection that finds a box')})"
+        has_boxes = point.found[index] + point.missed[index] > 0
+        return f"{name} none ({reasons.get(name, NO_HIT if has_boxes else NO_BOX)})"
     return (
         f"{name} {number(point.thresholds[index], 2)} (precision "
         f"{percent(point.precision[index])}, recall {percent(point.recall[index])})"
@@ -145,11 +147,13 @@ def threshold_source(run: RunReport, analysis: Analysis) -> str:
     if "score_thresholds" not in run.metadata:
         return (
             "The thresholds have the highest F1 at IoU 0.5 on these images, because no checkpoint "
-            "has thresholds; on new images, precision and recall tend to be lower."
+            f"has thresholds; {OPTIMISM}"
         )
     source = run.metadata.get("score_thresholds_from", {})
     sets = ", ".join(map(short_name, source.get("sets", []))) or "the validation images"
     used = f"{used_detections(source)}." + _below_filter(run, analysis)
+    if analysis.dataset.name in source.get("sets", []):
+        used += f" These are the evaluated images; {OPTIMISM}"
     return (
         f"The thresholds are stored in {os.path.basename(run.checkpoint or '')}; each has the "
         f"highest F1 at IoU 0.5 on {sets}{used}"
@@ -176,7 +180,7 @@ def _below_filter(run: RunReport, analysis: Analysis) -> str:
 
 def _labels(run: RunReport, analysis: Analysis, prefix: str) -> Lines:
     images = {image_of(error, analysis.overlaps) for error in analysis.label_errors}
-    if images and analysis.dataset.name not in run.cfg.DATASETS.TRAIN:
+    if images:
         text = (
             f"{len(analysis.label_errors)} annotations in {len(images)} images are likely wrong or "
             "absent: see "

@@ -10,6 +10,7 @@ from retina_plugin.config.errors import ConfigError
 from retina_plugin.config.files import atomic_file
 from retina_plugin.evaluation.analysis import Analysis
 from retina_plugin.evaluation.bootstrap import interval_of
+from retina_plugin.evaluation.metric_notes import detection_limit_warning
 from retina_plugin.report.page.ap_tables import ap_section, operating_point_section
 from retina_plugin.report.page.calibration_section import calibration_section
 from retina_plugin.report.page.comparison_section import comparison_section
@@ -25,6 +26,13 @@ from retina_plugin.report.page.learning_section import learning_section
 from retina_plugin.report.page.run_report import RunReport, read_run, require_run
 from retina_plugin.report.page.run_section import run_section
 from retina_plugin.report.page.summary import summary_section
+
+# the browser refuses all requests of the page, and reports each in its console
+POLICY = (
+    "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'; "
+    "base-uri 'none'; form-action 'none'"
+)
+PAGE_ENDINGS = (".html", ".htm")
 
 
 def write_report(folders: Sequence[str], output: str) -> list[str]:
@@ -51,7 +59,7 @@ def write_report(folders: Sequence[str], output: str) -> list[str]:
         (run.folder, analysis)
         for run in runs
         for analysis in run.analyses
-        if analysis.dataset.name not in run.cfg.DATASETS.TRAIN
+        if not analysis.trained.all()
     ]
     contents = {output: page(runs, os.path.basename(csv_path))}
     if searched:
@@ -66,6 +74,8 @@ def _require_writable(output: str) -> None:
         raise ConfigError(f"--output {output}: the folder {folder} does not exist")
     if os.path.isdir(output):
         raise ConfigError(f"--output {output} is a folder: expected the name of a file")
+    if not output.lower().endswith(PAGE_ENDINGS):  # such as config.yaml or a checkpoint of the run
+        raise ConfigError(f"--output {output}: expected a name that ends in .html")
     if not os.access(folder, os.W_OK | os.X_OK):
         raise ConfigError(f"--output {output}: files cannot be written to {folder}")
 
@@ -99,13 +109,15 @@ def page(runs: Sequence[RunReport], csv_name: str) -> str:
         parts += sections
     title = f"Report of {', '.join(run.folder for run in runs)}"
     body = join(
-        tag("header", tag("h1" if not several else "p", title), _contents(runs, analysed)),
+        tag("header", tag("h1" if not several else "p", title)),
+        _contents(runs, analysed),
         tag("main", *parts),
         tag("dialog", tag("div"), tag("p"), aria_label="enlarged image"),
         tag("script", Html(_resource("page.js"))),
     )
     head = join(
         tag("meta", charset="utf-8"),
+        tag("meta", http_equiv="Content-Security-Policy", content=POLICY),
         tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
         tag("title", title),
         tag("link", rel="icon", href="data:,"),
@@ -180,9 +192,11 @@ def _sections(run: RunReport, prefix: str, csv_name: str) -> list[Html]:
 
 
 def _of_set(run: RunReport, analysis: Analysis, prefix: str, csv_name: str) -> list[Html]:
+    limit = detection_limit_warning(analysis.dataset, run.cfg.TEST.DETECTIONS_PER_IMAGE)
     return [
+        tag("p", limit, class_="warning") if limit else Html(),
         summary_section(run, analysis, prefix),
-        ap_section(analysis, prefix),
+        ap_section(run, analysis, prefix),
         operating_point_section(run, analysis, prefix),
         curve_section(analysis, prefix),
         confusion_section(analysis, prefix),

@@ -92,7 +92,7 @@ def test_the_page_has_all_sections_and_is_self_contained(written: Path) -> None:
         if link.startswith("#"):
             assert link[1:] in page.ids
     assert page.names["script"] == 1
-    assert f"{LONG} none (no box)" in page.text
+    assert f"{LONG}: none (no box)" in page.text
     assert "default-src &#x27;none&#x27;; img-src data:;" in written.read_text(encoding="utf-8")
     assert re.search(r"AP \d+\.\d \(95% of random draws", page.text)
 
@@ -149,7 +149,7 @@ def test_thresholds_below_the_score_filter_are_said(out: Path) -> None:
     )
     assert "These are the evaluated images; on new images" in text
     assert f"recall of {escape(NAME)} are those at 0.01" in text
-    assert f"{LONG} none (no box)" in text
+    assert f"{LONG}: none (no box)" in text
 
 
 def test_nothing_detected_is_said(out: Path) -> None:

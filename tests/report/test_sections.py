@@ -157,6 +157,19 @@ def test_many_classes_have_several_learning_curves() -> None:
     assert page.index("<title>class 11</title>") < page.index("<title>class 2</title>") < last
 
 
+@pytest.mark.parametrize(
+    ("times", "text"), [([0.5, 0.5, 0.02], "0.5 s (median), 16.0 images"), ([0], None)]
+)
+def test_speed(times: list[float], text: str | None) -> None:
+    cfg = get_cfg()
+    cfg.SOLVER.IMS_PER_BATCH = 8
+    run: Any = SimpleNamespace(
+        scalars={"time": dict(enumerate(times, start=1))}, step=None, validation_sets=[], cfg=cfg
+    )
+    page = str(learning_section(run, "", noise=None))
+    assert text in page if text else "(median)" not in page
+
+
 def test_the_only_class_with_boxes_is_explained() -> None:
     dataset = dataset_of([[box(CAT, A), box(CAT, FAR)], []])
     run: Any = SimpleNamespace(training_counts={})

@@ -84,12 +84,12 @@ def _texts(run: RunReport, noise: float | None) -> list[Html]:
     if trend is not None:
         text = str(trend)
         lines.append(f"{text[0].upper()}{text[1:]}.")
-    times = list(run.scalars.get("time", {}).values())
+    times = [seconds for seconds in run.scalars.get("time", {}).values() if seconds > 0]
     if times:
         median = sorted(times)[len(times) // 2]
         images = run.cfg.SOLVER.IMS_PER_BATCH
         lines.append(
-            f"A step of {images} images took {median:.2f} s (median), {images / median:.1f} images "
+            f"A step of {images} images took {median:.2g} s (median), {images / median:.1f} images "
             "per second."
         )
     return [tag("p", line) for line in lines]

@@ -135,9 +135,9 @@ def _threshold(run: RunReport, analysis: Analysis, index: int) -> str:
     if not np.isfinite(point.thresholds[index]):
         reasons = run.metadata.get("score_thresholds_from", {}).get("missing", {})
         has_boxes = point.found[index] + point.missed[index] > 0
-        return f"{name} none ({reasons.get(name, NO_HIT if has_boxes else NO_BOX)})"
+        return f"{name}: none ({reasons.get(name, NO_HIT if has_boxes else NO_BOX)})"
     return (
-        f"{name} {number(point.thresholds[index], 2)} (precision "
+        f"{name}: {number(point.thresholds[index], 2)} (precision "
         f"{percent(point.precision[index])}, recall {percent(point.recall[index])})"
     )
 

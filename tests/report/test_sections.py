@@ -21,7 +21,7 @@ from retina_plugin.report.page.learning_section import learning_section
 from retina_plugin.report.page.run_section import _repeat
 from retina_plugin.report.page.summary import _worst
 from retina_plugin.report.page.trained_images import trained_images
-from retina_plugin.report.page.weights_of_results import Origin, origin_of_results
+from retina_plugin.report.page.weights_of_results import Origin, origin_of_results, other_classes
 from tests.random_detections import box, dataset_of, result
 
 A, FAR = [10, 10, 20, 20], [70, 70, 20, 20]
@@ -109,6 +109,22 @@ def test_results_of_other_weights(
     assert note in found.note
     assert bool(found.note) == bool(note)
     assert not note or "retina eval 'my runs/a'" in found.note
+
+
+@pytest.mark.parametrize(
+    ("names", "note"),
+    [
+        (["cat", "dog", "bird"], ""),
+        (None, ""),
+        (["cat", "hound", "bird"], "class 1 is 'hound' in the file and 'dog' in the data set"),
+        (["cat", "dog"], "class 2 is none in the file and 'bird' in the data set"),
+        (["cat", "dog", "bird", "fish"], "class 3 is 'fish' in the file and none in the data set"),
+    ],
+)
+def test_a_checkpoint_of_other_classes(names: list[str] | None, note: str) -> None:
+    found = other_classes("a.pth", {"class_names": names}, dataset_of([[]]))
+    assert note in found
+    assert bool(found) == bool(note)
 
 
 def test_results_of_a_test_set_are_compared_with_the_last_of_this_set() -> None:

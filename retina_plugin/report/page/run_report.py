@@ -27,7 +27,7 @@ from retina_plugin.evaluation.read_results import read_checked_results
 from retina_plugin.evaluation.results import RESULTS_FILE, results_folder
 from retina_plugin.report.ending import reported_checkpoint
 from retina_plugin.report.page.trained_images import trained_images
-from retina_plugin.report.page.weights_of_results import origin_of_results
+from retina_plugin.report.page.weights_of_results import origin_of_results, other_classes
 
 
 @dataclass(frozen=True)
@@ -99,6 +99,7 @@ def read_run(folder: str) -> RunReport:
         if step is not None
     ]
     notes += dict.fromkeys(origin.note for origin in origins if origin.note)
+    notes += filter(None, (other_classes(path, metadata, dataset) for dataset in datasets))
     return RunReport(
         folder=folder,
         cfg=cfg,

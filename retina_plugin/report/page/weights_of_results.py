@@ -7,13 +7,14 @@ results is compared with the AP that ``metrics.json`` has for the checkpoint.
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 import shlex
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from retina_plugin.data import final_sets, validation_sets
+from retina_plugin.data import Dataset, final_sets, validation_sets
 from retina_plugin.evaluation.analysis import Analysis
 
 CLOSE = 0.1  # percent; AP that differ less can be of the same weights on other hardware
@@ -71,4 +72,25 @@ def origin_of_results(
         f"The results of {analysis.dataset.name} have AP {ap:.1f}, but metrics.json has AP "
         f"{expected:.1f} for {name} (step {step}). They are of other weights, or the images or "
         f"annotations have changed since. {again} evaluates again.",
+    )
+
+
+def other_classes(checkpoint: str, metadata: Mapping[str, Any], dataset: Dataset) -> str:
+    """Return a note if a checkpoint has other classes than an evaluated data set, else "".
+
+    Args:
+        checkpoint: path of the checkpoint.
+        metadata: its metadata; without class names, the note is empty.
+        dataset: the data set.
+    """
+    theirs = metadata.get("class_names")
+    if not isinstance(theirs, list) or tuple(theirs) == dataset.class_names:
+        return ""
+    pairs = enumerate(itertools.zip_longest(theirs, dataset.class_names))
+    at, names = next((at, names) for at, names in pairs if names[0] != names[1])
+    there, here = ("none" if name is None else repr(name) for name in names)
+    return (
+        f"{checkpoint} was trained with other classes than {dataset.name} has now: class {at} is "
+        f"{there} in the file and {here} in the data set. The thresholds of the file are used by "
+        "name, and the results by category id: check that the annotations are those of the run."
     )

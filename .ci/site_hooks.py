@@ -17,10 +17,14 @@ from mkdocs.structure.pages import Page
 
 MODULES = {  # what users call -> its public names
     "retina_plugin": ["get_cfg", "build_model", "load_weights", "load", "train"],
+    "retina_plugin.inference.detector": ["Detector"],
+    "retina_plugin.inference.result": ["Result"],
+    "retina_plugin.export.load": ["load_exported"],
     "retina_plugin.config": ["Key", "check_rules", "ConfigError"],
     "retina_plugin.data": ["load_dataset", "read_image", "Dataset"],
-    "retina_plugin.losses": ["sigmoid_focal_loss"],
+    "retina_plugin.losses": ["sigmoid_focal_loss", "ClassLoss", "BoxLoss"],
     "retina_plugin.modeling.retinanet": ["RetinaNet"],
+    "retina_plugin.modeling.structures": ["Anchors", "Predictions", "Assignment"],
     "retina_plugin.modeling.assigners.max_iou": ["match_anchors"],
     "retina_plugin.engine.trackers.tracker": ["Tracker", "TrackedImage", "TrackedRun"],
     "retina_plugin.engine.doctor.finding": ["Finding"],
@@ -28,6 +32,7 @@ MODULES = {  # what users call -> its public names
 LINK = re.compile(r"(?<!!)\[([^\]]*)\]\((?!https?:)([^)\s]+)\)")
 TITLE = re.compile(r"^```(\w+) +(\S+)$", re.MULTILINE)
 INLINE_MATH = re.compile(r"\$`(.+?)`\$")
+ROLE = re.compile(r":(?:attr|class|data|func|meth|mod):\s*<code>~?([\w.]+)</code>")
 BLOCK_MATH = re.compile(r"^```math\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -66,10 +71,28 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 
     def link(match: re.Match[str]) -> str:
         path = match[2].partition("#")[0]
+        if path.endswith("first_run.ipynb") and page.file.src_uri != "first_run.md":
+            return f"[{match[1]}](first_run.md)"
         known = not path or files.get_file_from_path(path) is not None
         return match[0] if known else match[1]
 
-    markdown = BLOCK_MATH.sub(lambda m: convert(m[1].strip(), display="block"), markdown)
+    def formula(match: re.Match[str]) -> str:
+        """A formula that is wider than a phone scrolls in its own box."""
+        math = convert(match[1].strip(), display="block")
+        return f'<div style="overflow-x: auto">{math}</div>'
+
+    markdown = BLOCK_MATH.sub(formula, markdown)
     markdown = INLINE_MATH.sub(lambda m: convert(m[1]), markdown)
     markdown = TITLE.sub(r'```\1 title="\2"', markdown)
     return LINK.sub(link, markdown)
+
+
+def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Replace the roles of docstrings, such as ``:func:`retina_plugin.load```: by a link if the
+    name is on the page, else by the name alone."""
+
+    def name(match: re.Match[str]) -> str:
+        code = f"<code>{match[1]}</code>"
+        return f'<a href="#{match[1]}">{code}</a>' if f'id="{match[1]}"' in html else code
+
+    return ROLE.sub(name, html)

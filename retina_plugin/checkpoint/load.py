@@ -26,7 +26,7 @@ def load_weights(model: nn.Module, path: str) -> dict[str, Any]:
             torchvision's RetinaNet; see ``docs/weights.md``. Code in the file is not run.
 
     Returns:
-        The file's metadata, such as ``{"class_names": ["cat", "dog"]}``; empty if it has none.
+        The file's metadata, such as the list ``metadata["class_names"]``; empty if it has none.
 
     Raises:
         WeightsError: the file is missing or broken, its parameters do not match those of ``model``

@@ -54,13 +54,14 @@ def train(
     Args:
         cfg: a config from :func:`retina_plugin.get_cfg`; it is not changed.
         host: "auto", "detectron2" or "lightning"; must be the host that ``cfg`` is for.
-        resume, overwrite: like the flags of the tool.
+        resume: continue the run in ``OUTPUT_DIR`` from its newest checkpoint.
+        overwrite: rename the folder of an old run and start again.
 
     Returns:
-        The metrics of the final evaluation in percent, ``{"bbox": {"AP": 71.2, ..., "AP-cat":
-        70.1}}``. With several test sets, a dict from the name of each set to such a dict. Empty
-        without a test set or ground truth. Beside "bbox", "validation" has the losses if the
-        final evaluation was made during training.
+        The metrics of the final evaluation in percent, such as ``metrics["bbox"]["AP"]`` and
+        ``metrics["bbox"]["AP-cat"]``. With several test sets, a dict from the name of each set to
+        such a dict. Empty without a test set or ground truth. Beside "bbox", "validation" has the
+        losses if the final evaluation was made during training.
 
     Raises:
         ConfigError, DatasetError, WeightsError: a setting, data set or checkpoint cannot be used.

@@ -101,6 +101,7 @@ class ExportedDetector(ImageDetector):
 
     @torch.inference_mode()
     def detect_batch(self, images: Tensor, sizes: Sequence[Size]) -> list[Detections]:
+        """See :meth:`ImageDetector.detect_batch`."""
         found = self.run(images)
         if self.description.outputs == DETECTIONS:
             detections = _split_images(found)

@@ -42,7 +42,7 @@ class Failure(NamedTuple):
 class Detector:
     """Detects objects in images and videos; :func:`retina_plugin.load` makes it.
 
-    Example:
+    Examples:
         >>> detector = retina_plugin.load("out")
         >>> found = detector("photo.jpg")
         >>> found["boxes"], found["scores"], found["labels"]
@@ -156,6 +156,9 @@ class Detector:
             video: an open video; it is closed at the end.
             limits: see :meth:`limits`.
             max_frames: the largest number of frames; 0 for all.
+
+        Yields:
+            A result for each frame, in order.
 
         Raises:
             DatasetError: no frame can be read.

@@ -35,6 +35,7 @@ def load(
         WeightsError: there is no checkpoint, it cannot be read, or it is of another model.
         ConfigError: no config is found, or it cannot be used; or for an exported file a config is
             given, or a key whose value it has fixed.
+        ValueError: ``batch_size`` is below 1.
         ExportError, ImportError: an exported file cannot be used; see
             :func:`retina_plugin.export.load.load_exported`.
     """

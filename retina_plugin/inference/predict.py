@@ -44,6 +44,7 @@ class Summary:
     seconds: float = 0.0
 
     def describe(self, folder: str, places: Sequence[str]) -> str:
+        """Return the last line of the command: counts, speed and what ``folder`` contains."""
         rate = f" ({self.images / self.seconds:.1f} images/s)" if self.images else ""
         return (
             f"{self.detections} detections in {self.images} images{rate}; in {folder}: "
@@ -183,6 +184,9 @@ def predict(
         threshold: see :meth:`Detector.__call__`.
         max_frames: the largest number of frames of each video; 0 for all.
         shows_window: whether to show each image.
+
+    Returns:
+        What was done. Inputs that cannot be used are no error; their messages are in ``failures``.
 
     Raises:
         ConfigError: the folder cannot be written to, or no window can be opened.

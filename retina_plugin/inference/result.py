@@ -99,7 +99,14 @@ class Result(dict[str, Tensor]):
 
     def picture(self, *, labels: LabelMode = "auto") -> np.ndarray:
         """Draw the detections for a file: small images are enlarged, and a legend below the image
-        explains boxes without a label."""
+        explains boxes without a label.
+
+        Args:
+            labels: see :meth:`plot`.
+
+        Returns:
+            (H, W, 3) uint8 RGB; H and W can differ from :attr:`size`.
+        """
         image, boxes = resize_for_display(
             self.image, self["boxes"].numpy(), min_side=SHORTEST_SIDE, max_side=LONGEST_SIDE
         )

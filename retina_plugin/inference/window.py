@@ -44,6 +44,7 @@ class Window:
         return (self._cv2.waitKey(0 if waits else 1) & 0xFF) not in ENDING_KEYS
 
     def close(self) -> None:
+        """Close all windows of OpenCV in this process."""
         self._cv2.destroyAllWindows()
 
 

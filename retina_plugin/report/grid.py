@@ -22,6 +22,10 @@ CAPTION = 14  # size of text, pixels
 GAP = 6  # pixels between images
 MARGIN = 2  # pixels around captions
 BACKGROUND = (255, 255, 255)
+OPTIONS: dict[str, dict[str, int]] = {
+    "JPEG": {"quality": 92, "subsampling": 0},  # subsampling would blur coloured lines and text
+    "PNG": {"compress_level": 4},  # half the time of Pillow's default for files of equal size
+}
 
 
 def results_by_image(
@@ -211,7 +215,5 @@ def write_image(path: str, image: np.ndarray) -> None:
     known = Image.registered_extensions()
     if known.get(suffix) not in Image.SAVE:
         raise ValueError(f"{path}: expected the ending of an image, such as .jpg or .png")
-    # without subsampling, which would blur coloured lines and text in JPEG files
-    options = {"quality": 92, "subsampling": 0} if suffix in (".jpg", ".jpeg") else {}
-    Image.fromarray(image).save(buffer, format=known[suffix], **options)
+    Image.fromarray(image).save(buffer, format=known[suffix], **OPTIONS.get(known[suffix], {}))
     write_atomically(path, buffer.getvalue())

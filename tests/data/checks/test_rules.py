@@ -1,4 +1,4 @@
-"""Each rule: a data set in which one thing is wrong, and what is found in it."""
+"""Each rule finds the one error of a data set that has only this error."""
 
 from __future__ import annotations
 
@@ -29,7 +29,8 @@ def truncate(s: Scene) -> None:
 
 
 def stored_sideways(s: Scene) -> None:
-    """Image 3 is stored sideways, with an EXIF orientation; its size in the annotations, too."""
+    """Store image 3 rotated by 90 degrees, with an EXIF orientation; the annotations have the size
+    of the stored image."""
     exif = Image.Exif()
     exif[0x0112] = 6
     picture(3).transpose(Image.Transpose.ROTATE_90).save(s.path(3), exif=exif)

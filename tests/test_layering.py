@@ -1,10 +1,11 @@
 """Check the three rules for imports between packages; see docs/architecture.md."""
 
 import ast
+import functools
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -108,6 +109,7 @@ def _is_text(node: ast.AST) -> bool:
     return isinstance(node, ast.Constant) and isinstance(node.value, str)
 
 
+@functools.cache
 def imports_of(path: Path, *, inside: bool = True) -> set[str]:
     """See :func:`imports`."""
     package = ".".join(path.relative_to(ROOT).parent.parts)
@@ -139,22 +141,33 @@ def place_of(path: Path) -> str:
     return name_of(path).split("/")[0]
 
 
-@pytest.mark.parametrize("path", FILES, ids=name_of)
-def test_a_package_imports_only_from_packages_below_it(path: Path) -> None:
-    own = place_of(path)
-    others = packages(imports_of(path)) - {own} - UPWARDS.get(name_of(path), set())
-    assert {other for other in others if FLOOR[other] >= FLOOR.get(own, 0)} == set()
+def forbidden(find: Callable[[Path], set[str]], files: list[Path] = FILES) -> dict[str, set[str]]:
+    """Return what ``find`` finds in each file, for files in which it finds something."""
+    return {name_of(path): names for path in files if (names := find(path))}
 
 
-@pytest.mark.parametrize("path", FILES, ids=name_of)
-def test_libraries_are_imported_in_their_packages_only(path: Path) -> None:
-    allowed = ALLOWED.get(name_of(path), set()) | ALLOWED.get(place_of(path), set())
-    assert libraries(imports_of(path)) <= allowed
+def test_a_package_imports_only_from_packages_below_it() -> None:
+    def not_below(path: Path) -> set[str]:
+        own = place_of(path)
+        others = packages(imports_of(path)) - {own} - UPWARDS.get(name_of(path), set())
+        return {other for other in others if FLOOR[other] >= FLOOR.get(own, 0)}
+
+    assert forbidden(not_below) == {}
 
 
-@pytest.mark.parametrize("path", [p for p in FILES if place_of(p) in PURE], ids=name_of)
-def test_pure_files_import_torch_and_the_standard_library_at_their_top(path: Path) -> None:
-    assert libraries(imports_of(path, inside=False)) <= LATE.get(name_of(path), set())
+def test_libraries_are_imported_in_their_packages_only() -> None:
+    def not_allowed(path: Path) -> set[str]:
+        allowed = ALLOWED.get(name_of(path), set()) | ALLOWED.get(place_of(path), set())
+        return libraries(imports_of(path)) - allowed
+
+    assert forbidden(not_allowed) == {}
+
+
+def test_pure_files_import_torch_and_the_standard_library_at_their_top() -> None:
+    def impure(path: Path) -> set[str]:
+        return libraries(imports_of(path, inside=False)) - LATE.get(name_of(path), set())
+
+    assert forbidden(impure, [path for path in FILES if place_of(path) in PURE]) == {}
 
 
 @pytest.mark.parametrize(

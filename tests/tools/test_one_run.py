@@ -13,7 +13,7 @@ from tests.load_tools import load_tool
 @pytest.mark.slow
 def test_a_failed_run_names_its_log(tmp_path: Path) -> None:
     with pytest.raises(ChildProcessError, match=r"no\.yaml.* failed, see .*log\.txt"):
-        load_tool("one_run").one_run(tmp_path / "run", "no.yaml", [], threads=1)
+        load_tool("one_run").one_run(tmp_path / "run", "no.yaml", [], threads=1, host="lightning")
     assert "no.yaml cannot be read" in (tmp_path / "run/log.txt").read_text(encoding="utf-8")
     assert not (tmp_path / "run/run.json").exists()
 

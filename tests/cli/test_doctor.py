@@ -62,6 +62,14 @@ def test_quick_leaves_out_the_self_tests() -> None:
     assert {*self_test.SELF_TESTS} < {*doctor.checks(quick=False)}
 
 
+def test_the_output_on_the_page(root: Path) -> None:
+    page = (root / "docs/doctor.md").read_text(encoding="utf-8")
+    *lines, end = page.split("```\n")[2].splitlines()
+    checks = doctor.checks(quick=False)
+    assert {line.split(maxsplit=1)[1].split(":")[0] for line in lines} <= {*checks}
+    assert end.startswith(f"{len(checks)} checks: ")
+
+
 def test_another_version_that_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     text = "retina_plugin 1 from /a, Python 3.11\nwarning: version 2 is installed, but"
     monkeypatch.setattr("retina_plugin.cli.version.version", lambda: text)

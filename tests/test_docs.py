@@ -57,6 +57,7 @@ PAGES = [
     "docs/plugin.md",
     "docs/your_own_data.md",
     "docs/data_checks.md",
+    "docs/planning.md",
     "docs/training.md",
     "docs/augmentation.md",
     "docs/detection.md",
@@ -434,6 +435,7 @@ def test_every_page_is_in_the_navigation_of_the_site(root: Path) -> None:
     generated = {"index.md", "first_run.md", "reference.md"}  # by .ci/site_hooks.py
     pages = {path.name for path in (root / "docs").glob("*.md")}
     assert set(re.findall(r"\w+\.md", nav)) == pages | generated
+    assert {name for name in PAGES if "/" in name} == {f"docs/{name}" for name in pages}
 
 
 @pytest.mark.slow

@@ -45,8 +45,13 @@ HAS_DETECTRON2 = importlib.util.find_spec("detectron2") is not None
 HOSTS = ["lightning"] + ["detectron2"] * HAS_DETECTRON2
 TRAIN, TEST = "('my/train.json@my/images',)", "('my/val.json@my/images',)"
 SEVEN = [
-    f"my_{name}.py"
-    for name in ("class_loss", "assigner", "box_coder", "neck", "head", "suppressor", "transform")
+    "my_class_loss.py",
+    "my_assigner.py",
+    "my_box_coder.py",
+    "my_neck.py",
+    "my_head.py",
+    "my_suppressor.py",
+    "my_transform.py",
 ]
 PAGES = [
     "README.md",

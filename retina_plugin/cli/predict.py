@@ -104,6 +104,13 @@ def add_opts(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def check(parser: Parser, args: argparse.Namespace) -> None:
+    """Check that no flag of the command follows ``--opts``, which takes all words after it."""
+    late = next((word for word in args.opts if parser.has_flag(word)), None)
+    if late is not None:
+        parser.error(f"expected pairs KEY VALUE after --opts, found {late}: put it before --opts")
+
+
 def run(args: argparse.Namespace) -> None:
     """Detect and write.
 

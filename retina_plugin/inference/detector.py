@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import numbers
 import os
 import warnings
 from collections.abc import Generator, Iterator, Sequence
@@ -118,7 +119,8 @@ class Detector:
         if threshold is None:
             thresholds = self.thresholds
             return torch.tensor([thresholds[name] for name in self.class_names])
-        if not 0 <= threshold <= 1:
+        is_number = isinstance(threshold, numbers.Real) and not isinstance(threshold, bool)
+        if not is_number or not 0 <= threshold <= 1:
             raise ValueError(f"threshold: expected a number from 0 to 1, found {threshold!r}")
         return torch.full((len(self.class_names),), float(threshold))
 
@@ -206,7 +208,10 @@ class Detector:
     def _detect_list(self, sources: Sequence[Any], limits: torch.Tensor) -> Iterator[Result]:
         for start in range(0, len(sources), self.batch_size):
             batch = sources[start : start + self.batch_size]
-            images = [self._to_image(source) for source in batch]
+            images = [
+                self._to_image(source, number, len(sources))
+                for number, source in enumerate(batch, start=start)
+            ]
             detections = self._detect(images, limits)
             for source, image, found in zip(batch, images, detections, strict=True):
                 if isinstance(source, (str, os.PathLike)):
@@ -214,9 +219,15 @@ class Detector:
                 else:
                     yield self._result(found, image)
 
-    def _to_image(self, source: Any) -> np.ndarray:
+    def _to_image(self, source: Any, number: int, count: int) -> np.ndarray:
+        """Return the pixels of a source, the one with the index ``number`` of ``count``."""
         if not isinstance(source, (str, os.PathLike)):
-            return to_rgb(source, pixel_range=self._options["pixel_range"])
+            try:
+                return to_rgb(source, pixel_range=self._options["pixel_range"])
+            except ValueError as error:
+                if count == 1:
+                    raise
+                raise ValueError(f"image {number} of the list: {error}") from error
         path = os.path.expanduser(os.fspath(source))
         if os.path.isdir(path) or is_video(path):
             raise ValueError(f"{path}: a folder or a video must be given alone, not in a list")

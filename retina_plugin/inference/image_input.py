@@ -58,6 +58,8 @@ def _from_pil(image: Image.Image, pixel_range: Range | None) -> np.ndarray:
         raise ValueError(
             f"expected an image whose values Pillow keeps, found a {lost} ({path}): give its path"
         )
+    if not (upright.width and upright.height):
+        raise ValueError(f"expected an image, found an empty PIL image of {image.size} pixels")
     if upright.mode.startswith(("I", "F")):  # more than 8 bits
         return _from_array(np.asarray(upright)[:, :, None], "array", pixel_range)
     return np.asarray(upright.convert("RGB"))

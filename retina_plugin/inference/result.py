@@ -144,8 +144,16 @@ class Result(dict[str, Tensor]):
 
         Returns:
             M dicts with "image_id", "category_id", "bbox" as XYWH, and "score".
+
+        Raises:
+            ValueError: ``category_ids`` has not K entries.
         """
-        ids = category_ids or range(1, len(self.class_names) + 1)
+        count = len(self.class_names)
+        ids = list(range(1, count + 1) if category_ids is None else category_ids)
+        if len(ids) != count:
+            raise ValueError(
+                f"category_ids: expected {count}, one for each class, found {len(ids)}"
+            )
         return coco_results(image_id, self, ids)
 
     def to_pandas(self) -> pandas.DataFrame:

@@ -115,6 +115,10 @@ def test_mistakes_in_sources_are_errors_at_the_call(detector: Detector, folder: 
         detector({})
     with pytest.raises(ValueError, match="found bool"):
         detector(True)
+    with pytest.raises(ValueError, match="image 1 of the list: expected a path"):
+        detector([np.zeros((8, 8, 3), np.uint8), None])
+    with pytest.raises(ValueError, match="category_ids: expected 3, one for each class, found 1"):
+        detector(np.zeros((8, 8, 3), np.uint8)).to_coco(category_ids=[7])
 
 
 def test_a_video_gives_its_frames(detector: Detector, tmp_path: Path) -> None:
@@ -162,7 +166,7 @@ def test_thresholds_of_classes(detector: Detector, paths: list[str]) -> None:
     assert_same(kept, {name: value[expected] for name, value in everything.items()})
     highest = float(everything["scores"][0])
     assert detector(paths[0], threshold=highest)["scores"].tolist() == [highest]
-    for wrong in (-0.1, 1.1, float("nan")):
+    for wrong in (-0.1, 1.1, float("nan"), "0.5", [0.5], True):
         with pytest.raises(ValueError, match="threshold: expected a number from 0 to 1"):
             detector(paths[0], threshold=wrong)
 

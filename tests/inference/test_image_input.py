@@ -55,6 +55,7 @@ def test_equal_images_in_all_forms(source: Any, expected: np.ndarray) -> None:
         (RGB > 3, "array of bool: give the pixels of an image"),
         (DEEP, "more than 8 bits"),
         (Image.fromarray(DEEP), "more than 8 bits"),
+        (Image.new("RGB", (0, 5)), "found an empty PIL image of (0, 5) pixels"),
         (RGB[None], "found a batch"),
         (np.zeros((0, 5, 3), np.uint8), "found an empty array of shape (0, 5, 3)"),
         (np.zeros((4, 5, 7), np.uint8), "found an array of shape (4, 5, 7)"),

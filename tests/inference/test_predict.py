@@ -371,6 +371,7 @@ def test_mistakes(
         "invalid choice: 'xml'": (*one, tmp_path / "out", "--save", "xml"),
         "expected a number from 0 to 1": (*one, tmp_path / "out", "--threshold", "50"),
         "unknown key": (*one, tmp_path / "out", "--opts", "INPUT.MIN_SIZE_TESTS", "3"),
+        "found --threshold: put it before --opts": (*one, "out", "--opts", "--threshold", "0.3"),
         "required: --weights, --input": (),
     }
     for words, argv in table.items():

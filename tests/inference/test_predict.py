@@ -283,12 +283,14 @@ def test_frames_with_odd_sides_get_another_row_and_column(
     frame[:, -20:], frame[-20:] = (250, 0, 0), (250, 0, 0)  # red
     for _ in range(3):
         writer.write(frame)
+    writer.write(np.zeros((20, 30, 3), np.uint8))  # some videos change their size
     assert not os.path.exists(path)
     writer.close()
     written = cv2.VideoCapture(path)
     assert written.get(cv2.CAP_PROP_FPS) == pytest.approx(29.97, abs=0.01)
     found = written.read()[1]
     assert found.shape == (48, 64, 3)
+    assert written.get(cv2.CAP_PROP_FRAME_COUNT) == 4
     np.testing.assert_allclose(found[-1, -1], (0, 0, 250), atol=12)  # BGR
     assert os.listdir(tmp_path) == ["a.mp4"]
 

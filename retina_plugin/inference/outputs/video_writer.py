@@ -21,7 +21,7 @@ class VideoWriter(Protocol):
     """Writes frames; the file has its name only after :meth:`close`."""
 
     def write(self, frame: np.ndarray) -> None:
-        """Add a frame (H, W, 3) uint8 RGB of the size of the video."""
+        """Add a frame (H, W, 3) uint8 RGB; one of another size is resized."""
 
     def close(self) -> None:
         """Complete the file with the frames so far.
@@ -118,13 +118,16 @@ class _OpenCvWriter(_Draft):
         super().__init__(path)
         self._cv2, self._count = import_opencv("writing a video"), 0
         code = self._cv2.VideoWriter_fourcc(*"mp4v")
-        self._writer = self._cv2.VideoWriter(self.draft, code, rate, size[::-1])
+        self._size = size[::-1]
+        self._writer = self._cv2.VideoWriter(self.draft, code, rate, self._size)
         if not self._writer.isOpened():
             self.remove()
             raise DiskError(f"cannot write {path}: OpenCV cannot open it as mp4v")
 
     def write(self, frame: np.ndarray) -> None:
-        self._writer.write(np.ascontiguousarray(_even(frame)[:, :, ::-1]))  # BGR
+        pixels = np.ascontiguousarray(_even(frame)[:, :, ::-1])  # BGR
+        # OpenCV drops frames of another size; PyAV resizes them
+        self._writer.write(self._cv2.resize(pixels, self._size))
         self._count += 1
 
     def close(self) -> None:

@@ -8,6 +8,8 @@ from collections.abc import Iterable
 
 from retina_plugin.checkpoint.match import CheckpointMatch
 
+BOXES, SCORES = "head.bbox_pred.bias", "head.cls_score.bias"
+
 
 def describe_mismatch(found: CheckpointMatch, *, only: str = "") -> str:
     """Return a message that lists the mismatched parameters and says what to change.
@@ -62,10 +64,8 @@ def _advice(found: CheckpointMatch, mismatches: list[str]) -> str:
             f"{numbers[1]}: change MODEL.RETINA_PLUGIN.BOX_CODER.NAME (4 is DeltaCoder, a larger "
             "number DistributionCoder with BINS)."
         )
-    if "head.bbox_pred.bias" in found.shape_mismatches:
-        theirs, ours = (
-            math.prod(shape) // 4 for shape in found.shape_mismatches["head.bbox_pred.bias"]
-        )
+    if BOXES in found.shape_mismatches:
+        theirs, ours = map(_anchors_per_cell, _sizes(found, BOXES), _sizes(found, SCORES))
         return (
             f"The file has {theirs} anchors per cell, the model has {ours}: change "
             "MODEL.ANCHOR_GENERATOR.SIZES or ASPECT_RATIOS."
@@ -110,32 +110,44 @@ def _advice(found: CheckpointMatch, mismatches: list[str]) -> str:
     )
 
 
-def _numbers_of_a_box(found: CheckpointMatch) -> tuple[int, int] | None:
-    """Return how many numbers encode a box in the file and in the model.
+def _sizes(found: CheckpointMatch, name: str) -> tuple[int, int]:
+    """Return how many elements a parameter has in the file and in the model; 0 where it is
+    missing."""
+    if name in found.shape_mismatches:
+        theirs, ours = map(math.prod, found.shape_mismatches[name])
+        return theirs, ours
+    in_file = found.state[name].numel() if name in found.state else 0
+    return in_file, in_file if name in found.matched else 0
 
-    Returns:
-        None if they are equal, or if the numbers of anchors per cell differ (the class scores show
-        this).
+
+def _anchors_per_cell(boxes: int, *scores: int) -> int:
+    """Return the probable number A of anchors per cell, from the numbers of outputs of the head:
+    a multiple of 4 A for boxes (of 4 A (BINS + 1) with a DistributionCoder), and of A for scores.
     """
-    boxes = "head.bbox_pred.bias"
-    if boxes not in found.shape_mismatches or "head.cls_score.bias" not in found.matched:
+    return max(math.gcd(boxes // 4, *scores), 1)
+
+
+def _numbers_of_a_box(found: CheckpointMatch) -> tuple[int, int] | None:
+    """Return how many numbers encode a box in the file and in the model; None if they are equal."""
+    boxes, scores = _sizes(found, BOXES), _sizes(found, SCORES)
+    if BOXES not in found.shape_mismatches or not all(scores):
         return None
-    theirs, ours = (math.prod(shape) for shape in found.shape_mismatches["head.bbox_pred.bias"])
-    anchors = math.gcd(theirs, ours) // 4
-    return theirs // max(anchors, 1), ours // max(anchors, 1)
+    if SCORES in found.matched:  # equal numbers of anchors and classes
+        anchors = (_anchors_per_cell(*boxes),) * 2
+    else:
+        anchors = _anchors_per_cell(boxes[0], scores[0]), _anchors_per_cell(boxes[1], scores[1])
+    theirs, ours = boxes[0] // anchors[0], boxes[1] // anchors[1]
+    return None if theirs == ours else (theirs, ours)
 
 
 def _class_counts(found: CheckpointMatch) -> str:
     """Return for example ": 80 in the file, 3 in the model", computed from the sizes of the head's
     biases; "" if the file lacks one of them."""
-    anchors = found.state.get("head.bbox_pred.bias")
-    if anchors is None or "head.cls_score.bias" not in found.shape_mismatches:
+    boxes, scores = _sizes(found, BOXES), _sizes(found, SCORES)
+    if BOXES not in found.matched or SCORES not in found.shape_mismatches:
         return ""
-    theirs, ours = (
-        math.prod(shape) // (len(anchors) // 4)
-        for shape in found.shape_mismatches["head.cls_score.bias"]
-    )
-    return f": {theirs} in the file, {ours} in the model"
+    anchors = _anchors_per_cell(boxes[0], *scores)
+    return f": {scores[0] // anchors} in the file, {scores[1] // anchors} in the model"
 
 
 def _count_blocks(names: Iterable[str], backbone: str) -> list[int]:

@@ -132,3 +132,39 @@ def test_weights_of_another_head(
     with pytest.raises(WeightsError) as error:
         load_weights(ours, str(tmp_path / "model.pth"))
     assert words in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("file", "model", "words"),
+    [
+        ({"NUM_CLASSES": 7}, {}, "NUM_CLASSES: 7 in the file, 3 in the model"),
+        (
+            {"NUM_CLASSES": 7},
+            {"BOX_CODER": "DeltaCoder"},
+            "The file has 68 numbers for the box of an anchor, the model has 4",
+        ),
+        ({"ASPECT_RATIOS": [[1.0]]}, {}, "The file has 2 anchors per cell, the model has 6"),
+    ],
+    ids=["classes", "classes and box coder", "anchors"],
+)
+def test_weights_of_another_head_with_distributions(
+    file: dict[str, Any], model: dict[str, Any], words: str, tmp_path: Path
+) -> None:
+    """With 16 bins, 68 numbers encode a box, so the numbers of outputs alone do not tell how many
+    anchors a cell has."""
+    keys = {
+        "NUM_CLASSES": "MODEL__RETINANET__NUM_CLASSES",
+        "BOX_CODER": "MODEL__RETINA_PLUGIN__BOX_CODER__NAME",
+        "ASPECT_RATIOS": "MODEL__ANCHOR_GENERATOR__ASPECT_RATIOS",
+    }
+    giou = {"MODEL__RETINANET__BBOX_REG_LOSS_TYPE": "giou"}
+    theirs, ours = (
+        compact_model(
+            **giou,
+            **{keys[k]: v for k, v in ({"BOX_CODER": "DistributionCoder"} | changes).items()},
+        )
+        for changes in (file, model)
+    )
+    torch.save({"model": theirs.state_dict()}, tmp_path / "model.pth")
+    with pytest.raises(WeightsError, match=words):
+        load_weights(ours, str(tmp_path / "model.pth"))

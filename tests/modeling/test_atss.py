@@ -88,6 +88,24 @@ def test_the_centre_must_lie_inside() -> None:
 
 
 @BOTH
+def test_equal_ious_are_the_threshold() -> None:
+    """All candidates lie in the box, so their IoUs are equal. For some sizes of the box, the mean
+    of the nine numbers is rounded upwards."""
+    anchors, assigner = grid((9, 9)), ATSSAssigner(topk=9)  # centres at 4, 12, ..., 68
+    for size in torch.linspace(33, 120, 60).tolist():
+        box = (36 - size, 36 - size, 36 + size, 36 + size)
+        assert int((assigner(anchors, [target(box)]).matches == 0).sum()) == 9
+
+
+@BOTH
+def test_half_of_the_candidates_share_the_highest_iou() -> None:
+    """The candidates of two levels lie in the box, 9 with an IoU of 32 x 32 / 200^2, and 9 of four
+    times as much. The mean plus the standard deviation is above both."""
+    box = target((-64, -64, 136, 136))
+    assert (ATSSAssigner(topk=9)(grid((9, 9), (5, 5)), [box]).matches == BACKGROUND).all()
+
+
+@BOTH
 @pytest.mark.parametrize(
     ("boxes", "expected"),
     [

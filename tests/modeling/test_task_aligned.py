@@ -12,6 +12,7 @@ from torch.testing import assert_close
 from retina_plugin.layers.boxes import pairwise_iou
 from retina_plugin.modeling.anchors import AnchorGenerator
 from retina_plugin.modeling.assigners import TaskAlignedAssigner, tiles
+from retina_plugin.modeling.assigners.alignment import Rule, align_in_tiles, align_with_all
 from retina_plugin.modeling.box_coders import DeltaCoder
 from retina_plugin.modeling.distribution_coder import DistributionCoder
 from retina_plugin.modeling.structures import BACKGROUND, Anchors, Predictions, Target
@@ -120,6 +121,20 @@ def test_like_the_rule_on_whole_matrices(
         assert_close(found.matches[number], matches)
         assert_close(found.quality[number], quality, rtol=1e-4, atol=1e-6)
     assert (found.matches >= 0).any()
+
+
+def test_rounding_loses_no_candidate() -> None:
+    """All 64 predictions are equal. The lower bound of a box is the alignment of one of them, which
+    is computed again together with the others. Vector instructions can give another last digit; the
+    logits are some for which they give a smaller score."""
+    many = torch.linspace(-4, 4, 2000)
+    logits = [x for x, score in zip(many, many.sigmoid(), strict=True) if score < x.sigmoid()][:30]
+    predicted = torch.tensor([[0.0, 0, 100, 100]]).expand(64, 4)
+    arguments = torch.tensor([[0.0, 0, 80, 90]]), torch.tensor([0]), Rule(1, 1.0, 6.0)
+    for logit in logits:
+        scores = logit.expand(64, 1)
+        found = align_in_tiles(scores, lambda part: predicted[part], *arguments)
+        assert_close(found.alignment, align_with_all(scores, predicted, *arguments).alignment)
 
 
 @BOTH

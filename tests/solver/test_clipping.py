@@ -37,6 +37,25 @@ def test_each_gradient_is_clipped_on_its_own(kind: str, norm: float, expected: l
     assert parameters[2].grad is None
 
 
+@pytest.mark.parametrize("norm", [1.0, 2.0, 3.0])
+def test_norms_are_clipped_as_by_pytorch(norm: float) -> None:
+    """Every bit is equal, also for gradients that are 0, not finite, or not contiguous."""
+    values = [torch.randn(3, 4), torch.zeros(2), torch.full((2,), math.nan), torch.randn(1) * 1e-3]
+    values += [torch.randn(2, 3, 3, 3).to(memory_format=torch.channels_last), torch.tensor(7.0)]
+    found, expected = ([torch.nn.Parameter(v.clone()) for v in values] for _ in range(2))
+    for parameter, other, value in zip(found, expected, values, strict=True):
+        parameter.grad, other.grad = value.clone(), value.clone()
+        torch.nn.utils.clip_grad_norm_(other, 0.5, norm)
+    without = torch.nn.Parameter(torch.zeros(2))
+    clip_gradients(
+        torch.optim.SGD([*found, without]),
+        clipping_of(CLIP_TYPE="norm", NORM_TYPE=norm, CLIP_VALUE=0.5),
+    )
+    assert without.grad is None
+    for parameter, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(parameter.grad, other.grad, rtol=0, atol=0, equal_nan=True)
+
+
 def test_unknown_clipping() -> None:
     optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))])
     with pytest.raises(ValueError, match="CLIP_TYPE must be value or norm, found 'full_model'"):

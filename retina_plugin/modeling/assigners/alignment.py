@@ -26,7 +26,9 @@ from retina_plugin.modeling.assigners.overlaps import (
 )
 
 FIRST_TILES = 4  # number of tiles per box that give the lower bound of its alignments
-SLACK = 1e-4  # relative tolerance for rounding errors of powers
+# Relative tolerance for rounding errors. The power of a number can have another last digit at
+# another place in a tensor, because the last elements are not computed by vector instructions.
+SLACK = 1e-4
 
 
 class Aligned(NamedTuple):
@@ -163,7 +165,8 @@ class _Pairs:
         anchor = of_box.gather(1, column // tiles.TILE) * tiles.TILE + column % tiles.TILE
         # entries with IoU 0 can lie in the padding of the last tile
         anchor = anchor.clamp(max=len(self.logits) - 1)
-        return self.rule.alignment(self.logits[anchor, self.labels[:, None]], best).amin(dim=1)
+        lowest = self.rule.alignment(self.logits[anchor, self.labels[:, None]], best).amin(dim=1)
+        return lowest * (1 - SLACK)
 
     def iou(self, tile: Tensor, box: Tensor) -> Tensor:
         """Return the IoUs (Q, T) of pairs (Q,); 0 for the padding of the last tile."""

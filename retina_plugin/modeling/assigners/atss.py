@@ -24,6 +24,10 @@ from retina_plugin.modeling.assigners.overlaps import coordinates_first, iou_coo
 from retina_plugin.modeling.assigners.registry import ASSIGNER_REGISTRY
 from retina_plugin.modeling.structures import Anchors, Assignment, Predictions, Target
 
+# Relative tolerance for rounding errors of the threshold. If all candidates have the same IoU, it
+# is the threshold, but its computed mean can be slightly larger.
+SLACK = 1e-6
+
 
 @ASSIGNER_REGISTRY.register(reads={"topk": "MODEL.RETINA_PLUGIN.ASSIGNER.ATSSAssigner.TOPK"})
 class ATSSAssigner:
@@ -36,7 +40,10 @@ class ATSSAssigner:
     one with the highest IoU.
 
     As in the paper, a box gets no anchor if it contains no centre of a candidate, for example a box
-    that is much smaller than a cell of the finest level.
+    that is much smaller than a cell of the finest level. It also gets none if half of its
+    candidates or more share the highest IoU and the others have a lower one, because then none
+    reaches the threshold. This is possible with one anchor per cell on two levels, for a box that
+    is much larger than the anchors.
     """
 
     def __init__(self, *, topk: int) -> None:
@@ -78,4 +85,4 @@ def select_by_iou(boxes: Tensor, candidates: Tensor) -> tuple[Tensor, Tensor]:
     threshold = iou.mean(dim=1, keepdim=True)
     if iou.shape[1] > 1 and len(iou):  # torch warns about the deviation of no boxes
         threshold = threshold + iou.std(dim=1, keepdim=True)
-    return (iou >= threshold) & centres_inside(boxes, candidates), iou
+    return (iou >= threshold * (1 - SLACK)) & centres_inside(boxes, candidates), iou

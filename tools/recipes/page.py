@@ -62,7 +62,8 @@ rows:  # name: [KEY, VALUE, KEY, VALUE, ...]
 - **Verdict.** A row is a gain if the interval of its difference is above 0, a loss if the interval
   is below 0, and not decided otherwise. The noise between seeds cannot be measured with one seed.
   Then the interval includes the noise of the images only, and no row is decided, unless the key
-  `seed_noise` gives the noise of another comparison.
+  `seed_noise` gives the noise of another comparison. Each row is judged alone: of 40 rows without
+  any effect, one is a gain by chance, and one a loss.
 """
 SECTION = re.compile(r"^## ", re.MULTILINE)
 

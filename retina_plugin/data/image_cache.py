@@ -11,7 +11,8 @@ import numpy as np
 class ImageCache:
     """A least-recently-used cache of decoded images by index.
 
-    It only saves time: samples do not depend on the limit.
+    It only saves time: samples do not depend on the limit. Cached images are read-only, so a
+    transform that writes into its input is an error, and does not change later samples.
     """
 
     def __init__(self, *, megabytes: float) -> None:
@@ -29,6 +30,7 @@ class ImageCache:
             return self._images[index]
         image = read()
         if image.nbytes <= self.limit:
+            image.flags.writeable = False
             self._images[index] = image
             self.size += image.nbytes
             while self.size > self.limit:

@@ -238,3 +238,5 @@ def test_the_cache_drops_what_was_used_longest_ago() -> None:
     assert reads == [0, 1, 2, 1]
     assert cache.size == 600
     assert ImageCache(megabytes=0.0001).get(0, lambda: image(9)).shape == (10, 10, 3)
+    with pytest.raises(ValueError, match="read-only"):  # by a transform that writes into its input
+        cache.get(0, lambda: image(0))[:] = 1

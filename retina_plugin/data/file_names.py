@@ -119,11 +119,12 @@ class _FolderListings:
         if folder not in self.by_folded_name:
             table = self.by_folded_name[folder] = defaultdict(list)
             for other in self.names_in(folder):
-                table[_fold(other)].append(other)
-        return self.by_folded_name[folder].get(_fold(name), [])
+                table[folded(other)].append(other)
+        return self.by_folded_name[folder].get(folded(name), [])
 
 
-def _fold(name: str) -> str:
+def folded(name: str) -> str:
+    """Return a name without the differences of case and Unicode normalization."""
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 
 

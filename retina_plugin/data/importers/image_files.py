@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import PureWindowsPath
 from urllib.parse import unquote
 
+from retina_plugin.data.file_names import folded
 from retina_plugin.data.importers.run_folders import walk_data
 
 SUFFIXES = frozenset(
@@ -55,9 +56,21 @@ class ImageFolder:
             table[os.path.splitext(base)[0]].append(name)
         return table
 
+    @cached_property
+    def _by_folded_end(self) -> dict[str, list[str]]:
+        table: dict[str, list[str]] = defaultdict(list)
+        for end, names in self._by_end.items():
+            table[folded(end)] += names
+        return table
+
     def of_name(self, name: str) -> list[str]:
         """Return all images with a base name, which may lack its suffix."""
         return self._by_end.get(name, [])
+
+    def same_name(self, name: str) -> list[str]:
+        """Return all images with the base name of ``name``, in any spelling of :meth:`find`."""
+        base = unquote(PureWindowsPath(name).name)
+        return self._by_folded_end.get(folded(base), [])
 
     def find(self, name: str) -> str | None:
         """Return the image with the name that an annotation has.
@@ -69,7 +82,7 @@ class ImageFolder:
         Returns:
             A path relative to the folder: ``name`` itself if that image exists, else the only image
             with the same base name, else the only image with the same base name apart from the
-            suffix, else None.
+            suffix, else the same in any upper and lower case and Unicode normalization, else None.
         """
         plain = os.path.normpath(name)
         if plain in self._known:
@@ -79,4 +92,7 @@ class ImageFolder:
         for end in (base, stem, unquote(base), unquote(stem)):
             if len(self._by_end.get(end, ())) == 1:
                 return self._by_end[end][0]
+        for end in (unquote(base), unquote(stem)):
+            if len(found := self._by_folded_end.get(folded(end), [])) == 1:
+                return found[0]
         return None

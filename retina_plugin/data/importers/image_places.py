@@ -82,10 +82,11 @@ class ImageFinder:
 
         Args:
             spellings: names that the image may have, the likeliest first. A name without folder and
-                suffix is an id, which any path matches. Names with backslashes and URL-encoded
-                names are also read as such.
+                suffix is an id, which any path matches. Names with backslashes, URLs with a query
+                and URL-encoded names are also read as such.
         """
         slashed = [name.replace("\\", "/") for name in spellings]
+        slashed += [name.partition("?")[0] for name in slashed if "://" in name]
         decoded = [unquote(name) for name in slashed]
         for name in dict.fromkeys((*spellings, *slashed, *decoded)):
             for base in self.bases:
@@ -119,7 +120,7 @@ def place_images(
         otherwise: returns the name of a missing image, given its first name.
 
     Raises:
-        DatasetError: different names lead to the same file.
+        DatasetError: different names lead to the same file, or a name to several files.
     """
     names: list[str] = []
     moved: list[tuple[str, str]] = []
@@ -127,6 +128,8 @@ def place_images(
     for spellings in wanted:
         found = finder.find(spellings)
         if found is None:
+            with reading_entry(source):
+                _require_different(finder.files.same_name(spellings[0]), spellings[0], source)
             names.append(otherwise(spellings[0]))
             continue
         path, as_written = found
@@ -143,3 +146,17 @@ def place_images(
         if not as_written:
             moved.append((spellings[0], names[-1]))
     return ImagePlaces(finder.root, names, moved)
+
+
+def _require_different(found: Sequence[str], name: str, source: str) -> None:
+    """Check that not several images have a name.
+
+    Raises:
+        DatasetError: several images have it.
+    """
+    if len(found) > 1:
+        shown = ", ".join(found[:3]) + (", ..." if len(found) > 3 else "")
+        raise DatasetError(
+            f"{source}: {len(found)} images have the name {name!r}: {shown}. Write the folder of "
+            f"the image too, or give the folder of all images: {source}@FOLDER."
+        )

@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from retina_plugin.data.coco_json import parse_json
 from retina_plugin.data.data_path import SPLIT_NAMES
 from retina_plugin.data.errors import DatasetError
 from retina_plugin.data.importers.annotation_files import files_in, folders_in
+from retina_plugin.data.importers.csv_table import SUFFIXES
 from retina_plugin.data.importers.image_files import is_image
 from retina_plugin.data.importers.imported import Importer
 from retina_plugin.data.importers.registry import IMPORTERS
+from retina_plugin.data.importers.text_file import lines_of_head
 from retina_plugin.data.importers.xml_file import read_xml
 
 FORMATS_PAGE = "docs/your_own_data.md"
 DEPTH = 3  # levels of folders whose files are counted for an error message
 FEW = 20  # number of files that are read for an error message
 LARGEST = 1 << 24  # bytes of such a file
-CHECKED = (".json", ".xml", ".csv", ".yaml", ".yml")
+CHECKED = (".json", ".xml", ".csv", ".tsv", ".yaml", ".yml")
+COLUMNS = "the columns filename, class, xmin, ymin, xmax, ymax"
 MOST = 10_000  # largest number of files that are counted for an error message
 
 
@@ -116,12 +119,9 @@ def _what_is_there(path: str) -> str:
     if not counts:
         return "The folder has no files."
     kinds = ", ".join(f"{count} {kind}" for kind, count in counts.most_common(6))
-    inside = [
-        f"{os.path.join(path, name)} ({' and '.join(e.format for e in entries)})"
-        for name in sorted(os.listdir(path))
-        if os.path.isdir(os.path.join(path, name)) and not name.startswith(".")
-        if (entries := recognising(os.path.join(path, name)))
-    ]
+    below = [folder for _, folder in folders_in(path)]
+    deeper = [folder for parent in below for _, folder in folders_in(parent)]
+    inside = _recognised_among(below) or _recognised_among(deeper)
     if inside:
         return f"It has folders in known formats: {', '.join(inside[:5])}. Use one of them."
     if set(counts) == {"images"}:
@@ -131,6 +131,14 @@ def _what_is_there(path: str) -> str:
         )
     without = "" if counts["images"] else "There are no images in it. "
     return f"It has {kinds}. {without}{broken}{formats}"
+
+
+def _recognised_among(folders: Sequence[str]) -> list[str]:
+    """Return the folders with a known format, and their formats."""
+    found = ((folder, recognising(folder)) for folder in folders)
+    return [
+        f"{folder} ({' and '.join(e.format for e in known)})" for folder, known in found if known
+    ]
 
 
 def _first_files(path: str) -> list[str]:
@@ -151,6 +159,9 @@ def _fault(file: str) -> str:
             parse_json(file)
         elif name.endswith(".xml") and size <= LARGEST:
             read_xml(file)
+        elif name.endswith(SUFFIXES):
+            head = next((line.strip() for line in lines_of_head(file) if line.strip()), "")
+            return f"{file} starts with {head!r:.120}; expected {COLUMNS}. "
     except DatasetError as error:
         return f"{str(error).rstrip('.')}. "
     return ""

@@ -48,8 +48,8 @@ def find_layout(path: str) -> VocLayout | None:
 
     Args:
         path: an XML file; a folder of XML files; a folder with the folder Annotations, and
-            ImageSets/Main if there are splits; a folder with folders named like splits; or a folder
-            in which only one folder has XML files.
+            ImageSets/Main if there are splits; a folder with folders named like splits, also inside
+            Annotations; or a folder in which only one folder has XML files.
 
     Raises:
         DatasetError: the list of a split has an image without XML file.
@@ -60,13 +60,14 @@ def find_layout(path: str) -> VocLayout | None:
     for folder in (*_named(path, FOLDERS), path):
         if _xml_files(folder):
             return _layout_of(path, folder)
-    splits = {
-        SPLIT_NAMES[os.path.basename(folder).lower()]: (folder, files)
-        for folder in _named(path, SPLIT_NAMES)
-        if (files := _xml_files_below(folder))
-    }
-    if splits:
-        return VocLayout(path, path, splits)
+    for parent in (path, *_named(path, FOLDERS)):
+        splits = {
+            SPLIT_NAMES[os.path.basename(folder).lower()]: (folder, files)
+            for folder in _named(parent, SPLIT_NAMES)
+            if (files := _xml_files_below(folder))
+        }
+        if splits:
+            return VocLayout(path, path, splits)
     only = only_folder(path, lambda folder: bool(_xml_files(folder)))
     if only is None:
         return None
@@ -159,7 +160,8 @@ def _listed(file: str, folder: str) -> Iterator[str]:
     for number, line in enumerate(read_text(file).splitlines(), start=1):
         name = line.strip()
         if name:
-            spellings = (f"{name}.xml", f"{name.split()[0]}.xml")
+            stem = os.path.splitext(name)[0] if is_image(name) else name
+            spellings = (f"{name}.xml", f"{name.split()[0]}.xml", f"{stem}.xml")
             paths = [os.path.join(folder, spelling) for spelling in spellings]
             existing = next((path for path in paths if os.path.isfile(path)), None)
             if existing is not None:
@@ -173,7 +175,8 @@ def _listed(file: str, folder: str) -> Iterator[str]:
 
 def image_of(file: str, written: str, images: ImageFolder) -> tuple[str, bool]:
     """Return the image of an XML file. It has the name of the XML file; if there are several such
-    images, the one in the same folder, or the one whose name is ``written``, is used.
+    images, the one in the same folder, or in a folder of the same split, or the one whose name is
+    ``written``, is used.
 
     Args:
         file: the XML file.
@@ -187,13 +190,21 @@ def image_of(file: str, written: str, images: ImageFolder) -> tuple[str, bool]:
     folder, name = os.path.split(file)
     stem, base = os.path.splitext(name)[0], PureWindowsPath(written).name
     same_stem = images.of_name(stem)
-    beside = [name for name in same_stem if _same_folder(os.path.join(images.folder, name), folder)]
+    paths = {name: os.path.join(images.folder, name) for name in same_stem}
+    beside = [name for name in same_stem if _same_folder(paths[name], folder)]
+    beside = beside or [name for name in same_stem if _same_split(paths[name], folder)]
     named = [name for name in beside or same_stem if os.path.basename(name) == base]
     found = named or beside or same_stem
     if len(found) == 1:
         image = os.path.basename(found[0])
         return found[0], base in ("", image, os.path.splitext(image)[0])
     return images.find(written) or written or stem, True
+
+
+def _same_split(path: str, folder: str) -> bool:
+    """Return whether the folder of an image is called like a split's folder of XML files."""
+    name = os.path.basename(folder).lower()
+    return name in SPLIT_NAMES and os.path.basename(os.path.dirname(path)).lower() == name
 
 
 def _same_folder(path: str, folder: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 
@@ -162,9 +163,17 @@ def resolve_entry(entry: str, data: DataYaml) -> str:
     """Return the path of a folder or file in a data.yaml.
 
     Raises:
-        DatasetError: the path does not exist.
+        DatasetError: the path does not exist, or starts with "../" and exists in both readings, as
+            it is and as Roboflow means it.
     """
     path = find_entry(entry, data)
+    inside = re.sub(r"^(\.\.[/\\])+", "", entry.strip())
+    other = find_entry(inside, data) if inside != entry.strip() else None
+    if path is not None and other is not None and not os.path.samefile(path, other):
+        raise DatasetError(
+            f"{data.file} names {entry}, and both {path} and {other} exist. Write the one to use "
+            "without ../, or as an absolute path."
+        )
     if path is None:
         folder = os.path.dirname(data.file) or "."
         where = " and ".join(dict.fromkeys((os.path.abspath(data.root), os.path.abspath(folder))))

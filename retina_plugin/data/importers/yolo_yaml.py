@@ -123,13 +123,18 @@ def _names(value: Any, path: str) -> list[str]:
         if value.keys() != {str(index) for index in range(len(value))}:
             raise DatasetError(
                 f"{path}: names: expected the classes 0..{len(value) - 1}, found "
-                f"{', '.join(map(str, value))!s:.80}"
+                f"{', '.join(map(str, value))!s:.80}. Number the classes from 0, without gaps"
             )
         names = [value[str(index)] for index in range(len(value))]
     elif str(value).strip().lower() in NOTHING:
         return []
     else:
-        names = read_names(find_listed(str(value), os.path.dirname(path)) or str(value))
+        file = find_listed(str(value), os.path.dirname(path))
+        if file is None:
+            raise DatasetError(
+                f"{path}: names: expected a list, a dict or a file of names, found {value!r:.80}"
+            )
+        names = read_names(file)
     strange = [name for name in names if not isinstance(name, str) or not name.strip()]
     if strange:
         raise DatasetError(f"{path}: names: expected text, found {strange[0]!r:.80}")

@@ -49,6 +49,8 @@ def test_splits_in_names(name: str, split: str | None) -> None:
         ("boxes.csv", "images/my a.png", "my%20a.png", "images/my a.png"),
         ("boxes.csv", "x/y/my a.png", "/home/me/my%20a.png", "x/y/my a.png"),
         ("boxes.csv", "images/my%20a.png", "my%20a.png", "images/my%20a.png"),
+        ("boxes.csv", "images/ä.png", "A\u0308.PNG", "images/ä.png"),
+        ("boxes.csv", "images/a.png", "https://host/x/a.png?key=1", "images/a.png"),
         ("boxes.csv", "x/a.png", "missing.png", "missing.png"),
     ],
 )
@@ -73,7 +75,8 @@ def test_the_folder_that_the_user_names_is_the_only_one(tmp_path: Path) -> None:
     file = write(tmp_path / "boxes.csv", "a.png")
     imported = read(file, image_folder=str(tmp_path / "two"))
     assert (list(boxes(imported)), Path(imported.image_root)) == (["a.png"], tmp_path / "two")
-    assert list(boxes(read(file))) == ["a.png"]  # not found: two files have this name
+    with pytest.raises(DatasetError, match=r"2 images have the name 'a.png': one/a.png, two/a.png"):
+        read(file)
 
 
 def test_two_names_of_one_file(tmp_path: Path) -> None:

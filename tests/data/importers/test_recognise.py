@@ -134,7 +134,7 @@ def test_what_is_not_recognised(tmp_path: Path) -> None:
         load_dataset(str(tmp_path))
     with pytest.raises(DatasetError, match=r"no annotation format is recognised. Known formats"):
         load_dataset(str(tmp_path / "notes.txt"))
-    write_yolo(tmp_path / "unpacked", "")
+    write_yolo(tmp_path / "deep/unpacked", "")
     with pytest.raises(DatasetError, match=r"folders in known formats: .*/unpacked \(YOLO\)"):
         load_dataset(str(tmp_path))
 
@@ -143,6 +143,7 @@ def test_what_is_not_recognised(tmp_path: Path) -> None:
     ("name", "text", "message"),
     [
         ("a.json", "", "a.json is empty"),
+        ("a.csv", "image,x,y,w,h\n", "a.csv starts with 'image,x,y,w,h'; expected the columns"),
         ("a.json", '{"images": [], "annot', r"a.json is not JSON .*may be truncated"),
         ("xml/a.xml", "<annotations><im", r"a.xml, line 1: expected XML, found unclosed token"),
     ],

@@ -193,3 +193,20 @@ def test_a_data_set_one_folder_below(tmp_path: Path) -> None:
     write_images(tmp_path, "unpacked/a.png", "preview.png")
     write_xml(tmp_path / "unpacked/a.xml", ANT)
     assert boxes(read(tmp_path)) == {"a.png": [BOX]}
+
+
+@pytest.mark.parametrize(("xml", "images"), [("Annotations", "JPEGImages"), ("labels", "images")])
+def test_splits_inside_the_folder_of_annotations(tmp_path: Path, xml: str, images: str) -> None:
+    """Both splits have an image of the same name."""
+    for split in ("train", "val"):
+        write_images(tmp_path / images / split, "1.jpg")
+        write_xml(tmp_path / xml / split / "1.xml", ANT.replace("ant", split), filename="1.jpg")
+    for split in ("train", "val"):
+        expected = {f"{images}/{split}/1.jpg": [(split, *BOX[1:])]}
+        assert boxes(read(tmp_path, split)) == expected
+
+
+def test_lists_of_image_files(tmp_path: Path) -> None:
+    write_devkit(tmp_path)
+    (tmp_path / "ImageSets/Main/train.txt").write_text("1.jpg\n2.jpg\n")
+    assert list(boxes(read(tmp_path, "train"))) == ["1.jpg", "2.jpg"]

@@ -207,6 +207,7 @@ def test_rows_that_are_refused(tmp_path: Path, row: str, words: str) -> None:
         ("nc: 3\n" + NAMES, "nc is 3, but names has 2 classes: cat, ant"),
         ("nc: many\n", "nc: expected the number of classes, found 'many'"),
         ("names: {0: cat, 2: ant}\n", r"names: expected the classes 0\.\.1, found 0, 2"),
+        ("names: cats.txt\n", "names: expected a list, a dict or a file of names, found 'cats"),
         ("names: [cat, cat]\n", "classes 0 and 1 are both called 'cat'"),
         ("names: [cat, '']\n", "names: expected text, found ''"),
         ("val: {a: b}\n" + NAMES, "val: expected a path or a list of paths"),
@@ -336,3 +337,12 @@ def test_empty_labels_and_no_class_names(tmp_path: Path) -> None:
         load_dataset(str(tmp_path))
     (tmp_path / "classes.txt").write_text("cat\nant\n")
     assert load_dataset(str(tmp_path)).class_names == ("cat", "ant")
+
+
+def test_a_path_with_two_meanings(tmp_path: Path) -> None:
+    """Roboflow's ../train/images is the folder of the data.yaml, unless another one is there."""
+    for folder in ("data/train", "train"):
+        write(tmp_path / folder, {"images/1.jpg": "", "labels/1.txt": "0 0.5 0.5 0.2 0.4\n"})
+    (tmp_path / "data/data.yaml").write_text("train: ../train/images\nnames: [ant]\n")
+    with pytest.raises(DatasetError, match=r"names \.\./train/images, and both .*Write the one"):
+        read(tmp_path / "data", "train")

@@ -10,7 +10,7 @@ import numpy as np
 from retina_plugin.data.dataset import Dataset
 from retina_plugin.data.errors import DatasetError
 from retina_plugin.data.image_units import connect, copy_keys, group_names, relative_names
-from retina_plugin.data.stratify import stratify
+from retina_plugin.data.stratify import choose_spared, stratify
 from retina_plugin.data.thumbnails import read_thumbnails
 
 SMALL = 20  # with fewer validation images, a note says that AP is noisy
@@ -40,7 +40,9 @@ def split_dataset(dataset: Dataset, *, fraction: float, seed: int, group_by: str
     class. The result depends on the names of the files, not on their order.
 
     Args:
-        dataset: the data set. The training images get boxes of every class that has boxes.
+        dataset: the data set. The training images get boxes of every class that has boxes, unless
+            each image or group has the only boxes of some class; then a note counts the classes
+            that they lack.
         fraction: fraction of images for validation, above 0 and below 1. Validation gets up to 1.5
             times as many images if groups or rare classes require it.
         seed: random seed, at least 0.
@@ -61,15 +63,17 @@ def split_dataset(dataset: Dataset, *, fraction: float, seed: int, group_by: str
     _require_two_units(dataset, unit_of, has, group_by)
     counts = np.zeros((int(unit_of.max()) + 1, has.shape[1]))
     np.add.at(counts, unit_of, has)
-    second = stratify(
-        counts, np.bincount(unit_of), fraction=fraction, rng=np.random.default_rng(seed)
-    )
+    sizes, rng = np.bincount(unit_of), np.random.default_rng(seed)
+    second = stratify(counts, sizes, fraction=fraction, rng=rng)
+    if not counts[second, :-1].any():  # each image has the only box of some class
+        second |= choose_spared(counts[:, :-1] > 0, sizes, wanted=fraction * len(has), rng=rng)
     validation = second[unit_of]
     notes = [
         _summary(validation, seed, groups, group_by),
         _copies_note(copies),
         _groups_note(groups),
         _classes_note(dataset, has, validation),
+        _unlearned_note(dataset, has, validation),
         _size_note(validation),
     ]
     return Split(
@@ -151,15 +155,34 @@ def _groups_note(groups: list[str | None]) -> str:
 
 
 def _classes_note(dataset: Dataset, has: np.ndarray, validation: np.ndarray) -> str:
-    missing = has[:, :-1].any(0) & ~has[validation, :-1].any(0)
-    names = [dataset.class_names[i] for i in np.flatnonzero(missing)]
+    names = _missing_classes(dataset, has, validation)
     if not names:
         return ""
-    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
     return (
         f"{len(names)} of {dataset.num_classes} classes have too few images or groups for the "
-        f"validation images: {', '.join(names[:5])}{more}. Their AP is not measured"
+        f"validation images: {_first(names)}. Their AP is not measured"
     )
+
+
+def _unlearned_note(dataset: Dataset, has: np.ndarray, validation: np.ndarray) -> str:
+    names = _missing_classes(dataset, has, ~validation)
+    if not names:
+        return ""
+    return (
+        f"{len(names)} of {dataset.num_classes} classes have one image or group, which is used for "
+        f"validation: {_first(names)}. They are not learned. Add images of them"
+    )
+
+
+def _missing_classes(dataset: Dataset, has: np.ndarray, side: np.ndarray) -> list[str]:
+    """Return the classes that have boxes, but none in the images of a side, (N,) bool."""
+    missing = has[:, :-1].any(0) & ~has[side, :-1].any(0)
+    return [dataset.class_names[i] for i in np.flatnonzero(missing)]
+
+
+def _first(names: list[str]) -> str:
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    return f"{', '.join(names[:5])}{more}"
 
 
 def _size_note(validation: np.ndarray) -> str:

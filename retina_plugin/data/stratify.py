@@ -107,3 +107,29 @@ def _complete_second_side(
             if spared and fits:
                 second[unit] = True
                 break
+
+
+def choose_spared(
+    has: np.ndarray, sizes: np.ndarray, *, wanted: float, rng: np.random.Generator
+) -> np.ndarray:
+    """Choose units for the second side if every unit has the only objects of some class.
+
+    Each time, the unit is chosen without which the first side lacks the fewest further classes.
+
+    Args:
+        has: (U, C) bool: whether a unit has objects of a class. Units without any are not chosen.
+        sizes: (U,) number of images in each unit, at least 1.
+        wanted: number of images on the second side.
+        rng: chooses among equal units.
+
+    Returns:
+        (U,) bool: the units of the second side; at least one, and not all that have objects.
+    """
+    second = np.zeros(len(sizes), dtype=bool)
+    left = rng.permutation(np.flatnonzero(has.any(1))).tolist()
+    while len(left) > 1 and sizes[second].sum() < wanted:
+        only = has[~second].sum(0) == 1
+        chosen = left[int((has[left] & only).sum(1).argmin())]
+        second[chosen] = True
+        left.remove(chosen)
+    return second

@@ -90,6 +90,20 @@ def test_two_hundred_classes_of_two_to_five_images(tmp_path):
     assert second.sum() <= 1.5 * 0.2 * len(labels)
 
 
+@pytest.mark.parametrize("empty", [0, 5])
+def test_every_image_has_the_only_box_of_a_class(tmp_path, empty):
+    """Class 18 is in three images, all other classes in one."""
+    classes = [[2 * i, 2 * i + 1] for i in range(8)] + [[16, 18], [17, 18], [19, 18]]
+    data = dataset(tmp_path, classes + [[]] * empty)
+    split = split_dataset(data, fraction=2 / len(data.records), seed=0)
+    lost = set(range(20)) - set(classes_of(data, split.training))
+    assert len(lost) == 2
+    assert lost < {16, 17, 19}
+    assert "2 of 20 classes have one image or group, which is used for validation: " in str(
+        split.notes
+    )
+
+
 def test_classes_that_share_images_are_on_both_sides():
     # unit -> classes; class 2 must not lose both of its units to the second side
     counts = np.array([[1, 0, 1], [1, 0, 0], [0, 1, 1], [0, 1, 0]])

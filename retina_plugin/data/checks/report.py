@@ -54,8 +54,9 @@ def _finding_lines(finding: Finding) -> Iterator[str]:
         place = name
     elif name is not None:
         place = f"{place}, annotation {name}"
+    message = finding.message.removeprefix(f"{finding.file}: ").removeprefix(f"{name}: ")
     yield from textwrap.wrap(
-        f"{place}: {finding.message.removeprefix(f'{finding.file}: ')}",
+        f"{place}: {message}",
         WIDTH,
         initial_indent="  ",
         subsequent_indent="    ",

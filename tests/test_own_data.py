@@ -250,6 +250,10 @@ def test_a_run_that_does_not_start_leaves_no_plan(
     run = ["train", "--host", "lightning", "--data", str(scenes), "--output", str(tmp_path / "out")]
     with pytest.raises(DiskError):
         main([*run, *TINY])
+    assert not (tmp_path / "out").exists()
+    (tmp_path / "out").mkdir()  # a folder of the user stays
+    with pytest.raises(DiskError):
+        main([*run, *TINY])
     assert not list((tmp_path / "out").iterdir())
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from retina_plugin.data.annotation_names import AnnotationNames
 from retina_plugin.data.box_coordinates import (
     KEY,
     ROUNDING,
@@ -23,7 +24,9 @@ MIN_FOR_PERCENT = 10  # with fewer boxes, it may be chance that all lie in the u
 MAX_PERCENT = 100.5  # with a margin for rounding
 
 
-def box_warnings(pairs: AnnotationPairs, configured: BoxCoordinates) -> list[str]:
+def box_warnings(
+    pairs: AnnotationPairs, configured: BoxCoordinates, names: AnnotationNames
+) -> list[str]:
     """Return warnings, with counts, about boxes that look like fractions, percent, corners or boxes
     of another image size.
 
@@ -32,25 +35,31 @@ def box_warnings(pairs: AnnotationPairs, configured: BoxCoordinates) -> list[str
             empty. Boxes made from masks and boxes without area are skipped.
         configured: the coordinates from the config. If it sets the unit, nothing is said about
             fractions and percent; if it sets the layout, nothing is said about corners.
+        names: names of annotations for the messages.
     """
     boxes, sizes, of_mask = box_arrays(pairs)
     kept = [int(i) for i in np.flatnonzero(~of_mask & (boxes[:, 2:] > 0).all(axis=1))]
     boxes, sizes, pairs = boxes[kept], sizes[kept], [pairs[i] for i in kept]
     if not pairs:
         return []
-    lines = [] if configured.unit else [_fractions(pairs, boxes, sizes), _percent(boxes, sizes)]
+    lines = (
+        [] if configured.unit else [_fractions(pairs, boxes, sizes, names), _percent(boxes, sizes)]
+    )
     if not configured.layout:
-        lines.append(_corners(pairs, boxes, sizes))
+        lines.append(_corners(pairs, boxes, sizes, names))
     return [line for line in (*lines, _other_size(boxes, sizes)) if line]
 
 
-def _fractions(pairs: AnnotationPairs, boxes: np.ndarray, sizes: np.ndarray) -> str:
+def _fractions(
+    pairs: AnnotationPairs, boxes: np.ndarray, sizes: np.ndarray, names: AnnotationNames
+) -> str:
     found = look_like_fractions(boxes, sizes) & (boxes % 1 != 0).any(axis=1)
     if not found.any():
         return ""
     return (
         f"{int(found.sum())} of {len(boxes)} boxes lie between 0 and 1 (first: "
-        f"{_example(pairs, found)}): they may be fractions of the image. Write them in pixels"
+        f"{_example(pairs, found, names)}): they may be fractions of the image. Write them in "
+        "pixels"
     )
 
 
@@ -66,7 +75,9 @@ def _percent(boxes: np.ndarray, sizes: np.ndarray) -> str:
     )
 
 
-def _corners(pairs: AnnotationPairs, boxes: np.ndarray, sizes: np.ndarray) -> str:
+def _corners(
+    pairs: AnnotationPairs, boxes: np.ndarray, sizes: np.ndarray, names: AnnotationNames
+) -> str:
     crossing = is_outside(boxes, sizes, "xywh")
     found = crossing & ~is_outside(boxes, sizes, "xyxy")
     if found.sum() < MIN_OUTSIDE or 10 * found.sum() < 9 * crossing.sum():
@@ -74,8 +85,8 @@ def _corners(pairs: AnnotationPairs, boxes: np.ndarray, sizes: np.ndarray) -> st
     return (
         f"{int(crossing.sum())} boxes reach outside their image, but {int(found.sum())} of them "
         f"would lie inside if they were corners [x0, y0, x1, y1] (first: "
-        f"{_example(pairs, found)}). Write all boxes as [x, y, width, height], or set {KEY} to "
-        "'xywh' if they are correct"
+        f"{_example(pairs, found, names)}). Write all boxes as [x, y, width, height], or set "
+        f"{KEY} to 'xywh' if they are correct"
     )
 
 
@@ -93,7 +104,7 @@ def _other_size(boxes: np.ndarray, sizes: np.ndarray) -> str:
     )
 
 
-def _example(pairs: AnnotationPairs, found: np.ndarray) -> str:
+def _example(pairs: AnnotationPairs, found: np.ndarray, names: AnnotationNames) -> str:
     annotation, record = pairs[int(found.argmax())]
     size = f"{record['width']}x{record['height']}"
-    return f"annotation {annotation['id']!r}, bbox {annotation['bbox']} in {size}"
+    return f"{names.of(annotation, record)}, bbox {annotation['bbox']} in {size}"

@@ -140,7 +140,8 @@ def _convert(
     warnings."""
     coordinates = BoxCoordinates.parse(box_coordinates)
     if not imported.is_coco:
-        coordinates = BoxCoordinates("xywh", imported.unit, coordinates.orientation)
+        unit = "fraction" if imported.unit == "fraction" else ""  # pixels may be a mistake
+        coordinates = BoxCoordinates("xywh", unit, coordinates.orientation)
     ids_with_size = {
         image["id"]
         for image in imported.content["images"]
@@ -152,9 +153,10 @@ def _convert(
     set_record_sizes(records, rotated, coordinates.orientation)
     if imported.is_coco:
         convert_boxes(pairs, coordinates, imported.source)
-        lines += box_warnings(pairs, coordinates)
     elif imported.unit == "fraction":
         scale_fractions(pairs)
+    if imported.is_coco or imported.unit == "pixels":
+        lines += box_warnings(pairs, coordinates, AnnotationNames(imported.places))
     if coordinates.orientation == "stored":
         rotate_boxes(pairs, records, rotated)
     return lines

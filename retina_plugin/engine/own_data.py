@@ -26,7 +26,7 @@ def train_own_data(
 
     ``--resume`` uses the existing plan and its data; overrides can then change only the keys that
     may change in a resumed run. If a run ends before it has written anything to resume from, the
-    files of the plan are removed again.
+    files of the plan are removed again, and the folder if it is new.
 
     Args:
         own: the data and the time limit.
@@ -56,6 +56,7 @@ def train_own_data(
     planned = plan_run(own, path, keys, the_host, overwrite=request.overwrite)
     if request.overwrite:  # after planning, so that an error in the data changes no file
         rename_old_run(folder, the_host, inputs=[own.data, own.val])
+    is_new = not os.path.isdir(folder)
     planned.write()
     request = dataclasses.replace(request, overwrite=False)  # the old run is renamed already
     try:
@@ -64,6 +65,8 @@ def train_own_data(
     finally:
         if describe_run(folder, the_host) is None:
             planned.remove()
+            if is_new and not os.listdir(folder):
+                os.rmdir(folder)
 
 
 def _require_one_process(request: Request) -> None:

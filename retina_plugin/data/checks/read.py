@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Sequence
 from typing import Any
 
+from retina_plugin.data.annotation_names import AnnotationNames
 from retina_plugin.data.box_coordinates import (
     AnnotationPairs,
     BoxCoordinates,
@@ -137,8 +139,10 @@ def _build(imported: Imported, headers: Headers, name: str, add: AddFinding) -> 
         for annotation in imported.content.get("annotations", [])
         if annotation["image_id"] in records and annotation["category_id"] in known
     ]
-    if imported.is_coco:
-        for line in box_warnings(pairs, coordinates):
+    if imported.is_coco or imported.unit == "pixels":
+        layout = coordinates.layout if imported.is_coco else "xywh"
+        used = dataclasses.replace(coordinates, layout=layout)
+        for line in box_warnings(pairs, used, AnnotationNames(imported.places)):
             add("suspicious-coordinates", imported.source, line)
     if not coordinates.orientation:
         _find_unclear_rotation(imported, pairs, records, headers, add)

@@ -50,6 +50,7 @@ def read_object(element: Element, *, note: Callable[[str, str], None]) -> VocObj
     if box is None:
         found = ", ".join(f"<{child.tag}>" for child in element.children)
         raise DatasetError(f"{element.place}: expected <bndbox> in <object>, found {found}")
+    _require_pixels(box)
     low, high = OFFSETS[voc_offset()]
     left, top, right, bottom = (
         _edge(box, key, offset) for key, offset in zip(CORNERS, (low, low, high, high), strict=True)
@@ -59,6 +60,17 @@ def read_object(element: Element, *, note: Callable[[str, str], None]) -> VocObj
     if low and min(left, top) == -low:
         note(FROM_ZERO, element.place)
     return VocObject(name, (left, top, right, bottom), _difficult(element))
+
+
+def _require_pixels(box: Element) -> None:
+    numbers = [parse_number(box.text_at(key)) for key in CORNERS]
+    values = [number for number in numbers if number is not None]
+    if all(0 <= v <= 1 for v in values) and any(v % 1 for v in values):
+        found = ", ".join(f"{value:g}" for value in values)
+        raise DatasetError(
+            f"{box.place}: expected pixels in <bndbox>, found {found}, which are "
+            "fractions of the image. Multiply x by its width and y by its height"
+        )
 
 
 def _edge(box: Element, key: str, offset: float) -> float:

@@ -321,3 +321,11 @@ def test_fractions_where_pixels_are_usual(tmp_path: Path) -> None:
     assert imported.notes[0].startswith("1 file has no coordinate above 1: boxes are fractions")
     file = write(tmp_path, "boxes.csv", text + "a.png,100,50,dog,1,2,3,4\n")
     assert read(file).unit == "pixels"
+
+
+def test_some_fractions_among_pixels(tmp_path: Path) -> None:
+    write_images(tmp_path, "a.png")
+    rows = "a.png,100,50,dog,1,2,30,40\na.png,100,50,dog,0.1,0.2,0.5,0.9\n"
+    file = write(tmp_path, "boxes.csv", HEADER + rows)
+    (line,) = (line for line in load_dataset(str(file)).warnings if "fractions" in line)
+    assert f"1 of 2 boxes lie between 0 and 1 (first: {file}, line 3, bbox [0.1, 0.2, 0.4" in line

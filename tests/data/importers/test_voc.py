@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -154,6 +155,10 @@ def test_sizes_that_are_missing_are_read_from_the_images(tmp_path: Path) -> None
         (
             ANT.replace("</object>", "<difficult>2</difficult></object>"),
             "line 3: expected 0 or 1 in <difficult>, found '2'",
+        ),
+        (
+            re.sub(r"(\d+)<", r"0.\1<", ANT),
+            r"line 3: expected pixels in <bndbox>, found 0.11, 0.6, 0.4, 0.25, which are fractions",
         ),
         ("<object>", "line 4: expected XML, found mismatched tag"),
     ],

@@ -30,7 +30,8 @@ class OpenCvReader:
             ImportError: OpenCV is not installed.
         """
         self._is_webcam = isinstance(source, int)
-        cv2 = import_opencv("a webcam" if self._is_webcam else "a video")
+        need = "a webcam" if self._is_webcam else "a video without PyAV (pip install av)"
+        cv2 = import_opencv(need)
         self._cv2, self.count, self.damaged, self.last_duration = cv2, 0, 0, 0.0
         self._capture: Any = cv2.VideoCapture(source)  # it rotates frames upright
         if not self._capture.isOpened():

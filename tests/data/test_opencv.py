@@ -40,7 +40,13 @@ def test_only_16_bit_colour_images_need_it(
             read_image(str(tmp_path / "a.png"), pixel_range=(0, 65535))
 
 
-def test_videos_need_it(tmp_path: Path, without_opencv: None) -> None:
+def test_videos_need_it_or_pyav(
+    tmp_path: Path, without_opencv: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "av", None)
     (tmp_path / "film.mp4").touch()
-    with pytest.raises(ImportError, match="a video needs OpenCV"):
+    words = r"a video without PyAV \(pip install av\) needs OpenCV"
+    with pytest.raises(ImportError, match=words):
         Video(str(tmp_path / "film.mp4"))
+    with pytest.raises(ImportError, match="a webcam needs OpenCV"):
+        Video(0)

@@ -9,7 +9,7 @@ from retina_plugin.engine.plan.plan import Entry
 from retina_plugin.engine.plan.profile import DataProfile
 
 BATCH = "SOLVER.IMS_PER_BATCH"
-USUAL_BATCH = 4  # in equal time, AP on digits was higher than with 8 and 2 images
+USUAL_BATCH = 4  # in equal time on digits, AP was higher than with 8 images, with 2 about the same
 USUAL_BATCH_GPU = 8  # a GPU is faster per image with more of them; not measured
 # Memory of a training step for each pixel of the batch, measured on a CPU with 4 or 8 images of 384
 # x 512 and 3 classes: 600 to 760 with levels from P3, 880 to 1040 from P2; with 80 classes and P2

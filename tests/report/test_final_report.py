@@ -7,11 +7,13 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 
 from retina_plugin.config import get_cfg
 from retina_plugin.config.disk import DiskError
 from retina_plugin.engine.host import Request
 from retina_plugin.engine.launch import launch
+from retina_plugin.losses.parts import CLASS_LOSSES
 from retina_plugin.report.page import final_report
 from retina_plugin.report.page.focal_section import alpha_of_losses
 from tests.scenes import write_run
@@ -80,3 +82,19 @@ def test_alpha_of_each_loss() -> None:
     assert found["this run, focal"] == [0.3, 0.7]
     cfg.MODEL.RETINANET.FOCAL_LOSS_ALPHA = -1.0
     assert alpha_of_losses(cfg, [3, 1])["this run, focal"] == [1.0, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("name", "weight"),
+    [("ce", 1), ("quality_focal", 1), ("varifocal", 1), ("balanced_ce", 0.3), ("focal_star", 0.3)],
+)
+def test_alpha_of_the_loss_of_a_run(name: str, weight: float) -> None:
+    """It is the ratio of the losses of a positive with and without alpha."""
+    cfg = get_cfg()
+    cfg.MODEL.RETINA_PLUGIN.CLASS_LOSS.NAME, cfg.MODEL.RETINANET.FOCAL_LOSS_ALPHA = name, 0.3
+    assert alpha_of_losses(cfg, [3])[f"this run, {name}"] == [weight]
+    logits, labels = torch.tensor([[0.5]]), torch.tensor([0])
+    weighted, plain = (
+        CLASS_LOSSES.get(name)(alpha=alpha, gamma=2.0)(logits, labels) for alpha in (0.3, -1.0)
+    )
+    assert float(weighted / plain) == pytest.approx(weight)

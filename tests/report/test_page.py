@@ -188,6 +188,13 @@ def test_results_of_an_interrupted_run(out: Path) -> None:
     assert ", with weights after step 40." in str(summary_section(run, run.analyses[0], ""))
 
 
+def test_a_checkpoint_that_does_not_know_its_step(out: Path) -> None:
+    torch.save({"model": {}, "metadata": {}}, out / "model_final.pth")
+    run = read_run(str(out))
+    assert run.step is None
+    assert "step" not in str(summary_section(run, run.analyses[0], ""))
+
+
 def test_images_beyond_the_limit_of_detections_are_said(out: Path) -> None:
     config = out / "config.yaml"
     text = config.read_text(encoding="utf-8")

@@ -22,6 +22,8 @@ from retina_plugin.report.page.numbers import number
 from retina_plugin.report.page.run_report import RunReport
 
 IMAGES = 8
+# losses whose positives have no weight, whatever FOCAL_LOSS_ALPHA is
+UNWEIGHTED = ("ce", "quality_focal", "varifocal")
 TITLE = "What focal loss does on this data"
 
 
@@ -136,7 +138,7 @@ def _alpha(run: RunReport) -> Html | None:
     rows.sort(key=lambda row: row[1])
     caption = (
         "Boxes of each class in training, and the weight alpha of positives in each loss; negatives"
-        " have 1 - alpha, and 1 in cross entropy"
+        " have 1 - alpha, and 1 in cross entropy and quality focal loss"
     )
     return table(["class", "boxes", "share", *losses], rows, caption=caption)
 
@@ -149,7 +151,10 @@ def alpha_of_losses(cfg: Any, counts: list[int]) -> dict[str, list[float]]:
         counts: number of training boxes of each class.
     """
     used, classes = cfg.MODEL.RETINANET.FOCAL_LOSS_ALPHA, len(counts)
+    name = cfg.MODEL.RETINA_PLUGIN.CLASS_LOSS.NAME
     own = used if isinstance(used, (list, tuple)) else [used] * classes
+    if name in UNWEIGHTED:
+        own = [1.0] * classes
     is_known = len(own) == classes and all(isinstance(value, (int, float)) for value in own)
     return {
         "cross entropy": [1.0] * classes,
@@ -157,7 +162,7 @@ def alpha_of_losses(cfg: Any, counts: list[int]) -> dict[str, list[float]]:
         "balanced, 1 / (f + eps)": auto_alpha(counts, power=1),
         "balanced, auto": auto_alpha(counts),
         "focal": [0.25] * classes,
-        f"this run, {cfg.MODEL.RETINA_PLUGIN.CLASS_LOSS.NAME}": [
+        f"this run, {name}": [
             1.0 if value < 0 else value for value in (own if is_known else [math.nan] * classes)
         ],
     }

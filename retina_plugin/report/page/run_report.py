@@ -92,7 +92,7 @@ def read_run(folder: str) -> RunReport:
         )
         for dataset in datasets
     ]
-    step = completed_steps(checkpoint) if checkpoint else None
+    step = completed_steps(checkpoint) or None if checkpoint else None
     origins = [
         origin_of_results(cfg, analysis, scalars, checkpoint=path, step=step)
         for analysis in analyses

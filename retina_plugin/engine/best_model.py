@@ -113,7 +113,8 @@ class BestModel:
     Attributes:
         value: the metric of the best evaluation; None before the first one.
         step: the number of steps before the best evaluation.
-        waited: the number of evaluations since then.
+        waited: the number of evaluations since then; those before the metric is above 0 for the
+            first time do not count, because nothing has been detected yet.
         evaluated_at: the number of steps before the last evaluation; -1 before the first one.
     """
 
@@ -154,7 +155,7 @@ class BestModel:
             return False
         value = self._metric_of(measured)
         if not self._is_better(value):
-            self.waited += 1
+            self.waited += bool(self.value)
             return False
         self.value, self.step, self.waited = value, step, 0
         return True

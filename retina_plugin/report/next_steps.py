@@ -7,12 +7,14 @@ import shlex
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
+from retina_plugin.config.keys import NODE
 from retina_plugin.data import Dataset
 from retina_plugin.evaluation.bootstrap import Interval
 from retina_plugin.modeling.build_views import uses_views
 from retina_plugin.report.trend import Trend
 from retina_plugin.report.worst_class import WorstClass
 
+PATIENCE = f"{NODE}.SOLVER.PATIENCE"
 MOST = 2  # largest number of suggestions
 SMALL, LARGE = 32**2, 96**2  # COCO's limits of areas in pixels
 FEWEST = 20  # a rule uses an AP only if it has at least this many boxes
@@ -59,7 +61,7 @@ def next_steps(found: Findings) -> list[str]:
 
 
 def _nothing_found(found: Findings) -> Iterator[str]:
-    ap, longer = found.metrics["AP"], f"train longer, {_twice_as_long(found.cfg)}"
+    ap, longer = found.metrics["AP"], f"train longer, {_twice_as_long(found)}"
     if math.isnan(ap):
         score = found.cfg.MODEL.RETINANET.SCORE_THRESH_TEST
         yield f"{longer}: no score reached MODEL.RETINANET.SCORE_THRESH_TEST {score:g}"
@@ -67,17 +69,28 @@ def _nothing_found(found: Findings) -> Iterator[str]:
         yield f"{longer}: AP is {ap:.1f}, so hardly any object is found yet"
 
 
-def _twice_as_long(cfg: Any) -> str:
-    (key, now), (_, twice) = _length(cfg, 1), _length(cfg, 2)
+def _twice_as_long(found: Findings) -> str:
+    patience = found.cfg.MODEL.RETINA_PLUGIN.SOLVER.PATIENCE
+    if _steps(found) < found.cfg.SOLVER.MAX_ITER:  # ended by PATIENCE
+        return f"--resume with {PATIENCE} {2 * patience} instead of {patience}"
+    (key, now), (_, twice) = _length(found, 1), _length(found, 2)
     return f"{key} {twice} instead of {now}"
 
 
-def _length(cfg: Any, factor: float) -> tuple[str, str]:
+def _steps(found: Findings) -> int:
+    """Return the steps that the run has made: fewer than ``MAX_ITER`` if it ended by ``PATIENCE``.
+    A run with a time budget adapts ``MAX_ITER``."""
+    solver, planned = found.cfg.MODEL.RETINA_PLUGIN.SOLVER, int(found.cfg.SOLVER.MAX_ITER)
+    may_end = solver.PATIENCE and not solver.MINUTES
+    return max(found.losses) if may_end and found.losses else planned
+
+
+def _length(found: Findings, factor: float) -> tuple[str, str]:
     """Return the flag or key that sets the length of the run, and its value times ``factor``."""
-    minutes = cfg.MODEL.RETINA_PLUGIN.SOLVER.MINUTES
+    minutes = found.cfg.MODEL.RETINA_PLUGIN.SOLVER.MINUTES
     if minutes:
         return "--minutes", f"{factor * minutes:.3g}"
-    return "SOLVER.MAX_ITER", str(round(factor * cfg.SOLVER.MAX_ITER))
+    return "SOLVER.MAX_ITER", str(round(factor * _steps(found)))
 
 
 def _longer(found: Findings) -> Iterator[str]:
@@ -85,7 +98,7 @@ def _longer(found: Findings) -> Iterator[str]:
     if trend and trend.may_rise and found.metrics["AP"] >= ROUNDING:
         reason = "AP was still rising" if trend.is_rising else "to see whether AP still rises"
         basis = f"{trend.evaluations} evaluations" if trend.is_coarse else f"by {trend.gain:.1f}"
-        yield f"train longer, {_twice_as_long(found.cfg)}: {reason} ({basis})"
+        yield f"train longer, {_twice_as_long(found)}: {reason} ({basis})"
 
 
 def _overfitting(found: Findings) -> Iterator[str]:
@@ -94,7 +107,7 @@ def _overfitting(found: Findings) -> Iterator[str]:
     lowest = min(found.losses, key=found.losses.__getitem__)
     end = max(found.losses)
     if found.losses[end] > OVERFITTING * found.losses[lowest]:
-        shorter = " ".join(_length(found.cfg, lowest / end))
+        shorter = " ".join(_length(found, lowest / end))
         yield (
             f"more training images, or {shorter}: the model overfits, its validation loss rose "
             f"from {found.losses[lowest]:.3f} (step {lowest}) to {found.losses[end]:.3f} (step "

@@ -66,8 +66,9 @@ def test_thresholds_of_an_evaluation_are_computed_once(
     [
         ("bbox/AP", [1.0, 3.0, 2.0, 2.5], 2, 2),
         ("bbox/AP", [1.0, 3.0, 3.0], 2, 1),  # the first of equal ones
-        ("bbox/AP", [NAN, 0.0, NAN], 2, 1),
-        ("bbox/AP", [NAN, NAN], 0, 2),
+        ("bbox/AP", [NAN, 0.0, NAN, 0.0], 2, 0),  # nothing is found yet
+        ("bbox/AP", [NAN, 0.0, 0.1, NAN, 0.0], 3, 2),
+        ("bbox/AP", [NAN, NAN], 0, 0),
         ("validation/loss_cls", [3.0, 1.0, 2.0], 2, 1),  # of losses, the lowest
     ],
 )

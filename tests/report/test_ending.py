@@ -194,6 +194,19 @@ def test_next_steps(case: str) -> None:
         assert re.search(words, line), line
 
 
+def test_next_steps_of_a_run_that_patience_ended() -> None:
+    """It took 500 of 2000 steps, and its validation loss was lowest after 300."""
+    cfg = get_cfg()
+    cfg.SOLVER.MAX_ITER, cfg.MODEL.RETINA_PLUGIN.SOLVER.PATIENCE = 2000, 2
+    losses = {100: 2.0, 300: 1.0, 500: 1.5}
+    data = dataset_of([[box(0, HERE)]] * 50)
+    found = Findings(cfg, data, METRICS, Interval(48, 52), FLAT, None, losses)
+    assert "more training images, or SOLVER.MAX_ITER 300:" in next_steps(found)[0]
+    nothing = dict.fromkeys(METRICS, math.nan)
+    (line,) = next_steps(found._replace(metrics=nothing, losses={500: 1.0}, trend=None))
+    assert "--resume with MODEL.RETINA_PLUGIN.SOLVER.PATIENCE 4 instead of 2" in line
+
+
 def test_the_command_of_a_check_is_quoted() -> None:
     cfg = get_cfg()
     cfg.DATASETS.TRAIN = ("my photos/a.json@my photos",)

@@ -22,6 +22,12 @@ def is_image(name: str) -> bool:
     return os.path.splitext(name)[1].lower() in SUFFIXES
 
 
+def is_visible_image(name: str) -> bool:
+    """Return whether a file name has the suffix of an image and is not hidden, as the files
+    ``._photo.jpg`` are that macOS puts into archives."""
+    return is_image(name) and not name.startswith(".")
+
+
 class ImageFolder:
     """The image files below a folder, listed once, on first use."""
 
@@ -38,7 +44,7 @@ class ImageFolder:
             found += [
                 os.path.normpath(os.path.join(below, name))
                 for name in files
-                if is_image(name) and not name.startswith(".")
+                if is_visible_image(name)
             ]
         return sorted(found)
 

@@ -26,7 +26,7 @@ from retina_plugin.data.importers.annotation_files import (
 from retina_plugin.data.importers.collect_images import note_moved
 from retina_plugin.data.importers.collector import Collector
 from retina_plugin.data.importers.flags import read_flags
-from retina_plugin.data.importers.image_files import is_image
+from retina_plugin.data.importers.image_files import is_visible_image
 from retina_plugin.data.importers.image_places import ImageFinder, place_images
 from retina_plugin.data.importers.imported import Imported
 from retina_plugin.data.importers.json_entries import (
@@ -198,5 +198,5 @@ def _note_images_without_file(collector: Collector, source: str) -> None:
     for base, names in walk_data(source):
         for name in names:
             path = os.path.join(base, name)
-            if is_image(name) and not name.startswith(".") and os.path.abspath(path) not in used:
+            if is_visible_image(name) and os.path.abspath(path) not in used:
                 collector.note("images have no JSON file and are not used", path)

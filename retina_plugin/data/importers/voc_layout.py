@@ -17,7 +17,7 @@ from retina_plugin.data.importers.annotation_files import (
     folders_in,
     only_folder,
 )
-from retina_plugin.data.importers.image_files import ImageFolder, is_image
+from retina_plugin.data.importers.image_files import ImageFolder, is_image, is_visible_image
 from retina_plugin.data.importers.text_file import head_of, lines_of_head, read_text
 
 ROOT_TAG = re.compile(r"<annotation[\s>]")
@@ -128,7 +128,7 @@ def _has_images(folder: str) -> bool:
     if not os.access(folder, os.R_OK | os.X_OK):  # of another user
         return False
     with os.scandir(folder) as entries:
-        return any(is_image(entry.name) for entry in entries)
+        return any(is_visible_image(entry.name) for entry in entries)
 
 
 def _splits_by_list(path: str, folder: str) -> dict[str, tuple[str, list[str]]]:

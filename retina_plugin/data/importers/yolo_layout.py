@@ -11,7 +11,7 @@ from retina_plugin.data.data_path import SPLIT_NAMES
 from retina_plugin.data.entry_errors import reading_entry
 from retina_plugin.data.errors import DatasetError
 from retina_plugin.data.importers.annotation_files import folders_in
-from retina_plugin.data.importers.image_files import ImageFolder, is_image
+from retina_plugin.data.importers.image_files import ImageFolder, is_visible_image
 from retina_plugin.data.importers.run_folders import walk_data
 from retina_plugin.data.importers.text_file import lines_of_head, read_text
 from retina_plugin.data.importers.yolo_rows import is_row
@@ -20,6 +20,7 @@ from retina_plugin.data.importers.yolo_yaml import DataYaml, find_listed, is_dat
 NAME_FILES = ("classes.txt", "obj.names", "classes.names", "_darknet.labels")
 YAML_NAMES = ("data.yaml", "data.yml", "dataset.yaml", "dataset.yml", "obj.data")
 LABELS_OF = {"images": "labels", "Images": "Labels", "IMAGES": "LABELS"}
+NUMBERED = re.compile(r"([a-z]+)[-_ ]?\d*")  # names of splits such as train, train2017 and val_1
 MOST_FOLDERS = 200  # number of folders with images that are inspected
 SAMPLE = 100  # approximate number of images of a folder whose label files are inspected
 
@@ -79,8 +80,9 @@ def _images_in(folder: str) -> str:
 def _split_folders(base: str) -> Iterator[tuple[str, str]]:
     if os.path.isdir(base):
         for name, folder in folders_in(base):
-            if name in SPLIT_NAMES:
-                yield SPLIT_NAMES[name], folder
+            word = NUMBERED.fullmatch(name)
+            if word and word[1] in SPLIT_NAMES:
+                yield SPLIT_NAMES[word[1]], folder
 
 
 def _has_labels_below(folder: str) -> bool:
@@ -90,7 +92,7 @@ def _has_labels_below(folder: str) -> bool:
 def _image_folders(folder: str) -> Iterator[str]:
     """Yield the folder and the folders below it that have images."""
     for base, files in walk_data(folder):
-        if any(is_image(name) for name in files):
+        if any(map(is_visible_image, files)):
             yield base
 
 
@@ -104,7 +106,7 @@ def _labels_beside(folder: str) -> Iterator[str | None]:
 
 def _sample(folder: str) -> list[str]:
     """Return some images of a folder."""
-    names = sorted(name for name in os.listdir(folder) if is_image(name))
+    names = sorted(filter(is_visible_image, os.listdir(folder)))
     return [os.path.join(folder, name) for name in names[:: max(1, len(names) // SAMPLE)]]
 
 

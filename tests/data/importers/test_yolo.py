@@ -346,3 +346,14 @@ def test_a_path_with_two_meanings(tmp_path: Path) -> None:
     (tmp_path / "data/data.yaml").write_text("train: ../train/images\nnames: [ant]\n")
     with pytest.raises(DatasetError, match=r"names \.\./train/images, and both .*Write the one"):
         read(tmp_path / "data", "train")
+
+
+def test_hidden_files_of_an_archive_from_macos(tmp_path: Path) -> None:
+    write(tmp_path, image("images") | {"images/._a.jpg": "", "labels/._a.txt": "\0\5"})
+    assert list(boxes(read(tmp_path))) == ["images/a.png"]
+
+
+def test_numbered_folders_of_splits(tmp_path: Path) -> None:
+    write(tmp_path, image("images/train2017", "images/val_1", "images/val_2"))
+    assert list(splits_of(str(tmp_path))) == ["train", "val"]
+    assert len(boxes(read(tmp_path, "val"))) == 2

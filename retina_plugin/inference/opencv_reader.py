@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Iterator
+from time import monotonic
 from typing import Any
 
 import numpy as np
@@ -55,7 +55,7 @@ class OpenCvReader:
 
     def _stamp(self) -> float:
         if self._is_webcam:
-            return time.monotonic()
+            return monotonic()
         milliseconds: float = self._capture.get(self._cv2.CAP_PROP_POS_MSEC)
         return milliseconds / 1000
 

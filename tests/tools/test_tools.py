@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from itertools import islice
+from itertools import count, islice
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -22,6 +22,7 @@ from PIL import Image
 from retina_plugin.data import load_dataset
 from retina_plugin.engine import process
 from retina_plugin.engine.stopping import Interrupted
+from retina_plugin.inference import opencv_reader
 from retina_plugin.inference.predictor import Predictor
 from retina_plugin.layers.boxes import pairwise_iou
 from retina_plugin.lit.data import training_samples as lit_samples
@@ -598,6 +599,8 @@ def test_demo_on_a_webcam(
             return -1.0 if wanted == cv2.CAP_PROP_FRAME_COUNT else 0.0
 
     monkeypatch.setattr(cv2, "VideoCapture", Camera)
+    clock = count(7.0, 1 / 25)  # the rate of a camera that does not tell it
+    monkeypatch.setattr(opencv_reader, "monotonic", lambda: next(clock))
     found = demo(tools, trained, tmp_path / "out", "--webcam", "--max-frames", "2")
     monkeypatch.undo()
     assert opened[0] == 0

@@ -65,7 +65,7 @@ def test_keys_of_a_plan(scenes: Path, capsys: pytest.CaptureFixture[str]) -> Non
     words = ["SOLVER.IMS_PER_BATCH", "2", "INPUT.MIN_SIZE_TEST", "96", MINUTES, "3"]
     cfg = plan(scenes, "plan.yaml", "--minutes", "9", *words)
     assert (cfg.SOLVER.IMS_PER_BATCH, cfg.INPUT.MIN_SIZE_TEST) == (2, 96)
-    assert cfg.SOLVER.BASE_LR == 0.00075
+    assert cfg.SOLVER.BASE_LR == 0.00141
     assert cfg.INPUT.MIN_SIZE_TRAIN == (32, 96)
     assert cfg.MODEL.RETINA_PLUGIN.SOLVER.MINUTES == 3
     assert "SOLVER.MAX_ITER 1" in (printed := capsys.readouterr().out)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch.utils.data import _utils as loader_internals
 
 from tests.forms import FORMS, in_form
 
@@ -26,6 +27,8 @@ def pytest_configure(config: pytest.Config) -> None:
         torch.set_num_threads(threads)
         os.environ.setdefault("OMP_NUM_THREADS", str(threads))
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # torch waits so long, instead of 5 seconds, for the end of a loading process that had an error
+    loader_internals.MP_STATUS_CHECK_INTERVAL = 1.0
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -15,7 +15,7 @@ from retina_plugin.config.registry import unknown_name_message
 from retina_plugin.data.box_coordinates import BoxCoordinates
 from retina_plugin.data.coco import build_dataset, import_coco, read_coco
 from retina_plugin.data.coco_json import HOW_TO_NAME
-from retina_plugin.data.data_path import DataPath, parse_data_path
+from retina_plugin.data.data_path import SPLIT_NAMES, DataPath, parse_data_path
 from retina_plugin.data.dataset import Dataset
 from retina_plugin.data.digits import digits_dataset
 from retina_plugin.data.errors import DatasetError
@@ -194,16 +194,21 @@ def names_of_splits(name: str) -> dict[str, str]:
         name: as for :func:`load_dataset`.
 
     Returns:
-        The only key is "" for data sets without splits.
+        The split for training is the first one, "val" and "test" are the last ones. The only key is
+        "" for data sets without splits.
 
     Raises:
         DatasetError: see :func:`splits_of`.
     """
-    splits, where = list(splits_of(name)), parse_data_path(name)
+    splits, where = sorted(splits_of(name), key=_place_of_split), parse_data_path(name)
     if where is None or where.split or splits == [""]:
         return {(where.split if where else ""): name}
     at = f"@{where.image_folder}" if where.image_folder else ""
     return {split: f"{where.path}:{split}{at}" for split in splits}
+
+
+def _place_of_split(split: str) -> int:
+    return {"train": 0, "val": 2, "test": 3}.get(SPLIT_NAMES.get(split.lower(), split), 1)
 
 
 def _data_path(name: str) -> DataPath:

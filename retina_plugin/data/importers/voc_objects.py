@@ -50,8 +50,9 @@ def read_object(element: Element, *, note: Callable[[str, str], None]) -> VocObj
     if box is None:
         found = ", ".join(f"<{child.tag}>" for child in element.children)
         raise DatasetError(f"{element.place}: expected <bndbox> in <object>, found {found}")
-    _require_pixels(box)
     low, high = OFFSETS[voc_offset()]
+    if low:
+        _require_pixels(box)
     left, top, right, bottom = (
         _edge(box, key, offset) for key, offset in zip(CORNERS, (low, low, high, high), strict=True)
     )
@@ -63,13 +64,18 @@ def read_object(element: Element, *, note: Callable[[str, str], None]) -> VocObj
 
 
 def _require_pixels(box: Element) -> None:
-    numbers = [parse_number(box.text_at(key)) for key in CORNERS]
-    values = [number for number in numbers if number is not None]
-    if all(0 <= v <= 1 for v in values) and any(v % 1 for v in values):
-        found = ", ".join(f"{value:g}" for value in values)
+    """Refuse fractions: pixels count from 1, so xmin and ymin are not below 1.
+
+    Raises:
+        DatasetError: all corners lie in 0..1, and these below 1.
+    """
+    values = [parse_number(box.text_at(key)) for key in CORNERS]
+    left, top, right, bottom = (2.0 if value is None else value for value in values)
+    if 0 <= left < right <= 1 and 0 <= top < bottom <= 1:
         raise DatasetError(
-            f"{box.place}: expected pixels in <bndbox>, found {found}, which are "
-            "fractions of the image. Multiply x by its width and y by its height"
+            f"{box.place}: expected pixels in <bndbox>, found {left:g}, {top:g}, {right:g}, "
+            f"{bottom:g}, which are fractions of the image. Multiply x by its width and y by its "
+            "height"
         )
 
 

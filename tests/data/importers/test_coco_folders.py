@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from retina_plugin.data import DatasetError, load_dataset, splits_of, use_box_coordinates
+from retina_plugin.data.catalog import names_of_splits
 from tests.coco_files import CONTENT, write_coco
 from tests.imported_boxes import write_images
 
@@ -126,6 +127,14 @@ def test_each_split_can_be_named(tmp_path: Path, files: tuple[str, ...], splits:
     assert sorted(splits_of(str(tmp_path))) == splits
     for split in splits:
         assert len(load_dataset(f"{tmp_path}:{split}").records) == 1
+
+
+def test_the_split_for_training_comes_first(tmp_path: Path) -> None:
+    """Images that are also in another split are left out of the first one."""
+    for name in ("extra", "test", "train", "valid"):
+        write(tmp_path / f"{name}/boxes.json", content())
+        write_images(tmp_path / name, "a.png")
+    assert list(names_of_splits(str(tmp_path))) == ["train", "extra", "valid", "test"]
 
 
 def test_several_files_without_names_of_splits(tmp_path: Path) -> None:

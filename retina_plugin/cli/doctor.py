@@ -42,10 +42,11 @@ def file_name_or_output(text: str) -> str:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Call the checks, and exit with code 1 if something is broken."""
+    """Call the checks, and exit with code 1 if something is broken, 2 if FILE cannot be written."""
     import sys
 
     from retina_plugin.cli.output import write
+    from retina_plugin.config.disk import DiskError
 
     prints_lines = args.json != ""
     findings = {}
@@ -56,7 +57,11 @@ def run(args: argparse.Namespace) -> None:
     if prints_lines:
         write(f"{summary(findings)}\n")
     if args.json is not None:
-        _write_json(findings, args.json)
+        try:
+            _write_json(findings, args.json)
+        except DiskError as error:
+            print(f"error: {error}", file=sys.stderr)
+            sys.exit(2)
     if any(finding.status == "broken" for finding in findings.values()):
         sys.exit(1)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import re
 from typing import TYPE_CHECKING
 
@@ -72,16 +73,19 @@ def run(args: argparse.Namespace) -> None:
 
     Raises:
         ConfigError, WeightsError: the model cannot be loaded.
-        ExportError: it cannot be exported in this way.
+        ExportError: it cannot be exported in this way, or the file would replace the checkpoint.
         ImportError: a library is missing.
         DiskError: the file cannot be written.
     """
     from retina_plugin.engine.trained_model import load_trained_model
+    from retina_plugin.export.errors import ExportError
     from retina_plugin.export.write import export_model, require_output
 
     require_output(args.output, args.format)
     trained = load_trained_model(args.checkpoint, config_file=args.config_file, overrides=args.opts)
     print(f"weights: {trained.checkpoint}, config: {trained.config_source}", flush=True)
+    if _is_same_file(args.output, trained.checkpoint):
+        raise ExportError(f"--output {args.output} is the checkpoint: choose another name")
     lines = export_model(
         trained.model,
         trained.cfg,
@@ -93,3 +97,8 @@ def run(args: argparse.Namespace) -> None:
         size=args.size,
     )
     print("\n".join(lines), flush=True)
+
+
+def _is_same_file(path: str, other: str) -> bool:
+    both_exist = os.path.exists(path) and os.path.exists(other)  # not if it is an address
+    return both_exist and os.path.samefile(path, other)

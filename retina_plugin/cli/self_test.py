@@ -1,85 +1,91 @@
-"""Train, save, resume and load a tiny model, for ``retina doctor``.
+"""The self-tests of ``retina doctor``: findings from the output of
+:mod:`retina_plugin.cli.self_test_process`.
 
-This runs in a separate process, because an incompatible library may end the process or hang.
+The tests run in another process, because an incompatible library may end the process or hang. One
+process runs all of them, because imports take longer than the tests.
 """
 
 from __future__ import annotations
 
 import functools
+import importlib.util
+import json
 import os
 import signal
 import subprocess
 import sys
 import tempfile
-import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from retina_plugin.engine.doctor.finding import BROKEN, NOTE, OK, Finding
+from retina_plugin.engine.doctor.finding import BROKEN, NOTE, WARNING, Finding
 from retina_plugin.engine.doctor.imports import cure_of
+from retina_plugin.export.file_kind import LIBRARIES
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
     from retina_plugin.engine.doctor.finding import Check
 
-TIMEOUT = 180.0  # seconds; it takes about ten on two cores
-STEPS = 2
-SIDE = 64  # pixels
-MODEL = {
-    "MODEL.META_ARCHITECTURE": "FocalRetinaNet",
-    "MODEL.DEVICE": "cpu",
-    "MODEL.BACKBONE.NAME": "build_retina_resnet_fpn_backbone",
-    "MODEL.BACKBONE.FREEZE_AT": 0,
-    "MODEL.RESNETS.DEPTH": 18,
-    "MODEL.RESNETS.NORM": "GN",
-    "MODEL.RESNETS.STEM_OUT_CHANNELS": 8,
-    "MODEL.RESNETS.RES2_OUT_CHANNELS": 8,
-    "MODEL.RESNETS.OUT_FEATURES": ["res3", "res4", "res5"],
-    "MODEL.FPN.IN_FEATURES": ["res3", "res4", "res5"],
-    "MODEL.FPN.OUT_CHANNELS": 16,
-    "MODEL.FPN.NORM": "GN",
-    "MODEL.ANCHOR_GENERATOR.SIZES": [[16], [32], [64], [128], [256]],
-    "MODEL.RETINANET.NUM_CLASSES": -1,
-    "MODEL.RETINANET.NUM_CONVS": 1,
-    "MODEL.RETINA_PLUGIN.NORM_GROUPS": 4,
-    "MODEL.RETINA_PLUGIN.TEST.REPORT": False,  # it takes seconds
-    "DATALOADER.NUM_WORKERS": 0,
-    "INPUT.MIN_SIZE_TRAIN": (SIDE,),
-    "INPUT.MIN_SIZE_TEST": SIDE,
-    "SOLVER.IMS_PER_BATCH": 2,
-    "SOLVER.STEPS": (),
-    "SOLVER.WARMUP_ITERS": 0,
-    "SOLVER.CHECKPOINT_PERIOD": STEPS,
-    "SEED": 1,
+TIMEOUT = 180.0  # seconds; all tests take about ten
+RESULT = "result of a self-test: "  # start of a line of the other process; JSON follows
+HOSTS = {"lightning": "Lightning", "detectron2": "Detectron2"}
+FORMATS = ("torchscript", "onnx", "openvino", "torch")
+
+
+def self_test(test: str) -> Finding:
+    """Return the finding of a test: a host, or a format of exported files. The first call runs all
+    tests."""
+    reason = _reason_to_skip(test)
+    return Finding(NOTE, f"not run, because {reason}") if reason else _run_all()[test]
+
+
+SELF_TESTS: dict[str, Check] = {
+    **{f"self-test on {name}": functools.partial(self_test, host) for host, name in HOSTS.items()},
+    **{f"self-test of --format {name}": functools.partial(self_test, name) for name in FORMATS},
 }
 
 
-def self_test(host: str) -> Finding:
-    """Run :func:`main` in another process, on the CPU."""
+def _reason_to_skip(test: str) -> str | None:
     from retina_plugin.engine.hosts import detectron2_problem
 
-    if host == "detectron2" and detectron2_problem() is not None:
-        return Finding(NOTE, "not run, because Detectron2 cannot be used")
-    start = time.monotonic()
+    if test == "detectron2" and detectron2_problem() is not None:
+        return "Detectron2 cannot be used"
+    missing = [name for name in LIBRARIES.get(test, ()) if importlib.util.find_spec(name) is None]
+    return f"{' and '.join(missing)} cannot be imported" if missing else None
+
+
+@functools.cache
+def _run_all() -> dict[str, Finding]:
+    """Run the tests on the CPU. If one of them ends the process, another process runs the rest."""
+    remaining = [test for test in (*HOSTS, *FORMATS) if _reason_to_skip(test) is None]
+    found: dict[str, Finding] = {}
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "retina_plugin.cli.self_test", host, folder]
+        while remaining:
+            found |= _run_process(remaining, folder)
+            remaining = [test for test in remaining if test not in found]
+    return found
+
+
+def _run_process(tests: Sequence[str], folder: str) -> dict[str, Finding]:
+    """Run tests in another process; return the finding of at least one test."""
+    with open(os.path.join(folder, "output"), "w+b") as file:
         try:
-            done = subprocess.run(
-                command,
+            code: int | None = subprocess.run(
+                [sys.executable, "-m", "retina_plugin.cli.self_test_process", folder, *tests],
                 cwd=folder,
                 env=_environment(folder),
                 stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
+                stdout=file,
                 stderr=subprocess.STDOUT,
-                encoding="utf-8",
-                errors="replace",
                 timeout=TIMEOUT,
-            )
+            ).returncode
         except subprocess.TimeoutExpired:
-            return Finding(
-                BROKEN,
-                f"did not end in {TIMEOUT:.0f} seconds",
-                "OMP_NUM_THREADS=1, if other programs use all cores",
-            )
-    return _finding(done.returncode, done.stdout, seconds=time.monotonic() - start)
+            code = None
+        file.seek(0)
+        output = file.read().decode("utf-8", errors="replace")
+    found = dict(_results(output))
+    unfinished = next((test for test in tests if test not in found), None)
+    return {**found, unfinished: _unfinished(unfinished, code, output)} if unfinished else found
 
 
 def _environment(folder: str) -> dict[str, str]:
@@ -91,88 +97,43 @@ def _environment(folder: str) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": path, "RETINA_PLUGIN_CACHE": folder}
 
 
-def _finding(code: int, output: str, *, seconds: float) -> Finding:
-    """Return the finding of a process with an exit code and its output."""
-    last = next((line for line in reversed(output.splitlines()) if line.strip()), "no output")
-    if code == 0:
-        return Finding(OK, f"{last} in {seconds:.0f} seconds")
-    if code < 0:
-        name = signal.Signals(-code).name
-        cure = (
-            "free memory: the system has probably ended it for want of memory"
-            if name == "SIGKILL"
-            else "a compiled library does not fit this machine: install torch, torchvision, numpy "
-            "and opencv again"
-        )
-        return Finding(BROKEN, f"was ended by {name}", cure)
-    return Finding(BROKEN, last, cure_of(RuntimeError(output), "torch torchvision"))
+def _results(output: str) -> Iterator[tuple[str, Finding]]:
+    """Yield (test, finding) of the tests that the other process has finished."""
+    for line in output.splitlines():
+        if line.startswith(RESULT):
+            test, *finding = json.loads(line.removeprefix(RESULT))
+            yield test, Finding(*finding)
 
 
-SELF_TESTS: dict[str, Check] = {
-    f"self-test on {name}": functools.partial(self_test, name.lower())
-    for name in ("Lightning", "Detectron2")
-}
-
-
-def main(host: str, folder: str) -> None:
-    """Train, save, resume, evaluate, load and export a tiny model; print what was done.
+def _unfinished(test: str, code: int | None, output: str) -> Finding:
+    """Return the finding of a test that has ended its process.
 
     Args:
-        host: "lightning" or "detectron2".
-        folder: an empty folder.
+        test: the test.
+        code: the exit code of the process; None if it did not end in time.
+        output: its output.
     """
-    from retina_plugin.cli.command import main as retina
-    from retina_plugin.engine.launch import host_of, train
-
-    cfg = host_of(host).get_cfg()
-    data = _write_data(folder)
-    output = os.path.join(folder, "out")
-    options = {**MODEL, "DATASETS.TRAIN": (data,), "DATASETS.TEST": (), "OUTPUT_DIR": output}
-    cfg.merge_from_list([word for pair in options.items() for word in pair])
-    cfg.SOLVER.MAX_ITER = STEPS
-    train(cfg, host=host)
-    cfg.SOLVER.MAX_ITER, cfg.DATASETS.TEST = 2 * STEPS, (data,)
-    train(cfg, host=host, resume=True)
-    _load(output)
-    exported = os.path.join(folder, "model.pt")
-    retina(["export", output, "--format", "torchscript", "--output", exported])
-    print("trained, saved, resumed, evaluated, loaded and exported a tiny model", flush=True)
+    if code is None:
+        cure = "OMP_NUM_THREADS=1, if other programs use all cores"
+        return failed(test, f"did not end in {TIMEOUT:.0f} seconds", cure)
+    if code >= 0:
+        last = next((x for x in reversed(output.splitlines()) if x.strip()), "no output")
+        return failed(test, last, cure_of(RuntimeError(output), packages_of(test)))
+    name = signal.Signals(-code).name
+    cure = (
+        "free memory: the system has probably ended it for want of memory"
+        if name == "SIGKILL"
+        else "a compiled library does not fit this machine: install numpy, opencv and "
+        f"{packages_of(test)} again"
+    )
+    return failed(test, f"was ended by {name}", cure)
 
 
-def _write_data(folder: str) -> str:
-    """Write four images with a square each; return the name of the data set."""
-    import json
-
-    from PIL import Image
-
-    images, annotations = [], []
-    for number in range(1, 5):
-        name, corner = f"{number}.png", 4 * number
-        image = Image.new("RGB", (SIDE, SIDE), (90, 90, 90))
-        image.paste((220, 60, 40), (corner, corner, corner + 32, corner + 32))
-        image.save(os.path.join(folder, name))
-        images.append({"id": number, "file_name": name, "height": SIDE, "width": SIDE})
-        box = {"id": number, "image_id": number, "category_id": 1, "iscrowd": 0, "area": 1024}
-        annotations.append({**box, "bbox": [corner, corner, 32, 32]})
-    categories = [{"id": 1, "name": "square"}]
-    path = os.path.join(folder, "annotations.json")
-    with open(path, "w", encoding="utf-8") as file:
-        json.dump({"images": images, "annotations": annotations, "categories": categories}, file)
-    return f"{path}@{folder}"
+def failed(test: str, found: str, cure: str) -> Finding:
+    """Return the finding of a test that fails; training works without the formats of files."""
+    return Finding(BROKEN if test in HOSTS else WARNING, found, cure)
 
 
-def _load(folder: str) -> Any:
-    """Load the model of the run as a user does, and detect in an image of zeros."""
-    import torch
-
-    import retina_plugin
-
-    cfg = retina_plugin.get_cfg()
-    cfg.merge_from_file(os.path.join(folder, "config.yaml"))
-    model = retina_plugin.build_model(cfg)
-    retina_plugin.load_weights(model, os.path.join(folder, "model_final.pth"))
-    return model.predict([torch.zeros(3, SIDE, SIDE)])
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])
+def packages_of(test: str) -> str:
+    """Return the distributions that a test needs, as words for pip."""
+    return " ".join(LIBRARIES.get(test, ("torch", "torchvision")))

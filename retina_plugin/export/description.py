@@ -183,7 +183,7 @@ def read_description(metadata: Mapping[str, str], path: str) -> Description:
 
 
 def _ultralytics(found: Description) -> dict[str, str]:
-    size = found.size or [found.min_size, found.max_size]
+    size = found.size or [found.min_size or found.max_size, found.max_size]
     return {
         "description": "RetinaNet with focal loss",
         "author": "retina_plugin",

@@ -1,4 +1,4 @@
-"""Recognise exported files by their names, without importing torch."""
+"""The formats of exported files, and which files are exported; without importing torch."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import os
 import zipfile
 
 ENDINGS = {"onnx": ".onnx", "torch": ".pt2", "torchscript": ".pt", "openvino": ".xml"}
+# libraries that write and run a format, besides torch
+LIBRARIES = {"onnx": ("onnx", "onnxruntime"), "openvino": ("onnx", "openvino")}
 
 
 def format_of(path: str) -> str | None:

@@ -19,17 +19,17 @@ from retina_plugin.export import onnx_format, openvino_format, torch_format, tor
 from retina_plugin.export.check import check_file
 from retina_plugin.export.description import Description, describe
 from retina_plugin.export.errors import ExportError, missing_library
-from retina_plugin.export.file_kind import ENDINGS
-from retina_plugin.export.images import check_images, most_frequent_size
+from retina_plugin.export.file_kind import ENDINGS, LIBRARIES
+from retina_plugin.export.images import check_images
+from retina_plugin.export.limits import (
+    fixed_size,
+    notes_for_other_programs,
+    require_suppression,
+)
 from retina_plugin.export.load import load_exported
 from retina_plugin.export.network import DETECTIONS, build_network
-from retina_plugin.export.nms_graph import require_nms
 from retina_plugin.modeling.preprocessing import Size
 from retina_plugin.modeling.retinanet import RetinaNet
-
-# libraries that write and run a format
-LIBRARIES = {"onnx": ("onnx", "onnxruntime"), "openvino": ("onnx", "openvino")}
-SUPPRESSES = ("onnx", "openvino")  # the formats of files that can contain the suppression
 
 
 def export_model(
@@ -68,8 +68,8 @@ def export_model(
     model = _plain(model)
     lines = []
     if outputs == DETECTIONS:
-        _require_suppression(model, format)
-        size, line = _fixed_size(model, cfg, size)
+        require_suppression(model, format)
+        size, line = fixed_size(model, cfg, size)
         lines.append(line)
     elif size is not None:
         raise ExportError(
@@ -91,6 +91,8 @@ def export_model(
         f"{path}: {_megabytes(path, format):.1f} MB; equal to the model on images of {source} "
         f"at three sizes, in batches of 1 and 3 ({compared} detections)"
     )
+    if outputs != DETECTIONS:
+        lines += notes_for_other_programs(model)
     return lines
 
 
@@ -98,7 +100,8 @@ def require_output(path: str, format: str) -> None:
     """Check the name of the file to write, and that the libraries of its format are installed.
 
     Raises:
-        ExportError: the ending is that of another format, or the folder does not exist.
+        ExportError: the ending is that of another format, the folder does not exist or cannot be
+            written to, or the second file of OpenVINO would replace one of another program.
         ImportError: a library is not installed.
     """
     ending = ENDINGS[format]
@@ -107,6 +110,14 @@ def require_output(path: str, format: str) -> None:
     folder = os.path.dirname(path) or os.curdir
     if not os.path.isdir(folder):
         raise ExportError(f"--output {path}: there is no folder {folder}")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise ExportError(f"--output {path}: the folder {folder} cannot be written to")
+    weights = _weights_file(path)
+    if format == "openvino" and os.path.exists(weights) and not os.path.exists(path):
+        raise ExportError(
+            f"--output {path}: the file {weights}, which exists, would be replaced by the weights. "
+            "Choose another name"
+        )
     for library in LIBRARIES.get(format, ()):
         if importlib.util.find_spec(library) is None:
             raise missing_library(library, f"--format {format}")
@@ -117,40 +128,6 @@ def _plain(model: RetinaNet) -> RetinaNet:
     plain = copy.deepcopy(model).float().cpu().eval()
     plain.inference_dtype = torch.float32
     return plain
-
-
-def _require_suppression(model: RetinaNet, format: str) -> None:
-    if format not in SUPPRESSES:
-        raise ExportError(
-            f"--outputs detections: possible with --format {' and '.join(SUPPRESSES)}; "
-            f"{format} files have raw outputs or boxes"
-        )
-    require_nms(model.postprocessor)
-    if model.views is not None:
-        raise ExportError(
-            "--outputs detections: the file sees whole images only. Set "
-            "MODEL.RETINA_PLUGIN.TEST.SLICE.SIZE 0 and TEST.AUG.ENABLED False, or use --outputs "
-            "boxes, with which this package also detects in slices"
-        )
-
-
-def _fixed_size(model: RetinaNet, cfg: Any, size: Size | None) -> tuple[Size, str]:
-    """Return the size of the input, and a line about it."""
-    stride = max(model.preprocessor.size_divisibility, 1)
-    if size is not None:
-        if size[0] % stride or size[1] % stride:
-            raise ExportError(
-                f"--size {size[0]}x{size[1]}: height and width must be multiples of {stride}"
-            )
-        return size, f"input of {size[0]}x{size[1]} pixels"
-    found = most_frequent_size(cfg, stride)
-    if found is None:
-        raise ExportError(
-            "--outputs detections needs --size HEIGHTxWIDTH, because no test set of the run is on "
-            "this machine"
-        )
-    (height, width), note = found
-    return (height, width), f"input of {height}x{width} pixels: {note}"
 
 
 def _megabytes(path: str, format: str) -> float:

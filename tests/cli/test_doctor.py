@@ -1,16 +1,19 @@
-"""``retina doctor``: lines, JSON, exit code, and the self-test on both hosts."""
+"""``retina doctor``: lines, JSON, exit code, and the self-tests."""
 
 from __future__ import annotations
 
 import importlib.util
 import json
+import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import IO, Any
 
 import pytest
 
-from retina_plugin.cli import doctor, main, self_test
+from retina_plugin.cli import doctor, main, self_test, self_test_process
 from retina_plugin.engine.doctor.finding import Finding
 
 HOSTS = ["lightning"] + ["detectron2"] * (importlib.util.find_spec("detectron2") is not None)
@@ -55,6 +58,10 @@ def test_json(
     main(["doctor", "--json", str(tmp_path / "found.json")])
     assert "1 warning" in capsys.readouterr().out
     assert json.loads((tmp_path / "found.json").read_text()) == expected
+    with pytest.raises(SystemExit) as end:
+        main(["doctor", "--json", str(tmp_path / "absent/found.json")])
+    assert end.value.code == 2
+    assert "error: cannot write" in capsys.readouterr().err
 
 
 def test_quick_leaves_out_the_self_tests() -> None:
@@ -95,27 +102,91 @@ def test_torch_and_torchvision_that_do_not_import(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("host", HOSTS)
-def test_the_self_test(tmp_path: Path, capsys: pytest.CaptureFixture, host: str) -> None:
-    self_test.main(host, str(tmp_path))
+def test_the_self_tests(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    """Formats take a second each; one without other libraries is enough here."""
+    monkeypatch.chdir(tmp_path)
+    self_test_process.main(str(tmp_path), [*HOSTS, "torchscript"])
     output = capsys.readouterr().out
-    assert output.splitlines()[-1].startswith(
-        "trained, saved, resumed, evaluated, loaded and exported"
+    found = dict(self_test._results(output))
+    assert {test: x.status for test, x in found.items()} == dict.fromkeys(
+        [*HOSTS, "torchscript"], "ok"
     )
-    assert "continues at step 2 of 4" in output
+    assert found["lightning"].found.startswith(
+        "trained, saved, resumed, evaluated and loaded a tiny model: "
+    )
+    assert output.count("continues at step 2 of 4") == len(HOSTS)
+    (count,) = re.findall(r"batches of 1 and 3 \((\d+) detections\)", output)
+    assert int(count) > 100  # a comparison of no detections would mean nothing
+    assert (tmp_path / "model.pt").exists()
+
+
+def test_a_format_that_fails_is_a_warning(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Here, no host has trained a model."""
+    self_test_process.main(str(tmp_path), ["onnx"])
+    ((test, found),) = self_test._results(capsys.readouterr().out)
+    assert (test, found.status) == ("onnx", "warning")
+    assert "RuntimeError: no host has trained a model" in found.found
+    assert found.cure == "pip install --force-reinstall onnx onnxruntime"
+
+
+def test_a_test_that_ends_the_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tests before it keep their findings, and another process runs those after it."""
+    calls = []
+
+    def run(command: list[str], *, stdout: IO[bytes], **_: Any) -> Any:
+        tests = command[4:]
+        calls.append(tests)
+        stdout.write(b"noise\n")
+        for test in tests:
+            if test == "detectron2":
+                return subprocess.CompletedProcess(command, -signal.SIGILL)
+            if test == "openvino":
+                raise subprocess.TimeoutExpired(command, 1)
+            stdout.write(f'{self_test.RESULT}["{test}", "ok", "works", ""]\n'.encode())
+        return subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.setattr(self_test, "_reason_to_skip", lambda test: None)
+    monkeypatch.setattr(subprocess, "run", run)
+    found = self_test._run_all.__wrapped__()
+    assert {test: x.status for test, x in found.items()} == {
+        "lightning": "ok",
+        "detectron2": "broken",
+        "torchscript": "ok",
+        "onnx": "ok",
+        "openvino": "warning",
+        "torch": "ok",
+    }
+    assert "was ended by SIGILL" in found["detectron2"].found
+    assert "did not end in" in found["openvino"].found
+    assert [tests[0] for tests in calls] == ["lightning", "torchscript", "torch"]
 
 
 @pytest.mark.parametrize(
-    ("code", "output", "status", "words"),
+    ("code", "output", "words", "cure"),
     [
-        (0, "noise\ntrained\n", "ok", "trained in 7 seconds"),
-        (1, "Traceback\nRuntimeError: Numpy is not available\n", "broken", "RuntimeError: Numpy"),
-        (-9, "", "broken", "was ended by SIGKILL"),
-        (-4, "noise", "broken", "was ended by SIGILL"),
-        (2, "", "broken", "no output"),
+        (1, "Traceback\nRuntimeError: Numpy is not available\n", "RuntimeError: Numpy", "NumPy"),
+        (-9, "", "was ended by SIGKILL", "free memory"),
+        (-4, "noise", "was ended by SIGILL", "install numpy, opencv and torch torchvision again"),
+        (2, "", "no output", "torch torchvision"),
+        (None, "", "did not end in 180 seconds", "OMP_NUM_THREADS=1"),
     ],
 )
-def test_the_end_of_the_self_test(code: int, output: str, status: str, words: str) -> None:
-    found = self_test._finding(code, output, seconds=7.2)
-    assert (found.status, words in found.found) == (status, True)
-    assert bool(found.cure) == (status != "ok")
+def test_the_finding_of_a_test_that_has_ended_its_process(
+    code: int | None, output: str, words: str, cure: str
+) -> None:
+    found = self_test._unfinished("lightning", code, output)
+    assert found.status == "broken"
+    assert words in found.found
+    assert cure in found.cure
+
+
+def test_tests_that_cannot_run_are_notes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("retina_plugin.engine.hosts.detectron2_problem", lambda: "is absent")
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    notes = {test: self_test.self_test(test) for test in ("detectron2", "onnx")}
+    assert {x.status for x in notes.values()} == {"note"}
+    assert "onnx and onnxruntime cannot be imported" in notes["onnx"].found

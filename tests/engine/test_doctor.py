@@ -241,6 +241,17 @@ def test_no_gpu(
     assert (found.status, words in found.found) == (status, True)
 
 
+def test_gpus_that_can_be_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda index: ("T4", "H100")[index])
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda index: (14 * 10**9, 16 * 10**9))
+    monkeypatch.setattr(machine_checks, "_use", lambda device: None)
+    assert machine_checks.gpu() == Finding(
+        "ok", "cuda:0 T4, 14.0 of 16.0 GB free, cuda:1 H100, 14.0 of 16.0 GB free"
+    )
+
+
 @pytest.mark.parametrize(
     ("text", "cure"),
     [

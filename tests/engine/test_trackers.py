@@ -204,11 +204,33 @@ def test_the_table_of_mlflow() -> None:
     assert table["class"] == ["platelet", "cell"]
     assert table["score"] == [None, 0.75]
     assert (table["left"], table["bottom"]) == ([1, 2], [12, 13])
-    known: dict[str, str] = {}
-    names = ["bbox/AP-a+b c(d)é", "AP-a:b", "AP-a?b", "AP-a:b"]
-    found = [metric_name(name, known) for name in names]
-    assert found == ["bbox/AP-a_b c_d_é", "AP-a_b", "AP-a_b.2", "AP-a_b"]
     assert all(column == [] for column in box_table([]).values())
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("bbox/AP-a b.c é中", "bbox/AP-a b.c é中"),
+        ("bbox/AP-a+b(c)", "bbox/AP-a_2b_b_28_c_29_"),
+        ("bbox/AP-😀", "bbox/AP-_1f600_"),
+        ("bbox/AP-a//b", "bbox/AP-a/_/b"),
+        ("bbox/AP-a/../b/", "bbox/AP-a/_/b/_"),
+        ("x" * 240, "x" * 240),
+    ],
+)
+def test_names_of_metrics_in_mlflow(name: str, expected: str) -> None:
+    assert metric_name(name, {}) == expected
+
+
+def test_different_metrics_have_different_names_in_mlflow() -> None:
+    """Long names end in a checksum, and names that differ in case are numbered."""
+    known: dict[str, str] = {}
+    names = ["AP-a:b", "AP-a?b", "AP-A:b", "x" * 300 + "a", "x" * 300 + "b", "AP-a:b"]
+    found = [metric_name(name, known) for name in names]
+    assert found[:3] == ["AP-a_3a_b", "AP-a_3f_b", "AP-A_3a_b.2"]
+    assert found[0] == found[5]
+    assert len(set(found)) == 5
+    assert {len(name) for name in found[3:5]} == {240}
 
 
 def log_a_run(tracker: Tracker, folder: Path, tracker_id: str | None = None) -> str:

@@ -6,18 +6,23 @@ import importlib.util
 import os
 import re
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 
+from retina_plugin.cli import main
 from retina_plugin.config import ConfigError
+from retina_plugin.engine import trained_model
 from retina_plugin.export import write
 from retina_plugin.export.errors import ExportError
 from retina_plugin.export.evaluate import evaluate_exported
+from retina_plugin.export.limits import notes_for_other_programs
 from retina_plugin.export.load import load_exported
 from retina_plugin.export.torchscript_format import METADATA
 from tests.export.models import export
+from tests.models import compact_model
 from tests.scenes import write_scenes
 
 pytestmark = pytest.mark.slow
@@ -78,6 +83,53 @@ def test_the_names_of_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     with pytest.raises(ImportError, match=re.escape("pip install 'retina_plugin[export]'")):
         write.require_output("model.xml", "openvino")
     write.require_output("model.pt2", "torch")
+
+
+def test_other_files_are_not_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """OpenVINO's second file has the name of other programs' weights; the checkpoint stays too."""
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: name)
+    (tmp_path / "model.bin").write_text("of another program")
+    with pytest.raises(ExportError, match=r"model\.bin, which exists, would be replaced"):
+        write.require_output(str(tmp_path / "model.xml"), "openvino")
+    (tmp_path / "model.xml").write_text("an earlier export")
+    write.require_output(str(tmp_path / "model.xml"), "openvino")
+    checkpoint = tmp_path / "model.pt"
+    checkpoint.write_text("weights")
+    trained = SimpleNamespace(checkpoint=str(checkpoint), config_source="")
+    monkeypatch.setattr(trained_model, "load_trained_model", lambda *_, **__: trained)
+    command = ["export", str(tmp_path), "--format", "torchscript", "--output", str(checkpoint)]
+    with pytest.raises(ExportError, match=r"model\.pt is the checkpoint: choose another name"):
+        main(command)
+
+
+def test_a_folder_that_cannot_be_written_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "access", lambda *_: False)  # root can write everywhere
+    with pytest.raises(ExportError, match="cannot be written to"):
+        write.require_output(str(tmp_path / "model.pt"), "torchscript")
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({}, []),
+        ({"MODEL__RETINA_PLUGIN__SUPPRESSOR__NAME": "SoftNMS"}, ["suppresses with SoftNMS"]),
+        (
+            {
+                "MODEL__RETINA_PLUGIN__SUPPRESSOR__NAME": "ClassAgnosticNMS",
+                "MODEL__RETINA_PLUGIN__TEST__SLICE__SIZE": 64,
+            },
+            ["suppresses with ClassAgnosticNMS", "several views of an image"],
+        ),
+    ],
+)
+def test_notes_about_steps_that_are_not_in_the_file(
+    changes: dict[str, Any], words: list[str]
+) -> None:
+    lines = notes_for_other_programs(compact_model(**changes))
+    assert len(lines) == len(words)
+    assert all(word in line for word, line in zip(words, lines, strict=True))
 
 
 def test_files_that_are_not_exported_detectors(tmp_path: Path) -> None:

@@ -11,14 +11,13 @@ import torch
 
 from retina_plugin.export.compare import detection_difference
 from retina_plugin.export.detector import ExportedDetector
+from retina_plugin.export.file_kind import LIBRARIES
 from retina_plugin.export.load import load_exported
 from retina_plugin.modeling.preprocessing import resize_to
 from retina_plugin.modeling.retinanet import RetinaNet
 from tests.export.models import NAMES, THRESHOLDS, export, photos
 
 pytestmark = pytest.mark.slow
-
-LIBRARIES = {"onnx": ("onnx", "onnxruntime"), "openvino": ("onnx", "openvino")}
 
 
 def need(format: str) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 from benchmarks.detection import _cfg, _check_equal, _detect, _images, build_ours
 from benchmarks.measure import Comparison, Work
 from retina_plugin.export import write
-from retina_plugin.export.file_kind import ENDINGS
+from retina_plugin.export.file_kind import ENDINGS, LIBRARIES
 from retina_plugin.export.load import load_exported
 
 QUICK = ("torchscript",)
@@ -29,12 +29,12 @@ def comparisons(args: argparse.Namespace) -> list[Comparison]:
         "openvino": ("openvino", "boxes"),
         "openvino, detections": ("openvino", "detections"),
     }
-    libraries = {name for names in write.LIBRARIES.values() for name in names}
+    libraries = {name for names in LIBRARIES.values() for name in names}
     lost = sorted(name for name in libraries if importlib.util.find_spec(name) is None)
     chosen = {
         title: partial(_exported, args, *case)
         for title, case in cases.items()
-        if not {*lost} & {*write.LIBRARIES.get(case[0], ())} and (not args.quick or title in QUICK)
+        if not {*lost} & {*LIBRARIES.get(case[0], ())} and (not args.quick or title in QUICK)
     }
     size = "64x96" if args.quick else "480x640"
     return [

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import time
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from retina_plugin.engine.trackers.tracker import (
     Tracker,
     require_library,
 )
+
+LONGEST_NAME = 240  # of a metric, in characters; MLflow allows 250
 
 # Environment variables that are set unless the user has set them.
 DEFAULTS = {
@@ -111,14 +114,26 @@ def box_table(images: Sequence[TrackedImage]) -> dict[str, list[Any]]:
 
 
 def metric_name(name: str, known: dict[str, str]) -> str:
-    """Replace characters that MLflow does not allow in names of metrics.
+    """Return a name of a metric that MLflow allows.
+
+    A character that is not allowed becomes its number, "bbox/AP-a+b" becomes "bbox/AP-a_2b_b". So
+    the name does not depend on the order of the metrics, which may differ in a resumed run.
 
     Args:
         name: of a metric.
         known: {name: result} of earlier calls, which is extended. Different metrics get different
-            results.
+            results, also if a file system does not distinguish case.
     """
     if name not in known:
         taken = {found.casefold() for found in known.values()}
-        known[name] = free_name(re.sub(r"[^\w./ -]", "_", name), taken)
+        known[name] = free_name(_allowed(name), taken)
     return known[name]
+
+
+def _allowed(name: str) -> str:
+    found = re.sub(r"[^\w./ -]", lambda match: f"_{ord(match[0]):x}_", name)
+    # MLflow refuses paths with empty parts and with the parts "." and ".."
+    found = "/".join("_" if part.strip(".") == "" else part for part in found.split("/"))
+    if len(found) <= LONGEST_NAME:
+        return found
+    return f"{found[: LONGEST_NAME - 9]}-{zlib.crc32(name.encode()):08x}"

@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -196,6 +197,25 @@ def test_boxes_of_wandb() -> None:
     }
     (box,) = groups["predictions"]["box_data"]
     assert (box["box_caption"], box["scores"]) == ("cell 0.75", {"score": 0.75})
+
+
+def test_rows_of_wandb(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Offline, rows are numbered by the step, also after a start at a later step."""
+    monkeypatch.setattr(wandb, "require_library", lambda name: None)
+    monkeypatch.delenv("WANDB_MODE", raising=False)
+
+    def rows(mode: str, steps: Sequence[int]) -> list[int | None]:
+        found: list[int | None] = []
+        tracker = wandb.WandbTracker(mode=mode, project="p")
+        tracker.run = SimpleNamespace(log=lambda values, step: found.append(step))
+        for step in steps:
+            tracker.log_scalars({"a": 1}, step=step)
+        return found
+
+    assert rows("offline", (20, 20, 40, 40)) == [20, 20, 40, 40]
+    assert rows("offline", (60, 80)) == [60, 80]
+    assert rows("offline", (40, 10, 10, 5, 60)) == [40, 41, 41, 42, 60]
+    assert rows("online", (40, 10)) == [None, None]  # W&B continues its own numbers
 
 
 def test_the_table_of_mlflow() -> None:

@@ -39,6 +39,7 @@ class WandbTracker(Tracker):
         self.mode, self.project = "offline" if is_kept_offline else mode, project
         self.run: Any = None
         self.folder = ""
+        self._step = self._row = -1  # of the last call of log
 
     def start(self, run: TrackedRun) -> str:
         """See :meth:`Tracker.start`. If no log-in is stored, ``online`` is an error."""
@@ -66,8 +67,17 @@ class WandbTracker(Tracker):
         self.run.define_metric("*", step_metric="step")
         return name
 
+    def _log(self, values: Mapping[str, Any], step: int) -> None:
+        """Log a row. Offline, its number is the step, so that a resumed run, which has other files,
+        has other rows: of rows with one number, W&B keeps only one. Rows must grow, so a row of an
+        earlier step gets the next number."""
+        if step != self._step:
+            self._row = step if step > self._row else self._row + 1
+            self._step = step
+        self.run.log({**values, "step": step}, step=self._row if self.mode == "offline" else None)
+
     def log_scalars(self, values: Mapping[str, float], *, step: int) -> None:
-        self.run.log({**values, "step": step})
+        self._log(values, step)
 
     def log_images(self, images: Sequence[TrackedImage], *, step: int) -> None:
         """Log ``wandb.Image`` with the box groups "ground_truth" and "predictions"."""
@@ -77,7 +87,7 @@ class WandbTracker(Tracker):
             wandb.Image(image.pixels, caption=image.name, boxes=box_groups(image))
             for image in images
         ]
-        self.run.log({"validation/images": shown, "step": step})
+        self._log({"validation/images": shown}, step)
 
     def finish(self, *, completed: bool) -> None:
         self.run.finish(exit_code=0 if completed else 1)

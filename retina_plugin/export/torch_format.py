@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import io
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -51,7 +52,10 @@ def write(
         program = torch.export.export(
             network, (example,), dynamic_shapes={"images": sizes}, strict=False
         )
-        torch.export.save(program, path, extra_files=to_extra_file(metadata, names))
+        content = io.BytesIO()  # torch ends the process if a file cannot be written
+        torch.export.save(program, content, extra_files=to_extra_file(metadata, names))
+    with open(path, "wb") as file:
+        file.write(content.getbuffer())
 
 
 class TorchSession:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -31,7 +32,10 @@ def write(
         traced = torch.jit.trace(  # type: ignore[no-untyped-call]  # in torch
             network, (example,), check_trace=False
         )
-        torch.jit.save(traced, path, _extra_files=to_extra_file(metadata, names))
+        content = io.BytesIO()  # torch ends the process if a file cannot be written
+        torch.jit.save(traced, content, _extra_files=to_extra_file(metadata, names))
+    with open(path, "wb") as file:
+        file.write(content.getbuffer())
 
 
 class TorchScriptSession:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import importlib.util
+import io
 import os
 import re
 from pathlib import Path
@@ -14,8 +16,9 @@ import torch
 
 from retina_plugin.cli import main
 from retina_plugin.config import ConfigError
+from retina_plugin.config.disk import DiskError
 from retina_plugin.engine import trained_model
-from retina_plugin.export import write
+from retina_plugin.export import torch_format, torchscript_format, write
 from retina_plugin.export.errors import ExportError
 from retina_plugin.export.evaluate import evaluate_exported
 from retina_plugin.export.limits import notes_for_other_programs
@@ -108,6 +111,21 @@ def test_a_folder_that_cannot_be_written_to(
     monkeypatch.setattr(os, "access", lambda *_: False)  # root can write everywhere
     with pytest.raises(ExportError, match="cannot be written to"):
         write.require_output(str(tmp_path / "model.pt"), "torchscript")
+
+
+@pytest.mark.parametrize("format", ["torchscript", pytest.param("torch", marks=pytest.mark.long)])
+def test_a_full_disk(format: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """torch's own writers would end the process, and leave an incomplete file."""
+
+    class FullFile(io.BytesIO):
+        def write(self, content: Any) -> int:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    module = {"torchscript": torchscript_format, "torch": torch_format}[format]
+    monkeypatch.setattr(module, "open", lambda *_: FullFile(), raising=False)
+    with pytest.raises(DiskError, match=r"cannot write .*model\.pt2?: No space left"):
+        export(tmp_path, format)
+    assert os.listdir(tmp_path) == []
 
 
 @pytest.mark.parametrize(

@@ -158,11 +158,10 @@ def test_a_test_that_ends_the_process(tmp_path: Path, monkeypatch: pytest.Monkey
         "torchscript": "ok",
         "onnx": "ok",
         "openvino": "warning",
-        "torch": "ok",
     }
     assert "was ended by SIGILL" in found["detectron2"].found
     assert "did not end in" in found["openvino"].found
-    assert [tests[0] for tests in calls] == ["lightning", "torchscript", "torch"]
+    assert [tests[0] for tests in calls] == ["lightning", "torchscript"]
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from retina_plugin.engine.doctor.finding import Check
 
-TIMEOUT = 180.0  # seconds; all tests take about ten
+TIMEOUT = 300.0  # seconds; all tests take about ten
 RESULT = "result of a self-test: "  # start of a line of the other process; JSON follows
 HOSTS = {"lightning": "Lightning", "detectron2": "Detectron2"}
 FORMATS = ("torchscript", "onnx", "openvino")  # torch.export takes half as long as all tests

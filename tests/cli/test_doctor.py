@@ -171,7 +171,7 @@ def test_a_test_that_ends_the_process(tmp_path: Path, monkeypatch: pytest.Monkey
         (-9, "", "was ended by SIGKILL", "free memory"),
         (-4, "noise", "was ended by SIGILL", "install numpy, opencv and torch torchvision again"),
         (2, "", "no output", "torch torchvision"),
-        (None, "", "did not end in 180 seconds", "OMP_NUM_THREADS=1"),
+        (None, "", "did not end in 300 seconds", "OMP_NUM_THREADS=1"),
     ],
 )
 def test_the_finding_of_a_test_that_has_ended_its_process(

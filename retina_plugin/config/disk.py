@@ -49,15 +49,15 @@ def _disk_error(cause: OSError, path: str, size: Callable[[], int] | None) -> Di
         needed = f"it needs {format_size(size())}, " if size else ""
         free = format_size(free_space(os.path.dirname(os.path.abspath(path))))
         message += (
-            f" ({needed}{free} are free). Earlier files are complete: free some space, then "
-            "continue with --resume"
+            f" ({needed}{free} are free). Earlier files are complete: free some space, then start "
+            "again, a training with --resume"
         )
     if cause.errno == errno.EFBIG:
         needed = f"its size of {format_size(size())} " if size else "it "
         message += (
             f" ({needed}exceeds the limit on file sizes of ulimit -f or of the file system). "
-            "Earlier files are complete: raise the limit or use another OUTPUT_DIR, then continue "
-            "with --resume"
+            "Earlier files are complete: raise the limit or write to another folder, then start "
+            "again, a training with --resume"
         )
     error = DiskError(message)
     error.errno = cause.errno

@@ -207,7 +207,7 @@ def _openvino(found: Description) -> dict[str, str]:
     values = {
         "model_type": "RetinaNet",
         "labels": " ".join(
-            different_names(found.class_names, plain=lambda name: "_".join(name.split()))
+            different_names(found.class_names, plain=lambda name: "_".join(name.split()) or "_")
         ),
         "confidence_threshold": str(found.score_threshold),
         "iou_threshold": str(found.nms_threshold),

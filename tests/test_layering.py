@@ -66,7 +66,7 @@ ALLOWED = {  # package or file -> libraries besides torch; in pure packages insi
     "engine/trackers/wandb.py": {"wandb"},
     "report": {"numpy", "PIL", "cv2", "matplotlib", "fontTools"},
     "inference": {"numpy", "PIL", "av", "pandas", "tqdm"},
-    "cli/self_test.py": {"PIL"},
+    "cli/self_test_process.py": {"PIL"},
     "d2": {"detectron2", "fvcore", "numpy", "PIL", "pycocotools"},
     "lit": {"lightning", "tqdm"},
 }

@@ -23,6 +23,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "4:2:0": {"subsampling": 2},
     "low quality": {"quality": 10},
     "progressive": {"progressive": True},
+    "RGB": {"keep_rgb": True},
 }
 
 
@@ -49,6 +50,13 @@ def test_pixels_are_those_of_pillow(fast: None, options: dict[str, Any]) -> None
     found = decode.decode_jpeg(raw)
     assert found is not None
     assert (found == by_pillow(raw)).all()
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 9), (17, 3), (16, 33)], ids=str)
+def test_small_files(fast: None, shape: tuple[int, int]) -> None:
+    for subsampling in range(3):
+        raw = jpeg(SMOOTH[: shape[0], : shape[1]], subsampling=subsampling)
+        assert (decode.decode_jpeg(raw) == by_pillow(raw)).all()
 
 
 def test_gray_files(fast: None) -> None:

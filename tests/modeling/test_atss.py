@@ -131,6 +131,12 @@ def test_no_anchors_and_a_level_without_anchors() -> None:
     assert found.matches.shape == expected.matches.shape
 
 
+def test_unknown_grids_are_an_error() -> None:
+    anchors = grid((2, 2))._replace(grid_sizes=())
+    with pytest.raises(ValueError, match=r"rows and columns of 1 levels in Anchors\.grid_sizes"):
+        ATSSAssigner(topk=9)(anchors, [target((0, 0, 8, 8))])
+
+
 @BOTH
 @pytest.mark.parametrize("ratios", [(1.0,), (0.5, 1.0, 2.0)], ids=["A = 1", "A = 3"])
 @pytest.mark.parametrize("topk", [1, 4, 9])

@@ -47,6 +47,21 @@ def learn(model: nn.Module, optimizer: torch.optim.Optimizer, *, steps: range) -
         optimizer.step()
 
 
+def test_adamw_gives_the_same_bits_as_the_loop_of_pytorch() -> None:
+    weights = []
+    for foreach in (True, False):
+        torch.manual_seed(0)
+        model, cfg = small_model(), cfg_of(WEIGHT_DECAY=0.1)
+        cfg.MODEL.RETINA_PLUGIN.OPTIMIZER = "AdamW"
+        optimizer = build_optimizer(model, cfg)
+        for group in optimizer.param_groups:
+            assert group["foreach"] is True
+            group["foreach"] = foreach
+        learn(model, optimizer, steps=range(3))
+        weights.append(list(model.parameters()))
+    assert_close(*weights, rtol=0, atol=0)
+
+
 EQUAL = {
     "no weight decay": {"WEIGHT_DECAY": 0.0},
     "norms as weights": {"WEIGHT_DECAY": 0.1, "WEIGHT_DECAY_NORM": 0.1},

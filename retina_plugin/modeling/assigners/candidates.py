@@ -28,7 +28,16 @@ def closest_anchors(anchors: Anchors, centres: Tensor, *, cells: int) -> Tensor:
     Returns:
         (M, C) int64, indices of anchors, level by level, closest cells first. Equally close cells
         are ordered by the distance of their row, then of their column.
+
+    Raises:
+        ValueError: the grid sizes of the anchors are unknown.
     """
+    if len(anchors.grid_sizes) != len(anchors.counts):
+        raise ValueError(
+            f"ATSSAssigner needs the rows and columns of {len(anchors.counts)} levels in "
+            f"Anchors.grid_sizes, found {anchors.grid_sizes}: give them, or choose another "
+            "MODEL.RETINA_PLUGIN.ASSIGNER.NAME"
+        )
     offsets = torch.arange(anchors.per_cell, device=centres.device)
     start, found = 0, [offsets.new_zeros(len(centres), 0)]
     for count, (height, width) in zip(anchors.counts, anchors.grid_sizes, strict=True):

@@ -44,7 +44,7 @@ class BudgetHook(HookBase):
 
     def after_step(self) -> None:
         try:
-            finish_step(self.budget, self.trainer.cfg)
+            finish_step(self.budget)
         except ConfigError:
             self.trainer.writers.clear()  # so that a new run may use the folder
             raise

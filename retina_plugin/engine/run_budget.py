@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import os
 from collections.abc import Callable, Mapping
@@ -18,12 +17,10 @@ from retina_plugin.engine.budget import Budget, format_time
 from retina_plugin.engine.portable_names import portable_config
 from retina_plugin.engine.ranks import current_rank
 
-logger = logging.getLogger("retina_plugin")
 FINAL_CONFIG = "config_final.yaml"
 CLOSING_SECONDS = 3.0  # of pictures, thresholds and last lines, until the process ends
 REPORT_SECONDS, REPORT_SECONDS_OF_IMAGE = 3.0, 0.02  # of the report, and for each evaluated image
 USEFUL_STEPS = 100  # number of steps in the advice of an error message
-WARNED_STEP = 10  # step at which the prediction is good enough for a warning
 
 
 def build_budget(cfg: Any, *, started: float) -> Budget | None:
@@ -94,14 +91,13 @@ def start_steps(budget: Budget, *, evaluation_seconds: float) -> None:
         raise ConfigError(_used_up(budget) if budget.steps else _too_small(budget))
 
 
-def finish_step(budget: Budget, cfg: Any) -> None:
+def finish_step(budget: Budget) -> None:
     """Record the time of a step, and copy the first process's decision to all processes.
 
     Every process calls it.
 
     Args:
         budget: the budget of the run.
-        cfg: the config of the run, for a warning about the warm-up.
 
     Raises:
         ConfigError: the first step has shown that the budget is too small.
@@ -110,15 +106,6 @@ def finish_step(budget: Budget, cfg: Any) -> None:
     if budget.steps == 1 and budget.is_exceeded and current_rank() == 0:
         raise ConfigError(_too_small(budget))
     _follow_first_process(budget)
-    steps, warmup = budget.predicted_steps, cfg.SOLVER.WARMUP_ITERS
-    if budget.steps == WARNED_STEP and steps < 2 * warmup and current_rank() == 0:
-        logger.warning(
-            "SOLVER.WARMUP_ITERS is %d, and about %d steps fit into the time budget: set it to at "
-            "most %d",
-            warmup,
-            steps,
-            max(steps // 10, 1),
-        )
 
 
 def _follow_first_process(budget: Budget) -> None:
@@ -180,6 +167,7 @@ def finished_config(cfg: Any, steps: int) -> Any:
     """Return a config without a time budget that repeats a finished run.
 
     ``STEPS`` and ``EVAL_PERIOD`` are scaled with ``MAX_ITER``, so the number of evaluations stays.
+    ``WARMUP_ITERS`` is scaled if ``MAX_ITER`` becomes smaller.
 
     Args:
         cfg: the config of the run, which had a budget; it is not changed.
@@ -191,6 +179,7 @@ def finished_config(cfg: Any, steps: int) -> Any:
     solver.MAX_ITER, found.MODEL.RETINA_PLUGIN.SOLVER.MINUTES = steps, 0.0
     scaled = sorted({max(round(step * scale), 1) for step in solver.STEPS} - {steps})
     solver.STEPS = type(cfg.SOLVER.STEPS)(scaled)
+    solver.WARMUP_ITERS = round(solver.WARMUP_ITERS * min(scale, 1.0))
     if cfg.TEST.EVAL_PERIOD:
         found.TEST.EVAL_PERIOD = max(round(cfg.TEST.EVAL_PERIOD * scale), 1)
     found.freeze()

@@ -136,7 +136,7 @@ class RetinaNetModule(lightning.LightningModule):
     def lr_scheduler_step(self, scheduler: Any, metric: Any | None) -> None:
         """Finish the step in the budget first, because the learning rate follows its progress."""
         if self.budget is not None:
-            finish_step(self.budget, self.cfg)
+            finish_step(self.budget)
             loop = self.trainer.fit_loop.epoch_loop
             loop.max_steps = self.budget.predicted_steps
             # Lightning evaluates if the number of batches is a multiple of val_check_batch

@@ -92,8 +92,10 @@ def build_progress_scheduler(
     """Build a scheduler for a run whose number of steps is not known in advance; step it after
     every optimizer step.
 
-    The warm-up lasts ``WARMUP_ITERS`` steps: during it, the factor of the schedule is multiplied by
-    a second one that grows from ``WARMUP_FACTOR`` to 1. The schedule follows the progress.
+    During the warm-up, the factor of the schedule is multiplied by a second one that grows from
+    ``WARMUP_FACTOR`` to 1. The warm-up lasts ``WARMUP_ITERS`` steps, or until the progress is
+    ``WARMUP_ITERS / MAX_ITER`` if that comes first, so it also ends in a run that makes few steps.
+    The schedule follows the progress.
 
     Args:
         optimizer: the optimizer whose learning rates are set.
@@ -104,16 +106,23 @@ def build_progress_scheduler(
         ValueError: see :func:`build_schedule`.
     """
     after, warmup = _after_warmup(solver), _warmup(solver)
-    return ProgressScheduler(optimizer, lambda step: warmup(step) * after(min(progress(), 1.0)))
+    length = solver.WARMUP_ITERS
+
+    def factor(step: int) -> float:
+        where = min(progress(), 1.0)
+        warmed_up = max(step, where * solver.MAX_ITER) / length if length else 1.0
+        return warmup(warmed_up) * after(where)
+
+    return ProgressScheduler(optimizer, factor)
 
 
-def _warmup(solver: Any) -> Callable[[int], float]:
-    """Return a function from the step to the factor by which the warm-up lowers the rate."""
-    start, steps = solver.WARMUP_FACTOR, solver.WARMUP_ITERS
+def _warmup(solver: Any) -> Callable[[float], float]:
+    """Return a function from the share of the warm-up, 1 at its end, to its factor of the rate."""
+    start = solver.WARMUP_FACTOR
     if solver.WARMUP_METHOD == "constant":
-        return lambda step: start if step < steps else 1.0
+        return lambda share: start if share < 1 else 1.0
     if solver.WARMUP_METHOD == "linear":
-        return lambda step: start + (1 - start) * step / steps if step < steps else 1.0
+        return lambda share: start + (1 - start) * min(share, 1.0)
     raise ValueError(
         f"SOLVER.WARMUP_METHOD must be linear or constant, found {solver.WARMUP_METHOD!r}"
     )

@@ -82,7 +82,8 @@ def test_time_of_the_end(tmp_path: Path, root: Path, overrides: list[Any], end: 
         (["TEST.EVAL_PERIOD", 100], 2, {"TEST.EVAL_PERIOD": 1}),
         (["SOLVER.STEPS", (600, 900)], 500, {"SOLVER.STEPS": (300, 450)}),
         (["SOLVER.STEPS", (600, 999)], 100, {"SOLVER.STEPS": (60,)}),  # not at the end
-        (["SOLVER.WARMUP_ITERS", 70], 500, {"SOLVER.WARMUP_ITERS": 70}),
+        (["SOLVER.WARMUP_ITERS", 70], 500, {"SOLVER.WARMUP_ITERS": 35}),
+        (["SOLVER.WARMUP_ITERS", 70], 2000, {"SOLVER.WARMUP_ITERS": 70}),
     ],
 )
 def test_config_of_a_finished_run(overrides: list[Any], steps: int, expected: Any) -> None:
@@ -146,7 +147,7 @@ def test_a_budget_below_one_step_says_what_was_measured_and_what_to_give() -> No
     start_steps(budget, evaluation_seconds=0.3)
     machine.work(2.5)
     with pytest.raises(ConfigError) as error:
-        finish_step(budget, get_cfg())
+        finish_step(budget)
     assert str(error.value) == (
         f"{MINUTES} 0.1: expected enough for one step, but the start took 3.0 s, the first step "
         "2.5 s, and the end (evaluation, checkpoint, pictures) needs about 2.8 s. Give at least "
@@ -174,18 +175,6 @@ def test_a_resumed_run_whose_budget_is_used_up() -> None:
     continue_budget(resumed, {"budget": budget.state_dict()}, steps=10)
     with pytest.raises(ConfigError, match=r"has used 1\.2 minutes in its 10 steps.* give 2\.9"):
         start_steps(resumed, evaluation_seconds=0.0)
-
-
-def test_a_warm_up_that_is_longer_than_the_budget(caplog: pytest.LogCaptureFixture) -> None:
-    machine = Machine()
-    budget, cfg = budget_of(machine, 60.0), cfg_of("SOLVER.WARMUP_ITERS", 50)
-    budget.start(evaluation_seconds=0.0)
-    for _ in range(20):
-        machine.work(1.0)
-        finish_step(budget, cfg)
-    (message,) = caplog.messages
-    assert message.startswith("SOLVER.WARMUP_ITERS is 50, and about 5")
-    assert message.endswith("set it to at most 5")
 
 
 def finished_budget(seconds: float) -> Budget:

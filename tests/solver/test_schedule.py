@@ -125,7 +125,7 @@ def rates_of_progress(solver: dict[str, object], progress: list[float]) -> list[
             {"STEPS": (5,), "WARMUP_ITERS": 2, "WARMUP_FACTOR": 0.5},
             [0.0, 0.1, 0.2, 0.4, 0.5, 0.9],
             [0.5, 0.75, 1.0, 1.0, 0.1, 0.1],
-            id="STEPS are shares of MAX_ITER, warm-up is in steps",
+            id="STEPS are shares of MAX_ITER",
         ),
         pytest.param(
             {"STEPS": (), "WARMUP_ITERS": 3, "WARMUP_FACTOR": 0.2, "WARMUP_METHOD": "constant"},
@@ -135,9 +135,21 @@ def rates_of_progress(solver: dict[str, object], progress: list[float]) -> list[
         ),
         pytest.param(
             {"LR_SCHEDULER_NAME": "WarmupCosineLR", "WARMUP_ITERS": 2, "WARMUP_FACTOR": 0.0},
-            [0.0, 0.25, 0.5, 1.0],
-            [0.0, 0.5 * (1 + math.sqrt(0.5)) / 2, 0.5, 0.0],
+            [0.0, 0.1, 0.5, 1.0],
+            [0.0, 0.5 * (1 + math.cos(0.1 * math.pi)) / 2, 0.5, 0.0],
             id="a cosine",
+        ),
+        pytest.param(
+            {"STEPS": (), "WARMUP_ITERS": 4, "WARMUP_FACTOR": 0.0},
+            [0.0, 0.2, 0.4, 0.6],
+            [0.0, 0.5, 1.0, 1.0],
+            id="few steps: the warm-up ends at 4 of 10 of the progress, after 2 steps",
+        ),
+        pytest.param(
+            {"STEPS": (), "WARMUP_ITERS": 2, "WARMUP_FACTOR": 0.0},
+            [0.0, 0.01, 0.02, 0.03],
+            [0.0, 0.5, 1.0, 1.0],
+            id="many steps: the warm-up ends after 2 steps",
         ),
     ],
 )

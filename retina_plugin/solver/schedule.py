@@ -106,11 +106,11 @@ def build_progress_scheduler(
         ValueError: see :func:`build_schedule`.
     """
     after, warmup = _after_warmup(solver), _warmup(solver)
-    length = solver.WARMUP_ITERS
+    length, total = int(solver.WARMUP_ITERS), int(solver.MAX_ITER)
 
     def factor(step: int) -> float:
         where = min(progress(), 1.0)
-        warmed_up = max(step, where * solver.MAX_ITER) / length if length else 1.0
+        warmed_up = max(step, where * total) / length if length else 1.0
         return warmup(warmed_up) * after(where)
 
     return ProgressScheduler(optimizer, factor)

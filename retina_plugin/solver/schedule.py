@@ -106,12 +106,13 @@ def build_progress_scheduler(
         ValueError: see :func:`build_schedule`.
     """
     after, warmup = _after_warmup(solver), _warmup(solver)
-    length, total = int(solver.WARMUP_ITERS), int(solver.MAX_ITER)
+    length, total = solver.WARMUP_ITERS, solver.MAX_ITER
 
     def factor(step: int) -> float:
         where = min(progress(), 1.0)
         warmed_up = max(step, where * total) / length if length else 1.0
-        return warmup(warmed_up) * after(where)
+        rate: float = warmup(warmed_up) * after(where)
+        return rate
 
     return ProgressScheduler(optimizer, factor)
 

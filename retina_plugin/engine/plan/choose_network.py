@@ -134,6 +134,9 @@ def trial_size(task: Task, costs: Costs, batch: int) -> TrialSize | str:
 def decide_by_trial(trial: Trial, size: TrialSize, *, otherwise: Decision) -> Decision:
     """Choose the network with the lower loss.
 
+    The class targets of quality focal loss are the IoUs of the predicted boxes, so worse boxes
+    lower the class loss. A network with a higher box loss is therefore not chosen.
+
     Args:
         trial: the outcome of a trial.
         size: its size.
@@ -143,9 +146,12 @@ def decide_by_trial(trial: Trial, size: TrialSize, *, otherwise: Decision) -> De
     measured = (
         f"in a trial of {size.seconds:.0f} s for each network the loss was {weights.loss:.3f} with "
         f"ImageNet weights ({weights.steps} steps) and {scratch.loss:.3f} from scratch "
-        f"({scratch.steps} steps), on {size.images} training images that were held out; the "
-        f"standard error of the difference is {trial.noise:.3f}"
+        f"({scratch.steps} steps), the box loss {weights.box_loss:.3f} and {scratch.box_loss:.3f}, "
+        f"on {size.images} training images that were held out; the standard error of the "
+        f"difference is {trial.noise:.3f}"
     )
-    if abs(weights.loss - scratch.loss) > NOISE * trial.noise:
-        return Decision(weights.loss < scratch.loss, measured)
+    use_weights = weights.loss < scratch.loss
+    best, other = (weights, scratch) if use_weights else (scratch, weights)
+    if other.loss - best.loss > NOISE * trial.noise and best.box_loss <= other.box_loss:
+        return Decision(use_weights, measured)
     return otherwise._replace(reason=f"{measured}, so it is not clear; {otherwise.reason}")

@@ -63,6 +63,11 @@ class Outcome:
         :func:`retina_plugin.evaluation.losses.data_set_losses`."""
         return data_set_losses([dict(enumerate(self.losses))])[TOTAL]
 
+    @property
+    def box_loss(self) -> float:
+        """The part of :attr:`loss` that measures the boxes; 0 if the model has no such loss."""
+        return data_set_losses([dict(enumerate(self.losses))]).get("loss_box_reg", 0.0)
+
 
 @dataclass(frozen=True)
 class Trial:

@@ -12,6 +12,7 @@ from retina_plugin.engine.plan.choose_network import (
     MANY_IMAGES,
     Choice,
     choose_network,
+    decide_by_trial,
     trial_size,
 )
 from retina_plugin.engine.plan.machine import Machine
@@ -108,6 +109,24 @@ def test_the_lower_loss_of_a_trial(
     assert values["MODEL.WEIGHTS"].value == (WEIGHTS if use_weights else "")
     assert words in values["MODEL.WEIGHTS"].reason
     assert chosen.costs == Costs(step, 2.0, 115.0)
+
+
+@pytest.mark.parametrize(
+    ("box_losses", "use_weights"), [((0.2, 0.2), False), ((0.3, 0.2), False), ((0.2, 0.3), True)]
+)
+def test_a_network_with_worse_boxes_is_not_chosen(
+    box_losses: tuple[float, float], use_weights: bool
+) -> None:
+    """Both box losses, with weights first; the sum of all losses is clearly lower from scratch."""
+    sums = (1.0, 0.5)
+    outcomes = (
+        Outcome(30, (ImageLosses({"loss_cls": s - box, "loss_box_reg": box}, 1),) * 5)
+        for s, box in zip(sums, box_losses, strict=True)
+    )
+    size, otherwise = TrialSize(48.0, 96, 5), Decision(True, "few images")
+    found = decide_by_trial(Trial(*outcomes, seconds=1.0), size, otherwise=otherwise)
+    assert found.use_weights == use_weights
+    assert ("so it is not clear; few images" in found.reason) == use_weights
 
 
 @pytest.mark.parametrize(

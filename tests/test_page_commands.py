@@ -63,11 +63,12 @@ NOT_HERE = {
         "minutes; tests/test_published_numbers.py"
     ),
     "curl": "tests/export/test_deploy_page.py sends this request",
+    "g++": "tests/export/test_deploy_page.py compiles the program if the headers are installed",
+    "./detect": "tests/export/test_deploy_page.py",
 }
 # Programs and configs -> the test that uses them.
 PROGRAMS = {
     ("docs/accuracy.md", "yaml", ""): "tests/tools/test_compare_recipes.py",
-    ("docs/deploy.md", "cpp", ""): "not compiled, as the page says",
     ("docs/plugin.md", "yaml", "my.yaml"): "tests/test_docs.py",
     ("docs/plugin.md", "yaml", "seven.yaml"): "tests/test_docs.py",
     ("docs/predict.md", "python", ""): "tests/inference/test_page.py",

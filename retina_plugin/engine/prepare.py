@@ -29,6 +29,7 @@ from retina_plugin.engine.run_folder import check_folder
 from retina_plugin.engine.run_images import prepare_images
 from retina_plugin.engine.step_memory import check_step_memory
 from retina_plugin.engine.trackers.registry import require_trackers
+from retina_plugin.engine.trained_images import trained_images_note
 from retina_plugin.evaluation.metric_notes import detection_limit_warnings
 from retina_plugin.modeling.build_backbone import BACKBONE_REGISTRY
 
@@ -125,7 +126,7 @@ def prepare(cfg: Any, request: Request, host: Host, *, main: bool) -> Run:
         lines += [
             resolve(cfg, names, host.class_counts) for resolve in (resolve_alpha, resolve_prior)
         ]
-        lines.append(selection_note(cfg))
+        lines += [selection_note(cfg), trained_images_note(cfg, records)]
         if main:
             check_step_memory(cfg, request, records)
             lines.append(data_check_line(cfg))

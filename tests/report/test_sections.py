@@ -12,6 +12,7 @@ import pytest
 
 from retina_plugin.config import get_cfg
 from retina_plugin.data import Dataset
+from retina_plugin.data.trained_images import trained_images
 from retina_plugin.evaluation.analysis import Analysis, analyse
 from retina_plugin.report.page.comparison_section import comparison_section
 from retina_plugin.report.page.confusion_section import confusion_section
@@ -20,7 +21,6 @@ from retina_plugin.report.page.label_section import label_section
 from retina_plugin.report.page.learning_section import learning_section
 from retina_plugin.report.page.run_section import _repeat
 from retina_plugin.report.page.summary import _worst
-from retina_plugin.report.page.trained_images import trained_images
 from retina_plugin.report.page.weights_of_results import Origin, origin_of_results, other_classes
 from tests.random_detections import box, dataset_of, result
 
@@ -70,7 +70,7 @@ def test_label_errors_leave_out_images_of_the_training_set(tmp_path: Path) -> No
     training = dataset_of([[], []], name="train")
     training.records[0]["file_name"] = str(tmp_path / "link/1.png")
     training.records[1]["file_name"] = str(tmp_path / "other/2.png")
-    trained = trained_images(dataset, [training])
+    trained = trained_images(dataset.records, training.records)
     assert trained.tolist() == [True, False]
     hits = [result(i, CAT, A, 0.8) for i in (1, 2)]
     results = [*hits, *(result(i, DOG, FAR, 0.9) for i in (1, 2)), result(1, CAT, FAR, 0.9)]

@@ -18,6 +18,7 @@ from retina_plugin.data import (
     load_dataset,
     validation_sets,
 )
+from retina_plugin.data.trained_images import trained_images
 from retina_plugin.engine.checks import prepare_data
 from retina_plugin.engine.metrics_log import read_scalars
 from retina_plugin.engine.read_config import merge
@@ -26,7 +27,6 @@ from retina_plugin.evaluation.analysis import Analysis, analyse
 from retina_plugin.evaluation.read_results import read_checked_results
 from retina_plugin.evaluation.results import RESULTS_FILE, results_folder
 from retina_plugin.report.ending import reported_checkpoint
-from retina_plugin.report.page.trained_images import trained_images
 from retina_plugin.report.page.weights_of_results import origin_of_results, other_classes
 
 
@@ -82,13 +82,14 @@ def read_run(folder: str) -> RunReport:
     if not datasets and not scalars:
         raise ConfigError(f"{folder} has nothing to report: {' '.join(notes)}")
     training = _training_sets(cfg, notes)
+    trained_on = [record for one in training for record in one.records]
     analyses = [
         analyse(
             dataset,
             read_checked_results(dataset, _results_path(cfg, dataset.name)),
             max_detections=cfg.TEST.DETECTIONS_PER_IMAGE,
             thresholds=metadata.get("score_thresholds"),
-            trained=trained_images(dataset, training),
+            trained=trained_images(dataset.records, trained_on),
         )
         for dataset in datasets
     ]

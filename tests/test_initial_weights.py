@@ -20,10 +20,11 @@ from retina_plugin.engine.read_config import read_config
 from retina_plugin.modeling.build import build_model
 from tests.file_server import FileServer, server
 from tests.scenes import write_run
+from tests.threads import one_thread
 
 pytestmark = pytest.mark.slow
 
-__all__ = ["server"]
+__all__ = ["one_thread", "server"]  # fixtures
 HOSTS = ["lightning"] + ["detectron2"] * (importlib.util.find_spec("detectron2") is not None)
 RESNET = {"MODEL.RESNETS.NORM": "BN", "SOLVER.MAX_ITER": "2", "DATASETS.TEST": "()"}
 TIMM = {
@@ -32,11 +33,6 @@ TIMM = {
     "MODEL.PIXEL_STD": "[58.0, 57.0, 57.0]",
 }
 BOTTOM_UP = "backbone.bottom_up."
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> None:
-    torch.set_num_threads(1)
 
 
 def train(folder: Path, root: Path, host: str, *, resume: bool = False, **keys: str) -> None:

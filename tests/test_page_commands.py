@@ -134,7 +134,7 @@ def test_every_program_and_config_is_used(root: Path) -> None:
 
 
 def prepare(page: str) -> None:
-    """Write what the page takes for granted: a validation set with images of its own, new images,
+    """Write what the page takes for granted: a validation set without training images, new images,
     and the folders of trained runs."""
     write_scenes(Path("val"), count=3, seed=1)
     content = json.loads(Path("val/annotations.json").read_text(encoding="utf-8"))

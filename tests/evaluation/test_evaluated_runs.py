@@ -21,6 +21,9 @@ from retina_plugin.modeling.build import build_model
 from retina_plugin.modeling.postprocessing import PostProcessor
 from tests.load_tools import load_tool
 from tests.scenes import write_run
+from tests.threads import one_thread
+
+__all__ = ["one_thread"]  # a fixture
 
 pytestmark = pytest.mark.slow
 
@@ -33,15 +36,6 @@ Box = list[float]
 def train_net() -> Any:
     """Load ``tools/train_net.py`` as a module."""
     return load_tool("train_net")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Any:
-    """Use one thread, which is fastest for tiny models."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def metrics(folder: Path) -> list[dict[str, float]]:

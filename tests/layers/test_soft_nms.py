@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from retina_plugin.layers.nms import batched_nms
-from retina_plugin.layers.soft_nms import soft_nms
+from retina_plugin.layers.soft_nms import TABLE_BOXES, soft_nms
 
 # a square and two halves of it: IoU 0.5 with the square, 1/3 with each other; and a distant box
 SQUARE, LOWER, LEFT, FAR = (0, 0, 10, 10), (0, 0, 10, 5), (0, 0, 5, 10), (50, 50, 60, 60)
@@ -67,6 +67,14 @@ def run(boxes: list, scores: list, groups: list, **changes: Any) -> tuple[list[i
             [SQUARE, LOWER, FAR], [0.9, 0.8, 0.6], [0, 0, 0], {"max_kept": 2},
             [0, 2], [0.9, 0.6], id="max_kept: the best new scores",
         ),
+        pytest.param(
+            [SQUARE] * 8 + [FAR], [0.9] * 8 + [0.5], [0] * 9, {"max_kept": 2},
+            [0, 8], [0.9, 0.5], id="a box behind the first 4 * max_kept comes before their copies",
+        ),
+        pytest.param(
+            [SQUARE] * 4 + [FAR], [0.9] * 4 + [0.5], [0] * 5, {"max_kept": 0},
+            [], [], id="max_kept 0",
+        ),
         pytest.param([], [], [], {}, [], [], id="no boxes"),
         pytest.param([SQUARE] * 3, [0.0] * 3, [0] * 3, {}, [0, 1, 2], [0.0] * 3, id="scores 0"),
     ],
@@ -100,6 +108,17 @@ def test_first_boxes_do_not_depend_on_max_kept() -> None:
     assert_close(scores_of_some, new[:7])
     assert sorted(rows.tolist()) == list(range(60))
     assert (new.diff() <= 0).all()
+
+
+@pytest.mark.parametrize("method", ["linear", "gaussian"])
+def test_many_boxes_without_a_table_of_their_factors(method: str) -> None:
+    """The first boxes are those of a small ``max_kept``, which uses the table."""
+    boxes, scores, groups = crowd(TABLE_BOXES + 200)
+    options = {**OPTIONS, "method": method}
+    rows, new = soft_nms(boxes, scores, groups, **{**options, "max_kept": TABLE_BOXES})
+    some, scores_of_some = soft_nms(boxes, scores, groups, **{**options, "max_kept": 20})
+    assert_close(some, rows[:20])
+    assert_close(scores_of_some, new[:20])
 
 
 @pytest.mark.parametrize(("method", "number"), [("linear", 1), ("gaussian", 2)])

@@ -8,7 +8,6 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from itertools import count, islice
 from pathlib import Path
 from types import ModuleType
@@ -29,6 +28,9 @@ from retina_plugin.lit.data import training_samples as lit_samples
 from tests.load_tools import load_tool
 from tests.models import compact_cfg, compact_model
 from tests.scenes import COLOURS, write_run, write_scenes
+from tests.threads import one_thread
+
+__all__ = ["one_thread"]  # a fixture
 
 pytestmark = pytest.mark.slow
 
@@ -44,15 +46,6 @@ def tools() -> Any:
         name: load_tool(name)
         for name in ("visualize_data", "visualize_json_results", "demo", "plot_losses")
     }
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Use one thread, which is fastest for tiny models."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture

@@ -52,7 +52,7 @@ def test_many_boxes_are_compared_in_parts(monkeypatch: pytest.MonkeyPatch) -> No
 
 @pytest.mark.parametrize("topk", [1, 4, 9, 20])
 def test_as_the_assigner(topk: int) -> None:
-    """Boxes of 10 x 30 to 40 x 30 on a level of 16 x 16 cells, each in an image of its own."""
+    """Boxes of 10 x 30 to 40 x 30 on a level of 16 x 16 cells, one in each image."""
     shapes = AnchorShapes((8,), ((12.0, 24.0),), ((1.0, 2.0),))
     anchors = AnchorGenerator(
         sizes=[[12.0, 24.0]], aspect_ratios=[[1.0, 2.0]], strides=[8], offset=0.5

@@ -112,6 +112,13 @@ def test_equal_classes_need_no_files(tmp_path: Path) -> None:
     chosen = choose_data(train, val, prefix=str(tmp_path / "plan"))
     assert chosen.names == Datasets(train=(train,), validation=(val,))
     assert not chosen.files
+    assert len(chosen.lines) == 2
+
+
+def test_validation_images_that_are_training_images(tmp_path: Path) -> None:
+    name = write_scenes(tmp_path / "train", count=4, seed=0)
+    *_, line = choose_data(name, name, prefix=str(tmp_path / "plan")).lines
+    assert line.startswith(f"{name}: 4 of 4 images are also training images")
 
 
 def test_a_validation_set_that_lacks_a_class(tmp_path: Path) -> None:

@@ -18,13 +18,23 @@ def trained_images_note(cfg: Any, records_of: Callable[[str], Records]) -> str:
         records_of: returns the records of a data set, given its name.
     """
     training = [record for name in cfg.DATASETS.TRAIN for record in records_of(name)]
-    lines = []
-    for name in evaluated_sets(cfg):
-        trained = trained_images(records_of(name), training)
-        if trained.any():
-            lines.append(
-                f"{name}: {trained.sum()} of {len(trained)} images are also training images, so "
-                "its results are better than on new images. Evaluate images that are not in "
-                "DATASETS.TRAIN (with --data, leave out --val to split some off)."
-            )
-    return "\n".join(lines)
+    lines = (trained_images_line(n, records_of(n), training) for n in evaluated_sets(cfg))
+    return "\n".join(filter(None, lines))
+
+
+def trained_images_line(name: str, records: Records, training: Records) -> str:
+    """Return a line if an evaluated set has training images, otherwise "".
+
+    Args:
+        name: the name of the evaluated set.
+        records: its records.
+        training: the records of the training images.
+    """
+    trained = trained_images(records, training)
+    if not trained.any():
+        return ""
+    return (
+        f"{name}: {trained.sum()} of {len(trained)} images are also training images, so its "
+        "results are better than on new images. Evaluate images that are not in DATASETS.TRAIN "
+        "(with --data, leave out --val to split some off)."
+    )

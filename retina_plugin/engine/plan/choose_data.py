@@ -14,6 +14,7 @@ from retina_plugin.data.errors import DatasetError
 from retina_plugin.data.split import split_dataset
 from retina_plugin.engine.plan.origin import Origin
 from retina_plugin.engine.plan.rules import Datasets
+from retina_plugin.engine.trained_images import trained_images_line
 
 FRACTION = 0.2  # share of the images for validation, if the data has no validation split
 SEED = 1
@@ -84,6 +85,8 @@ def choose_data(
         )
     validation = _load(other, "measure")
     lines = [_describe("training", training), _describe("validation", validation)]
+    shared = trained_images_line(other, validation.records, training.records)
+    lines += [shared] if shared else []
     if validation.class_names == training.class_names:
         names = Datasets(train=(data,), validation=(other,))
         return ChosenData(names, training, validation, tuple(lines))

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from torch import distributed as dist
 
 from retina_plugin.cli.command import main
 from retina_plugin.config import get_cfg
@@ -110,6 +111,23 @@ def test_memory_goes_with_the_pixels_of_the_batch() -> None:
     cfg.SOLVER.IMS_PER_BATCH = 4
     assert least_step_bytes(cfg, height=64, width=64) == large
     assert large - small > 64 * 64 * 2 * 50  # the input alone has 12 bytes per pixel
+
+
+def test_only_the_main_process_measures_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other ranks would never take part in a sum over all ranks."""
+    cfg = compact_cfg(
+        MODEL__RETINANET__NORM="SyncBN",
+        MODEL__RETINA_PLUGIN__CRITERION__DenseCriterion__BOX_WEIGHTS="centerness",
+    )
+    expected = least_step_bytes(cfg, height=64, width=64)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("it waited for the other ranks")
+
+    monkeypatch.setattr(dist, "is_initialized", lambda: True)
+    monkeypatch.setattr(dist, "get_world_size", lambda *_: 2)
+    monkeypatch.setattr(dist, "all_reduce", refuse)
+    assert least_step_bytes(cfg, height=64, width=64) == expected
 
 
 def resume(out: Path, own: OwnData, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,7 @@ import time
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from retina_plugin.config.disk import format_size
 from retina_plugin.config.errors import ConfigError
@@ -70,7 +70,7 @@ def least_step_bytes(cfg: Any, *, height: int, width: int) -> int:
         cfg, height, width: see :func:`seconds_per_step`.
     """
     with torch.random.fork_rng():
-        model = build_model(cfg).cpu().train()
+        model = _without_ranks(build_model(cfg).cpu().train())
         batch = _random_batch(model, 1, SIDE, SIDE, torch.device("cpu"))
         known = {t.data_ptr() for t in (*model.parameters(), *model.buffers())}
         saved: dict[int, Tensor] = {}  # they are kept, so that no address is used twice
@@ -88,6 +88,18 @@ def least_step_bytes(cfg: Any, *, height: int, width: int) -> int:
     parameters = sum(p.numel() * p.element_size() for p in model.parameters() if p.requires_grad)
     copies = 4 if cfg.MODEL.RETINA_PLUGIN.OPTIMIZER == "AdamW" else 3
     return int(activations * pixels) + copies * parameters
+
+
+def _without_ranks(model: RetinaNet) -> RetinaNet:
+    """Switch the parts that wait for other ranks to evaluation mode: the criterion and SyncBN.
+
+    Only the main process measures the memory of a step.
+    """
+    model.criterion.eval()
+    for module in model.modules():
+        if isinstance(module, nn.SyncBatchNorm):
+            module.eval()
+    return model
 
 
 def require_memory(cfg: Any, *, height: int, width: int, free: int) -> None:

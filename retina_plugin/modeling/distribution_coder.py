@@ -44,7 +44,8 @@ class DistributionCoder:
         deltas = deltas.to(torch.promote_types(deltas.dtype, torch.float32))
         scores = deltas.view(-1, 4, self.bins + 1).softmax(dim=-1)
         bins = torch.arange(self.bins + 1, dtype=scores.dtype, device=scores.device)
-        distances = (scores @ bins) * anchors.stride_of_each[:, None]
+        # not a matrix product, which autocast would compute in half precision
+        distances = (scores * bins).sum(dim=-1) * anchors.stride_of_each[:, None]
         centres = _centres(anchors).to(scores.dtype)
         return torch.cat([centres - distances[:, :2], centres + distances[:, 2:]], dim=1)
 

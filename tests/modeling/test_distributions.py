@@ -141,6 +141,17 @@ def test_decode_inverts_encode() -> None:
     assert_close(coder.decode(encoded, some), boxes, rtol=1e-5, atol=1e-3)
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+def test_autocast_decodes_the_same_boxes(dtype: torch.dtype) -> None:
+    anchors = pyramid()([(6, 8), (3, 4)])
+    coder = DistributionCoder(bins=16)
+    deltas = torch.randn(len(anchors.boxes), coder.dim)
+    expected = coder.decode(deltas, anchors)
+    with torch.autocast("cpu", dtype):
+        found = coder.decode(deltas, anchors)
+    assert_close(found, expected)
+
+
 def test_levels_and_strides_of_anchors() -> None:
     anchors = pyramid()([(1, 2), (1, 1)])
     assert anchors.levels.tolist() == [0, 0, 1]

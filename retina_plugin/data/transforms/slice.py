@@ -7,6 +7,7 @@ import numpy as np
 from retina_plugin.data.transforms.crop import crop, draw_object, draw_window
 from retina_plugin.data.transforms.registry import TRANSFORMS
 from retina_plugin.data.transforms.sample import Draw, Sample
+from retina_plugin.data.transforms.visible import clip_visible
 from retina_plugin.modeling.views import MIN_INSIDE
 
 
@@ -52,17 +53,4 @@ class RandomSlice:
         box = draw_object(sample["boxes"], self.with_object, rng)
         size = (self.size, self.size)
         window = draw_window(sides, kind="absolute", size=size, rng=rng, box=box)
-        return _keep_inside(crop(sample, window))
-
-
-def _keep_inside(sample: Sample) -> Sample:
-    height, width = sample["image"].shape[:2]
-    boxes = sample["boxes"]
-    inside = boxes.clip(0, [width, height, width, height])
-    kept = _areas(inside) >= MIN_INSIDE * _areas(boxes)
-    return {**sample, "boxes": inside[kept], "labels": sample["labels"][kept]}
-
-
-def _areas(boxes: np.ndarray) -> np.ndarray:
-    areas: np.ndarray = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
-    return areas
+        return clip_visible(crop(sample, window), min_visible=MIN_INSIDE)

@@ -12,7 +12,12 @@ from retina_plugin.losses.class_losses import (
     sigmoid_varifocal_loss,
 )
 from retina_plugin.losses.distribution import distribution_focal_loss
-from retina_plugin.losses.normalizer import INITIAL, rank_normalizer, update_normalizer
+from retina_plugin.losses.normalizer import (
+    INITIAL,
+    rank_normalizer,
+    sum_over_ranks,
+    update_normalizer,
+)
 from retina_plugin.losses.one_pass import sigmoid_loss
 from retina_plugin.losses.parts import CLASS_LOSSES, ClassLoss
 from retina_plugin.losses.prior import auto_prior
@@ -43,6 +48,7 @@ __all__ = [
     "sigmoid_quality_focal_loss",
     "sigmoid_varifocal_loss",
     "smooth_l1_loss",
+    "sum_over_ranks",
     "update_normalizer",
     "varifocal_terms",
 ]

@@ -29,9 +29,7 @@ def update_normalizer(average: Tensor, num_positives: Tensor) -> Tensor:
         A scalar above 0, by which this rank divides its summed losses; see
         :func:`rank_normalizer`.
     """
-    count = num_positives.to(average.dtype, copy=True)
-    if _distributed():
-        dist.all_reduce(count)
+    count = sum_over_ranks(num_positives.to(average.dtype))
     average.mul_(MOMENTUM).add_(count.clamp(min=1), alpha=1 - MOMENTUM)
     return rank_normalizer(average)
 
@@ -42,6 +40,14 @@ def rank_normalizer(average: Tensor) -> Tensor:
     The division is needed because distributed training averages the gradients over the ranks.
     """
     return average / (dist.get_world_size() if _distributed() else 1)
+
+
+def sum_over_ranks(values: Tensor) -> Tensor:
+    """Return the sum of the values of all ranks. Every rank must call it."""
+    total = values.clone()
+    if _distributed():
+        dist.all_reduce(total)
+    return total
 
 
 def _distributed() -> bool:

@@ -204,7 +204,9 @@ class DenseCriterion(nn.Module):
         """Return the weight of each positive's box loss, (P,) or one number."""
         weights: Tensor | float = 1.0
         if self.box_weights != "none":
-            weights = box_weights(self.box_weights, positives, predictions, soft)
+            weights = box_weights(
+                self.box_weights, positives, predictions, soft, all_ranks=self.training
+            )
         if assignment.box_weights is not None:
             weights = weights * positives.take(assignment.box_weights)
         return weights

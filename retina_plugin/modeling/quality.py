@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from retina_plugin.layers.boxes import elementwise_iou
+from retina_plugin.losses import sum_over_ranks
 from retina_plugin.modeling.contracts import require_values
 from retina_plugin.modeling.positives import Positives
 from retina_plugin.modeling.structures import Assignment, Predictions
@@ -78,7 +79,12 @@ def require_quality(
 
 
 def box_weights(
-    kind: str, positives: Positives, predictions: Predictions, targets: Tensor | None
+    kind: str,
+    positives: Positives,
+    predictions: Predictions,
+    targets: Tensor | None,
+    *,
+    all_ranks: bool,
 ) -> Tensor:
     """Return the weight of each positive's box loss, (P,) without gradient.
 
@@ -91,6 +97,8 @@ def box_weights(
         positives: the rows of the box loss.
         predictions: the output of the head.
         targets: (P,), the soft class targets; None unless ``kind`` is "target".
+        all_ranks: whether the mean is that of the positives of all ranks, as in training. Then
+            every rank must call this function.
     """
     if kind == "target":
         assert targets is not None
@@ -99,4 +107,7 @@ def box_weights(
         weights = centerness(positives.anchors.boxes, positives.boxes)
     else:
         weights = positives.take(predictions.logits.detach()).float().amax(dim=-1).sigmoid()
-    return weights * (positives.count / positives.sum(weights).clamp(min=1))
+    total = positives.sum(weights)
+    totals = torch.stack([positives.count.to(total.dtype), total])
+    count, total = sum_over_ranks(totals) if all_ranks else totals
+    return weights * (count / total.clamp(min=1))

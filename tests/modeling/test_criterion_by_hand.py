@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch import distributed as dist
 from torch.testing import assert_close
 
 from retina_plugin.config import ConfigError
@@ -158,6 +159,29 @@ def test_weights_of_many_boxes_have_the_mean_1() -> None:
         average_positives=torch.tensor(100.0),
     )
     assert_close(found["loss_box_reg"].item(), 2 * 2 * (0.36 + 0.06) / 1.5 / (90 + 0.1 * 2))
+
+
+def test_the_mean_weight_is_that_of_all_ranks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """This rank has a positive of score 0.9 and L1 error 0.4. The other rank has two positives,
+    whose scores add up to 0.6. So the mean of the three weights is 0.5. In evaluation, ranks have
+    different numbers of images and do not wait for each other."""
+    made = Predictions(torch.tensor([[[0.9, 0.1]]]).logit(), torch.tensor([[[0.4, 0, 0, 0]]]))
+    targets = [{"boxes": ANCHORS[:1], "labels": torch.tensor([0])}]
+
+    def add_other_rank(values: Tensor) -> None:
+        values.add_(2.0 if values.dim() == 0 else torch.tensor([2.0, 0.6]))
+
+    monkeypatch.setattr(dist, "is_initialized", lambda: True)
+    monkeypatch.setattr(dist, "get_world_size", lambda: 2)
+    monkeypatch.setattr(dist, "all_reduce", add_other_rank)
+    part, average = criterion(box_weights="score"), torch.tensor(100.0)
+    arguments = made, anchors_of(ANCHORS[:1]), Assignment(torch.tensor([[0]])), targets
+    found = part(*arguments, average_positives=average)
+    assert_close(average.item(), 90 + 0.1 * 3)
+    assert_close(found["loss_box_reg"].item(), 0.9 / 0.5 * 0.4 * 2 / average.item())
+    monkeypatch.setattr(dist, "all_reduce", None)
+    found = part.eval()(*arguments, average_positives=average)
+    assert_close(found["loss_box_reg"].item(), 0.9 * 0.4 * 2 / average.item())
 
 
 def test_distributions_need_a_loss_of_boxes() -> None:

@@ -109,5 +109,5 @@ def box_weights(
         weights = positives.take(predictions.logits.detach()).float().amax(dim=-1).sigmoid()
     total = positives.sum(weights)
     totals = torch.stack([positives.count.to(total.dtype), total])
-    count, total = sum_over_ranks(totals) if all_ranks else totals
-    return weights * (count / total.clamp(min=1))
+    totals = sum_over_ranks(totals) if all_ranks else totals
+    return weights * (totals[0] / totals[1].clamp(min=1))

@@ -14,7 +14,7 @@ from retina_plugin.checkpoint.load import class_names_of, metadata_of
 from retina_plugin.checkpoint.read import read_checkpoint
 
 # metadata that does not depend on the weights, unlike score thresholds
-KEPT_METADATA = ("class_names", "class_alpha", "pixel_range", "training_data")
+KEPT_METADATA = ("class_names", "class_alpha", "pixel_range", "training_data", "config")
 
 
 def average_checkpoints(paths: Sequence[str]) -> dict[str, Any]:

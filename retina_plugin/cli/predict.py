@@ -162,11 +162,11 @@ def describe_thresholds(
             f"no threshold is stored for {len(missing)} of {len(thresholds)} classes (first: "
             f"{missing[0]}), for which it is {thresholds[missing[0]]}"
         )
-    least = detector.predictor.cfg.MODEL.RETINANET.SCORE_THRESH_TEST
+    least = detector.predictor.least_score
     if min(thresholds.values()) < least:
         lines.append(
-            f"a threshold below {least:g} has no effect, because "
-            "MODEL.RETINANET.SCORE_THRESH_TEST drops scores below it first"
+            f"a threshold below {least:.3g} has no effect, because the model drops scores below it "
+            "first: lower MODEL.RETINANET.SCORE_THRESH_TEST"
         )
     return "\n".join(lines)
 

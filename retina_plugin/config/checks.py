@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import logging
 import operator
 from typing import Any
 
@@ -22,8 +21,6 @@ from retina_plugin.config.keys import (
 from retina_plugin.config.registry import REGISTRIES
 from retina_plugin.config.rules import Rule, above, at_most, between, list_of, one_of, whole
 from retina_plugin.config.tree import leaves
-
-logger = logging.getLogger("retina_plugin")
 
 # Rules for keys that only Detectron2's config has and that its training reads.
 DETECTRON2_RULES: dict[str, Rule] = {
@@ -49,6 +46,13 @@ CROP_SIZES: dict[str, Rule] = {
     "absolute": list_of(IMAGE_SIDE, what="numbers of pixels", counts=(2,)),
     "absolute_range": list_of(IMAGE_SIDE, what="numbers of pixels", counts=(2,), rising=True),
 }
+
+RESIZING = ("ResizeShortestEdge", "ScaleJitter")
+SLICES_FIRST = Rule(
+    lambda v: "RandomSlice" not in v or not {*v[: v.index("RandomSlice")]} & {*RESIZING},
+    f"RandomSlice before {' and '.join(RESIZING)}, because the side of a slice is in pixels of the "
+    "image file",
+)
 
 
 def check_rules(cfg: Any) -> None:
@@ -127,6 +131,7 @@ def _check_transforms(cfg: Any, user: str, reason: str) -> None:
 def _check_augmentation(inputs: Any) -> None:
     policy, default = inputs.AUGMENTATION, PLUGIN_KEYS[f"{NODE}.INPUT.TRANSFORMS"].default
     if policy == "none":
+        _check(f"{NODE}.INPUT.TRANSFORMS", inputs.TRANSFORMS, SLICES_FIRST)
         return
     only = Rule(
         lambda v: list(v) == default,
@@ -250,40 +255,6 @@ def _check_budget(cfg: Any) -> None:
     if "PRECISE_BN" in cfg.TEST:
         precise = cfg.TEST.PRECISE_BN.ENABLED
         _check(f"TEST.PRECISE_BN.ENABLED for {MINUTES}", precise, off)
-
-
-def warn_of_conflicts(cfg: Any) -> None:
-    """Warn about combinations of values that are probably mistakes but can be intended, as in a
-    short trial run with a long schedule."""
-    solver, inputs = cfg.SOLVER, cfg.INPUT
-    steps = list(solver.STEPS) if solver.LR_SCHEDULER_NAME == "WarmupMultiStepLR" else []
-    late = [step for step in steps if step > solver.MAX_ITER]
-    if late:
-        logger.warning(
-            "SOLVER.STEPS %s lie after SOLVER.MAX_ITER %d and have no effect", late, solver.MAX_ITER
-        )
-    first_drop = min([solver.MAX_ITER, *steps])
-    if first_drop <= solver.WARMUP_ITERS:
-        logger.warning(
-            "SOLVER.WARMUP_ITERS is %d, and %s at step %d: the learning rate never reaches "
-            "SOLVER.BASE_LR %g",
-            solver.WARMUP_ITERS,
-            "training ends" if first_drop == solver.MAX_ITER else "the learning rate falls",
-            first_drop,
-            solver.BASE_LR,
-        )
-    for low, high in (("MIN_SIZE_TRAIN", "MAX_SIZE_TRAIN"), ("MIN_SIZE_TEST", "MAX_SIZE_TEST")):
-        smallest = min(inputs[low]) if low == "MIN_SIZE_TRAIN" else inputs[low]
-        if smallest > inputs[high]:
-            logger.warning(
-                "INPUT.%s is %s, more than INPUT.%s %d, so the shorter side is ignored: the longer "
-                "side of every image is resized to INPUT.%s",
-                low,
-                inputs[low],
-                high,
-                inputs[high],
-                high,
-            )
 
 
 def _check(key: str, value: Any, rule: Rule) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import re
 from collections.abc import Callable, Mapping
@@ -134,17 +135,23 @@ def has_checkpoint(folder: str) -> bool:
 def last_checkpoints(folder: str, number: int) -> list[str]:
     """Return the last checkpoints of a run, oldest first; ``model_final.pth`` is one of them.
 
+    Two checkpoints of one step have the same weights, so each step counts once. A
+    ``model_final.pth`` that cannot be read is the newest, so that reading it reports the error.
+
     Raises:
-        WeightsError: the folder has fewer than ``number`` checkpoints.
+        WeightsError: the folder has checkpoints of fewer than ``number`` steps.
     """
-    found = sorted(_checkpoints(folder), key=_iteration)
-    if len(found) < number:
+    of_steps: dict[float, str] = {}
+    for path in sorted(_checkpoints(folder)):  # model_final.pth is last
+        step = _iteration(path)
+        of_steps[step if step >= 0 else math.inf] = path
+    if len(of_steps) < number:
         raise WeightsError(
-            f"--last: expected {number} checkpoints in {folder}, found {len(found)}. Ask for fewer "
-            "(at least 2), or train with a smaller SOLVER.CHECKPOINT_PERIOD, and with "
-            f"MODEL.RETINA_PLUGIN.SOLVER.KEEP 0 or at least {number}"
+            f"--last: expected checkpoints of {number} steps in {folder}, found {len(of_steps)}. "
+            "Ask for fewer (at least 2), or train with a smaller SOLVER.CHECKPOINT_PERIOD, and "
+            f"with MODEL.RETINA_PLUGIN.SOLVER.KEEP 0 or at least {number}"
         )
-    return found[-number:]
+    return [of_steps[step] for step in sorted(of_steps)][-number:]
 
 
 def list_models(folder: str) -> list[str]:

@@ -6,7 +6,7 @@ import functools
 from dataclasses import dataclass
 from typing import Any
 
-from retina_plugin.config.checks import warn_of_conflicts
+from retina_plugin.config.conflicts import warn_of_conflicts, warn_of_unused_augmentation
 from retina_plugin.config.errors import ConfigError
 from retina_plugin.config.imports import require_imported
 from retina_plugin.config.registry import unknown_name_message
@@ -109,6 +109,7 @@ def prepare(cfg: Any, request: Request, host: Host, *, main: bool) -> Run:
     if main:
         check_folder(cfg, request, host)
         _fetch_weights(cfg, request, host)
+        warn_of_unused_augmentation(cfg)
         if not request.eval_only:
             warn_of_conflicts(cfg)
     names = resolve_num_classes(cfg, host.class_names, eval_only=request.eval_only)

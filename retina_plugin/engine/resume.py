@@ -18,6 +18,8 @@ from retina_plugin.config.files import atomic_file, write_atomically
 from retina_plugin.config.keys import MINUTES, NODE
 from retina_plugin.data.data_path import absolute_name
 from retina_plugin.data.evaluation_sets import DATASET_KEYS, VALIDATION
+from retina_plugin.data.transforms import TRANSFORMS
+from retina_plugin.data.transforms.policies import transform_names
 from retina_plugin.engine.budget_state import budget_state, is_finished, planned_steps
 from retina_plugin.engine.checkpoints import FINAL, LAST_CHECKPOINT, list_models, newest_checkpoint
 
@@ -302,16 +304,24 @@ def _changed_keys(cfg: Any, run_cfg: Any | None) -> list[str]:
         if key not in IGNORED_KEYS and _comparable(key, before.get(key)) != _comparable(key, value)
     }
     lines = {key: f"  {key}: {old!r} -> {new!r}" for key, (old, new) in changed.items()}
+    fixed = _keys_of_transforms(cfg)
     refused = [
         key
         for key in changed
-        if not any(fnmatch.fnmatchcase(key, pattern) for pattern in CHANGEABLE_KEYS)
+        if key in fixed or not any(fnmatch.fnmatchcase(key, pattern) for pattern in CHANGEABLE_KEYS)
     ]
     if refused:
         raise ConfigError(
             _refused_keys_message(cfg.OUTPUT_DIR, [lines[key] for key in refused], refused)
         )
     return list(lines.values())
+
+
+def _keys_of_transforms(cfg: Any) -> set[str]:
+    """Return the keys that the transforms of a run read. Among them can be keys of evaluation, such
+    as the side of slices."""
+    parts = [TRANSFORMS.part(name) for name in transform_names(cfg)]
+    return {source for part in parts for source in part.reads.values() if isinstance(source, str)}
 
 
 def _refused_keys_message(folder: str, lines: Sequence[str], keys: Sequence[str]) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 from retina_plugin.checkpoint import metadata_of, read_checkpoint
 from retina_plugin.config import MULTI_TYPE_KEYS
+from retina_plugin.config.keys import NODE
 from retina_plugin.data import evaluated_sets, final_sets
 from retina_plugin.data.check_images import check_images
 from retina_plugin.data.errors import DatasetError
@@ -44,7 +45,8 @@ def prepare_images(
         show: whether to show progress on standard error.
 
     Returns:
-        Lines to print: the number of images, and the range and its source.
+        Lines to print: the number of images, the range and its source, and a slice size that is
+        too large.
 
     Raises:
         DatasetError: some files cannot be used (the message has their number), or images need a
@@ -64,8 +66,21 @@ def prepare_images(
         f"images: {len(headers)} headers read in {time.perf_counter() - started:.1f} s; sizes and "
         "kinds agree with the annotations, and no JPEG or PNG file is cut off"
     ]
+    lines += _slices_note(cfg, headers)
     lines += _resolve_pixel_range(cfg, request, host, headers, headers[: len(train)])
     return "\n".join(lines)
+
+
+def _slices_note(cfg: Any, headers: Sequence[Header]) -> list[str]:
+    """Return a line if the config cuts images into slices, and no image is large enough."""
+    size = cfg.MODEL.RETINA_PLUGIN.TEST.SLICE.SIZE
+    longest = max((max(header.width, header.height) for header in headers), default=size)
+    if longest > size or not headers:
+        return []
+    return [
+        f"{NODE}.TEST.SLICE.SIZE is {size}, and no image has a longer side (at most {longest} "
+        "pixels), so no image is cut into slices: set a smaller size, or 0 for whole images"
+    ]
 
 
 def _resolve_pixel_range(

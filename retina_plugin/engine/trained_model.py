@@ -15,6 +15,7 @@ from retina_plugin.checkpoint import (
     read_checkpoint,
 )
 from retina_plugin.config import get_cfg
+from retina_plugin.config.conflicts import warn_of_unused_augmentation
 from retina_plugin.config.errors import ConfigError
 from retina_plugin.data import DatasetError, evaluated_sets, load_dataset
 from retina_plugin.engine import hosts
@@ -80,6 +81,7 @@ def load_trained_model(
     if cfg is None:
         config_file, stored = _own_config(metadata, path)
         cfg = _read(config_file, [*stored, *overrides])
+    warn_of_unused_augmentation(cfg)
     set_pixel_range_from_metadata(cfg, metadata, path)
     names = _class_names(cfg, metadata, path)
     model = build_model(cfg)

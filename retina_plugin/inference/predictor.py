@@ -55,6 +55,12 @@ class Predictor:
             score_thresholds=trained.score_thresholds,
         )
 
+    @property
+    def least_score(self) -> float:
+        """The model drops detections with lower scores."""
+        least: float = self.model.postprocessor.score_threshold
+        return least
+
     @torch.inference_mode()
     def predict(self, images: Sequence[Tensor]) -> list[Detections]:
         """Detect objects.

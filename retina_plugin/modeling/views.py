@@ -126,8 +126,9 @@ class Views:
             slices: how images are cut; None for whole images.
             versions: the versions of each slice.
             batch: the largest number of views that the network processes together.
-            only_suppresses: whether merging drops detections and never changes boxes or scores, so
-                that a score threshold before it only drops detections below the threshold.
+            only_suppresses: whether merging only drops detections and lowers scores, each by boxes
+                with higher scores, so that a score threshold before it only drops detections below
+                the threshold.
         """
         self.slices, self.versions, self.batch = slices, versions, batch
         self.only_suppresses = only_suppresses

@@ -40,6 +40,7 @@ def test_by_hand(tmp_path: Path) -> None:
         "class_names": ["cat", "dog"],
         "score_thresholds": {"cat": 0.5},
         "pixel_range": [0, 9],
+        "config": {"SEED": 3},
     }
     paths = [
         write(tmp_path, "a.pth", first, iteration=4, optimizer={"lr": 1.0}),
@@ -53,7 +54,11 @@ def test_by_hand(tmp_path: Path) -> None:
     }
     assert_close(found.pop("model"), expected, rtol=0, atol=0)
     assert found == {
-        "metadata": {"class_names": ["cat", "dog"], "pixel_range": [0, 9]},
+        "metadata": {
+            "class_names": ["cat", "dog"],
+            "pixel_range": [0, 9],
+            "config": {"SEED": 3},
+        },
         "iteration": 9,
         "averaged": ["a.pth", "b.pth"],
     }
@@ -110,13 +115,15 @@ def test_too_few_files(tmp_path: Path) -> None:
 
 
 def test_the_last_checkpoints_of_a_run(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
-    """The tool takes the last two of three, and the result loads into the model."""
+    """The tool takes the last two of three, and the result loads into the model. Another file of
+    the last step, which Detectron2 writes beside model_final.pth, does not count twice."""
     tool, models = load_tool("average_checkpoints"), [compact_model() for _ in range(3)]
     names = ("model_0000009.pth", "model_0000019.pth", "model_final.pth")
     for i, (name, model) in enumerate(zip(names, models, strict=True)):
         metadata = {"class_names": ["a", "b", "c"]}
         write(tmp_path, name, model.state_dict(), metadata=metadata, iteration=10 * i + 9)
     write(tmp_path, "model_best.pth", models[0].state_dict())
+    write(tmp_path, "model_0000029.pth", models[0].state_dict(), iteration=29)
     tool.main([str(tmp_path), "--last", "2"])
     assert f"the mean of {names[1]}, {names[2]}" in capsys.readouterr().out
     loaded = compact_model()
@@ -133,7 +140,7 @@ def test_the_last_checkpoints_of_a_run(tmp_path: Path, capsys: pytest.CaptureFix
     [
         (
             ["{folder}", "--last", "3"],
-            "--last: expected 3 checkpoints in .* found 2. Ask for fewer",
+            "--last: expected checkpoints of 3 steps in .* found 2. Ask for fewer",
         ),
         (["{folder}", "{folder}/model_final.pth"], "expected one folder or only files"),
         (["{folder}/model_final.pth"], "--output: expected a file"),
@@ -151,8 +158,8 @@ def test_the_last_checkpoints_of_a_run(tmp_path: Path, capsys: pytest.CaptureFix
 def test_messages_of_the_tool(
     tmp_path: Path, capsys: pytest.CaptureFixture, words: list[str], message: str
 ) -> None:
-    for name in ("model_0000009.pth", "model_final.pth"):
-        write(tmp_path, name, {"w": numbers(1)}, iteration=9)
+    for name, iteration in (("model_0000009.pth", 9), ("model_final.pth", 19)):
+        write(tmp_path, name, {"w": numbers(1)}, iteration=iteration)
     tool = load_tool("average_checkpoints")
     with pytest.raises(SystemExit) as end:
         process.run(lambda: tool.main([word.format(folder=tmp_path) for word in words]))
@@ -160,3 +167,11 @@ def test_messages_of_the_tool(
     printed = capsys.readouterr().err
     assert re.search(message, printed), printed
     assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_a_broken_last_checkpoint_is_not_left_out(tmp_path: Path) -> None:
+    for step in (9, 19):
+        write(tmp_path, f"model_{step:07d}.pth", {"w": numbers(1)})
+    (tmp_path / "model_final.pth").write_bytes(b"cut off")
+    with pytest.raises(WeightsError, match=r"model_final\.pth"):
+        load_tool("average_checkpoints").main([str(tmp_path), "--last", "2"])

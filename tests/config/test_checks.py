@@ -15,7 +15,8 @@ import pytest
 import torch
 
 from retina_plugin.config import DETECTRON2_KEYS, MULTI_TYPE_KEYS, PLUGIN_KEYS, leaves
-from retina_plugin.config.checks import DETECTRON2_RULES, check_rules, warn_of_conflicts
+from retina_plugin.config.checks import DETECTRON2_RULES, check_rules
+from retina_plugin.config.conflicts import warn_of_conflicts, warn_of_unused_augmentation
 from retina_plugin.config.errors import ConfigError
 from retina_plugin.engine.process import USER_ERRORS
 from retina_plugin.modeling.build import build_model
@@ -424,6 +425,15 @@ def test_no_key_takes_infinite_numbers(host: str, number: float) -> None:
             ["INPUT.MAX_SIZE_TEST", 60],
             ["INPUT.MIN_SIZE_TEST is 64, more than INPUT.MAX_SIZE_TEST 60"],
         ),
+        (
+            ["DATALOADER.REPEAT_THRESHOLD", 0.3],
+            ["REPEAT_THRESHOLD 0.3 has no effect with DATALOADER.SAMPLER_TRAIN TrainingSampler"],
+        ),
+        (["TEST.AUG.MIN_SIZES", (64,), "TEST.AUG.ENABLED", True], []),
+        (
+            ["TEST.AUG.MIN_SIZES", (64,), "MODEL.RETINA_PLUGIN.TEST.AUG.MERGE", "wbf"],
+            ["so TEST.AUG.MIN_SIZES, MODEL.RETINA_PLUGIN.TEST.AUG.MERGE has no effect: set TEST"],
+        ),
     ],
     ids=lambda value: " ".join(map(str, value)) if isinstance(value, list) else "",
 )
@@ -440,6 +450,7 @@ def test_conflicting_values_are_reported(
     cfg.merge_from_list(overrides)
     check_rules(cfg)
     warn_of_conflicts(cfg)
+    warn_of_unused_augmentation(cfg)
     assert len(caplog.messages) == len(words)
     assert all(word in message for word, message in zip(words, caplog.messages, strict=True))
 

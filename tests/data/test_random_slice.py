@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from retina_plugin.config import get_cfg
+from retina_plugin.config import ConfigError, check_rules, get_cfg
 from retina_plugin.data.transforms import RandomCrop, RandomSlice, Sample, TransformChain
 
 
@@ -130,3 +130,15 @@ def test_by_config() -> None:
     assert (name, transform.size, transform.with_object, transform.full_image) == (
         "RandomSlice", 32, 0.5, 0.2,
     )  # fmt: skip
+
+
+@pytest.mark.parametrize("before", ["ResizeShortestEdge", "ScaleJitter"])
+def test_slices_after_resizing_are_refused(before: str) -> None:
+    """They would have another size than in evaluation."""
+    cfg = get_cfg()
+    cfg.MODEL.META_ARCHITECTURE = "FocalRetinaNet"
+    cfg.MODEL.RETINA_PLUGIN.INPUT.TRANSFORMS = [before, "RandomSlice"]
+    with pytest.raises(ConfigError, match=r"INPUT.TRANSFORMS: expected RandomSlice before Resize"):
+        check_rules(cfg)
+    cfg.MODEL.RETINA_PLUGIN.INPUT.TRANSFORMS = ["RandomSlice", before]
+    check_rules(cfg)

@@ -17,8 +17,11 @@ from PIL import Image
 
 from retina_plugin import get_cfg
 from retina_plugin.checkpoint import read_checkpoint
-from retina_plugin.data import DatasetError
+from retina_plugin.data import DatasetError, load_dataset
 from retina_plugin.data.images import stored_values
+from retina_plugin.engine.host import Request
+from retina_plugin.engine.launch import host_of
+from retina_plugin.engine.run_images import prepare_images
 from tests.deep_images import deepen, write_tiff
 from tests.load_tools import load_tool
 from tests.scenes import write_run
@@ -274,3 +277,14 @@ def test_predict_warns_once_of_values_0_to_1(recwarn: pytest.WarningsRecorder) -
     for _ in range(2):
         model.predict([torch.rand(3, 64, 64)])
     assert len([w for w in recwarn if "0..1" in str(w.message)]) == 1
+
+
+@pytest.mark.parametrize(("size", "told"), [(0, False), (79, False), (80, True)])
+def test_slices_larger_than_all_images(tmp_path: Path, root: Path, size: int, told: bool) -> None:
+    """The longer side of the scenes is 80."""
+    cfg = get_cfg()
+    cfg.merge_from_file(write_run(tmp_path, root))
+    cfg.MODEL.RETINA_PLUGIN.TEST.SLICE.SIZE = size
+    line = prepare_images(cfg, Request(), host_of("lightning"), lambda n: load_dataset(n).records)
+    expected = f"TEST.SLICE.SIZE is {size}, and no image has a longer side (at most 80 pixels)"
+    assert (expected in line) == told

@@ -197,6 +197,12 @@ def test_a_threshold_without_effect(weights: str) -> None:
     assert "a threshold below 0.05 has no effect" in describe_thresholds(detector, 0.01)
 
 
+def test_stored_thresholds_always_have_an_effect(tmp_path: Path) -> None:
+    """The model keeps detections down to the lowest one."""
+    path = write_checkpoint(tmp_path / "low.pth", score_thresholds={"square": 0.01})
+    assert "no effect" not in describe_thresholds(load(path))
+
+
 def test_different_class_names_have_different_folders(tmp_path: Path, images: Path) -> None:
     names = ["a/b", "a:b", "A/B"]
     weights = write_checkpoint(tmp_path / "a.pth", class_names=names)

@@ -35,11 +35,6 @@ class TrainingBatches(Sampler[list[ProgressKey]]):
         self.batches = batches
         self.progress: Callable[[int], float] = lambda step: step / steps
 
-    @property
-    def seed(self) -> int:
-        """The seed of the order."""
-        return self.batches.seed
-
     def start_at(self, step: int, *, seed: int) -> None:
         """Set the first step and the seed. Call this before the first batch is drawn."""
         self.batches.first_step, self.batches.seed = step, seed

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from retina_plugin.data import load_dataset, validation_sets
-from retina_plugin.data.samples import EvaluationDataset
+from retina_plugin.data.samples import ValidationDataset
 from retina_plugin.evaluation.detect import detect_samples
 from retina_plugin.modeling.retinanet import RetinaNet, evaluation_mode
 
@@ -39,15 +39,15 @@ def estimate_evaluation_seconds(model: nn.Module, cfg: Any, *, processes: int) -
         return 0.0
     some = records[:: max(len(records) // MEASURED_IMAGES, 1)][:MEASURED_IMAGES]
     seconds = (
-        _seconds_per_image(model, EvaluationDataset.from_config(cfg, some))
+        _seconds_per_image(model, ValidationDataset.from_config(cfg, some))
         if isinstance(model, RetinaNet)
         else OTHER_MODEL_SECONDS
     )
     return LOADER_SECONDS + len(records) * (seconds / processes + METRIC_SECONDS)
 
 
-def _seconds_per_image(model: RetinaNet, images: EvaluationDataset) -> float:
-    """Return the median time to read an image and detect its objects."""
+def _seconds_per_image(model: RetinaNet, images: ValidationDataset) -> float:
+    """Return the median time to read an image, detect its objects and measure its losses."""
     times = []
     with evaluation_mode(model), torch.no_grad():
         for index in range(len(images)):

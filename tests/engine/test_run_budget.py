@@ -9,6 +9,7 @@ import pytest
 
 from retina_plugin.cli import command
 from retina_plugin.config import ConfigError, check_rules, get_cfg
+from retina_plugin.engine import evaluation_time
 from retina_plugin.engine.budget import Budget
 from retina_plugin.engine.budget_state import budget_state, is_finished, planned_steps
 from retina_plugin.engine.run_budget import (
@@ -21,6 +22,9 @@ from retina_plugin.engine.run_budget import (
     steps_of_schedule,
     write_finished_config,
 )
+from retina_plugin.evaluation.detect import detect_samples
+from retina_plugin.modeling.build import build_model
+from retina_plugin.modeling.structures import Measured
 from tests.engine.test_budget import Machine, budget_of
 from tests.scenes import write_run
 
@@ -237,3 +241,23 @@ def test_the_flag_sets_the_key() -> None:
     assert overrides(args) == [MINUTES, "2.5", "SEED", "3"]
     args = command.parse(["train", "--config-file", "a.yaml", "SEED", "3"])
     assert overrides(args) == ["SEED", "3"]
+
+
+def test_the_estimate_of_an_evaluation_measures_losses_too(
+    tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As evaluations during training do."""
+    cfg = get_cfg()
+    cfg.merge_from_file(write_run(tmp_path, root))
+    cfg.MODEL.RETINANET.NUM_CLASSES = 3
+    found: list[Measured] = []
+
+    def detect(*arguments: Any) -> Measured:
+        found.append(detect_samples(*arguments))
+        return found[-1]
+
+    monkeypatch.setattr(evaluation_time, "detect_samples", detect)
+    estimate = evaluation_time.estimate_evaluation_seconds
+    assert estimate(build_model(cfg), cfg, processes=1) > evaluation_time.LOADER_SECONDS
+    assert found
+    assert all(len(measured.losses) == 1 for measured in found)

@@ -232,9 +232,10 @@ def test_seeds_and_rows_can_be_added(
     tool: Any, write: Callable[..., Path], fake_runs: list[tuple[str, list[str]]]
 ) -> None:
     run(tool, write(seeds=[1]))
-    run(tool, write(FILE + "  fewer: [{head}, 0]\n"))
+    page = run(tool, write(FILE + "  fewer | none: [{head}, 0]\n"))
     names = [name for name, _ in fake_runs[3:]]
-    assert names == ["fewer-1", "base-2", "average-2", "more_2.0-2", "fewer-2"]
+    assert names == ["fewer_none-1", "base-2", "average-2", "more_2.0-2", "fewer_none-2"]
+    assert r"| fewer \| none | 20 |" in page
 
 
 def test_a_failed_run_does_not_stop_the_others(

@@ -178,7 +178,8 @@ def _row(result: RowResult, measured: MeasuredRow, seeds: int) -> list[str]:
         # adding 0 turns -0.0 into 0.0
         value, low, high = (round(number, 1) + 0.0 for number in (value, low, high))
         difference = f"{value:+.1f} ({low:+.1f} to {high:+.1f})"
-    cells = [result.name, str(measured.steps), seconds, ap, *others, difference, verdict]
+    name = result.name.replace("|", r"\|")  # a bar would end the cell
+    cells = [name, str(measured.steps), seconds, ap, *others, difference, verdict]
     if seeds > 1:
         cells.append(", ".join(f"{value:.1f}" for value in result.of_seeds))
     return cells

@@ -7,10 +7,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from retina_plugin.config.errors import ConfigError
-from retina_plugin.engine.trained_model import load_trained_model
+from retina_plugin.engine.trained_model import TrainedModel, load_trained_model
 from retina_plugin.export.file_kind import is_exported
 from retina_plugin.inference.detector import Detector
 from retina_plugin.inference.predictor import Predictor
+
+SCORE_FILTER = "MODEL.RETINANET.SCORE_THRESH_TEST"
 
 
 def load(
@@ -28,7 +30,8 @@ def load(
         config_file: the config of a checkpoint from elsewhere. Checkpoints of this project have
             their own config, see :func:`retina_plugin.engine.trained_model.load_trained_model`.
         overrides: ``[KEY, VALUE, KEY, VALUE, ...]``, such as
-            ``["MODEL.RETINA_PLUGIN.TEST.SLICE.SIZE", 640]`` for slices of large images.
+            ``["MODEL.RETINA_PLUGIN.TEST.SLICE.SIZE", 640]`` for slices of large images. Without
+            SCORE_THRESH_TEST, detections are kept down to the lowest stored threshold.
         batch_size: see :class:`Detector`.
 
     Raises:
@@ -45,7 +48,18 @@ def load(
     if name is not None and is_exported(name):
         return Detector(_exported(name, config_file, overrides), batch_size=batch_size)
     trained = load_trained_model(name, config_file=config_file, overrides=overrides)
+    if SCORE_FILTER not in overrides[::2]:
+        _keep_down_to_thresholds(trained)
     return Detector(Predictor.of_trained(trained), batch_size=batch_size)
+
+
+def _keep_down_to_thresholds(trained: TrainedModel) -> None:
+    """Keep detections down to the lowest stored threshold, if that is below ``SCORE_THRESH_TEST``
+    and detections with low scores do not change the others."""
+    filtered, views = trained.model.postprocessor, trained.model.views
+    lowest = min(trained.score_thresholds.values(), default=1.0)
+    if lowest <= filtered.score_threshold and (views is None or views.only_suppresses):
+        filtered.score_threshold = 0.99 * lowest  # scores above it are kept
 
 
 def _exported(path: str, config_file: str | None, overrides: Sequence[Any]) -> Predictor:

@@ -39,15 +39,7 @@ class Predictor:
 
     @classmethod
     def of_trained(cls, trained: TrainedModel) -> Predictor:
-        """Return the predictor of a trained model.
-
-        The model keeps detections down to the lowest stored threshold, if that is below
-        ``SCORE_THRESH_TEST`` and detections with low scores do not change the others.
-        """
-        filtered, views = trained.model.postprocessor, trained.model.views
-        lowest = min(trained.score_thresholds.values(), default=1.0)
-        if lowest <= filtered.score_threshold and (views is None or views.only_suppresses):
-            filtered.score_threshold = 0.99 * lowest  # scores above it are kept
+        """Return the predictor of a trained model."""
         return cls(
             trained.model,
             cfg=trained.cfg,

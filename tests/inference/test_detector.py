@@ -152,6 +152,8 @@ def test_detections_are_kept_down_to_the_lowest_threshold(tmp_path: Path) -> Non
     low = retina_plugin.load(path).predictor.model.postprocessor.score_threshold
     assert low == pytest.approx(0.01, rel=0.02)
     assert low < 0.01
+    kept = retina_plugin.load(path, overrides=["MODEL.RETINANET.SCORE_THRESH_TEST", 0.3])
+    assert kept.predictor.least_score == 0.3  # the value that was given
     path = write_checkpoint(tmp_path / "high.pth", score_thresholds={"square": 0.5})
     assert retina_plugin.load(path).predictor.model.postprocessor.score_threshold == 0.05
 

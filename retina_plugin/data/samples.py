@@ -241,6 +241,6 @@ def _metadata(record: Record, original: np.ndarray) -> dict[str, Any]:
 
 def to_tensor(image: np.ndarray, input_format: str) -> Tensor:
     """Convert an (H, W, 3) RGB array to a (3, H, W) tensor in the config's order of channels."""
-    return torch.from_numpy(
-        np.ascontiguousarray(image[..., :: -1 if input_format == "BGR" else 1].transpose(2, 0, 1))
-    )
+    ordered = image[..., :: -1 if input_format == "BGR" else 1]
+    # not ascontiguousarray, which keeps the negative strides of a turned image of 1 x 1 pixel
+    return torch.from_numpy(np.array(ordered.transpose(2, 0, 1), order="C"))

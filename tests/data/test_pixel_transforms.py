@@ -11,11 +11,13 @@ from torch.testing import assert_close
 
 from retina_plugin.config import get_cfg
 from retina_plugin.data import TRANSFORMS, Sample
+from retina_plugin.data.samples import to_tensor
 from retina_plugin.data.transforms import RandomErasing, RandomQuarterTurn
 from retina_plugin.data.transforms.blur import blur
 from retina_plugin.data.transforms.erasing import erase
 from retina_plugin.data.transforms.jpeg import compress
 from retina_plugin.data.transforms.photometric import change_colours, colour_matrix, mean_of
+from retina_plugin.data.transforms.resize import resize_image
 from retina_plugin.data.transforms.turn import turn
 from retina_plugin.data.transforms.visible import clip_visible, mean_colour
 
@@ -114,6 +116,16 @@ def test_jpeg() -> None:
     smooth = np.broadcast_to(np.arange(0, 128, 2, dtype=np.uint8)[None, :, None], (32, 64, 3))
     errors = [np.abs(compress(smooth, quality=q).astype(int) - smooth).mean() for q in (5, 95)]
     assert errors[1] < 1 < errors[0]
+
+
+def test_turned_images_of_one_pixel() -> None:
+    """NumPy calls them contiguous, although torch cannot read their negative strides."""
+    for quarters in range(4):
+        pixel = turn(sample_of([], NOISE[:1, :1]), quarters=quarters)["image"]
+        assert (blur(pixel, sigma=1.0) == pixel).all()
+        assert to_tensor(pixel, "RGB").flatten().tolist() == NOISE[0, 0].tolist()
+        column = turn(sample_of([], NOISE[:, :1]), quarters=quarters)["image"]
+        assert resize_image(column, (5, 7), resizer="torch").shape == (5, 7, 3)
 
 
 # ---------------------------------------------------------------------------------------- erasing

@@ -43,6 +43,6 @@ def blur(image: np.ndarray, *, sigma: float) -> np.ndarray:
 
     radii = [min(math.ceil(3 * sigma), side - 1) for side in image.shape[1::-1]]
     size = [2 * radius + 1 for radius in radii]
-    pixels = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
+    pixels = torch.from_numpy(np.array(image.transpose(2, 0, 1), order="C"))
     blurred: np.ndarray = gaussian_blur(pixels, size, [sigma, sigma]).numpy().transpose(1, 2, 0)
     return blurred

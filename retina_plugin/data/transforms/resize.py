@@ -100,8 +100,9 @@ def resize_image(
 
 
 def _resize_by_torch(image: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    # torch warns about arrays that are read-only, and cannot read reversed ones
-    pixels = torch.from_numpy(np.require(image, requirements=["C", "W"])).permute(2, 0, 1)[None]
+    # torch warns about arrays that are read-only, and cannot read reversed views
+    owned = np.require(image, requirements=["C", "W", "O"])
+    pixels = torch.from_numpy(owned).permute(2, 0, 1)[None]
     found = interpolate(pixels, size=shape, mode="bilinear", antialias=True, align_corners=False)
     resized: np.ndarray = found[0].permute(1, 2, 0).numpy()
     return resized

@@ -105,7 +105,7 @@ def _check_parts(cfg: Any, *, focal_retinanet: bool) -> None:
         except KeyError as error:
             raise ConfigError(error.args[0]) from error
     if not focal_retinanet:
-        _check_transforms(cfg, cfg.MODEL.META_ARCHITECTURE, "only FocalRetinaNet uses other ones")
+        _check_transforms(cfg, cfg.MODEL.META_ARCHITECTURE, "only FocalRetinaNet uses this key")
         theirs = Rule(
             lambda v: v != "ClassAwareSampler",
             "a sampler of Detectron2, because only FocalRetinaNet uses ClassAwareSampler",
@@ -113,15 +113,20 @@ def _check_parts(cfg: Any, *, focal_retinanet: bool) -> None:
         key = f"DATALOADER.SAMPLER_TRAIN for {cfg.MODEL.META_ARCHITECTURE}"
         _check(key, cfg.DATALOADER.SAMPLER_TRAIN, theirs)
     elif cfg.MODEL.RETINA_PLUGIN.INPUT.MAPPER == "detectron2":
-        reason = "Detectron2's mapper does not use them"
+        reason = "Detectron2's mapper does not use this key"
         _check_transforms(cfg, f"{NODE}.INPUT.MAPPER detectron2", reason)
 
 
 def _check_transforms(cfg: Any, user: str, reason: str) -> None:
-    """Check that the transforms of this project are at their defaults, because ``user`` gets the
-    samples of Detectron2's mapper."""
+    """Check that the keys of this project's transforms are at their defaults, because ``user`` gets
+    the samples of Detectron2's mapper."""
     inputs = cfg.MODEL.RETINA_PLUGIN.INPUT
-    for name, value in (("TRANSFORMS", inputs.TRANSFORMS), ("AUGMENTATION", inputs.AUGMENTATION)):
+    for name, value in (
+        ("TRANSFORMS", inputs.TRANSFORMS),
+        ("AUGMENTATION", inputs.AUGMENTATION),
+        ("RESIZER", inputs.RESIZER),
+        ("RandomCrop.WITH_OBJECT", inputs.RandomCrop.WITH_OBJECT),
+    ):
         key = f"{NODE}.INPUT.{name}"
         default = PLUGIN_KEYS[key].default
         only = Rule(functools.partial(operator.eq, default), f"{default}, because {reason}")

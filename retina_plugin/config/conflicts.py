@@ -6,7 +6,8 @@ import logging
 from typing import Any
 
 from retina_plugin.config.keys import DETECTRON2_KEYS, NODE, PLUGIN_KEYS
-from retina_plugin.config.tree import leaves
+from retina_plugin.config.registry import REGISTRIES
+from retina_plugin.config.tree import is_same_value, leaves
 
 logger = logging.getLogger("retina_plugin")
 
@@ -33,6 +34,7 @@ def warn_of_conflicts(cfg: Any) -> None:
         )
     _warn_of_sampler(cfg.DATALOADER)
     _warn_of_sizes(cfg.INPUT)
+    _warn_of_unused_parts(cfg)
 
 
 def _warn_of_sampler(loader: Any) -> None:
@@ -60,6 +62,20 @@ def _warn_of_sizes(inputs: Any) -> None:
             )
 
 
+def _warn_of_unused_parts(cfg: Any) -> None:
+    """Warn about keys of parts that the config does not choose, such as another assigner.
+
+    :func:`retina_plugin.data.training.check_transforms` does this for transforms.
+    """
+    for registry in REGISTRIES:
+        by_name = registry.choice_key == f"{registry.node}.NAME"
+        for chosen in registry.chosen(cfg) if by_name else ():
+            for key in registry.unused_keys(cfg, [chosen]):
+                logger.warning(
+                    "%s has no effect, because %s is %s", key, registry.choice_key, chosen
+                )
+
+
 def warn_of_unused_augmentation(cfg: Any) -> None:
     """Warn about keys of test-time augmentation that are changed while it is switched off."""
     if cfg.MODEL.META_ARCHITECTURE != "FocalRetinaNet" or cfg.TEST.AUG.ENABLED:
@@ -69,15 +85,10 @@ def warn_of_unused_augmentation(cfg: Any) -> None:
         key
         for key, definition in defaults.items()
         if key.startswith(("TEST.AUG.", f"{NODE}.TEST.AUG."))
-        and not _is_same(values[key], definition.default)
+        and not is_same_value(values[key], definition.default)
     ]
     if changed:
         logger.warning(
             "TEST.AUG.ENABLED is False, so %s has no effect: set TEST.AUG.ENABLED True",
             ", ".join(changed),
         )
-
-
-def _is_same(one: Any, other: Any) -> bool:
-    """Compare two values; tuples are equal to lists."""
-    return (list(one) == list(other)) if isinstance(one, (list, tuple)) else bool(one == other)

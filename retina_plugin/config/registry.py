@@ -23,6 +23,7 @@ from retina_plugin.config.part import (
     module_of,
     same_definition,
 )
+from retina_plugin.config.tree import is_same_value
 
 T = TypeVar("T")
 
@@ -283,6 +284,21 @@ class Registry:
                 same_definition(part.build, base)
                 for base in getattr(other.build, "__mro__", (other.build,))
             )
+        ]
+
+    def unused_keys(self, cfg: Any, names: Iterable[str]) -> list[str]:
+        """Return the keys of parts that are not at their defaults and that none of the parts
+        ``names`` reads."""
+        used, keys = set(names), dict[str, Key]()
+        for name, part in self._parts.items():
+            if used.isdisjoint(self.users(part)):
+                below = self.key_of(name, "")
+                keys |= {key: found for key, found in PLUGIN_KEYS.items() if key.startswith(below)}
+                keys |= {below + key: found for key, found in part.keys.items()}
+        return [
+            key
+            for key, found in keys.items()
+            if _has_key(cfg, key) and not is_same_value(value_of(cfg, key), found.default)
         ]
 
     def items(self) -> list[tuple[str, Any]]:

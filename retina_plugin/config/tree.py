@@ -18,6 +18,12 @@ def leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any
             yield f"{prefix}{name}", value
 
 
+def is_same_value(one: Any, other: Any) -> bool:
+    """Compare two values of a key; tuples are equal to lists."""
+    one, other = (list(x) if isinstance(x, tuple) else x for x in (one, other))
+    return bool(one == other)
+
+
 def plain_leaves(tree: Mapping[str, Any]) -> dict[str, Any]:
     """Return {dotted key: value} of a tree, with plain dicts instead of the groups inside lists, so
     that it can be pickled without this package."""

@@ -13,6 +13,8 @@ from retina_plugin.data.coco import logger
 from retina_plugin.data.dataset import Dataset
 from retina_plugin.data.errors import DatasetError
 from retina_plugin.data.samples import TrainingDataset
+from retina_plugin.data.transforms import TRANSFORMS
+from retina_plugin.data.transforms.policies import transform_names
 
 Record = dict[str, Any]
 
@@ -50,6 +52,8 @@ def filter_empty_records(cfg: Any, records: list[Record]) -> list[Record]:
 def check_transforms(cfg: Any, records: Iterable[Mapping[str, Any]]) -> None:
     """Check before a run that the transforms can be built and have enough images.
 
+    Keys of transforms that are not used give a warning.
+
     Args:
         cfg: the config of either host.
         records: the records of all of ``DATASETS.TRAIN``.
@@ -60,6 +64,21 @@ def check_transforms(cfg: Any, records: Iterable[Mapping[str, Any]]) -> None:
     """
     used = filter_empty_records(cfg, [dict(record) for record in records])
     TrainingDataset.from_config(cfg, used, seed=0)
+    for key in _unused_keys(cfg):
+        logger.warning(
+            "%s has no effect, because its transform is not used. The transforms are %s. Add it to "
+            "%s, or choose an AUGMENTATION that has it",
+            key,
+            ", ".join(transform_names(cfg)) or "none",
+            TRANSFORMS.choice_key,
+        )
+
+
+def _unused_keys(cfg: Any) -> list[str]:
+    names, crop = transform_names(cfg), "INPUT.CROP.ENABLED"
+    reads_crop = any(crop in TRANSFORMS.part(name).reads.values() for name in names)
+    unused = [crop] if cfg.INPUT.CROP.ENABLED and not reads_crop else []
+    return unused + TRANSFORMS.unused_keys(cfg, names)
 
 
 def _has_boxes(record: Record) -> bool:

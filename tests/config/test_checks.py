@@ -273,6 +273,10 @@ DEFAULT_TRANSFORMS = ["RandomCrop", "ResizeShortestEdge", "RandomFlip"]
             ["MAPPER", "detectron2", f"{INPUT}.AUGMENTATION", "light"],
             "AUGMENTATION for .*MAPPER detectron2: expected none, because Detectron2's mapper",
         ),
+        (
+            ["MAPPER", "detectron2", f"{INPUT}.RESIZER", "torch"],
+            "RESIZER for .*MAPPER detectron2: expected pillow, .* does not use this key, found",
+        ),
         (["Mosaic.PROBABILITY", 1.5], "Mosaic.PROBABILITY: expected from 0 to 1, found 1.5"),
         (["Mosaic.SCALE", [1.0, 0.5]], "Mosaic.SCALE: expected two rising numbers"),
         (["AUGMENTATION", "strong", f"{INPUT}.TRANSFORMS", DEFAULT_TRANSFORMS], None),
@@ -393,6 +397,9 @@ def test_no_key_takes_infinite_numbers(host: str, number: float) -> None:
             cfg.merge_from_list([key, with_number(default[key], number)])
 
 
+ASSIGNER = "MODEL.RETINA_PLUGIN.ASSIGNER"
+
+
 @pytest.mark.parametrize("host", HOSTS)
 @pytest.mark.parametrize(
     ("overrides", "words"),
@@ -434,6 +441,11 @@ def test_no_key_takes_infinite_numbers(host: str, number: float) -> None:
             ["TEST.AUG.MIN_SIZES", (64,), "MODEL.RETINA_PLUGIN.TEST.AUG.MERGE", "wbf"],
             ["so TEST.AUG.MIN_SIZES, MODEL.RETINA_PLUGIN.TEST.AUG.MERGE has no effect: set TEST"],
         ),
+        (
+            [f"{ASSIGNER}.ATSSAssigner.TOPK", 5],
+            [f"ATSSAssigner.TOPK has no effect, because {ASSIGNER}.NAME is MaxIoUAssigner"],
+        ),
+        ([f"{ASSIGNER}.ATSSAssigner.TOPK", 5, f"{ASSIGNER}.NAME", "ATSSAssigner"], []),
     ],
     ids=lambda value: " ".join(map(str, value)) if isinstance(value, list) else "",
 )

@@ -9,8 +9,10 @@ from PIL import Image
 
 from retina_plugin.config import CfgNode, get_cfg
 from retina_plugin.data import DatasetError, training_records
-from retina_plugin.data.training import filter_empty_records, to_rgb
+from retina_plugin.data.training import check_transforms, filter_empty_records, to_rgb
 from tests.scenes import write_scenes
+
+INPUT = "MODEL.RETINA_PLUGIN.INPUT"
 
 
 @pytest.fixture
@@ -43,6 +45,27 @@ def test_optional_fields_of_records_may_be_missing(
     assert filter_empty_records(cfg, records) == [records[index] for index in kept]
     with pytest.raises(DatasetError, match=r"no box to learn from in 3 images of .*Annotate"):
         filter_empty_records(cfg, records[:3])
+
+
+@pytest.mark.parametrize(
+    ("overrides", "key"),
+    [
+        ([f"{INPUT}.Mosaic.PROBABILITY", 1.0], f"{INPUT}.Mosaic.PROBABILITY"),
+        ([f"{INPUT}.Mosaic.PROBABILITY", 1.0, f"{INPUT}.AUGMENTATION", "strong"], None),
+        ([f"{INPUT}.JPEG.QUALITY", (30, 90)], None),  # the default, as a tuple
+        ([f"{INPUT}.TRANSFORMS", ["RandomFlip"], "INPUT.CROP.ENABLED", True], "INPUT.CROP.ENABLED"),
+        (["INPUT.CROP.ENABLED", True], None),
+    ],
+)
+def test_keys_of_transforms_that_are_not_used(
+    cfg: CfgNode, caplog: pytest.LogCaptureFixture, overrides: list, key: str | None
+) -> None:
+    cfg.merge_from_list(overrides)
+    records = training_records(cfg)
+    caplog.clear()
+    check_transforms(cfg, records)
+    expected = [f"{key} has no effect, because its transform is not used"] if key else []
+    assert [message.split(". The")[0] for message in caplog.messages] == expected
 
 
 def test_an_image_for_drawing_is_rgb() -> None:

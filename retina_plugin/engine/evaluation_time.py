@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from retina_plugin.data import load_dataset, validation_sets
-from retina_plugin.data.samples import ValidationDataset
+from retina_plugin.data.samples import EvaluationDataset, ValidationDataset
 from retina_plugin.evaluation.detect import detect_samples
 from retina_plugin.modeling.retinanet import RetinaNet, evaluation_mode
 
@@ -46,7 +46,7 @@ def estimate_evaluation_seconds(model: nn.Module, cfg: Any, *, processes: int) -
     return LOADER_SECONDS + len(records) * (seconds / processes + METRIC_SECONDS)
 
 
-def _seconds_per_image(model: RetinaNet, images: ValidationDataset) -> float:
+def _seconds_per_image(model: RetinaNet, images: EvaluationDataset) -> float:
     """Return the median time to read an image, detect its objects and measure its losses."""
     times = []
     with evaluation_mode(model), torch.no_grad():

@@ -591,6 +591,7 @@ def test_checkpoints_that_cannot_be_continued(
         ("MODEL.RETINANET.NMS_THRESH_TEST", 0.6, True),
         ("INPUT.MIN_SIZE_TEST", 100, True),
         ("VIS_PERIOD", 5, True),
+        ("MODEL.RETINA_PLUGIN.INPUT.CACHE_MEGABYTES", 50.0, True),
         ("OUTPUT_DIR", None, None),
         ("SOLVER.STEPS", [30000], None),
         ("MODEL.ANCHOR_GENERATOR.SIZES", [(32, 64, 128, 256, 512)], None),

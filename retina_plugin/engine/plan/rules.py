@@ -87,10 +87,12 @@ def input_entries(size: InputSize, profile: DataProfile, given: Given) -> list[E
         Entry("INPUT.MIN_SIZE_TRAIN_SAMPLING", sampling, ways[sampling]),
         Entry("INPUT.MAX_SIZE_TRAIN", high if cut else longest, "limit of the longer side"),
     ]
+    has_policy = given.get(f"{NODE}.INPUT.AUGMENTATION", "none") != "none"
     if size.sliced:
         entries += _slice_entries(size)
-    policy = given.get(f"{NODE}.INPUT.AUGMENTATION", "none")
-    if size.window and (policy != "none" or not size.sliced):
+    if size.sliced and not has_policy:
+        entries += _random_slice_entries(size)
+    elif size.window:
         entries += _window_entries(size)
     characters = all(len(name) == 1 for name in profile.class_names)
     flip, why = "horizontal", 'write "none" if a mirrored object is another class'
@@ -117,7 +119,7 @@ def _window_entries(size: InputSize) -> list[Entry]:
 
 
 def _slice_entries(size: InputSize) -> list[Entry]:
-    """Cut slices in training and evaluation."""
+    """Cut slices in evaluation."""
     whole = "no object is larger than half a slice"
     if size.full_image:
         whole = "some objects are larger than half a slice"
@@ -125,11 +127,17 @@ def _slice_entries(size: InputSize) -> list[Entry]:
         Entry(
             f"{NODE}.TEST.SLICE.SIZE",
             size.window,
-            "side of the slices in pixels of the images, in training and evaluation",
+            "side of the slices in pixels of the images",
             printed=True,
         ),
         Entry(f"{NODE}.TEST.SLICE.OVERLAP", OVERLAP, "objects at a border are whole in a slice"),
         Entry(f"{NODE}.TEST.SLICE.FULL_IMAGE", size.full_image, whole),
+    ]
+
+
+def _random_slice_entries(size: InputSize) -> list[Entry]:
+    """Cut slices in training."""
+    return [
         Entry(
             f"{NODE}.INPUT.RandomSlice.FULL_IMAGE",
             FULL_IMAGE_SHARE if size.full_image else 0.0,

@@ -11,7 +11,8 @@ import pytest
 import yaml
 
 from retina_plugin.config import get_cfg
-from retina_plugin.data.transforms import TransformChain
+from retina_plugin.data.transforms import TRANSFORMS, TransformChain
+from retina_plugin.data.transforms.policies import transform_names
 from retina_plugin.engine.plan.input_size import InputSize
 from retina_plugin.engine.plan.machine import Machine
 from retina_plugin.engine.plan.make import make_plan
@@ -179,6 +180,19 @@ def test_slices_of_large_images(tmp_path: Path) -> None:
     large = plan_of(image=(3000, 4000), objects=[(30.0, 30.0)] * 9 + [(500.0, 500.0)])
     assert large[f"{node}.TEST.SLICE.FULL_IMAGE"] is True
     assert large["INPUT.MAX_SIZE_TRAIN"] == large["INPUT.MAX_SIZE_TEST"] == 683
+
+
+def test_a_given_policy_of_augmentation_crops_windows_instead_of_slices() -> None:
+    """A policy lists its own transforms, without RandomSlice."""
+    key = "MODEL.RETINA_PLUGIN.INPUT.AUGMENTATION"
+    large = task(image=(3000, 4000), objects=[(30.0, 30.0)])
+    plan = make_plan(dataclasses.replace(large, given={key: "light"}), lambda *_: 0.5, no_trial)
+    cfg = get_cfg()
+    cfg.merge_from_list(plan.overrides())
+    complete_config(cfg)
+    assert cfg.MODEL.RETINA_PLUGIN.TEST.SLICE.SIZE == cfg.INPUT.CROP.SIZE[0] > 0
+    assert cfg.INPUT.CROP.ENABLED
+    assert not TRANSFORMS.unused_keys(cfg, transform_names(cfg))
 
 
 def test_the_time_of_a_step_is_measured() -> None:

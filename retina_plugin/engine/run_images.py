@@ -9,6 +9,7 @@ from typing import Any
 
 from retina_plugin.checkpoint import metadata_of, read_checkpoint
 from retina_plugin.config import MULTI_TYPE_KEYS
+from retina_plugin.config.errors import ConfigError
 from retina_plugin.config.keys import NODE
 from retina_plugin.data import evaluated_sets, final_sets
 from retina_plugin.data.check_images import check_images
@@ -51,6 +52,7 @@ def prepare_images(
     Raises:
         DatasetError: some files cannot be used (the message has their number), or images need a
             range and none is found.
+        ConfigError: in a new run, slices are not smaller than any image.
     """
     node = cfg.MODEL.RETINA_PLUGIN.INPUT
     train = (
@@ -66,21 +68,27 @@ def prepare_images(
         f"images: {len(headers)} headers read in {time.perf_counter() - started:.1f} s; sizes and "
         "kinds agree with the annotations, and no JPEG or PNG file is cut off"
     ]
-    lines += _slices_note(cfg, headers)
+    lines += _check_slices(cfg, request, headers)
     lines += _resolve_pixel_range(cfg, request, host, headers, headers[: len(train)])
     return "\n".join(lines)
 
 
-def _slices_note(cfg: Any, headers: Sequence[Header]) -> list[str]:
-    """Return a line if the config cuts images into slices, and no image is large enough."""
+def _check_slices(cfg: Any, request: Request, headers: Sequence[Header]) -> list[str]:
+    """Check that slices are smaller than the largest image, if the config cuts images.
+
+    A new training run is refused. An evaluation and a resumed run use whole images and say so.
+    """
     size = cfg.MODEL.RETINA_PLUGIN.TEST.SLICE.SIZE
     longest = max((max(header.width, header.height) for header in headers), default=size)
     if longest > size or not headers:
         return []
-    return [
+    message = (
         f"{NODE}.TEST.SLICE.SIZE is {size}, and no image has a longer side (at most {longest} "
         "pixels), so no image is cut into slices: set a smaller size, or 0 for whole images"
-    ]
+    )
+    if not (request.eval_only or request.resume):
+        raise ConfigError(message)
+    return [message]
 
 
 def _resolve_pixel_range(

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,7 @@ from PIL import Image
 
 from retina_plugin import get_cfg
 from retina_plugin.checkpoint import read_checkpoint
+from retina_plugin.config.errors import ConfigError
 from retina_plugin.data import DatasetError, load_dataset
 from retina_plugin.data.images import stored_values
 from retina_plugin.engine.host import Request
@@ -279,12 +281,22 @@ def test_predict_warns_once_of_values_0_to_1(recwarn: pytest.WarningsRecorder) -
     assert len([w for w in recwarn if "0..1" in str(w.message)]) == 1
 
 
-@pytest.mark.parametrize(("size", "told"), [(0, False), (79, False), (80, True)])
-def test_slices_larger_than_all_images(tmp_path: Path, root: Path, size: int, told: bool) -> None:
-    """The longer side of the scenes is 80."""
+@pytest.mark.parametrize("size", [0, 79, 80])
+def test_slices_larger_than_all_images(tmp_path: Path, root: Path, size: int) -> None:
+    """The longer side of the scenes is 80. A new run is refused; others use whole images."""
     cfg = get_cfg()
     cfg.merge_from_file(write_run(tmp_path, root))
     cfg.MODEL.RETINA_PLUGIN.TEST.SLICE.SIZE = size
-    line = prepare_images(cfg, Request(), host_of("lightning"), lambda n: load_dataset(n).records)
-    expected = f"TEST.SLICE.SIZE is {size}, and no image has a longer side (at most 80 pixels)"
-    assert (expected in line) == told
+
+    def lines(**flags: bool) -> str:
+        host, request = host_of("lightning"), Request(**flags)
+        return prepare_images(cfg, request, host, lambda n: load_dataset(n).records)
+
+    expected = "TEST.SLICE.SIZE is 80, and no image has a longer side (at most 80 pixels)"
+    if size == 80:
+        with pytest.raises(ConfigError, match=re.escape(expected)):
+            lines()
+    else:
+        assert "SLICE" not in lines()
+    for flags in ({"resume": True}, {"eval_only": True}):
+        assert (expected in lines(**flags)) == (size == 80)

@@ -34,8 +34,9 @@ AUGMENTATION_KEYS: dict[str, Key] = {
     "MIN_VISIBLE": Key(
         0.3,
         "share of a box that must stay visible when a transform cuts or covers it; otherwise the "
-        "box is dropped. RandomCrop instead keeps every box with area inside, and RandomIoUCrop "
-        "every box whose centre is inside",
+        "box is dropped. Three transforms have their own rule: RandomCrop keeps every box with "
+        "area inside, RandomIoUCrop every box whose centre is inside, and RandomSlice every box "
+        "with 0.7 of its area inside",
         SHARE,
     ),
     "RESIZER": Key(

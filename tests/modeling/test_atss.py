@@ -123,12 +123,11 @@ def test_one_anchor(boxes: list, expected: list[int]) -> None:
 
 @BOTH
 def test_no_anchors_and_a_level_without_anchors() -> None:
-    assert ATSSAssigner(topk=9)(grid((0, 0)), [target((0, 0, 8, 8))]).matches.shape == (1, 0)
-    with_empty, without = grid((2, 2), (0, 0)), grid((2, 2))
-    found, expected = (
-        ATSSAssigner(topk=9)(anchors, [random_target(3, 10)]) for anchors in (with_empty, without)
-    )
-    assert found.matches.shape == expected.matches.shape
+    assigner, boxes = ATSSAssigner(topk=9), [random_target(3, 10)]
+    assert assigner(grid((0, 0)), boxes).matches.shape == (1, 0)
+    found = [assigner(anchors, boxes).matches for anchors in (grid((2, 2), (0, 0)), grid((2, 2)))]
+    assert_close(*found)
+    assert (found[0] >= 0).any()
 
 
 def test_unknown_grids_are_an_error() -> None:
